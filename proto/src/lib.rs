@@ -1,0 +1,10 @@
+//! The gRPC contract between the filter and the control plane.
+//!
+//! Message types always; tonic clients and servers with the `grpc` feature, which does not build for wasm.
+
+#![allow(clippy::doc_markdown)]
+
+/// Version 1 of the contract.
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/opentracy.v1.rs"));
+}

@@ -1,0 +1,305 @@
+//! A chat completion request as a Messages request.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::anthropic::model::{Thinking, Traits};
+use crate::anthropic::tools::{self, Tool, ToolChoice};
+use crate::anthropic::turns::{self, Block, Turn};
+use crate::error::ApiError;
+use crate::json;
+use crate::openai::request::{ChatRequest, ToolChoice as OpenAiToolChoice};
+
+/// The body of `POST /v1/messages`.
+#[derive(Serialize)]
+struct MessagesRequest<'a> {
+    model: &'a str,
+    max_tokens: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    system: Vec<Block<'a>>,
+    messages: Vec<Turn<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<ToolChoice<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stop_sequences: Vec<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<ThinkingConfig>,
+    #[serde(skip_serializing_if = "OutputConfig::is_empty")]
+    output_config: OutputConfig<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'static str>,
+}
+
+#[derive(Serialize, Clone, Copy, PartialEq, Eq)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum ThinkingConfig {
+    Enabled { budget_tokens: u64 },
+    Adaptive,
+    Disabled,
+}
+
+#[derive(Serialize, Default)]
+struct OutputConfig<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<OutputFormat<'a>>,
+}
+
+impl OutputConfig<'_> {
+    fn is_empty(&self) -> bool {
+        self.effort.is_none() && self.format.is_none()
+    }
+}
+
+#[derive(Serialize)]
+struct OutputFormat<'a> {
+    r#type: &'static str,
+    schema: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    user_id: &'a str,
+}
+
+/// Translates a body. `max_output_tokens` is what the catalog knows of the model.
+///
+/// What Anthropic has no words for, and would change the answer if left out, is a 400 that names the field.
+pub fn translate(
+    body: &[u8],
+    model: &str,
+    max_output_tokens: Option<u64>,
+) -> Result<Vec<u8>, ApiError> {
+    let request = ChatRequest::parse(body)?;
+    refuse_the_inexpressible(&request, model)?;
+    let traits = Traits::of(model);
+    let max_tokens = request
+        .max_completion_tokens
+        .or(request.max_tokens)
+        .unwrap_or_else(|| max_output_tokens.unwrap_or(traits.max_output_tokens));
+    let tools = tools::translate_tools(request.tools.as_deref().unwrap_or_default())?;
+    let choice = request
+        .tool_choice
+        .filter(|raw| raw.get() != "null")
+        .map(OpenAiToolChoice::parse)
+        .transpose()?;
+    let forces_a_tool = matches!(
+        choice,
+        Some(OpenAiToolChoice::Required | OpenAiToolChoice::Function(_))
+    );
+    let tool_choice =
+        tools::translate_choice(choice, request.parallel_tool_calls, !tools.is_empty())?;
+    let mut conversation = turns::translate(&request.messages, model)?;
+    let mut output_config = OutputConfig::default();
+    if let Some(format) = &request.response_format {
+        match format.kind.as_ref() {
+            "text" => {}
+            "json_object" => conversation
+                .system
+                .push(Block::text("Answer with one JSON object and nothing else.")),
+            "json_schema" => {
+                output_config.format = Some(json_schema(format, &traits, model)?);
+            }
+            other => {
+                return Err(ApiError::unsupported(
+                    "response_format.type",
+                    model,
+                    &format!("`{other}` is not known; use text, json_object or json_schema"),
+                ));
+            }
+        }
+    }
+    let can_think = !forces_a_tool && !conversation.answers_tools;
+    let thinking = match request.reasoning_effort.as_deref() {
+        None => None,
+        Some(effort) => {
+            let (thinking, effort) = think(effort, &traits, max_tokens, can_think, model)?;
+            output_config.effort = effort;
+            thinking
+        }
+    };
+    let thinks = !matches!(thinking, None | Some(ThinkingConfig::Disabled));
+    let sampling = traits.sampling && !thinks;
+    let temperature = request.temperature.filter(|_| sampling);
+    let translated = MessagesRequest {
+        model,
+        max_tokens,
+        system: conversation.system,
+        messages: conversation.turns,
+        tools,
+        tool_choice,
+        // OpenAI's scale ends at 2, Anthropic's at 1.
+        temperature: temperature.map(|value| value.clamp(0.0, 1.0)),
+        // Some models take one of the two, none needs both.
+        top_p: request
+            .top_p
+            .filter(|value| sampling && temperature.is_none() && *value < 1.0),
+        stop_sequences: request.stop.map(|stop| stop.0).unwrap_or_default(),
+        stream: request.stream.unwrap_or(false),
+        thinking,
+        output_config,
+        metadata: request
+            .safety_identifier
+            .as_deref()
+            .or(request.user.as_deref())
+            .map(|user_id| Metadata { user_id }),
+        service_tier: match request.service_tier.as_deref() {
+            Some("auto") => Some("auto"),
+            Some("default") => Some("standard_only"),
+            _ => None,
+        },
+    };
+    let mut out = Vec::with_capacity(body.len() + 256);
+    json::write(&mut out, &translated);
+    Ok(out)
+}
+
+fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<(), ApiError> {
+    let set =
+        |raw: Option<&RawValue>| raw.is_some_and(|raw| !matches!(raw.get(), "null" | "{}" | "[]"));
+    let refusals = [
+        (
+            request.n.is_some_and(|n| n != 1),
+            "n",
+            "Anthropic answers once per request; call it once for each answer",
+        ),
+        (
+            request.logprobs == Some(true),
+            "logprobs",
+            "Anthropic gives no log probabilities",
+        ),
+        (
+            set(request.logit_bias),
+            "logit_bias",
+            "Anthropic has nothing like it",
+        ),
+        (
+            request.presence_penalty.is_some_and(|value| value != 0.0),
+            "presence_penalty",
+            "Anthropic has no penalties",
+        ),
+        (
+            request.frequency_penalty.is_some_and(|value| value != 0.0),
+            "frequency_penalty",
+            "Anthropic has no penalties",
+        ),
+        (
+            set(request.audio)
+                || request
+                    .modalities
+                    .iter()
+                    .flatten()
+                    .any(|modality| modality != "text"),
+            "modalities",
+            "Anthropic answers with text only",
+        ),
+        (
+            set(request.functions),
+            "functions",
+            "it is deprecated; use `tools`",
+        ),
+        (
+            request.web_search_options.is_some(),
+            "web_search_options",
+            "Anthropic searches with a tool of its own",
+        ),
+        (
+            request
+                .stop
+                .iter()
+                .flat_map(|stop| &stop.0)
+                .any(|text| text.trim().is_empty()),
+            "stop",
+            "Anthropic refuses stop sequences of white space only",
+        ),
+    ];
+    match refusals.into_iter().find(|(refused, ..)| *refused) {
+        Some((_, param, why)) => Err(ApiError::unsupported(param, model, why)),
+        None => Ok(()),
+    }
+}
+
+fn json_schema<'a>(
+    format: &crate::openai::request::ResponseFormat<'a>,
+    traits: &Traits,
+    model: &str,
+) -> Result<OutputFormat<'a>, ApiError> {
+    let param = "response_format.json_schema";
+    if !traits.json_schema {
+        return Err(ApiError::unsupported(
+            param,
+            model,
+            "only Claude 4.5 and later follow a schema; use json_object",
+        ));
+    }
+    let schema = format
+        .json_schema
+        .as_ref()
+        .and_then(|schema| schema.schema)
+        .ok_or_else(|| ApiError::invalid(param, format!("`{param}.schema` is missing")))?;
+    Ok(OutputFormat {
+        r#type: "json_schema",
+        schema,
+    })
+}
+
+/// Anthropic's least thinking budget.
+const MIN_BUDGET: u64 = 1024;
+
+/// What an effort means to a model: its way to think, and an effort of its own.
+fn think(
+    effort: &str,
+    traits: &Traits,
+    max_tokens: u64,
+    can_think: bool,
+    model: &str,
+) -> Result<(Option<ThinkingConfig>, Option<&'static str>), ApiError> {
+    let (budget, own_effort) = match effort {
+        "none" => (0, None),
+        "minimal" => (MIN_BUDGET, Some("low")),
+        "low" => (2048, Some("low")),
+        "medium" => (8192, Some("medium")),
+        "high" => (24_576, Some("high")),
+        "xhigh" => (32_768, Some("xhigh")),
+        "max" => (65_536, Some("max")),
+        _ => {
+            return Err(ApiError::invalid(
+                "reasoning_effort",
+                "`reasoning_effort` must be none, minimal, low, medium, high, xhigh or max",
+            ));
+        }
+    };
+    match (traits.thinking, own_effort) {
+        (Thinking::Never, None) => Ok((None, None)),
+        (Thinking::Never, Some(_)) => Err(ApiError::unsupported(
+            "reasoning_effort",
+            model,
+            "it does not reason; leave it out or use Claude 3.7 or later",
+        )),
+        (_, None) => Ok((Some(ThinkingConfig::Disabled), None)),
+        (Thinking::Adaptive, own_effort) => {
+            Ok((can_think.then_some(ThinkingConfig::Adaptive), own_effort))
+        }
+        // A budget must leave room for the answer.
+        (Thinking::Budget, _) if !can_think || max_tokens <= MIN_BUDGET => Ok((None, None)),
+        (Thinking::Budget, _) => Ok((
+            Some(ThinkingConfig::Enabled {
+                budget_tokens: budget.min(max_tokens - 1),
+            }),
+            None,
+        )),
+    }
+}

@@ -1,0 +1,167 @@
+//! A message as a chat completion.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::anthropic::usage::WireUsage;
+use crate::cost::Usage;
+use crate::error::ApiError;
+use crate::json;
+use crate::openai::usage::WireUsage as OpenAiUsage;
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    model: Cow<'a, str>,
+    #[serde(borrow)]
+    content: Vec<Block<'a>>,
+    #[serde(default, borrow)]
+    stop_reason: Option<Cow<'a, str>>,
+    #[serde(default)]
+    stop_details: Option<StopDetails>,
+    usage: WireUsage,
+}
+
+#[derive(Deserialize)]
+struct Block<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(default, borrow)]
+    text: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    thinking: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    input: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct StopDetails {
+    #[serde(default)]
+    pub explanation: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Completion<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    choices: [Choice<'a>; 1],
+    usage: OpenAiUsage,
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    index: u32,
+    message: Message<'a>,
+    logprobs: (),
+    finish_reason: &'static str,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: Option<String>,
+    refusal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCall<'a>>,
+}
+
+#[derive(Serialize)]
+struct ToolCall<'a> {
+    id: &'a str,
+    r#type: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+/// OpenAI's word for Anthropic's stop reason.
+pub(super) fn finish_reason(stop_reason: Option<&str>) -> &'static str {
+    match stop_reason {
+        Some("max_tokens" | "model_context_window_exceeded") => "length",
+        Some("tool_use") => "tool_calls",
+        Some("refusal") => "content_filter",
+        _ => "stop",
+    }
+}
+
+/// Translates a body. `created` is the time in Unix seconds: Anthropic does not say it.
+pub fn translate(body: &[u8], created: u64) -> Result<Vec<u8>, ApiError> {
+    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| {
+        ApiError::new(
+            502,
+            format!("The provider's answer could not be read: {error}"),
+        )
+        .with_code("invalid_upstream_response")
+    })?;
+    let join = |texts: &mut dyn Iterator<Item = &Cow<'_, str>>| {
+        texts.fold(None, |joined: Option<String>, text| {
+            Some(joined.unwrap_or_default() + text)
+        })
+    };
+    let tool_calls = answer
+        .content
+        .iter()
+        .filter(|block| block.kind == "tool_use")
+        .map(|block| ToolCall {
+            id: block.id.as_deref().unwrap_or_default(),
+            r#type: "function",
+            function: Function {
+                name: block.name.as_deref().unwrap_or_default(),
+                arguments: block.input.map_or("{}", RawValue::get),
+            },
+        })
+        .collect();
+    let stop_reason = answer.stop_reason.as_deref();
+    let completion = Completion {
+        id: &answer.id,
+        object: "chat.completion",
+        created,
+        model: &answer.model,
+        choices: [Choice {
+            index: 0,
+            message: Message {
+                role: "assistant",
+                content: join(
+                    &mut answer
+                        .content
+                        .iter()
+                        .filter_map(|block| block.text.as_ref()),
+                ),
+                refusal: answer
+                    .stop_details
+                    .as_ref()
+                    .filter(|_| stop_reason == Some("refusal"))
+                    .and_then(|details| details.explanation.as_deref()),
+                reasoning_content: join(
+                    &mut answer
+                        .content
+                        .iter()
+                        .filter_map(|block| block.thinking.as_ref()),
+                ),
+                tool_calls,
+            },
+            logprobs: (),
+            finish_reason: finish_reason(stop_reason),
+        }],
+        usage: Usage::from(answer.usage).into(),
+    };
+    let mut out = Vec::with_capacity(body.len() + 256);
+    json::write(&mut out, &completion);
+    Ok(out)
+}

@@ -1,0 +1,398 @@
+//! The conversation: OpenAI's messages as system blocks and alternating turns.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::error::ApiError;
+use crate::openai::request::{Content, Message, Part, ToolCall};
+
+/// A conversation in Anthropic's terms.
+pub(super) struct Conversation<'a> {
+    pub system: Vec<Block<'a>>,
+    pub turns: Vec<Turn<'a>>,
+    /// Whether the last turn answers tool calls. Such a request must repeat the thinking that led to the calls, which a
+    /// client of OpenAI's format does not have, or not think.
+    pub answers_tools: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Turn<'a> {
+    role: Role,
+    content: Vec<Block<'a>>,
+}
+
+#[derive(Serialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    User,
+    Assistant,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Block<'a> {
+    Text {
+        text: Cow<'a, str>,
+    },
+    Image {
+        source: Source<'a>,
+    },
+    Document {
+        source: Source<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        title: Option<Cow<'a, str>>,
+    },
+    ToolUse {
+        id: Cow<'a, str>,
+        name: Cow<'a, str>,
+        input: Box<RawValue>,
+    },
+    ToolResult {
+        tool_use_id: Cow<'a, str>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        content: Vec<Block<'a>>,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Source<'a> {
+    Base64 {
+        media_type: Cow<'a, str>,
+        data: Cow<'a, str>,
+    },
+    Url {
+        url: Cow<'a, str>,
+    },
+    Text {
+        media_type: &'static str,
+        data: String,
+    },
+}
+
+impl<'a> Block<'a> {
+    pub(super) fn text(text: impl Into<Cow<'a, str>>) -> Self {
+        Self::Text { text: text.into() }
+    }
+}
+
+/// Anthropic refuses a conversation without a user's turn at its start; these stand in for one.
+const OPENING: &str = "(The assistant opens the conversation.)";
+const PROMPT: &str = "(Go on.)";
+
+pub(super) fn translate<'a>(
+    messages: &'a [Message<'a>],
+    model: &str,
+) -> Result<Conversation<'a>, ApiError> {
+    let mut system = Vec::new();
+    let mut turns: Vec<Turn<'a>> = Vec::new();
+    let mut answers_tools = false;
+    for (index, message) in messages.iter().enumerate() {
+        let at = format!("messages[{index}]");
+        match message.role.as_ref() {
+            "system" | "developer" => system.extend(content(message, &at, Allowed::Text, model)?),
+            "user" => {
+                let blocks = content(message, &at, Allowed::Everything, model)?;
+                append(&mut turns, Role::User, blocks);
+            }
+            "tool" => {
+                let id = message.tool_call_id.as_deref().ok_or_else(|| {
+                    ApiError::invalid(
+                        format!("{at}.tool_call_id"),
+                        format!(
+                            "`{at}.tool_call_id` is missing: it names the call that is answered"
+                        ),
+                    )
+                })?;
+                let result = Block::ToolResult {
+                    tool_use_id: legal_id(id),
+                    content: content(message, &at, Allowed::Everything, model)?,
+                };
+                append(&mut turns, Role::User, vec![result]);
+            }
+            "assistant" => append(&mut turns, Role::Assistant, assistant(message, &at, model)?),
+            other => {
+                return Err(ApiError::invalid(
+                    format!("{at}.role"),
+                    format!(
+                        "`{at}.role` is \"{other}\"; use system, developer, user, assistant or tool"
+                    ),
+                ));
+            }
+        }
+        answers_tools = match message.role.as_ref() {
+            "tool" => true,
+            "assistant" => false,
+            _ => answers_tools,
+        };
+    }
+    for turn in &mut turns {
+        // All results of one round come first in their turn. The sort is stable.
+        turn.content
+            .sort_by_key(|block| !matches!(block, Block::ToolResult { .. }));
+    }
+    let opening = match turns.first() {
+        None => Some(PROMPT),
+        Some(first) if first.role == Role::Assistant => Some(OPENING),
+        Some(_) => None,
+    };
+    if let Some(text) = opening {
+        let turn = Turn {
+            role: Role::User,
+            content: vec![Block::text(text)],
+        };
+        turns.insert(0, turn);
+    }
+    Ok(Conversation {
+        system,
+        turns,
+        answers_tools,
+    })
+}
+
+/// Adds blocks to the last turn when it is of the same role, else as a new one.
+fn append<'a>(turns: &mut Vec<Turn<'a>>, role: Role, blocks: Vec<Block<'a>>) {
+    if blocks.is_empty() {
+        return;
+    }
+    match turns.last_mut() {
+        Some(turn) if turn.role == role => turn.content.extend(blocks),
+        _ => turns.push(Turn {
+            role,
+            content: blocks,
+        }),
+    }
+}
+
+fn assistant<'a>(
+    message: &'a Message<'a>,
+    at: &str,
+    model: &str,
+) -> Result<Vec<Block<'a>>, ApiError> {
+    if message.function_call.is_some_and(|raw| raw.get() != "null") {
+        return Err(ApiError::unsupported(
+            format!("{at}.function_call"),
+            model,
+            "it is deprecated; use `tool_calls`",
+        ));
+    }
+    let mut blocks = content(message, at, Allowed::Text, model)?;
+    if let Some(refusal) = message
+        .refusal
+        .as_deref()
+        .filter(|text| !text.trim().is_empty())
+    {
+        blocks.push(Block::text(refusal));
+    }
+    for (index, call) in message.tool_calls.iter().flatten().enumerate() {
+        blocks.push(tool_use(call, &format!("{at}.tool_calls[{index}]"), model)?);
+    }
+    Ok(blocks)
+}
+
+fn tool_use<'a>(call: &'a ToolCall<'a>, at: &str, model: &str) -> Result<Block<'a>, ApiError> {
+    let function = call.function.as_ref().ok_or_else(|| {
+        ApiError::unsupported(
+            format!("{at}.type"),
+            model,
+            "Anthropic calls functions only",
+        )
+    })?;
+    let arguments = match function.arguments.trim() {
+        "" => "{}",
+        text => text,
+    };
+    let input = Some(arguments)
+        .filter(|text| text.starts_with('{'))
+        .and_then(|text| RawValue::from_string(text.to_owned()).ok())
+        .ok_or_else(|| {
+            let param = format!("{at}.function.arguments");
+            let message = format!("`{param}` must be a JSON object in a string");
+            ApiError::invalid(param, message)
+        })?;
+    Ok(Block::ToolUse {
+        id: legal_id(&call.id),
+        name: Cow::Borrowed(&function.name),
+        input,
+    })
+}
+
+/// What a message's content may hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Allowed {
+    Text,
+    Everything,
+}
+
+/// The blocks of a message's content. Blank texts are left out: Anthropic refuses them.
+fn content<'a>(
+    message: &'a Message<'a>,
+    at: &str,
+    allowed: Allowed,
+    model: &str,
+) -> Result<Vec<Block<'a>>, ApiError> {
+    match &message.content {
+        None => Ok(Vec::new()),
+        Some(Content::Text(text)) if text.trim().is_empty() => Ok(Vec::new()),
+        Some(Content::Text(text)) => Ok(vec![Block::text(text.as_ref())]),
+        Some(Content::Parts(parts)) => parts
+            .iter()
+            .enumerate()
+            .filter_map(|(index, part)| {
+                part_block(part, &format!("{at}.content[{index}]"), allowed, model).transpose()
+            })
+            .collect(),
+    }
+}
+
+fn part_block<'a>(
+    part: &'a Part<'a>,
+    at: &str,
+    allowed: Allowed,
+    model: &str,
+) -> Result<Option<Block<'a>>, ApiError> {
+    let missing = |field: &str| {
+        let param = format!("{at}.{field}");
+        let message = format!("`{param}` is missing");
+        ApiError::invalid(param, message)
+    };
+    match (part.kind.as_ref(), allowed) {
+        ("text", _) => {
+            let text = part.text.as_deref().ok_or_else(|| missing("text"))?;
+            Ok((!text.trim().is_empty()).then(|| Block::text(text)))
+        }
+        ("refusal", _) => {
+            let text = part.refusal.as_deref().ok_or_else(|| missing("refusal"))?;
+            Ok((!text.trim().is_empty()).then(|| Block::text(text)))
+        }
+        ("image_url", Allowed::Everything) => {
+            let image = part
+                .image_url
+                .as_ref()
+                .ok_or_else(|| missing("image_url"))?;
+            let source = image_source(&image.url, &format!("{at}.image_url.url"))?;
+            Ok(Some(Block::Image { source }))
+        }
+        ("file", Allowed::Everything) => {
+            let file = part.file.as_ref().ok_or_else(|| missing("file"))?;
+            let data = file.file_data.as_deref().ok_or_else(|| {
+                ApiError::unsupported(
+                    format!("{at}.file"),
+                    model,
+                    "files stored at OpenAI can't be read; send `file_data`",
+                )
+            })?;
+            let source = file_source(data, &format!("{at}.file.file_data"))?;
+            Ok(Some(Block::Document {
+                source,
+                title: file.filename.as_deref().map(Cow::Borrowed),
+            }))
+        }
+        (kind, _) => Err(ApiError::unsupported(
+            format!("{at}.type"),
+            model,
+            &format!("Anthropic takes no \"{kind}\" part in this role"),
+        )),
+    }
+}
+
+/// Splits `data:image/png;base64,…` into its type and its data.
+fn data_url(url: &str) -> Option<(&str, &str)> {
+    let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
+    let media_type = head.strip_suffix(";base64")?;
+    Some((media_type.split(';').next().unwrap_or(media_type), data))
+}
+
+fn image_source<'a>(url: &'a str, at: &str) -> Result<Source<'a>, ApiError> {
+    if url.starts_with("https://") || url.starts_with("http://") {
+        return Ok(Source::Url { url: url.into() });
+    }
+    let (media_type, data) = data_url(url).ok_or_else(|| {
+        ApiError::invalid(
+            at,
+            format!("`{at}` must be an http(s) URL or a data URL such as data:image/png;base64,…"),
+        )
+    })?;
+    let media_type = match media_type {
+        "image/jpg" | "image/jpeg" => "image/jpeg",
+        "image/png" | "image/gif" | "image/webp" => media_type,
+        other => {
+            return Err(ApiError::invalid(
+                at,
+                format!("`{at}` is of type {other}; Anthropic takes JPEG, PNG, GIF and WebP"),
+            ));
+        }
+    };
+    Ok(Source::Base64 {
+        media_type: media_type.into(),
+        data: data.into(),
+    })
+}
+
+fn file_source<'a>(url: &'a str, at: &str) -> Result<Source<'a>, ApiError> {
+    let wrong = || {
+        ApiError::invalid(
+            at,
+            format!(
+                "`{at}` must be a data URL of a PDF or a text, such as data:application/pdf;base64,…"
+            ),
+        )
+    };
+    let (media_type, data) = data_url(url).ok_or_else(wrong)?;
+    if media_type == "application/pdf" {
+        return Ok(Source::Base64 {
+            media_type: media_type.into(),
+            data: data.into(),
+        });
+    }
+    if media_type.starts_with("text/") {
+        let text = base64::engine::general_purpose::STANDARD
+            .decode(data)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .ok_or_else(wrong)?;
+        return Ok(Source::Text {
+            media_type: "text/plain",
+            data: text,
+        });
+    }
+    Err(wrong())
+}
+
+/// A tool call's id in the letters that Anthropic allows. An id from another provider that holds others becomes a hash
+/// of itself, so that a call and its result keep the same one.
+fn legal_id(id: &str) -> Cow<'_, str> {
+    let is_legal = !id.is_empty()
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    if is_legal {
+        return Cow::Borrowed(id);
+    }
+    // FNV-1a, 128 bits: stable over time and platforms.
+    let hash = id.bytes().fold(
+        0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128,
+        |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b),
+    );
+    Cow::Owned(format!("call_{hash:032x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_ids_become_legal_and_stay_apart() {
+        assert_eq!(legal_id("toolu_01-A"), "toolu_01-A");
+        let (a, b) = (legal_id("call:1"), legal_id("call.1"));
+        assert_ne!(a, b);
+        assert_eq!(a, legal_id("call:1"));
+        assert!(
+            a.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! Errors in OpenAI's shape, which is what every client of the gateway gets.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::redact;
+
+/// OpenAI's word for the family of an error, its `error.type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorType {
+    InvalidRequest,
+    Authentication,
+    Permission,
+    NotFound,
+    RateLimit,
+    Timeout,
+    Overloaded,
+    Api,
+}
+
+impl ErrorType {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request_error",
+            Self::Authentication => "authentication_error",
+            Self::Permission => "permission_error",
+            Self::NotFound => "not_found_error",
+            Self::RateLimit => "rate_limit_error",
+            Self::Timeout => "timeout_error",
+            Self::Overloaded => "overloaded_error",
+            Self::Api => "api_error",
+        }
+    }
+
+    /// The family that an HTTP status belongs to.
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            401 => Self::Authentication,
+            403 => Self::Permission,
+            404 => Self::NotFound,
+            408 | 504 => Self::Timeout,
+            429 => Self::RateLimit,
+            503 | 529 => Self::Overloaded,
+            400..500 => Self::InvalidRequest,
+            _ => Self::Api,
+        }
+    }
+}
+
+/// An error for the client: a status and OpenAI's `{"error": {...}}`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{status} {}: {message}", kind.as_str())]
+pub struct ApiError {
+    pub status: u16,
+    pub kind: ErrorType,
+    pub code: Option<Cow<'static, str>>,
+    pub message: String,
+    /// The field of the request that is to blame, such as `messages[0].content`.
+    pub param: Option<String>,
+}
+
+/// One try at one provider, as the client is told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct AttemptSummary {
+    pub provider: String,
+    pub model: String,
+    /// The provider's status; `None` when it gave none, or when it is not known.
+    pub status: Option<u16>,
+    /// What went wrong, in a word; `None` for the attempt that succeeded.
+    pub error: Option<Cow<'static, str>>,
+    /// Milliseconds; `None` when not known.
+    pub latency_ms: Option<u64>,
+}
+
+impl ApiError {
+    pub fn new(status: u16, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind: ErrorType::of_status(status),
+            code: None,
+            message: message.into(),
+            param: None,
+        }
+    }
+
+    /// A 400 that names the field to blame.
+    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            param: Some(param.into()),
+            ..Self::new(400, message)
+        }
+    }
+
+    /// A 400 for a field that the model's provider has no words for.
+    pub fn unsupported(param: impl Into<String>, model: &str, why: &str) -> Self {
+        let param = param.into();
+        Self {
+            code: Some("unsupported_parameter".into()),
+            ..Self::invalid(
+                param.clone(),
+                format!("`{param}` can't be sent to {model}: {why}"),
+            )
+        }
+    }
+
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    /// Makes a provider's error fit to show: its own words, without the keys that some of them quote, and the
+    /// status that an OpenAI client knows.
+    pub fn from_provider(provider: &str, status: u16, message: &str) -> Self {
+        let message = match status {
+            401 => format!("{provider} refused the gateway's API key for it"),
+            _ if message.trim().is_empty() => format!("{provider} answered with status {status}"),
+            _ => redact::mask_secrets(message).into_owned(),
+        };
+        // 529 is Anthropic's "overloaded"; OpenAI's clients know 503.
+        Self::new(if status == 529 { 503 } else { status }, message)
+    }
+
+    /// The body of a reply.
+    pub fn to_json(&self) -> Vec<u8> {
+        self.to_json_with_attempts(&[])
+    }
+
+    /// The body of a reply that tells what was tried, in `error.attempts`.
+    pub fn to_json_with_attempts(&self, attempts: &[AttemptSummary]) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: Error<'a>,
+        }
+        #[derive(Serialize)]
+        struct Error<'a> {
+            message: &'a str,
+            r#type: &'static str,
+            param: Option<&'a str>,
+            code: Option<&'a str>,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            attempts: &'a [AttemptSummary],
+        }
+        let body = Body {
+            error: Error {
+                message: &self.message,
+                r#type: self.kind.as_str(),
+                param: self.param.as_deref(),
+                code: self.code.as_deref(),
+                attempts,
+            },
+        };
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
+    /// The error as the last event of a stream that has already begun.
+    pub fn to_sse(&self) -> Vec<u8> {
+        let mut event = b"data: ".to_vec();
+        event.extend(self.to_json());
+        event.extend(b"\n\n");
+        event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_has_openais_shape() {
+        let error = ApiError::invalid("model", "`model` is missing").with_code("missing");
+        assert_eq!(
+            String::from_utf8(error.to_json()).unwrap(),
+            r#"{"error":{"message":"`model` is missing","type":"invalid_request_error","param":"model","code":"missing"}}"#
+        );
+    }
+
+    #[test]
+    fn a_key_quoted_by_a_provider_is_not_passed_on() {
+        let error = ApiError::from_provider("openai", 401, "Incorrect API key provided: sk-abc123");
+        assert!(!error.message.contains("sk-abc"), "{}", error.message);
+        let error = ApiError::from_provider(
+            "openai",
+            403,
+            "Key sk-proj-abcdefghijklmnop1234567890 lacks scope",
+        );
+        assert!(!error.message.contains("abcdefgh"), "{}", error.message);
+        assert!(error.message.contains("lacks scope"), "{}", error.message);
+    }
+
+    #[test]
+    fn an_overloaded_anthropic_is_a_503_to_an_openai_client() {
+        let error = ApiError::from_provider("anthropic", 529, "Overloaded");
+        assert_eq!((error.status, error.kind), (503, ErrorType::Overloaded));
+    }
+}

@@ -1,0 +1,154 @@
+//! The door to the wire formats: what the provider stage calls, whatever the provider speaks.
+
+use crate::anthropic;
+use crate::error::ApiError;
+use crate::openai::{self, envelope::Envelope};
+use crate::provider::{Format, StreamUsage};
+use crate::sse;
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    pub format: Format,
+    /// The provider's name for the model.
+    pub model: &'a str,
+    /// What the catalog knows.
+    pub max_output_tokens: Option<u64>,
+    pub stream_usage: StreamUsage,
+}
+
+/// A client's body as the provider wants it. `None` when it is right as it is.
+pub fn translate_request(body: &[u8], target: &Target<'_>) -> Result<Option<Vec<u8>>, ApiError> {
+    match target.format {
+        Format::OpenAi => {
+            let envelope = Envelope::parse(body)?;
+            Ok(openai::edit::edit(
+                body,
+                &envelope,
+                target.model,
+                target.stream_usage,
+            ))
+        }
+        Format::Anthropic => {
+            anthropic::request::translate(body, target.model, target.max_output_tokens).map(Some)
+        }
+    }
+}
+
+/// A provider's successful answer in OpenAI's format. `None` when it is that already. `created` is in Unix seconds.
+pub fn translate_response(
+    format: Format,
+    body: &[u8],
+    created: u64,
+) -> Result<Option<Vec<u8>>, ApiError> {
+    match format {
+        Format::OpenAi => Ok(None),
+        Format::Anthropic => anthropic::response::translate(body, created).map(Some),
+    }
+}
+
+/// A provider's error reply, as the client gets it.
+pub fn translate_error(format: Format, provider: &str, status: u16, body: &[u8]) -> ApiError {
+    match format {
+        Format::OpenAi => openai::error::from_reply(provider, status, body),
+        Format::Anthropic => anthropic::error::from_reply(provider, status, body),
+    }
+}
+
+/// A provider's stream on its way into OpenAI's format.
+#[derive(Debug)]
+pub enum StreamTranslator {
+    OpenAi(Relay),
+    Anthropic(Box<anthropic::stream::Translator>),
+}
+
+/// A stream that is in OpenAI's format already: only its beginning is looked at.
+#[derive(Debug, Default)]
+pub struct Relay {
+    provider: String,
+    parser: sse::Parser,
+    has_begun: bool,
+    error: Option<ApiError>,
+}
+
+impl StreamTranslator {
+    /// `provider` is named in errors; `created` is the time in Unix seconds.
+    pub fn new(format: Format, provider: &str, created: u64) -> Self {
+        match format {
+            Format::OpenAi => Self::OpenAi(Relay {
+                provider: provider.to_owned(),
+                ..Relay::default()
+            }),
+            Format::Anthropic => Self::Anthropic(Box::new(anthropic::stream::Translator::new(
+                provider, created,
+            ))),
+        }
+    }
+
+    /// Whether the answer has begun. Until then nothing of it may reach the client, and another provider can be tried.
+    pub fn has_begun(&self) -> bool {
+        match self {
+            Self::OpenAi(relay) => relay.has_begun,
+            Self::Anthropic(translator) => translator.has_begun(),
+        }
+    }
+
+    /// What ended the stream early. Before it began, nothing of it was written.
+    pub fn error(&self) -> Option<&ApiError> {
+        match self {
+            Self::OpenAi(relay) => relay.error.as_ref(),
+            Self::Anthropic(translator) => translator.error(),
+        }
+    }
+
+    /// Whether bytes may pass as they are from here on.
+    pub fn is_transparent(&self) -> bool {
+        matches!(self, Self::OpenAi(relay) if relay.has_begun)
+    }
+
+    /// Takes the next bytes and appends what the client gets for them.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::OpenAi(relay) => relay.push(bytes, out),
+            Self::Anthropic(translator) => translator.push(bytes, out),
+        }
+    }
+
+    /// Ends the stream.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Self::OpenAi(relay) => relay.finish(),
+            Self::Anthropic(translator) => translator.finish(out),
+        }
+    }
+}
+
+impl Relay {
+    fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.error.is_some() {
+            return;
+        }
+        out.extend_from_slice(bytes);
+        if self.has_begun {
+            return;
+        }
+        let (provider, has_begun, error) = (&self.provider, &mut self.has_begun, &mut self.error);
+        self.parser.push(bytes, |event| {
+            let Some(data) = event.data() else { return };
+            if !*has_begun && error.is_none() {
+                *error = openai::error::from_event(provider, &data);
+                *has_begun = error.is_none();
+            }
+        });
+    }
+
+    fn finish(&mut self) {
+        if !self.has_begun && self.error.is_none() {
+            let message = format!(
+                "{}'s stream ended before its answer had begun",
+                self.provider
+            );
+            self.error = Some(ApiError::new(502, message).with_code("incomplete_stream"));
+        }
+    }
+}

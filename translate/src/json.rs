@@ -1,0 +1,82 @@
+//! Small edits to JSON text that leave every other byte alone.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// Where `part` lies in `whole`, when it is a slice of it.
+///
+/// That holds for a [`RawValue`] borrowed from the text that is being edited.
+pub fn span_of(whole: &[u8], part: &RawValue) -> Option<std::ops::Range<usize>> {
+    let part = part.get().as_bytes();
+    let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+    let range = start..start.checked_add(part.len())?;
+    (whole.get(range.clone())? == part).then_some(range)
+}
+
+/// Puts members in front of the closing brace of an object. `members` is `"a":1,"b":2`, without braces.
+///
+/// Text that does not end like an object is left as it is.
+pub fn append_members(object: &mut Vec<u8>, members: &[u8]) {
+    let Some(brace) = object.iter().rposition(|byte| !byte.is_ascii_whitespace()) else {
+        return;
+    };
+    if object.get(brace) != Some(&b'}') {
+        return;
+    }
+    let is_empty = object
+        .get(..brace)
+        .and_then(|before| before.iter().rev().find(|byte| !byte.is_ascii_whitespace()))
+        == Some(&b'{');
+    let mut tail = Vec::with_capacity(members.len() + 2);
+    if !is_empty {
+        tail.push(b',');
+    }
+    tail.extend_from_slice(members);
+    tail.push(b'}');
+    object.truncate(brace);
+    object.extend_from_slice(&tail);
+}
+
+/// Appends a value as JSON. Values of this crate's types can't fail to serialise.
+pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    let length = out.len();
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        out.truncate(length);
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// Where a parse failed, in words that a caller can act on.
+pub fn describe_error(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match error.classify() {
+        serde_json::error::Category::Eof => {
+            format!("The body ends in the middle of its JSON: {text}")
+        }
+        serde_json::error::Category::Syntax => format!("The body is not valid JSON: {text}"),
+        serde_json::error::Category::Data | serde_json::error::Category::Io => {
+            format!("The body has a field of the wrong type: {text}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_appended_whatever_the_layout() {
+        for (before, after) in [
+            (r#"{"a":1}"#, r#"{"a":1,"b":2}"#),
+            ("{}", r#"{"b":2}"#),
+            ("{ }", r#"{ "b":2}"#),
+            ("{\"a\":1\n}\n", "{\"a\":1\n,\"b\":2}"),
+            ("[1]", "[1]"),
+            ("", ""),
+        ] {
+            let mut text = before.as_bytes().to_vec();
+            append_members(&mut text, br#""b":2"#);
+            assert_eq!(String::from_utf8(text).unwrap(), after);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Translation between OpenAI's chat completions and what the providers speak.
+//!
+//! Bytes in, bytes out: no sockets, no clock, no proxy. The filter uses it on the byte path of a completion, the
+//! control plane on recorded ones. Nothing here panics, whatever the input.
+//!
+//! A provider's wire format is one folder with `request`, `response` and `stream`; [`format`](mod@format) is the
+//! door to all of them. A provider that speaks a known format is one row in [`provider`].
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+pub mod anthropic;
+pub mod cost;
+pub mod error;
+pub mod format;
+pub mod json;
+pub mod model;
+pub mod openai;
+pub mod provider;
+pub mod redact;
+pub mod sse;

@@ -1,0 +1,81 @@
+//! The name of a model at a provider.
+
+use std::fmt;
+
+/// Longer names are no model's.
+const MAX_NAME_LENGTH: usize = 200;
+
+/// A model at a provider, written `provider/model`. The model's own name may hold further slashes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModelId {
+    pub provider: String,
+    pub name: String,
+}
+
+impl ModelId {
+    pub fn new(provider: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            provider: provider.into(),
+            name: name.into(),
+        }
+    }
+
+    /// Splits at the first slash. `None` without one, or with nothing on either side of it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (provider, name) = text.split_once('/')?;
+        (!provider.is_empty() && !name.is_empty()).then(|| Self::new(provider, name))
+    }
+}
+
+impl fmt::Display for ModelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.provider, self.name)
+    }
+}
+
+/// Whether a client's text can be a model's name at all: printable ASCII without spaces, quotes or backslashes.
+///
+/// The name ends up in bodies, headers and paths of upstream requests, so nothing else may pass.
+pub fn is_plausible_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= MAX_NAME_LENGTH
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_name_may_hold_slashes() {
+        let id = ModelId::parse("together/meta-llama/Llama-3.3-70B").unwrap();
+        assert_eq!(id.provider, "together");
+        assert_eq!(id.name, "meta-llama/Llama-3.3-70B");
+        assert_eq!(id.to_string(), "together/meta-llama/Llama-3.3-70B");
+    }
+
+    #[test]
+    fn half_a_name_is_none() {
+        for text in ["gpt-4o", "/gpt-4o", "openai/", ""] {
+            assert_eq!(ModelId::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_could_break_out_of_a_header_or_body_are_refused() {
+        for text in [
+            "a b",
+            "a\r\nx: y",
+            "a\"b",
+            "a\\b",
+            "é",
+            "",
+            &"x".repeat(201),
+        ] {
+            assert!(!is_plausible_name(text), "{text:?}");
+        }
+        assert!(is_plausible_name("ft:gpt-4o-mini-2024-07-18:org::id"));
+    }
+}

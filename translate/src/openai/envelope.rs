@@ -1,0 +1,207 @@
+//! The few fields of a request that decide where it goes. Everything else stays unread.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::error::ApiError;
+use crate::json;
+
+/// A request, as far as planning needs to know it. Borrows from the body.
+#[derive(Debug)]
+pub struct Envelope<'a> {
+    pub model: Cow<'a, str>,
+    /// The model's text in the body, quotes included.
+    pub model_raw: &'a RawValue,
+    pub messages: &'a RawValue,
+    pub stream: bool,
+    pub stream_options: Option<&'a RawValue>,
+    /// Whether the client asked for a usage chunk at the end of the stream.
+    pub include_usage: bool,
+    pub user: Option<Cow<'a, str>>,
+    raw_metadata: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow)]
+    messages: Option<&'a RawValue>,
+    stream: Option<bool>,
+    #[serde(borrow)]
+    stream_options: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads a body. What is wrong with it is said as a 400 that names the field.
+    pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Err(ApiError::new(
+                400,
+                "The request has no body; send a JSON object with `model` and `messages`",
+            )
+            .with_code("invalid_json"));
+        }
+        let fields: Fields<'a> = serde_json::from_slice(body).map_err(|error| {
+            ApiError::new(400, json::describe_error(&error)).with_code("invalid_json")
+        })?;
+        let model_raw = present(
+            fields.model,
+            "model",
+            "name a model, such as \"gpt-4o-mini\"",
+        )?;
+        let model: Cow<'a, str> = serde_json::from_str(model_raw.get())
+            .map_err(|_| ApiError::invalid("model", "`model` must be a string"))?;
+        let messages = present(
+            fields.messages,
+            "messages",
+            "send a list with at least one message",
+        )?;
+        match messages.get().strip_prefix('[').map(str::trim_start) {
+            None => return Err(ApiError::invalid("messages", "`messages` must be a list")),
+            Some("]") => {
+                return Err(ApiError::invalid(
+                    "messages",
+                    "`messages` is empty; send at least one message",
+                ));
+            }
+            Some(_) => {}
+        }
+        let stream = fields.stream.unwrap_or(false);
+        let stream_options = fields.stream_options.filter(|raw| raw.get() != "null");
+        let include_usage = match stream_options {
+            None => false,
+            Some(_) if !stream => {
+                return Err(ApiError::invalid(
+                    "stream_options",
+                    "`stream_options` is only allowed with `stream: true`",
+                ));
+            }
+            Some(raw) => serde_json::from_str::<StreamOptions>(raw.get())
+                .map_err(|error| {
+                    ApiError::invalid("stream_options", format!("`stream_options`: {error}"))
+                })?
+                .include_usage
+                .unwrap_or(false),
+        };
+        Ok(Self {
+            model,
+            model_raw,
+            messages,
+            stream,
+            stream_options,
+            include_usage,
+            user: fields.user,
+            raw_metadata: fields.metadata,
+        })
+    }
+
+    /// The client's own labels for the call. Anything but texts is left out.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        self.raw_metadata
+            .and_then(|raw| {
+                serde_json::from_str::<BTreeMap<String, serde_json::Value>>(raw.get()).ok()
+            })
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())))
+            .collect()
+    }
+
+    /// The text of the last user message; empty when there is none.
+    pub fn last_user_text(&self) -> String {
+        let Ok(messages) =
+            serde_json::from_str::<Vec<super::request::Message<'_>>>(self.messages.get())
+        else {
+            return String::new();
+        };
+        messages
+            .iter()
+            .rev()
+            .find(|message| message.role == "user")
+            .map(super::request::Message::text)
+            .unwrap_or_default()
+    }
+}
+
+fn present<'a>(
+    field: Option<&'a RawValue>,
+    name: &str,
+    hint: &str,
+) -> Result<&'a RawValue, ApiError> {
+    field.filter(|raw| raw.get() != "null").ok_or_else(|| {
+        ApiError::invalid(name, format!("`{name}` is missing; {hint}"))
+            .with_code("missing_required_parameter")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(body: &str) -> ApiError {
+        Envelope::parse(body.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn only_what_planning_needs_is_read() {
+        let body = br#"{"messages":[{"role":"user","content":"hi"}],"x":{"model":"no"},"model":"a\/b","stream":true,
+            "stream_options":{"include_usage":true},"metadata":{"team":"search","n":1},"user":"u1"}"#;
+        let envelope = Envelope::parse(body).unwrap();
+        assert_eq!(envelope.model, "a/b");
+        assert_eq!(envelope.model_raw.get(), r#""a\/b""#);
+        assert!(envelope.stream && envelope.include_usage);
+        assert_eq!(
+            envelope.metadata(),
+            BTreeMap::from([("team".into(), "search".into())])
+        );
+        assert_eq!(envelope.last_user_text(), "hi");
+        assert_eq!(envelope.user.as_deref(), Some("u1"));
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        let error = refusal("{\"model\":\"a\",\n  \"messages\": [}");
+        assert_eq!(
+            (error.status, error.code.as_deref()),
+            (400, Some("invalid_json"))
+        );
+        assert!(
+            error.message.contains("line 2 column 16"),
+            "{}",
+            error.message
+        );
+        for (body, param) in [
+            (r#"{"messages":[{}]}"#, "model"),
+            (r#"{"model":3,"messages":[{}]}"#, "model"),
+            (r#"{"model":"a"}"#, "messages"),
+            (r#"{"model":"a","messages":[ ]}"#, "messages"),
+            (r#"{"model":"a","messages":"hi"}"#, "messages"),
+            (
+                r#"{"model":"a","messages":[1],"stream_options":{}}"#,
+                "stream_options",
+            ),
+        ] {
+            assert_eq!(refusal(body).param.as_deref(), Some(param), "{body}");
+        }
+        assert!(
+            refusal(r#"{"model":"a","model":"b","messages":[1]}"#)
+                .message
+                .contains("duplicate")
+        );
+        assert!(refusal(" ").message.contains("no body"));
+        assert_eq!(refusal("[]").status, 400);
+    }
+}

@@ -1,0 +1,12 @@
+//! OpenAI's chat completions: the format every client speaks, and most providers.
+//!
+//! Source: OpenAI API reference, chat completions, November 2026.
+
+pub mod aggregate;
+pub mod edit;
+pub mod envelope;
+pub mod error;
+pub mod request;
+pub mod response;
+pub mod tap;
+pub mod usage;

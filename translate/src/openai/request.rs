@@ -1,0 +1,285 @@
+//! A whole request, typed, for translation into another format. Borrows from the body where it can.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::error::ApiError;
+use crate::json;
+
+/// The body of `POST /v1/chat/completions`.
+#[derive(Debug, Deserialize)]
+pub struct ChatRequest<'a> {
+    #[serde(borrow)]
+    pub messages: Vec<Message<'a>>,
+    #[serde(default)]
+    pub max_tokens: Option<u64>,
+    #[serde(default)]
+    pub max_completion_tokens: Option<u64>,
+    #[serde(default)]
+    pub temperature: Option<f64>,
+    #[serde(default)]
+    pub top_p: Option<f64>,
+    #[serde(default, borrow)]
+    pub stop: Option<Strings<'a>>,
+    #[serde(default)]
+    pub stream: Option<bool>,
+    #[serde(default, borrow)]
+    pub tools: Option<Vec<Tool<'a>>>,
+    #[serde(default, borrow)]
+    pub tool_choice: Option<&'a RawValue>,
+    #[serde(default)]
+    pub parallel_tool_calls: Option<bool>,
+    #[serde(default, borrow)]
+    pub functions: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    pub response_format: Option<ResponseFormat<'a>>,
+    #[serde(default, borrow)]
+    pub reasoning_effort: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub user: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub safety_identifier: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub service_tier: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub n: Option<u64>,
+    #[serde(default)]
+    pub logprobs: Option<bool>,
+    #[serde(default, borrow)]
+    pub logit_bias: Option<&'a RawValue>,
+    #[serde(default)]
+    pub presence_penalty: Option<f64>,
+    #[serde(default)]
+    pub frequency_penalty: Option<f64>,
+    #[serde(default, borrow)]
+    pub modalities: Option<Vec<Cow<'a, str>>>,
+    #[serde(default, borrow)]
+    pub audio: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    pub web_search_options: Option<&'a RawValue>,
+}
+
+impl<'a> ChatRequest<'a> {
+    /// Reads a body.
+    pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
+        serde_json::from_slice(body).map_err(|error| {
+            ApiError::new(400, json::describe_error(&error)).with_code("invalid_json")
+        })
+    }
+}
+
+/// A message of any role.
+#[derive(Debug, Default, Deserialize)]
+pub struct Message<'a> {
+    #[serde(borrow)]
+    pub role: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub content: Option<Content<'a>>,
+    #[serde(default, borrow)]
+    pub refusal: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub tool_calls: Option<Vec<ToolCall<'a>>>,
+    #[serde(default, borrow)]
+    pub tool_call_id: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub function_call: Option<&'a RawValue>,
+}
+
+impl Message<'_> {
+    /// The message's text parts, one after the other.
+    pub fn text(&self) -> String {
+        match &self.content {
+            None => String::new(),
+            Some(Content::Text(text)) => text.clone().into_owned(),
+            Some(Content::Parts(parts)) => parts
+                .iter()
+                .filter_map(|part| part.text.as_deref())
+                .collect::<Vec<_>>()
+                .join("\n"),
+        }
+    }
+}
+
+/// A message's content: a text, or parts.
+#[derive(Debug)]
+pub enum Content<'a> {
+    Text(Cow<'a, str>),
+    Parts(Vec<Part<'a>>),
+}
+
+/// One part of a message's content; which field is set goes by `kind`.
+#[derive(Debug, Deserialize)]
+pub struct Part<'a> {
+    #[serde(rename = "type", borrow)]
+    pub kind: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub text: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub refusal: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub image_url: Option<ImageUrl<'a>>,
+    #[serde(default, borrow)]
+    pub file: Option<File<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ImageUrl<'a> {
+    #[serde(borrow)]
+    pub url: Cow<'a, str>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct File<'a> {
+    #[serde(default, borrow)]
+    pub file_data: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub filename: Option<Cow<'a, str>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ToolCall<'a> {
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub function: Option<CalledFunction<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct CalledFunction<'a> {
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// JSON in a string.
+    #[serde(default, borrow)]
+    pub arguments: Cow<'a, str>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Tool<'a> {
+    #[serde(rename = "type", borrow)]
+    pub kind: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub function: Option<Function<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Function<'a> {
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub description: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub parameters: Option<&'a RawValue>,
+    #[serde(default)]
+    pub strict: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ResponseFormat<'a> {
+    #[serde(rename = "type", borrow)]
+    pub kind: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub json_schema: Option<JsonSchema<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct JsonSchema<'a> {
+    #[serde(default, borrow)]
+    pub schema: Option<&'a RawValue>,
+}
+
+/// One string or a list of them.
+#[derive(Debug)]
+pub struct Strings<'a>(pub Vec<Cow<'a, str>>);
+
+/// Which tool the model may, must or must not call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ToolChoice<'a> {
+    Auto,
+    None,
+    Required,
+    Function(Cow<'a, str>),
+}
+
+impl<'a> ToolChoice<'a> {
+    /// Reads `tool_choice`.
+    pub fn parse(raw: &'a RawValue) -> Result<Self, ApiError> {
+        #[derive(Deserialize)]
+        struct Named<'a> {
+            #[serde(borrow)]
+            function: Name<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Name<'a> {
+            #[serde(borrow)]
+            name: Cow<'a, str>,
+        }
+        match raw.get() {
+            "\"auto\"" => Ok(Self::Auto),
+            "\"none\"" => Ok(Self::None),
+            "\"required\"" => Ok(Self::Required),
+            text => serde_json::from_str::<Named<'a>>(text)
+                .map(|named| Self::Function(named.function.name))
+                .map_err(|_| {
+                    ApiError::invalid(
+                        "tool_choice",
+                        "`tool_choice` must be \"auto\", \"none\", \"required\" or {\"type\": \"function\", \"function\": {\"name\": …}}",
+                    )
+                }),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ContentVisitor;
+        impl<'de> Visitor<'de> for ContentVisitor {
+            type Value = Content<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of parts")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Content::Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Content::Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut parts = Vec::new();
+                while let Some(part) = seq.next_element()? {
+                    parts.push(part);
+                }
+                Ok(Content::Parts(parts))
+            }
+        }
+        deserializer.deserialize_any(ContentVisitor)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Strings<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct StringsVisitor;
+        impl<'de> Visitor<'de> for StringsVisitor {
+            type Value = Strings<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Strings(vec![Cow::Owned(text.to_owned())]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = seq.next_element::<String>()? {
+                    texts.push(Cow::Owned(text));
+                }
+                Ok(Strings(texts))
+            }
+        }
+        deserializer.deserialize_any(StringsVisitor)
+    }
+}

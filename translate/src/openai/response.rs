@@ -1,0 +1,125 @@
+//! What the gateway reads in an answer and what it adds to it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cost::{Usage, Usd};
+use crate::json;
+use crate::openai::usage::WireUsage;
+
+/// What the gateway needs to know of an answer.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Summary {
+    pub usage: Option<Usage>,
+    /// Whether the model asks for tools to be run, so that the conversation goes on.
+    pub calls_tools: bool,
+}
+
+/// The parts of an answer that matter to the gateway: of a whole one and of a chunk alike.
+#[derive(Deserialize)]
+pub(crate) struct View<'a> {
+    #[serde(default, borrow)]
+    pub choices: Vec<Choice<'a>>,
+    #[serde(default)]
+    pub usage: Option<WireUsage>,
+    #[serde(default)]
+    pub error: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Choice<'a> {
+    #[serde(default, borrow)]
+    pub finish_reason: Option<std::borrow::Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub message: Option<Message<'a>>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Message<'a> {
+    #[serde(default, borrow)]
+    pub tool_calls: Option<&'a serde_json::value::RawValue>,
+}
+
+/// Reads an answer's body. A body that can't be read says nothing.
+pub fn summarize(body: &[u8]) -> Summary {
+    let Ok(view) = serde_json::from_slice::<View<'_>>(body) else {
+        return Summary::default();
+    };
+    Summary {
+        usage: view.usage.map(Usage::from),
+        calls_tools: view.choices.iter().any(|choice| {
+            choice.finish_reason.as_deref() == Some("tool_calls")
+                || choice
+                    .message
+                    .as_ref()
+                    .and_then(|message| message.tool_calls)
+                    .is_some_and(|calls| !matches!(calls.get(), "null" | "[]"))
+        }),
+    }
+}
+
+/// How the gateway chose, as clients see it in `_routing`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Routing<'a> {
+    /// The alias that the client asked for; `null` when it named a model.
+    pub alias: Option<&'a str>,
+    pub requested_model: &'a str,
+    /// `provider/model`
+    pub selected_model: &'a str,
+    pub attempts: u32,
+    pub routing_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_error: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<&'a str>,
+    pub trace_id: &'a str,
+}
+
+/// What the gateway adds to an answer: `_cost`, `_latency_ms` and `_routing`.
+#[derive(Debug, Clone, Default)]
+pub struct Extras<'a> {
+    /// `None` when a price is unknown.
+    pub cost: Option<Usd>,
+    pub latency_ms: f64,
+    pub routing: Routing<'a>,
+}
+
+impl Extras<'_> {
+    /// The members, without braces.
+    pub fn members(&self) -> Vec<u8> {
+        let mut out = br#""_cost":"#.to_vec();
+        json::write(&mut out, &self.cost);
+        out.extend_from_slice(br#","_latency_ms":"#);
+        json::write(&mut out, &self.latency_ms);
+        out.extend_from_slice(br#","_routing":"#);
+        json::write(&mut out, &self.routing);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_summarized() {
+        let summary = summarize(
+            br#"{"choices":[{"message":{"content":null,"tool_calls":[{"id":"1"}]},"finish_reason":"stop"}],
+                "usage":{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":4}}}"#,
+        );
+        assert!(summary.calls_tools);
+        let usage = summary.usage.unwrap();
+        assert_eq!((usage.input, usage.output, usage.cache_read), (10, 5, 4));
+        assert_eq!(summarize(b"<html>"), Summary::default());
+    }
+
+    #[test]
+    fn an_unknown_cost_is_null() {
+        let members = String::from_utf8(Extras::default().members()).unwrap();
+        assert!(
+            members.starts_with(r#""_cost":null,"_latency_ms":0.0,"_routing":{"alias":null"#),
+            "{members}"
+        );
+    }
+}

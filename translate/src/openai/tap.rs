@@ -1,0 +1,297 @@
+//! Watches a stream of chunks on its way to the client, and adds the gateway's word to its last one.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+
+use crate::cost::Usage;
+use crate::error::ApiError;
+use crate::json;
+use crate::openai::error;
+use crate::openai::response::{Summary, View};
+use crate::sse;
+
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// A stream in OpenAI's format between a provider and a client.
+///
+/// Chunks pass through byte for byte. The one that ends the answer is held until it is known to be the last: usage may
+/// still follow, which is left out unless the client asked for it. Where a stream ends without having said that it is
+/// complete, the client is told with an error event.
+#[derive(Debug, Default)]
+pub struct StreamTap {
+    parser: sse::Parser,
+    client_wants_usage: bool,
+    /// The chunk with the finish reason, as it came.
+    held: Option<Vec<u8>>,
+    has_finished: bool,
+    is_done: bool,
+    has_extras: bool,
+    error: Option<ApiError>,
+    summary: Summary,
+}
+
+/// What to do with the bytes that were pushed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    Unchanged,
+    Replaced(Vec<u8>),
+}
+
+impl StreamTap {
+    pub fn new(client_wants_usage: bool) -> Self {
+        Self {
+            client_wants_usage,
+            ..Self::default()
+        }
+    }
+
+    /// What is known of the answer so far.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// The error that ended the stream, when one did.
+    pub fn error(&self) -> Option<&ApiError> {
+        self.error.as_ref()
+    }
+
+    /// Whether the stream has said that it is complete, or failed.
+    pub fn is_over(&self) -> bool {
+        self.is_done || self.error.is_some()
+    }
+
+    /// Takes the next bytes. `extras` makes the members to add to the last chunk, once its usage is known.
+    pub fn push(&mut self, bytes: &[u8], extras: &mut dyn FnMut(&Summary) -> Vec<u8>) -> Output {
+        let is_between_events =
+            self.held.is_none() && !self.is_over() && !self.parser.has_partial_event();
+        if is_between_events && is_plain(bytes) {
+            return Output::Unchanged;
+        }
+        let mut out = Vec::with_capacity(bytes.len() + 256);
+        let mut parser = std::mem::take(&mut self.parser);
+        parser.push(bytes, |event| self.on_event(event.raw, &mut out, extras));
+        self.parser = parser;
+        Output::Replaced(out)
+    }
+
+    /// Ends the stream: what is still owed to the client.
+    pub fn finish(&mut self, extras: &mut dyn FnMut(&Summary) -> Vec<u8>) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut rest = self.parser.take_rest();
+        if !rest.is_empty() {
+            rest.extend_from_slice(b"\n\n");
+            self.on_event(&rest, &mut out, extras);
+        }
+        if self.is_over() {
+            return out;
+        }
+        if self.has_finished {
+            self.release(&mut out, Some(extras));
+            out.extend_from_slice(DONE);
+            self.is_done = true;
+        } else {
+            let error = ApiError::new(
+                502,
+                "The provider's stream ended before its answer was complete",
+            )
+            .with_code("incomplete_stream");
+            out.extend(error.to_sse());
+            self.error = Some(error);
+        }
+        out
+    }
+
+    fn on_event(
+        &mut self,
+        raw: &[u8],
+        out: &mut Vec<u8>,
+        extras: &mut dyn FnMut(&Summary) -> Vec<u8>,
+    ) {
+        if self.is_over() {
+            return;
+        }
+        let Some(data) = (sse::Event { raw }).data() else {
+            out.extend_from_slice(raw);
+            return;
+        };
+        if data.trim_ascii() == b"[DONE]" {
+            self.release(out, Some(extras));
+            out.extend_from_slice(DONE);
+            self.is_done = true;
+            return;
+        }
+        let view = if is_plain(raw) {
+            None
+        } else {
+            serde_json::from_slice::<View<'_>>(&data).ok()
+        };
+        let Some(view) = view else {
+            self.release(out, None);
+            out.extend_from_slice(raw);
+            return;
+        };
+        if view.error.is_some() {
+            self.release(out, None);
+            let error = error::from_event("The provider", &data)
+                .unwrap_or_else(|| ApiError::new(502, "The provider's stream failed"));
+            out.extend(error.to_sse());
+            self.error = Some(error);
+            return;
+        }
+        if let Some(usage) = view.usage {
+            self.summary.usage = Some(Usage::from(usage));
+        }
+        let finish = view
+            .choices
+            .iter()
+            .find_map(|choice| choice.finish_reason.as_deref());
+        if let Some(reason) = finish {
+            self.release(out, None);
+            self.summary.calls_tools |= reason == "tool_calls";
+            self.has_finished = true;
+            self.held = Some(raw.to_vec());
+        } else if view.choices.is_empty() && view.usage.is_some() {
+            if self.client_wants_usage {
+                self.release(out, None);
+                self.held = Some(raw.to_vec());
+            } else {
+                self.release(out, Some(extras));
+            }
+        } else {
+            self.release(out, None);
+            out.extend_from_slice(raw);
+        }
+    }
+
+    /// Writes the chunk that was held, with the gateway's members when it is the last.
+    fn release(&mut self, out: &mut Vec<u8>, extras: Option<&mut dyn FnMut(&Summary) -> Vec<u8>>) {
+        let Some(held) = self.held.take() else {
+            return;
+        };
+        let data = (sse::Event { raw: &held }).data().map(Cow::into_owned);
+        match (extras, data) {
+            (Some(extras), Some(mut data)) if !self.has_extras => {
+                json::append_members(&mut data, &extras(&self.summary));
+                out.extend_from_slice(b"data: ");
+                out.extend_from_slice(&data);
+                out.extend_from_slice(b"\n\n");
+                self.has_extras = true;
+            }
+            _ => out.extend_from_slice(&held),
+        }
+    }
+}
+
+/// Whether bytes are whole events and none of them ends the answer, carries usage or an error: then nothing in them
+/// concerns the gateway. May say no where it is so, never yes where it is not.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.ends_with(b"\n\n")
+        && !has_value(bytes, b"\"finish_reason\"")
+        && !has_value(bytes, b"\"usage\"")
+        && !has_value(bytes, b"\"error\"")
+        && memmem::find(bytes, b"[DONE]").is_none()
+}
+
+/// Whether a member of this name has a value other than null.
+fn has_value(bytes: &[u8], name: &[u8]) -> bool {
+    memmem::find_iter(bytes, name).any(|at| {
+        let rest = bytes.get(at + name.len()..).unwrap_or_default();
+        let value = rest
+            .iter()
+            .find(|byte| !byte.is_ascii_whitespace() && **byte != b':');
+        value != Some(&b'n')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TEXT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"},\"finish_reason\":null}],\"usage\":null}\n\n";
+    const FINISH: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    const USAGE: &str =
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n";
+    const END: &str = "data: [DONE]\n\n";
+
+    fn through(chunks: &[&[u8]], wants_usage: bool) -> (String, StreamTap) {
+        let mut tap = StreamTap::new(wants_usage);
+        let mut extras = |summary: &Summary| {
+            format!("\"_x\":{}", summary.usage.map_or(0, |usage| usage.output)).into_bytes()
+        };
+        let mut out = Vec::new();
+        for chunk in chunks {
+            match tap.push(chunk, &mut extras) {
+                Output::Unchanged => out.extend_from_slice(chunk),
+                Output::Replaced(bytes) => out.extend(bytes),
+            }
+        }
+        out.extend(tap.finish(&mut extras));
+        (String::from_utf8(out).unwrap(), tap)
+    }
+
+    fn whole(parts: &[&str], wants_usage: bool) -> (String, StreamTap) {
+        through(
+            &parts.iter().map(|part| part.as_bytes()).collect::<Vec<_>>(),
+            wants_usage,
+        )
+    }
+
+    #[test]
+    fn the_finish_chunk_carries_the_extras_and_unasked_usage_is_left_out() {
+        let (out, tap) = whole(&[TEXT, FINISH, USAGE, END], false);
+        let finish = FINISH.replace("}]}", "}],\"_x\":2}");
+        assert_eq!(out, format!("{TEXT}{finish}{END}"));
+        assert_eq!(tap.summary().usage.unwrap().input, 3);
+    }
+
+    #[test]
+    fn the_usage_chunk_carries_them_where_the_client_asked_for_it() {
+        let (out, _) = whole(&[TEXT, FINISH, USAGE, END], true);
+        let usage = USAGE.replace("}}", "},\"_x\":2}");
+        assert_eq!(out, format!("{TEXT}{FINISH}{usage}{END}"));
+    }
+
+    #[test]
+    fn a_missing_end_mark_is_added_and_a_missing_finish_is_an_error() {
+        let (out, tap) = whole(&[TEXT, FINISH], false);
+        assert!(out.ends_with(END) && tap.error().is_none(), "{out}");
+        let (out, tap) = whole(&[TEXT, "data: {\"cho"], false);
+        assert!(
+            out.contains("incomplete_stream") && !out.contains("[DONE]"),
+            "{out}"
+        );
+        assert_eq!(tap.error().unwrap().status, 502);
+    }
+
+    #[test]
+    fn an_error_in_mid_stream_ends_it() {
+        let error = "data: {\"error\":{\"message\":\"overloaded\",\"code\":503}}\n\n";
+        let (out, tap) = whole(&[TEXT, error, TEXT, END], false);
+        assert!(
+            out.starts_with(TEXT) && out.matches("data:").count() == 2,
+            "{out}"
+        );
+        assert_eq!(tap.error().unwrap().message, "overloaded");
+    }
+
+    #[test]
+    fn words_of_the_protocol_in_the_text_change_nothing() {
+        let text = "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"finish_reason\\\": \\\"stop\\\" [DONE] \\\"usage\\\":{} \\\"error\\\":1\"},\"finish_reason\":null}]}\n\n";
+        let (out, tap) = whole(&[text, FINISH, END], false);
+        assert!(out.starts_with(text) && tap.error().is_none(), "{out}");
+    }
+
+    proptest! {
+        #[test]
+        fn cutting_the_bytes_changes_nothing(cuts in prop::collection::vec(0usize..512, 0..12), wants_usage: bool) {
+            let text = format!(": hello\n\n{TEXT}{TEXT}{FINISH}{USAGE}{END}");
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &text.as_bytes()[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(through(&chunks, wants_usage).0, whole(&[&text], wants_usage).0);
+        }
+    }
+}

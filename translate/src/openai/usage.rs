@@ -1,0 +1,72 @@
+//! OpenAI's `usage` object.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cost::{TokenCount, Usage};
+
+/// `usage`, as providers of OpenAI's format send it and as clients get it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct WireUsage {
+    #[serde(default)]
+    pub prompt_tokens: Option<TokenCount>,
+    #[serde(default)]
+    pub completion_tokens: Option<TokenCount>,
+    #[serde(default)]
+    pub total_tokens: Option<TokenCount>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens_details: Option<PromptDetails>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_tokens_details: Option<CompletionDetails>,
+    /// DeepSeek's word for `cached_tokens`.
+    #[serde(default, skip_serializing)]
+    pub prompt_cache_hit_tokens: Option<TokenCount>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct PromptDetails {
+    #[serde(default)]
+    pub cached_tokens: Option<TokenCount>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_tokens: Option<TokenCount>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct CompletionDetails {
+    #[serde(default)]
+    pub reasoning_tokens: Option<TokenCount>,
+}
+
+impl From<WireUsage> for Usage {
+    fn from(wire: WireUsage) -> Self {
+        let prompt = wire.prompt_tokens_details.unwrap_or_default();
+        let completion = wire.completion_tokens_details.unwrap_or_default();
+        Self {
+            input: wire.prompt_tokens.unwrap_or(0),
+            output: wire.completion_tokens.unwrap_or(0),
+            cache_read: prompt
+                .cached_tokens
+                .or(wire.prompt_cache_hit_tokens)
+                .unwrap_or(0),
+            cache_write: prompt.cache_write_tokens.unwrap_or(0),
+            reasoning: completion.reasoning_tokens.unwrap_or(0),
+        }
+    }
+}
+
+impl From<Usage> for WireUsage {
+    fn from(usage: Usage) -> Self {
+        Self {
+            prompt_tokens: Some(usage.input),
+            completion_tokens: Some(usage.output),
+            total_tokens: Some(usage.input.saturating_add(usage.output)),
+            prompt_tokens_details: Some(PromptDetails {
+                cached_tokens: Some(usage.cache_read),
+                cache_write_tokens: (usage.cache_write > 0).then_some(usage.cache_write),
+            }),
+            completion_tokens_details: Some(CompletionDetails {
+                reasoning_tokens: Some(usage.reasoning),
+            }),
+            prompt_cache_hit_tokens: None,
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The providers we know by name: one row each.
+//!
+//! Sources: the providers' API references, November 2026. A row is a default; a deployment's configuration may override
+//! every field of it.
+
+/// The wire format a provider speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// OpenAI's chat completions, or a close relative.
+    OpenAi,
+    /// Anthropic's Messages.
+    Anthropic,
+}
+
+impl Format {
+    /// What follows the base URL.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::OpenAi => "/chat/completions",
+            Self::Anthropic => "/v1/messages",
+        }
+    }
+}
+
+/// How a provider wants its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// `Authorization: Bearer KEY`
+    Bearer,
+    /// The key alone in a header of this name.
+    Header(&'static str),
+    /// It takes none.
+    None,
+}
+
+impl Auth {
+    /// The header that carries `key`.
+    pub fn header(self, key: &str) -> Option<(&'static str, String)> {
+        match self {
+            Self::Bearer => Some(("authorization", format!("Bearer {key}"))),
+            Self::Header(name) => Some((name, key.to_owned())),
+            Self::None => None,
+        }
+    }
+}
+
+/// How a provider of OpenAI's format reports token usage in a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamUsage {
+    /// `stream_options.include_usage` asks for it.
+    Option,
+    /// It is always there, and `stream_options` is refused.
+    Always,
+}
+
+/// A provider with a name of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Provider {
+    pub name: &'static str,
+    pub format: Format,
+    pub base_url: &'static str,
+    pub auth: Auth,
+    /// The environment variable that holds its key; in lower case, the field of the secrets file.
+    pub key_variable: &'static str,
+    /// Sent with every request.
+    pub headers: &'static [(&'static str, &'static str)],
+    pub stream_usage: StreamUsage,
+    /// Whether it makes the models it serves, so that clients may name them without the provider.
+    pub first_party: bool,
+}
+
+const fn openai_like(
+    name: &'static str,
+    base_url: &'static str,
+    key_variable: &'static str,
+) -> Provider {
+    Provider {
+        name,
+        format: Format::OpenAi,
+        base_url,
+        auth: Auth::Bearer,
+        key_variable,
+        headers: &[],
+        stream_usage: StreamUsage::Option,
+        first_party: false,
+    }
+}
+
+const fn first_party(provider: Provider) -> Provider {
+    Provider {
+        first_party: true,
+        ..provider
+    }
+}
+
+const fn always_reports_usage(provider: Provider) -> Provider {
+    Provider {
+        stream_usage: StreamUsage::Always,
+        ..provider
+    }
+}
+
+/// Every provider with a name of its own, in the order in which a bare model name is looked up.
+pub const PROVIDERS: &[Provider] = &[
+    first_party(openai_like(
+        "openai",
+        "https://api.openai.com/v1",
+        "OPENAI_API_KEY",
+    )),
+    Provider {
+        name: "anthropic",
+        format: Format::Anthropic,
+        base_url: "https://api.anthropic.com",
+        auth: Auth::Header("x-api-key"),
+        key_variable: "ANTHROPIC_API_KEY",
+        headers: &[("anthropic-version", "2023-06-01")],
+        stream_usage: StreamUsage::Always,
+        first_party: true,
+    },
+    first_party(openai_like(
+        "gemini",
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+        "GEMINI_API_KEY",
+    )),
+    first_party(always_reports_usage(openai_like(
+        "mistral",
+        "https://api.mistral.ai/v1",
+        "MISTRAL_API_KEY",
+    ))),
+    first_party(openai_like(
+        "deepseek",
+        "https://api.deepseek.com/v1",
+        "DEEPSEEK_API_KEY",
+    )),
+    first_party(openai_like("xai", "https://api.x.ai/v1", "XAI_API_KEY")),
+    first_party(always_reports_usage(openai_like(
+        "cohere",
+        "https://api.cohere.com/compatibility/v1",
+        "COHERE_API_KEY",
+    ))),
+    first_party(always_reports_usage(openai_like(
+        "perplexity",
+        "https://api.perplexity.ai",
+        "PERPLEXITY_API_KEY",
+    ))),
+    first_party(openai_like(
+        "moonshot",
+        "https://api.moonshot.ai/v1",
+        "MOONSHOT_API_KEY",
+    )),
+    first_party(openai_like(
+        "zai",
+        "https://api.z.ai/api/paas/v4",
+        "ZAI_API_KEY",
+    )),
+    first_party(openai_like(
+        "qwen",
+        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+        "DASHSCOPE_API_KEY",
+    )),
+    first_party(openai_like(
+        "minimax",
+        "https://api.minimax.io/v1",
+        "MINIMAX_API_KEY",
+    )),
+    openai_like("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+    openai_like(
+        "together",
+        "https://api.together.xyz/v1",
+        "TOGETHER_API_KEY",
+    ),
+    openai_like(
+        "fireworks",
+        "https://api.fireworks.ai/inference/v1",
+        "FIREWORKS_API_KEY",
+    ),
+    openai_like("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
+    openai_like(
+        "sambanova",
+        "https://api.sambanova.ai/v1",
+        "SAMBANOVA_API_KEY",
+    ),
+    openai_like(
+        "openrouter",
+        "https://openrouter.ai/api/v1",
+        "OPENROUTER_API_KEY",
+    ),
+    openai_like(
+        "deepinfra",
+        "https://api.deepinfra.com/v1/openai",
+        "DEEPINFRA_API_KEY",
+    ),
+    always_reports_usage(openai_like(
+        "nvidia",
+        "https://integrate.api.nvidia.com/v1",
+        "NVIDIA_API_KEY",
+    )),
+    openai_like(
+        "github",
+        "https://models.github.ai/inference",
+        "GITHUB_TOKEN",
+    ),
+    Provider {
+        auth: Auth::None,
+        ..openai_like("ollama", "http://127.0.0.1:11434/v1", "OLLAMA_API_KEY")
+    },
+];
+
+/// The row of a provider.
+pub fn find(name: &str) -> Option<&'static Provider> {
+    PROVIDERS.iter().find(|provider| provider.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_well_formed() {
+        for (index, row) in PROVIDERS.iter().enumerate() {
+            assert!(!row.base_url.ends_with('/'), "{}", row.name);
+            assert!(
+                row.name.bytes().all(|b| b.is_ascii_lowercase()),
+                "{}",
+                row.name
+            );
+            assert!(
+                PROVIDERS[index + 1..]
+                    .iter()
+                    .all(|other| other.name != row.name),
+                "{} twice",
+                row.name
+            );
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Server-sent events, cut anywhere.
+//!
+//! Source: the HTML standard, section "Server-sent events": lines end in CR, LF or CRLF, an empty line ends an event,
+//! a line that starts with a colon is a comment.
+
+use memchr::{memchr2, memmem};
+
+/// Splits a byte stream into events. Bytes of an unfinished event are kept until the rest has come.
+#[derive(Debug, Default)]
+pub struct Parser {
+    pending: Vec<u8>,
+}
+
+/// One event: the raw bytes with the empty line that ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    pub raw: &'a [u8],
+}
+
+impl<'a> Event<'a> {
+    /// The event's data; `None` for a comment or an event without data. Several `data` lines are joined.
+    pub fn data(&self) -> Option<std::borrow::Cow<'a, [u8]>> {
+        let mut found: Option<std::borrow::Cow<'a, [u8]>> = None;
+        for line in lines(self.raw) {
+            let Some(value) = field(line, b"data") else {
+                continue;
+            };
+            match &mut found {
+                None => found = Some(value.into()),
+                Some(joined) => {
+                    let joined = joined.to_mut();
+                    joined.push(b'\n');
+                    joined.extend_from_slice(value);
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Parser {
+    /// Takes the next bytes and hands every event they complete to `on_event`.
+    pub fn push(&mut self, bytes: &[u8], mut on_event: impl FnMut(Event<'_>)) {
+        if self.pending.is_empty() {
+            let consumed = split(bytes, &mut on_event);
+            self.pending
+                .extend_from_slice(bytes.get(consumed..).unwrap_or_default());
+        } else {
+            self.pending.extend_from_slice(bytes);
+            let pending = std::mem::take(&mut self.pending);
+            let consumed = split(&pending, &mut on_event);
+            self.pending = pending;
+            self.pending.drain(..consumed);
+        }
+    }
+
+    /// Whether an event has begun that is not complete.
+    pub fn has_partial_event(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Takes the event that the end of the stream cut short. A provider may close right after its last line, so it
+    /// is worth reading.
+    pub fn take_rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pending)
+    }
+}
+
+/// Hands out the complete events of `bytes` and returns how many bytes they took.
+fn split(bytes: &[u8], on_event: &mut impl FnMut(Event<'_>)) -> usize {
+    let mut start = 0;
+    while let Some(length) = bytes.get(start..).and_then(event_length) {
+        if let Some(raw) = bytes.get(start..start + length) {
+            on_event(Event { raw });
+        }
+        start += length;
+    }
+    start
+}
+
+/// The length of the event that `bytes` starts with, with its empty line; `None` when it is not complete.
+fn event_length(bytes: &[u8]) -> Option<usize> {
+    // Nearly every stream ends its lines with LF alone.
+    let plain = memmem::find(bytes, b"\n\n").map(|at| at + 2);
+    let searched = plain.and_then(|end| bytes.get(..end)).unwrap_or(bytes);
+    if memchr::memchr(b'\r', searched).is_none() {
+        return plain;
+    }
+    let mut position = 0;
+    loop {
+        let rest = bytes.get(position..)?;
+        let line = memchr2(b'\r', b'\n', rest)?;
+        let ending = match (rest.get(line), rest.get(line + 1)) {
+            (Some(b'\r'), Some(b'\n')) => 2,
+            // An LF may still follow: without it the event's end is not known.
+            (Some(b'\r'), None) => return None,
+            _ => 1,
+        };
+        position += line + ending;
+        if line == 0 {
+            return Some(position);
+        }
+    }
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    bytes
+        .split(|byte| matches!(byte, b'\r' | b'\n'))
+        .filter(|line| !line.is_empty())
+}
+
+fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let rest = line.strip_prefix(name)?;
+    if rest.is_empty() {
+        return Some(rest);
+    }
+    let value = rest.strip_prefix(b":")?;
+    Some(value.strip_prefix(b" ").unwrap_or(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn data_of(chunks: &[&[u8]]) -> Vec<String> {
+        let mut parser = Parser::default();
+        let mut found = Vec::new();
+        for chunk in chunks {
+            parser.push(chunk, |event| {
+                if let Some(data) = event.data() {
+                    found.push(String::from_utf8_lossy(&data).into_owned());
+                }
+            });
+        }
+        found
+    }
+
+    #[test]
+    fn every_line_ending_ends_a_line() {
+        for text in ["data: a\n\ndata: b\n\n", "data: a\r\n\r\ndata: b\r\n\r\n"] {
+            assert_eq!(data_of(&[text.as_bytes()]), ["a", "b"], "{text:?}");
+        }
+        assert_eq!(data_of(&[b"data: a\r\rdata: b\r\r\n"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn comments_and_other_fields_carry_no_data() {
+        assert_eq!(
+            data_of(&[b": ping\n\nevent: x\nid: 1\ndata:1\ndata: 2\n\n"]),
+            ["1\n2"]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn cutting_the_bytes_changes_nothing(cuts in prop::collection::vec(0usize..64, 0..8), crlf: bool) {
+            let text = "event: a\ndata: {\"x\":1}\n\n: c\n\ndata: [DONE]\n\ndata: tail";
+            let text = if crlf { text.replace('\n', "\r\n") } else { text.to_owned() };
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &text.as_bytes()[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(data_of(&chunks), data_of(&[text.as_bytes()]));
+        }
+    }
+}
