@@ -21,6 +21,8 @@ pub struct Envelope<'a> {
     /// Whether the client asked for a usage chunk at the end of the stream.
     pub include_usage: bool,
     pub user: Option<Cow<'a, str>>,
+    /// Whether the model is given tools, so that it may call them.
+    pub has_tools: bool,
     raw_metadata: Option<&'a RawValue>,
 }
 
@@ -37,6 +39,8 @@ struct Fields<'a> {
     user: Option<Cow<'a, str>>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +108,7 @@ impl<'a> Envelope<'a> {
             stream_options,
             include_usage,
             user: fields.user,
+            has_tools: fields.tools.is_some_and(|raw| !matches!(raw.get(), "null" | "[]")),
             raw_metadata: fields.metadata,
         })
     }

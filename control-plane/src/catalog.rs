@@ -1,0 +1,90 @@
+//! The models we know: prices and limits, as of the day the catalog was made.
+//!
+//! `cargo xtask catalog` makes `catalog.json` from the data file of the `litellm` package, the field's common source.
+
+use std::sync::LazyLock;
+
+use opentracy_translate::cost::Pricing;
+use opentracy_translate::provider as registry;
+use serde::Deserialize;
+
+/// One model at one provider.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Model {
+    pub provider: String,
+    pub name: String,
+    #[serde(default)]
+    pub pricing: Pricing,
+    /// Tokens.
+    #[serde(default)]
+    pub context_window: Option<u32>,
+    /// Tokens.
+    #[serde(default)]
+    pub max_output_tokens: Option<u32>,
+}
+
+static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
+    let mut models: Vec<Model> =
+        serde_json::from_str(include_str!("../catalog.json")).expect("the catalog is made by us and tested");
+    models.extend(["echo", "stream"].map(|name| Model {
+        provider: crate::config::DEMO.to_owned(),
+        name: name.to_owned(),
+        pricing: Pricing::default(),
+        context_window: None,
+        max_output_tokens: None,
+    }));
+    models
+});
+
+/// Every model, ordered by provider and name.
+pub fn models() -> &'static [Model] {
+    &MODELS
+}
+
+/// The provider of a model that may be named without one: the one that makes it.
+pub fn provider_of(model: &str) -> Option<&'static str> {
+    registry::PROVIDERS
+        .iter()
+        .filter(|row| row.first_party)
+        .find(|row| {
+            MODELS
+                .iter()
+                .any(|known| known.provider == row.name && known.name == model)
+        })
+        .map(|row| row.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_models_have_prices_and_limits() {
+        for (provider, name) in [("openai", "gpt-4o-mini"), ("anthropic", "claude-sonnet-4-6")] {
+            let model = models()
+                .iter()
+                .find(|model| model.provider == provider && model.name == name)
+                .unwrap();
+            assert!(model.pricing.input.unwrap().0 > 0.0);
+            assert!(model.pricing.cache_read.unwrap() < model.pricing.input.unwrap());
+            assert!(model.max_output_tokens.unwrap() > 4096);
+        }
+    }
+
+    #[test]
+    fn every_model_is_of_a_provider_we_know() {
+        for model in models() {
+            assert!(
+                registry::find(&model.provider).is_some() || model.provider == crate::config::DEMO,
+                "{model:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bare_name_is_its_makers() {
+        assert_eq!(provider_of("gpt-4o"), Some("openai"));
+        assert_eq!(provider_of("claude-sonnet-4-6"), Some("anthropic"));
+        assert_eq!(provider_of("meta-llama/Llama-3.3-70B-Instruct-Turbo"), None);
+    }
+}

@@ -1,0 +1,72 @@
+//! Where API keys are looked up: the secrets file and the environment.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// The secrets file, read once. The environment is asked when a key is wanted.
+#[derive(Clone, Default)]
+pub struct Keys {
+    secrets: BTreeMap<String, String>,
+}
+
+/// Keys are not for logs.
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.secrets.keys()).finish()
+    }
+}
+
+impl Keys {
+    /// Reads a secrets file: a JSON object such as `{"openai_api_key": "…"}`. A file that is not there holds no keys.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error).with_context(|| format!("{} can't be read", path.display())),
+        };
+        // The parser's own words could quote the file, so only the place is told.
+        let secrets = serde_json::from_str(&text).map_err(|error| {
+            anyhow::anyhow!(
+                "{}, line {}: write a JSON object of texts, such as {{\"openai_api_key\": \"…\"}}",
+                path.display(),
+                error.line()
+            )
+        })?;
+        Ok(Self { secrets })
+    }
+
+    /// The key that belongs to an environment variable: the secrets file has it in lower case. An empty one is none.
+    pub fn get(&self, variable: &str) -> Option<String> {
+        self.secrets
+            .get(&variable.to_ascii_lowercase())
+            .cloned()
+            .or_else(|| std::env::var(variable).ok())
+            .map(|key| key.trim().to_owned())
+            .filter(|key| !key.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_secrets_file_is_not_quoted() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{\"openai_api_key\": sk-very-secret}").unwrap();
+        let error = format!("{:#}", Keys::read(file.path()).unwrap_err());
+        assert!(error.contains("line 1") && !error.contains("sk-very"), "{error}");
+    }
+
+    #[test]
+    fn keys_do_not_show_in_debug_output() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{\"openai_api_key\": \"sk-very-secret\"}").unwrap();
+        let keys = Keys::read(file.path()).unwrap();
+        assert_eq!(keys.get("OPENAI_API_KEY").as_deref(), Some("sk-very-secret"));
+        assert!(!format!("{keys:?}").contains("sk-very"));
+    }
+}

@@ -1,0 +1,149 @@
+//! From files and the environment to a configuration that holds together.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, Keys, Problem, validate};
+
+/// Why a configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("{path} can't be read: {source}")]
+    Unreadable {
+        path: String,
+        source: std::io::Error,
+    },
+    /// Every problem, each with its place and what to do.
+    #[error("{}", list(.0))]
+    Invalid(Vec<Problem>),
+    #[error(transparent)]
+    Secrets(#[from] anyhow::Error),
+}
+
+fn list(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    lines.join("\n")
+}
+
+/// The folder for what outlives a run: `~/.opentracy`.
+pub fn state_dir() -> PathBuf {
+    std::env::home_dir()
+        .unwrap_or_else(|| PathBuf::from("."))
+        .join(".opentracy")
+}
+
+/// Reads and checks the configuration and the keys.
+pub fn load(path: Option<&Path>) -> Result<(Config, Keys), LoadError> {
+    let mut config = match path {
+        Some(path) => read(path)?,
+        None => Config::default(),
+    };
+    let name = path.map_or_else(String::new, |path| path.display().to_string());
+    let mut problems = validate::problems(&config, &name);
+    for (variable, target) in [
+        ("OPENTRACY_TRACE_CONTENT", &mut config.traces.content),
+        ("OPENTRACY_TRACE_REDACT", &mut config.traces.redact),
+    ] {
+        let Ok(text) = std::env::var(variable) else { continue };
+        match text.parse() {
+            Ok(value) => *target = value,
+            Err(_) => problems.push(Problem {
+                file: "environment".to_owned(),
+                line: None,
+                key: variable.to_owned(),
+                message: format!("is \"{text}\"; set it to true or false"),
+            }),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(LoadError::Invalid(problems));
+    }
+    let keys = Keys::read(&state_dir().join("secrets.json"))?;
+    Ok((config, keys))
+}
+
+fn read(path: &Path) -> Result<Config, LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|source| LoadError::Unreadable {
+        path: path.display().to_string(),
+        source,
+    })?;
+    if text.trim().is_empty() {
+        return Ok(Config::default());
+    }
+    serde_saphyr::from_str(&text).map_err(|error| {
+        LoadError::Invalid(vec![Problem {
+            file: path.display().to_string(),
+            line: error.location().map(|location| location.line()),
+            key: key_at(&text, &error),
+            message: validate::first_line(&error.without_snippet().to_string()),
+        }])
+    })
+}
+
+/// The key on the line that the parser complains of.
+fn key_at(text: &str, error: &serde_saphyr::Error) -> String {
+    error
+        .location()
+        .and_then(|location| {
+            let line = usize::try_from(location.line()).ok()?;
+            text.lines().nth(line.checked_sub(1)?)
+        })
+        .and_then(|line| Some(line.split_once(':')?.0.trim().trim_start_matches("- ").to_owned()))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(text: &str) -> String {
+        let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        load(Some(file.path())).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_line_key_and_a_way_out() {
+        for (text, expected) in [
+            ("gateway:\n  listn: 1", &["yaml:2", "listn", "listen"][..]),
+            ("gateway:\n  listen: nowhere", &["yaml:2", "listen"]),
+            (
+                "aliases:\n  smart:\n    candidates:\n      - openai/gpt-4o\n      - opnai/gpt-4o\n",
+                &["yaml:5", "aliases.smart.candidates", "opnai", "openai"],
+            ),
+            (
+                "aliases:\n  smart:\n    candidates: [gpt-4o]\n",
+                &["yaml:3", "openai/gpt-4o"],
+            ),
+            ("aliases:\n  smart: {}\n", &["yaml:2", "aliases.smart.candidates"]),
+            (
+                "providers:\n  mine:\n    base_url: https://x.example\n",
+                &["yaml:", "providers.mine.format"],
+            ),
+            (
+                "providers:\n  openai:\n    base_url: ftp://x\n",
+                &["yaml:3", "providers.openai.base_url", "https://"],
+            ),
+            (
+                "providers:\n  openai:\n    timeout: 5\n",
+                &["yaml:3", "timeout"],
+            ),
+            (
+                "providers:\n  openai:\n    headers:\n      \"a b\": c\n",
+                &["yaml:4", "providers.openai.headers"],
+            ),
+            ("aliases:\n  a/b:\n    candidates: [openai/gpt-4o]\n", &["yaml:", "aliases.a/b"]),
+        ] {
+            let complaint = complaint(text);
+            for words in expected {
+                assert!(complaint.contains(words), "{words:?} is not in {complaint:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_all_defaults() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (config, _) = load(Some(file.path())).unwrap();
+        assert_eq!(config.gateway.listen.port(), 8080);
+    }
+}

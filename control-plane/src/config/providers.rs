@@ -1,0 +1,237 @@
+//! The providers in force: the built-in ones, each with what the file says of it, and the file's own.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use opentracy_translate::provider::{self as registry, Auth, Format, StreamUsage};
+use url::Url;
+
+use crate::config::{Config, Keys, ProviderEntry};
+
+/// The provider that needs no key: it lives in the control plane.
+pub const DEMO: &str = "demo";
+
+const TIMEOUT: Duration = Duration::from_secs(300);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_REQUESTS: u32 = 10_000;
+
+/// A provider with everything that is needed to call it.
+#[derive(Clone)]
+pub struct Provider {
+    pub name: String,
+    pub format: Format,
+    pub base_url: Url,
+    pub key: Key,
+    /// Without the key.
+    pub headers: BTreeMap<String, String>,
+    pub timeout: Duration,
+    pub connect_timeout: Duration,
+    /// Requests that may be under way at once.
+    pub max_requests: u32,
+    pub stream_usage: StreamUsage,
+}
+
+/// A provider's key, as the header that carries it.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Key {
+    Header { name: String, value: String },
+    NotNeeded,
+    /// There is none; the variable that would hold it.
+    Missing { variable: String },
+}
+
+/// Keys are not for logs.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header { name, .. } => write!(f, "Header({name}: …)"),
+            Self::NotNeeded => f.write_str("NotNeeded"),
+            Self::Missing { variable } => write!(f, "Missing({variable})"),
+        }
+    }
+}
+
+/// Reads a base URL: http or https, a host, no query. The error says what to write.
+pub(super) fn parse_base_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+    match url {
+        Some(url) if url.query().is_none() && url.fragment().is_none() && url.username().is_empty() => Ok(url),
+        Some(_) => Err("must have no query, fragment or user name".to_owned()),
+        None => Err(format!("\"{text}\" is not an address; write one like https://api.example.com/v1")),
+    }
+}
+
+/// Every provider, by name. The configuration has been checked.
+pub fn providers(config: &Config, keys: &Keys) -> BTreeMap<String, Provider> {
+    let built_in = registry::PROVIDERS.iter().map(|row| row.name);
+    built_in
+        .chain([DEMO])
+        .chain(config.providers.keys().map(String::as_str))
+        .filter_map(|name| {
+            let entry = config.providers.get(name).map(|entry| entry.value.clone());
+            let provider = resolve(name, entry.unwrap_or_default(), config, keys)?;
+            Some((name.to_owned(), provider))
+        })
+        .collect()
+}
+
+fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Option<Provider> {
+    let row = registry::find(name);
+    let demo_url = format!("http://{}/demo/v1", config.management.listen);
+    let default_url = row.map(|row| row.base_url).or((name == DEMO).then_some(&demo_url));
+    let base_url = match &entry.base_url {
+        Some(url) => parse_base_url(&url.value),
+        None => parse_base_url(default_url?),
+    }
+    .ok()?;
+    let default_format = row.map(|row| row.format).or((name == DEMO).then_some(Format::OpenAi));
+    let format = entry.format.or(default_format)?;
+    let mut headers: BTreeMap<String, String> = row
+        .filter(|row| row.format == format)
+        .map(|row| row.headers)
+        .unwrap_or_else(|| default_headers(format))
+        .iter()
+        .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    for (name, value) in &entry.headers {
+        headers.insert(name.to_ascii_lowercase(), value.value.clone());
+    }
+    Some(Provider {
+        name: name.to_owned(),
+        format,
+        base_url,
+        key: find_key(name, row, format, &entry, keys),
+        headers,
+        timeout: entry.timeout.unwrap_or(TIMEOUT),
+        connect_timeout: entry.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+        max_requests: entry.max_requests.unwrap_or(MAX_REQUESTS),
+        stream_usage: row.map_or(StreamUsage::Option, |row| row.stream_usage),
+    })
+}
+
+/// What every server of a format wants to hear.
+fn default_headers(format: Format) -> &'static [(&'static str, &'static str)] {
+    registry::PROVIDERS
+        .iter()
+        .find(|row| row.format == format)
+        .map_or(&[], |row| row.headers)
+}
+
+fn find_key(
+    name: &str,
+    row: Option<&registry::Provider>,
+    format: Format,
+    entry: &ProviderEntry,
+    keys: &Keys,
+) -> Key {
+    let auth = match (row, format) {
+        (Some(row), _) if row.auth != Auth::None => row.auth,
+        (_, Format::OpenAi) => Auth::Bearer,
+        (_, Format::Anthropic) => Auth::Header("x-api-key"),
+    };
+    let variable = entry.api_key_env.clone().unwrap_or_else(|| match row {
+        Some(row) => row.key_variable.to_owned(),
+        None => format!("{}_API_KEY", name.to_ascii_uppercase().replace('-', "_")),
+    });
+    let key = entry.api_key.clone().or_else(|| keys.get(&variable));
+    // A server of the operator's own may well take none, unless the file says where the key is.
+    let is_needed = entry.api_key_env.is_some() || row.is_some_and(|row| row.auth != Auth::None);
+    match key.as_deref().and_then(|key| auth.header(key)) {
+        Some((name, value)) => Key::Header {
+            name: name.to_owned(),
+            value,
+        },
+        None if is_needed => Key::Missing { variable },
+        None => Key::NotNeeded,
+    }
+}
+
+impl Provider {
+    /// Whether it has the key it needs.
+    pub fn is_callable(&self) -> bool {
+        !matches!(self.key, Key::Missing { .. })
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.base_url.scheme() == "https"
+    }
+
+    /// The host, without brackets around an IPv6 address.
+    pub fn host(&self) -> &str {
+        let host = self.base_url.host_str().unwrap_or_default();
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.base_url.port_or_known_default().unwrap_or(443)
+    }
+
+    /// The `:authority` of its requests: the port only where it is not the scheme's own.
+    pub fn authority(&self) -> String {
+        let host = self.base_url.host_str().unwrap_or_default();
+        match self.base_url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
+    }
+
+    /// The path in front of the format's own, without a slash at its end.
+    pub fn base_path(&self) -> &str {
+        self.base_url.path().trim_end_matches('/')
+    }
+
+    /// The name of its Envoy cluster.
+    pub fn envoy_cluster(&self) -> String {
+        format!("opentracy_provider_{}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn providers_of(yaml: &str) -> BTreeMap<String, Provider> {
+        let config: Config = serde_saphyr::from_str(yaml).unwrap();
+        providers(&config, &Keys::default())
+    }
+
+    #[test]
+    fn an_entry_overrides_what_it_names_and_nothing_else() {
+        let all = providers_of(
+            "providers:\n  anthropic:\n    base_url: http://127.0.0.1:9000/proxy/\n    api_key: k\n    headers: {X-Team: a}\n",
+        );
+        let anthropic = &all["anthropic"];
+        assert_eq!(anthropic.authority(), "127.0.0.1:9000");
+        assert_eq!(anthropic.base_path(), "/proxy");
+        assert_eq!(anthropic.headers["anthropic-version"], "2023-06-01");
+        assert_eq!(anthropic.headers["x-team"], "a");
+        assert_eq!(
+            anthropic.key,
+            Key::Header { name: "x-api-key".into(), value: "k".into() }
+        );
+        assert_eq!(all["openai"].authority(), "api.openai.com");
+        assert_eq!(all["openai"].base_path(), "/v1");
+    }
+
+    #[test]
+    fn a_server_of_ones_own_needs_no_key_unless_the_file_says_where_it_is() {
+        let all = providers_of(
+            "providers:\n  vllm:\n    format: openai\n    base_url: http://[::1]:8001/v1\n  other:\n    format: openai\n    base_url: http://x/v1\n    api_key_env: SURELY_NOT_SET_ANYWHERE\n",
+        );
+        assert_eq!(all["vllm"].key, Key::NotNeeded);
+        assert_eq!(all["vllm"].host(), "::1");
+        assert_eq!(
+            all["other"].key,
+            Key::Missing { variable: "SURELY_NOT_SET_ANYWHERE".into() }
+        );
+    }
+
+    #[test]
+    fn keys_do_not_show_in_debug_output() {
+        let all = providers_of("providers:\n  openai:\n    api_key: sk-very-secret\n");
+        assert!(!format!("{:?}", all["openai"].key).contains("sk-very"));
+    }
+}

@@ -1,0 +1,197 @@
+//! What the types of the configuration can't say.
+
+use std::fmt;
+
+use opentracy_translate::model::{self, ModelId};
+use opentracy_translate::provider as registry;
+use serde_saphyr::{Location, Spanned};
+
+use crate::catalog;
+use crate::config::{Alias, Config, ProviderEntry};
+
+/// More attempts than this are no longer a plan.
+const MAX_ATTEMPTS: usize = 16;
+
+/// Something wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub file: String,
+    pub line: Option<u64>,
+    pub key: String,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": `{}`: {}", self.key, self.message)
+    }
+}
+
+struct Checker<'a> {
+    file: &'a str,
+    config: &'a Config,
+    problems: Vec<Problem>,
+}
+
+/// Everything that is wrong.
+pub(super) fn problems(config: &Config, file: &str) -> Vec<Problem> {
+    let mut checker = Checker {
+        file,
+        config,
+        problems: Vec::new(),
+    };
+    for (name, entry) in &config.providers {
+        checker.check_provider(name, entry);
+    }
+    for (name, alias) in &config.aliases {
+        checker.check_alias(name, alias);
+    }
+    for (name, price) in &config.prices {
+        if ModelId::parse(name).is_none() {
+            checker.complain(
+                price.referenced,
+                format!("prices.{name}"),
+                "name the model as provider/model, such as openai/gpt-4o",
+            );
+        }
+    }
+    checker.problems
+}
+
+/// The first line of a parser's message, without the place: that is told apart.
+pub(super) fn first_line(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    line.split_once(": ")
+        .filter(|(head, _)| head.starts_with("error") || head.starts_with("line"))
+        .map_or(line, |(_, rest)| rest)
+        .to_owned()
+}
+
+impl Checker<'_> {
+    fn complain(&mut self, at: Location, key: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem {
+            file: self.file.to_owned(),
+            line: (at.line() > 0).then(|| at.line()),
+            key: key.into(),
+            message: message.into(),
+        });
+    }
+
+    fn check_provider(&mut self, name: &str, entry: &Spanned<ProviderEntry>) {
+        let key = format!("providers.{name}");
+        let at = entry.referenced;
+        let is_plain = !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'));
+        if !is_plain {
+            self.complain(at, &key, "a provider's name is made of a-z, 0-9, - and _");
+        }
+        if registry::find(name).is_none() && name != super::providers::DEMO {
+            if entry.value.format.is_none() {
+                self.complain(
+                    at,
+                    format!("{key}.format"),
+                    "is missing; write openai or anthropic, whichever the server speaks",
+                );
+            }
+            if entry.value.base_url.is_none() {
+                self.complain(
+                    at,
+                    format!("{key}.base_url"),
+                    "is missing; write the server's address, such as https://llm.example.com/v1",
+                );
+            }
+        }
+        if let Some(url) = &entry.value.base_url
+            && let Err(why) = super::providers::parse_base_url(&url.value)
+        {
+            self.complain(url.referenced, format!("{key}.base_url"), why);
+        }
+        for (header, value) in &entry.value.headers {
+            let is_name = !header.is_empty()
+                && header
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+            let is_ours = matches!(
+                header.to_ascii_lowercase().as_str(),
+                "host" | "content-length" | "content-type" | "transfer-encoding" | "connection"
+            );
+            if !is_name || is_ours || value.value.bytes().any(|byte| byte.is_ascii_control()) {
+                self.complain(
+                    value.referenced,
+                    format!("{key}.headers.{header}"),
+                    "write a header's name and a text of one line; host, content-type and the like are set by the gateway",
+                );
+            }
+        }
+    }
+
+    fn check_alias(&mut self, name: &str, alias: &Spanned<Alias>) {
+        let key = format!("aliases.{name}");
+        let at = alias.referenced;
+        if !model::is_plausible_name(name) || name.contains('/') {
+            self.complain(at, &key, "an alias is a word without spaces or slashes");
+        }
+        if alias.value.candidates.is_empty() {
+            self.complain(
+                at,
+                format!("{key}.candidates"),
+                "is empty; list at least one provider/model",
+            );
+        }
+        let attempts = alias
+            .value
+            .candidates
+            .len()
+            .saturating_mul(alias.value.retries as usize + 1);
+        if attempts > MAX_ATTEMPTS {
+            self.complain(
+                at,
+                format!("{key}.retries"),
+                format!("makes {attempts} attempts; at most {MAX_ATTEMPTS} are made, so list or repeat fewer"),
+            );
+        }
+        for candidate in &alias.value.candidates {
+            if let Some(message) = self.candidate_problem(&candidate.value) {
+                self.complain(candidate.referenced, format!("{key}.candidates"), message);
+            }
+        }
+    }
+
+    fn candidate_problem(&self, candidate: &str) -> Option<String> {
+        if !model::is_plausible_name(candidate) {
+            return Some(format!("\"{candidate}\" is not a model's name; write provider/model"));
+        }
+        let Some(id) = ModelId::parse(candidate) else {
+            return Some(match catalog::provider_of(candidate) {
+                Some(provider) => format!("\"{candidate}\" has no provider; write {provider}/{candidate}"),
+                None => format!("\"{candidate}\" has no provider; write provider/model"),
+            });
+        };
+        let names: Vec<&str> = registry::PROVIDERS
+            .iter()
+            .map(|provider| provider.name)
+            .chain(self.config.providers.keys().map(String::as_str))
+            .chain([super::providers::DEMO])
+            .collect();
+        if names.contains(&id.provider.as_str()) {
+            return None;
+        }
+        let nearest = names
+            .into_iter()
+            .max_by(|a, b| {
+                strsim::jaro_winkler(&id.provider, a).total_cmp(&strsim::jaro_winkler(&id.provider, b))
+            })
+            .unwrap_or_default();
+        Some(format!(
+            "\"{}\" is not a provider; did you mean {nearest}/{}? A provider of your own needs an entry under `providers`",
+            id.provider, id.name
+        ))
+    }
+}

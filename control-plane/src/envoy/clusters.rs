@@ -1,0 +1,153 @@
+//! Where Envoy sends things: the providers, the control plane, and itself.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::config::Provider;
+use crate::envoy::socket;
+
+const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+/// Where the clusters are named in the filter and the routes.
+pub const INTERNAL: &str = "opentracy_internal";
+pub const CONTROL_PLANE: &str = "opentracy_control_plane";
+pub const MANAGEMENT: &str = "opentracy_management";
+
+/// The file of trusted certificates, where this system has it.
+pub fn trusted_ca() -> &'static str {
+    const PLACES: [&str; 4] = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/cert.pem",
+        "/etc/ssl/ca-bundle.pem",
+    ];
+    PLACES
+        .into_iter()
+        .find(|place| Path::new(place).exists())
+        .unwrap_or(PLACES[0])
+}
+
+/// The way from the gateway stage to the attempts.
+pub fn internal() -> Value {
+    json!({
+        "name": INTERNAL,
+        "type": "STATIC",
+        "circuit_breakers": limits(100_000),
+        "load_assignment": {
+            "cluster_name": INTERNAL,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
+                "envoy_internal_address": {"server_listener_name": INTERNAL},
+            }}}]}],
+        },
+    })
+}
+
+/// gRPC to the control plane.
+pub fn control_plane(address: SocketAddr) -> Value {
+    json!({
+        "name": CONTROL_PLANE,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "circuit_breakers": limits(100_000),
+        "typed_extension_protocol_options": protocol(json!({"explicit_http_config": {"http2_protocol_options": {}}})),
+        "load_assignment": endpoint(CONTROL_PLANE, socket(address)),
+    })
+}
+
+/// REST of the control plane.
+pub fn management(address: SocketAddr) -> Value {
+    json!({
+        "name": MANAGEMENT,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": endpoint(MANAGEMENT, socket(address)),
+    })
+}
+
+/// A provider.
+pub fn provider(provider: &Provider, trusted_ca: &str) -> Value {
+    let name = provider.envoy_cluster();
+    let is_address = provider.host().parse::<IpAddr>().is_ok();
+    let mut cluster = json!({
+        "name": name,
+        "type": if is_address { "STATIC" } else { "STRICT_DNS" },
+        "connect_timeout": format!("{:.3}s", provider.connect_timeout.as_secs_f64()),
+        "circuit_breakers": limits(provider.max_requests),
+        "outlier_detection": {
+            "split_external_local_origin_errors": true,
+            "consecutive_local_origin_failure": 5,
+            "base_ejection_time": "5s",
+        },
+        "upstream_connection_options": {
+            "tcp_keepalive": {"keepalive_time": 60, "keepalive_interval": 10, "keepalive_probes": 3},
+        },
+        "load_assignment": endpoint(&name, json!({
+            "socket_address": {"address": provider.host(), "port_value": provider.port()},
+        })),
+    });
+    let Some(members) = cluster.as_object_mut() else {
+        return cluster;
+    };
+    if !is_address {
+        members.insert("dns_lookup_family".to_owned(), json!("V4_PREFERRED"));
+        members.insert("respect_dns_ttl".to_owned(), json!(true));
+        members.insert("wait_for_warm_on_init".to_owned(), json!(false));
+    }
+    let versions = if provider.is_tls() {
+        json!({"auto_config": {
+            "http_protocol_options": {},
+            "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "10s"}},
+        }})
+    } else {
+        json!({"explicit_http_config": {"http_protocol_options": {}}})
+    };
+    members.insert("typed_extension_protocol_options".to_owned(), protocol(versions));
+    if provider.is_tls() {
+        members.insert("transport_socket".to_owned(), tls(provider, trusted_ca, is_address));
+    }
+    cluster
+}
+
+fn tls(provider: &Provider, trusted_ca: &str, is_address: bool) -> Value {
+    let name_type = if is_address { "IP_ADDRESS" } else { "DNS" };
+    let mut context = json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {
+            "validation_context": {
+                "trusted_ca": {"filename": trusted_ca},
+                "match_typed_subject_alt_names": [
+                    {"san_type": name_type, "matcher": {"exact": provider.host()}},
+                ],
+            },
+        },
+    });
+    if !is_address && let Some(members) = context.as_object_mut() {
+        members.insert("sni".to_owned(), json!(provider.host()));
+    }
+    json!({"name": "envoy.transport_sockets.tls", "typed_config": context})
+}
+
+fn endpoint(cluster: &str, address: Value) -> Value {
+    json!({
+        "cluster_name": cluster,
+        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+    })
+}
+
+/// Envoy's own limits are those of a small service, and `max_retries` of 3 makes most fallbacks of a burst fail.
+fn limits(requests: u32) -> Value {
+    json!({"thresholds": [{
+        "max_connections": requests,
+        "max_pending_requests": requests,
+        "max_requests": requests,
+        "max_retries": requests,
+    }]})
+}
+
+fn protocol(mut versions: Value) -> Value {
+    if let Some(members) = versions.as_object_mut() {
+        members.insert("@type".to_owned(), json!(format!("type.googleapis.com/{HTTP_PROTOCOL_OPTIONS}")));
+    }
+    json!({HTTP_PROTOCOL_OPTIONS: versions})
+}

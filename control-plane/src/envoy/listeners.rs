@@ -1,0 +1,172 @@
+//! The two listeners: the edge for applications, the internal one for attempts.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::config::Gateway;
+use crate::envoy::clusters::{INTERNAL, MANAGEMENT};
+use crate::envoy::{replies, socket};
+
+/// The authority of a request on its way to the internal listener. It has a virtual host of its own, where Envoy counts
+/// the attempts: a provider must not see that count.
+const INTERNAL_AUTHORITY: &str = "opentracy-internal";
+
+/// What the stages tell each other and Envoy; no provider sees it.
+const INTERNAL_HEADERS: [&str; 3] = ["x-opentracy-hop", "x-opentracy-plan", "x-opentracy-cluster"];
+
+/// The listener for applications: the gateway stage, and behind it a provider stage for plans of one attempt.
+pub fn edge(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> Value {
+    let to_management = |matches: Value| {
+        json!({"match": matches, "route": {"cluster": MANAGEMENT, "timeout": "10s"}})
+    };
+    let virtual_hosts = json!([
+        {
+            "name": "internal",
+            "domains": [INTERNAL_AUTHORITY],
+            "include_request_attempt_count": true,
+            "request_body_buffer_limit": gateway.max_body_bytes,
+            "routes": [{
+                "match": on_hop("internal"),
+                "route": {
+                    "cluster": INTERNAL,
+                    "timeout": "0s",
+                    "retry_policy": {
+                        "retry_on": "reset,connect-failure,refused-stream,retriable-headers",
+                        "retriable_headers": [{"name": "x-opentracy-retry", "present_match": true}],
+                        "num_retries": 1,
+                        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"},
+                    },
+                },
+            }],
+        },
+        {
+            "name": "gateway",
+            "domains": ["*"],
+            "request_body_buffer_limit": gateway.max_body_bytes,
+            "routes": [
+                {
+                    "match": on_hop("direct"),
+                    "route": {"cluster_header": "x-opentracy-cluster", "timeout": "0s"},
+                    "request_headers_to_remove": INTERNAL_HEADERS,
+                },
+                to_management(json!({"path": "/health"})),
+                to_management(json!({"path": "/v1/models"})),
+                to_management(json!({"prefix": "/v1/models/"})),
+            ],
+        },
+    ]);
+    let mut manager = connection_manager("opentracy_edge", virtual_hosts, longest_timeout);
+    if let Some(members) = manager.as_object_mut() {
+        members.insert("use_remote_address".to_owned(), json!(true));
+        members.insert("normalize_path".to_owned(), json!(true));
+        members.insert("merge_slashes".to_owned(), json!(true));
+        members.insert("request_headers_timeout".to_owned(), json!("30s"));
+        members.insert("local_reply_config".to_owned(), replies::edge(gateway.max_body_bytes));
+        members.insert(
+            "http_filters".to_owned(),
+            json!([
+                stage("gateway", &json!({"stage": "gateway"}), filter),
+                stage("provider", &json!({"stage": "provider", "hop": "direct"}), filter),
+                router(),
+            ]),
+        );
+    }
+    json!({
+        "name": "opentracy_edge",
+        "address": socket(gateway.listen),
+        "per_connection_buffer_limit_bytes": 1_048_576,
+        "filter_chains": [{"filters": [manager_filter(manager)]}],
+    })
+}
+
+/// The listener where each attempt of a plan comes in.
+pub fn internal(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> Value {
+    let not_for_providers = [INTERNAL_HEADERS.as_slice(), &["x-envoy-attempt-count"]].concat();
+    let virtual_hosts = json!([{
+        "name": "attempts",
+        "domains": ["*"],
+        "request_body_buffer_limit": gateway.max_body_bytes,
+        "request_headers_to_remove": not_for_providers,
+        "routes": [{
+            "match": on_hop("internal"),
+            "route": {"cluster_header": "x-opentracy-cluster", "timeout": "0s"},
+        }],
+    }]);
+    let mut manager = connection_manager("opentracy_internal", virtual_hosts, longest_timeout);
+    if let Some(members) = manager.as_object_mut() {
+        members.insert("generate_request_id".to_owned(), json!(false));
+        members.insert("local_reply_config".to_owned(), replies::internal());
+        members.insert(
+            "http_filters".to_owned(),
+            json!([
+                stage("provider", &json!({"stage": "provider", "hop": "internal"}), filter),
+                router(),
+            ]),
+        );
+    }
+    json!({
+        "name": INTERNAL,
+        "internal_listener": {},
+        "per_connection_buffer_limit_bytes": 1_048_576,
+        "filter_chains": [{"filters": [manager_filter(manager)]}],
+    })
+}
+
+fn on_hop(hop: &str) -> Value {
+    json!({
+        "path": "/v1/chat/completions",
+        "headers": [{"name": "x-opentracy-hop", "string_match": {"exact": hop}}],
+    })
+}
+
+fn connection_manager(prefix: &str, virtual_hosts: Value, longest_timeout: Duration) -> Value {
+    json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": prefix,
+        // Longer than any attempt may take: the attempt's own time-out has better words.
+        "stream_idle_timeout": format!("{}s", longest_timeout.as_secs() + 60),
+        "route_config": {"virtual_hosts": virtual_hosts},
+    })
+}
+
+fn manager_filter(manager: Value) -> Value {
+    json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": manager})
+}
+
+fn router() -> Value {
+    json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+            "suppress_envoy_headers": true,
+        },
+    })
+}
+
+/// A stage of the filter, in a VM that it shares with no other stage.
+fn stage(name: &str, configuration: &Value, filter: &Path) -> Value {
+    json!({
+        "name": format!("opentracy_{name}"),
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": format!("opentracy_{name}"),
+                "root_id": configuration["hop"].as_str().unwrap_or(name),
+                "allow_on_headers_stop_iteration": true,
+                "failure_policy": "FAIL_RELOAD",
+                "reload_config": {"backoff": {"base_interval": "0.1s"}},
+                "configuration": {
+                    "@type": "type.googleapis.com/google.protobuf.StringValue",
+                    "value": configuration.to_string(),
+                },
+                "vm_config": {
+                    "vm_id": format!("opentracy_{name}"),
+                    "runtime": "envoy.wasm.runtime.v8",
+                    "code": {"local": {"filename": filter.display().to_string()}},
+                },
+            },
+        },
+    })
+}

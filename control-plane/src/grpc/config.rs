@@ -1,0 +1,29 @@
+//! `ConfigService`.
+
+use std::sync::Arc;
+
+use opentracy_proto::v1;
+use opentracy_proto::v1::config_service_server::ConfigService;
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+use crate::snapshot::Snapshot;
+
+pub struct Service {
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+}
+
+#[tonic::async_trait]
+impl ConfigService for Service {
+    async fn get_snapshot(
+        &self,
+        request: Request<v1::GetSnapshotRequest>,
+    ) -> Result<Response<v1::GetSnapshotResponse>, Status> {
+        let snapshot = Arc::clone(&self.snapshot.borrow());
+        let is_current = request.get_ref().version == snapshot.version;
+        Ok(Response::new(v1::GetSnapshotResponse {
+            version: snapshot.version.clone(),
+            snapshot: (!is_current).then(|| snapshot.wire.clone()),
+        }))
+    }
+}

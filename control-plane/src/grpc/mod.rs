@@ -1,0 +1,42 @@
+//! What the filter asks for and hands over.
+
+mod config;
+mod route;
+mod trace;
+
+use std::future::Future;
+
+use opentracy_proto::v1::config_service_server::ConfigServiceServer;
+use opentracy_proto::v1::route_service_server::RouteServiceServer;
+use opentracy_proto::v1::trace_service_server::TraceServiceServer;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+
+use crate::serve::Shared;
+
+/// The largest batch of traces that is taken: more than a filter ever sends.
+const MAX_MESSAGE_BYTES: usize = 80 << 20;
+
+/// Serves until `stop` is over.
+pub async fn serve(
+    shared: Shared,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    tonic::transport::Server::builder()
+        .add_service(ConfigServiceServer::new(config::Service {
+            snapshot: shared.snapshot.clone(),
+        }))
+        .add_service(RouteServiceServer::new(route::Service {
+            snapshot: shared.snapshot,
+            router: shared.router,
+        }))
+        .add_service(
+            TraceServiceServer::new(trace::Service {
+                store: shared.store,
+            })
+            .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
+        .await
+}

@@ -1,0 +1,17 @@
+//! The control plane: one process beside Envoy.
+//!
+//! [`config`] is what the operator wrote, [`snapshot`] what the filter gets of it, [`envoy`] what Envoy gets.
+//! [`grpc`] serves the filter, [`rest`] serves people, [`store`] keeps the traces, [`router`] orders candidates.
+//! [`serve`] puts them together.
+
+pub mod catalog;
+pub mod check;
+pub mod config;
+pub mod envoy;
+pub mod grpc;
+pub mod reload;
+pub mod rest;
+pub mod router;
+pub mod serve;
+pub mod snapshot;
+pub mod store;

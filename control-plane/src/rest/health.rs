@@ -1,0 +1,37 @@
+//! `GET /health`.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::serve::Shared;
+
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    /// Always `ok`: what can't answer does not.
+    status: &'static str,
+    version: &'static str,
+    /// Whether a router has been fitted.
+    router_initialized: bool,
+    /// Models that can be called.
+    num_models: usize,
+    /// Semantic clusters that the router knows.
+    num_clusters: u32,
+    embedder_ready: bool,
+}
+
+/// Whether the control plane is up, and what it knows.
+#[utoipa::path(get, path = "/health", responses((status = OK, body = Health)))]
+pub async fn health(State(shared): State<Shared>) -> Json<Health> {
+    let snapshot = shared.snapshot.borrow().clone();
+    let router = shared.router.status();
+    Json(Health {
+        status: "ok",
+        version: env!("CARGO_PKG_VERSION"),
+        router_initialized: router.is_initialized,
+        num_models: super::models::callable(&snapshot).count(),
+        num_clusters: router.clusters,
+        embedder_ready: router.is_embedder_ready,
+    })
+}

@@ -1,0 +1,111 @@
+//! `opentracy serve`: everything together.
+
+use std::future::IntoFuture as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::router::{Router, Unfitted};
+use crate::snapshot::Snapshot;
+use crate::store::{Sqlite, Store};
+use crate::{config, grpc, reload, rest};
+
+/// What the services share.
+#[derive(Clone)]
+pub struct Shared {
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub store: Arc<dyn Store>,
+    pub router: Arc<dyn Router>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .with_env_var("OPENTRACY_LOG")
+        .from_env()
+        .context("OPENTRACY_LOG must be a level, such as debug")?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve(path))
+}
+
+async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
+    let (config, keys) = config::load(path).context("the configuration can't be used")?;
+    let store_path = config
+        .store
+        .path
+        .clone()
+        .unwrap_or_else(|| config::state_dir().join("traces.db"));
+    let store = Sqlite::open(&store_path)
+        .with_context(|| format!("the trace store {} can't be opened", store_path.display()))?;
+    let management = listen(config.management.listen, "management.listen").await?;
+    let grpc_listener = listen(config.grpc.listen, "grpc.listen").await?;
+    tracing::info!(
+        rest = %config.management.listen,
+        grpc = %config.grpc.listen,
+        store = %store_path.display(),
+        "the control plane is up"
+    );
+    let (sender, receiver) = watch::channel(Snapshot::new(config, &keys));
+    let shared = Shared {
+        snapshot: receiver,
+        store: Arc::new(store),
+        router: Arc::new(Unfitted),
+    };
+    let stop = stop_signal()?;
+    let rest_server = axum::serve(management, rest::router(shared.clone()))
+        .with_graceful_shutdown(stopped(stop.clone()));
+    let grpc_server = grpc::serve(shared, grpc_listener, stopped(stop.clone()));
+    tokio::select! {
+        served = async { tokio::try_join!(
+            async { rest_server.into_future().await.context("REST failed") },
+            async { grpc_server.await.context("gRPC failed") },
+        ) } => { served?; }
+        watched = reload::watch_files(path.map(Path::to_path_buf), sender) => watched?,
+        () = forced(stop) => tracing::warn!("stopped with requests under way"),
+    }
+    tracing::info!("the control plane has stopped");
+    Ok(())
+}
+
+async fn listen(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("can't listen on {address}; set `{key}` to a free address"))
+}
+
+/// Turns true on the first SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        sender.send_replace(true);
+    });
+    Ok(receiver)
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and with it the process's reason to stay.
+    let _ = stop.wait_for(|stopped| *stopped).await;
+}
+
+/// The filter keeps its connection open, so a graceful end needs a bound.
+async fn forced(stop: watch::Receiver<bool>) {
+    stopped(stop).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+}

@@ -1,0 +1,186 @@
+//! What the filter gets of the configuration.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentracy_proto::v1;
+use opentracy_translate::cost::Pricing;
+use opentracy_translate::provider::{Format, StreamUsage};
+use prost::Message;
+
+use crate::catalog;
+use crate::config::{self, Alias, Config, Key, Keys, Provider, Route, WhenRouterIsDown};
+
+/// A configuration in force, in every shape it is asked for. It holds keys, so it has no `Debug`.
+pub struct Snapshot {
+    pub config: Config,
+    pub providers: BTreeMap<String, Provider>,
+    /// A digest of `wire`.
+    pub version: String,
+    pub wire: v1::Snapshot,
+}
+
+impl Snapshot {
+    pub fn new(config: Config, keys: &Keys) -> Arc<Self> {
+        let providers = config::providers(&config, keys);
+        let wire = v1::Snapshot {
+            providers: providers.values().map(provider).collect(),
+            aliases: config
+                .aliases
+                .iter()
+                .map(|(name, entry)| alias(name, &entry.value))
+                .collect(),
+            models: models(&config),
+            traces: Some(v1::TracePolicy {
+                content: config.traces.content,
+                redact: config.traces.redact,
+                max_content_bytes: config.traces.max_content_bytes,
+            }),
+        };
+        let mut hasher = DefaultHasher::new();
+        wire.encode_to_vec().hash(&mut hasher);
+        Arc::new(Self {
+            config,
+            providers,
+            version: format!("{:016x}", hasher.finish()),
+            wire,
+        })
+    }
+
+    /// Whether a provider has the key it needs.
+    pub fn is_callable(&self, provider: &str) -> bool {
+        self.providers.get(provider).is_some_and(Provider::is_callable)
+    }
+}
+
+fn provider(provider: &Provider) -> v1::Provider {
+    let mut headers: Vec<v1::Header> = provider
+        .headers
+        .iter()
+        .map(|(name, value)| v1::Header {
+            name: name.clone(),
+            value: value.clone(),
+        })
+        .collect();
+    if let Key::Header { name, value } = &provider.key {
+        headers.push(v1::Header {
+            name: name.clone(),
+            value: value.clone(),
+        });
+    }
+    v1::Provider {
+        name: provider.name.clone(),
+        format: match provider.format {
+            Format::OpenAi => v1::Format::Openai,
+            Format::Anthropic => v1::Format::Anthropic,
+        }
+        .into(),
+        envoy_cluster: provider.envoy_cluster(),
+        authority: provider.authority(),
+        scheme: provider.base_url.scheme().to_owned(),
+        base_path: provider.base_path().to_owned(),
+        headers,
+        missing_key_variable: match &provider.key {
+            Key::Missing { variable } => Some(variable.clone()),
+            Key::Header { .. } | Key::NotNeeded => None,
+        },
+        timeout_ms: millis(provider.timeout),
+        stream_usage: match provider.stream_usage {
+            StreamUsage::Option => v1::StreamUsage::Option,
+            StreamUsage::Always => v1::StreamUsage::Always,
+        }
+        .into(),
+    }
+}
+
+fn alias(name: &str, alias: &Alias) -> v1::Alias {
+    v1::Alias {
+        name: name.to_owned(),
+        candidates: alias
+            .candidates
+            .iter()
+            .map(|candidate| candidate.value.clone())
+            .collect(),
+        retries: alias.retries,
+        per_try_timeout_ms: alias.per_try_timeout.map(millis),
+        auto: alias.route == Route::Auto,
+        in_order_without_router: alias.when_router_is_down == WhenRouterIsDown::InOrder,
+    }
+}
+
+/// The catalog with the file's own prices on top.
+fn models(config: &Config) -> Vec<v1::Model> {
+    let mut models: BTreeMap<String, v1::Model> = catalog::models()
+        .iter()
+        .map(|model| {
+            let wire = v1::Model {
+                provider: model.provider.clone(),
+                name: model.name.clone(),
+                pricing: Some(pricing(&model.pricing)),
+                max_output_tokens: model.max_output_tokens,
+                bare: catalog::provider_of(&model.name) == Some(model.provider.as_str()),
+            };
+            (format!("{}/{}", model.provider, model.name), wire)
+        })
+        .collect();
+    for (id, price) in &config.prices {
+        if let Some((provider, name)) = id.split_once('/') {
+            let model = models.entry(id.clone()).or_insert_with(|| v1::Model {
+                provider: provider.to_owned(),
+                name: name.to_owned(),
+                ..v1::Model::default()
+            });
+            model.pricing = Some(pricing(&price.value));
+        }
+    }
+    models.into_values().collect()
+}
+
+fn pricing(pricing: &Pricing) -> v1::Pricing {
+    let dollars = |price: Option<opentracy_translate::cost::Usd>| price.map(|usd| usd.0);
+    v1::Pricing {
+        input: dollars(pricing.input),
+        output: dollars(pricing.output),
+        cache_read: dollars(pricing.cache_read),
+        cache_write: dollars(pricing.cache_write),
+        reasoning: dollars(pricing.reasoning),
+    }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(yaml: &str) -> Arc<Snapshot> {
+        Snapshot::new(serde_saphyr::from_str(yaml).unwrap(), &Keys::default())
+    }
+
+    #[test]
+    fn the_version_is_of_the_content() {
+        let yaml = "aliases:\n  smart:\n    candidates: [demo/echo]\n";
+        assert_eq!(snapshot(yaml).version, snapshot(yaml).version);
+        assert_ne!(snapshot(yaml).version, snapshot("traces:\n  redact: true\n").version);
+    }
+
+    #[test]
+    fn the_files_prices_win() {
+        let snapshot = snapshot("prices:\n  openai/gpt-4o: {input: 1e-6, output: 2e-6}\n  openai/mine: {input: 0, output: 0}\n");
+        let price = |name: &str| {
+            let model = snapshot
+                .wire
+                .models
+                .iter()
+                .find(|model| model.provider == "openai" && model.name == name);
+            model.unwrap().pricing.unwrap()
+        };
+        assert_eq!(price("gpt-4o").input, Some(1e-6));
+        assert_eq!(price("gpt-4o").cache_read, None);
+        assert_eq!(price("mine").output, Some(0.0));
+    }
+}

@@ -1,0 +1,266 @@
+//! What the gateway remembers of a request, and the trace it becomes.
+
+use std::rc::Rc;
+
+use opentracy_proto::v1;
+use opentracy_translate::cost::Cost;
+use opentracy_translate::error::{ApiError, AttemptSummary};
+use opentracy_translate::openai::aggregate;
+use opentracy_translate::openai::response::{Extras, Routing, Summary};
+use opentracy_translate::redact;
+use uuid::Uuid;
+
+use crate::clock::{self, Moment};
+use crate::gateway::planner::Candidate;
+use crate::gateway::session;
+use crate::headers::{self, HeaderList};
+use crate::root;
+use crate::snapshot::{self, Snapshot};
+
+pub struct Call {
+    pub trace_id: String,
+    pub started: Moment,
+    pub snapshot: Option<Rc<Snapshot>>,
+    /// The client's body, as it came.
+    pub body: Vec<u8>,
+    pub requested_model: String,
+    pub alias: Option<String>,
+    pub stream: bool,
+    pub include_usage: bool,
+    pub has_tools: bool,
+    /// The session the client says it is in, or that it was given.
+    pub session: Option<String>,
+    /// One for each attempt, in order.
+    pub plan: Vec<Candidate>,
+    /// Whether this stage edits the request itself, so that no provider stage has a part in it.
+    pub is_edited_here: bool,
+    pub routing_micros: u64,
+    pub cluster_id: Option<u32>,
+    pub expected_error: Option<f64>,
+    pub user: String,
+    pub metadata: std::collections::BTreeMap<String, String>,
+    /// What was tried, as far as it is known.
+    pub attempts: Vec<AttemptSummary>,
+    /// The candidate that answered, or the last that failed to.
+    pub selected: Option<(String, String)>,
+    pub time_to_first_token_micros: Option<u64>,
+}
+
+/// How a call ended.
+pub struct End {
+    pub outcome: v1::Outcome,
+    pub status: u16,
+    pub error: Option<ApiError>,
+    pub summary: Summary,
+    /// What the client received.
+    pub response: Vec<u8>,
+    pub is_event_stream: bool,
+}
+
+impl Call {
+    pub fn new(request: &HeaderList, body: Vec<u8>) -> Self {
+        Self {
+            trace_id: Uuid::now_v7().to_string(),
+            started: Moment::now(),
+            snapshot: snapshot::current(),
+            body,
+            requested_model: String::new(),
+            alias: None,
+            stream: false,
+            include_usage: false,
+            has_tools: false,
+            session: request
+                .get(headers::SESSION_ID)
+                .filter(|id| session::model_of(id).is_some())
+                .map(str::to_owned),
+            plan: Vec::new(),
+            is_edited_here: false,
+            routing_micros: 0,
+            cluster_id: None,
+            expected_error: None,
+            user: String::new(),
+            metadata: std::collections::BTreeMap::new(),
+            attempts: Vec::new(),
+            selected: None,
+            time_to_first_token_micros: None,
+        }
+    }
+
+    /// `provider/model` of who answered.
+    pub fn selected_model(&self) -> String {
+        match &self.selected {
+            Some((provider, model)) => format!("{provider}/{model}"),
+            None => String::new(),
+        }
+    }
+
+    /// Notes what the provider stage tells of the attempts; the last of them is the one whose answer this is.
+    pub fn note_attempts(&mut self, attempts: Vec<AttemptSummary>) {
+        if let Some(last) = attempts.last() {
+            self.selected = Some((last.provider.clone(), last.model.clone()));
+        }
+        self.attempts = attempts;
+    }
+
+    /// Nothing is told of the attempts: Envoy gave up on the last itself. All of them were made, else there would be an
+    /// answer.
+    pub fn note_silence(&mut self, word: &'static str) {
+        let last = self.plan.len().saturating_sub(1);
+        let summary = |(index, candidate): (usize, &Candidate)| AttemptSummary {
+            provider: candidate.provider.name.clone(),
+            model: candidate.model.clone(),
+            status: None,
+            error: Some(if index == last { word } else { "failed" }.into()),
+            latency_ms: None,
+        };
+        self.note_attempts(self.plan.iter().enumerate().map(summary).collect());
+    }
+
+    /// Puts the call in a session, now that the model has called tools or may.
+    pub fn session_for_tools(&mut self) -> &str {
+        let model = self.selected_model();
+        self.session.get_or_insert_with(|| session::issue(&model))
+    }
+
+    pub fn cost(&self, summary: &Summary) -> Option<Cost> {
+        let (provider, model) = self.selected.as_ref()?;
+        let pricing = self.snapshot.as_ref()?.model(provider, model).pricing?;
+        pricing.cost(summary.usage.as_ref()?)
+    }
+
+    /// The members to add to the answer.
+    pub fn extras(&self, summary: &Summary) -> Vec<u8> {
+        let selected_model = self.selected_model();
+        Extras {
+            cost: self.cost(summary).map(|cost| cost.total),
+            latency_ms: clock::millis(self.started.elapsed_micros()),
+            routing: Routing {
+                alias: self.alias.as_deref(),
+                requested_model: &self.requested_model,
+                selected_model: &selected_model,
+                attempts: u32::try_from(self.attempts.len()).unwrap_or(u32::MAX),
+                routing_ms: clock::millis(self.routing_micros),
+                cluster_id: self.cluster_id,
+                expected_error: self.expected_error,
+                session_id: self.session.as_deref(),
+                trace_id: &self.trace_id,
+            },
+        }
+        .members()
+    }
+
+    /// Adds the headers that tell the client of the call.
+    pub fn add_headers(&self, response: &mut HeaderList) {
+        response.push(headers::TRACE_ID, self.trace_id.as_str());
+        response.push(
+            headers::ROUTING_MS,
+            clock::millis(self.routing_micros).to_string(),
+        );
+        response.push(headers::ATTEMPTS, self.attempts.len().to_string());
+        if self.selected.is_some() {
+            response.push(headers::SELECTED_MODEL, self.selected_model());
+        }
+        if let Some(cluster) = self.cluster_id {
+            response.push(headers::CLUSTER_ID, cluster.to_string());
+        }
+        if let Some(error) = self.expected_error {
+            response.push(headers::EXPECTED_ERROR, error.to_string());
+        }
+        if let Some(session) = &self.session {
+            response.push(headers::SESSION_ID, session.as_str());
+        }
+    }
+
+    /// Hands the trace to the control plane.
+    pub fn record(mut self, end: End) {
+        let policy = self
+            .snapshot
+            .as_ref()
+            .map(|snapshot| snapshot.traces)
+            .unwrap_or_default();
+        let cost = self.cost(&end.summary);
+        let masked = |text: String| {
+            if policy.redact {
+                redact::mask_text(&text).into_owned()
+            } else {
+                text
+            }
+        };
+        let (mut request, mut response) = (std::mem::take(&mut self.body), end.response);
+        if !policy.content {
+            request.clear();
+            response.clear();
+        } else if policy.redact {
+            if end.is_event_stream {
+                // What a stream cuts in pieces can't be recognised in them.
+                response = serde_json::to_vec(&aggregate::from_sse(&response)).unwrap_or_default();
+            }
+            request = redact::mask_body(&request);
+            response = redact::mask_body(&response);
+        }
+        let limit = usize::try_from(policy.max_content_bytes).unwrap_or(usize::MAX);
+        let content_truncated = request.len() > limit || response.len() > limit;
+        request.truncate(limit);
+        response.truncate(limit);
+        let attempt = self.attempts.first().filter(|_| self.is_edited_here).map(|made| v1::Attempt {
+            trace_id: self.trace_id.clone(),
+            number: 1,
+            provider: made.provider.clone(),
+            model: made.model.clone(),
+            status: u32::from(made.status.unwrap_or(0)),
+            error: made.error.clone().unwrap_or_default().into_owned(),
+            latency_micros: self.started.elapsed_micros(),
+            start_unix_micros: self.started.unix_micros(),
+        });
+        let (provider, model) = self.selected.unwrap_or_default();
+        let trace = v1::Trace {
+            id: self.trace_id,
+            start_unix_micros: self.started.unix_micros(),
+            requested_model: self.requested_model,
+            alias: self.alias.unwrap_or_default(),
+            provider,
+            model,
+            stream: self.stream,
+            status: u32::from(end.status),
+            error: end.error.map(|error| v1::TraceError {
+                r#type: error.kind.as_str().to_owned(),
+                code: error.code.unwrap_or_default().into_owned(),
+                message: masked(error.message),
+            }),
+            outcome: end.outcome.into(),
+            latency_micros: self.started.elapsed_micros(),
+            time_to_first_token_micros: self.time_to_first_token_micros,
+            routing_micros: self.routing_micros,
+            usage: end.summary.usage.map(|usage| v1::Usage {
+                input: usage.input,
+                output: usage.output,
+                cache_read: usage.cache_read,
+                cache_write: usage.cache_write,
+                reasoning: usage.reasoning,
+            }),
+            cost: cost.map(|cost| v1::Cost {
+                input: cost.input.0,
+                output: cost.output.0,
+                cache_read: cost.cache_read.0,
+                cache_write: cost.cache_write.0,
+                total: cost.total.0,
+            }),
+            request,
+            response,
+            content_truncated,
+            session_id: self.session.unwrap_or_default(),
+            cluster_id: self.cluster_id,
+            expected_error: self.expected_error,
+            metadata: self
+                .metadata
+                .into_iter()
+                .map(|(name, value)| (name, masked(value)))
+                .collect(),
+            user: masked(self.user),
+        };
+        root::record(&v1::IngestRequest {
+            traces: vec![trace],
+            attempts: attempt.into_iter().collect(),
+        });
+    }
+}

@@ -1,0 +1,186 @@
+//! The gateway stage: one context for each request of a client.
+//!
+//! Read in the order in which a request meets them: [`planner`] says where it goes, [`dispatch`] sends it there,
+//! [`answer`] handles what comes back, [`call`] is what is remembered and becomes the trace.
+
+mod answer;
+mod call;
+mod dispatch;
+mod planner;
+mod router;
+mod session;
+
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+
+use opentracy_translate::error::ApiError;
+
+use crate::gateway::answer::Answer;
+use crate::gateway::call::Call;
+use crate::headers::{self, HeaderList};
+use crate::{host, snapshot};
+
+const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
+
+/// A client's request and what becomes of it.
+#[derive(Default)]
+pub struct Gateway {
+    state: State,
+}
+
+#[derive(Default)]
+enum State {
+    /// Not a completion: Envoy's routes deal with it.
+    #[default]
+    Other,
+    /// The headers are there, the body is not yet.
+    Receiving(HeaderList),
+    /// The control plane was asked to order the candidates.
+    Routing(Box<router::Pending>),
+    /// Under way, or answered.
+    Sent(Box<(Call, Answer)>),
+}
+
+impl HttpContext for Gateway {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let mut request = host::request_headers();
+        let path = request.get(":path").unwrap_or_default();
+        let path = path.split('?').next().unwrap_or_default();
+        if path == CHAT_COMPLETIONS {
+            let is_post = request.get(":method") == Some("POST");
+            self.state = State::Receiving(request);
+            if !is_post {
+                self.refuse(ApiError::new(
+                    405,
+                    format!("{CHAT_COMPLETIONS} takes POST requests only"),
+                ));
+            } else if end_of_stream {
+                self.on_request();
+            }
+            return Action::Pause;
+        }
+        if path == "/health" && snapshot::current().is_none() {
+            host::reply(503, &json_headers(), br#"{"status":"starting"}"#);
+            return Action::Pause;
+        }
+        if request.names().any(headers::is_internal) {
+            request.retain(|name| !headers::is_internal(name));
+            host::set_request_headers(&request);
+            host::clear_route_cache();
+        }
+        Action::Continue
+    }
+
+    fn on_http_request_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+        match self.state {
+            State::Receiving(_) if end_of_stream => self.on_request(),
+            State::Receiving(_) | State::Routing(_) => Action::Pause,
+            State::Other | State::Sent(_) => Action::Continue,
+        }
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        if matches!(self.state, State::Receiving(_)) {
+            host::drop_request_trailers();
+            return self.on_request();
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        match &mut self.state {
+            State::Sent(sent) => {
+                let (call, answer) = sent.as_mut();
+                answer.on_headers(call, end_of_stream)
+            }
+            _ => Action::Continue,
+        }
+    }
+
+    fn on_http_response_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+        match &mut self.state {
+            State::Sent(sent) => {
+                let (call, answer) = sent.as_mut();
+                answer.on_body(call, end_of_stream)
+            }
+            _ => Action::Continue,
+        }
+    }
+
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        match &mut self.state {
+            State::Sent(sent) => {
+                let (call, answer) = sent.as_mut();
+                answer.on_trailers(call)
+            }
+            _ => Action::Continue,
+        }
+    }
+
+    fn on_log(&mut self) {
+        match std::mem::take(&mut self.state) {
+            State::Sent(sent) => {
+                let (call, answer) = *sent;
+                answer.finish(call);
+            }
+            State::Routing(pending) => Answer::default().finish(pending.into_call()),
+            State::Other | State::Receiving(_) => {}
+        }
+    }
+}
+
+impl Context for Gateway {
+    fn on_grpc_call_response(&mut self, call: u32, status: u32, size: usize) {
+        match std::mem::take(&mut self.state) {
+            State::Routing(pending) if pending.is_call(call) => {
+                let outcome = router::read_answer(*pending, status, size);
+                if self.settle(outcome) == Action::Continue {
+                    host::complain("resume", proxy_wasm::hostcalls::resume_http_request());
+                }
+            }
+            other => self.state = other,
+        }
+    }
+}
+
+impl Gateway {
+    /// The whole request is there.
+    fn on_request(&mut self) -> Action {
+        let State::Receiving(request) = std::mem::take(&mut self.state) else {
+            return Action::Continue;
+        };
+        self.settle(dispatch::start(request, host::request_body()))
+    }
+
+    fn refuse(&mut self, error: ApiError) {
+        if let State::Receiving(request) = std::mem::take(&mut self.state) {
+            let call = Call::new(&request, Vec::new());
+            self.settle(dispatch::Outcome::Refused(Box::new(call), error));
+        }
+    }
+
+    fn settle(&mut self, outcome: dispatch::Outcome) -> Action {
+        match outcome {
+            dispatch::Outcome::Sent(call) => {
+                self.state = State::Sent(Box::new((*call, Answer::default())));
+                Action::Continue
+            }
+            dispatch::Outcome::Asked(pending) => {
+                self.state = State::Routing(pending);
+                Action::Pause
+            }
+            dispatch::Outcome::Refused(call, error) => {
+                let answer = Answer::refuse(&call, &error);
+                self.state = State::Sent(Box::new((*call, answer)));
+                Action::Pause
+            }
+        }
+    }
+}
+
+/// The headers of a JSON reply that the stage makes itself.
+fn json_headers() -> HeaderList {
+    let mut headers = HeaderList::default();
+    headers.push("content-type", "application/json");
+    headers
+}

@@ -1,0 +1,45 @@
+//! Sessions: the turns of a conversation with tools, which stay on one model.
+//!
+//! A session's id says which model it is on, so that any worker of any Envoy can keep it there. A client gains nothing
+//! by making one up: the model must be a candidate of what it asks for.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
+
+const PREFIX: &str = "ses_";
+const MAX_LENGTH: usize = 400;
+
+/// A new session on a model, given as `provider/model`.
+pub fn issue(model: &str) -> String {
+    let id = Uuid::now_v7().simple();
+    format!("{PREFIX}{id}_{}", URL_SAFE_NO_PAD.encode(model))
+}
+
+/// The model that a session is on; `None` for an id that is not one of ours.
+pub fn model_of(session: &str) -> Option<String> {
+    if session.len() > MAX_LENGTH {
+        return None;
+    }
+    let (id, model) = session.strip_prefix(PREFIX)?.split_once('_')?;
+    Uuid::try_parse(id).ok()?;
+    String::from_utf8(URL_SAFE_NO_PAD.decode(model).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_remembers_its_model() {
+        let session = issue("together/meta-llama/Llama_3");
+        assert_eq!(model_of(&session).as_deref(), Some("together/meta-llama/Llama_3"));
+    }
+
+    #[test]
+    fn made_up_sessions_say_nothing() {
+        for text in ["", "ses_", "ses_1_b3BlbmFp", "x", &"s".repeat(500)] {
+            assert_eq!(model_of(text), None, "{text}");
+        }
+    }
+}

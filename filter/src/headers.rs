@@ -1,0 +1,114 @@
+//! Headers by which the stages talk to each other and to Envoy, and those that clients see.
+//!
+//! Requests leave each stage with a header set made from scratch, so nothing that a client sent passes unless it is
+//! named here.
+
+/// The plan, from the gateway stage to the provider stage.
+pub const PLAN: &str = "x-opentracy-plan";
+/// Which provider stage a request is for: the one on the edge or the one behind the internal listener.
+pub const HOP: &str = "x-opentracy-hop";
+/// The Envoy cluster to route to.
+pub const CLUSTER: &str = "x-opentracy-cluster";
+/// On a response: the attempt failed and the next candidate may be tried.
+pub const RETRY: &str = "x-opentracy-retry";
+/// On a response: what was tried so far.
+pub const ATTEMPT_LOG: &str = "x-opentracy-attempt-log";
+
+/// The authority of a request on its way to the internal listener; Envoy's routes tell by it that attempts are counted.
+pub const INTERNAL_AUTHORITY: &str = "opentracy-internal";
+
+pub const SELECTED_MODEL: &str = "x-opentracy-selected-model";
+pub const CLUSTER_ID: &str = "x-opentracy-cluster-id";
+pub const EXPECTED_ERROR: &str = "x-opentracy-expected-error";
+pub const ROUTING_MS: &str = "x-opentracy-routing-ms";
+pub const SESSION_ID: &str = "x-opentracy-session-id";
+pub const TRACE_ID: &str = "x-opentracy-trace-id";
+pub const ATTEMPTS: &str = "x-opentracy-attempts";
+
+pub const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
+pub const MAX_RETRIES: &str = "x-envoy-max-retries";
+pub const PER_TRY_TIMEOUT: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
+
+/// Of a client's headers, those that a provider gets to see: W3C Trace Context.
+pub const PASSED_UPSTREAM: [&str; 2] = ["traceparent", "tracestate"];
+
+/// Whether a header steers Envoy or the stages, so that no client may set and no client may read it.
+pub fn is_internal(name: &str) -> bool {
+    name.starts_with("x-opentracy-") || name.starts_with("x-envoy-")
+}
+
+/// Whether a provider's response header stays here: it is about the connection to the provider, or would set the
+/// provider's cookies on our client.
+pub fn is_providers_own(name: &str) -> bool {
+    is_internal(name)
+        || matches!(
+            name,
+            "content-length"
+                | "transfer-encoding"
+                | "connection"
+                | "keep-alive"
+                | "set-cookie"
+                | "alt-svc"
+                | "strict-transport-security"
+                | "server"
+        )
+}
+
+/// A list of headers under construction.
+#[derive(Debug, Default, Clone)]
+pub struct HeaderList(Vec<(String, Vec<u8>)>);
+
+impl HeaderList {
+    pub fn from_pairs(pairs: Vec<(String, Vec<u8>)>) -> Self {
+        Self(pairs)
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(own, _)| own == name)
+            .and_then(|(_, value)| std::str::from_utf8(value).ok())
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    pub fn push(&mut self, name: &str, value: impl Into<Vec<u8>>) {
+        self.0.push((name.to_owned(), value.into()));
+    }
+
+    /// Replaces every header of this name by one.
+    pub fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) {
+        self.0.retain(|(own, _)| own != name);
+        self.push(name, value);
+    }
+
+    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.0.retain(|(name, _)| keep(name));
+    }
+
+    pub fn copy(&mut self, from: &Self, name: &str) {
+        if let Some(value) = from.get(name) {
+            self.push(name, value);
+        }
+    }
+
+    pub fn pairs(&self) -> Vec<(&str, &[u8])> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice()))
+            .collect()
+    }
+
+    pub fn status(&self) -> u16 {
+        self.get(":status")
+            .and_then(|status| status.parse().ok())
+            .unwrap_or(0)
+    }
+
+    pub fn is_event_stream(&self) -> bool {
+        self.get("content-type")
+            .is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"))
+    }
+}

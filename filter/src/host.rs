@@ -1,0 +1,109 @@
+//! Envoy's host calls, in the shapes the stages use.
+//!
+//! The SDK's own getters panic where a header map or a property is gone; these say nothing instead.
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, MapType, Status};
+
+use crate::headers::HeaderList;
+
+pub fn request_headers() -> HeaderList {
+    HeaderList::from_pairs(hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default())
+}
+
+pub fn response_headers() -> HeaderList {
+    HeaderList::from_pairs(
+        hostcalls::get_map_bytes(MapType::HttpResponseHeaders).unwrap_or_default(),
+    )
+}
+
+/// Replaces all request headers.
+pub fn set_request_headers(headers: &HeaderList) {
+    complain(
+        "set the request headers",
+        hostcalls::set_map_bytes(MapType::HttpRequestHeaders, headers.pairs()),
+    );
+}
+
+/// Replaces all response headers.
+pub fn set_response_headers(headers: &HeaderList) {
+    complain(
+        "set the response headers",
+        hostcalls::set_map_bytes(MapType::HttpResponseHeaders, headers.pairs()),
+    );
+}
+
+/// What has been buffered of the request's body.
+pub fn request_body() -> Vec<u8> {
+    body(BufferType::HttpRequestBody, 0)
+}
+
+/// What has been buffered of the response's body, from an offset on.
+pub fn response_body(start: usize) -> Vec<u8> {
+    body(BufferType::HttpResponseBody, start)
+}
+
+fn body(buffer: BufferType, start: usize) -> Vec<u8> {
+    hostcalls::get_buffer(buffer, start, usize::MAX)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+}
+
+pub fn set_request_body(body: &[u8]) {
+    complain(
+        "set the request body",
+        hostcalls::set_buffer(BufferType::HttpRequestBody, 0, usize::MAX, body),
+    );
+}
+
+pub fn set_response_body(body: &[u8]) {
+    complain(
+        "set the response body",
+        hostcalls::set_buffer(BufferType::HttpResponseBody, 0, usize::MAX, body),
+    );
+}
+
+/// Trailers are of no use to a provider, and HTTP/1.1 can't carry them.
+pub fn drop_request_trailers() {
+    complain(
+        "drop the request trailers",
+        hostcalls::set_map_bytes(MapType::HttpRequestTrailers, Vec::new()),
+    );
+}
+
+/// Has Envoy match the routes again, with the headers as they are now.
+pub fn clear_route_cache() {
+    complain(
+        "clear the route cache",
+        hostcalls::call_foreign_function("clear_route_cache", None).map(|_| ()),
+    );
+}
+
+/// How Envoy explains the response, such as `via_upstream` or `response_timeout`.
+pub fn response_details() -> String {
+    hostcalls::get_property(vec!["response", "code_details"])
+        .ok()
+        .flatten()
+        .map(|details| String::from_utf8_lossy(&details).into_owned())
+        .unwrap_or_default()
+}
+
+/// Answers in the upstream's place.
+pub fn reply(status: u16, headers: &HeaderList, body: &[u8]) {
+    let pairs: Vec<(&str, &str)> = headers
+        .pairs()
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, std::str::from_utf8(value).ok()?)))
+        .collect();
+    complain(
+        "reply",
+        hostcalls::send_http_response(u32::from(status), pairs, Some(body)),
+    );
+}
+
+pub fn complain(what: &str, result: Result<(), Status>) {
+    if let Err(status) = result {
+        log::error!("could not {what}: {status:?}");
+    }
+}

@@ -1,0 +1,158 @@
+//! Records on their way to the control plane.
+//!
+//! A record stays until the control plane has acknowledged it. The box is bounded: while the control plane is away for
+//! longer than the bound lasts, the newest records are dropped, and counted.
+
+use std::collections::{HashMap, VecDeque};
+
+use opentracy_proto::v1;
+use prost::Message;
+
+/// How much may wait, in all and in one batch.
+const MAX_BYTES: usize = 64 << 20;
+const MAX_BATCH_BYTES: usize = 2 << 20;
+/// What a record costs beyond its bytes.
+const OVERHEAD: usize = 64;
+/// Batches that may be under way at once.
+const MAX_IN_FLIGHT: usize = 4;
+
+/// Encoded records. Each is an `IngestRequest` with one record in it: such messages, one after the other, are one with
+/// all of them.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    waiting: VecDeque<Vec<u8>>,
+    in_flight: HashMap<u32, Vec<Vec<u8>>>,
+    bytes: usize,
+}
+
+/// The box was full, and the record is lost.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Dropped;
+
+impl Outbox {
+    pub fn push(&mut self, record: &v1::IngestRequest) -> Result<(), Dropped> {
+        let size = record.encoded_len() + OVERHEAD;
+        if self.bytes + size > MAX_BYTES {
+            return Err(Dropped);
+        }
+        self.bytes += size;
+        self.waiting.push_back(record.encode_to_vec());
+        Ok(())
+    }
+
+    /// Sends the next batch with `dispatch`, which returns the number of the call; `false` when none could be sent.
+    pub fn send_batch(&mut self, dispatch: impl FnOnce(&[u8]) -> Option<u32>) -> bool {
+        if self.in_flight.len() >= MAX_IN_FLIGHT {
+            return false;
+        }
+        let mut message = Vec::new();
+        let mut count = 0;
+        for record in &self.waiting {
+            if count > 0 && message.len() + record.len() > MAX_BATCH_BYTES {
+                break;
+            }
+            message.extend_from_slice(record);
+            count += 1;
+        }
+        if count == 0 {
+            return false;
+        }
+        let Some(call) = dispatch(&message) else {
+            return false;
+        };
+        self.in_flight
+            .insert(call, self.waiting.drain(..count).collect());
+        true
+    }
+
+    /// Takes the answer to a call of ours: its records are done with, or wait again. `false` for somebody else's call.
+    pub fn on_answer(&mut self, call: u32, is_acknowledged: bool) -> bool {
+        let Some(batch) = self.in_flight.remove(&call) else {
+            return false;
+        };
+        if is_acknowledged {
+            let freed: usize = batch.iter().map(|record| record.len() + OVERHEAD).sum();
+            self.bytes = self.bytes.saturating_sub(freed);
+        } else {
+            for record in batch.into_iter().rev() {
+                self.waiting.push_front(record);
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(id: &str, content: usize) -> v1::IngestRequest {
+        v1::IngestRequest {
+            traces: vec![v1::Trace {
+                id: id.to_owned(),
+                request: vec![b'x'; content],
+                ..v1::Trace::default()
+            }],
+            attempts: Vec::new(),
+        }
+    }
+
+    fn ids(message: &[u8]) -> Vec<String> {
+        let request = v1::IngestRequest::decode(message).unwrap();
+        request.traces.into_iter().map(|trace| trace.id).collect()
+    }
+
+    #[test]
+    fn a_batch_that_was_not_acknowledged_is_sent_again() {
+        let mut outbox = Outbox::default();
+        outbox.push(&trace("a", 1)).unwrap();
+        outbox.push(&trace("b", 1)).unwrap();
+        assert!(outbox.send_batch(|_| Some(7)));
+        assert!(!outbox.send_batch(|_| Some(8)), "nothing is left to send");
+        assert!(!outbox.on_answer(9, true), "a call of somebody else's");
+        assert!(outbox.on_answer(7, false));
+        let mut sent = Vec::new();
+        outbox.send_batch(|message| {
+            sent = ids(message);
+            Some(8)
+        });
+        assert_eq!(sent, ["a", "b"]);
+        outbox.on_answer(8, true);
+        assert_eq!(outbox.bytes, 0);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_dropped_until_there_is_room() {
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.push(&trace("a", MAX_BYTES - 200)), Ok(()));
+        assert_eq!(outbox.push(&trace("b", 200)), Err(Dropped));
+        outbox.send_batch(|_| Some(1));
+        outbox.on_answer(1, true);
+        assert_eq!(outbox.push(&trace("b", 200)), Ok(()));
+    }
+
+    #[test]
+    fn a_failed_dispatch_loses_nothing() {
+        let mut outbox = Outbox::default();
+        outbox.push(&trace("a", 1)).unwrap();
+        assert!(!outbox.send_batch(|_| None));
+        assert!(outbox.send_batch(|message| {
+            assert_eq!(ids(message), ["a"]);
+            Some(1)
+        }));
+    }
+
+    #[test]
+    fn large_records_travel_in_batches_of_their_own() {
+        let mut outbox = Outbox::default();
+        for id in ["a", "b"] {
+            outbox.push(&trace(id, MAX_BATCH_BYTES)).unwrap();
+        }
+        let mut batches = Vec::new();
+        while outbox.send_batch(|message| {
+            batches.push(ids(message));
+            Some(batches.len() as u32)
+        }) {}
+        assert_eq!(batches, [["a"], ["b"]]);
+    }
+}

@@ -1,0 +1,43 @@
+//! What the gateway stage decided, as the provider stage reads it.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// The value of the plan header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan<'a> {
+    #[serde(borrow)]
+    pub trace_id: Cow<'a, str>,
+    /// `provider/model`, one for each attempt, in order.
+    #[serde(borrow)]
+    pub attempts: Vec<Cow<'a, str>>,
+    /// Overrides the providers' timeouts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_try_timeout_ms: Option<u32>,
+}
+
+/// Which provider stage runs the attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hop {
+    /// The one right behind the gateway stage, for a plan of one attempt.
+    Direct,
+    /// The one behind the internal listener, where Envoy's retries lead.
+    Internal,
+}
+
+impl Hop {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl Plan<'_> {
+    pub fn to_header(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}

@@ -1,0 +1,153 @@
+//! One attempt at one provider: the request that goes out, and the record of how it went.
+
+use std::rc::Rc;
+
+use opentracy_proto::v1;
+use opentracy_translate::error::{ApiError, AttemptSummary};
+use opentracy_translate::format::{self, Target};
+use opentracy_translate::model::ModelId;
+
+use crate::clock::Moment;
+use crate::failure;
+use crate::headers::{self, HeaderList};
+use crate::plan::{Hop, Plan};
+use crate::provider::attempt_log;
+use crate::snapshot::{self, Provider};
+use crate::{host, root, upstream};
+
+pub struct Attempt {
+    trace_id: String,
+    number: u32,
+    is_last: bool,
+    id: ModelId,
+    pub provider: Option<Rc<Provider>>,
+    pub started: Moment,
+    status: Option<u16>,
+    error: Option<&'static str>,
+    is_logged: bool,
+}
+
+impl Attempt {
+    /// Makes the request of the candidate whose turn it is. On an error nothing is sent; the attempt is returned with it.
+    pub fn start(
+        plan: &Plan<'_>,
+        number: u32,
+        hop: Hop,
+        request: &HeaderList,
+        body: &[u8],
+    ) -> Result<Self, (Self, ApiError)> {
+        let snapshot = snapshot::current();
+        let id = usize::try_from(number)
+            .ok()
+            .and_then(|number| plan.attempts.get(number.checked_sub(1)?))
+            .and_then(|text| ModelId::parse(text))
+            .unwrap_or_else(|| ModelId::new("", ""));
+        let provider = snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.providers.get(&id.provider))
+            .map(Rc::clone);
+        let attempt = Self {
+            trace_id: plan.trace_id.clone().into_owned(),
+            number,
+            is_last: usize::try_from(number).is_ok_and(|number| number >= plan.attempts.len()),
+            id,
+            provider,
+            started: Moment::now(),
+            status: None,
+            error: None,
+            is_logged: false,
+        };
+        let (Some(snapshot), Some(provider)) = (snapshot, attempt.provider.clone()) else {
+            // The gateway stage had a newer configuration, or an older one. A second later both have the same.
+            let error = ApiError::new(503, format!("{} is not known here yet. Try again", attempt.id))
+                .with_code("gateway_starting");
+            return Err((attempt, error));
+        };
+        let translated = format::translate_request(
+            body,
+            &Target {
+                format: provider.format,
+                model: &attempt.id.name,
+                max_output_tokens: snapshot
+                    .model(&attempt.id.provider, &attempt.id.name)
+                    .max_output_tokens,
+                stream_usage: provider.stream_usage,
+            },
+        );
+        let translated = match translated {
+            Ok(translated) => translated,
+            Err(error) => return Err((attempt, error)),
+        };
+        let length = translated.as_ref().map_or(body.len(), Vec::len);
+        let mut outgoing = upstream::request_headers(&provider, length, request);
+        outgoing.push(headers::HOP, hop.as_str());
+        outgoing.push(headers::CLUSTER, provider.envoy_cluster.as_str());
+        outgoing.push(
+            headers::PER_TRY_TIMEOUT,
+            plan.per_try_timeout_ms
+                .unwrap_or(provider.timeout_ms)
+                .to_string(),
+        );
+        host::set_request_headers(&outgoing);
+        if let Some(translated) = translated {
+            host::set_request_body(&translated);
+        }
+        Ok(attempt)
+    }
+
+    pub fn provider_name(&self) -> &str {
+        &self.id.provider
+    }
+
+    /// Notes how the attempt went and returns the list of all so far, for the gateway stage. `error` is empty for one
+    /// that succeeded.
+    pub fn log(&mut self, status: Option<u16>, error: &'static str) -> Vec<u8> {
+        self.status = status;
+        self.error = (!error.is_empty()).then_some(error);
+        self.is_logged = true;
+        let summary = AttemptSummary {
+            provider: self.id.provider.clone(),
+            model: self.id.name.clone(),
+            status,
+            error: self.error.map(Into::into),
+            latency_ms: Some(self.started.elapsed_micros() / 1000),
+        };
+        let all = attempt_log::add(&self.trace_id, self.number, summary);
+        serde_json::to_vec(&all).unwrap_or_default()
+    }
+
+    /// Notes that a stream broke off after it had begun.
+    pub fn broke_off(&mut self) {
+        self.error = Some("broke_off");
+    }
+
+    /// The attempt is over: hands its record to the control plane.
+    pub fn record(mut self) {
+        if !self.is_logged {
+            // Envoy gave it up without a reply: a time-out, or a client that left.
+            let details = host::response_details();
+            let word = if details.contains("downstream") {
+                "abandoned"
+            } else {
+                failure::of_envoy_reply("", &details).1
+            };
+            self.log(None, word);
+        }
+        if self.is_last || self.error.is_none() {
+            attempt_log::forget(&self.trace_id);
+        }
+        root::record(&v1::IngestRequest {
+            traces: Vec::new(),
+            attempts: vec![v1::Attempt {
+                trace_id: self.trace_id,
+                number: self.number,
+                provider: self.id.provider,
+                model: self.id.name,
+                status: self.status.map_or(0, u32::from),
+                error: self.error.unwrap_or_default().to_owned(),
+                latency_micros: self.started.elapsed_micros(),
+                start_unix_micros: self.started.unix_micros(),
+            }],
+        });
+    }
+}

@@ -1,0 +1,168 @@
+//! The provider stage: one context for each attempt at a provider.
+//!
+//! It takes the candidate whose turn it is, makes the request that this provider wants, and turns what comes back into
+//! OpenAI's format. The answer is held until its first event or its whole body is there: until then another candidate
+//! can still take over, and a failed attempt is marked for Envoy to try again.
+
+mod attempt;
+pub mod attempt_log;
+mod inbound;
+
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+
+use opentracy_translate::error::ApiError;
+
+use crate::headers::{self, HeaderList};
+use crate::host;
+use crate::plan::{Hop, Plan};
+use crate::provider::attempt::Attempt;
+use crate::provider::inbound::Inbound;
+
+pub struct ProviderStage {
+    hop: Hop,
+    state: State,
+}
+
+enum State {
+    /// The request is not for this stage.
+    Passive,
+    /// The headers are there, the body is not yet.
+    Receiving(HeaderList),
+    Attempting(Box<(Attempt, Inbound)>),
+}
+
+impl ProviderStage {
+    pub fn new(hop: Hop) -> Self {
+        Self {
+            hop,
+            state: State::Passive,
+        }
+    }
+
+    /// The whole request is there.
+    fn on_request(&mut self) -> Action {
+        let State::Receiving(request) = std::mem::replace(&mut self.state, State::Passive) else {
+            return Action::Continue;
+        };
+        #[cfg(feature = "trap-for-tests")]
+        if let Some(victims) = request.get("x-opentracy-trap") {
+            let number = request.get(headers::ATTEMPT_COUNT).unwrap_or("1");
+            if victims.split(',').any(|victim| victim == number) {
+                std::process::abort();
+            }
+        }
+        let number = match self.hop {
+            Hop::Direct => 1,
+            Hop::Internal => request
+                .get(headers::ATTEMPT_COUNT)
+                .and_then(|count| count.parse().ok())
+                .unwrap_or(1),
+        };
+        let plan = request
+            .get(headers::PLAN)
+            .and_then(|text| serde_json::from_str::<Plan<'_>>(text).ok());
+        let Some(plan) = plan else {
+            refuse(&ApiError::new(500, "The gateway's plan can't be read"), None);
+            return Action::Pause;
+        };
+        match Attempt::start(&plan, number, self.hop, &request, &host::request_body()) {
+            Ok(attempt) => {
+                if self.hop == Hop::Internal {
+                    host::clear_route_cache();
+                }
+                self.state = State::Attempting(Box::new((attempt, Inbound::default())));
+                Action::Continue
+            }
+            Err((mut attempt, error)) => {
+                let log = attempt.log(None, "refused_by_gateway");
+                refuse(&error, Some(&log));
+                let inbound = Inbound::over();
+                self.state = State::Attempting(Box::new((attempt, inbound)));
+                Action::Pause
+            }
+        }
+    }
+}
+
+/// Answers an attempt that can't be made.
+fn refuse(error: &ApiError, log: Option<&[u8]>) {
+    let mut reply = HeaderList::default();
+    reply.push("content-type", "application/json");
+    if let Some(log) = log {
+        reply.push(headers::ATTEMPT_LOG, log);
+    }
+    if crate::failure::is_retriable(error.status) {
+        reply.push(headers::RETRY, "1");
+    }
+    host::reply(error.status, &reply, &error.to_json());
+}
+
+impl HttpContext for ProviderStage {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let request = host::request_headers();
+        if request.get(headers::HOP) != Some(self.hop.as_str()) || request.get(headers::PLAN).is_none() {
+            return Action::Continue;
+        }
+        self.state = State::Receiving(request);
+        if end_of_stream {
+            return self.on_request();
+        }
+        Action::Pause
+    }
+
+    fn on_http_request_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+        match self.state {
+            State::Receiving(_) if end_of_stream => self.on_request(),
+            State::Receiving(_) => Action::Pause,
+            State::Passive | State::Attempting(_) => Action::Continue,
+        }
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        if matches!(self.state, State::Receiving(_)) {
+            host::drop_request_trailers();
+            return self.on_request();
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        match &mut self.state {
+            State::Attempting(attempting) => {
+                let (attempt, inbound) = attempting.as_mut();
+                inbound.on_headers(attempt, end_of_stream)
+            }
+            State::Passive | State::Receiving(_) => Action::Continue,
+        }
+    }
+
+    fn on_http_response_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+        match &mut self.state {
+            State::Attempting(attempting) => {
+                let (attempt, inbound) = attempting.as_mut();
+                inbound.on_body(attempt, end_of_stream)
+            }
+            State::Passive | State::Receiving(_) => Action::Continue,
+        }
+    }
+
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        match &mut self.state {
+            State::Attempting(attempting) => {
+                let (attempt, inbound) = attempting.as_mut();
+                inbound.on_end(attempt)
+            }
+            State::Passive | State::Receiving(_) => Action::Continue,
+        }
+    }
+
+    fn on_log(&mut self) {
+        if let State::Attempting(attempting) = std::mem::replace(&mut self.state, State::Passive) {
+            let (attempt, _) = *attempting;
+            attempt.record();
+        }
+    }
+}
+
+impl Context for ProviderStage {}

@@ -1,0 +1,160 @@
+//! The part of a VM that lives as long as it: polls the configuration, delivers the records, makes the streams.
+
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+use opentracy_proto::v1;
+use prost::Message;
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{BufferType, ContextType, MetricType};
+use serde::Deserialize;
+
+use crate::gateway::Gateway;
+use crate::host;
+use crate::outbox::Outbox;
+use crate::plan::Hop;
+use crate::provider::ProviderStage;
+use crate::snapshot::{self, Snapshot};
+
+/// The Envoy cluster that leads to the control plane.
+pub const CONTROL_PLANE: &str = "opentracy_control_plane";
+
+const TICK: Duration = Duration::from_millis(200);
+const POLL_EVERY: Duration = Duration::from_secs(1);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long deliveries pause after one failed.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static OUTBOX: RefCell<Outbox> = RefCell::default();
+    static DROPPED: Cell<Option<u32>> = const { Cell::new(None) };
+    static LAST_POLL: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Hands a record to the control plane, sooner or later.
+pub fn record(record: &v1::IngestRequest) {
+    if OUTBOX.with_borrow_mut(|outbox| outbox.push(record)).is_err()
+        && let Some(metric) = DROPPED.get()
+    {
+        host::complain("count a dropped record", hostcalls::increment_metric(metric, 1));
+    }
+}
+
+/// The plugin's configuration.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(tag = "stage", rename_all = "lowercase", deny_unknown_fields)]
+enum Stage {
+    Gateway,
+    Provider { hop: Hop },
+}
+
+#[derive(Default)]
+pub struct Root {
+    stage: Option<Stage>,
+    poll: Option<u32>,
+    pause_deliveries_until: Option<Instant>,
+}
+
+impl Root {
+    fn poll_snapshot(&mut self) {
+        let due = LAST_POLL
+            .get()
+            .is_none_or(|last| last.elapsed() >= POLL_EVERY || snapshot::current().is_none());
+        if self.poll.is_some() || !due {
+            return;
+        }
+        LAST_POLL.set(Some(Instant::now()));
+        let version = snapshot::current().map_or_else(String::new, |current| current.version.clone());
+        let request = v1::GetSnapshotRequest { version }.encode_to_vec();
+        self.poll = call("opentracy.v1.ConfigService", "GetSnapshot", &request, CALL_TIMEOUT);
+    }
+
+    fn on_snapshot(&self, size: usize) {
+        let Ok(Some(bytes)) = hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size) else {
+            return;
+        };
+        match v1::GetSnapshotResponse::decode(bytes.as_slice()) {
+            Ok(response) => {
+                if let Some(wire) = response.snapshot {
+                    log::info!("configuration {} is in force", response.version);
+                    snapshot::replace(Snapshot::new(response.version, wire));
+                }
+            }
+            Err(error) => log::error!("the control plane's configuration can't be read: {error}"),
+        }
+    }
+
+    fn deliver(&mut self) {
+        if self.pause_deliveries_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        let send = |batch: &[u8]| call("opentracy.v1.TraceService", "Ingest", batch, CALL_TIMEOUT);
+        while OUTBOX.with_borrow_mut(|outbox| outbox.send_batch(send)) {}
+    }
+}
+
+/// Calls the control plane; the number of the call, unless Envoy refused it at once.
+pub fn call(service: &str, method: &str, message: &[u8], timeout: Duration) -> Option<u32> {
+    hostcalls::dispatch_grpc_call(CONTROL_PLANE, service, method, Vec::new(), Some(message), timeout)
+        .ok()
+}
+
+impl Context for Root {
+    fn on_grpc_call_response(&mut self, call: u32, status: u32, size: usize) {
+        if self.poll == Some(call) {
+            self.poll = None;
+            if status == 0 {
+                self.on_snapshot(size);
+            }
+            return;
+        }
+        let is_acknowledged = status == 0;
+        if OUTBOX.with_borrow_mut(|outbox| outbox.on_answer(call, is_acknowledged)) {
+            self.pause_deliveries_until = (!is_acknowledged).then(|| Instant::now() + BACK_OFF);
+        }
+    }
+
+    fn on_done(&mut self) -> bool {
+        self.pause_deliveries_until = None;
+        self.deliver();
+        true
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        let configuration = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size)
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        match serde_json::from_slice(&configuration) {
+            Ok(stage) => self.stage = Some(stage),
+            Err(error) => {
+                log::error!(
+                    "the plugin's configuration must be {{\"stage\":\"gateway\"}} or {{\"stage\":\"provider\",\"hop\":\"direct\"|\"internal\"}}: {error}"
+                );
+                return false;
+            }
+        }
+        DROPPED.set(hostcalls::define_metric(MetricType::Counter, "opentracy.records_dropped").ok());
+        hostcalls::set_tick_period(TICK).is_ok()
+    }
+
+    fn on_tick(&mut self) {
+        self.poll_snapshot();
+        self.deliver();
+        crate::provider::attempt_log::forget_old();
+    }
+
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        Some(match self.stage? {
+            Stage::Gateway => Box::<Gateway>::default(),
+            Stage::Provider { hop } => Box::new(ProviderStage::new(hop)),
+        })
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}

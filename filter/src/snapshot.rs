@@ -1,0 +1,138 @@
+//! The configuration as the control plane last sent it, indexed for planning.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use opentracy_proto::v1;
+use opentracy_translate::cost::{Pricing, Usd};
+use opentracy_translate::provider::{Format, StreamUsage};
+
+/// A provider that requests can go to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Provider {
+    pub name: String,
+    pub format: Format,
+    pub envoy_cluster: String,
+    pub authority: String,
+    pub scheme: String,
+    pub base_path: String,
+    pub headers: Vec<(String, String)>,
+    pub missing_key_variable: Option<String>,
+    pub timeout_ms: u32,
+    pub stream_usage: StreamUsage,
+}
+
+/// What the catalog knows of a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Model {
+    pub pricing: Option<Pricing>,
+    pub max_output_tokens: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    pub version: String,
+    pub providers: HashMap<String, Rc<Provider>>,
+    pub aliases: HashMap<String, v1::Alias>,
+    models: HashMap<String, HashMap<String, Model>>,
+    /// The provider of each model that may be named without one.
+    pub bare_models: HashMap<String, String>,
+    pub traces: v1::TracePolicy,
+}
+
+thread_local! {
+    // One per VM, and an Envoy worker runs each VM on one thread.
+    static CURRENT: RefCell<Option<Rc<Snapshot>>> = const { RefCell::new(None) };
+}
+
+/// The configuration in force; `None` until the control plane has sent one.
+pub fn current() -> Option<Rc<Snapshot>> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+/// Puts a configuration in force. Requests under way keep the one they began with.
+pub fn replace(snapshot: Snapshot) {
+    CURRENT.with_borrow_mut(|current| *current = Some(Rc::new(snapshot)));
+}
+
+impl Snapshot {
+    pub fn new(version: String, wire: v1::Snapshot) -> Self {
+        let mut models: HashMap<String, HashMap<String, Model>> = HashMap::new();
+        let mut bare_models = HashMap::new();
+        for model in wire.models {
+            if model.bare {
+                bare_models
+                    .entry(model.name.clone())
+                    .or_insert_with(|| model.provider.clone());
+            }
+            let known = Model {
+                pricing: model.pricing.map(|wire| pricing(&wire)),
+                max_output_tokens: model.max_output_tokens.map(u64::from),
+            };
+            models.entry(model.provider).or_default().insert(model.name, known);
+        }
+        Self {
+            version,
+            providers: wire
+                .providers
+                .into_iter()
+                .map(|provider| (provider.name.clone(), Rc::new(Provider::new(provider))))
+                .collect(),
+            aliases: wire
+                .aliases
+                .into_iter()
+                .map(|alias| (alias.name.clone(), alias))
+                .collect(),
+            models,
+            bare_models,
+            traces: wire.traces.unwrap_or_default(),
+        }
+    }
+
+    /// What is known of a model; nothing where the catalog has no entry.
+    pub fn model(&self, provider: &str, name: &str) -> Model {
+        self.models
+            .get(provider)
+            .and_then(|models| models.get(name))
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+impl Provider {
+    fn new(wire: v1::Provider) -> Self {
+        Self {
+            format: match wire.format() {
+                v1::Format::Anthropic => Format::Anthropic,
+                v1::Format::Openai | v1::Format::Unspecified => Format::OpenAi,
+            },
+            stream_usage: match wire.stream_usage() {
+                v1::StreamUsage::Always => StreamUsage::Always,
+                v1::StreamUsage::Option => StreamUsage::Option,
+            },
+            name: wire.name,
+            envoy_cluster: wire.envoy_cluster,
+            authority: wire.authority,
+            scheme: wire.scheme,
+            base_path: wire.base_path,
+            headers: wire
+                .headers
+                .into_iter()
+                .map(|header| (header.name, header.value))
+                .collect(),
+            missing_key_variable: wire.missing_key_variable,
+            timeout_ms: wire.timeout_ms,
+        }
+    }
+}
+
+fn pricing(wire: &v1::Pricing) -> Pricing {
+    Pricing {
+        input: wire.input.map(Usd),
+        output: wire.output.map(Usd),
+        cache_read: wire.cache_read.map(Usd),
+        cache_write: wire.cache_write.map(Usd),
+        reasoning: wire.reasoning.map(Usd),
+    }
+}

@@ -1,0 +1,58 @@
+//! A request to a provider and its answer, as both stages handle them: the gateway stage for an OpenAI-format provider
+//! of a plan with one attempt, the provider stage for everything else.
+
+use opentracy_translate::error::ApiError;
+use opentracy_translate::format;
+use opentracy_translate::openai::error as openai_error;
+use opentracy_translate::openai::response;
+use opentracy_translate::provider::Format;
+
+use crate::headers::{self, HeaderList};
+use crate::snapshot::Provider;
+
+/// The headers of a request to a provider, made from scratch. `client` gives those that are passed on.
+pub fn request_headers(provider: &Provider, body_length: usize, client: &HeaderList) -> HeaderList {
+    let mut list = HeaderList::default();
+    list.push(":method", "POST");
+    list.push(":scheme", provider.scheme.as_str());
+    list.push(":authority", provider.authority.as_str());
+    list.push(
+        ":path",
+        format!("{}{}", provider.base_path, provider.format.path()),
+    );
+    list.push("content-type", "application/json");
+    list.push("content-length", body_length.to_string());
+    list.push("user-agent", concat!("opentracy/", env!("CARGO_PKG_VERSION")));
+    for (name, value) in &provider.headers {
+        list.push(name, value.as_str());
+    }
+    for name in headers::PASSED_UPSTREAM {
+        list.copy(client, name);
+    }
+    list
+}
+
+/// Reads a whole answer. `None` when the body is right as it is; the error where the provider failed, whatever status
+/// it gave its failure. `created` is in Unix seconds.
+pub fn read_answer(
+    format: Format,
+    provider: &str,
+    status: u16,
+    body: &[u8],
+    created: u64,
+) -> Result<Option<Vec<u8>>, ApiError> {
+    if status >= 400 {
+        return Err(format::translate_error(format, provider, status, body));
+    }
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        let message = format!("{provider} answered with something else than a JSON object");
+        return Err(ApiError::new(502, message).with_code("invalid_upstream_response"));
+    }
+    if format == Format::OpenAi
+        && response::is_error(body)
+        && let Some(error) = openai_error::from_event(provider, body)
+    {
+        return Err(error);
+    }
+    format::translate_response(format, body, created)
+}
