@@ -41,8 +41,12 @@ pub fn models() -> &'static [Model] {
     &MODELS
 }
 
-/// The provider of a model that may be named without one: the one that makes it.
+/// The provider of a model that may be named without one: the one that makes it. A name with a slash would be taken for
+/// another provider's.
 pub fn provider_of(model: &str) -> Option<&'static str> {
+    if model.contains('/') {
+        return None;
+    }
     registry::PROVIDERS
         .iter()
         .filter(|row| row.first_party)

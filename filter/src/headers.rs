@@ -14,6 +14,11 @@ pub const RETRY: &str = "x-opentracy-retry";
 /// On a response: what was tried so far.
 pub const ATTEMPT_LOG: &str = "x-opentracy-attempt-log";
 
+/// On a request: the reply to it is a stage's own, not Envoy's.
+pub const OWN_REPLY: &str = "x-opentracy-reply";
+/// Envoy matches no route for a request without it. Envoy takes it away again on the way out.
+pub const FORWARDED_PROTO: &str = "x-forwarded-proto";
+
 /// The authority of a request on its way to the internal listener; Envoy's routes tell by it that attempts are counted.
 pub const INTERNAL_AUTHORITY: &str = "opentracy-internal";
 

@@ -5,7 +5,7 @@
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, Status};
 
-use crate::headers::HeaderList;
+use crate::headers::{self, HeaderList};
 
 pub fn request_headers() -> HeaderList {
     HeaderList::from_pairs(hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default())
@@ -90,12 +90,17 @@ pub fn response_details() -> String {
 }
 
 /// Answers in the upstream's place.
-pub fn reply(status: u16, headers: &HeaderList, body: &[u8]) {
-    let pairs: Vec<(&str, &str)> = headers
+pub fn reply(status: u16, list: &HeaderList, body: &[u8]) {
+    let pairs: Vec<(&str, &str)> = list
         .pairs()
         .into_iter()
         .filter_map(|(name, value)| Some((name, std::str::from_utf8(value).ok()?)))
         .collect();
+    // Envoy words its own replies anew, and takes this for one unless it is told otherwise.
+    complain(
+        "mark the reply",
+        hostcalls::set_map_value(MapType::HttpRequestHeaders, headers::OWN_REPLY, Some("1")),
+    );
     complain(
         "reply",
         hostcalls::send_http_response(u32::from(status), pairs, Some(body)),

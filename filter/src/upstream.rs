@@ -20,6 +20,7 @@ pub fn request_headers(provider: &Provider, body_length: usize, client: &HeaderL
         ":path",
         format!("{}{}", provider.base_path, provider.format.path()),
     );
+    list.push(headers::FORWARDED_PROTO, "http");
     list.push("content-type", "application/json");
     list.push("content-length", body_length.to_string());
     list.push("user-agent", concat!("opentracy/", env!("CARGO_PKG_VERSION")));

@@ -14,7 +14,12 @@ use crate::envoy::{replies, socket};
 const INTERNAL_AUTHORITY: &str = "opentracy-internal";
 
 /// What the stages tell each other and Envoy; no provider sees it.
-const INTERNAL_HEADERS: [&str; 3] = ["x-opentracy-hop", "x-opentracy-plan", "x-opentracy-cluster"];
+const INTERNAL_HEADERS: [&str; 4] = [
+    "x-opentracy-hop",
+    "x-opentracy-plan",
+    "x-opentracy-cluster",
+    "x-forwarded-proto",
+];
 
 /// The listener for applications: the gateway stage, and behind it a provider stage for plans of one attempt.
 pub fn edge(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> Value {
@@ -116,7 +121,7 @@ pub fn internal(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> 
 
 fn on_hop(hop: &str) -> Value {
     json!({
-        "path": "/v1/chat/completions",
+        "prefix": "/",
         "headers": [{"name": "x-opentracy-hop", "string_match": {"exact": hop}}],
     })
 }

@@ -6,6 +6,14 @@ use serde_json::{Value, json};
 pub fn edge(max_body_bytes: u32) -> Value {
     json!({
         "mappers": [
+            // The stages' replies are in shape already.
+            {
+                "filter": {"header_filter": {"header": {"name": "x-opentracy-reply", "present_match": true}}},
+                "body_format_override": {
+                    "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},
+                    "content_type": "application/json",
+                },
+            },
             of_status(
                 413,
                 &format!("The request is over the limit of {max_body_bytes} bytes; send less, or raise `gateway.max_body_bytes`"),

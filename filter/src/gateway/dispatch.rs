@@ -7,7 +7,7 @@ use opentracy_translate::provider::Format;
 
 use crate::gateway::call::Call;
 use crate::gateway::planner::{self, Candidate};
-use crate::gateway::router;
+use crate::gateway::{CHAT_COMPLETIONS, router};
 use crate::gateway::session;
 use crate::headers::{self, HeaderList};
 use crate::plan::{Hop, Plan};
@@ -165,7 +165,8 @@ fn send_planned(
     onward.push(":method", "POST");
     onward.push(":scheme", "http");
     onward.push(":authority", headers::INTERNAL_AUTHORITY);
-    onward.push(":path", request.get(":path").unwrap_or_default());
+    onward.push(":path", CHAT_COMPLETIONS);
+    onward.push(headers::FORWARDED_PROTO, "http");
     onward.push("content-type", "application/json");
     onward.push("content-length", call.body.len().to_string());
     onward.push(headers::HOP, hop.as_str());

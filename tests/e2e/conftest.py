@@ -1,0 +1,117 @@
+import os
+import pathlib
+import sys
+
+import pytest
+from openai import OpenAI
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from support.providers import Anthropic, OpenAi  # noqa: E402
+from support.stack import Stack, free_port  # noqa: E402
+
+for variable in ("OPENTRACY_BIN", "OPENTRACY_FILTER", "OPENTRACY_ENVOY"):
+    if variable not in os.environ:
+        pytest.exit(f"{variable} is not set; run `cargo xtask test`", returncode=2)
+
+
+class World:
+    """Mock providers, and a configuration that knows them."""
+
+    def __init__(self):
+        self.openai = OpenAi()
+        self.second = OpenAi()
+        self.anthropic = Anthropic()
+        self.providers = [self.openai, self.second, self.anthropic]
+
+    def config(self, **more):
+        chain = ["openai/gpt-4o-mini", "second/large", "anthropic/claude-sonnet-4-6"]
+        return {
+            "providers": {
+                "openai": {"base_url": f"{self.openai.origin}/v1", "api_key": "sk-test-openai-key-000"},
+                "second": {"format": "openai", "base_url": f"{self.second.origin}/v1", "api_key": "second-key"},
+                "anthropic": {"base_url": self.anthropic.origin, "api_key": "sk-ant-test-key-000"},
+                # Nobody listens there.
+                "gone": {"format": "openai", "base_url": f"http://127.0.0.1:{free_port()}/v1"},
+                "nowhere": {"format": "openai", "base_url": "http://no-such-host.invalid/v1"},
+                # One request at a time, and one that waits.
+                "narrow": {"format": "openai", "base_url": f"{self.second.origin}/v1", "max_requests": 1},
+            },
+            "aliases": {
+                "smart": {"candidates": ["anthropic/claude-sonnet-4-6", "openai/gpt-4o-mini"]},
+                "chain": {"candidates": chain, "per_try_timeout": "1s"},
+                "twice": {"candidates": ["openai/gpt-4o-mini"], "retries": 1},
+                "only": {"candidates": ["openai/gpt-4o-mini"], "per_try_timeout": "1s"},
+                "gone-first": {"candidates": ["gone/x", *chain[1:]]},
+                "gone-twice": {"candidates": ["gone/x", "gone/y", chain[2]]},
+                "all-gone": {"candidates": ["gone/x", "gone/y", "gone/z"]},
+                "nowhere-first": {"candidates": ["nowhere/x", *chain[1:]]},
+                "nowhere-twice": {"candidates": ["nowhere/x", "nowhere/y", chain[2]]},
+                "all-nowhere": {"candidates": ["nowhere/x", "nowhere/y", "nowhere/z"]},
+                "narrow-first": {"candidates": ["narrow/large", "openai/gpt-4o-mini"]},
+                "auto": {"candidates": chain, "route": "auto"},
+                "auto-anyway": {"candidates": chain, "route": "auto", "when_router_is_down": "in_order"},
+            },
+            **more,
+        }
+
+    def reset(self):
+        for provider in self.providers:
+            provider.reset()
+
+    def stop(self):
+        for provider in self.providers:
+            provider.stop()
+
+
+@pytest.fixture(scope="session")
+def session_world():
+    world = World()
+    yield world
+    world.stop()
+
+
+@pytest.fixture
+def world(session_world):
+    session_world.reset()
+    yield session_world
+
+
+@pytest.fixture(scope="session")
+def session_stack(session_world, tmp_path_factory):
+    stack = Stack(tmp_path_factory.mktemp("stack"), session_world.config()).start()
+    yield stack
+    stack.stop()
+
+
+@pytest.fixture
+def stack(session_stack, world):
+    return session_stack
+
+
+@pytest.fixture
+def own_stack(world, tmp_path):
+    """Makes stacks that a test may break."""
+    stacks = []
+
+    def make(config=None, **options):
+        stack = Stack(tmp_path, config or world.config(), **options)
+        stacks.append(stack)
+        return stack.start()
+
+    yield make
+    for stack in stacks:
+        stack.stop()
+
+
+@pytest.fixture
+def client(stack):
+    return OpenAI(base_url=stack.base_url, api_key="whatever", max_retries=0)
+
+
+HELLO = [{"role": "user", "content": "Hello!"}]
+
+
+@pytest.fixture
+def hello():
+    return [dict(message) for message in HELLO]

@@ -1,0 +1,161 @@
+"""The product as a user runs it: the control plane and a real Envoy, on free ports, in a folder of their own."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import yaml
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(condition, what, timeout=20.0):
+    """Polls until `condition()` is true, and returns what it returned."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not happen within {timeout} s")
+
+
+class Stack:
+    def __init__(self, folder: pathlib.Path, config: dict, filter_path=None, environment=None, concurrency=2):
+        self.folder = folder
+        self.ports = {name: free_port() for name in ("gateway", "admin", "management", "grpc")}
+        self._filter = filter_path or os.environ["OPENTRACY_FILTER"]
+        self._binary = os.environ["OPENTRACY_BIN"]
+        self._envoy_binary = os.environ["OPENTRACY_ENVOY"]
+        self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **(environment or {})}
+        self._concurrency = concurrency
+        self._config = config
+        self.config_path = folder / "opentracy.yaml"
+        self.control_plane = None
+        self.envoy = None
+
+    # Life and death
+
+    def start(self):
+        self.write_config(self._config)
+        self.start_control_plane()
+        self.start_envoy()
+        self.wait_until_healthy()
+        return self
+
+    def write_config(self, config):
+        self._config = config
+        address = {name: f"127.0.0.1:{port}" for name, port in self.ports.items()}
+        whole = {
+            "gateway": {"listen": address["gateway"], "admin": address["admin"], **config.get("gateway", {})},
+            "management": {"listen": address["management"]},
+            "grpc": {"listen": address["grpc"]},
+            "store": {"path": str(self.folder / "traces.db")},
+            **{key: value for key, value in config.items() if key != "gateway"},
+        }
+        self.config_path.write_text(yaml.safe_dump(whole))
+
+    def _spawn(self, name, command, **options):
+        log = open(self.folder / f"{name}.log", "ab")
+        return subprocess.Popen(command, stdout=log, stderr=log, env=self._environment, cwd=self.folder, **options)
+
+    def start_control_plane(self):
+        command = [self._binary, "serve", "--config", str(self.config_path)]
+        self.control_plane = self._spawn("control-plane", command)
+
+    def start_envoy(self):
+        bootstrap = subprocess.run(
+            [self._binary, "envoy-config", "--config", str(self.config_path), "--filter", self._filter],
+            check=True, capture_output=True, env=self._environment,
+        ).stdout
+        (self.folder / "envoy.yaml").write_bytes(bootstrap)
+        command = [self._envoy_binary, "-c", str(self.folder / "envoy.yaml"), "--concurrency", str(self._concurrency),
+                   "--use-dynamic-base-id", "--log-level", os.environ.get("ENVOY_LOG", "warning"), "--component-log-level", "wasm:info"]
+        self.envoy = self._spawn("envoy", command)
+
+    def wait_until_healthy(self):
+        def is_healthy():
+            for name in ("control_plane", "envoy"):
+                assert getattr(self, name).poll() is None, f"{name} died:\n{self.log(name.replace('_', '-'))}"
+            # Each worker has a configuration of its own to wait for, in each of its two VMs.
+            return all(self.get("/health", default=None) is not None for _ in range(20))
+
+        wait_for(is_healthy, "health")
+        time.sleep(0.3)
+
+    def kill_control_plane(self):
+        self.control_plane.send_signal(signal.SIGKILL)
+        self.control_plane.wait()
+
+    def stop(self):
+        for process in (self.envoy, self.control_plane):
+            if process and process.poll() is None:
+                process.terminate()
+        for process in (self.envoy, self.control_plane):
+            if process:
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+    def log(self, name):
+        path = self.folder / f"{name}.log"
+        return path.read_text(errors="replace")[-5000:] if path.exists() else ""
+
+    # What a user sees
+
+    @property
+    def origin(self):
+        return f"http://127.0.0.1:{self.ports['gateway']}"
+
+    @property
+    def base_url(self):
+        return f"{self.origin}/v1"
+
+    @property
+    def management(self):
+        return f"http://127.0.0.1:{self.ports['management']}"
+
+    def get(self, path, origin=None, default=Exception):
+        try:
+            with urllib.request.urlopen((origin or self.origin) + path, timeout=10) as reply:
+                return json.load(reply)
+        except (urllib.error.URLError, OSError) as error:
+            if default is Exception:
+                raise AssertionError(f"GET {path}: {error}") from error
+            return default
+
+    def post(self, body, headers=None, path="/v1/chat/completions", method="POST", timeout=60):
+        """Sends a request without an SDK; returns the status, the headers and the parsed body."""
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.origin + path, data=data, method=method, headers={"content-type": "application/json", **(headers or {})}
+        )
+        try:
+            reply = urllib.request.urlopen(request, timeout=timeout)
+        except urllib.error.HTTPError as error:
+            reply = error
+        with reply:
+            return reply.status, {name.lower(): value for name, value in reply.headers.items()}, json.loads(reply.read() or b"null")
+
+    def trace(self, trace_id):
+        """One trace, once it is there."""
+        return wait_for(
+            lambda: self.get(f"/v1/traces/{trace_id}", self.management, default=None), f"trace {trace_id}", 10
+        )
+
+    def traces(self, query=""):
+        return self.get(f"/v1/traces?{query}", self.management)["data"]
+
+    def stats(self, pattern):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['admin']}/stats?filter={pattern}&format=json") as reply:
+            return {entry["name"]: entry.get("value") for entry in json.load(reply)["stats"]}
