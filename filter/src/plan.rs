@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use opentracy_translate::error::AttemptSummary;
 use serde::{Deserialize, Serialize};
 
 /// The value of the plan header.
@@ -40,4 +41,13 @@ impl Plan<'_> {
     pub fn to_header(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
+}
+
+/// An attempt in the log that the provider stage hands to the gateway stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedAttempt {
+    /// 1 is the first.
+    pub number: u32,
+    #[serde(flatten)]
+    pub summary: AttemptSummary,
 }

@@ -91,7 +91,6 @@ pub fn provider(provider: &Provider, trusted_ca: &str) -> Value {
     };
     if !is_address {
         members.insert("dns_lookup_family".to_owned(), json!("V4_PREFERRED"));
-        members.insert("dns_refresh_rate".to_owned(), json!("30s"));
         members.insert("wait_for_warm_on_init".to_owned(), json!(false));
     }
     let versions = if provider.is_tls() {

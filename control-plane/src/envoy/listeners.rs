@@ -59,6 +59,11 @@ pub fn edge(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> Valu
                 to_management(json!({"path": "/health"})),
                 to_management(json!({"path": "/v1/models"})),
                 to_management(json!({"prefix": "/v1/models/"})),
+                // The limit of a body goes by the route that the request matches before it is planned.
+                {
+                    "match": {"path": "/v1/chat/completions"},
+                    "route": {"cluster": INTERNAL, "timeout": "0s"},
+                },
             ],
         },
     ]);
@@ -72,8 +77,8 @@ pub fn edge(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> Valu
         members.insert(
             "http_filters".to_owned(),
             json!([
-                stage("gateway", &json!({"stage": "gateway"}), filter),
-                stage("provider", &json!({"stage": "provider", "hop": "direct"}), filter),
+                stage(&json!({"stage": "gateway"}), filter),
+                stage(&json!({"stage": "provider", "hop": "direct"}), filter),
                 router(),
             ]),
         );
@@ -106,7 +111,7 @@ pub fn internal(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> 
         members.insert(
             "http_filters".to_owned(),
             json!([
-                stage("provider", &json!({"stage": "provider", "hop": "internal"}), filter),
+                stage(&json!({"stage": "provider", "hop": "internal"}), filter),
                 router(),
             ]),
         );
@@ -150,15 +155,18 @@ fn router() -> Value {
     })
 }
 
-/// A stage of the filter, in a VM that it shares with no other stage.
-fn stage(name: &str, configuration: &Value, filter: &Path) -> Value {
+/// A stage of the filter, in a VM that it shares with nothing else: a trap fails every stream in its VM, so one in an
+/// attempt must not reach the request that the attempt is for.
+fn stage(configuration: &Value, filter: &Path) -> Value {
+    let parts = ["stage", "hop"].map(|key| configuration[key].as_str());
+    let name = parts.into_iter().flatten().fold("opentracy".to_owned(), |name, part| name + "_" + part);
     json!({
-        "name": format!("opentracy_{name}"),
+        "name": name,
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {
-                "name": format!("opentracy_{name}"),
-                "root_id": configuration["hop"].as_str().unwrap_or(name),
+                "name": name,
+                "root_id": name,
                 "allow_on_headers_stop_iteration": true,
                 "failure_policy": "FAIL_RELOAD",
                 "reload_config": {"backoff": {"base_interval": "0.1s"}},
@@ -167,7 +175,7 @@ fn stage(name: &str, configuration: &Value, filter: &Path) -> Value {
                     "value": configuration.to_string(),
                 },
                 "vm_config": {
-                    "vm_id": format!("opentracy_{name}"),
+                    "vm_id": name,
                     "runtime": "envoy.wasm.runtime.v8",
                     "code": {"local": {"filename": filter.display().to_string()}},
                 },

@@ -6,14 +6,7 @@ use serde_json::{Value, json};
 pub fn edge(max_body_bytes: u32) -> Value {
     json!({
         "mappers": [
-            // The stages' replies are in shape already.
-            {
-                "filter": {"header_filter": {"header": {"name": "x-opentracy-reply", "present_match": true}}},
-                "body_format_override": {
-                    "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},
-                    "content_type": "application/json",
-                },
-            },
+            own(),
             of_status(
                 413,
                 &format!("The request is over the limit of {max_body_bytes} bytes; send less, or raise `gateway.max_body_bytes`"),
@@ -37,14 +30,28 @@ pub fn edge(max_body_bytes: u32) -> Value {
 /// the next candidate.
 pub fn internal() -> Value {
     json!({
-        "mappers": [{
-            "filter": {"status_code_filter": {"comparison": {
-                "op": "GE",
-                "value": {"default_value": 500, "runtime_key": "opentracy.reply_status"},
-            }}},
-            "headers_to_add": [{"header": {"key": "x-opentracy-retry", "value": "1"}}],
-        }],
+        "mappers": [
+            own(),
+            {
+                "filter": {"status_code_filter": {"comparison": {
+                    "op": "GE",
+                    "value": {"default_value": 500, "runtime_key": "opentracy.reply_status"},
+                }}},
+                "headers_to_add": [{"header": {"key": "x-opentracy-retry", "value": "1"}}],
+            },
+        ],
         "body_format": body("The provider could not be called (%RESPONSE_CODE_DETAILS%)", "api_error", "upstream_unavailable"),
+    })
+}
+
+/// The stages' replies are in shape already.
+fn own() -> Value {
+    json!({
+        "filter": {"header_filter": {"header": {"name": "x-opentracy-reply", "present_match": true}}},
+        "body_format_override": {
+            "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},
+            "content_type": "application/json",
+        },
     })
 }
 

@@ -14,6 +14,7 @@ use proxy_wasm::types::Action;
 use crate::gateway::call::{Call, End};
 use crate::gateway::json_headers;
 use crate::headers::{self, HeaderList};
+use crate::plan::LoggedAttempt;
 use crate::{failure, host, upstream};
 
 #[derive(Default)]
@@ -258,9 +259,9 @@ fn note_attempts(call: &mut Call, headers: &HeaderList, status: u16) -> Source {
     let log = headers
         .get(headers::ATTEMPT_LOG)
         .filter(|_| !call.is_edited_here)
-        .and_then(|text| serde_json::from_str::<Vec<AttemptSummary>>(text).ok());
-    if let Some(attempts) = log {
-        call.note_attempts(attempts);
+        .and_then(|text| serde_json::from_str::<Vec<LoggedAttempt>>(text).ok());
+    if let Some(log) = log {
+        call.note_log(log);
         return Source::ProviderStage;
     }
     let details = host::response_details();

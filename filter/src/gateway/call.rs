@@ -14,6 +14,7 @@ use crate::clock::{self, Moment};
 use crate::gateway::planner::Candidate;
 use crate::gateway::session;
 use crate::headers::{self, HeaderList};
+use crate::plan::LoggedAttempt;
 use crate::root;
 use crate::snapshot::{self, Snapshot};
 
@@ -41,6 +42,8 @@ pub struct Call {
     pub metadata: std::collections::BTreeMap<String, String>,
     /// What was tried, as far as it is known.
     pub attempts: Vec<AttemptSummary>,
+    /// Those of them that nobody else reports, by index.
+    unreported_attempts: Vec<usize>,
     /// The candidate that answered, or the last that failed to.
     pub selected: Option<(String, String)>,
     pub time_to_first_token_micros: Option<u64>,
@@ -81,6 +84,7 @@ impl Call {
             user: String::new(),
             metadata: std::collections::BTreeMap::new(),
             attempts: Vec::new(),
+            unreported_attempts: Vec::new(),
             selected: None,
             time_to_first_token_micros: None,
         }
@@ -94,7 +98,7 @@ impl Call {
         }
     }
 
-    /// Notes what the provider stage tells of the attempts; the last of them is the one whose answer this is.
+    /// Notes what was tried; the last is the one whose answer this is.
     pub fn note_attempts(&mut self, attempts: Vec<AttemptSummary>) {
         if let Some(last) = attempts.last() {
             self.selected = Some((last.provider.clone(), last.model.clone()));
@@ -102,18 +106,39 @@ impl Call {
         self.attempts = attempts;
     }
 
+    /// Notes what the provider stage tells of the attempts. One that it does not know of went down with its VM.
+    pub fn note_log(&mut self, log: Vec<LoggedAttempt>) {
+        let mut attempts = Vec::with_capacity(log.len());
+        for logged in log {
+            while attempts.len() + 1 < logged.number as usize && attempts.len() < self.plan.len() {
+                let number = attempts.len();
+                attempts.extend(self.failed_attempt(number, "translator_failed"));
+                self.unreported_attempts.push(number);
+            }
+            attempts.push(logged.summary);
+        }
+        self.note_attempts(attempts);
+    }
+
     /// Nothing is told of the attempts: Envoy gave up on the last itself. All of them were made, else there would be an
     /// answer.
     pub fn note_silence(&mut self, word: &'static str) {
         let last = self.plan.len().saturating_sub(1);
-        let summary = |(index, candidate): (usize, &Candidate)| AttemptSummary {
+        let attempts = (0..self.plan.len())
+            .filter_map(|index| self.failed_attempt(index, if index == last { word } else { "failed" }))
+            .collect();
+        self.note_attempts(attempts);
+    }
+
+    fn failed_attempt(&self, index: usize, word: &'static str) -> Option<AttemptSummary> {
+        let candidate = self.plan.get(index)?;
+        Some(AttemptSummary {
             provider: candidate.provider.name.clone(),
             model: candidate.model.clone(),
             status: None,
-            error: Some(if index == last { word } else { "failed" }.into()),
+            error: Some(word.into()),
             latency_ms: None,
-        };
-        self.note_attempts(self.plan.iter().enumerate().map(summary).collect());
+        })
     }
 
     /// Puts the call in a session, now that the model has called tools or may.
@@ -202,16 +227,26 @@ impl Call {
         let content_truncated = request.len() > limit || response.len() > limit;
         request.truncate(limit);
         response.truncate(limit);
-        let attempt = self.attempts.first().filter(|_| self.is_edited_here).map(|made| v1::Attempt {
-            trace_id: self.trace_id.clone(),
-            number: 1,
-            provider: made.provider.clone(),
-            model: made.model.clone(),
-            status: u32::from(made.status.unwrap_or(0)),
-            error: made.error.clone().unwrap_or_default().into_owned(),
-            latency_micros: self.started.elapsed_micros(),
-            start_unix_micros: self.started.unix_micros(),
-        });
+        if self.is_edited_here {
+            self.unreported_attempts = vec![0];
+        }
+        let attempts = self
+            .unreported_attempts
+            .iter()
+            .filter_map(|&index| {
+                let made = self.attempts.get(index)?;
+                Some(v1::Attempt {
+                    trace_id: self.trace_id.clone(),
+                    number: u32::try_from(index).ok()?.saturating_add(1),
+                    provider: made.provider.clone(),
+                    model: made.model.clone(),
+                    status: u32::from(made.status.unwrap_or(0)),
+                    error: made.error.clone().unwrap_or_default().into_owned(),
+                    latency_micros: self.started.elapsed_micros(),
+                    start_unix_micros: self.started.unix_micros(),
+                })
+            })
+            .collect();
         let (provider, model) = self.selected.unwrap_or_default();
         let trace = v1::Trace {
             id: self.trace_id,
@@ -260,7 +295,7 @@ impl Call {
         };
         root::record(&v1::IngestRequest {
             traces: vec![trace],
-            attempts: attempt.into_iter().collect(),
+            attempts,
         });
     }
 }

@@ -10,7 +10,7 @@ use opentracy_translate::model::ModelId;
 use crate::clock::Moment;
 use crate::failure;
 use crate::headers::{self, HeaderList};
-use crate::plan::{Hop, Plan};
+use crate::plan::{Hop, LoggedAttempt, Plan};
 use crate::provider::attempt_log;
 use crate::snapshot::{self, Provider};
 use crate::{host, root, upstream};
@@ -22,6 +22,7 @@ pub struct Attempt {
     id: ModelId,
     pub provider: Option<Rc<Provider>>,
     pub started: Moment,
+    timeout_ms: u32,
     status: Option<u16>,
     error: Option<&'static str>,
     is_logged: bool,
@@ -46,6 +47,10 @@ impl Attempt {
             .as_ref()
             .and_then(|snapshot| snapshot.providers.get(&id.provider))
             .map(Rc::clone);
+        let timeout_ms = plan
+            .per_try_timeout_ms
+            .or(provider.as_ref().map(|provider| provider.timeout_ms))
+            .unwrap_or_default();
         let attempt = Self {
             trace_id: plan.trace_id.clone().into_owned(),
             number,
@@ -53,6 +58,7 @@ impl Attempt {
             id,
             provider,
             started: Moment::now(),
+            timeout_ms,
             status: None,
             error: None,
             is_logged: false,
@@ -82,12 +88,7 @@ impl Attempt {
         let mut outgoing = upstream::request_headers(&provider, length, request);
         outgoing.push(headers::HOP, hop.as_str());
         outgoing.push(headers::CLUSTER, provider.envoy_cluster.as_str());
-        outgoing.push(
-            headers::PER_TRY_TIMEOUT,
-            plan.per_try_timeout_ms
-                .unwrap_or(provider.timeout_ms)
-                .to_string(),
-        );
+        outgoing.push(headers::PER_TRY_TIMEOUT, attempt.timeout_ms.to_string());
         host::set_request_headers(&outgoing);
         if let Some(translated) = translated {
             host::set_request_body(&translated);
@@ -112,7 +113,13 @@ impl Attempt {
             error: self.error.map(Into::into),
             latency_ms: Some(self.started.elapsed_micros() / 1000),
         };
-        let all = attempt_log::add(&self.trace_id, self.number, summary);
+        let all = attempt_log::add(
+            &self.trace_id,
+            LoggedAttempt {
+                number: self.number,
+                summary,
+            },
+        );
         serde_json::to_vec(&all).unwrap_or_default()
     }
 
@@ -124,10 +131,11 @@ impl Attempt {
     /// The attempt is over: hands its record to the control plane.
     pub fn record(mut self) {
         if !self.is_logged {
-            // Envoy gave it up without a reply: a time-out, or a client that left.
+            // The edge gave it up: for good when the client left, or because its time was over.
             let details = host::response_details();
+            let is_late = self.started.elapsed_micros() >= u64::from(self.timeout_ms) * 1000;
             let word = if details.contains("downstream") {
-                "abandoned"
+                if is_late { "timeout" } else { "abandoned" }
             } else {
                 failure::of_envoy_reply("", &details).1
             };

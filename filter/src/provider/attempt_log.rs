@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use opentracy_translate::error::AttemptSummary;
+use crate::plan::LoggedAttempt;
 
 /// Requests that were given up between two attempts leave their list behind; nothing lasts this long.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
@@ -16,7 +16,7 @@ const MANY: usize = 1000;
 
 struct Entry {
     since: Instant,
-    attempts: Vec<(u32, AttemptSummary)>,
+    attempts: Vec<LoggedAttempt>,
 }
 
 thread_local! {
@@ -24,15 +24,15 @@ thread_local! {
 }
 
 /// Adds an attempt and returns all that were made for the request so far, in order.
-pub fn add(trace_id: &str, number: u32, attempt: AttemptSummary) -> Vec<AttemptSummary> {
+pub fn add(trace_id: &str, attempt: LoggedAttempt) -> Vec<LoggedAttempt> {
     LOG.with_borrow_mut(|log| {
         let entry = log.entry(trace_id.to_owned()).or_insert_with(|| Entry {
             since: Instant::now(),
             attempts: Vec::new(),
         });
-        entry.attempts.push((number, attempt));
-        entry.attempts.sort_by_key(|(number, _)| *number);
-        entry.attempts.iter().map(|(_, attempt)| attempt.clone()).collect()
+        entry.attempts.push(attempt);
+        entry.attempts.sort_by_key(|attempt| attempt.number);
+        entry.attempts.clone()
     })
 }
 
@@ -52,24 +52,27 @@ pub fn forget_old() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use opentracy_translate::error::AttemptSummary;
 
-    fn attempt(provider: &str) -> AttemptSummary {
-        AttemptSummary {
-            provider: provider.to_owned(),
-            model: "m".to_owned(),
-            status: None,
-            error: None,
-            latency_ms: None,
+    fn attempt(number: u32) -> LoggedAttempt {
+        LoggedAttempt {
+            number,
+            summary: AttemptSummary {
+                provider: "p".to_owned(),
+                model: "m".to_owned(),
+                status: None,
+                error: None,
+                latency_ms: None,
+            },
         }
     }
 
     #[test]
     fn attempts_are_told_in_order_whatever_order_they_end_in() {
-        add("t", 2, attempt("b"));
-        let all = add("t", 1, attempt("a"));
-        let providers: Vec<&str> = all.iter().map(|attempt| attempt.provider.as_str()).collect();
-        assert_eq!(providers, ["a", "b"]);
+        add("t", attempt(2));
+        let numbers: Vec<u32> = add("t", attempt(1)).iter().map(|attempt| attempt.number).collect();
+        assert_eq!(numbers, [1, 2]);
         forget("t");
-        assert_eq!(add("t", 1, attempt("c")).len(), 1);
+        assert_eq!(add("t", attempt(1)).len(), 1);
     }
 }

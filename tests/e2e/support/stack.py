@@ -147,11 +147,14 @@ class Stack:
         with reply:
             return reply.status, {name.lower(): value for name, value in reply.headers.items()}, json.loads(reply.read() or b"null")
 
-    def trace(self, trace_id):
-        """One trace, once it is there."""
-        return wait_for(
-            lambda: self.get(f"/v1/traces/{trace_id}", self.management, default=None), f"trace {trace_id}", 10
-        )
+    def trace(self, trace_id, attempts=1):
+        """One trace, once it is there with all its attempts: those come on their own."""
+
+        def is_whole():
+            trace = self.get(f"/v1/traces/{trace_id}", self.management, default=None)
+            return trace and len(trace["attempts"]) >= attempts and trace
+
+        return wait_for(is_whole, f"trace {trace_id} with {attempts} attempts", 10)
 
     def traces(self, query=""):
         return self.get(f"/v1/traces?{query}", self.management)["data"]

@@ -1,0 +1,198 @@
+"""A failed attempt moves on to the next candidate, for whole answers and for streams."""
+
+import concurrent.futures
+
+import openai
+import pytest
+from openai import OpenAI
+from support import providers as mock
+from support.stack import Stack
+
+# A fault, how the trace names it, and whether only a stream can have it.
+FAULTS = {
+    "429": (mock.status(429), "rate_limit"),
+    "500": (mock.status(500), "server_error"),
+    "503": (mock.status(503), "overloaded"),
+    "529": (mock.status(529), "overloaded"),
+    "html-502": (mock.status(502, {"content-type": "text/html"}, b"<html>Bad gateway</html>"), "server_error"),
+    "empty-503": (mock.status(503, body=b""), "overloaded"),
+    "reset": (mock.reset, "connection_reset"),
+    "close": (mock.close, "connection_reset"),
+    "hang": (mock.hang, "timeout"),
+    "silence-after-headers": (mock.silence_after_headers, "timeout"),
+    "error-as-first-event": (mock.error_as_first_event, "overloaded"),
+}
+STREAM_ONLY = {"error-as-first-event"}
+
+
+CASES = [
+    pytest.param(name, stream, id=f"{name}-{'stream' if stream else 'json'}")
+    for stream in (False, True)
+    for name in FAULTS
+    if stream or name not in STREAM_ONLY
+]
+
+
+def ask(client, model, stream, **more):
+    """The text of an answer, and the object with the gateway's members."""
+    answer = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": "Hello!"}], stream=stream, **more
+    )
+    if not stream:
+        return answer.choices[0].message.content, answer
+    chunks = list(answer)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    return text, chunks[-1]
+
+
+@pytest.mark.parametrize("fault,stream", CASES)
+def test_a_failure_of_the_first_candidate_moves_to_the_second(client, stack, world, fault, stream):
+    behaviour, word = FAULTS[fault]
+    world.openai.habit = behaviour
+    text, answer = ask(client, "chain", stream)
+    assert text.strip() == "Hello from the mock."
+    assert answer._routing["selected_model"] == "second/large"
+    assert answer._routing["attempts"] == 2
+    assert len(world.openai.requests) == len(world.second.requests) == 1
+    trace = stack.trace(answer._routing["trace_id"], attempts=2)
+    attempts = [(attempt["provider"], attempt["error"]) for attempt in trace["attempts"]]
+    assert attempts == [("openai", word), ("second", None)]
+
+
+@pytest.mark.parametrize("fault,stream", CASES)
+def test_failures_of_two_candidates_move_to_the_third_of_another_format(client, world, fault, stream):
+    world.openai.habit = world.second.habit = FAULTS[fault][0]
+    text, answer = ask(client, "chain", stream)
+    assert text.strip() == "Hello from the mock."
+    assert answer._routing["selected_model"] == "anthropic/claude-sonnet-4-6"
+    assert answer._routing["attempts"] == 3
+    assert len(world.anthropic.requests) == 1
+
+
+@pytest.mark.parametrize("fault,stream", CASES)
+def test_when_all_fail_the_last_error_is_told_with_all_attempts(client, stack, world, fault, stream):
+    behaviour, word = FAULTS[fault]
+    world.openai.habit = world.second.habit = world.anthropic.habit = behaviour
+    with pytest.raises(openai.APIStatusError) as caught:
+        ask(client, "chain", stream)
+    error = caught.value
+    expected = {"429": 429, "500": 500, "hang": 504, "silence-after-headers": 504, "reset": 502, "close": 502,
+                "html-502": 502}
+    assert error.status_code == expected.get(fault, 503)
+    attempts = error.body["attempts"]
+    assert [attempt["provider"] for attempt in attempts] == ["openai", "second", "anthropic"]
+    assert attempts[-1]["error"] == word
+    assert error.response.headers["x-opentracy-attempts"] == "3"
+    trace = stack.trace(error.response.headers["x-opentracy-trace-id"], attempts=3)
+    assert [attempt["error"] for attempt in trace["attempts"]] == [word] * 3
+    assert trace["status"] == error.status_code
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "prefix,word", [("gone", "connection_failed"), ("nowhere", "no_healthy_host")]
+)
+def test_a_host_that_is_not_there_moves_on(client, stack, world, prefix, word, stream):
+    text, answer = ask(client, f"{prefix}-first", stream)
+    assert answer._routing["selected_model"] == "second/large"
+    text, answer = ask(client, f"{prefix}-twice", stream)
+    assert answer._routing["selected_model"] == "anthropic/claude-sonnet-4-6"
+    with pytest.raises(openai.APIStatusError) as caught:
+        ask(client, f"all-{prefix}", stream)
+    assert caught.value.status_code == 502
+    assert [attempt["error"] for attempt in caught.value.body["attempts"]] == [word] * 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_what_the_client_or_the_operator_did_wrong_stays(client, world, status, stream):
+    world.openai.habit = mock.status(status)
+    with pytest.raises(openai.APIStatusError) as caught:
+        ask(client, "chain", stream)
+    assert caught.value.status_code == status
+    assert not world.second.requests
+    assert len(caught.value.body["attempts"]) == 1
+
+
+def test_a_mixed_sequence_of_failures_is_told_in_order(client, stack, world):
+    world.openai.habit, world.second.habit, world.anthropic.habit = mock.hang, mock.status(429), mock.reset
+    with pytest.raises(openai.APIStatusError) as caught:
+        ask(client, "chain", False)
+    words = [attempt["error"] for attempt in caught.value.body["attempts"]]
+    assert words == ["timeout", "rate_limit", "connection_reset"]
+
+
+def test_retry_after_reaches_the_client(client, world):
+    for provider in world.providers:
+        provider.habit = mock.status(429, {"retry-after": "7"})
+    with pytest.raises(openai.RateLimitError) as caught:
+        ask(client, "chain", False)
+    assert caught.value.response.headers["retry-after"] == "7"
+
+
+def test_a_candidate_is_tried_again_before_the_next(client, world):
+    world.openai.script.extend([mock.status(500), mock.answer("second try")])
+    text, answer = ask(client, "twice", False)
+    assert text == "second try"
+    assert answer._routing["attempts"] == 2
+
+
+def test_an_alias_of_one_keeps_its_time_out(client, world):
+    world.openai.habit = mock.hang
+    with pytest.raises(openai.APIStatusError) as caught:
+        ask(client, "only", False)
+    assert caught.value.status_code == 504
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_overflowing_circuit_breaker_moves_on(client, world, stream):
+    # The first fills the provider's one connection, the second waits for it, the others find no room.
+    world.second.habit = mock.answer("from second", pause=0.5)
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: ask(client, "narrow-first", stream)[1], range(6)))
+    selected = [answer._routing["selected_model"] for answer in answers]
+    assert "openai/gpt-4o-mini" in selected and "narrow/large" in selected
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_64_requests_that_all_fall_over_at_once_are_all_answered(stack, world, stream):
+    world.openai.habit = world.second.habit = mock.status(503)
+    client = OpenAI(base_url=stack.base_url, api_key="x", max_retries=0)
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(lambda _: ask(client, "chain", stream)[0].strip(), range(64)))
+    assert answers == ["Hello from the mock."] * 64
+
+
+@pytest.mark.parametrize("size", [20_000, 2_000_000, 20_000_000])
+def test_a_large_body_falls_over_whole(client, world, size):
+    world.openai.habit = world.second.habit = mock.status(503)
+    messages = [{"role": "user", "content": "x" * size}]
+    answer = client.chat.completions.create(model="chain", messages=messages)
+    assert answer._routing["attempts"] == 3
+    for provider in world.providers[:2]:
+        assert provider.requests[0].json["messages"] == messages
+    assert world.anthropic.requests[0].json["messages"][0]["content"][0]["text"] == messages[0]["content"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_trap_in_the_translator_costs_one_attempt(world, own_stack, stream):
+    import os
+
+    stack = own_stack(filter_path=os.environ["OPENTRACY_TRAP_FILTER"])
+    client = OpenAI(base_url=stack.base_url, api_key="x", max_retries=0)
+    text, answer = ask(client, "chain", stream, extra_headers={"x-opentracy-trap": "1"})
+    assert answer._routing["selected_model"] == "second/large"
+    with pytest.raises(openai.APIStatusError) as caught:
+        ask(client, "chain", stream, extra_headers={"x-opentracy-trap": "1,2,3"})
+    assert caught.value.status_code >= 500
+    assert len(caught.value.body["attempts"]) == 3
+    # The VM is back after a moment.
+    from support.stack import wait_for
+
+    def works():
+        try:
+            return ask(client, "chain", stream)[1]
+        except openai.APIStatusError:
+            return None
+
+    assert wait_for(works, "the VM's return")._routing["selected_model"] == "openai/gpt-4o-mini"
