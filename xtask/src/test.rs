@@ -1,0 +1,69 @@
+//! `cargo xtask test`: the unit tests, then the product as its users run it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::workspace::{Profile, Workspace};
+use crate::{envoy, process, wasm};
+
+pub fn run(workspace: &Workspace, pytest_arguments: &[String]) -> Result<()> {
+    if pytest_arguments.is_empty() {
+        process::run(workspace.cargo().args(["test", "--workspace"]))?;
+    }
+    let tests = workspace.root.join("tests");
+    let node_modules = node_packages(&tests)?;
+    let mut pytest = Command::new(python(workspace)?);
+    pytest
+        .current_dir(&tests)
+        .args(["-m", "pytest"])
+        .args(pytest_arguments)
+        .env("OPENTRACY_BIN", workspace.build_control_plane(Profile::Dev)?)
+        .env("OPENTRACY_FILTER", wasm::build(workspace, &[])?)
+        .env("OPENTRACY_TRAP_FILTER", wasm::build(workspace, &["trap-for-tests"])?)
+        .env("OPENTRACY_ENVOY", envoy::find(workspace)?)
+        .env("OPENTRACY_TSX", node_modules.join(".bin/tsx"));
+    process::run(&mut pytest)
+}
+
+/// The Python that has the tests' packages: the official SDKs among them.
+pub fn python(workspace: &Workspace) -> Result<PathBuf> {
+    let requirements = workspace.root.join("tests/requirements.txt");
+    let wanted = std::fs::read_to_string(&requirements)?;
+    // The list is part of the name, so that a changed one makes a new environment.
+    let name = format!("python-{:016x}", fnv1a(wanted.as_bytes()));
+    let folder = workspace.cached(&name, |folder| {
+        eprintln!("Fetching the tests' Python packages …");
+        process::run(Command::new("python3").args(["-m", "venv"]).arg(folder))
+            .context("Python 3 with its `venv` module is needed; on Debian: apt-get install python3-venv")?;
+        process::run(
+            Command::new(folder.join("bin/python"))
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+                .arg(&requirements),
+        )
+    })?;
+    Ok(folder.join("bin/python"))
+}
+
+/// The Node packages of the TypeScript tests: the official SDK among them.
+fn node_packages(tests: &Path) -> Result<PathBuf> {
+    let folder = tests.join("typescript");
+    let modules = folder.join("node_modules");
+    let lock = folder.join("package-lock.json");
+    let installed = modules.join(".package-lock.json");
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    if modified(&installed).is_none() || modified(&installed) < modified(&lock) {
+        eprintln!("Fetching the tests' Node packages …");
+        process::run(Command::new("npm").current_dir(&folder).args(["ci", "--no-audit", "--no-fund"]))
+            .context("Node 20 or later with npm is needed; on Debian: apt-get install nodejs npm")?;
+    }
+    Ok(modules)
+}
+
+/// A hash that is the same in every run and on every machine.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
