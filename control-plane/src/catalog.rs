@@ -24,8 +24,8 @@ pub struct Model {
 }
 
 static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
-    let mut models: Vec<Model> =
-        serde_json::from_str(include_str!("../catalog.json")).expect("the catalog is made by us and tested");
+    let mut models: Vec<Model> = serde_json::from_str(include_str!("../catalog.json"))
+        .expect("the catalog is made by us and tested");
     models.extend(["echo", "stream"].map(|name| Model {
         provider: crate::config::DEMO.to_owned(),
         name: name.to_owned(),
@@ -64,7 +64,10 @@ mod tests {
 
     #[test]
     fn known_models_have_prices_and_limits() {
-        for (provider, name) in [("openai", "gpt-4o-mini"), ("anthropic", "claude-sonnet-4-6")] {
+        for (provider, name) in [
+            ("openai", "gpt-4o-mini"),
+            ("anthropic", "claude-sonnet-4-6"),
+        ] {
             let model = models()
                 .iter()
                 .find(|model| model.provider == provider && model.name == name)

@@ -20,7 +20,14 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     println!("management: http://{}", config.management.listen);
     println!("providers that can be called: {}", usable.join(", "));
     let aliases: Vec<&str> = config.aliases.keys().map(String::as_str).collect();
-    println!("aliases: {}", if aliases.is_empty() { "none".to_owned() } else { aliases.join(", ") });
+    println!(
+        "aliases: {}",
+        if aliases.is_empty() {
+            "none".to_owned()
+        } else {
+            aliases.join(", ")
+        }
+    );
     for (name, alias) in &config.aliases {
         let is_callable = |candidate: &str| {
             candidate
@@ -30,7 +37,10 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
         };
         for candidate in &alias.value.candidates {
             if !is_callable(&candidate.value) {
-                println!("warning: `{name}` passes over {}: its provider has no key", candidate.value);
+                println!(
+                    "warning: `{name}` passes over {}: its provider has no key",
+                    candidate.value
+                );
             }
         }
     }

@@ -7,7 +7,10 @@ use clap::{Parser, Subcommand};
 use opentracy::{check, envoy, serve};
 
 #[derive(Parser)]
-#[command(version, about = "The control plane of the OpenTracy gateway for Envoy")]
+#[command(
+    version,
+    about = "The control plane of the OpenTracy gateway for Envoy"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

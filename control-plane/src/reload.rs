@@ -14,7 +14,10 @@ use crate::snapshot::Snapshot;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Puts every new configuration that holds together in force. One that does not is reported, and the old one stays.
-pub async fn watch_files(path: Option<PathBuf>, current: watch::Sender<Arc<Snapshot>>) -> anyhow::Result<()> {
+pub async fn watch_files(
+    path: Option<PathBuf>,
+    current: watch::Sender<Arc<Snapshot>>,
+) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let secrets = config::state_dir().join("secrets.json");
     let look = || [path.as_deref().map(stamp), Some(stamp(&secrets))];
@@ -32,11 +35,16 @@ pub async fn watch_files(path: Option<PathBuf>, current: watch::Sender<Arc<Snaps
         match config::load(path.as_deref()) {
             Ok((config, keys)) => {
                 let snapshot = Snapshot::new(config, &keys);
-                tracing::info!(version = snapshot.version, "a new configuration is in force");
+                tracing::info!(
+                    version = snapshot.version,
+                    "a new configuration is in force"
+                );
                 current.send_replace(snapshot);
             }
             Err(error) => {
-                tracing::error!("the new configuration can't be used, the old one stays in force: {error}");
+                tracing::error!(
+                    "the new configuration can't be used, the old one stays in force: {error}"
+                );
             }
         }
     }

@@ -51,7 +51,9 @@ impl Snapshot {
 
     /// Whether a provider has the key it needs.
     pub fn is_callable(&self, provider: &str) -> bool {
-        self.providers.get(provider).is_some_and(Provider::is_callable)
+        self.providers
+            .get(provider)
+            .is_some_and(Provider::is_callable)
     }
 }
 
@@ -165,12 +167,17 @@ mod tests {
     fn the_version_is_of_the_content() {
         let yaml = "aliases:\n  smart:\n    candidates: [demo/echo]\n";
         assert_eq!(snapshot(yaml).version, snapshot(yaml).version);
-        assert_ne!(snapshot(yaml).version, snapshot("traces:\n  redact: true\n").version);
+        assert_ne!(
+            snapshot(yaml).version,
+            snapshot("traces:\n  redact: true\n").version
+        );
     }
 
     #[test]
     fn the_files_prices_win() {
-        let snapshot = snapshot("prices:\n  openai/gpt-4o: {input: 1e-6, output: 2e-6}\n  openai/mine: {input: 0, output: 0}\n");
+        let snapshot = snapshot(
+            "prices:\n  openai/gpt-4o: {input: 1e-6, output: 2e-6}\n  openai/mine: {input: 0, output: 0}\n",
+        );
         let price = |name: &str| {
             let model = snapshot
                 .wire

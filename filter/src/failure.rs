@@ -42,7 +42,11 @@ pub fn of_envoy_reply(provider: &str, details: &str) -> (ApiError, &'static str)
     } else if details.contains("connection_failure") || details.contains("connection failure") {
         (502, "connection_failed", "could not be reached")
     } else if details.contains("reset") || details.contains("termination") {
-        (502, "connection_reset", "closed the connection before it answered")
+        (
+            502,
+            "connection_reset",
+            "closed the connection before it answered",
+        )
     } else if details.contains("wasm") {
         (500, "translator_failed", "could not be translated for")
     } else {
@@ -75,7 +79,11 @@ mod tests {
                 502,
                 "connection_reset",
             ),
-            ("upstream_reset_before_response_started{overflow}", 503, "overloaded"),
+            (
+                "upstream_reset_before_response_started{overflow}",
+                503,
+                "overloaded",
+            ),
         ] {
             let (error, found) = of_envoy_reply("openai", details);
             assert_eq!((error.status, found), (status, word), "{details}");

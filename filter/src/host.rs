@@ -8,7 +8,9 @@ use proxy_wasm::types::{BufferType, MapType, Status};
 use crate::headers::{self, HeaderList};
 
 pub fn request_headers() -> HeaderList {
-    HeaderList::from_pairs(hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default())
+    HeaderList::from_pairs(
+        hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default(),
+    )
 }
 
 pub fn response_headers() -> HeaderList {

@@ -10,6 +10,8 @@
 //!
 //! A panic here is an outage of a worker, so nothing panics.
 
+// All of it is private: Envoy calls in by the module's exports.
+#![allow(rustdoc::private_intra_doc_links)]
 #![cfg_attr(
     not(test),
     deny(

@@ -36,10 +36,15 @@ thread_local! {
 
 /// Hands a record to the control plane, sooner or later.
 pub fn record(record: &v1::IngestRequest) {
-    if OUTBOX.with_borrow_mut(|outbox| outbox.push(record)).is_err()
+    if OUTBOX
+        .with_borrow_mut(|outbox| outbox.push(record))
+        .is_err()
         && let Some(metric) = DROPPED.get()
     {
-        host::complain("count a dropped record", hostcalls::increment_metric(metric, 1));
+        host::complain(
+            "count a dropped record",
+            hostcalls::increment_metric(metric, 1),
+        );
     }
 }
 
@@ -67,9 +72,15 @@ impl Root {
             return;
         }
         LAST_POLL.set(Some(Instant::now()));
-        let version = snapshot::current().map_or_else(String::new, |current| current.version.clone());
+        let version =
+            snapshot::current().map_or_else(String::new, |current| current.version.clone());
         let request = v1::GetSnapshotRequest { version }.encode_to_vec();
-        self.poll = call("opentracy.v1.ConfigService", "GetSnapshot", &request, CALL_TIMEOUT);
+        self.poll = call(
+            "opentracy.v1.ConfigService",
+            "GetSnapshot",
+            &request,
+            CALL_TIMEOUT,
+        );
     }
 
     fn on_snapshot(&self, size: usize) {
@@ -86,7 +97,10 @@ impl Root {
     }
 
     fn deliver(&mut self) {
-        if self.pause_deliveries_until.is_some_and(|until| Instant::now() < until) {
+        if self
+            .pause_deliveries_until
+            .is_some_and(|until| Instant::now() < until)
+        {
             return;
         }
         let send = |batch: &[u8]| call("opentracy.v1.TraceService", "Ingest", batch, CALL_TIMEOUT);
@@ -114,8 +128,15 @@ fn use_snapshot(response: &[u8]) -> bool {
 
 /// Calls the control plane; the number of the call, unless Envoy refused it at once.
 pub fn call(service: &str, method: &str, message: &[u8], timeout: Duration) -> Option<u32> {
-    hostcalls::dispatch_grpc_call(CONTROL_PLANE, service, method, Vec::new(), Some(message), timeout)
-        .ok()
+    hostcalls::dispatch_grpc_call(
+        CONTROL_PLANE,
+        service,
+        method,
+        Vec::new(),
+        Some(message),
+        timeout,
+    )
+    .ok()
 }
 
 impl Context for Root {
@@ -158,7 +179,8 @@ impl RootContext for Root {
         if let Ok((Some(shared), _)) = hostcalls::get_shared_data(SHARED_SNAPSHOT) {
             use_snapshot(&shared);
         }
-        DROPPED.set(hostcalls::define_metric(MetricType::Counter, "opentracy.records_dropped").ok());
+        DROPPED
+            .set(hostcalls::define_metric(MetricType::Counter, "opentracy.records_dropped").ok());
         hostcalls::set_tick_period(TICK).is_ok()
     }
 

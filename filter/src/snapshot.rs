@@ -70,7 +70,10 @@ impl Snapshot {
                 pricing: model.pricing.map(|wire| pricing(&wire)),
                 max_output_tokens: model.max_output_tokens.map(u64::from),
             };
-            models.entry(model.provider).or_default().insert(model.name, known);
+            models
+                .entry(model.provider)
+                .or_default()
+                .insert(model.name, known);
         }
         Self {
             version,

@@ -23,7 +23,10 @@ pub fn request_headers(provider: &Provider, body_length: usize, client: &HeaderL
     list.push(headers::FORWARDED_PROTO, "http");
     list.push("content-type", "application/json");
     list.push("content-length", body_length.to_string());
-    list.push("user-agent", concat!("opentracy/", env!("CARGO_PKG_VERSION")));
+    list.push(
+        "user-agent",
+        concat!("opentracy/", env!("CARGO_PKG_VERSION")),
+    );
     for (name, value) in &provider.headers {
         list.push(name, value.as_str());
     }

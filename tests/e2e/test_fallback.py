@@ -6,7 +6,7 @@ import openai
 import pytest
 from openai import OpenAI
 from support import providers as mock
-from support.stack import Stack
+from support.stack import Stack, wait_for
 
 # A fault, how the trace names it, and whether only a stream can have it.
 FAULTS = {
@@ -23,6 +23,7 @@ FAULTS = {
     "error-as-first-event": (mock.error_as_first_event, "overloaded"),
 }
 STREAM_ONLY = {"error-as-first-event"}
+HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 CASES = [
@@ -36,7 +37,7 @@ CASES = [
 def ask(client, model, stream, **more):
     """The text of an answer, and the object with the gateway's members."""
     answer = client.chat.completions.create(
-        model=model, messages=[{"role": "user", "content": "Hello!"}], stream=stream, **more
+        model=model, messages=HELLO, stream=stream, **more
     )
     if not stream:
         return answer.choices[0].message.content, answer
@@ -90,9 +91,10 @@ def test_when_all_fail_the_last_error_is_told_with_all_attempts(client, stack, w
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    "prefix,word", [("gone", "connection_failed"), ("nowhere", "no_healthy_host")]
+    # A host that refused several connections rests for a while, and is then called as little as one without an address.
+    "prefix,words", [("gone", {"connection_failed", "no_healthy_host"}), ("nowhere", {"no_healthy_host"})]
 )
-def test_a_host_that_is_not_there_moves_on(client, stack, world, prefix, word, stream):
+def test_a_host_that_is_not_there_moves_on(client, stack, world, prefix, words, stream):
     text, answer = ask(client, f"{prefix}-first", stream)
     assert answer._routing["selected_model"] == "second/large"
     text, answer = ask(client, f"{prefix}-twice", stream)
@@ -100,7 +102,18 @@ def test_a_host_that_is_not_there_moves_on(client, stack, world, prefix, word, s
     with pytest.raises(openai.APIStatusError) as caught:
         ask(client, f"all-{prefix}", stream)
     assert caught.value.status_code == 502
-    assert [attempt["error"] for attempt in caught.value.body["attempts"]] == [word] * 3
+    errors = [attempt["error"] for attempt in caught.value.body["attempts"]]
+    assert len(errors) == 3 and words.issuperset(errors)
+
+
+def test_a_host_that_refused_five_connections_rests(own_stack):
+    stack = own_stack(concurrency=1)
+
+    def word():
+        return stack.post({"model": "gone/x", "messages": HELLO})[2]["error"]["attempts"][0]["error"]
+
+    assert [word() for _ in range(5)] == ["connection_failed"] * 5
+    wait_for(lambda: word() == "no_healthy_host", "the rest")
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -181,7 +181,9 @@ mod tests {
     #[test]
     fn a_body_keeps_its_shape() {
         let body = br#"{"model":"a@b.co","messages":[{"role":"user","content":[{"type":"text","text":"a@b.co"}]}],"n":1}"#;
-        let masked = std::str::from_utf8(body).unwrap().replace("\"text\":\"a@b.co\"", "\"text\":\"[EMAIL]\"");
+        let masked = std::str::from_utf8(body)
+            .unwrap()
+            .replace("\"text\":\"a@b.co\"", "\"text\":\"[EMAIL]\"");
         assert_eq!(
             serde_json::from_slice::<Value>(&mask_body(body)).unwrap(),
             serde_json::from_str::<Value>(&masked).unwrap()

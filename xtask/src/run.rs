@@ -61,7 +61,10 @@ pub fn run(workspace: &Workspace, config: Option<PathBuf>) -> Result<()> {
     while !stopping.load(Ordering::Relaxed) && !is_healthy(gateway) {
         processes.check()?;
         if started.elapsed() > START_DEADLINE {
-            bail!("the gateway did not come up within {} s; the lines above say why", START_DEADLINE.as_secs());
+            bail!(
+                "the gateway did not come up within {} s; the lines above say why",
+                START_DEADLINE.as_secs()
+            );
         }
         sleep(LOOK_EVERY);
     }
@@ -79,10 +82,13 @@ pub fn run(workspace: &Workspace, config: Option<PathBuf>) -> Result<()> {
 
 fn envoy_command(binary: &Path, bootstrap: &Path) -> Command {
     let mut command = Command::new(binary);
-    command
-        .arg("--config-path")
-        .arg(bootstrap)
-        .args(["--use-dynamic-base-id", "--log-level", "warning", "--component-log-level", "wasm:info"]);
+    command.arg("--config-path").arg(bootstrap).args([
+        "--use-dynamic-base-id",
+        "--log-level",
+        "warning",
+        "--component-log-level",
+        "wasm:info",
+    ]);
     command
 }
 
@@ -119,7 +125,8 @@ fn is_healthy(gateway: SocketAddr) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&gateway, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        stream
+            .write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let mut reply = String::new();
         stream.read_to_string(&mut reply)?;
         Ok(reply.starts_with("HTTP/1.1 200"))

@@ -19,9 +19,15 @@ pub fn run(workspace: &Workspace, pytest_arguments: &[String]) -> Result<()> {
         .current_dir(&tests)
         .args(["-m", "pytest"])
         .args(pytest_arguments)
-        .env("OPENTRACY_BIN", workspace.build_control_plane(Profile::Dev)?)
+        .env(
+            "OPENTRACY_BIN",
+            workspace.build_control_plane(Profile::Dev)?,
+        )
         .env("OPENTRACY_FILTER", wasm::build(workspace, &[])?)
-        .env("OPENTRACY_TRAP_FILTER", wasm::build(workspace, &["trap-for-tests"])?)
+        .env(
+            "OPENTRACY_TRAP_FILTER",
+            wasm::build(workspace, &["trap-for-tests"])?,
+        )
         .env("OPENTRACY_ENVOY", envoy::find(workspace)?)
         .env("OPENTRACY_TSX", node_modules.join(".bin/tsx"));
     process::run(&mut pytest)
@@ -35,11 +41,19 @@ pub fn python(workspace: &Workspace) -> Result<PathBuf> {
     let name = format!("python-{:016x}", fnv1a(wanted.as_bytes()));
     let folder = workspace.cached(&name, |folder| {
         eprintln!("Fetching the tests' Python packages …");
-        process::run(Command::new("python3").args(["-m", "venv"]).arg(folder))
-            .context("Python 3 with its `venv` module is needed; on Debian: apt-get install python3-venv")?;
+        process::run(Command::new("python3").args(["-m", "venv"]).arg(folder)).context(
+            "Python 3 with its `venv` module is needed; on Debian: apt-get install python3-venv",
+        )?;
         process::run(
             Command::new(folder.join("bin/python"))
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "--requirement",
+                ])
                 .arg(&requirements),
         )
     })?;
@@ -52,11 +66,19 @@ fn node_packages(tests: &Path) -> Result<PathBuf> {
     let modules = folder.join("node_modules");
     let lock = folder.join("package-lock.json");
     let installed = modules.join(".package-lock.json");
-    let modified = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let modified = |path: &Path| {
+        std::fs::metadata(path)
+            .and_then(|metadata| metadata.modified())
+            .ok()
+    };
     if modified(&installed).is_none() || modified(&installed) < modified(&lock) {
         eprintln!("Fetching the tests' Node packages …");
-        process::run(Command::new("npm").current_dir(&folder).args(["ci", "--no-audit", "--no-fund"]))
-            .context("Node 20 or later with npm is needed; on Debian: apt-get install nodejs npm")?;
+        process::run(Command::new("npm").current_dir(&folder).args([
+            "ci",
+            "--no-audit",
+            "--no-fund",
+        ]))
+        .context("Node 20 or later with npm is needed; on Debian: apt-get install nodejs npm")?;
     }
     Ok(modules)
 }

@@ -13,7 +13,13 @@ use crate::process;
 use crate::workspace::Workspace;
 
 const TARGET: &str = "wasm32-wasip1";
-const DEBIAN_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "lld-19", "wasi-libc"];
+const DEBIAN_PACKAGES: [&str; 5] = [
+    "rustc-web",
+    "cargo-web",
+    "rust-web-src",
+    "lld-19",
+    "wasi-libc",
+];
 
 enum Toolchain {
     /// The one in use, which has the target.
@@ -33,7 +39,15 @@ pub fn build(workspace: &Workspace, features: &[&str]) -> Result<PathBuf> {
         Toolchain::Own => workspace.cargo(),
         Toolchain::Debian => debian_cargo(workspace)?,
     };
-    build.args(["build", "--package", "opentracy-filter", "--profile", "wasm", "--target", TARGET]);
+    build.args([
+        "build",
+        "--package",
+        "opentracy-filter",
+        "--profile",
+        "wasm",
+        "--target",
+        TARGET,
+    ]);
     build.args(features.iter().flat_map(|feature| ["--features", feature]));
     process::run(build.arg("--target-dir").arg(&folder))?;
     Ok(folder.join(TARGET).join("wasm/opentracy_filter.wasm"))
@@ -66,9 +80,14 @@ fn is_installed() -> bool {
 }
 
 fn has_debian_toolchain() -> bool {
-    ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/bin/wasm-ld-19", "/usr/lib/wasm32-wasi/libc.a"]
-        .iter()
-        .all(|path| Path::new(path).exists())
+    [
+        "/usr/bin/rustc",
+        "/usr/bin/cargo",
+        "/usr/bin/wasm-ld-19",
+        "/usr/lib/wasm32-wasi/libc.a",
+    ]
+    .iter()
+    .all(|path| Path::new(path).exists())
 }
 
 fn install_debian_toolchain() -> Result<()> {
@@ -77,9 +96,14 @@ fn install_debian_toolchain() -> Result<()> {
         "install the Rust target by `rustup target add {TARGET}`, or Debian's packages {}",
         DEBIAN_PACKAGES.join(", ")
     );
-    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends"]] {
+    for arguments in [
+        &["update"][..],
+        &["install", "--yes", "--no-install-recommends"],
+    ] {
         let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-q"]).args(arguments);
+        apt.env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["-q", "-q"])
+            .args(arguments);
         if arguments.len() > 1 {
             apt.args(DEBIAN_PACKAGES);
         }
@@ -94,7 +118,8 @@ fn install_debian_toolchain() -> Result<()> {
 /// Debian's cargo, with what it needs to build the standard library along with the filter.
 fn debian_cargo(workspace: &Workspace) -> Result<Command> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let path = env::join_paths(std::iter::once(PathBuf::from("/usr/bin")).chain(env::split_paths(&path)))?;
+    let path =
+        env::join_paths(std::iter::once(PathBuf::from("/usr/bin")).chain(env::split_paths(&path)))?;
     let mut cargo = Command::new("/usr/bin/cargo");
     cargo
         .current_dir(&workspace.root)
@@ -102,7 +127,10 @@ fn debian_cargo(workspace: &Workspace) -> Result<Command> {
         .env("RUSTC", "/usr/bin/rustc")
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_WASM32_WASIP1_LINKER", "wasm-ld-19")
-        .env("RUSTFLAGS", "-L native=/usr/lib/wasm32-wasi -C link-self-contained=no")
+        .env(
+            "RUSTFLAGS",
+            "-L native=/usr/lib/wasm32-wasi -C link-self-contained=no",
+        )
         .env_remove("RUSTUP_TOOLCHAIN")
         .arg("-Zbuild-std=std,panic_abort");
     Ok(cargo)

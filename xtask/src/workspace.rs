@@ -22,7 +22,8 @@ impl Workspace {
             .parent()
             .context("the workspace has no folder")?
             .to_path_buf();
-        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let target =
+            env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let cache = match (env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
             (Some(cache), _) => PathBuf::from(cache),
             (None, Some(home)) => Path::new(&home).join(".cache"),
@@ -44,7 +45,13 @@ impl Workspace {
     /// Builds the control plane and says where it is.
     pub fn build_control_plane(&self, profile: Profile) -> Result<PathBuf> {
         let mut build = self.cargo();
-        build.args(["build", "--package", "opentracy", "--profile", profile.name()]);
+        build.args([
+            "build",
+            "--package",
+            "opentracy",
+            "--profile",
+            profile.name(),
+        ]);
         process::run(build.arg("--target-dir").arg(&self.target))?;
         Ok(self.target.join(profile.folder()).join("opentracy"))
     }

@@ -24,8 +24,12 @@ impl Keys {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(error).with_context(|| format!("{} can't be read", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("{} can't be read", path.display()));
+            }
         };
         // The parser's own words could quote the file, so only the place is told.
         let secrets = serde_json::from_str(&text).map_err(|error| {
@@ -58,7 +62,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "{\"openai_api_key\": sk-very-secret}").unwrap();
         let error = format!("{:#}", Keys::read(file.path()).unwrap_err());
-        assert!(error.contains("line 1") && !error.contains("sk-very"), "{error}");
+        assert!(
+            error.contains("line 1") && !error.contains("sk-very"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -66,7 +73,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "{\"openai_api_key\": \"sk-very-secret\"}").unwrap();
         let keys = Keys::read(file.path()).unwrap();
-        assert_eq!(keys.get("OPENAI_API_KEY").as_deref(), Some("sk-very-secret"));
+        assert_eq!(
+            keys.get("OPENAI_API_KEY").as_deref(),
+            Some("sk-very-secret")
+        );
         assert!(!format!("{keys:?}").contains("sk-very"));
     }
 }

@@ -35,10 +35,15 @@ pub struct Provider {
 /// A provider's key, as the header that carries it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Key {
-    Header { name: String, value: String },
+    Header {
+        name: String,
+        value: String,
+    },
     NotNeeded,
     /// There is none; the variable that would hold it.
-    Missing { variable: String },
+    Missing {
+        variable: String,
+    },
 }
 
 /// Keys are not for logs.
@@ -58,9 +63,15 @@ pub(super) fn parse_base_url(text: &str) -> Result<Url, String> {
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
     match url {
-        Some(url) if url.query().is_none() && url.fragment().is_none() && url.username().is_empty() => Ok(url),
+        Some(url)
+            if url.query().is_none() && url.fragment().is_none() && url.username().is_empty() =>
+        {
+            Ok(url)
+        }
         Some(_) => Err("must have no query, fragment or user name".to_owned()),
-        None => Err(format!("\"{text}\" is not an address; write one like https://api.example.com/v1")),
+        None => Err(format!(
+            "\"{text}\" is not an address; write one like https://api.example.com/v1"
+        )),
     }
 }
 
@@ -81,13 +92,17 @@ pub fn providers(config: &Config, keys: &Keys) -> BTreeMap<String, Provider> {
 fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Option<Provider> {
     let row = registry::find(name);
     let demo_url = format!("http://{}/demo/v1", config.management.listen);
-    let default_url = row.map(|row| row.base_url).or((name == DEMO).then_some(&demo_url));
+    let default_url = row
+        .map(|row| row.base_url)
+        .or((name == DEMO).then_some(&demo_url));
     let base_url = match &entry.base_url {
         Some(url) => parse_base_url(&url.value),
         None => parse_base_url(default_url?),
     }
     .ok()?;
-    let default_format = row.map(|row| row.format).or((name == DEMO).then_some(Format::OpenAi));
+    let default_format = row
+        .map(|row| row.format)
+        .or((name == DEMO).then_some(Format::OpenAi));
     let format = entry.format.or(default_format)?;
     let mut headers: BTreeMap<String, String> = row
         .filter(|row| row.format == format)
@@ -162,7 +177,9 @@ impl Provider {
     /// The host, without brackets around an IPv6 address.
     pub fn host(&self) -> &str {
         let host = self.base_url.host_str().unwrap_or_default();
-        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+        host.strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host)
     }
 
     pub fn port(&self) -> u16 {
@@ -210,7 +227,10 @@ mod tests {
         assert_eq!(anthropic.headers["x-team"], "a");
         assert_eq!(
             anthropic.key,
-            Key::Header { name: "x-api-key".into(), value: "k".into() }
+            Key::Header {
+                name: "x-api-key".into(),
+                value: "k".into()
+            }
         );
         assert_eq!(all["openai"].authority(), "api.openai.com");
         assert_eq!(all["openai"].base_path(), "/v1");
@@ -225,7 +245,9 @@ mod tests {
         assert_eq!(all["vllm"].host(), "::1");
         assert_eq!(
             all["other"].key,
-            Key::Missing { variable: "SURELY_NOT_SET_ANYWHERE".into() }
+            Key::Missing {
+                variable: "SURELY_NOT_SET_ANYWHERE".into()
+            }
         );
     }
 

@@ -86,9 +86,9 @@ impl Checker<'_> {
         let key = format!("providers.{name}");
         let at = entry.referenced;
         let is_plain = !name.is_empty()
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'));
+            && name.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
+            });
         if !is_plain {
             self.complain(at, &key, "a provider's name is made of a-z, 0-9, - and _");
         }
@@ -166,11 +166,15 @@ impl Checker<'_> {
 
     fn candidate_problem(&self, candidate: &str) -> Option<String> {
         if !model::is_plausible_name(candidate) {
-            return Some(format!("\"{candidate}\" is not a model's name; write provider/model"));
+            return Some(format!(
+                "\"{candidate}\" is not a model's name; write provider/model"
+            ));
         }
         let Some(id) = ModelId::parse(candidate) else {
             return Some(match catalog::provider_of(candidate) {
-                Some(provider) => format!("\"{candidate}\" has no provider; write {provider}/{candidate}"),
+                Some(provider) => {
+                    format!("\"{candidate}\" has no provider; write {provider}/{candidate}")
+                }
                 None => format!("\"{candidate}\" has no provider; write provider/model"),
             });
         };
@@ -186,7 +190,8 @@ impl Checker<'_> {
         let nearest = names
             .into_iter()
             .max_by(|a, b| {
-                strsim::jaro_winkler(&id.provider, a).total_cmp(&strsim::jaro_winkler(&id.provider, b))
+                strsim::jaro_winkler(&id.provider, a)
+                    .total_cmp(&strsim::jaro_winkler(&id.provider, b))
             })
             .unwrap_or_default();
         Some(format!(

@@ -77,8 +77,12 @@ pub fn provider(provider: &Provider, trusted_ca: &str) -> Value {
         "outlier_detection": {
             "split_external_local_origin_errors": true,
             "consecutive_local_origin_failure": 5,
+            "enforcing_consecutive_5xx": 0,
             "base_ejection_time": "5s",
+            "max_ejection_time": "30s",
+            "max_ejection_percent": 100,
         },
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "upstream_connection_options": {
             "tcp_keepalive": {"keepalive_time": 60, "keepalive_interval": 10, "keepalive_probes": 3},
         },
@@ -101,9 +105,15 @@ pub fn provider(provider: &Provider, trusted_ca: &str) -> Value {
     } else {
         json!({"explicit_http_config": {"http_protocol_options": {}}})
     };
-    members.insert("typed_extension_protocol_options".to_owned(), protocol(versions));
+    members.insert(
+        "typed_extension_protocol_options".to_owned(),
+        protocol(versions),
+    );
     if provider.is_tls() {
-        members.insert("transport_socket".to_owned(), tls(provider, trusted_ca, is_address));
+        members.insert(
+            "transport_socket".to_owned(),
+            tls(provider, trusted_ca, is_address),
+        );
     }
     cluster
 }
@@ -146,7 +156,10 @@ fn limits(requests: u32) -> Value {
 
 fn protocol(mut versions: Value) -> Value {
     if let Some(members) = versions.as_object_mut() {
-        members.insert("@type".to_owned(), json!(format!("type.googleapis.com/{HTTP_PROTOCOL_OPTIONS}")));
+        members.insert(
+            "@type".to_owned(),
+            json!(format!("type.googleapis.com/{HTTP_PROTOCOL_OPTIONS}")),
+        );
     }
     json!({HTTP_PROTOCOL_OPTIONS: versions})
 }

@@ -23,9 +23,7 @@ const INTERNAL_HEADERS: [&str; 4] = [
 
 /// The listener for applications: the gateway stage, and behind it a provider stage for plans of one attempt.
 pub fn edge(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> Value {
-    let to_management = |matches: Value| {
-        json!({"match": matches, "route": {"cluster": MANAGEMENT, "timeout": "10s"}})
-    };
+    let to_management = |matches: Value| json!({"match": matches, "route": {"cluster": MANAGEMENT, "timeout": "10s"}});
     let virtual_hosts = json!([
         {
             "name": "internal",
@@ -73,7 +71,10 @@ pub fn edge(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> Valu
         members.insert("normalize_path".to_owned(), json!(true));
         members.insert("merge_slashes".to_owned(), json!(true));
         members.insert("request_headers_timeout".to_owned(), json!("30s"));
-        members.insert("local_reply_config".to_owned(), replies::edge(gateway.max_body_bytes));
+        members.insert(
+            "local_reply_config".to_owned(),
+            replies::edge(gateway.max_body_bytes),
+        );
         members.insert(
             "http_filters".to_owned(),
             json!([
@@ -159,7 +160,10 @@ fn router() -> Value {
 /// attempt must not reach the request that the attempt is for.
 fn stage(configuration: &Value, filter: &Path) -> Value {
     let parts = ["stage", "hop"].map(|key| configuration[key].as_str());
-    let name = parts.into_iter().flatten().fold("opentracy".to_owned(), |name, part| name + "_" + part);
+    let name = parts
+        .into_iter()
+        .flatten()
+        .fold("opentracy".to_owned(), |name, part| name + "_" + part);
     json!({
         "name": name,
         "typed_config": {

@@ -36,8 +36,16 @@ pub fn bootstrap<'a>(
         clusters::management(reachable(config.management.listen)),
     ];
     let providers: Vec<_> = providers.into_iter().collect();
-    all.extend(providers.iter().map(|provider| clusters::provider(provider, trusted_ca)));
-    let longest = providers.iter().map(|provider| provider.timeout).max().unwrap_or_default();
+    all.extend(
+        providers
+            .iter()
+            .map(|provider| clusters::provider(provider, trusted_ca)),
+    );
+    let longest = providers
+        .iter()
+        .map(|provider| provider.timeout)
+        .max()
+        .unwrap_or_default();
     json!({
         "admin": {"address": socket(config.gateway.admin)},
         "bootstrap_extensions": [{
@@ -77,7 +85,11 @@ mod tests {
     /// What an operator copies and what the command prints must not drift apart.
     #[test]
     fn the_hand_written_configuration_is_the_generated_one() {
-        let by_hand = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../envoy/standalone.yaml")).unwrap();
+        let by_hand = std::fs::read_to_string(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../envoy/standalone.yaml"
+        ))
+        .unwrap();
         let by_hand: Value = serde_saphyr::from_str(&by_hand).unwrap();
         let config = Config::default();
         let providers = config::providers(&config, &Keys::default());
@@ -100,7 +112,10 @@ mod tests {
             Value::Object(members) => {
                 let mut members: Vec<_> = members.into_iter().collect();
                 members.sort_by(|a, b| a.0.cmp(&b.0));
-                members.into_iter().map(|(name, value)| (name, sorted(value))).collect()
+                members
+                    .into_iter()
+                    .map(|(name, value)| (name, sorted(value)))
+                    .collect()
             }
             Value::Array(items) => items.into_iter().map(sorted).collect(),
             other => other,

@@ -33,12 +33,16 @@ pub async fn chat_completions(body: Bytes) -> Result<Response, Error> {
     let (words, pause) = match envelope.model.as_ref() {
         "echo" => (format!("[demo, no model behind it] {said}"), Duration::ZERO),
         "stream" => (
-            "[demo, no model behind it] This answer comes a word at a time, as a model's would.".to_owned(),
+            "[demo, no model behind it] This answer comes a word at a time, as a model's would."
+                .to_owned(),
             PAUSE,
         ),
         other => {
-            let message = format!("The demo provider has no model \"{other}\"; it has echo and stream");
-            return Err(ApiError::new(404, message).with_code("model_not_found").into());
+            let message =
+                format!("The demo provider has no model \"{other}\"; it has echo and stream");
+            return Err(ApiError::new(404, message)
+                .with_code("model_not_found")
+                .into());
         }
     };
     let count = |text: &str| text.split_whitespace().count();
@@ -55,7 +59,11 @@ pub async fn chat_completions(body: Bytes) -> Result<Response, Error> {
             "choices": [{"index": 0, "message": {"role": "assistant", "content": words}, "finish_reason": "stop"}],
             "usage": usage,
         });
-        return Ok(([(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response());
+        return Ok((
+            [(header::CONTENT_TYPE, "application/json")],
+            answer.to_string(),
+        )
+            .into_response());
     }
     let chunk = |delta: Value, finish_reason: Value| {
         json!({
@@ -64,8 +72,15 @@ pub async fn chat_completions(body: Bytes) -> Result<Response, Error> {
         })
         .to_string()
     };
-    let mut events = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
-    events.extend(words.split_inclusive(' ').map(|word| chunk(json!({"content": word}), Value::Null)));
+    let mut events = vec![chunk(
+        json!({"role": "assistant", "content": ""}),
+        Value::Null,
+    )];
+    events.extend(
+        words
+            .split_inclusive(' ')
+            .map(|word| chunk(json!({"content": word}), Value::Null)),
+    );
     events.push(chunk(json!({}), json!("stop")));
     if envelope.include_usage {
         events.push(

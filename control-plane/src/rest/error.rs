@@ -12,7 +12,8 @@ pub struct Error(pub ApiError);
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = [(header::CONTENT_TYPE, "application/json")];
         (status, headers, self.0.to_json()).into_response()
     }
@@ -27,7 +28,10 @@ impl From<ApiError> for Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         tracing::error!("{error}");
-        Self(ApiError::new(500, "The trace store failed; the control plane's log says why"))
+        Self(ApiError::new(
+            500,
+            "The trace store failed; the control plane's log says why",
+        ))
     }
 }
 
@@ -40,10 +44,16 @@ impl From<QueryError> for Error {
 pub async fn not_found(uri: Uri) -> Error {
     Error(ApiError::new(
         404,
-        format!("There is nothing at {}; /openapi.json lists what there is", uri.path()),
+        format!(
+            "There is nothing at {}; /openapi.json lists what there is",
+            uri.path()
+        ),
     ))
 }
 
 pub async fn method_not_allowed(method: Method, uri: Uri) -> Error {
-    Error(ApiError::new(405, format!("{} does not take {method}", uri.path())))
+    Error(ApiError::new(
+        405,
+        format!("{} does not take {method}", uri.path()),
+    ))
 }

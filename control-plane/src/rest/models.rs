@@ -52,7 +52,10 @@ pub async fn list(State(shared): State<Shared>) -> Json<Models> {
     let data = aliases(&snapshot)
         .chain(callable(&snapshot).map(|model| describe(&snapshot, model)))
         .collect();
-    Json(Models { object: "list", data })
+    Json(Models {
+        object: "list",
+        data,
+    })
 }
 
 /// One of them, by alias, `provider/model` or the model's own name.
@@ -62,7 +65,10 @@ pub async fn list(State(shared): State<Shared>) -> Json<Models> {
     params(("id" = String, Path, description = "An alias, `provider/model`, or the name of a known model")),
     responses((status = OK, body = Model), (status = NOT_FOUND, description = "No such model"))
 )]
-pub async fn get(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Json<Model>, Error> {
+pub async fn get(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<Model>, Error> {
     let snapshot = shared.snapshot.borrow().clone();
     if let Some(alias) = aliases(&snapshot).find(|alias| alias.id == id) {
         return Ok(Json(alias));
@@ -75,8 +81,11 @@ pub async fn get(State(shared): State<Shared>, Path(id): Path<String>) -> Result
         })
         .map(|model| Json(describe(&snapshot, model)))
         .ok_or_else(|| {
-            let message = format!("The model \"{id}\" is not known here, or its provider has no key");
-            ApiError::new(404, message).with_code("model_not_found").into()
+            let message =
+                format!("The model \"{id}\" is not known here, or its provider has no key");
+            ApiError::new(404, message)
+                .with_code("model_not_found")
+                .into()
         })
 }
 

@@ -30,12 +30,17 @@ pub async fn list(
     params(("id" = String, Path, description = "The trace's id")),
     responses((status = OK, body = Trace), (status = NOT_FOUND, description = "No such trace"))
 )]
-pub async fn get(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Json<Trace>, Error> {
+pub async fn get(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<Trace>, Error> {
     match shared.store.get(id.clone()).await? {
         Some(trace) => Ok(Json(trace)),
         None => Err(ApiError::new(
             404,
-            format!("There is no trace \"{id}\". A new one is here within a second of its answer's end"),
+            format!(
+                "There is no trace \"{id}\". A new one is here within a second of its answer's end"
+            ),
         )
         .into()),
     }

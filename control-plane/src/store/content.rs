@@ -20,7 +20,8 @@ pub fn response(body: &[u8]) -> Option<Value> {
 }
 
 fn json_or_text(body: &[u8]) -> Value {
-    serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
+    serde_json::from_slice(body)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
 }
 
 /// The words of a conversation, for the search.
@@ -49,7 +50,12 @@ fn collect(value: &Value, text: &mut String) {
                     Value::String(words)
                         if matches!(
                             name.as_str(),
-                            "content" | "text" | "refusal" | "arguments" | "name" | "reasoning_content"
+                            "content"
+                                | "text"
+                                | "refusal"
+                                | "arguments"
+                                | "name"
+                                | "reasoning_content"
                         ) =>
                     {
                         text.push_str(words);
@@ -73,6 +79,9 @@ mod tests {
         let request = json!({"messages": [{"role": "user", "content": [
             {"type": "text", "text": "what is this?"}, {"type": "image_url", "image_url": {"url": "data:xyz"}}]}]});
         let response = json!({"choices": [{"message": {"content": "a cat"}}]});
-        assert_eq!(searchable_text(Some(&request), Some(&response)), "what is this?\na cat\n");
+        assert_eq!(
+            searchable_text(Some(&request), Some(&response)),
+            "what is this?\na cat\n"
+        );
     }
 }

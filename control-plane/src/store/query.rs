@@ -104,12 +104,13 @@ impl Query {
                 continue;
             }
             let value = match name.as_str() {
-                "status" | "limit" | "min_cost" | "max_cost" => {
-                    value.parse::<serde_json::Number>().map(Into::into).map_err(|_| QueryError {
+                "status" | "limit" | "min_cost" | "max_cost" => value
+                    .parse::<serde_json::Number>()
+                    .map(Into::into)
+                    .map_err(|_| QueryError {
                         message: format!("`{name}` must be a number"),
                         param: name.clone(),
-                    })?
-                }
+                    })?,
                 _ => value.into(),
             };
             rest.insert(name, value);
@@ -161,7 +162,12 @@ mod tests {
     use super::*;
 
     fn query(pairs: &[(&str, &str)]) -> Result<Query, QueryError> {
-        Query::from_pairs(pairs.iter().map(|&(a, b)| (a.to_owned(), b.to_owned())).collect())
+        Query::from_pairs(
+            pairs
+                .iter()
+                .map(|&(a, b)| (a.to_owned(), b.to_owned()))
+                .collect(),
+        )
     }
 
     #[test]

@@ -130,7 +130,10 @@ impl Answer {
     }
 
     fn finish_body(&mut self, call: &mut Call) -> Action {
-        let State::Holding { mut headers, source } = std::mem::replace(&mut self.state, State::Over)
+        let State::Holding {
+            mut headers,
+            source,
+        } = std::mem::replace(&mut self.state, State::Over)
         else {
             return Action::Continue;
         };
@@ -158,7 +161,10 @@ impl Answer {
             Source::ProviderStage if self.status < 400 => Ok(()),
             Source::ProviderStage => Err(read_own_error(self.status, &body)),
             Source::Envoy => {
-                let provider = call.selected.as_ref().map_or("The provider", |(name, _)| name);
+                let provider = call
+                    .selected
+                    .as_ref()
+                    .map_or("The provider", |(name, _)| name);
                 Err(failure::of_envoy_reply(provider, &host::response_details()).0)
             }
         };
@@ -192,7 +198,9 @@ impl Answer {
     }
 
     fn on_chunk(&mut self, call: &mut Call, end_of_stream: bool) {
-        let State::Streaming(tap) = &mut self.state else { return };
+        let State::Streaming(tap) = &mut self.state else {
+            return;
+        };
         let chunk = host::response_body(0);
         if !chunk.is_empty() {
             call.time_to_first_token_micros
@@ -229,7 +237,11 @@ impl Answer {
             self.is_complete |= tap.is_over();
             broke_off = self.error.is_some();
         }
-        let details = if self.is_complete { String::new() } else { host::response_details() };
+        let details = if self.is_complete {
+            String::new()
+        } else {
+            host::response_details()
+        };
         let outcome = if broke_off {
             v1::Outcome::UpstreamBrokeOff
         } else if self.is_complete {

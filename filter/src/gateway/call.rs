@@ -125,7 +125,9 @@ impl Call {
     pub fn note_silence(&mut self, word: &'static str) {
         let last = self.plan.len().saturating_sub(1);
         let attempts = (0..self.plan.len())
-            .filter_map(|index| self.failed_attempt(index, if index == last { word } else { "failed" }))
+            .filter_map(|index| {
+                self.failed_attempt(index, if index == last { word } else { "failed" })
+            })
             .collect();
         self.note_attempts(attempts);
     }
@@ -137,7 +139,7 @@ impl Call {
             model: candidate.model.clone(),
             status: None,
             error: Some(word.into()),
-            latency_ms: None,
+            latency_ms: (self.plan.len() == 1).then(|| self.started.elapsed_micros() / 1000),
         })
     }
 

@@ -7,8 +7,8 @@ use opentracy_translate::provider::Format;
 
 use crate::gateway::call::Call;
 use crate::gateway::planner::{self, Candidate};
-use crate::gateway::{CHAT_COMPLETIONS, router};
 use crate::gateway::session;
+use crate::gateway::{CHAT_COMPLETIONS, router};
 use crate::headers::{self, HeaderList};
 use crate::plan::{Hop, Plan};
 use crate::{host, snapshot, upstream};
@@ -95,7 +95,13 @@ pub fn send(mut call: Box<Call>, request: &HeaderList) -> Outcome {
             send_openai(&call.body, only, per_try_timeout_ms, request).map(|()| true)
         }
         [only] => {
-            send_planned(&call, Hop::Direct, Some(&only.provider.envoy_cluster), per_try_timeout_ms, request);
+            send_planned(
+                &call,
+                Hop::Direct,
+                Some(&only.provider.envoy_cluster),
+                per_try_timeout_ms,
+                request,
+            );
             Ok(false)
         }
         _ => {
@@ -136,7 +142,9 @@ fn send_openai(
     upstream.push(headers::CLUSTER, provider.envoy_cluster.as_str());
     upstream.push(
         headers::PER_TRY_TIMEOUT,
-        per_try_timeout_ms.unwrap_or(provider.timeout_ms).to_string(),
+        per_try_timeout_ms
+            .unwrap_or(provider.timeout_ms)
+            .to_string(),
     );
     host::set_request_headers(&upstream);
     if let Some(edited) = edited {
@@ -155,11 +163,20 @@ fn send_planned(
 ) {
     let plan = Plan {
         trace_id: call.trace_id.as_str().into(),
-        attempts: call.plan.iter().map(|candidate| candidate.id().into()).collect(),
+        attempts: call
+            .plan
+            .iter()
+            .map(|candidate| candidate.id().into())
+            .collect(),
         per_try_timeout_ms,
     };
     let timeout = per_try_timeout_ms
-        .or_else(|| call.plan.iter().map(|candidate| candidate.provider.timeout_ms).max())
+        .or_else(|| {
+            call.plan
+                .iter()
+                .map(|candidate| candidate.provider.timeout_ms)
+                .max()
+        })
         .unwrap_or_default();
     let mut onward = HeaderList::default();
     onward.push(":method", "POST");

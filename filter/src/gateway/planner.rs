@@ -71,7 +71,9 @@ fn resolve_alias<'s>(snapshot: &'s Snapshot, alias: &'s v1::Alias) -> Result<Tar
     let mut missing = None;
     let mut candidates = Vec::with_capacity(alias.candidates.len());
     for text in &alias.candidates {
-        let Some(id) = ModelId::parse(text) else { continue };
+        let Some(id) = ModelId::parse(text) else {
+            continue;
+        };
         let Some(provider) = snapshot.providers.get(&id.provider) else {
             continue;
         };
@@ -154,7 +156,9 @@ fn near_matches(snapshot: &Snapshot, requested: &str) -> Vec<String> {
 pub fn reorder(candidates: &mut [Candidate], ids: &[String]) {
     candidates.sort_by_key(|candidate| {
         let id = candidate.id();
-        ids.iter().position(|other| *other == id).unwrap_or(ids.len())
+        ids.iter()
+            .position(|other| *other == id)
+            .unwrap_or(ids.len())
     });
 }
 
@@ -188,7 +192,10 @@ mod tests {
                     provider("groq", Some("GROQ_API_KEY")),
                 ],
                 aliases: vec![
-                    alias("smart", &["groq/x", "anthropic/claude-sonnet-4-6", "openai/gpt-4o"]),
+                    alias(
+                        "smart",
+                        &["groq/x", "anthropic/claude-sonnet-4-6", "openai/gpt-4o"],
+                    ),
                     alias("quick", &["groq/x"]),
                 ],
                 models: vec![model("openai", "gpt-4o"), model("openai", "gpt-4o-mini")],
@@ -218,10 +225,21 @@ mod tests {
     fn an_unknown_name_brings_near_matches() {
         let snapshot = snapshot();
         let error = resolve(&snapshot, "gpt-4o-mimi").unwrap_err();
-        assert_eq!((error.status, error.code.as_deref()), (404, Some("model_not_found")));
-        assert!(error.message.contains("\"gpt-4o-mini\""), "{}", error.message);
+        assert_eq!(
+            (error.status, error.code.as_deref()),
+            (404, Some("model_not_found"))
+        );
+        assert!(
+            error.message.contains("\"gpt-4o-mini\""),
+            "{}",
+            error.message
+        );
         let error = resolve(&snapshot, "antropic/claude-x").unwrap_err();
-        assert!(error.message.contains("\"anthropic/claude-x\""), "{}", error.message);
+        assert!(
+            error.message.contains("\"anthropic/claude-x\""),
+            "{}",
+            error.message
+        );
         let error = resolve(&snapshot, "zzz").unwrap_err();
         assert!(!error.message.contains("Did you mean"), "{}", error.message);
     }
@@ -240,7 +258,10 @@ mod tests {
     fn the_routers_order_is_kept_and_nothing_is_lost() {
         let snapshot = snapshot();
         let mut target = resolve(&snapshot, "smart").unwrap();
-        reorder(&mut target.candidates, &["openai/gpt-4o".to_owned(), "x/y".to_owned()]);
+        reorder(
+            &mut target.candidates,
+            &["openai/gpt-4o".to_owned(), "x/y".to_owned()],
+        );
         let order: Vec<String> = target.candidates.iter().map(Candidate::id).collect();
         assert_eq!(order, ["openai/gpt-4o", "anthropic/claude-sonnet-4-6"]);
     }

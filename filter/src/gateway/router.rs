@@ -66,7 +66,11 @@ pub fn read_answer(pending: Pending, status: u32, size: usize) -> Outcome {
     let mut call = pending.call;
     call.routing_micros = call.started.elapsed_micros() - pending.asked_at_micros;
     let answer = (status == 0)
-        .then(|| hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size).ok().flatten())
+        .then(|| {
+            hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size)
+                .ok()
+                .flatten()
+        })
         .flatten()
         .and_then(|bytes| v1::RouteResponse::decode(bytes.as_slice()).ok());
     let Some(answer) = answer else {

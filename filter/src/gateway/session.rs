@@ -33,7 +33,10 @@ mod tests {
     #[test]
     fn a_session_remembers_its_model() {
         let session = issue("together/meta-llama/Llama_3");
-        assert_eq!(model_of(&session).as_deref(), Some("together/meta-llama/Llama_3"));
+        assert_eq!(
+            model_of(&session).as_deref(),
+            Some("together/meta-llama/Llama_3")
+        );
     }
 
     #[test]

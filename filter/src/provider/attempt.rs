@@ -12,7 +12,7 @@ use crate::failure;
 use crate::headers::{self, HeaderList};
 use crate::plan::{Hop, LoggedAttempt, Plan};
 use crate::provider::attempt_log;
-use crate::snapshot::{self, Provider};
+use crate::snapshot::{self, Provider, Snapshot};
 use crate::{host, root, upstream};
 
 pub struct Attempt {
@@ -20,6 +20,7 @@ pub struct Attempt {
     number: u32,
     is_last: bool,
     id: ModelId,
+    snapshot: Option<Rc<Snapshot>>,
     pub provider: Option<Rc<Provider>>,
     pub started: Moment,
     timeout_ms: u32,
@@ -29,20 +30,14 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Makes the request of the candidate whose turn it is. On an error nothing is sent; the attempt is returned with it.
-    pub fn start(
-        plan: &Plan<'_>,
-        number: u32,
-        hop: Hop,
-        request: &HeaderList,
-        body: &[u8],
-    ) -> Result<Self, (Self, ApiError)> {
-        let snapshot = snapshot::current();
+    /// The attempt of this number in a plan; 1 is the first.
+    pub fn new(plan: &Plan<'_>, number: u32) -> Self {
         let id = usize::try_from(number)
             .ok()
             .and_then(|number| plan.attempts.get(number.checked_sub(1)?))
             .and_then(|text| ModelId::parse(text))
             .unwrap_or_else(|| ModelId::new("", ""));
+        let snapshot = snapshot::current();
         let provider = snapshot
             .as_ref()
             .and_then(|snapshot| snapshot.providers.get(&id.provider))
@@ -51,49 +46,52 @@ impl Attempt {
             .per_try_timeout_ms
             .or(provider.as_ref().map(|provider| provider.timeout_ms))
             .unwrap_or_default();
-        let attempt = Self {
+        Self {
             trace_id: plan.trace_id.clone().into_owned(),
             number,
             is_last: usize::try_from(number).is_ok_and(|number| number >= plan.attempts.len()),
             id,
+            snapshot,
             provider,
             started: Moment::now(),
             timeout_ms,
             status: None,
             error: None,
             is_logged: false,
-        };
-        let (Some(snapshot), Some(provider)) = (snapshot, attempt.provider.clone()) else {
+        }
+    }
+
+    /// Makes the request that the provider wants. On an error nothing is sent.
+    pub fn send(&self, hop: Hop, request: &HeaderList, body: &[u8]) -> Result<(), ApiError> {
+        let (Some(snapshot), Some(provider)) = (&self.snapshot, &self.provider) else {
             // The gateway stage had a newer configuration, or an older one. A second later both have the same.
-            let error = ApiError::new(503, format!("{} is not known here yet. Try again", attempt.id))
-                .with_code("gateway_starting");
-            return Err((attempt, error));
+            return Err(ApiError::new(
+                503,
+                format!("{} is not known here yet. Try again", self.id),
+            )
+            .with_code("gateway_starting"));
         };
         let translated = format::translate_request(
             body,
             &Target {
                 format: provider.format,
-                model: &attempt.id.name,
+                model: &self.id.name,
                 max_output_tokens: snapshot
-                    .model(&attempt.id.provider, &attempt.id.name)
+                    .model(&self.id.provider, &self.id.name)
                     .max_output_tokens,
                 stream_usage: provider.stream_usage,
             },
-        );
-        let translated = match translated {
-            Ok(translated) => translated,
-            Err(error) => return Err((attempt, error)),
-        };
+        )?;
         let length = translated.as_ref().map_or(body.len(), Vec::len);
-        let mut outgoing = upstream::request_headers(&provider, length, request);
+        let mut outgoing = upstream::request_headers(provider, length, request);
         outgoing.push(headers::HOP, hop.as_str());
         outgoing.push(headers::CLUSTER, provider.envoy_cluster.as_str());
-        outgoing.push(headers::PER_TRY_TIMEOUT, attempt.timeout_ms.to_string());
+        outgoing.push(headers::PER_TRY_TIMEOUT, self.timeout_ms.to_string());
         host::set_request_headers(&outgoing);
         if let Some(translated) = translated {
             host::set_request_body(&translated);
         }
-        Ok(attempt)
+        Ok(())
     }
 
     pub fn provider_name(&self) -> &str {

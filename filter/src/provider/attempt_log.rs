@@ -70,7 +70,10 @@ mod tests {
     #[test]
     fn attempts_are_told_in_order_whatever_order_they_end_in() {
         add("t", attempt(2));
-        let numbers: Vec<u32> = add("t", attempt(1)).iter().map(|attempt| attempt.number).collect();
+        let numbers: Vec<u32> = add("t", attempt(1))
+            .iter()
+            .map(|attempt| attempt.number)
+            .collect();
         assert_eq!(numbers, [1, 2]);
         forget("t");
         assert_eq!(add("t", attempt(1)).len(), 1);

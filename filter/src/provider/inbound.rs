@@ -180,7 +180,11 @@ impl Inbound {
 }
 
 /// A whole answer in OpenAI's format, with its headers. `None` for a body that is right as it is.
-fn answer(attempt: &mut Attempt, mut headers: HeaderList, body: &[u8]) -> (Option<Vec<u8>>, HeaderList) {
+fn answer(
+    attempt: &mut Attempt,
+    mut headers: HeaderList,
+    body: &[u8],
+) -> (Option<Vec<u8>>, HeaderList) {
     let status = headers.status();
     let format = attempt
         .provider

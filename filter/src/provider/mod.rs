@@ -63,25 +63,28 @@ impl ProviderStage {
             .get(headers::PLAN)
             .and_then(|text| serde_json::from_str::<Plan<'_>>(text).ok());
         let Some(plan) = plan else {
-            refuse(&ApiError::new(500, "The gateway's plan can't be read"), None);
+            refuse(
+                &ApiError::new(500, "The gateway's plan can't be read"),
+                None,
+            );
             return Action::Pause;
         };
-        match Attempt::start(&plan, number, self.hop, &request, &host::request_body()) {
-            Ok(attempt) => {
+        let mut attempt = Attempt::new(&plan, number);
+        let (inbound, action) = match attempt.send(self.hop, &request, &host::request_body()) {
+            Ok(()) => {
                 if self.hop == Hop::Internal {
                     host::clear_route_cache();
                 }
-                self.state = State::Attempting(Box::new((attempt, Inbound::default())));
-                Action::Continue
+                (Inbound::default(), Action::Continue)
             }
-            Err((mut attempt, error)) => {
+            Err(error) => {
                 let log = attempt.log(None, "refused_by_gateway");
                 refuse(&error, Some(&log));
-                let inbound = Inbound::over();
-                self.state = State::Attempting(Box::new((attempt, inbound)));
-                Action::Pause
+                (Inbound::over(), Action::Pause)
             }
-        }
+        };
+        self.state = State::Attempting(Box::new((attempt, inbound)));
+        action
     }
 }
 
@@ -101,7 +104,9 @@ fn refuse(error: &ApiError, log: Option<&[u8]>) {
 impl HttpContext for ProviderStage {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let request = host::request_headers();
-        if request.get(headers::HOP) != Some(self.hop.as_str()) || request.get(headers::PLAN).is_none() {
+        if request.get(headers::HOP) != Some(self.hop.as_str())
+            || request.get(headers::PLAN).is_none()
+        {
             return Action::Continue;
         }
         self.state = State::Receiving(request);

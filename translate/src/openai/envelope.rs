@@ -108,7 +108,9 @@ impl<'a> Envelope<'a> {
             stream_options,
             include_usage,
             user: fields.user,
-            has_tools: fields.tools.is_some_and(|raw| !matches!(raw.get(), "null" | "[]")),
+            has_tools: fields
+                .tools
+                .is_some_and(|raw| !matches!(raw.get(), "null" | "[]")),
             raw_metadata: fields.metadata,
         })
     }

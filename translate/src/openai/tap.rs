@@ -13,6 +13,9 @@ use crate::sse;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
+/// Makes the members to add to the last chunk, from what the stream said.
+type MakeExtras<'f> = dyn FnMut(&Summary) -> Vec<u8> + 'f;
+
 /// A stream in OpenAI's format between a provider and a client.
 ///
 /// Chunks pass through byte for byte. The one that ends the answer is held until it is known to be the last: usage may
@@ -62,7 +65,7 @@ impl StreamTap {
     }
 
     /// Takes the next bytes. `extras` makes the members to add to the last chunk, once its usage is known.
-    pub fn push(&mut self, bytes: &[u8], extras: &mut dyn FnMut(&Summary) -> Vec<u8>) -> Output {
+    pub fn push(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
         let is_between_events =
             self.held.is_none() && !self.is_over() && !self.parser.has_partial_event();
         if is_between_events && is_plain(bytes) {
@@ -76,7 +79,7 @@ impl StreamTap {
     }
 
     /// Ends the stream: what is still owed to the client.
-    pub fn finish(&mut self, extras: &mut dyn FnMut(&Summary) -> Vec<u8>) -> Vec<u8> {
+    pub fn finish(&mut self, extras: &mut MakeExtras<'_>) -> Vec<u8> {
         let mut out = Vec::new();
         let mut rest = self.parser.take_rest();
         if !rest.is_empty() {
@@ -102,12 +105,7 @@ impl StreamTap {
         out
     }
 
-    fn on_event(
-        &mut self,
-        raw: &[u8],
-        out: &mut Vec<u8>,
-        extras: &mut dyn FnMut(&Summary) -> Vec<u8>,
-    ) {
+    fn on_event(&mut self, raw: &[u8], out: &mut Vec<u8>, extras: &mut MakeExtras<'_>) {
         if self.is_over() {
             return;
         }
@@ -165,7 +163,7 @@ impl StreamTap {
     }
 
     /// Writes the chunk that was held, with the gateway's members when it is the last.
-    fn release(&mut self, out: &mut Vec<u8>, extras: Option<&mut dyn FnMut(&Summary) -> Vec<u8>>) {
+    fn release(&mut self, out: &mut Vec<u8>, extras: Option<&mut MakeExtras<'_>>) {
         let Some(held) = self.held.take() else {
             return;
         };

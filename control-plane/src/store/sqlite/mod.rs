@@ -108,10 +108,12 @@ impl Store for Sqlite {
     }
 
     async fn list(&self, query: Query) -> Result<Page, StoreError> {
-        self.read(move |connection| read::list(connection, &query)).await
+        self.read(move |connection| read::list(connection, &query))
+            .await
     }
 
     async fn get(&self, id: String) -> Result<Option<Trace>, StoreError> {
-        self.read(move |connection| read::get(connection, &id)).await
+        self.read(move |connection| read::get(connection, &id))
+            .await
     }
 }

@@ -13,7 +13,9 @@ pub fn get(connection: &Connection, id: &str) -> Result<Option<Trace>, rusqlite:
     let trace = connection
         .query_row(&format!("{COLUMNS} WHERE id = ?"), [id], trace)
         .optional()?;
-    trace.map(|trace| with_attempts(connection, trace)).transpose()
+    trace
+        .map(|trace| with_attempts(connection, trace))
+        .transpose()
 }
 
 /// Ids grow with time, so they are the order and the cursor alike: a page stays where it is whatever is added.
@@ -24,14 +26,20 @@ pub fn list(connection: &Connection, query: &Query) -> Result<Page, rusqlite::Er
         Order::OldestFirst => "ASC",
     };
     values.push(i64::from(query.limit + 1).into());
-    let sql = format!("{COLUMNS} WHERE {} ORDER BY id {direction} LIMIT ?", conditions.join(" AND "));
+    let sql = format!(
+        "{COLUMNS} WHERE {} ORDER BY id {direction} LIMIT ?",
+        conditions.join(" AND ")
+    );
     let mut traces = connection
         .prepare(&sql)?
         .query_map(params_from_iter(values), trace)?
         .collect::<Result<Vec<_>, _>>()?;
     let has_more = traces.len() > query.limit as usize;
     traces.truncate(query.limit as usize);
-    let next_cursor = traces.last().filter(|_| has_more).map(|last| last.id.clone());
+    let next_cursor = traces
+        .last()
+        .filter(|_| has_more)
+        .map(|last| last.id.clone());
     let data = traces
         .into_iter()
         .map(|trace| with_attempts(connection, trace))
@@ -179,7 +187,9 @@ fn trace(row: &Row<'_>) -> Result<Trace, rusqlite::Error> {
         outcome: Outcome::of_wire(outcome),
         error,
         latency_ms: millis(row.get("latency_us")?),
-        time_to_first_token_ms: row.get::<_, Option<i64>>("time_to_first_token_us")?.map(millis),
+        time_to_first_token_ms: row
+            .get::<_, Option<i64>>("time_to_first_token_us")?
+            .map(millis),
         routing_ms: millis(row.get("routing_us")?),
         tokens,
         cost,

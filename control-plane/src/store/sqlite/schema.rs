@@ -69,7 +69,9 @@ pub fn migrate(connection: &Connection) -> anyhow::Result<()> {
     };
     for (index, step) in steps.iter().enumerate() {
         let next = version + index + 1;
-        connection.execute_batch(&format!("BEGIN; {step} PRAGMA user_version = {next}; COMMIT;"))?;
+        connection.execute_batch(&format!(
+            "BEGIN; {step} PRAGMA user_version = {next}; COMMIT;"
+        ))?;
     }
     Ok(())
 }

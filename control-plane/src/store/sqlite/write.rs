@@ -98,13 +98,18 @@ fn insert_trace(transaction: &Transaction<'_>, trace: &v1::Trace) -> Result<(), 
     let words = content::searchable_text(request.as_ref(), response.as_ref());
     if !words.is_empty() {
         transaction
-            .prepare_cached("INSERT INTO trace_words (rowid, words) VALUES (last_insert_rowid(), ?)")?
+            .prepare_cached(
+                "INSERT INTO trace_words (rowid, words) VALUES (last_insert_rowid(), ?)",
+            )?
             .execute([words])?;
     }
     Ok(())
 }
 
-fn insert_attempt(transaction: &Transaction<'_>, attempt: &v1::Attempt) -> Result<(), rusqlite::Error> {
+fn insert_attempt(
+    transaction: &Transaction<'_>,
+    attempt: &v1::Attempt,
+) -> Result<(), rusqlite::Error> {
     transaction
         .prepare_cached(
             "INSERT OR IGNORE INTO attempts
