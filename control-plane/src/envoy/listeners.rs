@@ -87,7 +87,7 @@ pub fn edge(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> Valu
     json!({
         "name": "opentracy_edge",
         "address": socket(gateway.listen),
-        "per_connection_buffer_limit_bytes": 1_048_576,
+        "per_connection_buffer_limit_bytes": connection_buffer(gateway),
         "filter_chains": [{"filters": [manager_filter(manager)]}],
     })
 }
@@ -120,9 +120,14 @@ pub fn internal(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> 
     json!({
         "name": INTERNAL,
         "internal_listener": {},
-        "per_connection_buffer_limit_bytes": 1_048_576,
+        "per_connection_buffer_limit_bytes": connection_buffer(gateway),
         "filter_chains": [{"filters": [manager_filter(manager)]}],
     })
+}
+
+/// What one connection may hold. Envoy takes the larger of this and a route's limit for a body.
+fn connection_buffer(gateway: &Gateway) -> u32 {
+    gateway.max_body_bytes.min(1 << 20)
 }
 
 fn on_hop(hop: &str) -> Value {

@@ -159,6 +159,11 @@ impl Answer {
                 upstream::read_answer(Format::OpenAi, provider, self.status, &body, 0).map(|_| ())
             }
             Source::ProviderStage if self.status < 400 => Ok(()),
+            Source::ProviderStage if body.is_empty() => {
+                // A reply without a body can't be given one by the stage that translates it.
+                let provider = call.selected.as_ref().map_or("", |(provider, _)| provider);
+                Err(ApiError::from_provider(provider, self.status, ""))
+            }
             Source::ProviderStage => Err(read_own_error(self.status, &body)),
             Source::Envoy => {
                 let provider = call
@@ -299,10 +304,7 @@ fn note_attempts(call: &mut Call, headers: &HeaderList, status: u16) -> Source {
 
 /// An error that the provider stage has already put in OpenAI's words.
 fn read_own_error(status: u16, body: &[u8]) -> ApiError {
-    let mut details = openai_error::read(body);
-    if details.message.is_empty() {
-        details.message = format!("The provider answered with status {status} and nothing else");
-    }
+    let details = openai_error::read(body);
     ApiError {
         code: details.code.map(Cow::Owned),
         param: details.param,

@@ -195,6 +195,19 @@ def answer(text=None, calls=(), pause=0.0):
     return behave
 
 
+async def assistant(provider, request, writer):
+    """Calls the first tool it is given, once for each city the user names, and tells what the tools said."""
+    last = request.json["messages"][-1]
+    results = [part for part in last["content"] if part["type"] == "tool_result"] if isinstance(last["content"], list) else []
+    is_answer = last["role"] == "tool" or bool(results)
+    if request.json.get("tools") and not is_answer:
+        tool = request.json["tools"][0]
+        name = tool["name"] if "name" in tool else tool["function"]["name"]
+        calls = [("call_paris", name, {"city": "Paris"}), ("call_rome", name, {"city": "Rome"})]
+        return await answer("Let me look.", calls)(provider, request, writer)
+    await answer("It is sunny." if is_answer else "Hello from the mock.")(provider, request, writer)
+
+
 def status(code, headers=None, body=None, message="the mock fails"):
     async def behave(provider, request, writer):
         await writer.reply(code, provider.error(code, message) if body is None else body, headers)

@@ -58,6 +58,14 @@ impl<'a> Envelope<'a> {
             )
             .with_code("invalid_json"));
         }
+        if body.trim_ascii_start().starts_with(b"[") {
+            // Serde would take a list for the fields in their order.
+            return Err(ApiError::new(
+                400,
+                "The body is a JSON list; send a JSON object with `model` and `messages`",
+            )
+            .with_code("invalid_json"));
+        }
         let fields: Fields<'a> = serde_json::from_slice(body).map_err(|error| {
             ApiError::new(400, json::describe_error(&error)).with_code("invalid_json")
         })?;
