@@ -256,6 +256,8 @@ def break_off(after, how):
             await writer.end()
         elif how in ("end", "eof"):
             await writer.end()
+        elif how == "close":
+            writer.close()
         elif how == "reset":
             writer.reset()
 

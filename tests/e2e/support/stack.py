@@ -30,7 +30,8 @@ def wait_for(condition, what, timeout=20.0):
 
 
 class Stack:
-    def __init__(self, folder: pathlib.Path, config: dict, filter_path=None, environment=None, concurrency=2):
+    def __init__(self, folder: pathlib.Path, config: dict, filter_path=None, environment=None, concurrency=2,
+                 edit_bootstrap=None):
         self.folder = folder
         self.ports = {name: free_port() for name in ("gateway", "admin", "management", "grpc")}
         self._filter = filter_path or os.environ["OPENTRACY_FILTER"]
@@ -38,6 +39,7 @@ class Stack:
         self._envoy_binary = os.environ["OPENTRACY_ENVOY"]
         self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **(environment or {})}
         self._concurrency = concurrency
+        self._edit_bootstrap = edit_bootstrap
         self._config = config
         self.config_path = folder / "opentracy.yaml"
         self.control_plane = None
@@ -77,6 +79,8 @@ class Stack:
             [self._binary, "envoy-config", "--config", str(self.config_path), "--filter", self._filter],
             check=True, capture_output=True, env=self._environment,
         ).stdout
+        if self._edit_bootstrap:
+            bootstrap = self._edit_bootstrap(bootstrap)
         (self.folder / "envoy.yaml").write_bytes(bootstrap)
         command = [self._envoy_binary, "-c", str(self.folder / "envoy.yaml"), "--concurrency", str(self._concurrency),
                    "--use-dynamic-base-id", "--log-level", os.environ.get("ENVOY_LOG", "warning"), "--component-log-level", "wasm:info"]
