@@ -126,6 +126,14 @@ impl Query {
                 message: format!("`limit` must be from 1 to {MAX_LIMIT}"),
             });
         }
+        if let Some(cursor) = &params.cursor
+            && uuid::Uuid::try_parse(cursor).is_err()
+        {
+            return Err(QueryError {
+                param: "cursor".to_owned(),
+                message: "`cursor` must be the `next_cursor` of the page before".to_owned(),
+            });
+        }
         Ok(Self {
             since: moment("since", params.since.as_deref())?,
             until: moment("until", params.until.as_deref())?,
@@ -193,6 +201,7 @@ mod tests {
             (("since", "yesterday"), "such as"),
             (("modle", "x"), "unknown field `modle`"),
             (("order", "x"), "newest_first"),
+            (("cursor", "x"), "next_cursor"),
         ] {
             let message = query(&[pair]).unwrap_err().message;
             assert!(message.contains(words), "{message}");

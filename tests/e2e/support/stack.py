@@ -138,18 +138,26 @@ class Stack:
                 raise AssertionError(f"GET {path}: {error}") from error
             return default
 
-    def post(self, body, headers=None, path="/v1/chat/completions", method="POST", timeout=60):
+    def post(self, body, **more):
         """Sends a request without an SDK; returns the status, the headers and the parsed body."""
+        with self._open(body, **more) as reply:
+            headers = {name.lower(): value for name, value in reply.headers.items()}
+            return reply.status, headers, json.loads(reply.read() or b"null")
+
+    def post_raw(self, body, **more):
+        """Sends a request and returns the body, be it a stream."""
+        with self._open(body, **more) as reply:
+            return reply.read()
+
+    def _open(self, body, headers=None, path="/v1/chat/completions", method="POST", origin=None):
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            self.origin + path, data=data, method=method, headers={"content-type": "application/json", **(headers or {})}
+            (origin or self.origin) + path, data=data, method=method, headers={"content-type": "application/json", **(headers or {})}
         )
         try:
-            reply = urllib.request.urlopen(request, timeout=timeout)
+            return urllib.request.urlopen(request, timeout=60)
         except urllib.error.HTTPError as error:
-            reply = error
-        with reply:
-            return reply.status, {name.lower(): value for name, value in reply.headers.items()}, json.loads(reply.read() or b"null")
+            return error
 
     def trace(self, trace_id, attempts=1):
         """One trace, once it is there with all its attempts: those come on their own."""

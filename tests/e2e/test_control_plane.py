@@ -1,0 +1,145 @@
+"""The control plane comes, goes and changes its mind while requests are under way."""
+
+import copy
+import signal
+import threading
+import time
+
+import pytest
+from support.stack import wait_for
+
+HELLO = [{"role": "user", "content": "Hello!"}]
+
+
+class Load:
+    """Requests without a pause, from several threads, until it is stopped."""
+
+    def __init__(self, stack, model, threads=4):
+        self._stack = stack
+        self._model = model
+        self._stopping = threading.Event()
+        self.trace_ids = []
+        self.failures = []
+        self.selected = []
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self):
+        while not self._stopping.is_set():
+            try:
+                status, headers, reply = self._stack.post({"model": self._model, "messages": HELLO})
+            except OSError as error:
+                self.failures.append(str(error))
+                continue
+            if status == 200:
+                self.trace_ids.append(headers["x-opentracy-trace-id"])
+                self.selected.append(reply["_routing"]["selected_model"])
+            else:
+                self.failures.append(reply)
+            time.sleep(0.005)
+
+
+def test_no_trace_is_lost_when_the_control_plane_is_killed_under_load(own_stack, world):
+    stack = own_stack()
+    with Load(stack, "smart") as load:
+        for _ in range(3):
+            time.sleep(0.7)
+            stack.kill_control_plane()
+            time.sleep(0.7)
+            stack.start_control_plane()
+        time.sleep(1)
+    assert not load.failures
+    assert len(load.trace_ids) > 200
+    expected = set(load.trace_ids)
+    wait_for(lambda: stored(stack) >= expected, "every trace", 30)
+    assert len(stored(stack)) == len(expected), "a trace is there twice"
+    dropped = stack.stats("records_dropped")
+    assert not any(dropped.values())
+
+
+def stored(stack):
+    """All trace ids, page by page."""
+    ids, cursor = [], ""
+    while True:
+        page = stack.get(f"/v1/traces?limit=500{cursor}", stack.management, default={"data": [], "next_cursor": None})
+        ids += [trace["id"] for trace in page["data"]]
+        if not page["next_cursor"]:
+            assert len(ids) == len(set(ids))
+            return set(ids)
+        cursor = f"&cursor={page['next_cursor']}"
+
+
+@pytest.mark.parametrize("how", ["file", "sighup"])
+def test_aliases_and_keys_change_under_traffic_without_a_failure(own_stack, world, how):
+    stack = own_stack()
+    config = copy.deepcopy(world.config())
+    with Load(stack, "smart") as load:
+        time.sleep(0.5)
+        config["aliases"]["smart"]["candidates"] = ["openai/gpt-4o"]
+        config["providers"]["openai"]["api_key"] = "sk-the-new-key"
+        stack.write_config(config)
+        if how == "sighup":
+            stack.control_plane.send_signal(signal.SIGHUP)
+        wait_for(lambda: load.selected[-1] == "openai/gpt-4o", "the new alias", 5)
+        time.sleep(1.5)
+        switched = len(load.selected)
+        time.sleep(0.5)
+    assert not load.failures
+    assert set(load.selected[switched:]) == {"openai/gpt-4o"}
+    assert world.openai.requests[-1].headers["authorization"] == "Bearer sk-the-new-key"
+
+
+def test_a_bad_configuration_leaves_the_old_one_in_force(own_stack, world):
+    stack = own_stack()
+    stack.config_path.write_text("aliases: {smart: {candidates: [nobody/x]}}\n")
+    wait_for(lambda: "can't be used" in stack.log("control-plane"), "the complaint")
+    assert "opentracy.yaml" in stack.log("control-plane")
+    assert stack.post({"model": "smart", "messages": HELLO})[0] == 200
+
+
+def test_a_key_in_the_secrets_file_is_taken_up(own_stack, world):
+    stack = own_stack()
+    status, _, reply = stack.post({"model": "groq/x", "messages": HELLO})
+    assert (status, reply["error"]["code"]) == (401, "provider_key_missing")
+    secrets = stack.folder / ".opentracy/secrets.json"
+    secrets.parent.mkdir(exist_ok=True)
+    secrets.write_text('{"groq_api_key": "gsk-secret"}')
+    # There is no such host here, but now it is called.
+    wait_for(lambda: stack.post({"model": "groq/x", "messages": HELLO})[0] == 502, "the key")
+
+
+def test_health_and_models_are_at_the_gateway(stack):
+    health = stack.get("/health")
+    assert health["status"] == "ok"
+    assert health["router_initialized"] is False
+    assert health["num_models"] > 100
+    assert {"num_clusters", "embedder_ready"} <= set(health)
+    models = stack.get("/v1/models")
+    assert models["object"] == "list"
+    by_id = {model["id"]: model for model in models["data"]}
+    assert {"smart", "openai/gpt-4o-mini", "anthropic/claude-sonnet-4-6", "demo/echo"} <= set(by_id)
+    assert stack.get("/v1/models/openai/gpt-4o-mini")["id"] == "openai/gpt-4o-mini"
+    assert stack.get("/v1/models/smart")["id"] == "smart"
+    status, _, reply = stack.post(None, path="/v1/models/nothing", method="GET")
+    assert (status, reply["error"]["code"]) == (404, "model_not_found")
+
+
+def test_the_demo_provider_needs_no_key(stack):
+    status, _, reply = stack.post({"model": "demo/echo", "messages": HELLO})
+    assert status == 200
+    assert "Hello!" in reply["choices"][0]["message"]["content"]
+    assert "demo" in reply["choices"][0]["message"]["content"]
+
+
+def test_the_rest_api_describes_itself(stack):
+    document = stack.get("/openapi.json", stack.management)
+    assert {"/health", "/v1/models", "/v1/traces", "/v1/traces/{id}"} <= set(document["paths"])

@@ -1,0 +1,22 @@
+"""OpenAI's TypeScript SDK, run by Node's own test runner."""
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+from support import providers as mock
+
+SCRIPT = pathlib.Path(__file__).parent.parent / "typescript/sdk.test.ts"
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-6"])
+def test_the_typescript_sdk(stack, world, model):
+    for provider in world.providers:
+        provider.habit = mock.assistant
+    environment = {**os.environ, "OPENTRACY_BASE_URL": stack.base_url, "OPENTRACY_MODEL": model}
+    ran = subprocess.run(
+        [os.environ["OPENTRACY_TSX"], "--test", str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=35
+    )
+    assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-2000:]
+    assert "pass 6" in ran.stdout
