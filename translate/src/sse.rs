@@ -78,8 +78,12 @@ fn split(bytes: &[u8], on_event: &mut impl FnMut(Event<'_>)) -> usize {
     start
 }
 
-/// The length of the event that `bytes` starts with, with its empty line; `None` when it is not complete.
+/// The length of the event that `bytes` starts with, with its empty line; `None` when it is not complete. An empty line
+/// with nothing before it is an event without data.
 fn event_length(bytes: &[u8]) -> Option<usize> {
+    if bytes.first() == Some(&b'\n') {
+        return Some(1);
+    }
     // Nearly every stream ends its lines with LF alone.
     let plain = memmem::find(bytes, b"\n\n").map(|at| at + 2);
     let searched = plain.and_then(|end| bytes.get(..end)).unwrap_or(bytes);

@@ -66,7 +66,11 @@ impl<'a> Envelope<'a> {
             )
             .with_code("invalid_json"));
         }
-        let fields: Fields<'a> = serde_json::from_slice(body).map_err(|error| {
+        let text = std::str::from_utf8(body).map_err(|error| {
+            let message = format!("The body is not UTF-8 at byte {}", error.valid_up_to());
+            ApiError::new(400, message).with_code("invalid_json")
+        })?;
+        let fields: Fields<'a> = serde_json::from_str(text).map_err(|error| {
             ApiError::new(400, json::describe_error(&error)).with_code("invalid_json")
         })?;
         let model_raw = present(

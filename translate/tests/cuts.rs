@@ -1,0 +1,78 @@
+//! However a provider's stream is cut in pieces, the client gets the same bytes.
+
+mod fixtures;
+
+use opentracy_translate::openai::tap::{Output, StreamTap};
+use proptest::prelude::*;
+
+use crate::fixtures::{FORMATS, inputs, translate_stream};
+
+/// Cuts bytes at these places, each a share of the whole.
+fn cut<'a>(bytes: &'a [u8], places: &[f64]) -> Vec<&'a [u8]> {
+    let mut at: Vec<usize> = places
+        .iter()
+        .map(|place| (place * bytes.len() as f64) as usize)
+        .chain([0, bytes.len()])
+        .collect();
+    at.sort_unstable();
+    at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+}
+
+/// What the gateway stage makes of what the provider stage wrote.
+fn tapped(pieces: &[&[u8]]) -> Vec<u8> {
+    let mut tap = StreamTap::new(true);
+    let mut extras = |_: &_| br#""_cost":null"#.to_vec();
+    let mut out = Vec::new();
+    for piece in pieces {
+        match tap.push(piece, &mut extras) {
+            Output::Unchanged => out.extend_from_slice(piece),
+            Output::Replaced(bytes) => out.extend(bytes),
+        }
+    }
+    out.extend(tap.finish(&mut extras));
+    out
+}
+
+#[test]
+fn byte_by_byte_is_as_good_as_whole() {
+    for (format, name) in FORMATS {
+        for input in inputs(name, "streams", "in.sse") {
+            let whole = translate_stream(format, &[&input.content]);
+            let bytes: Vec<&[u8]> = input.content.chunks(1).collect();
+            assert_eq!(
+                translate_stream(format, &bytes),
+                whole,
+                "{name}/{}",
+                input.name
+            );
+            let written: Vec<&[u8]> = whole.chunks(1).collect();
+            assert_eq!(tapped(&written), tapped(&[&whole]), "{name}/{}", input.name);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_cuts_give_the_same(places in prop::collection::vec(0.0..1.0, 0..40)) {
+        for (format, name) in FORMATS {
+            for input in inputs(name, "streams", "in.sse") {
+                let whole = translate_stream(format, &[&input.content]);
+                prop_assert_eq!(&translate_stream(format, &cut(&input.content, &places)), &whole, "{}/{}", name, input.name);
+                prop_assert_eq!(tapped(&cut(&whole, &places)), tapped(&[&whole]), "{}/{}", name, input.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_breaks_off_anywhere_ends_the_same_way(place in 0.0..1.0, places in prop::collection::vec(0.0..1.0, 0..10)) {
+        for (format, name) in FORMATS {
+            for input in inputs(name, "streams", "in.sse") {
+                let short = cut(&input.content, &[place])[0];
+                let whole = translate_stream(format, &[short]);
+                prop_assert_eq!(translate_stream(format, &cut(short, &places)), whole, "{}/{}", name, input.name);
+            }
+        }
+    }
+}
