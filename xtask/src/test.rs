@@ -34,7 +34,7 @@ pub fn run(workspace: &Workspace, pytest_arguments: &[String]) -> Result<()> {
 }
 
 /// The Python that has the tests' packages: the official SDKs among them.
-pub fn python(workspace: &Workspace) -> Result<PathBuf> {
+fn python(workspace: &Workspace) -> Result<PathBuf> {
     let requirements = workspace.root.join("tests/requirements.txt");
     let wanted = std::fs::read_to_string(&requirements)?;
     // The list is part of the name, so that a changed one makes a new environment.

@@ -1,0 +1,31 @@
+//! The CPU time of a process, and where it may run.
+
+use anyhow::{Context as _, Result};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// Of all threads of a process, in nanoseconds.
+pub fn time(pid: u32) -> Result<u64> {
+    let mut total = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")? {
+        let statistics =
+            std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        let on_cpu = statistics.split_whitespace().next().unwrap_or("0");
+        total += on_cpu.parse::<u64>()?;
+    }
+    Ok(total)
+}
+
+/// Keeps a process, with all its threads to come, on these cores. 0 is this one.
+pub fn pin(pid: u32, cores: impl IntoIterator<Item = usize>) -> Result<()> {
+    let mut set = CpuSet::new();
+    for core in cores {
+        set.set(core)?;
+    }
+    sched_setaffinity(Pid::from_raw(i32::try_from(pid)?), &set)?;
+    Ok(())
+}
+
+pub fn cores() -> Result<usize> {
+    Ok(std::thread::available_parallelism()?.get())
+}

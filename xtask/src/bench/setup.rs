@@ -1,0 +1,163 @@
+//! What is measured: an Envoy that only proxies, and one that is the gateway.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::bench::{Way, cpu, upstream};
+use crate::processes::Processes;
+use crate::workspace::{Profile, Workspace};
+use crate::{envoy, process, wasm};
+
+pub struct Setup {
+    plain: SocketAddr,
+    gateway: SocketAddr,
+    plain_envoy: u32,
+    gateway_envoy: u32,
+    _processes: Processes,
+}
+
+impl Setup {
+    pub fn start(workspace: &Workspace) -> Result<Self> {
+        let filter = wasm::build(workspace, &[])?;
+        let binary = workspace.build_control_plane(Profile::Release)?;
+        let envoy = envoy::find(workspace)?;
+        let folder = workspace.target.join("bench");
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(&folder)?;
+        let cores = cpu::cores()?;
+        let (gateway_core, others) = (0, 1.min(cores - 1)..cores);
+        cpu::pin(0, others)?;
+
+        let upstream = upstream::start()?;
+        let [plain, gateway, admin, management, grpc] = free_addresses()?;
+        let plain_bootstrap = folder.join("plain.yaml");
+        std::fs::write(&plain_bootstrap, plain_config(plain, upstream))?;
+        let config = folder.join("opentracy.yaml");
+        std::fs::write(
+            &config,
+            gateway_config([gateway, admin, management, grpc], upstream, &folder),
+        )?;
+        let opentracy = |command: &str| {
+            let mut opentracy = Command::new(&binary);
+            opentracy.arg(command).arg("--config").arg(&config);
+            opentracy
+        };
+        let bootstrap = folder.join("gateway.yaml");
+        let printed = process::output(opentracy("envoy-config").arg("--filter").arg(&filter))?;
+        std::fs::write(&bootstrap, printed)?;
+
+        let mut processes = Processes::default();
+        processes.start(
+            "the control plane",
+            opentracy("serve").env("OPENTRACY_LOG", "warn"),
+        )?;
+        let plain_envoy =
+            processes.start("the plain Envoy", &mut one_worker(&envoy, &plain_bootstrap))?;
+        let gateway_envoy =
+            processes.start("the gateway's Envoy", &mut one_worker(&envoy, &bootstrap))?;
+        processes.wait_until_healthy(gateway)?;
+        for pid in [plain_envoy, gateway_envoy] {
+            for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+                let thread = task?.file_name().to_string_lossy().parse()?;
+                cpu::pin(thread, [gateway_core])?;
+            }
+        }
+        Ok(Self {
+            plain,
+            gateway,
+            plain_envoy,
+            gateway_envoy,
+            _processes: processes,
+        })
+    }
+
+    pub fn address(&self, way: Way) -> SocketAddr {
+        match way {
+            Way::Plain => self.plain,
+            Way::Gateway => self.gateway,
+        }
+    }
+
+    pub fn envoy(&self, way: Way) -> u32 {
+        match way {
+            Way::Plain => self.plain_envoy,
+            Way::Gateway => self.gateway_envoy,
+        }
+    }
+}
+
+fn one_worker(envoy: &Path, bootstrap: &Path) -> Command {
+    let mut command = envoy::command(envoy, bootstrap);
+    command.args(["--concurrency", "1"]);
+    command
+}
+
+fn free_addresses<const COUNT: usize>() -> Result<[SocketAddr; COUNT]> {
+    // All are held until all are known, so that no two are the same.
+    let listeners: Vec<TcpListener> = (0..COUNT)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<std::io::Result<_>>()?;
+    let addresses: Vec<SocketAddr> = listeners
+        .iter()
+        .map(TcpListener::local_addr)
+        .collect::<std::io::Result<_>>()?;
+    addresses.try_into().ok().context("too few addresses")
+}
+
+fn gateway_config(
+    [gateway, admin, management, grpc]: [SocketAddr; 4],
+    upstream: SocketAddr,
+    folder: &Path,
+) -> String {
+    let store: PathBuf = folder.join("traces.db");
+    format!(
+        "gateway: {{listen: '{gateway}', admin: '{admin}'}}
+management: {{listen: '{management}'}}
+grpc: {{listen: '{grpc}'}}
+store: {{path: '{}'}}
+providers:
+  openai: {{base_url: 'http://{upstream}/v1', api_key: key}}
+  anthropic: {{base_url: 'http://{upstream}', api_key: key}}
+aliases:
+  smart: {{candidates: [anthropic/claude-sonnet-4-6, openai/gpt-4o-mini]}}
+",
+        store.display()
+    )
+}
+
+/// An Envoy that sends everything to one upstream, and nothing else.
+fn plain_config(listen: SocketAddr, upstream: SocketAddr) -> String {
+    let (port, upstream_port) = (listen.port(), upstream.port());
+    format!(
+        r#"static_resources:
+  listeners:
+  - name: plain
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: plain
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes: [{{match: {{prefix: /}}, route: {{cluster: upstream, timeout: 0s}}}}]
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+  clusters:
+  - name: upstream
+    type: STATIC
+    load_assignment:
+      cluster_name: upstream
+      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {upstream_port}}}}}}}}}]}}]
+"#
+    )
+}

@@ -1,0 +1,120 @@
+//! Processes that run side by side, and end together.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const START_DEADLINE: Duration = Duration::from_secs(60);
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What was started. All of it stops when this goes, however it goes.
+#[derive(Default)]
+pub struct Processes {
+    running: Vec<(&'static str, Child)>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Processes {
+    /// Waits end as soon as the flag is set.
+    pub fn stopped_by(stopping: Arc<AtomicBool>) -> Self {
+        Self {
+            running: Vec::new(),
+            stopping,
+        }
+    }
+
+    /// Starts a process and returns its id.
+    pub fn start(&mut self, name: &'static str, command: &mut Command) -> Result<u32> {
+        // A group of its own: Ctrl-C then reaches this process alone, which stops the others in order.
+        let child = command
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("{name} could not be started"))?;
+        let id = child.id();
+        self.running.push((name, child));
+        Ok(id)
+    }
+
+    /// Waits until `GET /health` of the gateway is 200. An error when a process ends before.
+    pub fn wait_until_healthy(&mut self, gateway: SocketAddr) -> Result<()> {
+        let started = Instant::now();
+        while !self.stopping.load(Ordering::Relaxed) && !is_healthy(gateway) {
+            self.check()?;
+            if started.elapsed() > START_DEADLINE {
+                bail!(
+                    "the gateway did not come up within {} s; the lines above say why",
+                    START_DEADLINE.as_secs()
+                );
+            }
+            sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
+    /// Waits until it is told to stop. An error when a process ends before.
+    pub fn wait(&mut self) -> Result<()> {
+        while !self.stopping.load(Ordering::Relaxed) {
+            self.check()?;
+            sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<()> {
+        for (name, child) in &mut self.running {
+            if let Some(status) = child.try_wait()? {
+                bail!("{name} has stopped ({status}); its last lines above say why");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        // Envoy was started last and stops first, so that its last traces find the control plane.
+        for (name, child) in self.running.iter_mut().rev() {
+            stop(name, child);
+        }
+    }
+}
+
+fn stop(name: &str, child: &mut Child) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // An error means that it has stopped already.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    let asked = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) {
+        if asked.elapsed() > STOP_DEADLINE {
+            eprintln!("{name} does not stop and is killed");
+            let _ = child.kill();
+            let _ = child.wait();
+            return;
+        }
+        sleep(LOOK_EVERY);
+    }
+}
+
+fn is_healthy(gateway: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&gateway, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream
+            .write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply)?;
+        Ok(reply.starts_with("HTTP/1.1 200"))
+    };
+    ask().unwrap_or(false)
+}
