@@ -3,10 +3,14 @@
 //! Requests leave each stage with a header set made from scratch, so nothing that a client sent passes unless it is
 //! named here.
 
+use std::borrow::Cow;
+
 /// The plan, from the gateway stage to the provider stage.
 pub const PLAN: &str = "x-opentracy-plan";
-/// Which provider stage a request is for: the one on the edge or the one behind the internal listener.
+/// Where a request goes from the gateway stage: to a provider, or to the internal listener.
 pub const HOP: &str = "x-opentracy-hop";
+pub const HOP_DIRECT: &str = "direct";
+pub const HOP_INTERNAL: &str = "internal";
 /// The Envoy cluster to route to.
 pub const CLUSTER: &str = "x-opentracy-cluster";
 /// On a response: the attempt failed and the next candidate may be tried.
@@ -16,6 +20,8 @@ pub const ATTEMPT_LOG: &str = "x-opentracy-attempt-log";
 
 /// On a request: the reply to it is a stage's own, not Envoy's.
 pub const OWN_REPLY: &str = "x-opentracy-reply";
+/// On a response: Envoy made it itself.
+pub const LOCAL_REPLY: &str = "x-opentracy-local-reply";
 /// Envoy matches no route for a request without it. Envoy takes it away again on the way out.
 pub const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
@@ -59,13 +65,18 @@ pub fn is_providers_own(name: &str) -> bool {
         )
 }
 
-/// A list of headers under construction.
+/// A list of headers under construction. What it only passes on, it borrows.
 #[derive(Debug, Default, Clone)]
-pub struct HeaderList(Vec<(String, Vec<u8>)>);
+pub struct HeaderList<'a>(Vec<(Cow<'a, str>, Cow<'a, [u8]>)>);
 
-impl HeaderList {
+impl<'a> HeaderList<'a> {
     pub fn from_pairs(pairs: Vec<(String, Vec<u8>)>) -> Self {
-        Self(pairs)
+        let own = |(name, value): (String, Vec<u8>)| (name.into(), value.into());
+        Self(pairs.into_iter().map(own).collect())
+    }
+
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -76,15 +87,19 @@ impl HeaderList {
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.0.iter().map(|(name, _)| name.as_ref())
     }
 
-    pub fn push(&mut self, name: &str, value: impl Into<Vec<u8>>) {
-        self.0.push((name.to_owned(), value.into()));
+    pub fn push(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
+        let value = match value.into() {
+            Cow::Borrowed(value) => Cow::Borrowed(value.as_bytes()),
+            Cow::Owned(value) => Cow::Owned(value.into_bytes()),
+        };
+        self.0.push((name.into(), value));
     }
 
     /// Replaces every header of this name by one.
-    pub fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) {
+    pub fn set(&mut self, name: &'a str, value: impl Into<Cow<'a, str>>) {
         self.0.retain(|(own, _)| own != name);
         self.push(name, value);
     }
@@ -93,7 +108,7 @@ impl HeaderList {
         self.0.retain(|(name, _)| keep(name));
     }
 
-    pub fn copy(&mut self, from: &Self, name: &str) {
+    pub fn copy(&mut self, from: &'a HeaderList<'_>, name: &'a str) {
         if let Some(value) = from.get(name) {
             self.push(name, value);
         }
@@ -102,7 +117,7 @@ impl HeaderList {
     pub fn pairs(&self) -> Vec<(&str, &[u8])> {
         self.0
             .iter()
-            .map(|(name, value)| (name.as_str(), value.as_slice()))
+            .map(|(name, value)| (name.as_ref(), value.as_ref()))
             .collect()
     }
 

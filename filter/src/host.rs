@@ -7,20 +7,20 @@ use proxy_wasm::types::{BufferType, MapType, Status};
 
 use crate::headers::{self, HeaderList};
 
-pub fn request_headers() -> HeaderList {
+pub fn request_headers() -> HeaderList<'static> {
     HeaderList::from_pairs(
         hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default(),
     )
 }
 
-pub fn response_headers() -> HeaderList {
+pub fn response_headers() -> HeaderList<'static> {
     HeaderList::from_pairs(
         hostcalls::get_map_bytes(MapType::HttpResponseHeaders).unwrap_or_default(),
     )
 }
 
 /// Replaces all request headers.
-pub fn set_request_headers(headers: &HeaderList) {
+pub fn set_request_headers(headers: &HeaderList<'_>) {
     complain(
         "set the request headers",
         hostcalls::set_map_bytes(MapType::HttpRequestHeaders, headers.pairs()),
@@ -28,10 +28,17 @@ pub fn set_request_headers(headers: &HeaderList) {
 }
 
 /// Replaces all response headers.
-pub fn set_response_headers(headers: &HeaderList) {
+pub fn set_response_headers(headers: &HeaderList<'_>) {
     complain(
         "set the response headers",
         hostcalls::set_map_bytes(MapType::HttpResponseHeaders, headers.pairs()),
+    );
+}
+
+pub fn remove_response_header(name: &str) {
+    complain(
+        "remove a response header",
+        hostcalls::set_map_value(MapType::HttpResponseHeaders, name, None),
     );
 }
 
@@ -92,7 +99,7 @@ pub fn response_details() -> String {
 }
 
 /// Answers in the upstream's place.
-pub fn reply(status: u16, list: &HeaderList, body: &[u8]) {
+pub fn reply(status: u16, list: &HeaderList<'_>, body: &[u8]) {
     let pairs: Vec<(&str, &str)> = list
         .pairs()
         .into_iter()

@@ -27,6 +27,7 @@ mod failure;
 mod gateway;
 mod headers;
 mod host;
+mod opening;
 mod outbox;
 mod plan;
 mod provider;

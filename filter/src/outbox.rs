@@ -8,9 +8,10 @@ use std::collections::{HashMap, VecDeque};
 use opentracy_proto::v1;
 use prost::Message;
 
-/// How much may wait, in all and in one batch.
+/// How much may wait in all.
 const MAX_BYTES: usize = 64 << 20;
-const MAX_BATCH_BYTES: usize = 2 << 20;
+/// How much goes in one batch: what a worker can copy without its requests noticing.
+const MAX_BATCH_BYTES: usize = 256 << 10;
 /// What a record costs beyond its bytes.
 const OVERHEAD: usize = 64;
 /// Batches that may be under way at once.
@@ -23,6 +24,8 @@ pub struct Outbox {
     waiting: VecDeque<Vec<u8>>,
     in_flight: HashMap<u32, Vec<Vec<u8>>>,
     bytes: usize,
+    /// The part of `bytes` that is in `waiting`.
+    waiting_bytes: usize,
 }
 
 /// The box was full, and the record is lost.
@@ -36,8 +39,14 @@ impl Outbox {
             return Err(Dropped);
         }
         self.bytes += size;
+        self.waiting_bytes += size;
         self.waiting.push_back(record.encode_to_vec());
         Ok(())
+    }
+
+    /// Whether enough waits to fill a batch. Less than that can wait a moment longer, for company.
+    pub fn is_full_batch_waiting(&self) -> bool {
+        self.waiting_bytes >= MAX_BATCH_BYTES
     }
 
     /// Sends the next batch with `dispatch`, which returns the number of the call; `false` when none could be sent.
@@ -60,8 +69,9 @@ impl Outbox {
         let Some(call) = dispatch(&message) else {
             return false;
         };
-        self.in_flight
-            .insert(call, self.waiting.drain(..count).collect());
+        let batch: Vec<_> = self.waiting.drain(..count).collect();
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(size_of_all(&batch));
+        self.in_flight.insert(call, batch);
         true
     }
 
@@ -71,15 +81,19 @@ impl Outbox {
             return false;
         };
         if is_acknowledged {
-            let freed: usize = batch.iter().map(|record| record.len() + OVERHEAD).sum();
-            self.bytes = self.bytes.saturating_sub(freed);
+            self.bytes = self.bytes.saturating_sub(size_of_all(&batch));
         } else {
+            self.waiting_bytes += size_of_all(&batch);
             for record in batch.into_iter().rev() {
                 self.waiting.push_front(record);
             }
         }
         true
     }
+}
+
+fn size_of_all(batch: &[Vec<u8>]) -> usize {
+    batch.iter().map(|record| record.len() + OVERHEAD).sum()
 }
 
 #[cfg(test)]

@@ -18,28 +18,9 @@ pub struct Plan<'a> {
     pub per_try_timeout_ms: Option<u32>,
 }
 
-/// Which provider stage runs the attempts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Hop {
-    /// The one right behind the gateway stage, for a plan of one attempt.
-    Direct,
-    /// The one behind the internal listener, where Envoy's retries lead.
-    Internal,
-}
-
-impl Hop {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Internal => "internal",
-        }
-    }
-}
-
 impl Plan<'_> {
-    pub fn to_header(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+    pub fn to_header(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 

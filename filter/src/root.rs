@@ -13,7 +13,6 @@ use serde::Deserialize;
 use crate::gateway::Gateway;
 use crate::host;
 use crate::outbox::Outbox;
-use crate::plan::Hop;
 use crate::provider::ProviderStage;
 use crate::snapshot::{self, Snapshot};
 
@@ -53,7 +52,7 @@ pub fn record(record: &v1::IngestRequest) {
 #[serde(tag = "stage", rename_all = "lowercase", deny_unknown_fields)]
 enum Stage {
     Gateway,
-    Provider { hop: Hop },
+    Provider,
 }
 
 #[derive(Default)]
@@ -151,6 +150,10 @@ impl Context for Root {
         let is_acknowledged = status == 0;
         if OUTBOX.with_borrow_mut(|outbox| outbox.on_answer(call, is_acknowledged)) {
             self.pause_deliveries_until = (!is_acknowledged).then(|| Instant::now() + BACK_OFF);
+            // Under load there is always more than one batch waiting.
+            if OUTBOX.with_borrow(Outbox::is_full_batch_waiting) {
+                self.deliver();
+            }
         }
     }
 
@@ -171,7 +174,7 @@ impl RootContext for Root {
             Ok(stage) => self.stage = Some(stage),
             Err(error) => {
                 log::error!(
-                    "the plugin's configuration must be {{\"stage\":\"gateway\"}} or {{\"stage\":\"provider\",\"hop\":\"direct\"|\"internal\"}}: {error}"
+                    "the plugin's configuration must be {{\"stage\":\"gateway\"}} or {{\"stage\":\"provider\"}}: {error}"
                 );
                 return false;
             }
@@ -193,7 +196,7 @@ impl RootContext for Root {
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
         Some(match self.stage? {
             Stage::Gateway => Box::<Gateway>::default(),
-            Stage::Provider { hop } => Box::new(ProviderStage::new(hop)),
+            Stage::Provider => Box::<ProviderStage>::default(),
         })
     }
 

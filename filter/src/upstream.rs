@@ -1,5 +1,5 @@
-//! A request to a provider and its answer, as both stages handle them: the gateway stage for an OpenAI-format provider
-//! of a plan with one attempt, the provider stage for everything else.
+//! A request to a provider and its answer, as both stages handle them: the gateway stage for a plan of one attempt, the
+//! provider stage for everything else.
 
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format;
@@ -11,8 +11,12 @@ use crate::headers::{self, HeaderList};
 use crate::snapshot::Provider;
 
 /// The headers of a request to a provider, made from scratch. `client` gives those that are passed on.
-pub fn request_headers(provider: &Provider, body_length: usize, client: &HeaderList) -> HeaderList {
-    let mut list = HeaderList::default();
+pub fn request_headers<'a>(
+    provider: &'a Provider,
+    body_length: usize,
+    client: &'a HeaderList<'_>,
+) -> HeaderList<'a> {
+    let mut list = HeaderList::with_capacity(16);
     list.push(":method", "POST");
     list.push(":scheme", provider.scheme.as_str());
     list.push(":authority", provider.authority.as_str());
@@ -28,7 +32,7 @@ pub fn request_headers(provider: &Provider, body_length: usize, client: &HeaderL
         concat!("opentracy/", env!("CARGO_PKG_VERSION")),
     );
     for (name, value) in &provider.headers {
-        list.push(name, value.as_str());
+        list.push(name.as_str(), value.as_str());
     }
     for name in headers::PASSED_UPSTREAM {
         list.copy(client, name);

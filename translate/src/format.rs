@@ -20,19 +20,32 @@ pub struct Target<'a> {
 /// A client's body as the provider wants it. `None` when it is right as it is.
 pub fn translate_request(body: &[u8], target: &Target<'_>) -> Result<Option<Vec<u8>>, ApiError> {
     match target.format {
-        Format::OpenAi => {
-            let envelope = Envelope::parse(body)?;
-            Ok(openai::edit::edit(
-                body,
-                &envelope,
-                target.model,
-                target.stream_usage,
-            ))
-        }
-        Format::Anthropic => {
-            anthropic::request::translate(body, target.model, target.max_output_tokens).map(Some)
-        }
+        // The only format whose translation goes by the envelope.
+        Format::OpenAi => translate_parsed(body, &Envelope::parse(body)?, target),
+        Format::Anthropic => translate_whole(body, target),
     }
+}
+
+/// The same for a body whose envelope has been read.
+pub fn translate_parsed(
+    body: &[u8],
+    envelope: &Envelope<'_>,
+    target: &Target<'_>,
+) -> Result<Option<Vec<u8>>, ApiError> {
+    match target.format {
+        Format::OpenAi => Ok(openai::edit::edit(
+            body,
+            envelope,
+            target.model,
+            target.stream_usage,
+        )),
+        Format::Anthropic => translate_whole(body, target),
+    }
+}
+
+/// A body that is rewritten from end to end.
+fn translate_whole(body: &[u8], target: &Target<'_>) -> Result<Option<Vec<u8>>, ApiError> {
+    anthropic::request::translate(body, target.model, target.max_output_tokens).map(Some)
 }
 
 /// A provider's successful answer in OpenAI's format. `None` when it is that already. `created` is in Unix seconds.

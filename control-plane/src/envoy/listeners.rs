@@ -21,7 +21,7 @@ const INTERNAL_HEADERS: [&str; 4] = [
     "x-forwarded-proto",
 ];
 
-/// The listener for applications: the gateway stage, and behind it a provider stage for plans of one attempt.
+/// The listener for applications, with the gateway stage.
 pub fn edge(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> Value {
     let to_management = |matches: Value| json!({"match": matches, "route": {"cluster": MANAGEMENT, "timeout": "10s"}});
     let virtual_hosts = json!([
@@ -77,11 +77,7 @@ pub fn edge(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> Valu
         );
         members.insert(
             "http_filters".to_owned(),
-            json!([
-                stage(&json!({"stage": "gateway"}), filter),
-                stage(&json!({"stage": "provider", "hop": "direct"}), filter),
-                router(),
-            ]),
+            json!([stage("gateway", filter), router()]),
         );
     }
     json!({
@@ -101,7 +97,7 @@ pub fn internal(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> 
         "request_body_buffer_limit": gateway.max_body_bytes,
         "request_headers_to_remove": not_for_providers,
         "routes": [{
-            "match": on_hop("internal"),
+            "match": {"prefix": "/"},
             "route": {"cluster_header": "x-opentracy-cluster", "timeout": "0s"},
         }],
     }]);
@@ -111,10 +107,7 @@ pub fn internal(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> 
         members.insert("local_reply_config".to_owned(), replies::internal());
         members.insert(
             "http_filters".to_owned(),
-            json!([
-                stage(&json!({"stage": "provider", "hop": "internal"}), filter),
-                router(),
-            ]),
+            json!([stage("provider", filter), router()]),
         );
     }
     json!({
@@ -163,12 +156,8 @@ fn router() -> Value {
 
 /// A stage of the filter, in a VM that it shares with nothing else: a trap fails every stream in its VM, so one in an
 /// attempt must not reach the request that the attempt is for.
-fn stage(configuration: &Value, filter: &Path) -> Value {
-    let parts = ["stage", "hop"].map(|key| configuration[key].as_str());
-    let name = parts
-        .into_iter()
-        .flatten()
-        .fold("opentracy".to_owned(), |name, part| name + "_" + part);
+fn stage(stage: &str, filter: &Path) -> Value {
+    let name = format!("opentracy_{stage}");
     json!({
         "name": name,
         "typed_config": {
@@ -181,7 +170,7 @@ fn stage(configuration: &Value, filter: &Path) -> Value {
                 "reload_config": {"backoff": {"base_interval": "0.1s"}},
                 "configuration": {
                     "@type": "type.googleapis.com/google.protobuf.StringValue",
-                    "value": configuration.to_string(),
+                    "value": json!({"stage": stage}).to_string(),
                 },
                 "vm_config": {
                     "vm_id": name,

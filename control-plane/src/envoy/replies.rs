@@ -21,8 +21,8 @@ pub fn edge(max_body_bytes: u32) -> Value {
             ),
             of_status(503, "The gateway can't serve the request now (%RESPONSE_CODE_DETAILS%). Try again", "overloaded_error", "unavailable"),
             of_status(504, "The gateway gave up waiting (%RESPONSE_CODE_DETAILS%)", "timeout_error", "timeout"),
+            of_envoy(100, "GE", Some(body("The gateway refused the request (%RESPONSE_CODE_DETAILS%)", "invalid_request_error", "refused"))),
         ],
-        "body_format": body("The gateway refused the request (%RESPONSE_CODE_DETAILS%)", "invalid_request_error", "refused"),
     })
 }
 
@@ -32,13 +32,8 @@ pub fn internal() -> Value {
     json!({
         "mappers": [
             own(),
-            {
-                "filter": {"status_code_filter": {"comparison": {
-                    "op": "GE",
-                    "value": {"default_value": 500, "runtime_key": "opentracy.reply_status"},
-                }}},
-                "headers_to_add": [{"header": {"key": "x-opentracy-retry", "value": "1"}}],
-            },
+            retried(of_envoy(500, "GE", None)),
+            of_envoy(100, "GE", None),
         ],
         "body_format": body("The provider could not be called (%RESPONSE_CODE_DETAILS%)", "api_error", "upstream_unavailable"),
     })
@@ -56,13 +51,29 @@ fn own() -> Value {
 }
 
 fn of_status(status: u16, message: &str, kind: &str, code: &str) -> Value {
-    json!({
+    of_envoy(status, "EQ", Some(body(message, kind, code)))
+}
+
+/// Replies whose status compares so. They are marked, so that the filter need not ask who made a response.
+fn of_envoy(status: u16, comparison: &str, body: Option<Value>) -> Value {
+    let mut mapper = json!({
         "filter": {"status_code_filter": {"comparison": {
-            "op": "EQ",
+            "op": comparison,
             "value": {"default_value": status, "runtime_key": "opentracy.reply_status"},
         }}},
-        "body_format_override": body(message, kind, code),
-    })
+        "headers_to_add": [{"header": {"key": "x-opentracy-local-reply", "value": "1"}}],
+    });
+    if let (Some(body), Some(members)) = (body, mapper.as_object_mut()) {
+        members.insert("body_format_override".to_owned(), body);
+    }
+    mapper
+}
+
+fn retried(mut mapper: Value) -> Value {
+    if let Some(headers) = mapper["headers_to_add"].as_array_mut() {
+        headers.push(json!({"header": {"key": "x-opentracy-retry", "value": "1"}}));
+    }
+    mapper
 }
 
 fn body(message: &str, kind: &str, code: &str) -> Value {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use opentracy_proto::v1;
 use opentracy_translate::error::{ApiError, AttemptSummary};
+use opentracy_translate::format::StreamTranslator;
 use opentracy_translate::json;
 use opentracy_translate::openai::error as openai_error;
 use opentracy_translate::openai::response::{self, Summary};
@@ -14,6 +15,7 @@ use proxy_wasm::types::Action;
 use crate::gateway::call::{Call, End};
 use crate::gateway::json_headers;
 use crate::headers::{self, HeaderList};
+use crate::opening::{Opening, Progress, translate_chunk};
 use crate::plan::LoggedAttempt;
 use crate::{failure, host, upstream};
 
@@ -34,17 +36,25 @@ enum State {
     Waiting,
     /// A body is held until it is whole.
     Holding {
-        headers: HeaderList,
+        headers: HeaderList<'static>,
         source: Source,
     },
-    Streaming(Box<StreamTap>),
+    /// A provider's stream is held until it has begun.
+    Opening(HeaderList<'static>, Opening),
+    Streaming(Box<Stream>),
     Over,
+}
+
+struct Stream {
+    /// Set where no provider stage has translated.
+    translator: Option<Box<StreamTranslator>>,
+    tap: StreamTap,
 }
 
 /// Who made a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
-    /// A provider, directly: its errors are still in its own words.
+    /// A provider, directly: it is still in its own format.
     Provider,
     /// The provider stage: all is in OpenAI's format.
     ProviderStage,
@@ -80,14 +90,16 @@ impl Answer {
         self.status = headers.status();
         let source = note_attempts(call, &headers, self.status);
         headers.retain(|name| !headers::is_providers_own(name));
-        if headers.is_event_stream() && self.status == 200 {
-            if call.has_tools {
-                call.session_for_tools();
+        if headers.is_event_stream() && self.status == 200 && !end_of_stream {
+            if source == Source::ProviderStage {
+                self.begin_stream(call, headers, None);
+                return Action::Continue;
             }
-            call.add_headers(&mut headers);
-            host::set_response_headers(&headers);
-            self.state = State::Streaming(Box::new(StreamTap::new(call.include_usage)));
-            return Action::Continue;
+            if let Some(candidate) = call.plan.first() {
+                let opening = Opening::new(&candidate.provider, call.started.unix_seconds());
+                self.state = State::Opening(headers, opening);
+                return Action::Pause;
+            }
         }
         if end_of_stream {
             // There is no body to put a word in, so the answer is made anew.
@@ -114,12 +126,57 @@ impl Answer {
                     Action::Pause
                 }
             }
+            State::Opening(..) => self.on_opening(call, end_of_stream),
             State::Streaming(_) => {
                 self.on_chunk(call, end_of_stream);
                 Action::Continue
             }
             State::Waiting | State::Over => Action::Continue,
         }
+    }
+
+    fn begin_stream(
+        &mut self,
+        call: &mut Call,
+        mut headers: HeaderList<'_>,
+        translator: Option<Box<StreamTranslator>>,
+    ) {
+        if call.has_tools {
+            call.session_for_tools();
+        }
+        call.add_headers(&mut headers);
+        host::set_response_headers(&headers);
+        let tap = StreamTap::new(call.include_usage);
+        self.state = State::Streaming(Box::new(Stream { translator, tap }));
+    }
+
+    /// More of a provider's stream that has not begun. One that fails before it does is an error reply like any other.
+    fn on_opening(&mut self, call: &mut Call, end_of_stream: bool) -> Action {
+        let State::Opening(mut headers, opening) = std::mem::replace(&mut self.state, State::Over)
+        else {
+            return Action::Continue;
+        };
+        match opening.advance(end_of_stream) {
+            Progress::Pending(opening) => {
+                self.state = State::Opening(headers, opening);
+                return Action::Pause;
+            }
+            Progress::Begun(translator, out) => {
+                call.time_to_first_token_micros
+                    .get_or_insert_with(|| call.started.elapsed_micros());
+                self.begin_stream(call, headers, Some(translator));
+                self.relay(call, out, true, end_of_stream);
+            }
+            Progress::Failed(error) => {
+                let body = self.answer_error(call, &mut headers, error);
+                finish_headers(call, &mut headers, body.len());
+                host::set_response_headers(&headers);
+                host::set_response_body(&body);
+                self.content = body;
+                self.is_complete = true;
+            }
+        }
+        Action::Continue
     }
 
     pub fn on_trailers(&mut self, call: &mut Call) -> Action {
@@ -149,61 +206,73 @@ impl Answer {
     fn answer(
         &mut self,
         call: &mut Call,
-        headers: &mut HeaderList,
+        headers: &mut HeaderList<'_>,
         source: Source,
         body: Vec<u8>,
     ) -> Vec<u8> {
-        let read = match source {
-            Source::Provider => {
-                let provider = call.selected.as_ref().map_or("", |(provider, _)| provider);
-                upstream::read_answer(Format::OpenAi, provider, self.status, &body, 0).map(|_| ())
-            }
-            Source::ProviderStage if self.status < 400 => Ok(()),
-            Source::ProviderStage if body.is_empty() => {
-                // A reply without a body can't be given one by the stage that translates it.
-                let provider = call.selected.as_ref().map_or("", |(provider, _)| provider);
-                Err(ApiError::from_provider(provider, self.status, ""))
-            }
-            Source::ProviderStage => Err(read_own_error(self.status, &body)),
-            Source::Envoy => {
-                let provider = call
-                    .selected
-                    .as_ref()
-                    .map_or("The provider", |(name, _)| name);
-                Err(failure::of_envoy_reply(provider, &host::response_details()).0)
-            }
-        };
-        let body = match read {
-            Ok(()) => {
+        let body = match self.read(call, source, body) {
+            Ok(mut body) => {
                 self.summary = response::summarize(&body);
                 if self.summary.calls_tools {
                     call.session_for_tools();
                 }
-                let mut body = body;
                 json::append_members(&mut body, &call.extras(&self.summary));
                 body
             }
-            Err(error) => {
-                self.status = error.status;
-                headers.set(":status", error.status.to_string());
-                headers.set("content-type", "application/json");
-                if source == Source::Provider
-                    && let Some(attempt) = call.attempts.first_mut()
-                {
-                    attempt.error = Some(failure::word_of_status(error.status).into());
-                }
-                let body = error.to_json_with_attempts(&call.attempts);
-                self.error = Some(error);
-                body
-            }
+            Err(error) => self.answer_error(call, headers, error),
         };
-        call.add_headers(headers);
-        headers.push("content-length", body.len().to_string());
+        finish_headers(call, headers, body.len());
+        body
+    }
+
+    /// The answer in OpenAI's format, or why there is none.
+    fn read(&self, call: &Call, source: Source, body: Vec<u8>) -> Result<Vec<u8>, ApiError> {
+        let provider = call
+            .selected
+            .as_ref()
+            .map_or("The provider", |(name, _)| name);
+        match source {
+            Source::Provider => {
+                let format = call
+                    .plan
+                    .first()
+                    .map_or(Format::OpenAi, |first| first.provider.format);
+                let created = call.started.unix_seconds();
+                let read = upstream::read_answer(format, provider, self.status, &body, created)?;
+                Ok(read.unwrap_or(body))
+            }
+            Source::ProviderStage if self.status < 400 => Ok(body),
+            // A reply without a body can't be given one by the stage that translates it.
+            Source::ProviderStage if body.is_empty() => {
+                Err(ApiError::from_provider(provider, self.status, ""))
+            }
+            Source::ProviderStage => Err(read_own_error(self.status, &body)),
+            Source::Envoy => Err(failure::of_envoy_reply(provider, &host::response_details()).0),
+        }
+    }
+
+    /// The body that tells an error.
+    fn answer_error(
+        &mut self,
+        call: &mut Call,
+        headers: &mut HeaderList<'_>,
+        error: ApiError,
+    ) -> Vec<u8> {
+        if let Some(attempt) = call.attempts.last_mut()
+            && attempt.error.is_none()
+        {
+            attempt.error = Some(failure::word_of_status(error.status).into());
+        }
+        self.status = error.status;
+        headers.set(":status", error.status.to_string());
+        headers.set("content-type", "application/json");
+        let body = error.to_json_with_attempts(&call.attempts);
+        self.error = Some(error);
         body
     }
 
     fn on_chunk(&mut self, call: &mut Call, end_of_stream: bool) {
-        let State::Streaming(tap) = &mut self.state else {
+        let State::Streaming(stream) = &mut self.state else {
             return;
         };
         let chunk = host::response_body(0);
@@ -211,9 +280,25 @@ impl Answer {
             call.time_to_first_token_micros
                 .get_or_insert_with(|| call.started.elapsed_micros());
         }
+        let translated = stream
+            .translator
+            .as_mut()
+            .and_then(|translator| translate_chunk(translator, &chunk, end_of_stream));
+        match translated {
+            Some(translated) => self.relay(call, translated, true, end_of_stream),
+            None => self.relay(call, chunk, false, end_of_stream),
+        }
+    }
+
+    /// Sends what is in OpenAI's format to the client. `is_replaced` tells that it is not what Envoy holds.
+    fn relay(&mut self, call: &mut Call, chunk: Vec<u8>, is_replaced: bool, end_of_stream: bool) {
+        let State::Streaming(stream) = &mut self.state else {
+            return;
+        };
+        let tap = &mut stream.tap;
         let mut extras = |summary: &Summary| call.extras(summary);
         let mut replaced = match tap.push(&chunk, &mut extras) {
-            Output::Unchanged => None,
+            Output::Unchanged => is_replaced.then(|| chunk.clone()),
             Output::Replaced(bytes) => Some(bytes),
         };
         if end_of_stream {
@@ -236,7 +321,8 @@ impl Answer {
     pub fn finish(mut self, call: Call) {
         let is_event_stream = matches!(self.state, State::Streaming(_));
         let mut broke_off = false;
-        if let State::Streaming(tap) = self.state {
+        if let State::Streaming(stream) = self.state {
+            let tap = &stream.tap;
             self.summary = tap.summary().clone();
             self.error = tap.error().cloned();
             self.is_complete |= tap.is_over();
@@ -271,20 +357,24 @@ impl Answer {
     }
 }
 
+/// Adds the headers that every answer of ours has.
+fn finish_headers(call: &Call, headers: &mut HeaderList<'_>, body_length: usize) {
+    call.add_headers(headers);
+    headers.push("content-length", body_length.to_string());
+}
+
 /// Notes who was tried, from whoever knows, and tells who made the response.
-fn note_attempts(call: &mut Call, headers: &HeaderList, status: u16) -> Source {
-    let log = headers
-        .get(headers::ATTEMPT_LOG)
-        .filter(|_| !call.is_edited_here)
-        .and_then(|text| serde_json::from_str::<Vec<LoggedAttempt>>(text).ok());
-    if let Some(log) = log {
+fn note_attempts(call: &mut Call, headers: &HeaderList<'_>, status: u16) -> Source {
+    let is_direct = call.is_direct;
+    if !is_direct
+        && let Some(text) = headers.get(headers::ATTEMPT_LOG)
+        && let Ok(log) = serde_json::from_str::<Vec<LoggedAttempt>>(text)
+    {
         call.note_log(log);
         return Source::ProviderStage;
     }
-    let details = host::response_details();
-    let candidate = call.plan.first().filter(|_| call.is_edited_here);
-    match candidate {
-        Some(candidate) if details == "via_upstream" => {
+    match call.plan.first() {
+        Some(candidate) if is_direct && headers.get(headers::LOCAL_REPLY).is_none() => {
             let attempt = AttemptSummary {
                 provider: candidate.provider.name.clone(),
                 model: candidate.model.clone(),
@@ -296,7 +386,7 @@ fn note_attempts(call: &mut Call, headers: &HeaderList, status: u16) -> Source {
             Source::Provider
         }
         _ => {
-            call.note_silence(failure::of_envoy_reply("", &details).1);
+            call.note_silence(failure::of_envoy_reply("", &host::response_details()).1);
             Source::Envoy
         }
     }

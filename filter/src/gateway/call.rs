@@ -23,7 +23,7 @@ pub struct Call {
     pub started: Moment,
     pub snapshot: Option<Rc<Snapshot>>,
     /// The client's body, as it came.
-    pub body: Vec<u8>,
+    pub body: Rc<Vec<u8>>,
     pub requested_model: String,
     pub alias: Option<String>,
     pub stream: bool,
@@ -33,8 +33,8 @@ pub struct Call {
     pub session: Option<String>,
     /// One for each attempt, in order.
     pub plan: Vec<Candidate>,
-    /// Whether this stage edits the request itself, so that no provider stage has a part in it.
-    pub is_edited_here: bool,
+    /// Whether the provider is called from this stage, so that no provider stage has a part in it.
+    pub is_direct: bool,
     pub routing_micros: u64,
     pub cluster_id: Option<u32>,
     pub expected_error: Option<f64>,
@@ -61,12 +61,12 @@ pub struct End {
 }
 
 impl Call {
-    pub fn new(request: &HeaderList, body: Vec<u8>) -> Self {
+    pub fn new(request: &HeaderList<'_>, body: Vec<u8>) -> Self {
         Self {
             trace_id: Uuid::now_v7().to_string(),
             started: Moment::now(),
             snapshot: snapshot::current(),
-            body,
+            body: Rc::new(body),
             requested_model: String::new(),
             alias: None,
             stream: false,
@@ -77,7 +77,7 @@ impl Call {
                 .filter(|id| session::model_of(id).is_some())
                 .map(str::to_owned),
             plan: Vec::new(),
-            is_edited_here: false,
+            is_direct: false,
             routing_micros: 0,
             cluster_id: None,
             expected_error: None,
@@ -177,8 +177,8 @@ impl Call {
     }
 
     /// Adds the headers that tell the client of the call.
-    pub fn add_headers(&self, response: &mut HeaderList) {
-        response.push(headers::TRACE_ID, self.trace_id.as_str());
+    pub fn add_headers(&self, response: &mut HeaderList<'_>) {
+        response.push(headers::TRACE_ID, self.trace_id.clone());
         response.push(
             headers::ROUTING_MS,
             clock::millis(self.routing_micros).to_string(),
@@ -194,7 +194,7 @@ impl Call {
             response.push(headers::EXPECTED_ERROR, error.to_string());
         }
         if let Some(session) = &self.session {
-            response.push(headers::SESSION_ID, session.as_str());
+            response.push(headers::SESSION_ID, session.clone());
         }
     }
 
@@ -213,7 +213,8 @@ impl Call {
                 text
             }
         };
-        let (mut request, mut response) = (std::mem::take(&mut self.body), end.response);
+        let mut request = Rc::unwrap_or_clone(std::mem::take(&mut self.body));
+        let mut response = end.response;
         if !policy.content {
             request.clear();
             response.clear();
@@ -229,7 +230,7 @@ impl Call {
         let content_truncated = request.len() > limit || response.len() > limit;
         request.truncate(limit);
         response.truncate(limit);
-        if self.is_edited_here {
+        if self.is_direct {
             self.unreported_attempts = vec![0];
         }
         let attempts = self

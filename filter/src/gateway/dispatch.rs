@@ -1,16 +1,17 @@
 //! Sends a request on its way: to a provider, to the internal listener, or back with a refusal.
 
+use std::rc::Rc;
+
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format::{self, Target as FormatTarget};
 use opentracy_translate::openai::envelope::Envelope;
-use opentracy_translate::provider::Format;
 
 use crate::gateway::call::Call;
 use crate::gateway::planner::{self, Candidate};
 use crate::gateway::session;
 use crate::gateway::{CHAT_COMPLETIONS, router};
 use crate::headers::{self, HeaderList};
-use crate::plan::{Hop, Plan};
+use crate::plan::Plan;
 use crate::{host, snapshot, upstream};
 
 /// The edge's own time-out for an attempt comes this much after the provider stage's, which knows more to say.
@@ -25,7 +26,7 @@ pub enum Outcome {
 }
 
 /// Takes a whole request: reads it, plans it and sends it on.
-pub fn start(request: HeaderList, body: Vec<u8>) -> Outcome {
+pub fn start(request: HeaderList<'static>, body: Vec<u8>) -> Outcome {
     let mut call = Box::new(Call::new(&request, body));
     let Some(snapshot) = snapshot::current() else {
         let error = ApiError::new(
@@ -35,23 +36,22 @@ pub fn start(request: HeaderList, body: Vec<u8>) -> Outcome {
         .with_code("gateway_starting");
         return Outcome::Refused(call, error);
     };
-    let body = std::mem::take(&mut call.body);
-    let planned = plan(&mut call, &body, &snapshot);
-    call.body = body;
+    let body = Rc::clone(&call.body);
+    let planned = Envelope::parse(&body)
+        .and_then(|envelope| Ok((plan(&mut call, &envelope, &snapshot)?, envelope)));
     match planned {
         Err(error) => Outcome::Refused(call, error),
-        Ok(None) => send(call, &request),
-        Ok(Some(question)) => router::ask(question, call, request),
+        Ok((None, envelope)) => send(call, &envelope, &request),
+        Ok((Some(question), _)) => router::ask(question, call, request),
     }
 }
 
 /// Fills in the call; what to ask the control plane, when it has to be asked.
 fn plan(
     call: &mut Call,
-    body: &[u8],
+    envelope: &Envelope<'_>,
     snapshot: &snapshot::Snapshot,
 ) -> Result<Option<router::Question>, ApiError> {
-    let envelope = Envelope::parse(body)?;
     call.requested_model = envelope.model.clone().into_owned();
     call.stream = envelope.stream;
     call.include_usage = envelope.include_usage;
@@ -77,8 +77,17 @@ fn plan(
     Ok(None)
 }
 
-/// Sends a planned request to its first candidate, or to Envoy's retries when there are more.
-pub fn send(mut call: Box<Call>, request: &HeaderList) -> Outcome {
+/// Sends a request that waited for the control plane.
+pub fn send_later(call: Box<Call>, request: &HeaderList<'_>) -> Outcome {
+    let body = Rc::clone(&call.body);
+    match Envelope::parse(&body) {
+        Ok(envelope) => send(call, &envelope, request),
+        Err(error) => Outcome::Refused(call, error),
+    }
+}
+
+/// Sends a planned request to its only candidate, or to Envoy's retries when there are more.
+fn send(mut call: Box<Call>, envelope: &Envelope<'_>, request: &HeaderList<'_>) -> Outcome {
     let alias = call
         .alias
         .as_ref()
@@ -90,55 +99,46 @@ pub fn send(mut call: Box<Call>, request: &HeaderList) -> Outcome {
         .iter()
         .flat_map(|candidate| std::iter::repeat_n(candidate.clone(), tries))
         .collect();
-    let sent = match call.plan.as_slice() {
-        [only] if only.provider.format == Format::OpenAi => {
-            send_openai(&call.body, only, per_try_timeout_ms, request).map(|()| true)
-        }
+    match call.plan.as_slice() {
         [only] => {
-            send_planned(
-                &call,
-                Hop::Direct,
-                Some(&only.provider.envoy_cluster),
-                per_try_timeout_ms,
-                request,
-            );
-            Ok(false)
+            if let Err(error) = send_direct(&call, only, envelope, per_try_timeout_ms, request) {
+                return Outcome::Refused(call, error);
+            }
+            call.is_direct = true;
         }
-        _ => {
-            send_planned(&call, Hop::Internal, None, per_try_timeout_ms, request);
-            Ok(false)
-        }
-    };
-    match sent {
-        Ok(is_edited_here) => {
-            call.is_edited_here = is_edited_here;
-            host::clear_route_cache();
-            Outcome::Sent(call)
-        }
-        Err(error) => Outcome::Refused(call, error),
+        _ => send_planned(&call, per_try_timeout_ms, request),
     }
+    host::clear_route_cache();
+    Outcome::Sent(call)
 }
 
-/// One OpenAI-format candidate: the body needs two small edits at most, so it is done here.
-fn send_openai(
-    body: &[u8],
+/// One candidate: nothing can be tried after it, so the request needs no provider stage of its own.
+fn send_direct(
+    call: &Call,
     candidate: &Candidate,
+    envelope: &Envelope<'_>,
     per_try_timeout_ms: Option<u32>,
-    request: &HeaderList,
+    request: &HeaderList<'_>,
 ) -> Result<(), ApiError> {
     let provider = &candidate.provider;
-    let edited = format::translate_request(
-        body,
+    let model = call
+        .snapshot
+        .as_ref()
+        .map(|snapshot| snapshot.model(&provider.name, &candidate.model))
+        .unwrap_or_default();
+    let translated = format::translate_parsed(
+        &call.body,
+        envelope,
         &FormatTarget {
             format: provider.format,
             model: &candidate.model,
-            max_output_tokens: None,
+            max_output_tokens: model.max_output_tokens,
             stream_usage: provider.stream_usage,
         },
     )?;
-    let length = edited.as_ref().map_or(body.len(), Vec::len);
+    let length = translated.as_ref().map_or(call.body.len(), Vec::len);
     let mut upstream = upstream::request_headers(provider, length, request);
-    upstream.push(headers::HOP, Hop::Direct.as_str());
+    upstream.push(headers::HOP, headers::HOP_DIRECT);
     upstream.push(headers::CLUSTER, provider.envoy_cluster.as_str());
     upstream.push(
         headers::PER_TRY_TIMEOUT,
@@ -147,20 +147,14 @@ fn send_openai(
             .to_string(),
     );
     host::set_request_headers(&upstream);
-    if let Some(edited) = edited {
-        host::set_request_body(&edited);
+    if let Some(translated) = translated {
+        host::set_request_body(&translated);
     }
     Ok(())
 }
 
 /// Sends the request as it is, with a plan for the provider stage to follow.
-fn send_planned(
-    call: &Call,
-    hop: Hop,
-    cluster: Option<&str>,
-    per_try_timeout_ms: Option<u32>,
-    request: &HeaderList,
-) {
+fn send_planned(call: &Call, per_try_timeout_ms: Option<u32>, request: &HeaderList<'_>) {
     let plan = Plan {
         trace_id: call.trace_id.as_str().into(),
         attempts: call
@@ -186,11 +180,8 @@ fn send_planned(
     onward.push(headers::FORWARDED_PROTO, "http");
     onward.push("content-type", "application/json");
     onward.push("content-length", call.body.len().to_string());
-    onward.push(headers::HOP, hop.as_str());
+    onward.push(headers::HOP, headers::HOP_INTERNAL);
     onward.push(headers::PLAN, plan.to_header());
-    if let Some(cluster) = cluster {
-        onward.push(headers::CLUSTER, cluster);
-    }
     onward.push(
         headers::PER_TRY_TIMEOUT,
         timeout.saturating_add(TIMEOUT_MARGIN_MS).to_string(),

@@ -34,7 +34,7 @@ enum State {
     #[default]
     Other,
     /// The headers are there, the body is not yet.
-    Receiving(HeaderList),
+    Receiving(HeaderList<'static>),
     /// The control plane was asked to order the candidates.
     Routing(Box<router::Pending>),
     /// Under way, or answered.
@@ -93,7 +93,11 @@ impl HttpContext for Gateway {
                 let (call, answer) = sent.as_mut();
                 answer.on_headers(call, end_of_stream)
             }
-            _ => Action::Continue,
+            _ => {
+                // Envoy's own reply, to a request that went no further.
+                host::remove_response_header(headers::LOCAL_REPLY);
+                Action::Continue
+            }
         }
     }
 
@@ -179,7 +183,7 @@ impl Gateway {
 }
 
 /// The headers of a JSON reply that the stage makes itself.
-fn json_headers() -> HeaderList {
+fn json_headers() -> HeaderList<'static> {
     let mut headers = HeaderList::default();
     headers.push("content-type", "application/json");
     headers

@@ -26,7 +26,7 @@ pub struct Question {
 /// A request that waits for the control plane's decision.
 pub struct Pending {
     call: Box<Call>,
-    request: HeaderList,
+    request: HeaderList<'static>,
     grpc_call: u32,
     asked_at_micros: u64,
     in_order_without_router: bool,
@@ -42,7 +42,7 @@ impl Pending {
     }
 }
 
-pub fn ask(question: Question, call: Box<Call>, request: HeaderList) -> Outcome {
+pub fn ask(question: Question, call: Box<Call>, request: HeaderList<'static>) -> Outcome {
     let message = v1::RouteRequest {
         alias: question.alias,
         prompt: question.prompt,
@@ -79,12 +79,12 @@ pub fn read_answer(pending: Pending, status: u32, size: usize) -> Outcome {
     planner::reorder(&mut call.plan, &answer.candidates);
     call.cluster_id = answer.cluster_id;
     call.expected_error = answer.expected_error;
-    dispatch::send(call, &pending.request)
+    dispatch::send_later(call, &pending.request)
 }
 
-fn without_router(call: Box<Call>, request: &HeaderList, in_order: bool) -> Outcome {
+fn without_router(call: Box<Call>, request: &HeaderList<'_>, in_order: bool) -> Outcome {
     if in_order {
-        return dispatch::send(call, request);
+        return dispatch::send_later(call, request);
     }
     let message = format!(
         "The alias \"{}\" needs the control plane to choose a model, and it does not answer. Try again, or set `when_router_is_down: in_order` for the alias",

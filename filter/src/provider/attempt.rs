@@ -10,7 +10,7 @@ use opentracy_translate::model::ModelId;
 use crate::clock::Moment;
 use crate::failure;
 use crate::headers::{self, HeaderList};
-use crate::plan::{Hop, LoggedAttempt, Plan};
+use crate::plan::{LoggedAttempt, Plan};
 use crate::provider::attempt_log;
 use crate::snapshot::{self, Provider, Snapshot};
 use crate::{host, root, upstream};
@@ -62,7 +62,7 @@ impl Attempt {
     }
 
     /// Makes the request that the provider wants. On an error nothing is sent.
-    pub fn send(&self, hop: Hop, request: &HeaderList, body: &[u8]) -> Result<(), ApiError> {
+    pub fn send(&self, request: &HeaderList<'_>, body: &[u8]) -> Result<(), ApiError> {
         let (Some(snapshot), Some(provider)) = (&self.snapshot, &self.provider) else {
             // The gateway stage had a newer configuration, or an older one. A second later both have the same.
             return Err(ApiError::new(
@@ -84,7 +84,6 @@ impl Attempt {
         )?;
         let length = translated.as_ref().map_or(body.len(), Vec::len);
         let mut outgoing = upstream::request_headers(provider, length, request);
-        outgoing.push(headers::HOP, hop.as_str());
         outgoing.push(headers::CLUSTER, provider.envoy_cluster.as_str());
         outgoing.push(headers::PER_TRY_TIMEOUT, self.timeout_ms.to_string());
         host::set_request_headers(&outgoing);
@@ -100,7 +99,7 @@ impl Attempt {
 
     /// Notes how the attempt went and returns the list of all so far, for the gateway stage. `error` is empty for one
     /// that succeeded.
-    pub fn log(&mut self, status: Option<u16>, error: &'static str) -> Vec<u8> {
+    pub fn log(&mut self, status: Option<u16>, error: &'static str) -> String {
         self.status = status;
         self.error = (!error.is_empty()).then_some(error);
         self.is_logged = true;
@@ -118,7 +117,7 @@ impl Attempt {
                 summary,
             },
         );
-        serde_json::to_vec(&all).unwrap_or_default()
+        serde_json::to_string(&all).unwrap_or_default()
     }
 
     /// Notes that a stream broke off after it had begun.

@@ -6,6 +6,7 @@ use opentracy_translate::provider::Format;
 use proxy_wasm::types::Action;
 
 use crate::headers::{self, HeaderList};
+use crate::opening::{Opening, Progress, translate_chunk};
 use crate::provider::attempt::Attempt;
 use crate::{failure, host, upstream};
 
@@ -19,14 +20,8 @@ enum State {
     #[default]
     Waiting,
     /// A body is held until it is whole; where Envoy made it, its words are known to be better.
-    Body(HeaderList, Option<(ApiError, &'static str)>),
-    /// A stream is held until it has begun; `consumed` bytes of what is buffered were pushed.
-    Opening {
-        headers: HeaderList,
-        translator: Box<StreamTranslator>,
-        consumed: usize,
-        out: Vec<u8>,
-    },
+    Body(HeaderList<'static>, Option<(ApiError, &'static str)>),
+    Opening(HeaderList<'static>, Opening),
     Stream(Box<StreamTranslator>),
     Over,
 }
@@ -42,37 +37,25 @@ impl Inbound {
             return Action::Continue;
         }
         let mut headers = host::response_headers();
+        let is_envoys = headers.get(headers::LOCAL_REPLY).is_some();
         headers.retain(|name| !headers::is_providers_own(name));
-        let details = host::response_details();
-        if details != "via_upstream" {
+        if is_envoys {
             // Envoy speaks, for want of an answer.
+            let details = host::response_details();
             let failure = failure::of_envoy_reply(attempt.provider_name(), &details);
             self.state = State::Body(headers, Some(failure));
-            return if end_of_stream {
-                self.on_end(attempt)
-            } else {
-                Action::Pause
-            };
+        } else {
+            match &attempt.provider {
+                Some(provider)
+                    if headers.is_event_stream() && headers.status() == 200 && !end_of_stream =>
+                {
+                    let opening = Opening::new(provider, attempt.started.unix_seconds());
+                    self.state = State::Opening(headers, opening);
+                    return Action::Pause;
+                }
+                _ => self.state = State::Body(headers, None),
+            }
         }
-        let format = attempt
-            .provider
-            .as_ref()
-            .map_or(Format::OpenAi, |provider| provider.format);
-        if headers.is_event_stream() && headers.status() == 200 && !end_of_stream {
-            let translator = StreamTranslator::new(
-                format,
-                attempt.provider_name(),
-                attempt.started.unix_seconds(),
-            );
-            self.state = State::Opening {
-                headers,
-                translator: Box::new(translator),
-                consumed: 0,
-                out: Vec::new(),
-            };
-            return Action::Pause;
-        }
-        self.state = State::Body(headers, None);
         if end_of_stream {
             return self.on_end(attempt);
         }
@@ -83,33 +66,12 @@ impl Inbound {
         match &mut self.state {
             State::Body(..) if end_of_stream => self.on_end(attempt),
             State::Body(..) => Action::Pause,
-            State::Opening {
-                translator,
-                consumed,
-                out,
-                ..
-            } => {
-                let bytes = host::response_body(*consumed);
-                *consumed += bytes.len();
-                translator.push(&bytes, out);
-                if end_of_stream {
-                    translator.finish(out);
-                }
-                if translator.has_begun() || translator.error().is_some() {
-                    self.open(attempt);
-                    Action::Continue
-                } else {
-                    Action::Pause
-                }
-            }
+            State::Opening(..) => self.on_opening(attempt, end_of_stream),
             State::Stream(translator) => {
-                if !translator.is_transparent() {
-                    let bytes = host::response_body(0);
-                    let mut out = Vec::with_capacity(bytes.len() * 2);
-                    translator.push(&bytes, &mut out);
-                    if end_of_stream {
-                        translator.finish(&mut out);
-                    }
+                if !translator.is_transparent()
+                    && let Some(out) =
+                        translate_chunk(translator, &host::response_body(0), end_of_stream)
+                {
                     host::set_response_body(&out);
                     if translator.error().is_some() {
                         attempt.broke_off();
@@ -121,6 +83,37 @@ impl Inbound {
         }
     }
 
+    /// More of a stream that has not begun. One that fails before it does is an error reply like any other.
+    fn on_opening(&mut self, attempt: &mut Attempt, end_of_stream: bool) -> Action {
+        let State::Opening(mut headers, opening) = std::mem::replace(&mut self.state, State::Over)
+        else {
+            return Action::Continue;
+        };
+        match opening.advance(end_of_stream) {
+            Progress::Pending(opening) => {
+                self.state = State::Opening(headers, opening);
+                return Action::Pause;
+            }
+            Progress::Begun(translator, out) => {
+                let status = headers.status();
+                let log = attempt.log(Some(status), "");
+                if translator.error().is_some() {
+                    attempt.broke_off();
+                }
+                mark(&mut headers, log, status);
+                host::set_response_headers(&headers);
+                host::set_response_body(&out);
+                self.state = State::Stream(translator);
+            }
+            Progress::Failed(error) => {
+                let (body, headers) = failed(attempt, headers, &error);
+                host::set_response_headers(&headers);
+                host::set_response_body(&body);
+            }
+        }
+        Action::Continue
+    }
+
     /// All of a body that was held is there.
     pub fn on_end(&mut self, attempt: &mut Attempt) -> Action {
         if let State::Body(headers, failure) = std::mem::replace(&mut self.state, State::Over) {
@@ -128,7 +121,7 @@ impl Inbound {
             let (body, mut headers) = match failure {
                 Some((error, word)) => {
                     let log = attempt.log(None, word);
-                    let (body, headers) = error_reply(headers, &error, &log);
+                    let (body, headers) = error_reply(headers, &error, log);
                     (Some(body), headers)
                 }
                 None => answer(attempt, headers, &held),
@@ -146,45 +139,14 @@ impl Inbound {
         }
         Action::Continue
     }
-
-    /// A stream has begun, or failed before it did: then it is an error reply like any other.
-    fn open(&mut self, attempt: &mut Attempt) {
-        let State::Opening {
-            mut headers,
-            translator,
-            out,
-            ..
-        } = std::mem::replace(&mut self.state, State::Over)
-        else {
-            return;
-        };
-        match translator.error() {
-            Some(error) if !translator.has_begun() => {
-                let (body, headers) = failed(attempt, headers, error);
-                host::set_response_headers(&headers);
-                host::set_response_body(&body);
-            }
-            later => {
-                let status = headers.status();
-                let log = attempt.log(Some(status), "");
-                if later.is_some() {
-                    attempt.broke_off();
-                }
-                mark(&mut headers, &log, status);
-                host::set_response_headers(&headers);
-                host::set_response_body(&out);
-                self.state = State::Stream(translator);
-            }
-        }
-    }
 }
 
 /// A whole answer in OpenAI's format, with its headers. `None` for a body that is right as it is.
 fn answer(
     attempt: &mut Attempt,
-    mut headers: HeaderList,
+    mut headers: HeaderList<'static>,
     body: &[u8],
-) -> (Option<Vec<u8>>, HeaderList) {
+) -> (Option<Vec<u8>>, HeaderList<'static>) {
     let status = headers.status();
     let format = attempt
         .provider
@@ -194,7 +156,7 @@ fn answer(
     match upstream::read_answer(format, attempt.provider_name(), status, body, created) {
         Ok(translated) => {
             let log = attempt.log(Some(status), "");
-            mark(&mut headers, &log, status);
+            mark(&mut headers, log, status);
             let length = translated.as_ref().map_or(body.len(), Vec::len);
             headers.push("content-length", length.to_string());
             (translated, headers)
@@ -207,15 +169,23 @@ fn answer(
 }
 
 /// Notes a provider's error and makes the reply that tells it.
-fn failed(attempt: &mut Attempt, headers: HeaderList, error: &ApiError) -> (Vec<u8>, HeaderList) {
+fn failed(
+    attempt: &mut Attempt,
+    headers: HeaderList<'static>,
+    error: &ApiError,
+) -> (Vec<u8>, HeaderList<'static>) {
     let status = headers.status();
     // The provider's own status where it has one to show: a 529 is a 503 to the client, and stays a 529 in the log.
     let told = if status >= 400 { status } else { error.status };
     let log = attempt.log(Some(told), failure::word_of_status(told));
-    error_reply(headers, error, &log)
+    error_reply(headers, error, log)
 }
 
-fn error_reply(mut headers: HeaderList, error: &ApiError, log: &[u8]) -> (Vec<u8>, HeaderList) {
+fn error_reply(
+    mut headers: HeaderList<'static>,
+    error: &ApiError,
+    log: String,
+) -> (Vec<u8>, HeaderList<'static>) {
     let body = error.to_json();
     headers.set(":status", error.status.to_string());
     headers.set("content-type", "application/json");
@@ -225,7 +195,7 @@ fn error_reply(mut headers: HeaderList, error: &ApiError, log: &[u8]) -> (Vec<u8
 }
 
 /// Tells the gateway stage what was tried, and Envoy whether to try on.
-fn mark(headers: &mut HeaderList, log: &[u8], status: u16) {
+fn mark(headers: &mut HeaderList<'static>, log: String, status: u16) {
     headers.push(headers::ATTEMPT_LOG, log);
     if failure::is_retriable(status) {
         headers.push(headers::RETRY, "1");

@@ -15,34 +15,29 @@ use opentracy_translate::error::ApiError;
 
 use crate::headers::{self, HeaderList};
 use crate::host;
-use crate::plan::{Hop, Plan};
+use crate::plan::Plan;
 use crate::provider::attempt::Attempt;
 use crate::provider::inbound::Inbound;
 
+#[derive(Default)]
 pub struct ProviderStage {
-    hop: Hop,
     state: State,
 }
 
+#[derive(Default)]
 enum State {
     /// The request is not for this stage.
+    #[default]
     Passive,
     /// The headers are there, the body is not yet.
-    Receiving(HeaderList),
+    Receiving(HeaderList<'static>),
     Attempting(Box<(Attempt, Inbound)>),
 }
 
 impl ProviderStage {
-    pub fn new(hop: Hop) -> Self {
-        Self {
-            hop,
-            state: State::Passive,
-        }
-    }
-
     /// The whole request is there.
     fn on_request(&mut self) -> Action {
-        let State::Receiving(request) = std::mem::replace(&mut self.state, State::Passive) else {
+        let State::Receiving(request) = std::mem::take(&mut self.state) else {
             return Action::Continue;
         };
         #[cfg(feature = "trap-for-tests")]
@@ -52,13 +47,10 @@ impl ProviderStage {
                 std::process::abort();
             }
         }
-        let number = match self.hop {
-            Hop::Direct => 1,
-            Hop::Internal => request
-                .get(headers::ATTEMPT_COUNT)
-                .and_then(|count| count.parse().ok())
-                .unwrap_or(1),
-        };
+        let number = request
+            .get(headers::ATTEMPT_COUNT)
+            .and_then(|count| count.parse().ok())
+            .unwrap_or(1);
         let plan = request
             .get(headers::PLAN)
             .and_then(|text| serde_json::from_str::<Plan<'_>>(text).ok());
@@ -70,11 +62,9 @@ impl ProviderStage {
             return Action::Pause;
         };
         let mut attempt = Attempt::new(&plan, number);
-        let (inbound, action) = match attempt.send(self.hop, &request, &host::request_body()) {
+        let (inbound, action) = match attempt.send(&request, &host::request_body()) {
             Ok(()) => {
-                if self.hop == Hop::Internal {
-                    host::clear_route_cache();
-                }
+                host::clear_route_cache();
                 (Inbound::default(), Action::Continue)
             }
             Err(error) => {
@@ -89,7 +79,7 @@ impl ProviderStage {
 }
 
 /// Answers an attempt that can't be made.
-fn refuse(error: &ApiError, log: Option<&[u8]>) {
+fn refuse(error: &ApiError, log: Option<&str>) {
     let mut reply = HeaderList::default();
     reply.push("content-type", "application/json");
     if let Some(log) = log {
@@ -104,9 +94,7 @@ fn refuse(error: &ApiError, log: Option<&[u8]>) {
 impl HttpContext for ProviderStage {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let request = host::request_headers();
-        if request.get(headers::HOP) != Some(self.hop.as_str())
-            || request.get(headers::PLAN).is_none()
-        {
+        if request.get(headers::PLAN).is_none() {
             return Action::Continue;
         }
         self.state = State::Receiving(request);
@@ -163,7 +151,7 @@ impl HttpContext for ProviderStage {
     }
 
     fn on_log(&mut self) {
-        if let State::Attempting(attempting) = std::mem::replace(&mut self.state, State::Passive) {
+        if let State::Attempting(attempting) = std::mem::take(&mut self.state) {
             let (attempt, _) = *attempting;
             attempt.record();
         }

@@ -1,0 +1,72 @@
+//! The beginning of a provider's stream, held back until it is known to be an answer: before that another candidate can take
+//! over, or the client can be told of the error by a status.
+
+use opentracy_translate::error::ApiError;
+use opentracy_translate::format::StreamTranslator;
+
+use crate::host;
+use crate::snapshot::Provider;
+
+pub struct Opening {
+    translator: Box<StreamTranslator>,
+    /// How much of what Envoy has buffered was read.
+    consumed: usize,
+    out: Vec<u8>,
+}
+
+/// What has become of the beginning.
+pub enum Progress {
+    Pending(Opening),
+    /// The answer has begun, with these bytes for the client.
+    Begun(Box<StreamTranslator>, Vec<u8>),
+    Failed(ApiError),
+}
+
+impl Opening {
+    /// `created` is in Unix seconds.
+    pub fn new(provider: &Provider, created: u64) -> Self {
+        Self {
+            translator: Box::new(StreamTranslator::new(
+                provider.format,
+                &provider.name,
+                created,
+            )),
+            consumed: 0,
+            out: Vec::new(),
+        }
+    }
+
+    /// Reads what has come since.
+    pub fn advance(mut self, end_of_stream: bool) -> Progress {
+        let bytes = host::response_body(self.consumed);
+        self.consumed += bytes.len();
+        self.translator.push(&bytes, &mut self.out);
+        if end_of_stream {
+            self.translator.finish(&mut self.out);
+        }
+        if self.translator.has_begun() {
+            return Progress::Begun(self.translator, self.out);
+        }
+        match self.translator.error() {
+            Some(error) => Progress::Failed(error.clone()),
+            None => Progress::Pending(self),
+        }
+    }
+}
+
+/// The client's bytes for the provider's next ones; `None` where they are the same.
+pub fn translate_chunk(
+    translator: &mut StreamTranslator,
+    bytes: &[u8],
+    end_of_stream: bool,
+) -> Option<Vec<u8>> {
+    if translator.is_transparent() {
+        return None;
+    }
+    let mut out = Vec::with_capacity(bytes.len() * 2);
+    translator.push(bytes, &mut out);
+    if end_of_stream {
+        translator.finish(&mut out);
+    }
+    Some(out)
+}
