@@ -1,6 +1,7 @@
 //! `opentracy serve`: everything together.
 
 use std::future::IntoFuture as _;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

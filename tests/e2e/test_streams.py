@@ -195,3 +195,11 @@ def test_the_generated_bootstrap_is_valid(own_stack, tmp_path):
     )
     assert checked.returncode == 0, checked.stderr[-2000:]
     assert "deprecated" not in checked.stderr.lower()
+
+
+@pytest.mark.parametrize("model", ["only", "chain"])
+def test_a_stream_may_take_longer_than_a_try_may_take_to_begin(client, world, model):
+    words = "one two three four five six seven"
+    world.openai.habit = mock.answer(words, pause=0.3)
+    chunks = list(client.chat.completions.create(model=model, messages=HELLO, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices).strip() == words

@@ -60,18 +60,21 @@ pub fn run(workspace: &Workspace, config: Option<PathBuf>) -> Result<()> {
 }
 
 fn greet(gateway: SocketAddr, check: &str) {
+    let facts: String = check
+        .lines()
+        .filter(|line| !line.starts_with("The configuration") && !line.starts_with("gateway:"))
+        .map(|line| format!("  {line}\n"))
+        .collect();
     println!(
         "\nOpenTracy is up. Ctrl-C stops it.
 
-  OpenAI API   http://{gateway}/v1
-  health       http://{gateway}/health
-{}
+  OpenAI API: http://{gateway}/v1
+{facts}
 Try it:
 
   curl http://{gateway}/v1/chat/completions -H 'content-type: application/json' \\
     -d '{{\"model\": \"demo/echo\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'
-",
-        check.lines().skip(1).map(|line| format!("  {line}\n")).collect::<String>()
+"
     );
 }
 

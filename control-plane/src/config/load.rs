@@ -105,6 +105,16 @@ fn key_at(text: &str, error: &serde_saphyr::Error) -> String {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_example_holds_together() {
+        let example = Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../opentracy.example.yaml"
+        ));
+        let (config, _) = load(Some(example)).unwrap_or_else(|error| panic!("{error}"));
+        assert!(config.aliases.contains_key("smart"));
+    }
+
     fn complaint(text: &str) -> String {
         let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
         std::fs::write(file.path(), text).unwrap();

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Config};
 
+/// Of clients. More would run a machine out of file descriptors before they run it out of anything else.
+const MAX_CONNECTIONS: u32 = 50_000;
+
 /// Prints the bootstrap for a configuration, as YAML.
 pub fn print(path: Option<&Path>, filter: &Path) -> anyhow::Result<()> {
     let (config, keys) = config::load(path).context("the configuration can't be used")?;
@@ -54,6 +57,15 @@ pub fn bootstrap<'a>(
                 "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
             },
         }],
+        "overload_manager": {
+            "resource_monitors": [{
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                    "max_active_downstream_connections": MAX_CONNECTIONS,
+                },
+            }],
+        },
         "static_resources": {
             "listeners": [
                 listeners::edge(&config.gateway, filter, longest),
