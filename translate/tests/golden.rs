@@ -12,6 +12,8 @@
 
 mod fixtures;
 
+use std::collections::BTreeMap;
+
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format::{self, Target};
 use opentracy_translate::openai::envelope::Envelope;
@@ -106,8 +108,26 @@ fn parse(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
 
+/// With sorted keys, whatever order this build of `serde_json` keeps them in.
 fn pretty(value: &Value) -> Vec<u8> {
-    let mut text = serde_json::to_vec_pretty(value).unwrap();
+    let mut text = serde_json::to_vec_pretty(&sorted(value)).unwrap();
     text.push(b'\n');
     text
+}
+
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<_, _> = members
+                .iter()
+                .map(|(name, value)| (name, sorted(value)))
+                .collect();
+            members
+                .into_iter()
+                .map(|(name, value)| (name.clone(), value))
+                .collect()
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
 }
