@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use opentracy_proto::v1;
 use opentracy_translate::cost::Pricing;
-use opentracy_translate::provider::{Format, StreamUsage};
+use opentracy_translate::provider::Format;
 use prost::Message;
 
 use crate::catalog;
@@ -89,11 +89,7 @@ fn provider(provider: &Provider) -> v1::Provider {
             Key::Header { .. } | Key::NotNeeded => None,
         },
         timeout_ms: millis(provider.timeout),
-        stream_usage: match provider.stream_usage {
-            StreamUsage::Option => v1::StreamUsage::Option,
-            StreamUsage::Always => v1::StreamUsage::Always,
-        }
-        .into(),
+        dialect: provider.dialect.clone(),
     }
 }
 

@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use opentracy_proto::v1;
 use opentracy_translate::cost::{Pricing, Usd};
-use opentracy_translate::provider::{Format, StreamUsage};
+use opentracy_translate::openai::dialect::{self, Dialect};
+use opentracy_translate::provider::{self as registry, Format};
 
 /// A provider that requests can go to.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +21,7 @@ pub struct Provider {
     pub headers: Vec<(String, String)>,
     pub missing_key_variable: Option<String>,
     pub timeout_ms: u32,
-    pub stream_usage: StreamUsage,
+    pub dialect: &'static Dialect,
 }
 
 /// What the catalog knows of a model.
@@ -110,10 +111,7 @@ impl Provider {
                 v1::Format::Anthropic => Format::Anthropic,
                 v1::Format::Openai | v1::Format::Unspecified => Format::OpenAi,
             },
-            stream_usage: match wire.stream_usage() {
-                v1::StreamUsage::Always => StreamUsage::Always,
-                v1::StreamUsage::Option => StreamUsage::Option,
-            },
+            dialect: registry::find(&wire.dialect).map_or(&dialect::COMPATIBLE, |row| row.dialect),
             name: wire.name,
             envoy_cluster: wire.envoy_cluster,
             authority: wire.authority,

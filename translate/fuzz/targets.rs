@@ -5,10 +5,11 @@
 
 use opentracy_translate::format::{self, StreamTranslator, Target};
 use opentracy_translate::openai::aggregate;
+use opentracy_translate::openai::dialect;
 use opentracy_translate::openai::envelope::Envelope;
 use opentracy_translate::openai::response;
 use opentracy_translate::openai::tap::{Output, StreamTap};
-use opentracy_translate::provider::{Format, StreamUsage};
+use opentracy_translate::provider::Format;
 use opentracy_translate::{model, redact};
 
 const FORMATS: [Format; 2] = [Format::OpenAi, Format::Anthropic];
@@ -25,7 +26,7 @@ pub fn request(data: &[u8]) {
             format,
             model: "claude-sonnet-4-5",
             max_output_tokens: None,
-            stream_usage: StreamUsage::Option,
+            dialect: &dialect::OPENAI,
         };
         if let Ok(Some(body)) = format::translate_request(data, &target) {
             is_json(&body);

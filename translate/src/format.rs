@@ -2,8 +2,9 @@
 
 use crate::anthropic;
 use crate::error::ApiError;
+use crate::openai::dialect::Dialect;
 use crate::openai::{self, envelope::Envelope};
-use crate::provider::{Format, StreamUsage};
+use crate::provider::Format;
 use crate::sse;
 
 /// Where a request goes.
@@ -14,7 +15,8 @@ pub struct Target<'a> {
     pub model: &'a str,
     /// What the catalog knows.
     pub max_output_tokens: Option<u64>,
-    pub stream_usage: StreamUsage,
+    /// Where the provider departs from OpenAI, for OpenAI's format.
+    pub dialect: &'a Dialect,
 }
 
 /// A client's body as the provider wants it. `None` when it is right as it is.
@@ -33,11 +35,14 @@ pub fn translate_parsed(
     target: &Target<'_>,
 ) -> Result<Option<Vec<u8>>, ApiError> {
     match target.format {
+        Format::OpenAi if target.dialect.concerns(body, target.model) => {
+            openai::rewrite::rewrite(envelope.text, target.model, target.dialect).map(Some)
+        }
         Format::OpenAi => Ok(openai::edit::edit(
             body,
             envelope,
             target.model,
-            target.stream_usage,
+            target.dialect.stream_usage,
         )),
         Format::Anthropic => translate_whole(body, target),
     }

@@ -3,6 +3,8 @@
 //! Sources: the providers' API references, November 2026. A row is a default; a deployment's configuration may override
 //! every field of it.
 
+use crate::openai::dialect::{self, Dialect};
+
 /// The wire format a provider speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -45,15 +47,6 @@ impl Auth {
     }
 }
 
-/// How a provider of OpenAI's format reports token usage in a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamUsage {
-    /// `stream_options.include_usage` asks for it.
-    Option,
-    /// It is always there, and `stream_options` is refused.
-    Always,
-}
-
 /// A provider with a name of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Provider {
@@ -65,7 +58,8 @@ pub struct Provider {
     pub key_variable: &'static str,
     /// Sent with every request.
     pub headers: &'static [(&'static str, &'static str)],
-    pub stream_usage: StreamUsage,
+    /// Where it departs from OpenAI, for OpenAI's format.
+    pub dialect: &'static Dialect,
     /// Whether it makes the models it serves, so that clients may name them without the provider.
     pub first_party: bool,
 }
@@ -74,6 +68,7 @@ const fn openai_like(
     name: &'static str,
     base_url: &'static str,
     key_variable: &'static str,
+    dialect: &'static Dialect,
 ) -> Provider {
     Provider {
         name,
@@ -82,7 +77,7 @@ const fn openai_like(
         auth: Auth::Bearer,
         key_variable,
         headers: &[],
-        stream_usage: StreamUsage::Option,
+        dialect,
         first_party: false,
     }
 }
@@ -94,19 +89,13 @@ const fn first_party(provider: Provider) -> Provider {
     }
 }
 
-const fn always_reports_usage(provider: Provider) -> Provider {
-    Provider {
-        stream_usage: StreamUsage::Always,
-        ..provider
-    }
-}
-
 /// Every provider with a name of its own, in the order in which a bare model name is looked up.
 pub const PROVIDERS: &[Provider] = &[
     first_party(openai_like(
         "openai",
         "https://api.openai.com/v1",
         "OPENAI_API_KEY",
+        &dialect::OPENAI,
     )),
     Provider {
         name: "anthropic",
@@ -115,95 +104,131 @@ pub const PROVIDERS: &[Provider] = &[
         auth: Auth::Header("x-api-key"),
         key_variable: "ANTHROPIC_API_KEY",
         headers: &[("anthropic-version", "2023-06-01")],
-        stream_usage: StreamUsage::Always,
+        dialect: &dialect::OPENAI,
         first_party: true,
     },
     first_party(openai_like(
         "gemini",
         "https://generativelanguage.googleapis.com/v1beta/openai",
         "GEMINI_API_KEY",
+        &dialect::COMPATIBLE,
     )),
-    first_party(always_reports_usage(openai_like(
+    first_party(openai_like(
         "mistral",
         "https://api.mistral.ai/v1",
         "MISTRAL_API_KEY",
-    ))),
+        &dialect::MISTRAL,
+    )),
     first_party(openai_like(
         "deepseek",
         "https://api.deepseek.com/v1",
         "DEEPSEEK_API_KEY",
+        &dialect::DEEPSEEK,
     )),
-    first_party(openai_like("xai", "https://api.x.ai/v1", "XAI_API_KEY")),
-    first_party(always_reports_usage(openai_like(
+    first_party(openai_like(
+        "xai",
+        "https://api.x.ai/v1",
+        "XAI_API_KEY",
+        &dialect::XAI,
+    )),
+    first_party(openai_like(
         "cohere",
         "https://api.cohere.com/compatibility/v1",
         "COHERE_API_KEY",
-    ))),
-    first_party(always_reports_usage(openai_like(
+        &dialect::COHERE,
+    )),
+    first_party(openai_like(
         "perplexity",
         "https://api.perplexity.ai",
         "PERPLEXITY_API_KEY",
-    ))),
+        &dialect::PERPLEXITY,
+    )),
     first_party(openai_like(
         "moonshot",
         "https://api.moonshot.ai/v1",
         "MOONSHOT_API_KEY",
+        &dialect::MOONSHOT,
     )),
     first_party(openai_like(
         "zai",
         "https://api.z.ai/api/paas/v4",
         "ZAI_API_KEY",
+        &dialect::ZAI,
     )),
     first_party(openai_like(
         "qwen",
         "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
         "DASHSCOPE_API_KEY",
+        &dialect::QWEN,
     )),
     first_party(openai_like(
         "minimax",
         "https://api.minimax.io/v1",
         "MINIMAX_API_KEY",
+        &dialect::MINIMAX,
     )),
-    openai_like("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+    openai_like(
+        "groq",
+        "https://api.groq.com/openai/v1",
+        "GROQ_API_KEY",
+        &dialect::GROQ,
+    ),
     openai_like(
         "together",
         "https://api.together.xyz/v1",
         "TOGETHER_API_KEY",
+        &dialect::TOGETHER,
     ),
     openai_like(
         "fireworks",
         "https://api.fireworks.ai/inference/v1",
         "FIREWORKS_API_KEY",
+        &dialect::FIREWORKS,
     ),
-    openai_like("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
+    openai_like(
+        "cerebras",
+        "https://api.cerebras.ai/v1",
+        "CEREBRAS_API_KEY",
+        &dialect::CEREBRAS,
+    ),
     openai_like(
         "sambanova",
         "https://api.sambanova.ai/v1",
         "SAMBANOVA_API_KEY",
+        &dialect::SAMBANOVA,
     ),
     openai_like(
         "openrouter",
         "https://openrouter.ai/api/v1",
         "OPENROUTER_API_KEY",
+        &dialect::OPENROUTER,
     ),
     openai_like(
         "deepinfra",
         "https://api.deepinfra.com/v1/openai",
         "DEEPINFRA_API_KEY",
+        &dialect::DEEPINFRA,
     ),
-    always_reports_usage(openai_like(
+    (openai_like(
         "nvidia",
         "https://integrate.api.nvidia.com/v1",
         "NVIDIA_API_KEY",
+        &dialect::NVIDIA,
     )),
     openai_like(
         "github",
         "https://models.github.ai/inference",
         "GITHUB_TOKEN",
+        &dialect::GITHUB,
     ),
     Provider {
         auth: Auth::None,
-        ..openai_like("ollama", "http://127.0.0.1:11434/v1", "OLLAMA_API_KEY")
+        ..openai_like(
+            "ollama",
+            "http://127.0.0.1:11434/v1",
+            "OLLAMA_API_KEY",
+            &dialect::OLLAMA,
+        )
     },
 ];
 

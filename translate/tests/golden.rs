@@ -3,6 +3,7 @@
 //! | folder | in | out |
 //! |---|---|---|
 //! | `requests` | `NAME.in.json`, an OpenAI request | `NAME.out.json`, the provider's, or `{"refused": …}` |
+//! | `dialects/PROVIDER` | the same for a provider of OpenAI's format | |
 //! | `responses` | `NAME.in.json`, a provider's answer | `NAME.out.json`, OpenAI's |
 //! | `errors` | `STATUS-NAME.in.json`, a provider's error | `STATUS-NAME.out.json`, OpenAI's, with its status |
 //! | `streams` | `NAME.in.sse`, a provider's events | `NAME.out.sse`, OpenAI's chunks |
@@ -16,34 +17,48 @@ use std::collections::BTreeMap;
 
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format::{self, Target};
+use opentracy_translate::openai::dialect::{self, Dialect};
 use opentracy_translate::openai::envelope::Envelope;
-use opentracy_translate::provider::{Format, StreamUsage};
+use opentracy_translate::provider::{Format, PROVIDERS};
 use serde_json::{Value, json};
 
-use crate::fixtures::{CREATED, FORMATS, check, inputs, translate_stream};
+use crate::fixtures::{CREATED, FORMATS, Input, check, inputs, translate_stream};
 
 #[test]
 fn requests_are_what_the_provider_wants() {
     for (format, name) in FORMATS {
         for input in inputs(name, "requests", "in.json") {
-            let envelope = Envelope::parse(&input.content).unwrap();
-            let model = envelope
-                .model
-                .split_once('/')
-                .map_or(&*envelope.model, |(_, model)| model);
-            let target = Target {
-                format,
-                model,
-                max_output_tokens: None,
-                stream_usage: StreamUsage::Option,
-            };
-            let output = match format::translate_request(&input.content, &target) {
-                Ok(translated) => parse(&translated.unwrap_or(input.content.clone())),
-                Err(error) => json!({"refused": told(&error)}),
-            };
-            check(&input, "out.json", &pretty(&output));
+            check_request(&input, format, &dialect::OPENAI);
         }
     }
+}
+
+#[test]
+fn requests_are_in_the_providers_dialect() {
+    for provider in PROVIDERS {
+        for input in inputs("dialects", provider.name, "in.json") {
+            check_request(&input, provider.format, provider.dialect);
+        }
+    }
+}
+
+fn check_request(input: &Input, format: Format, dialect: &Dialect) {
+    let envelope = Envelope::parse(&input.content).unwrap();
+    let model = envelope
+        .model
+        .split_once('/')
+        .map_or(&*envelope.model, |(_, model)| model);
+    let target = Target {
+        format,
+        model,
+        max_output_tokens: None,
+        dialect,
+    };
+    let output = match format::translate_request(&input.content, &target) {
+        Ok(translated) => parse(&translated.unwrap_or(input.content.clone())),
+        Err(error) => json!({"refused": told(&error)}),
+    };
+    check(input, "out.json", &pretty(&output));
 }
 
 #[test]

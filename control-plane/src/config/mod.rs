@@ -64,6 +64,8 @@ pub struct Grpc {
 #[serde(default, deny_unknown_fields)]
 pub struct ProviderEntry {
     pub format: Option<Format>,
+    /// The built-in provider whose departures from OpenAI's format it shares.
+    pub dialect: Option<Spanned<String>>,
     pub base_url: Option<Spanned<String>>,
     pub api_key: Option<String>,
     pub api_key_env: Option<String>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use opentracy_translate::provider::{self as registry, Auth, Format, StreamUsage};
+use opentracy_translate::provider::{self as registry, Auth, Format};
 use url::Url;
 
 use crate::config::{Config, Keys, ProviderEntry};
@@ -29,7 +29,8 @@ pub struct Provider {
     pub connect_timeout: Duration,
     /// Requests that may be under way at once.
     pub max_requests: u32,
-    pub stream_usage: StreamUsage,
+    /// The built-in provider whose departures from OpenAI's format it shares; none where it is empty.
+    pub dialect: String,
 }
 
 /// A provider's key, as the header that carries it.
@@ -123,7 +124,12 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
         timeout: entry.timeout.unwrap_or(TIMEOUT),
         connect_timeout: entry.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         max_requests: entry.max_requests.unwrap_or(MAX_REQUESTS),
-        stream_usage: row.map_or(StreamUsage::Option, |row| row.stream_usage),
+        dialect: entry
+            .dialect
+            .as_ref()
+            .map(|dialect| dialect.value.clone())
+            .or(row.map(|row| row.name.to_owned()))
+            .unwrap_or_default(),
     })
 }
 

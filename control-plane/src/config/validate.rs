@@ -100,6 +100,15 @@ impl Checker<'_> {
                     "is missing; write openai or anthropic, whichever the server speaks",
                 );
             }
+            if let Some(dialect) = &entry.value.dialect
+                && registry::find(&dialect.value).is_none()
+            {
+                self.complain(
+                    dialect.referenced,
+                    format!("{key}.dialect"),
+                    "is no built-in provider; write the name of one, such as mistral",
+                );
+            }
             if entry.value.base_url.is_none() {
                 self.complain(
                     at,

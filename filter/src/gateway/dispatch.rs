@@ -133,7 +133,7 @@ fn send_direct(
             format: provider.format,
             model: &candidate.model,
             max_output_tokens: model.max_output_tokens,
-            stream_usage: provider.stream_usage,
+            dialect: provider.dialect,
         },
     )?;
     let length = translated.as_ref().map_or(call.body.len(), Vec::len);

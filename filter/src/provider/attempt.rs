@@ -79,7 +79,7 @@ impl Attempt {
                 max_output_tokens: snapshot
                     .model(&self.id.provider, &self.id.name)
                     .max_output_tokens,
-                stream_usage: provider.stream_usage,
+                dialect: provider.dialect,
             },
         )?;
         let length = translated.as_ref().map_or(body.len(), Vec::len);

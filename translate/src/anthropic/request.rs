@@ -212,6 +212,14 @@ fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<()
             "it is deprecated; use `tools`",
         ),
         (
+            request
+                .verbosity
+                .as_deref()
+                .is_some_and(|verbosity| verbosity != "medium"),
+            "verbosity",
+            "say in a message how long the answer should be",
+        ),
+        (
             request.web_search_options.is_some(),
             "web_search_options",
             "Anthropic searches with a tool of its own",

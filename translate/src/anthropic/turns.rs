@@ -372,11 +372,7 @@ fn legal_id(id: &str) -> Cow<'_, str> {
     if is_legal {
         return Cow::Borrowed(id);
     }
-    // FNV-1a, 128 bits: stable over time and platforms.
-    let hash = id.bytes().fold(
-        0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128,
-        |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b),
-    );
+    let hash = crate::hash::fnv1a(id.as_bytes());
     Cow::Owned(format!("call_{hash:032x}"))
 }
 

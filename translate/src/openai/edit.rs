@@ -1,8 +1,9 @@
 //! The edits that an OpenAI-format provider needs: two at most, and every other byte stays as the client wrote it.
 
 use crate::json;
+use crate::object::Object;
+use crate::openai::dialect::StreamUsage;
 use crate::openai::envelope::Envelope;
-use crate::provider::StreamUsage;
 
 /// Gives a request the provider's name for the model and asks for usage at the end of a stream.
 ///
@@ -21,10 +22,12 @@ pub fn edit(
     }
     if envelope.stream && !envelope.include_usage && usage == StreamUsage::Option {
         match envelope.stream_options {
-            Some(options) => edits.push((
-                json::span_of(body, options)?,
-                br#"{"include_usage":true}"#.to_vec(),
-            )),
+            Some(options) => {
+                let span = json::span_of(body, options)?;
+                let mut options = Object::parse(options.get()).unwrap_or_default();
+                options.set("include_usage", &true);
+                edits.push((span, options.to_vec()));
+            }
             None => {
                 let end = json::span_of(body, envelope.messages)?.end;
                 edits.push((
@@ -76,10 +79,10 @@ mod tests {
             r#"{"model":"m","messages":[1],"stream_options":{"include_usage":true},"stream":true}"#
         );
         assert_eq!(edited(body, "m", StreamUsage::Always), None);
-        let body = r#"{"stream_options":{"include_usage":false},"messages":[1],"stream":true,"model":"m"}"#;
+        let body = r#"{"stream_options":{"x":1,"include_usage":false},"messages":[1],"stream":true,"model":"m"}"#;
         assert_eq!(
             edited(body, "n", StreamUsage::Option).unwrap(),
-            r#"{"stream_options":{"include_usage":true},"messages":[1],"stream":true,"model":"n"}"#
+            r#"{"stream_options":{"x":1,"include_usage":true},"messages":[1],"stream":true,"model":"n"}"#
         );
     }
 }

@@ -12,6 +12,8 @@ use crate::json;
 /// A request, as far as planning needs to know it. Borrows from the body.
 #[derive(Debug)]
 pub struct Envelope<'a> {
+    /// The whole body.
+    pub text: &'a str,
     pub model: Cow<'a, str>,
     /// The model's text in the body, quotes included.
     pub model_raw: &'a RawValue,
@@ -113,6 +115,7 @@ impl<'a> Envelope<'a> {
                 .unwrap_or(false),
         };
         Ok(Self {
+            text,
             model,
             model_raw,
             messages,

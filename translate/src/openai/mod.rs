@@ -3,10 +3,12 @@
 //! Source: OpenAI API reference, chat completions, November 2026.
 
 pub mod aggregate;
+pub mod dialect;
 pub mod edit;
 pub mod envelope;
 pub mod error;
 pub mod request;
 pub mod response;
+pub mod rewrite;
 pub mod tap;
 pub mod usage;

@@ -60,6 +60,8 @@ pub struct ChatRequest<'a> {
     #[serde(default, borrow)]
     pub audio: Option<&'a RawValue>,
     #[serde(default, borrow)]
+    pub verbosity: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
     pub web_search_options: Option<&'a RawValue>,
 }
 

@@ -1,0 +1,312 @@
+//! What becomes of each field at each provider, found out by translating a request that has it. `docs/providers.md` is the
+//! result; `UPDATE_GOLDEN=1 cargo test -p opentracy-translate` writes it anew, and every cell of it is held.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use opentracy_translate::format::{self, Target};
+use opentracy_translate::provider::{Auth, Format, PROVIDERS, Provider};
+use serde_json::{Value, json};
+
+/// A model of each provider that takes what its provider takes.
+const MODELS: [(&str, &str); 22] = [
+    ("openai", "gpt-4o"),
+    ("anthropic", "claude-sonnet-4-5"),
+    ("gemini", "gemini-3-pro"),
+    ("mistral", "mistral-large-latest"),
+    ("deepseek", "deepseek-chat"),
+    ("xai", "grok-4"),
+    ("cohere", "command-a-03-2025"),
+    ("perplexity", "sonar-pro"),
+    ("moonshot", "kimi-k2"),
+    ("zai", "glm-5"),
+    ("qwen", "qwen3-max"),
+    ("minimax", "MiniMax-M2"),
+    ("groq", "llama-3.3-70b-versatile"),
+    ("together", "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
+    (
+        "fireworks",
+        "accounts/fireworks/models/llama-v3p3-70b-instruct",
+    ),
+    ("cerebras", "llama-3.3-70b"),
+    ("sambanova", "Meta-Llama-3.3-70B-Instruct"),
+    ("openrouter", "meta-llama/llama-3.3-70b-instruct"),
+    ("deepinfra", "meta-llama/Llama-3.3-70B-Instruct"),
+    ("nvidia", "meta/llama-3.3-70b-instruct"),
+    ("github", "openai/gpt-4o"),
+    ("ollama", "llama3.3"),
+];
+
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// It goes as it is.
+    Native,
+    Renamed(&'static str),
+    /// It is said in the provider's words.
+    Translated,
+    /// It is left out.
+    Omitted,
+    /// A 400.
+    Refused,
+}
+
+/// What a row of the table tries: a name for it, and the members it adds to a plain request.
+fn fields() -> Vec<(&'static str, Value)> {
+    let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": false});
+    let tools = json!([{"type": "function", "function": {"name": "f", "description": "d", "parameters": schema}}]);
+    let strict = json!([{"type": "function", "function": {"name": "f", "description": "d", "parameters": schema, "strict": true}}]);
+    let part = |part: Value| json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, part]}]});
+    vec![
+        ("max_tokens", json!({"max_tokens": 100})),
+        (
+            "max_completion_tokens",
+            json!({"max_completion_tokens": 100}),
+        ),
+        ("temperature", json!({"temperature": 0.5})),
+        ("top_p", json!({"top_p": 0.5})),
+        ("stop", json!({"stop": ["END"]})),
+        ("seed", json!({"seed": 7})),
+        ("n", json!({"n": 2})),
+        ("presence_penalty", json!({"presence_penalty": 0.5})),
+        ("frequency_penalty", json!({"frequency_penalty": 0.5})),
+        ("logit_bias", json!({"logit_bias": {"50256": -100}})),
+        ("logprobs", json!({"logprobs": true})),
+        (
+            "response_format: json_object",
+            json!({"response_format": {"type": "json_object"}}),
+        ),
+        (
+            "response_format: json_schema",
+            json!({"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}}),
+        ),
+        ("tools", json!({"tools": tools})),
+        ("tools, strict", json!({"tools": strict})),
+        (
+            "tools with json_schema",
+            json!({"tools": tools, "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}}),
+        ),
+        (
+            "tool_choice: none",
+            json!({"tools": tools, "tool_choice": "none"}),
+        ),
+        (
+            "tool_choice: required",
+            json!({"tools": tools, "tool_choice": "required"}),
+        ),
+        (
+            "tool_choice: a function",
+            json!({"tools": tools, "tool_choice": {"type": "function", "function": {"name": "f"}}}),
+        ),
+        (
+            "parallel_tool_calls: false",
+            json!({"tools": tools, "parallel_tool_calls": false}),
+        ),
+        ("reasoning_effort", json!({"reasoning_effort": "high"})),
+        ("user", json!({"user": "u-1"})),
+        ("safety_identifier", json!({"safety_identifier": "s-1"})),
+        ("metadata", json!({"metadata": {"team": "search"}})),
+        ("store", json!({"store": true})),
+        ("service_tier", json!({"service_tier": "default"})),
+        (
+            "stream_options",
+            json!({"stream": true, "stream_options": {"include_usage": true}}),
+        ),
+        (
+            "modalities: audio",
+            json!({"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}),
+        ),
+        (
+            "prediction",
+            json!({"prediction": {"type": "content", "content": "x"}}),
+        ),
+        (
+            "web_search_options",
+            json!({"web_search_options": {"search_context_size": "low"}}),
+        ),
+        ("verbosity", json!({"verbosity": "low"})),
+        (
+            "developer message",
+            json!({"messages": [{"role": "developer", "content": "y"}, {"role": "user", "content": "x"}]}),
+        ),
+        (
+            "name of a message",
+            json!({"messages": [{"role": "user", "content": "x", "name": "ann"}]}),
+        ),
+        ("text parts", part(json!({"type": "text", "text": "y"}))),
+        (
+            "image by URL",
+            part(json!({"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}})),
+        ),
+        (
+            "image in the request",
+            part(
+                json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}),
+            ),
+        ),
+        (
+            "audio in the request",
+            part(
+                json!({"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}),
+            ),
+        ),
+        (
+            "PDF in the request",
+            part(
+                json!({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}}),
+            ),
+        ),
+    ]
+}
+
+fn request(model: &str, more: &Value) -> Value {
+    let mut request = json!({"model": model, "messages": [{"role": "user", "content": "x"}]});
+    for (name, value) in more.as_object().unwrap() {
+        request[name] = value.clone();
+    }
+    request
+}
+
+fn translate(provider: &Provider, model: &str, request: &Value) -> Option<Value> {
+    let body = request.to_string();
+    let target = Target {
+        format: provider.format,
+        model,
+        max_output_tokens: None,
+        dialect: provider.dialect,
+    };
+    match format::translate_request(body.as_bytes(), &target) {
+        Ok(Some(translated)) => Some(serde_json::from_slice(&translated).unwrap()),
+        Ok(None) => Some(request.clone()),
+        Err(error) => {
+            assert_eq!(error.status, 400, "{error}");
+            assert!(
+                error.param.is_some() && error.message.contains(model),
+                "{error}"
+            );
+            None
+        }
+    }
+}
+
+fn fate(provider: &Provider, field: &str, more: &Value) -> Fate {
+    let (_, model) = MODELS
+        .iter()
+        .find(|(name, _)| *name == provider.name)
+        .unwrap();
+    let asked = request(model, more);
+    let Some(sent) = translate(provider, model, &asked) else {
+        return Fate::Refused;
+    };
+    if sent == asked {
+        return Fate::Native;
+    }
+    // What the same request without the field comes to. Tools stay where the field is about them.
+    let mut without = asked.clone();
+    let name = field.split([':', ' ', ',']).next().unwrap();
+    if asked.get(name).is_some() && name != "tools" {
+        without.as_object_mut().unwrap().remove(name);
+        if translate(provider, model, &without).as_ref() == Some(&sent) {
+            return Fate::Omitted;
+        }
+    }
+    for renamed in ["max_tokens", "max_completion_tokens", "random_seed"] {
+        if provider.format == Format::OpenAi
+            && sent.get(renamed).is_some()
+            && asked.get(renamed).is_none()
+        {
+            return Fate::Renamed(renamed);
+        }
+    }
+    if field == "name of a message" && !sent.to_string().contains("ann") {
+        return Fate::Omitted;
+    }
+    if field == "tools, strict" && !sent.to_string().contains("strict") {
+        return Fate::Omitted;
+    }
+    Fate::Translated
+}
+
+fn page() -> String {
+    let mut page = String::from(
+        "# Providers
+
+This page is written by a test (`translate/tests/providers.rs`) that translates a request with each field for each provider, and
+holds every cell. Models are called as `provider/model`; what a model can do is its provider's to say.
+
+| provider | format | base URL | key |
+|---|---|---|---|
+",
+    );
+    for provider in PROVIDERS {
+        let format = match provider.format {
+            Format::OpenAi => "OpenAI",
+            Format::Anthropic => "Anthropic Messages",
+        };
+        let key = match provider.auth {
+            Auth::None => "none".to_owned(),
+            Auth::Bearer | Auth::Header(_) => format!("`{}`", provider.key_variable),
+        };
+        writeln!(
+            page,
+            "| `{}` | {format} | {} | {key} |",
+            provider.name, provider.base_url
+        )
+        .unwrap();
+    }
+    page.push_str(
+        "
+Any other server of one of these formats is an entry in the configuration: `format`, `base_url`, and `dialect` where it departs from OpenAI
+as one of these providers does.
+
+## Fields
+
+| | |
+|---|---|
+| **yes** | goes as it is |
+| **as `x`** | goes under the provider's name for it |
+| **said** | is said in the provider's own words |
+| **out** | is left out, because it would make the provider refuse the request and does not change what the model is asked |
+| **400** | can't be said: an error that names the field and the model |
+
+",
+    );
+    let names: Vec<&str> = PROVIDERS.iter().map(|provider| provider.name).collect();
+    writeln!(page, "| | {} |", names.join(" | ")).unwrap();
+    writeln!(page, "|---|{}", "---|".repeat(names.len())).unwrap();
+    for (field, more) in fields() {
+        let cells: Vec<String> = PROVIDERS
+            .iter()
+            .map(|provider| match fate(provider, field, &more) {
+                Fate::Native => "yes".to_owned(),
+                Fate::Renamed(name) => format!("as `{name}`"),
+                Fate::Translated => "said".to_owned(),
+                Fate::Omitted => "out".to_owned(),
+                Fate::Refused => "**400**".to_owned(),
+            })
+            .collect();
+        writeln!(page, "| {field} | {} |", cells.join(" | ")).unwrap();
+    }
+    page
+}
+
+#[test]
+fn every_cell_of_the_table_holds() {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/providers.md"));
+    let page = page();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &page).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    for (now, held) in page.lines().zip(expected.lines()) {
+        assert_eq!(
+            now, held,
+            "docs/providers.md; UPDATE_GOLDEN=1 writes it anew"
+        );
+    }
+    assert_eq!(
+        page.len(),
+        expected.len(),
+        "docs/providers.md; UPDATE_GOLDEN=1 writes it anew"
+    );
+}
