@@ -17,6 +17,9 @@ use crate::serve::Shared;
 /// The largest batch of traces that is taken: more than a filter ever sends.
 const MAX_MESSAGE_BYTES: usize = 80 << 20;
 
+/// What the filter may send without waiting: whole batches, so that Envoy's workers need not come back to them.
+const WINDOW_BYTES: u32 = 4 << 20;
+
 /// Serves until `stop` is over.
 pub async fn serve(
     shared: Shared,
@@ -24,6 +27,8 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     tonic::transport::Server::builder()
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
         .add_service(ConfigServiceServer::new(config::Service {
             snapshot: shared.snapshot.clone(),
         }))
