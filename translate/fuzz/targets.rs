@@ -84,7 +84,8 @@ pub fn chunks(data: &[u8]) {
     aggregate::from_sse(events);
 }
 
-fn tapped(pieces: &[&[u8]]) -> Vec<u8> {
+/// What the gateway stage makes of a stream in OpenAI's format that comes in these pieces.
+pub fn tapped(pieces: &[&[u8]]) -> Vec<u8> {
     let mut tap = StreamTap::new(true);
     let mut extras = |_: &_| br#""_cost":null"#.to_vec();
     let mut out = Vec::new();

@@ -21,7 +21,7 @@ pub mod anthropic;
 pub mod cost;
 pub mod error;
 pub mod format;
-mod hash;
+pub mod hash;
 pub mod json;
 pub mod model;
 pub mod object;

@@ -2,10 +2,14 @@
 
 mod fixtures;
 
-use opentracy_translate::openai::tap::{Output, StreamTap};
+#[path = "../fuzz/targets.rs"]
+#[allow(dead_code)]
+mod targets;
+
 use proptest::prelude::*;
 
 use crate::fixtures::{FORMATS, inputs, translate_stream};
+use crate::targets::tapped;
 
 /// Cuts bytes at these places, each a share of the whole.
 fn cut<'a>(bytes: &'a [u8], places: &[f64]) -> Vec<&'a [u8]> {
@@ -16,21 +20,6 @@ fn cut<'a>(bytes: &'a [u8], places: &[f64]) -> Vec<&'a [u8]> {
         .collect();
     at.sort_unstable();
     at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
-}
-
-/// What the gateway stage makes of what the provider stage wrote.
-fn tapped(pieces: &[&[u8]]) -> Vec<u8> {
-    let mut tap = StreamTap::new(true);
-    let mut extras = |_: &_| br#""_cost":null"#.to_vec();
-    let mut out = Vec::new();
-    for piece in pieces {
-        match tap.push(piece, &mut extras) {
-            Output::Unchanged => out.extend_from_slice(piece),
-            Output::Replaced(bytes) => out.extend(bytes),
-        }
-    }
-    out.extend(tap.finish(&mut extras));
-    out
 }
 
 #[test]

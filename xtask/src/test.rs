@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use opentracy_translate::hash::fnv1a;
+
 use crate::workspace::{Profile, Workspace};
 use crate::{envoy, process, wasm};
 
@@ -38,7 +40,7 @@ fn python(workspace: &Workspace) -> Result<PathBuf> {
     let requirements = workspace.root.join("tests/requirements.txt");
     let wanted = std::fs::read_to_string(&requirements)?;
     // The list is part of the name, so that a changed one makes a new environment.
-    let name = format!("python-{:016x}", fnv1a(wanted.as_bytes()));
+    let name = format!("python-{:032x}", fnv1a(wanted.as_bytes()));
     let folder = workspace.cached(&name, |folder| {
         eprintln!("Fetching the tests' Python packages …");
         process::run(Command::new("python3").args(["-m", "venv"]).arg(folder)).context(
@@ -81,11 +83,4 @@ fn node_packages(tests: &Path) -> Result<PathBuf> {
         .context("Node 20 or later with npm is needed; on Debian: apt-get install nodejs npm")?;
     }
     Ok(modules)
-}
-
-/// A hash that is the same in every run and on every machine.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
