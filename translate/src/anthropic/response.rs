@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::anthropic::usage::WireUsage;
 use crate::cost::Usage;
 use crate::error::ApiError;
 use crate::json;
-use crate::openai::usage::WireUsage as OpenAiUsage;
+use crate::openai::completion::{Choice, Completion, Function, Message, ToolCall};
 
 #[derive(Deserialize)]
 struct Answer<'a> {
@@ -48,48 +48,6 @@ pub(super) struct StopDetails {
     pub explanation: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Completion<'a> {
-    id: &'a str,
-    object: &'static str,
-    created: u64,
-    model: &'a str,
-    choices: [Choice<'a>; 1],
-    usage: OpenAiUsage,
-}
-
-#[derive(Serialize)]
-struct Choice<'a> {
-    index: u32,
-    message: Message<'a>,
-    logprobs: (),
-    finish_reason: &'static str,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'static str,
-    content: Option<String>,
-    refusal: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning_content: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<ToolCall<'a>>,
-}
-
-#[derive(Serialize)]
-struct ToolCall<'a> {
-    id: &'a str,
-    r#type: &'static str,
-    function: Function<'a>,
-}
-
-#[derive(Serialize)]
-struct Function<'a> {
-    name: &'a str,
-    arguments: &'a str,
-}
-
 /// OpenAI's word for Anthropic's stop reason.
 pub(super) fn finish_reason(stop_reason: Option<&str>) -> &'static str {
     match stop_reason {
@@ -119,12 +77,13 @@ pub fn translate(body: &[u8], created: u64) -> Result<Vec<u8>, ApiError> {
         .iter()
         .filter(|block| block.kind == "tool_use")
         .map(|block| ToolCall {
-            id: block.id.as_deref().unwrap_or_default(),
+            id: block.id.as_deref().unwrap_or_default().into(),
             r#type: "function",
             function: Function {
                 name: block.name.as_deref().unwrap_or_default(),
                 arguments: block.input.map_or("{}", RawValue::get),
             },
+            extra_content: None,
         })
         .collect();
     let stop_reason = answer.stop_reason.as_deref();
@@ -133,7 +92,7 @@ pub fn translate(body: &[u8], created: u64) -> Result<Vec<u8>, ApiError> {
         object: "chat.completion",
         created,
         model: &answer.model,
-        choices: [Choice {
+        choices: vec![Choice {
             index: 0,
             message: Message {
                 role: "assistant",

@@ -14,7 +14,7 @@ use crate::anthropic::usage::WireUsage;
 use crate::cost::Usage;
 use crate::error::ApiError;
 use crate::json;
-use crate::openai::usage::WireUsage as OpenAiUsage;
+use crate::openai::chunks::ChunkWriter;
 use crate::sse;
 
 /// Translates one stream. Usage is always sent in a chunk of its own at the end.
@@ -23,8 +23,7 @@ pub struct Translator {
     provider: String,
     created: u64,
     parser: sse::Parser,
-    /// `data: {"id":…,"choices":[{"index":0,"delta":`, the same for every chunk of a stream.
-    head: Vec<u8>,
+    chunks: ChunkWriter,
     usage: WireUsage,
     stop_reason: Option<&'static str>,
     tool_calls: Vec<ToolCall>,
@@ -108,7 +107,7 @@ impl Translator {
             provider: provider.to_owned(),
             created,
             parser: sse::Parser::default(),
-            head: Vec::new(),
+            chunks: ChunkWriter::default(),
             usage: WireUsage::default(),
             stop_reason: None,
             tool_calls: Vec::new(),
@@ -118,7 +117,7 @@ impl Translator {
 
     /// Whether the answer has begun: from here on a failure can only be told in the stream.
     pub fn has_begun(&self) -> bool {
-        !self.head.is_empty()
+        self.chunks.has_begun()
     }
 
     /// What ended the stream early.
@@ -190,18 +189,10 @@ impl Translator {
             return;
         }
         self.usage = message.usage;
-        self.head = format!(
-            "data: {{\"id\":{},\"object\":\"chat.completion.chunk\",\"created\":{},\"model\":{},\"choices\":[",
-            message.id.get(),
-            self.created,
-            message.model.get(),
-        )
-        .into_bytes();
+        self.chunks
+            .begin(message.id.get(), self.created, message.model.get());
         self.state = State::Running;
-        self.chunk(
-            &[br#"{"role":"assistant","content":"","refusal":null}"#],
-            out,
-        );
+        self.chunks.role(0, out);
     }
 
     fn start_block(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
@@ -307,27 +298,14 @@ impl Translator {
         if !self.has_begun() {
             return;
         }
-        out.extend_from_slice(&self.head);
-        out.extend_from_slice(br#"{"index":0,"delta":{},"logprobs":null,"finish_reason":""#);
-        out.extend_from_slice(self.stop_reason.unwrap_or("stop").as_bytes());
-        out.extend_from_slice(b"\"}]}\n\n");
-        out.extend_from_slice(&self.head);
-        out.extend_from_slice(br#"],"usage":"#);
-        json::write(out, &OpenAiUsage::from(Usage::from(self.usage)));
-        out.extend_from_slice(b"}\n\ndata: [DONE]\n\n");
+        self.chunks
+            .finish(0, self.stop_reason.unwrap_or("stop"), out);
+        self.chunks.done(Usage::from(self.usage).into(), out);
         self.state = State::Done;
     }
 
     fn chunk(&self, delta: &[&[u8]], out: &mut Vec<u8>) {
-        if !self.has_begun() {
-            return;
-        }
-        out.extend_from_slice(&self.head);
-        out.extend_from_slice(br#"{"index":0,"delta":"#);
-        for part in delta {
-            out.extend_from_slice(part);
-        }
-        out.extend_from_slice(b",\"logprobs\":null,\"finish_reason\":null}]}\n\n");
+        self.chunks.delta(0, delta, out);
     }
 
     fn fail(&mut self, error: ApiError, out: &mut Vec<u8>) {

@@ -3,6 +3,8 @@
 //! Source: OpenAI API reference, chat completions, November 2026.
 
 pub mod aggregate;
+pub(crate) mod chunks;
+pub(crate) mod completion;
 pub mod dialect;
 pub mod edit;
 pub mod envelope;

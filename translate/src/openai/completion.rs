@@ -1,0 +1,61 @@
+//! A chat completion under construction: what translators of other formats fill in.
+
+use serde::Serialize;
+
+use crate::openai::usage::WireUsage;
+
+#[derive(Serialize)]
+pub(crate) struct Completion<'a> {
+    pub id: &'a str,
+    pub object: &'static str,
+    /// Unix seconds.
+    pub created: u64,
+    pub model: &'a str,
+    pub choices: Vec<Choice<'a>>,
+    pub usage: WireUsage,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Choice<'a> {
+    pub index: u32,
+    pub message: Message<'a>,
+    pub logprobs: (),
+    pub finish_reason: &'static str,
+}
+
+#[derive(Serialize, Default)]
+pub(crate) struct Message<'a> {
+    pub role: &'static str,
+    pub content: Option<String>,
+    pub refusal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall<'a>>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct ToolCall<'a> {
+    pub id: std::borrow::Cow<'a, str>,
+    pub r#type: &'static str,
+    pub function: Function<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra_content: Option<ExtraContent<'a>>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Function<'a> {
+    pub name: &'a str,
+    pub arguments: &'a str,
+}
+
+/// What a provider wants to see again with a tool call. The name is Google's own, from its OpenAI-compatible API.
+#[derive(Serialize)]
+pub(crate) struct ExtraContent<'a> {
+    pub google: GoogleExtra<'a>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct GoogleExtra<'a> {
+    pub thought_signature: &'a str,
+}
