@@ -77,6 +77,7 @@ fn provider(provider: &Provider) -> v1::Provider {
         format: match provider.format {
             Format::OpenAi => v1::Format::Openai,
             Format::Anthropic => v1::Format::Anthropic,
+            Format::Gemini => v1::Format::Gemini,
         }
         .into(),
         envoy_cluster: provider.envoy_cluster(),

@@ -109,6 +109,7 @@ impl Provider {
         Self {
             format: match wire.format() {
                 v1::Format::Anthropic => Format::Anthropic,
+                v1::Format::Gemini => Format::Gemini,
                 v1::Format::Openai | v1::Format::Unspecified => Format::OpenAi,
             },
             dialect: registry::find(&wire.dialect).map_or(&dialect::COMPATIBLE, |row| row.dialect),

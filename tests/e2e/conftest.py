@@ -7,7 +7,7 @@ from openai import OpenAI
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from support.providers import Anthropic, OpenAi  # noqa: E402
+from support.providers import Anthropic, Gemini, OpenAi  # noqa: E402
 from support.stack import Stack, free_port  # noqa: E402
 
 for variable in ("OPENTRACY_BIN", "OPENTRACY_FILTER", "OPENTRACY_ENVOY"):
@@ -22,7 +22,8 @@ class World:
         self.openai = OpenAi()
         self.second = OpenAi()
         self.anthropic = Anthropic()
-        self.providers = [self.openai, self.second, self.anthropic]
+        self.gemini = Gemini()
+        self.providers = [self.openai, self.second, self.anthropic, self.gemini]
 
     def config(self, **more):
         chain = ["openai/gpt-4o-mini", "second/large", "anthropic/claude-sonnet-4-6"]
@@ -31,6 +32,7 @@ class World:
                 "openai": {"base_url": f"{self.openai.origin}/v1", "api_key": "sk-test-openai-key-000"},
                 "second": {"format": "openai", "base_url": f"{self.second.origin}/v1", "api_key": "second-key"},
                 "anthropic": {"base_url": self.anthropic.origin, "api_key": "sk-ant-test-key-000"},
+                "gemini": {"base_url": f"{self.gemini.origin}/v1beta", "api_key": "gm-test-key-000"},
                 # Nobody listens there.
                 "gone": {"format": "openai", "base_url": f"http://127.0.0.1:{free_port()}/v1"},
                 "nowhere": {"format": "openai", "base_url": "http://no-such-host.invalid/v1"},
@@ -39,6 +41,7 @@ class World:
             },
             "aliases": {
                 "smart": {"candidates": ["anthropic/claude-sonnet-4-6", "openai/gpt-4o-mini"]},
+                "google": {"candidates": ["gemini/gemini-2.5-pro", "openai/gpt-4o-mini"]},
                 "chain": {"candidates": chain, "per_try_timeout": "1s"},
                 "twice": {"candidates": ["openai/gpt-4o-mini"], "retries": 1},
                 "only": {"candidates": ["openai/gpt-4o-mini"], "per_try_timeout": "1s"},

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 HELLO = [{"role": "user", "content": "Hello!"}]
-KEYS = ["sk-test-openai-key-000", "second-key", "sk-ant-test-key-000"]
+KEYS = ["sk-test-openai-key-000", "second-key", "sk-ant-test-key-000", "gm-test-key-000"]
 INTERNAL = {
     "x-opentracy-plan": '{"trace_id":"x","attempts":["second/large"]}',
     "x-opentracy-hop": "direct",
@@ -44,17 +44,17 @@ def test_internal_headers_open_no_way_around_the_gateway(stack, world, hop, path
     assert not any(provider.requests for provider in world.providers)
 
 
-@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-6", "chain"])
+@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-6", "gemini/gemini-2.5-pro", "chain"])
 def test_a_provider_sees_nothing_of_the_client(stack, world, model):
     theirs = {"authorization": "Bearer client-secret", "x-api-key": "client-secret", "cookie": "a=client-secret",
               "openai-organization": "client-secret", "x-forwarded-host": "client-secret", "x-real-ip": "1.2.3.4",
               "user-agent": "client-secret", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
     assert stack.post({"model": model, "messages": HELLO}, headers=theirs)[0] == 200
-    provider = world.anthropic if model.startswith("anthropic") else world.openai
+    provider = getattr(world, model.split("/")[0], world.openai)
     seen = provider.requests[0].headers
     assert "client-secret" not in str(seen)
     allowed = {"host", "content-type", "content-length", "user-agent", "traceparent", "anthropic-version", "accept"}
-    key = {"x-api-key"} if provider is world.anthropic else {"authorization"}
+    key = {{world.anthropic: "x-api-key", world.gemini: "x-goog-api-key"}.get(provider, "authorization")}
     assert set(seen) <= allowed | key, set(seen) - allowed - key
     assert seen["traceparent"] == theirs["traceparent"]
 
@@ -85,6 +85,15 @@ def test_a_model_name_chooses_no_host_no_path_and_no_header(stack, world, model)
     else:
         assert status in (400, 404)
         assert not any(provider.requests for provider in world.providers)
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b:generateContent?key=1#", "..", "%2e%2e", "a?alt=json"])
+def test_a_model_name_stays_in_its_part_of_a_path(stack, world, name):
+    status, _, _ = stack.post({"model": f"gemini/{name}", "messages": HELLO})
+    assert status == 200
+    request, = world.gemini.requests
+    assert request.path.startswith("/v1beta/models/") and request.path.endswith(":generateContent")
+    assert not set("/?#") & set(request.path.removeprefix("/v1beta/models/").removesuffix(":generateContent"))
 
 
 def test_a_forged_session_is_ignored(stack, world):

@@ -17,7 +17,10 @@ from openai import OpenAI
 from support import providers as mock
 from support.stack import wait_for
 
-MODELS = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-sonnet-4-6"}
+MODELS = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-sonnet-4-6",
+          "gemini": "gemini/gemini-2.5-pro"}
+# Each with its provider's model first.
+ALIASES = {"openai": "chain", "anthropic": "smart", "gemini": "google"}
 HELLO = [{"role": "user", "content": "Hello!"}]
 
 each_format = pytest.mark.parametrize("provider", MODELS)
@@ -41,7 +44,7 @@ def read_until_error(client, model):
 def test_a_stream_that_stops_short_ends_with_an_error_event(client, stack, world, provider, path, how):
     """The provider sends an error event, or its connection ends in good order without the last event."""
     getattr(world, provider).habit = mock.break_off(4, how)
-    model = MODELS[provider] if path == "direct" else {"openai": "chain", "anthropic": "smart"}[provider]
+    model = MODELS[provider] if path == "direct" else ALIASES[provider]
     headers, text, error = read_until_error(client, model)
     assert text.startswith("one ")
     assert isinstance(error, openai.APIError) and error.type in ("api_error", "overloaded_error")
@@ -59,7 +62,7 @@ def test_a_stream_that_stops_short_ends_with_an_error_event(client, stack, world
 def test_a_stream_whose_connection_breaks_is_no_complete_stream(client, stack, world, provider, path, how):
     """Envoy passes a broken connection on as one, behind every filter's back: the client's library reports it."""
     getattr(world, provider).habit = mock.break_off(4, how)
-    model = MODELS[provider] if path == "direct" else {"openai": "chain", "anthropic": "smart"}[provider]
+    model = MODELS[provider] if path == "direct" else ALIASES[provider]
     headers, text, _ = read_until_error(client, model)
     assert text.startswith("one ")
     trace = stack.trace(headers["x-opentracy-trace-id"])
@@ -71,7 +74,7 @@ def test_a_stream_whose_connection_breaks_is_no_complete_stream(client, stack, w
 @pytest.mark.parametrize("path", ["direct", "internal"])
 def test_a_client_that_leaves_cancels_the_provider(client, stack, world, provider, path):
     getattr(world, provider).habit = mock.endless()
-    model = MODELS[provider] if path == "direct" else {"openai": "chain", "anthropic": "smart"}[provider]
+    model = MODELS[provider] if path == "direct" else ALIASES[provider]
     raw = client.chat.completions.with_raw_response.create(model=model, messages=HELLO, stream=True)
     stream = raw.parse()
     for _ in range(3):

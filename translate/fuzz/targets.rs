@@ -12,7 +12,7 @@ use opentracy_translate::openai::tap::{Output, StreamTap};
 use opentracy_translate::provider::Format;
 use opentracy_translate::{model, redact};
 
-const FORMATS: [Format; 2] = [Format::OpenAi, Format::Anthropic];
+const FORMATS: [Format; 3] = [Format::OpenAi, Format::Anthropic, Format::Gemini];
 
 /// A client's body.
 pub fn request(data: &[u8]) {
@@ -28,7 +28,10 @@ pub fn request(data: &[u8]) {
             max_output_tokens: None,
             dialect: &dialect::OPENAI,
         };
-        if let Ok(Some(body)) = format::translate_request(data, &target) {
+        if let Ok(format::Outgoing {
+            body: Some(body), ..
+        }) = format::translate_request(data, &target)
+        {
             is_json(&body);
         }
     }

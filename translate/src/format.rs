@@ -1,7 +1,10 @@
 //! The door to the wire formats: what the provider stage calls, whatever the provider speaks.
 
+use std::borrow::Cow;
+
 use crate::anthropic;
 use crate::error::ApiError;
+use crate::gemini;
 use crate::openai::dialect::Dialect;
 use crate::openai::{self, envelope::Envelope};
 use crate::provider::Format;
@@ -19,12 +22,21 @@ pub struct Target<'a> {
     pub dialect: &'a Dialect,
 }
 
-/// A client's body as the provider wants it. `None` when it is right as it is.
-pub fn translate_request(body: &[u8], target: &Target<'_>) -> Result<Option<Vec<u8>>, ApiError> {
+/// A request as the provider wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// What follows the base URL.
+    pub path: Cow<'static, str>,
+    /// `None` when the client's body is right as it is.
+    pub body: Option<Vec<u8>>,
+}
+
+/// Translates a client's body.
+pub fn translate_request(body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
     match target.format {
         // The only format whose translation goes by the envelope.
         Format::OpenAi => translate_parsed(body, &Envelope::parse(body)?, target),
-        Format::Anthropic => translate_whole(body, target),
+        _ => translate_whole(body, target),
     }
 }
 
@@ -33,24 +45,42 @@ pub fn translate_parsed(
     body: &[u8],
     envelope: &Envelope<'_>,
     target: &Target<'_>,
-) -> Result<Option<Vec<u8>>, ApiError> {
-    match target.format {
-        Format::OpenAi if target.dialect.concerns(body, target.model) => {
-            openai::rewrite::rewrite(envelope.text, target.model, target.dialect).map(Some)
-        }
-        Format::OpenAi => Ok(openai::edit::edit(
-            body,
-            envelope,
+) -> Result<Outgoing, ApiError> {
+    let Format::OpenAi = target.format else {
+        return translate_whole(body, target);
+    };
+    let body = if target.dialect.concerns(body, target.model) {
+        Some(openai::rewrite::rewrite(
+            envelope.text,
             target.model,
-            target.dialect.stream_usage,
-        )),
-        Format::Anthropic => translate_whole(body, target),
-    }
+            target.dialect,
+        )?)
+    } else {
+        openai::edit::edit(body, envelope, target.model, target.dialect.stream_usage)
+    };
+    Ok(Outgoing {
+        path: openai::PATH.into(),
+        body,
+    })
 }
 
 /// A body that is rewritten from end to end.
-fn translate_whole(body: &[u8], target: &Target<'_>) -> Result<Option<Vec<u8>>, ApiError> {
-    anthropic::request::translate(body, target.model, target.max_output_tokens).map(Some)
+fn translate_whole(body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
+    let (path, body) = match target.format {
+        Format::OpenAi => (openai::PATH.into(), body.to_vec()),
+        Format::Anthropic => {
+            let body = anthropic::request::translate(body, target.model, target.max_output_tokens)?;
+            (anthropic::PATH.into(), body)
+        }
+        Format::Gemini => {
+            let (body, stream) = gemini::request::translate(body, target.model)?;
+            (gemini::path(target.model, stream).into(), body)
+        }
+    };
+    Ok(Outgoing {
+        path,
+        body: Some(body),
+    })
 }
 
 /// A provider's successful answer in OpenAI's format. `None` when it is that already. `created` is in Unix seconds.
@@ -62,6 +92,7 @@ pub fn translate_response(
     match format {
         Format::OpenAi => Ok(None),
         Format::Anthropic => anthropic::response::translate(body, created).map(Some),
+        Format::Gemini => gemini::response::translate(body, created).map(Some),
     }
 }
 
@@ -70,6 +101,7 @@ pub fn translate_error(format: Format, provider: &str, status: u16, body: &[u8])
     match format {
         Format::OpenAi => openai::error::from_reply(provider, status, body),
         Format::Anthropic => anthropic::error::from_reply(provider, status, body),
+        Format::Gemini => gemini::error::from_reply(provider, status, body),
     }
 }
 
@@ -78,6 +110,7 @@ pub fn translate_error(format: Format, provider: &str, status: u16, body: &[u8])
 pub enum StreamTranslator {
     OpenAi(Relay),
     Anthropic(Box<anthropic::stream::Translator>),
+    Gemini(Box<gemini::stream::Translator>),
 }
 
 /// A stream that is in OpenAI's format already: only its beginning is looked at.
@@ -100,6 +133,9 @@ impl StreamTranslator {
             Format::Anthropic => Self::Anthropic(Box::new(anthropic::stream::Translator::new(
                 provider, created,
             ))),
+            Format::Gemini => {
+                Self::Gemini(Box::new(gemini::stream::Translator::new(provider, created)))
+            }
         }
     }
 
@@ -108,6 +144,7 @@ impl StreamTranslator {
         match self {
             Self::OpenAi(relay) => relay.has_begun,
             Self::Anthropic(translator) => translator.has_begun(),
+            Self::Gemini(translator) => translator.has_begun(),
         }
     }
 
@@ -116,6 +153,7 @@ impl StreamTranslator {
         match self {
             Self::OpenAi(relay) => relay.error.as_ref(),
             Self::Anthropic(translator) => translator.error(),
+            Self::Gemini(translator) => translator.error(),
         }
     }
 
@@ -129,6 +167,7 @@ impl StreamTranslator {
         match self {
             Self::OpenAi(relay) => relay.push(bytes, out),
             Self::Anthropic(translator) => translator.push(bytes, out),
+            Self::Gemini(translator) => translator.push(bytes, out),
         }
     }
 
@@ -137,6 +176,7 @@ impl StreamTranslator {
         match self {
             Self::OpenAi(relay) => relay.finish(),
             Self::Anthropic(translator) => translator.finish(out),
+            Self::Gemini(translator) => translator.finish(out),
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod anthropic;
 pub mod cost;
 pub mod error;
 pub mod format;
+pub mod gemini;
 pub mod hash;
 pub mod json;
 pub mod model;

@@ -33,6 +33,23 @@ impl fmt::Display for ModelId {
     }
 }
 
+/// A model's name as one segment of a path: nothing in it can end the segment or lead to another.
+pub fn encode_in_path(name: &str) -> String {
+    let only_dots = name.bytes().all(|byte| byte == b'.');
+    name.bytes()
+        .fold(String::with_capacity(name.len()), |mut path, byte| {
+            let is_plain = byte.is_ascii_alphanumeric()
+                || matches!(byte, b'-' | b'_' | b'~')
+                || (byte == b'.' && !only_dots);
+            if is_plain {
+                path.push(char::from(byte));
+            } else {
+                path.push_str(&format!("%{byte:02X}"));
+            }
+            path
+        })
+}
+
 /// Whether a client's text can be a model's name at all: printable ASCII without spaces, quotes or backslashes.
 ///
 /// The name ends up in bodies, headers and paths of upstream requests, so nothing else may pass.
@@ -47,6 +64,13 @@ pub fn is_plausible_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_stays_in_its_segment_of_a_path() {
+        assert_eq!(encode_in_path("gemini-2.5-pro"), "gemini-2.5-pro");
+        assert_eq!(encode_in_path("../a?b#c%"), "..%2Fa%3Fb%23c%25");
+        assert_eq!(encode_in_path(".."), "%2E%2E");
+    }
 
     #[test]
     fn a_model_name_may_hold_slashes() {

@@ -13,16 +13,8 @@ pub enum Format {
     OpenAi,
     /// Anthropic's Messages.
     Anthropic,
-}
-
-impl Format {
-    /// What follows the base URL.
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::OpenAi => "/chat/completions",
-            Self::Anthropic => "/v1/messages",
-        }
-    }
+    /// Google's `generateContent`.
+    Gemini,
 }
 
 /// How a provider wants its key.
@@ -107,12 +99,16 @@ pub const PROVIDERS: &[Provider] = &[
         dialect: &dialect::OPENAI,
         first_party: true,
     },
-    first_party(openai_like(
-        "gemini",
-        "https://generativelanguage.googleapis.com/v1beta/openai",
-        "GEMINI_API_KEY",
-        &dialect::COMPATIBLE,
-    )),
+    Provider {
+        name: "gemini",
+        format: Format::Gemini,
+        base_url: "https://generativelanguage.googleapis.com/v1beta",
+        auth: Auth::Header("x-goog-api-key"),
+        key_variable: "GEMINI_API_KEY",
+        headers: &[],
+        dialect: &dialect::OPENAI,
+        first_party: true,
+    },
     first_party(openai_like(
         "mistral",
         "https://api.mistral.ai/v1",

@@ -55,7 +55,7 @@ fn check_request(input: &Input, format: Format, dialect: &Dialect) {
         dialect,
     };
     let output = match format::translate_request(&input.content, &target) {
-        Ok(translated) => parse(&translated.unwrap_or(input.content.clone())),
+        Ok(outgoing) => parse(&outgoing.body.unwrap_or(input.content.clone())),
         Err(error) => json!({"refused": told(&error)}),
     };
     check(input, "out.json", &pretty(&output));

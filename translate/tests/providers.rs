@@ -175,8 +175,10 @@ fn translate(provider: &Provider, model: &str, request: &Value) -> Option<Value>
         dialect: provider.dialect,
     };
     match format::translate_request(body.as_bytes(), &target) {
-        Ok(Some(translated)) => Some(serde_json::from_slice(&translated).unwrap()),
-        Ok(None) => Some(request.clone()),
+        Ok(outgoing) => Some(match outgoing.body {
+            Some(translated) => serde_json::from_slice(&translated).unwrap(),
+            None => request.clone(),
+        }),
         Err(error) => {
             assert_eq!(error.status, 400, "{error}");
             assert!(
@@ -241,6 +243,7 @@ holds every cell. Models are called as `provider/model`; what a model can do is 
         let format = match provider.format {
             Format::OpenAi => "OpenAI",
             Format::Anthropic => "Anthropic Messages",
+            Format::Gemini => "Gemini generateContent",
         };
         let key = match provider.auth {
             Auth::None => "none".to_owned(),

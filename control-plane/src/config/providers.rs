@@ -152,6 +152,7 @@ fn find_key(
         (Some(row), _) if row.auth != Auth::None => row.auth,
         (_, Format::OpenAi) => Auth::Bearer,
         (_, Format::Anthropic) => Auth::Header("x-api-key"),
+        (_, Format::Gemini) => Auth::Header("x-goog-api-key"),
     };
     let variable = entry.api_key_env.clone().unwrap_or_else(|| match row {
         Some(row) => row.key_variable.to_owned(),

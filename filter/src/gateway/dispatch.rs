@@ -136,8 +136,8 @@ fn send_direct(
             dialect: provider.dialect,
         },
     )?;
-    let length = translated.as_ref().map_or(call.body.len(), Vec::len);
-    let mut upstream = upstream::request_headers(provider, length, request);
+    let length = translated.body.as_ref().map_or(call.body.len(), Vec::len);
+    let mut upstream = upstream::request_headers(provider, &translated.path, length, request);
     upstream.push(headers::HOP, headers::HOP_DIRECT);
     upstream.push(headers::CLUSTER, provider.envoy_cluster.as_str());
     upstream.push(
@@ -147,8 +147,8 @@ fn send_direct(
             .to_string(),
     );
     host::set_request_headers(&upstream);
-    if let Some(translated) = translated {
-        host::set_request_body(&translated);
+    if let Some(body) = &translated.body {
+        host::set_request_body(body);
     }
     Ok(())
 }

@@ -82,13 +82,13 @@ impl Attempt {
                 dialect: provider.dialect,
             },
         )?;
-        let length = translated.as_ref().map_or(body.len(), Vec::len);
-        let mut outgoing = upstream::request_headers(provider, length, request);
+        let length = translated.body.as_ref().map_or(body.len(), Vec::len);
+        let mut outgoing = upstream::request_headers(provider, &translated.path, length, request);
         outgoing.push(headers::CLUSTER, provider.envoy_cluster.as_str());
         outgoing.push(headers::PER_TRY_TIMEOUT, self.timeout_ms.to_string());
         host::set_request_headers(&outgoing);
-        if let Some(translated) = translated {
-            host::set_request_body(&translated);
+        if let Some(body) = &translated.body {
+            host::set_request_body(body);
         }
         Ok(())
     }

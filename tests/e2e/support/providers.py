@@ -3,8 +3,11 @@
 import asyncio
 import collections
 import json
+import re
 
+import pydantic
 from anthropic.types import message_create_params
+from google.genai import types as genai
 from openai.types.chat import completion_create_params
 
 from .http import Server
@@ -33,6 +36,13 @@ class Provider:
         if behaviour is None:
             behaviour = answer(text="Hello from the mock.")
         await behaviour(self, request, writer)
+
+    def serves(self, request):
+        """Whether a request came to the right path."""
+        return request.path == self.chat_path
+
+    def streams(self, request):
+        return bool(request.json.get("stream"))
 
     def reset(self):
         self.requests.clear()
@@ -168,8 +178,68 @@ class Anthropic(Provider):
         return b"event: error\n" + sse({"type": "error", "error": {"type": "overloaded_error", "message": message}})
 
 
-def sse(data):
-    return b"data: " + json.dumps(data).encode() + b"\n\n"
+class Gemini(Provider):
+    def serves(self, request):
+        return re.fullmatch(r"/v1beta/models/[^/?]+:(generateContent|streamGenerateContent\?alt=sse)", request.path)
+
+    def streams(self, request):
+        return ":stream" in request.path
+
+    def problem(self, request):
+        kinds = {"systemInstruction": genai.Content, "contents": list[genai.Content], "tools": list[genai.Tool],
+                 "toolConfig": genai.ToolConfig, "generationConfig": genai.GenerationConfig}
+        try:
+            for name, value in request.json.items():
+                pydantic.TypeAdapter(kinds[name]).validate_python(value)
+        except (KeyError, pydantic.ValidationError) as problem:
+            return str(problem)
+        turns = request.json["contents"]
+        if not turns or any(not turn["parts"] for turn in turns):
+            return "every content must have parts"
+        calls = [part["functionCall"] for turn in turns for part in turn["parts"] if "functionCall" in part]
+        results = [part["functionResponse"] for turn in turns for part in turn["parts"] if "functionResponse" in part]
+        if [call["name"] for call in calls] != [result["name"] for result in results]:
+            return "the number of function response parts must equal the number of function call parts"
+        return None
+
+    def error(self, status, message):
+        return {"error": {"code": status, "message": message, "status": "UNAVAILABLE", "details": []}}
+
+    def _answer(self, request, parts, finish_reason=None, **more):
+        candidate = {"content": {"role": "model", "parts": parts}, "index": 0}
+        if finish_reason:
+            candidate["finishReason"] = finish_reason
+        model = request.path.split("/models/")[1].split(":")[0]
+        return {"candidates": [candidate], "modelVersion": model, "responseId": "resp-1", **more}
+
+    usage = {"promptTokenCount": 20, "cachedContentTokenCount": 5, "candidatesTokenCount": 7, "thoughtsTokenCount": 3,
+             "totalTokenCount": 30}
+
+    @staticmethod
+    def _calls(calls):
+        # Gemini gives its calls no ids, and a signature to the first.
+        parts = [{"functionCall": {"name": name, "args": arguments}} for _, name, arguments in calls]
+        if parts:
+            parts[0]["thoughtSignature"] = "c2lnbmF0dXJl"
+        return parts
+
+    def body(self, request, text, calls):
+        parts = [{"text": text}] if text else []
+        return self._answer(request, parts + self._calls(calls), "STOP", usageMetadata=self.usage)
+
+    def events(self, request, text, calls):
+        for word in (text or "").split(" "):
+            yield sse(self._answer(request, [{"text": word + " "}]), b"\r\n")
+        for part in self._calls(calls):
+            yield sse(self._answer(request, [part]), b"\r\n")
+        yield sse(self._answer(request, [{"text": ""}], "STOP", usageMetadata=self.usage), b"\r\n")
+
+    def error_event(self, message):
+        return sse(self.error(503, message), b"\r\n")
+
+
+def sse(data, newline=b"\n"):
+    return b"data: " + json.dumps(data).encode() + newline * 2
 
 
 # Behaviours. Each is an `async (provider, request, writer)`.
@@ -179,11 +249,11 @@ def answer(text=None, calls=(), pause=0.0):
     """A good answer, whole or streamed, after a check of the request. `calls` are (id, name, arguments)."""
 
     async def behave(provider, request, writer):
-        if request.path != provider.chat_path:
+        if not provider.serves(request):
             return await writer.reply(404, provider.error(404, f"no such path {request.path}"))
         if problem := provider.problem(request):
             return await writer.reply(400, provider.error(400, problem))
-        if not request.json.get("stream"):
+        if not provider.streams(request):
             await asyncio.sleep(pause)
             return await writer.reply(200, provider.body(request, text, calls), {"x-request-id": "req_1"})
         await writer.begin_stream()
@@ -196,14 +266,12 @@ def answer(text=None, calls=(), pause=0.0):
 
 
 async def assistant(provider, request, writer):
-    """Calls the first tool it is given, once for each city the user names, and tells what the tools said."""
-    last = request.json["messages"][-1]
-    results = [part for part in last["content"] if part["type"] == "tool_result"] if isinstance(last["content"], list) else []
-    is_answer = last["role"] == "tool" or bool(results)
-    if request.json.get("tools") and not is_answer:
-        tool = request.json["tools"][0]
-        name = tool["name"] if "name" in tool else tool["function"]["name"]
-        calls = [("call_paris", name, {"city": "Paris"}), ("call_rome", name, {"city": "Rome"})]
+    """Calls the first tool it is given, once for each of two cities, and tells what the tools said."""
+    body = json.dumps(request.json)
+    is_answer = any(f'"{word}"' in body for word in ("tool_call_id", "tool_result", "functionResponse"))
+    names = re.findall(r'"name": "(\w+)"', json.dumps(request.json.get("tools", [])))
+    if names and not is_answer:
+        calls = [("call_paris", names[0], {"city": "Paris"}), ("call_rome", names[0], {"city": "Rome"})]
         return await answer("Let me look.", calls)(provider, request, writer)
     await answer("It is sunny." if is_answer else "Hello from the mock.")(provider, request, writer)
 
@@ -230,7 +298,7 @@ async def hang(provider, request, writer):
 
 async def silence_after_headers(provider, request, writer):
     """The headers come, and then nothing."""
-    if request.json.get("stream"):
+    if provider.streams(request):
         await writer.begin_stream()
     else:
         writer.headers(200, {"content-type": "application/json"}, chunked=True)
@@ -271,7 +339,7 @@ def endless(pause=0.02):
         await writer.begin_stream()
         events = list(provider.events(request, "on and on", ()))
         await writer.send(events[0])
-        index = 2 if isinstance(provider, Anthropic) else 1
+        index = 1
         if isinstance(provider, Anthropic):
             await writer.send(events[1])
             index = 3

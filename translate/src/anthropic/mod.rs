@@ -10,3 +10,6 @@ pub mod stream;
 mod tools;
 mod turns;
 mod usage;
+
+/// What follows the base URL.
+pub const PATH: &str = "/v1/messages";

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
-use crate::openai::request::{Content, Message, Part, ToolCall};
+use crate::openai::request::{Content, Message, Part, ToolCall, data_url};
 
 /// A conversation in Anthropic's terms.
 pub(super) struct Conversation<'a> {
@@ -297,13 +297,6 @@ fn part_block<'a>(
             &format!("Anthropic takes no \"{kind}\" part in this role"),
         )),
     }
-}
-
-/// Splits `data:image/png;base64,…` into its type and its data.
-fn data_url(url: &str) -> Option<(&str, &str)> {
-    let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
-    let media_type = head.strip_suffix(";base64")?;
-    Some((media_type.split(';').next().unwrap_or(media_type), data))
 }
 
 fn image_source<'a>(url: &'a str, at: &str) -> Result<Source<'a>, ApiError> {

@@ -14,3 +14,6 @@ pub mod response;
 pub mod rewrite;
 pub mod tap;
 pub mod usage;
+
+/// What follows the base URL.
+pub const PATH: &str = "/chat/completions";

@@ -48,6 +48,8 @@ pub struct ChatRequest<'a> {
     #[serde(default)]
     pub n: Option<u64>,
     #[serde(default)]
+    pub seed: Option<i64>,
+    #[serde(default)]
     pub logprobs: Option<bool>,
     #[serde(default, borrow)]
     pub logit_bias: Option<&'a RawValue>,
@@ -126,6 +128,18 @@ pub struct Part<'a> {
     pub image_url: Option<ImageUrl<'a>>,
     #[serde(default, borrow)]
     pub file: Option<File<'a>>,
+    #[serde(default, borrow)]
+    pub input_audio: Option<InputAudio<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct InputAudio<'a> {
+    /// Base64.
+    #[serde(borrow)]
+    pub data: Cow<'a, str>,
+    /// `wav` or `mp3`.
+    #[serde(borrow)]
+    pub format: Cow<'a, str>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,6 +162,21 @@ pub struct ToolCall<'a> {
     pub id: Cow<'a, str>,
     #[serde(default, borrow)]
     pub function: Option<CalledFunction<'a>>,
+    #[serde(default, borrow)]
+    pub extra_content: Option<ExtraContent<'a>>,
+}
+
+/// What the answer with the call carried along for its provider.
+#[derive(Debug, Deserialize)]
+pub struct ExtraContent<'a> {
+    #[serde(default, borrow)]
+    pub google: Option<GoogleExtra<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct GoogleExtra<'a> {
+    #[serde(default, borrow)]
+    pub thought_signature: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -233,6 +262,13 @@ impl<'a> ToolChoice<'a> {
                 }),
         }
     }
+}
+
+/// Splits `data:image/png;base64,…` into its type and its data.
+pub(crate) fn data_url(url: &str) -> Option<(&str, &str)> {
+    let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
+    let media_type = head.strip_suffix(";base64")?;
+    Some((media_type.split(';').next().unwrap_or(media_type), data))
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {

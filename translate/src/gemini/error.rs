@@ -1,0 +1,71 @@
+//! Gemini's errors: `{"error": {"code", "message", "status", "details"}}`.
+
+use serde::Deserialize;
+
+use crate::error::ApiError;
+use crate::openai;
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ErrorBody {
+    #[serde(default)]
+    code: u16,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    details: Vec<Detail>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Detail {
+    #[serde(default)]
+    reason: String,
+}
+
+impl ErrorBody {
+    pub(super) fn told_as(&self, provider: &str, status: u16) -> ApiError {
+        // A key that is not valid is an INVALID_ARGUMENT to Google.
+        let is_key = self
+            .details
+            .iter()
+            .any(|detail| detail.reason == "API_KEY_INVALID");
+        let status = if is_key { 401 } else { status };
+        let error = ApiError::from_provider(provider, status, &self.message);
+        match self.status.as_str() {
+            _ if is_key => error.with_code("invalid_api_key"),
+            "" => error,
+            "RESOURCE_EXHAUSTED" => error.with_code("rate_limit_exceeded"),
+            "NOT_FOUND" => error.with_code("model_not_found"),
+            "UNAUTHENTICATED" => error.with_code("invalid_api_key"),
+            other => error.with_code(other.to_ascii_lowercase()),
+        }
+    }
+
+    /// The HTTP status that this error has when it comes as a reply of its own.
+    pub(super) fn http_status(&self) -> u16 {
+        if (400..600).contains(&self.code) {
+            self.code
+        } else {
+            502
+        }
+    }
+}
+
+/// An error reply as the client gets it. A stream's comes as a list with one error in it.
+pub fn from_reply(provider: &str, status: u16, body: &[u8]) -> ApiError {
+    #[derive(Deserialize)]
+    struct Reply {
+        error: ErrorBody,
+    }
+    // Serde would take a list for the fields of an object, so it is tried first.
+    let reply = serde_json::from_slice::<Vec<Reply>>(body)
+        .ok()
+        .and_then(|replies| replies.into_iter().next())
+        .or_else(|| serde_json::from_slice::<Reply>(body).ok());
+    match reply {
+        Some(reply) => reply.error.told_as(provider, status),
+        // A proxy in between speaks for itself.
+        None => openai::error::from_reply(provider, status, body),
+    }
+}

@@ -1,0 +1,20 @@
+//! Google's Gemini API: `generateContent` and `streamGenerateContent`.
+//!
+//! Source: Gemini API reference and the types of Google's SDK, November 2026.
+
+pub mod error;
+mod parts;
+pub mod request;
+pub mod response;
+pub mod stream;
+mod usage;
+
+/// What follows the base URL.
+pub fn path(model: &str, stream: bool) -> String {
+    let model = crate::model::encode_in_path(model);
+    if stream {
+        format!("/models/{model}:streamGenerateContent?alt=sse")
+    } else {
+        format!("/models/{model}:generateContent")
+    }
+}

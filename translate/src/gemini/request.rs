@@ -1,0 +1,294 @@
+//! A chat completion request as a `generateContent` request.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::error::ApiError;
+use crate::gemini::parts::{self, Content};
+use crate::json;
+use crate::openai::request::{ChatRequest, Tool, ToolChoice};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GenerateContentRequest<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_instruction: Option<Content<'a>>,
+    contents: Vec<Content<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tools<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_config: Option<ToolConfig<'a>>,
+    generation_config: GenerationConfig<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tools<'a> {
+    function_declarations: Vec<Declaration<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Declaration<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    /// Unlike `parameters`, it takes all of JSON Schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters_json_schema: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ToolConfig<'a> {
+    function_calling_config: CallingConfig<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CallingConfig<'a> {
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allowed_function_names: Vec<Cow<'a, str>>,
+}
+
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct GenerationConfig<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_output_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stop_sequences: Vec<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidate_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frequency_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_mime_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_json_schema: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking_config: Option<ThinkingConfig>,
+}
+
+/// A model takes a budget or a level, never both.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ThinkingConfig {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking_budget: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking_level: Option<&'static str>,
+    include_thoughts: bool,
+}
+
+const MAX_STOP_SEQUENCES: usize = 5;
+
+/// Translates a body, and tells whether the answer is to be a stream.
+///
+/// What Gemini has no words for, and would change the answer if left out, is a 400 that names the field.
+pub fn translate(body: &[u8], model: &str) -> Result<(Vec<u8>, bool), ApiError> {
+    let request = ChatRequest::parse(body)?;
+    refuse_the_inexpressible(&request, model)?;
+    let (system, contents) = parts::translate(&request.messages, model)?;
+    let declarations = request
+        .tools
+        .iter()
+        .flatten()
+        .enumerate()
+        .map(|(index, tool)| declaration(tool, index, model))
+        .collect::<Result<Vec<_>, _>>()?;
+    let choice = request
+        .tool_choice
+        .filter(|raw| raw.get() != "null")
+        .map(ToolChoice::parse)
+        .transpose()?;
+    let mut config = GenerationConfig {
+        max_output_tokens: request.max_completion_tokens.or(request.max_tokens),
+        temperature: request.temperature,
+        top_p: request.top_p,
+        seed: request.seed,
+        candidate_count: request.n.filter(|&n| n != 1),
+        presence_penalty: request.presence_penalty,
+        frequency_penalty: request.frequency_penalty,
+        ..GenerationConfig::default()
+    };
+    if let Some(format) = &request.response_format {
+        match format.kind.as_ref() {
+            "text" => {}
+            "json_object" => config.response_mime_type = Some("application/json"),
+            "json_schema" => {
+                let at = "response_format.json_schema";
+                let schema = format.json_schema.as_ref().and_then(|schema| schema.schema);
+                config.response_mime_type = Some("application/json");
+                config.response_json_schema =
+                    Some(schema.ok_or_else(|| {
+                        ApiError::invalid(at, format!("`{at}.schema` is missing"))
+                    })?);
+            }
+            other => {
+                return Err(ApiError::unsupported(
+                    "response_format.type",
+                    model,
+                    &format!("`{other}` is not known; use text, json_object or json_schema"),
+                ));
+            }
+        }
+    }
+    if let Some(effort) = request.reasoning_effort.as_deref() {
+        config.thinking_config = Some(think(effort, model)?);
+    }
+    config.stop_sequences = request.stop.map(|stop| stop.0).unwrap_or_default();
+    let translated = GenerateContentRequest {
+        system_instruction: system,
+        contents,
+        tool_config: choice
+            .filter(|_| !declarations.is_empty())
+            .map(|choice| ToolConfig {
+                function_calling_config: calling_config(choice),
+            }),
+        tools: if declarations.is_empty() {
+            Vec::new()
+        } else {
+            vec![Tools {
+                function_declarations: declarations,
+            }]
+        },
+        generation_config: config,
+    };
+    let mut out = Vec::with_capacity(body.len() + 256);
+    json::write(&mut out, &translated);
+    Ok((out, request.stream.unwrap_or(false)))
+}
+
+fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<(), ApiError> {
+    let set =
+        |raw: Option<&RawValue>| raw.is_some_and(|raw| !matches!(raw.get(), "null" | "{}" | "[]"));
+    let speaks = request
+        .modalities
+        .iter()
+        .flatten()
+        .any(|modality| modality != "text");
+    let refusals = [
+        (
+            request.logprobs == Some(true),
+            "logprobs",
+            "they are not translated from Gemini",
+        ),
+        (
+            set(request.logit_bias),
+            "logit_bias",
+            "Gemini has nothing like it",
+        ),
+        (
+            set(request.audio) || speaks,
+            "modalities",
+            "only text is translated from Gemini",
+        ),
+        (
+            set(request.functions),
+            "functions",
+            "it is deprecated; use `tools`",
+        ),
+        (
+            request.web_search_options.is_some(),
+            "web_search_options",
+            "Gemini searches with a tool of its own",
+        ),
+        (
+            request
+                .verbosity
+                .as_deref()
+                .is_some_and(|verbosity| verbosity != "medium"),
+            "verbosity",
+            "say in a message how long the answer should be",
+        ),
+        (
+            request.parallel_tool_calls == Some(false)
+                && request
+                    .tools
+                    .as_ref()
+                    .is_some_and(|tools| !tools.is_empty()),
+            "parallel_tool_calls",
+            "Gemini may always call several tools at once",
+        ),
+        (
+            request
+                .stop
+                .as_ref()
+                .is_some_and(|stop| stop.0.len() > MAX_STOP_SEQUENCES),
+            "stop",
+            "Gemini takes five stop sequences at most",
+        ),
+    ];
+    match refusals.into_iter().find(|(refused, ..)| *refused) {
+        Some((_, param, why)) => Err(ApiError::unsupported(param, model, why)),
+        None => Ok(()),
+    }
+}
+
+fn declaration<'a>(
+    tool: &'a Tool<'a>,
+    index: usize,
+    model: &str,
+) -> Result<Declaration<'a>, ApiError> {
+    let at = format!("tools[{index}]");
+    let function = tool
+        .function
+        .as_ref()
+        .filter(|_| tool.kind == "function")
+        .ok_or_else(|| {
+            ApiError::unsupported(format!("{at}.type"), model, "Gemini takes functions only")
+        })?;
+    Ok(Declaration {
+        name: &function.name,
+        description: function.description.as_deref(),
+        parameters_json_schema: function.parameters.filter(|raw| raw.get() != "null"),
+    })
+}
+
+fn calling_config(choice: ToolChoice<'_>) -> CallingConfig<'_> {
+    let (mode, allowed_function_names) = match choice {
+        ToolChoice::Auto => ("AUTO", Vec::new()),
+        ToolChoice::None => ("NONE", Vec::new()),
+        ToolChoice::Required => ("ANY", Vec::new()),
+        ToolChoice::Function(name) => ("ANY", vec![name]),
+    };
+    CallingConfig {
+        mode,
+        allowed_function_names,
+    }
+}
+
+/// Gemini 2.5 has a budget of tokens, later models have levels.
+fn think(effort: &str, model: &str) -> Result<ThinkingConfig, ApiError> {
+    let (budget, level) = match effort {
+        "none" => (0, "minimal"),
+        "minimal" => (512, "minimal"),
+        "low" => (2048, "low"),
+        "medium" => (8192, "medium"),
+        "high" | "xhigh" | "max" => (24_576, "high"),
+        _ => {
+            return Err(ApiError::invalid(
+                "reasoning_effort",
+                "`reasoning_effort` must be none, minimal, low, medium, high, xhigh or max",
+            ));
+        }
+    };
+    let has_budget = model.starts_with("gemini-2.");
+    Ok(ThinkingConfig {
+        thinking_budget: has_budget.then_some(budget),
+        thinking_level: (!has_budget).then_some(level),
+        include_thoughts: effort != "none",
+    })
+}

@@ -1,0 +1,223 @@
+//! A `generateContent` answer as a chat completion.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::cost::Usage;
+use crate::error::ApiError;
+use crate::gemini::error::ErrorBody;
+use crate::gemini::usage::UsageMetadata;
+use crate::hash;
+use crate::json;
+use crate::openai::completion::{
+    Choice, Completion, ExtraContent, Function, GoogleExtra, Message, ToolCall,
+};
+
+/// A whole answer, or one event of a stream: they have the same shape.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Answer<'a> {
+    #[serde(default, borrow)]
+    pub response_id: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub model_version: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub candidates: Vec<Candidate<'a>>,
+    #[serde(default, borrow)]
+    pub prompt_feedback: Option<PromptFeedback<'a>>,
+    #[serde(default)]
+    pub usage_metadata: Option<UsageMetadata>,
+    #[serde(default)]
+    pub error: Option<ErrorBody>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Candidate<'a> {
+    #[serde(default)]
+    pub index: u32,
+    #[serde(default, borrow)]
+    pub content: Option<Content<'a>>,
+    #[serde(default, borrow)]
+    pub finish_reason: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub finish_message: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Content<'a> {
+    #[serde(default, borrow)]
+    pub parts: Vec<Part<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Part<'a> {
+    #[serde(default, borrow)]
+    pub text: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub thought: bool,
+    #[serde(default, borrow)]
+    pub function_call: Option<FunctionCall<'a>>,
+    #[serde(default, borrow)]
+    pub thought_signature: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct FunctionCall<'a> {
+    #[serde(default, borrow)]
+    pub id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub args: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PromptFeedback<'a> {
+    #[serde(default, borrow)]
+    pub block_reason: Option<Cow<'a, str>>,
+}
+
+impl Answer<'_> {
+    /// The answer's id, which its calls' ids are made of. `created` stands in for one that is missing.
+    pub fn id(&self, created: u64) -> Cow<'_, str> {
+        match &self.response_id {
+            Some(id) if !id.is_empty() => Cow::Borrowed(id),
+            _ => Cow::Owned(format!("gemini-{created}")),
+        }
+    }
+}
+
+/// OpenAI's word for Gemini's finish reason; `None` for one that is a failure of the model.
+pub(super) fn finish_reason(reason: &str, calls_tools: bool) -> Option<&'static str> {
+    Some(match reason {
+        "STOP" if calls_tools => "tool_calls",
+        "STOP" | "FINISH_REASON_UNSPECIFIED" | "OTHER" | "CONTINUATION" => "stop",
+        "MAX_TOKENS" => "length",
+        "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "LANGUAGE"
+        | "MODEL_ARMOR" => "content_filter",
+        reason if reason.starts_with("IMAGE_") => "content_filter",
+        _ => return None,
+    })
+}
+
+/// The error of a finish reason that is a failure.
+pub(super) fn failure(reason: &str, message: Option<&str>) -> ApiError {
+    let words = message.unwrap_or("the model's answer could not be read");
+    ApiError::new(502, format!("{reason}: {words}")).with_code(reason.to_ascii_lowercase())
+}
+
+/// Gemini often gives its calls no ids. Such a call gets one that no other call of the answer has.
+pub(super) fn call_id<'a>(call: &FunctionCall<'a>, answer: &str, number: usize) -> Cow<'a, str> {
+    match &call.id {
+        Some(id) if !id.is_empty() => id.clone(),
+        _ => {
+            let seed = format!("{answer}/{number}/{}", call.name);
+            Cow::Owned(format!("call_{:024x}", hash::fnv1a(seed.as_bytes()) >> 32))
+        }
+    }
+}
+
+/// Translates a body. `created` is the time in Unix seconds: Gemini does not say it.
+pub fn translate(body: &[u8], created: u64) -> Result<Vec<u8>, ApiError> {
+    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| {
+        ApiError::new(
+            502,
+            format!("The provider's answer could not be read: {error}"),
+        )
+        .with_code("invalid_upstream_response")
+    })?;
+    let id = answer.id(created);
+    let id = id.as_ref();
+    let block_reason = answer
+        .prompt_feedback
+        .as_ref()
+        .and_then(|feedback| feedback.block_reason.as_deref());
+    if answer.candidates.is_empty() && block_reason.is_none() {
+        return Err(
+            ApiError::new(502, "The provider's answer has no candidates")
+                .with_code("invalid_upstream_response"),
+        );
+    }
+    let mut choices = answer
+        .candidates
+        .iter()
+        .map(|candidate| choice(candidate, id))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let (true, Some(reason)) = (choices.is_empty(), block_reason) {
+        choices.push(Choice {
+            index: 0,
+            message: Message {
+                role: "assistant",
+                refusal: Some(reason),
+                ..Message::default()
+            },
+            logprobs: (),
+            finish_reason: "content_filter",
+        });
+    }
+    let completion = Completion {
+        id,
+        object: "chat.completion",
+        created,
+        model: answer.model_version.as_deref().unwrap_or_default(),
+        choices,
+        usage: Usage::from(answer.usage_metadata.unwrap_or_default()).into(),
+    };
+    let mut out = Vec::with_capacity(body.len() + 256);
+    json::write(&mut out, &completion);
+    Ok(out)
+}
+
+fn choice<'a>(candidate: &'a Candidate<'a>, answer: &str) -> Result<Choice<'a>, ApiError> {
+    let parts = candidate
+        .content
+        .as_ref()
+        .map_or(&[][..], |content| content.parts.as_slice());
+    let text = |thought: bool| {
+        parts
+            .iter()
+            .filter(|part| part.thought == thought)
+            .filter_map(|part| part.text.as_deref())
+            .fold(None, |joined: Option<String>, text| {
+                Some(joined.unwrap_or_default() + text)
+            })
+    };
+    let tool_calls: Vec<ToolCall<'_>> = parts
+        .iter()
+        .filter_map(|part| Some((part, part.function_call.as_ref()?)))
+        .enumerate()
+        .map(|(number, (part, call))| ToolCall {
+            id: call_id(call, answer, number),
+            r#type: "function",
+            function: Function {
+                name: &call.name,
+                arguments: call.args.map_or("{}", RawValue::get),
+            },
+            extra_content: part.thought_signature.as_deref().map(|thought_signature| {
+                ExtraContent {
+                    google: GoogleExtra { thought_signature },
+                }
+            }),
+        })
+        .collect();
+    let reason = candidate.finish_reason.as_deref().unwrap_or("STOP");
+    let finish_reason = finish_reason(reason, !tool_calls.is_empty())
+        .ok_or_else(|| failure(reason, candidate.finish_message.as_deref()))?;
+    Ok(Choice {
+        index: candidate.index,
+        message: Message {
+            role: "assistant",
+            content: text(false),
+            refusal: None,
+            reasoning_content: text(true),
+            tool_calls,
+        },
+        logprobs: (),
+        finish_reason,
+    })
+}

@@ -1,0 +1,31 @@
+//! Gemini's `usageMetadata`, where thoughts stand beside the answer's tokens and cached tokens are among the prompt's.
+
+use serde::Deserialize;
+
+use crate::cost::{TokenCount, Usage};
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct UsageMetadata {
+    prompt_token_count: TokenCount,
+    tool_use_prompt_token_count: TokenCount,
+    cached_content_token_count: TokenCount,
+    candidates_token_count: TokenCount,
+    thoughts_token_count: TokenCount,
+}
+
+impl From<UsageMetadata> for Usage {
+    fn from(wire: UsageMetadata) -> Self {
+        Self {
+            input: wire
+                .prompt_token_count
+                .saturating_add(wire.tool_use_prompt_token_count),
+            output: wire
+                .candidates_token_count
+                .saturating_add(wire.thoughts_token_count),
+            cache_read: wire.cached_content_token_count,
+            cache_write: 0,
+            reasoning: wire.thoughts_token_count,
+        }
+    }
+}
