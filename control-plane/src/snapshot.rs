@@ -91,6 +91,7 @@ fn provider(provider: &Provider) -> v1::Provider {
         },
         timeout_ms: millis(provider.timeout),
         dialect: provider.dialect.clone(),
+        path: provider.path.clone(),
     }
 }
 

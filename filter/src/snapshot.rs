@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use opentracy_proto::v1;
 use opentracy_translate::cost::{Pricing, Usd};
+use opentracy_translate::model;
 use opentracy_translate::openai::dialect::{self, Dialect};
 use opentracy_translate::provider::{self as registry, Format};
 
@@ -18,6 +19,8 @@ pub struct Provider {
     pub authority: String,
     pub scheme: String,
     pub base_path: String,
+    /// What follows it, with `{model}` for the model; the format's own path where there is none.
+    path: Option<String>,
     pub headers: Vec<(String, String)>,
     pub missing_key_variable: Option<String>,
     pub timeout_ms: u32,
@@ -105,6 +108,17 @@ impl Snapshot {
 }
 
 impl Provider {
+    /// The path of a request; `of_format` is what its format has for it.
+    pub fn path(&self, model: &str, of_format: &str) -> String {
+        match &self.path {
+            None => format!("{}{of_format}", self.base_path),
+            Some(path) => {
+                let path = path.replace("{model}", &model::encode_in_path(model));
+                format!("{}{path}", self.base_path)
+            }
+        }
+    }
+
     fn new(wire: v1::Provider) -> Self {
         Self {
             format: match wire.format() {
@@ -118,6 +132,7 @@ impl Provider {
             authority: wire.authority,
             scheme: wire.scheme,
             base_path: wire.base_path,
+            path: Some(wire.path).filter(|path| !path.is_empty()),
             headers: wire
                 .headers
                 .into_iter()

@@ -13,7 +13,7 @@ use crate::snapshot::Provider;
 /// The headers of a request to a provider, made from scratch. `client` gives those that are passed on.
 pub fn request_headers<'a>(
     provider: &'a Provider,
-    path: &str,
+    path: String,
     body_length: usize,
     client: &'a HeaderList<'_>,
 ) -> HeaderList<'a> {
@@ -21,7 +21,7 @@ pub fn request_headers<'a>(
     list.push(":method", "POST");
     list.push(":scheme", provider.scheme.as_str());
     list.push(":authority", provider.authority.as_str());
-    list.push(":path", format!("{}{}", provider.base_path, path));
+    list.push(":path", path);
     list.push(headers::FORWARDED_PROTO, "http");
     list.push("content-type", "application/json");
     list.push("content-length", body_length.to_string());

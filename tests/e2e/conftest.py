@@ -33,6 +33,9 @@ class World:
                 "second": {"format": "openai", "base_url": f"{self.second.origin}/v1", "api_key": "second-key"},
                 "anthropic": {"base_url": self.anthropic.origin, "api_key": "sk-ant-test-key-000"},
                 "gemini": {"base_url": f"{self.gemini.origin}/v1beta", "api_key": "gm-test-key-000"},
+                "azure": {"base_url": self.second.origin, "api_version": "2024-10-21", "api_key": "azure-key"},
+                "azure-v1": {"format": "openai", "dialect": "azure", "base_url": self.second.origin,
+                             "path": "/openai/v1/chat/completions", "headers": {"api-key": "azure-key"}},
                 # Nobody listens there.
                 "gone": {"format": "openai", "base_url": f"http://127.0.0.1:{free_port()}/v1"},
                 "nowhere": {"format": "openai", "base_url": "http://no-such-host.invalid/v1"},

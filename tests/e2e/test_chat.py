@@ -204,3 +204,25 @@ def test_an_unknown_price_is_no_price(client, stack, world, hello):
     answer = client.chat.completions.create(model="second/large", messages=hello)
     assert answer._cost is None
     assert stack.trace(answer._routing["trace_id"])["cost"] is None
+
+
+@pytest.mark.parametrize(
+    "model,path",
+    [
+        ("azure/my-gpt", "/openai/deployments/my-gpt/chat/completions?api-version=2024-10-21"),
+        ("azure/my/gpt", "/openai/deployments/my%2Fgpt/chat/completions?api-version=2024-10-21"),
+        ("azure-v1/my-gpt", "/openai/v1/chat/completions"),
+    ],
+)
+def test_azure_has_its_own_paths_and_its_own_header(client, world, hello, model, path):
+    answer = client.chat.completions.create(model=model, messages=hello)
+    assert answer.choices[0].message.content == "Hello from the mock."
+    request, = world.second.requests
+    assert request.path == path
+    assert request.headers["api-key"] == "azure-key" and "authorization" not in request.headers
+
+
+def test_a_reasoning_model_gets_its_own_limit(client, world, hello):
+    client.chat.completions.create(model="openai/o3-mini", messages=hello, max_tokens=50)
+    assert world.openai.requests[0].json["max_completion_tokens"] == 50
+    assert "max_tokens" not in world.openai.requests[0].json

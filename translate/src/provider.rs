@@ -44,7 +44,10 @@ impl Auth {
 pub struct Provider {
     pub name: &'static str,
     pub format: Format,
+    /// Empty where every customer has one of their own.
     pub base_url: &'static str,
+    /// What follows the base URL where it is not the format's own path; `{model}` stands for the model.
+    pub path: Option<&'static str>,
     pub auth: Auth,
     /// The environment variable that holds its key; in lower case, the field of the secrets file.
     pub key_variable: &'static str,
@@ -66,6 +69,7 @@ const fn openai_like(
         name,
         format: Format::OpenAi,
         base_url,
+        path: None,
         auth: Auth::Bearer,
         key_variable,
         headers: &[],
@@ -93,6 +97,7 @@ pub const PROVIDERS: &[Provider] = &[
         name: "anthropic",
         format: Format::Anthropic,
         base_url: "https://api.anthropic.com",
+        path: None,
         auth: Auth::Header("x-api-key"),
         key_variable: "ANTHROPIC_API_KEY",
         headers: &[("anthropic-version", "2023-06-01")],
@@ -103,6 +108,7 @@ pub const PROVIDERS: &[Provider] = &[
         name: "gemini",
         format: Format::Gemini,
         base_url: "https://generativelanguage.googleapis.com/v1beta",
+        path: None,
         auth: Auth::Header("x-goog-api-key"),
         key_variable: "GEMINI_API_KEY",
         headers: &[],
@@ -163,6 +169,11 @@ pub const PROVIDERS: &[Provider] = &[
         "MINIMAX_API_KEY",
         &dialect::MINIMAX,
     )),
+    Provider {
+        path: Some("/openai/v1/chat/completions"),
+        auth: Auth::Header("api-key"),
+        ..openai_like("azure", "", "AZURE_OPENAI_API_KEY", &dialect::OPENAI)
+    },
     openai_like(
         "groq",
         "https://api.groq.com/openai/v1",

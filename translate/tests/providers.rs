@@ -9,8 +9,9 @@ use opentracy_translate::provider::{Auth, Format, PROVIDERS, Provider};
 use serde_json::{Value, json};
 
 /// A model of each provider that takes what its provider takes.
-const MODELS: [(&str, &str); 22] = [
+const MODELS: [(&str, &str); 23] = [
     ("openai", "gpt-4o"),
+    ("azure", "my-deployment"),
     ("anthropic", "claude-sonnet-4-5"),
     ("gemini", "gemini-3-pro"),
     ("mistral", "mistral-large-latest"),
@@ -249,10 +250,14 @@ holds every cell. Models are called as `provider/model`; what a model can do is 
             Auth::None => "none".to_owned(),
             Auth::Bearer | Auth::Header(_) => format!("`{}`", provider.key_variable),
         };
+        let base_url = match provider.base_url {
+            "" => "your resource's, in the configuration",
+            url => url,
+        };
         writeln!(
             page,
             "| `{}` | {format} | {} | {key} |",
-            provider.name, provider.base_url
+            provider.name, base_url
         )
         .unwrap();
     }

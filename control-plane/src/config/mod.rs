@@ -67,6 +67,10 @@ pub struct ProviderEntry {
     /// The built-in provider whose departures from OpenAI's format it shares.
     pub dialect: Option<Spanned<String>>,
     pub base_url: Option<Spanned<String>>,
+    /// What follows the base URL, where it is not the format's own path; `{model}` stands for the model.
+    pub path: Option<Spanned<String>>,
+    /// Azure's: puts the model, a deployment there, into the path.
+    pub api_version: Option<Spanned<String>>,
     pub api_key: Option<String>,
     pub api_key_env: Option<String>,
     pub headers: BTreeMap<String, Spanned<String>>,

@@ -31,6 +31,8 @@ pub struct Provider {
     pub max_requests: u32,
     /// The built-in provider whose departures from OpenAI's format it shares; none where it is empty.
     pub dialect: String,
+    /// What follows the base URL, with `{model}` for the model; the format's own path where it is empty.
+    pub path: String,
 }
 
 /// A provider's key, as the header that carries it.
@@ -124,6 +126,7 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
         timeout: entry.timeout.unwrap_or(TIMEOUT),
         connect_timeout: entry.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         max_requests: entry.max_requests.unwrap_or(MAX_REQUESTS),
+        path: path(&entry, row),
         dialect: entry
             .dialect
             .as_ref()
@@ -131,6 +134,17 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
             .or(row.map(|row| row.name.to_owned()))
             .unwrap_or_default(),
     })
+}
+
+fn path(entry: &ProviderEntry, row: Option<&registry::Provider>) -> String {
+    match (&entry.path, &entry.api_version) {
+        (Some(path), _) => path.value.clone(),
+        (None, Some(version)) => format!(
+            "/openai/deployments/{{model}}/chat/completions?api-version={}",
+            version.value
+        ),
+        (None, None) => row.and_then(|row| row.path).unwrap_or_default().to_owned(),
+    }
 }
 
 /// What every server of a format wants to hear.

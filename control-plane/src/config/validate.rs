@@ -92,12 +92,33 @@ impl Checker<'_> {
         if !is_plain {
             self.complain(at, &key, "a provider's name is made of a-z, 0-9, - and _");
         }
+        if let Some(path) = &entry.value.path
+            && (!path.value.starts_with('/') || !is_visible(&path.value))
+        {
+            let message = "must begin with a slash and hold no spaces, such as /v2/{model}/chat";
+            self.complain(path.referenced, format!("{key}.path"), message);
+        }
+        if let Some(version) = &entry.value.api_version
+            && !version
+                .value
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        {
+            let message = "must be a version such as 2024-10-21";
+            self.complain(version.referenced, format!("{key}.api_version"), message);
+        }
+        if registry::find(name).is_some_and(|row| row.base_url.is_empty())
+            && entry.value.base_url.is_none()
+        {
+            let message = "is missing; write your resource's address, such as https://my-resource.openai.azure.com";
+            self.complain(at, format!("{key}.base_url"), message);
+        }
         if registry::find(name).is_none() && name != super::providers::DEMO {
             if entry.value.format.is_none() {
                 self.complain(
                     at,
                     format!("{key}.format"),
-                    "is missing; write openai or anthropic, whichever the server speaks",
+                    "is missing; write openai, anthropic or gemini, whichever the server speaks",
                 );
             }
             if let Some(dialect) = &entry.value.dialect
@@ -208,4 +229,9 @@ impl Checker<'_> {
             id.provider, id.name
         ))
     }
+}
+
+/// Whether a text can stand in a path as it is.
+fn is_visible(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
 }

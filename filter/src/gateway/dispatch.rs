@@ -137,7 +137,8 @@ fn send_direct(
         },
     )?;
     let length = translated.body.as_ref().map_or(call.body.len(), Vec::len);
-    let mut upstream = upstream::request_headers(provider, &translated.path, length, request);
+    let path = provider.path(&candidate.model, &translated.path);
+    let mut upstream = upstream::request_headers(provider, path, length, request);
     upstream.push(headers::HOP, headers::HOP_DIRECT);
     upstream.push(headers::CLUSTER, provider.envoy_cluster.as_str());
     upstream.push(

@@ -83,7 +83,8 @@ impl Attempt {
             },
         )?;
         let length = translated.body.as_ref().map_or(body.len(), Vec::len);
-        let mut outgoing = upstream::request_headers(provider, &translated.path, length, request);
+        let path = provider.path(&self.id.name, &translated.path);
+        let mut outgoing = upstream::request_headers(provider, path, length, request);
         outgoing.push(headers::CLUSTER, provider.envoy_cluster.as_str());
         outgoing.push(headers::PER_TRY_TIMEOUT, self.timeout_ms.to_string());
         host::set_request_headers(&outgoing);

@@ -55,6 +55,11 @@ class Provider:
 
 class OpenAi(Provider):
     chat_path = "/v1/chat/completions"
+    # Azure's two, of which the older has the model in it.
+    azure_paths = re.compile(r"/openai/v1/chat/completions|/openai/deployments/[^/?]+/chat/completions\?api-version=[\w-]+")
+
+    def serves(self, request):
+        return request.path == self.chat_path or self.azure_paths.fullmatch(request.path)
 
     def problem(self, request):
         kinds = completion_create_params
