@@ -124,6 +124,10 @@ fn fields() -> Vec<(&'static str, Value)> {
             "web_search_options",
             json!({"web_search_options": {"search_context_size": "low"}}),
         ),
+        (
+            "cache_control",
+            json!({"cache_control": {"type": "ephemeral"}}),
+        ),
         ("verbosity", json!({"verbosity": "low"})),
         (
             "developer message",

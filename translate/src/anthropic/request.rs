@@ -40,6 +40,8 @@ struct MessagesRequest<'a> {
     metadata: Option<Metadata<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<&'a RawValue>,
 }
 
 #[derive(Serialize, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +163,7 @@ pub fn translate(
             Some("default") => Some("standard_only"),
             _ => None,
         },
+        cache_control: request.cache_control.filter(|raw| raw.get() != "null"),
     };
     let mut out = Vec::with_capacity(body.len() + 256);
     json::write(&mut out, &translated);

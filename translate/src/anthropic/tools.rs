@@ -15,6 +15,8 @@ pub(super) struct Tool<'a> {
     input_schema: Schema<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -59,6 +61,7 @@ pub(super) fn translate_tools<'a>(tools: &'a [OpenAiTool<'a>]) -> Result<Vec<Too
                 description: function.description.as_deref(),
                 input_schema: schema(function.parameters, &at)?,
                 strict: function.strict,
+                cache_control: tool.cache_control.filter(|raw| raw.get() != "null"),
             })
         })
         .collect()

@@ -32,8 +32,17 @@ enum Role {
 }
 
 #[derive(Serialize)]
+pub(super) struct Block<'a> {
+    #[serde(flatten)]
+    kind: Kind<'a>,
+    /// The client's marker: what comes up to here is to be cached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Block<'a> {
+enum Kind<'a> {
     Text {
         text: Cow<'a, str>,
     },
@@ -75,7 +84,16 @@ pub(super) enum Source<'a> {
 
 impl<'a> Block<'a> {
     pub(super) fn text(text: impl Into<Cow<'a, str>>) -> Self {
-        Self::Text { text: text.into() }
+        Kind::Text { text: text.into() }.into()
+    }
+}
+
+impl<'a> From<Kind<'a>> for Block<'a> {
+    fn from(kind: Kind<'a>) -> Self {
+        Self {
+            kind,
+            cache_control: None,
+        }
     }
 }
 
@@ -107,11 +125,15 @@ pub(super) fn translate<'a>(
                         ),
                     )
                 })?;
-                let result = Block::ToolResult {
+                let result = Kind::ToolResult {
                     tool_use_id: legal_id(id),
                     content: content(message, &at, Allowed::Everything, model)?,
                 };
-                append(&mut turns, Role::User, vec![result]);
+                append(
+                    &mut turns,
+                    Role::User,
+                    vec![marked(result.into(), message.cache_control)],
+                );
             }
             "assistant" => append(&mut turns, Role::Assistant, assistant(message, &at, model)?),
             other => {
@@ -132,7 +154,7 @@ pub(super) fn translate<'a>(
     for turn in &mut turns {
         // All results of one round come first in their turn. The sort is stable.
         turn.content
-            .sort_by_key(|block| !matches!(block, Block::ToolResult { .. }));
+            .sort_by_key(|block| !matches!(block.kind, Kind::ToolResult { .. }));
     }
     let opening = match turns.first() {
         None => Some(PROMPT),
@@ -213,11 +235,12 @@ fn tool_use<'a>(call: &'a ToolCall<'a>, at: &str, model: &str) -> Result<Block<'
             let message = format!("`{param}` must be a JSON object in a string");
             ApiError::invalid(param, message)
         })?;
-    Ok(Block::ToolUse {
+    Ok(Kind::ToolUse {
         id: legal_id(&call.id),
         name: Cow::Borrowed(&function.name),
         input,
-    })
+    }
+    .into())
 }
 
 /// What a message's content may hold.
@@ -234,17 +257,36 @@ fn content<'a>(
     allowed: Allowed,
     model: &str,
 ) -> Result<Vec<Block<'a>>, ApiError> {
-    match &message.content {
-        None => Ok(Vec::new()),
-        Some(Content::Text(text)) if text.trim().is_empty() => Ok(Vec::new()),
-        Some(Content::Text(text)) => Ok(vec![Block::text(text.as_ref())]),
+    let mut blocks = match &message.content {
+        None => Vec::new(),
+        Some(Content::Text(text)) if text.trim().is_empty() => Vec::new(),
+        Some(Content::Text(text)) => vec![Block::text(text.as_ref())],
         Some(Content::Parts(parts)) => parts
             .iter()
             .enumerate()
             .filter_map(|(index, part)| {
-                part_block(part, &format!("{at}.content[{index}]"), allowed, model).transpose()
+                let at = format!("{at}.content[{index}]");
+                let block = part_block(part, &at, allowed, model).transpose()?;
+                Some(block.map(|block| marked(block, part.cache_control)))
             })
-            .collect(),
+            .collect::<Result<_, _>>()?,
+    };
+    // A tool's result is a block of its own, and gets the marker itself.
+    if message.role != "tool"
+        && let Some(last) = blocks.pop()
+    {
+        blocks.push(marked(last, message.cache_control));
+    }
+    Ok(blocks)
+}
+
+/// A block with the client's marker, if it set one.
+fn marked<'a>(block: Block<'a>, cache_control: Option<&'a RawValue>) -> Block<'a> {
+    Block {
+        cache_control: cache_control
+            .filter(|raw| raw.get() != "null")
+            .or(block.cache_control),
+        ..block
     }
 }
 
@@ -274,7 +316,7 @@ fn part_block<'a>(
                 .as_ref()
                 .ok_or_else(|| missing("image_url"))?;
             let source = image_source(&image.url, &format!("{at}.image_url.url"))?;
-            Ok(Some(Block::Image { source }))
+            Ok(Some(Kind::Image { source }.into()))
         }
         ("file", Allowed::Everything) => {
             let file = part.file.as_ref().ok_or_else(|| missing("file"))?;
@@ -286,10 +328,13 @@ fn part_block<'a>(
                 )
             })?;
             let source = file_source(data, &format!("{at}.file.file_data"))?;
-            Ok(Some(Block::Document {
-                source,
-                title: file.filename.as_deref().map(Cow::Borrowed),
-            }))
+            Ok(Some(
+                Kind::Document {
+                    source,
+                    title: file.filename.as_deref().map(Cow::Borrowed),
+                }
+                .into(),
+            ))
         }
         (kind, _) => Err(ApiError::unsupported(
             format!("{at}.type"),

@@ -26,6 +26,8 @@ pub struct Dialect {
     pub text_parts: bool,
     pub json_schema: bool,
     pub tool_call_ids: ToolCallIds,
+    /// Whether Anthropic's markers of what to cache may stand in a request.
+    pub cache_control: bool,
     /// What the provider's reasoning models call `max_tokens`.
     pub reasoning_max_tokens: Option<&'static str>,
 }
@@ -81,17 +83,20 @@ pub const OPENAI: Dialect = Dialect {
     text_parts: true,
     json_schema: true,
     tool_call_ids: ToolCallIds::Any,
+    cache_control: false,
     reasoning_max_tokens: Some("max_completion_tokens"),
 };
 
 /// A server about which nothing is known: what the client says goes there as it is.
 pub const COMPATIBLE: Dialect = Dialect {
+    cache_control: true,
     reasoning_max_tokens: None,
     ..OPENAI
 };
 
 /// Open models behind a server of OpenAI's format.
 const OPEN_MODELS: Dialect = Dialect {
+    cache_control: false,
     developer_role: false,
     ..COMPATIBLE
 };
@@ -271,6 +276,7 @@ impl Dialect {
             && self.tool_call_ids == ToolCallIds::Any;
         !is_regular
             || (!self.developer_role && has(b"\"developer\""))
+            || (!self.cache_control && has(b"\"cache_control\""))
             || (self.reasoning_max_tokens.is_some()
                 && is_reasoning_model(model)
                 && has(b"\"max_tokens\""))

@@ -61,6 +61,9 @@ pub struct ChatRequest<'a> {
     pub modalities: Option<Vec<Cow<'a, str>>>,
     #[serde(default, borrow)]
     pub audio: Option<&'a RawValue>,
+    /// Anthropic's: it places the markers itself.
+    #[serde(default, borrow)]
+    pub cache_control: Option<&'a RawValue>,
     #[serde(default, borrow)]
     pub verbosity: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
@@ -91,6 +94,9 @@ pub struct Message<'a> {
     pub tool_call_id: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     pub function_call: Option<&'a RawValue>,
+    /// Anthropic's marker, where to end what it caches.
+    #[serde(default, borrow)]
+    pub cache_control: Option<&'a RawValue>,
 }
 
 impl Message<'_> {
@@ -130,6 +136,8 @@ pub struct Part<'a> {
     pub file: Option<File<'a>>,
     #[serde(default, borrow)]
     pub input_audio: Option<InputAudio<'a>>,
+    #[serde(default, borrow)]
+    pub cache_control: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -194,6 +202,8 @@ pub struct Tool<'a> {
     pub kind: Cow<'a, str>,
     #[serde(default, borrow)]
     pub function: Option<Function<'a>>,
+    #[serde(default, borrow)]
+    pub cache_control: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]

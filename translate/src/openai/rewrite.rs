@@ -34,6 +34,9 @@ pub fn rewrite(body: &str, model: &str, dialect: &Dialect) -> Result<Vec<u8>, Ap
     {
         request.rename("max_tokens", name);
     }
+    if !dialect.cache_control && body.contains(CACHE_CONTROL) {
+        drop_cache_markers(&mut request)?;
+    }
     choose_tools(&mut request, model, dialect)?;
     check_format(&request, model, dialect)?;
     rewrite_messages(&mut request, model, dialect)?;
@@ -51,6 +54,36 @@ fn asks_for_nothing(field: &str, value: &RawValue) -> bool {
             "null" | "false" | "0" | "0.0" | "[]" | "{}" | "\"auto\"" | "\"none\""
         ),
     }
+}
+
+const CACHE_CONTROL: &str = "cache_control";
+
+/// Where to cache is Anthropic's to be told, and OpenAI's format has no field for it.
+fn drop_cache_markers(request: &mut Object<'_>) -> Result<(), ApiError> {
+    request.remove(CACHE_CONTROL);
+    for field in ["messages", "tools"] {
+        let Some(items) = request.get(field).map(ToOwned::to_owned) else {
+            continue;
+        };
+        let mut list: Vec<Object<'_>> = parse(&items, field)?;
+        for item in &mut list {
+            item.remove(CACHE_CONTROL);
+            let Some(content) = item
+                .get("content")
+                .filter(|raw| raw.get().starts_with('['))
+                .map(ToOwned::to_owned)
+            else {
+                continue;
+            };
+            let mut parts: Vec<Object<'_>> = parse(&content, "messages[].content")?;
+            for part in &mut parts {
+                part.remove(CACHE_CONTROL);
+            }
+            item.set("content", &parts);
+        }
+        request.set(field, &list);
+    }
+    Ok(())
 }
 
 fn choose_tools(request: &mut Object<'_>, model: &str, dialect: &Dialect) -> Result<(), ApiError> {
