@@ -226,3 +226,17 @@ def test_a_reasoning_model_gets_its_own_limit(client, world, hello):
     client.chat.completions.create(model="openai/o3-mini", messages=hello, max_tokens=50)
     assert world.openai.requests[0].json["max_completion_tokens"] == 50
     assert "max_tokens" not in world.openai.requests[0].json
+
+
+def test_cache_markers_reach_anthropic_and_nobody_else(client, world):
+    marker = {"type": "ephemeral"}
+    messages = [
+        {"role": "system", "content": [{"type": "text", "text": "Long rules.", "cache_control": marker}]},
+        {"role": "user", "content": [{"type": "text", "text": "Hello!", "cache_control": marker}]},
+    ]
+    world.anthropic.script.append(mock.status(529))
+    client.chat.completions.create(model="smart", messages=messages)
+    client.chat.completions.create(model="smart", messages=messages)
+    sent = world.anthropic.requests[-1].json
+    assert sent["system"][0]["cache_control"] == sent["messages"][0]["content"][0]["cache_control"] == marker
+    assert b"cache_control" not in world.openai.requests[0].body

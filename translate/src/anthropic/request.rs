@@ -124,7 +124,7 @@ pub fn translate(
             }
         }
     }
-    let can_think = !forces_a_tool && !conversation.answers_tools;
+    let can_think = !forces_a_tool && !conversation.lacks_thoughts;
     let thinking = match request.reasoning_effort.as_deref() {
         None => None,
         Some(effort) => {

@@ -9,7 +9,9 @@ use crate::anthropic::usage::WireUsage;
 use crate::cost::Usage;
 use crate::error::ApiError;
 use crate::json;
-use crate::openai::completion::{Choice, Completion, Function, Message, ToolCall};
+use crate::openai::completion::{
+    AnthropicExtra, Choice, Completion, ExtraContent, Function, Message, ToolCall,
+};
 
 #[derive(Deserialize)]
 struct Answer<'a> {
@@ -18,7 +20,7 @@ struct Answer<'a> {
     #[serde(borrow)]
     model: Cow<'a, str>,
     #[serde(borrow)]
-    content: Vec<Block<'a>>,
+    content: Vec<&'a RawValue>,
     #[serde(default, borrow)]
     stop_reason: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -60,20 +62,25 @@ pub(super) fn finish_reason(stop_reason: Option<&str>) -> &'static str {
 
 /// Translates a body. `created` is the time in Unix seconds: Anthropic does not say it.
 pub fn translate(body: &[u8], created: u64) -> Result<Vec<u8>, ApiError> {
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| {
-        ApiError::new(
-            502,
-            format!("The provider's answer could not be read: {error}"),
-        )
-        .with_code("invalid_upstream_response")
-    })?;
+    let mut answer: Answer<'_> = serde_json::from_slice(body).map_err(unreadable)?;
+    let raw_blocks = std::mem::take(&mut answer.content);
+    let content = raw_blocks
+        .iter()
+        .map(|raw| serde_json::from_str(raw.get()))
+        .collect::<Result<Vec<Block<'_>>, _>>()
+        .map_err(unreadable)?;
+    let thinking_blocks: Vec<&RawValue> = raw_blocks
+        .iter()
+        .zip(&content)
+        .filter(|(_, block)| matches!(block.kind.as_ref(), "thinking" | "redacted_thinking"))
+        .map(|(raw, _)| *raw)
+        .collect();
     let join = |texts: &mut dyn Iterator<Item = &Cow<'_, str>>| {
         texts.fold(None, |joined: Option<String>, text| {
             Some(joined.unwrap_or_default() + text)
         })
     };
-    let tool_calls = answer
-        .content
+    let mut tool_calls: Vec<ToolCall<'_>> = content
         .iter()
         .filter(|block| block.kind == "tool_use")
         .map(|block| ToolCall {
@@ -86,6 +93,11 @@ pub fn translate(body: &[u8], created: u64) -> Result<Vec<u8>, ApiError> {
             extra_content: None,
         })
         .collect();
+    if let Some(first) = tool_calls.first_mut()
+        && !thinking_blocks.is_empty()
+    {
+        first.extra_content = Some(ExtraContent::Anthropic(AnthropicExtra { thinking_blocks }));
+    }
     let stop_reason = answer.stop_reason.as_deref();
     let completion = Completion {
         id: &answer.id,
@@ -96,22 +108,14 @@ pub fn translate(body: &[u8], created: u64) -> Result<Vec<u8>, ApiError> {
             index: 0,
             message: Message {
                 role: "assistant",
-                content: join(
-                    &mut answer
-                        .content
-                        .iter()
-                        .filter_map(|block| block.text.as_ref()),
-                ),
+                content: join(&mut content.iter().filter_map(|block| block.text.as_ref())),
                 refusal: answer
                     .stop_details
                     .as_ref()
                     .filter(|_| stop_reason == Some("refusal"))
                     .and_then(|details| details.explanation.as_deref()),
                 reasoning_content: join(
-                    &mut answer
-                        .content
-                        .iter()
-                        .filter_map(|block| block.thinking.as_ref()),
+                    &mut content.iter().filter_map(|block| block.thinking.as_ref()),
                 ),
                 tool_calls,
             },
@@ -123,4 +127,12 @@ pub fn translate(body: &[u8], created: u64) -> Result<Vec<u8>, ApiError> {
     let mut out = Vec::with_capacity(body.len() + 256);
     json::write(&mut out, &completion);
     Ok(out)
+}
+
+fn unreadable(error: serde_json::Error) -> ApiError {
+    ApiError::new(
+        502,
+        format!("The provider's answer could not be read: {error}"),
+    )
+    .with_code("invalid_upstream_response")
 }

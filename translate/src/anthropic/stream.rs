@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::anthropic::error::{self, ErrorBody};
@@ -27,7 +27,16 @@ pub struct Translator {
     usage: WireUsage,
     stop_reason: Option<&'static str>,
     tool_calls: Vec<ToolCall>,
+    thoughts: Vec<Thought>,
     state: State,
+}
+
+/// A block of thinking, put together from its pieces.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Thought {
+    Thinking { thinking: String, signature: String },
+    RedactedThinking { data: String },
 }
 
 #[derive(Debug)]
@@ -83,6 +92,9 @@ struct Block<'a> {
     name: Option<&'a RawValue>,
     #[serde(default, borrow)]
     text: Option<&'a RawValue>,
+    /// Of a thought that is not shown.
+    #[serde(default, borrow)]
+    data: Option<Cow<'a, str>>,
 }
 
 /// Texts stay as they are written: a JSON string is the same in both formats.
@@ -92,6 +104,8 @@ struct Delta<'a> {
     text: Option<&'a RawValue>,
     #[serde(default, borrow)]
     thinking: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    signature: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     partial_json: Option<&'a RawValue>,
     #[serde(default, borrow)]
@@ -111,6 +125,7 @@ impl Translator {
             usage: WireUsage::default(),
             stop_reason: None,
             tool_calls: Vec::new(),
+            thoughts: Vec::new(),
             state: State::Waiting,
         }
     }
@@ -202,6 +217,15 @@ impl Translator {
         match (block.kind.as_ref(), block.text, block.id, block.name) {
             ("tool_use", _, Some(id), Some(name)) => {
                 let index = self.tool_calls.len().to_string();
+                // The thoughts that led to the calls travel with the first, to be sent back with it.
+                let thoughts = std::mem::take(&mut self.thoughts);
+                let mut extra = Vec::new();
+                if !thoughts.is_empty() {
+                    extra
+                        .extend_from_slice(br#","extra_content":{"anthropic":{"thinking_blocks":"#);
+                    json::write(&mut extra, &thoughts);
+                    extra.extend_from_slice(b"}}");
+                }
                 self.tool_calls.push(ToolCall {
                     block: event.index,
                     has_arguments: false,
@@ -214,11 +238,20 @@ impl Translator {
                         id.get().as_bytes(),
                         br#","type":"function","function":{"name":"#,
                         name.get().as_bytes(),
-                        br#","arguments":""}}]}"#,
+                        br#","arguments":""}"#,
+                        &extra,
+                        b"}]}",
                     ],
                     out,
                 );
             }
+            ("thinking", ..) => self.thoughts.push(Thought::Thinking {
+                thinking: String::new(),
+                signature: String::new(),
+            }),
+            ("redacted_thinking", ..) => self.thoughts.push(Thought::RedactedThinking {
+                data: block.data.clone().unwrap_or_default().into_owned(),
+            }),
             ("text", Some(text), ..) if text.get() != "\"\"" => {
                 self.chunk(&[br#"{"content":"#, text.get().as_bytes(), b"}"], out);
             }
@@ -236,6 +269,17 @@ impl Translator {
                 &[br#"{"reasoning_content":"#, thinking.get().as_bytes(), b"}"],
                 out,
             );
+        }
+        if let Some(Thought::Thinking {
+            thinking,
+            signature,
+        }) = self.thoughts.last_mut()
+        {
+            let piece = delta
+                .thinking
+                .and_then(|raw| serde_json::from_str(raw.get()).ok());
+            thinking.push_str(&piece.unwrap_or(String::new()));
+            signature.push_str(delta.signature.as_deref().unwrap_or_default());
         }
         if let Some(json) = delta.partial_json.filter(|json| json.get() != "\"\"") {
             self.arguments(event.index, json.get(), out);

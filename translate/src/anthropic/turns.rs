@@ -13,9 +13,9 @@ use crate::openai::request::{Content, Message, Part, ToolCall, data_url};
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
     pub turns: Vec<Turn<'a>>,
-    /// Whether the last turn answers tool calls. Such a request must repeat the thinking that led to the calls, which a
-    /// client of OpenAI's format does not have, or not think.
-    pub answers_tools: bool,
+    /// Whether the last turn answers tool calls without the thoughts that led to them. Such a request must repeat them, and a
+    /// client may have dropped them; or not think.
+    pub lacks_thoughts: bool,
 }
 
 #[derive(Serialize)]
@@ -53,6 +53,13 @@ enum Kind<'a> {
         source: Source<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         title: Option<Cow<'a, str>>,
+    },
+    Thinking {
+        thinking: Cow<'a, str>,
+        signature: Cow<'a, str>,
+    },
+    RedactedThinking {
+        data: Cow<'a, str>,
     },
     ToolUse {
         id: Cow<'a, str>,
@@ -108,6 +115,7 @@ pub(super) fn translate<'a>(
     let mut system = Vec::new();
     let mut turns: Vec<Turn<'a>> = Vec::new();
     let mut answers_tools = false;
+    let mut has_thoughts = false;
     for (index, message) in messages.iter().enumerate() {
         let at = format!("messages[{index}]");
         match message.role.as_ref() {
@@ -135,7 +143,17 @@ pub(super) fn translate<'a>(
                     vec![marked(result.into(), message.cache_control)],
                 );
             }
-            "assistant" => append(&mut turns, Role::Assistant, assistant(message, &at, model)?),
+            "assistant" => {
+                let blocks = assistant(message, &at, model)?;
+                has_thoughts = matches!(
+                    blocks.first(),
+                    Some(Block {
+                        kind: Kind::Thinking { .. } | Kind::RedactedThinking { .. },
+                        ..
+                    })
+                );
+                append(&mut turns, Role::Assistant, blocks);
+            }
             other => {
                 return Err(ApiError::invalid(
                     format!("{at}.role"),
@@ -171,7 +189,7 @@ pub(super) fn translate<'a>(
     Ok(Conversation {
         system,
         turns,
-        answers_tools,
+        lacks_thoughts: answers_tools && !has_thoughts,
     })
 }
 
@@ -201,7 +219,8 @@ fn assistant<'a>(
             "it is deprecated; use `tool_calls`",
         ));
     }
-    let mut blocks = content(message, at, Allowed::Text, model)?;
+    let mut blocks = thinking(message, at)?;
+    blocks.extend(content(message, at, Allowed::Text, model)?);
     if let Some(refusal) = message
         .refusal
         .as_deref()
@@ -213,6 +232,42 @@ fn assistant<'a>(
         blocks.push(tool_use(call, &format!("{at}.tool_calls[{index}]"), model)?);
     }
     Ok(blocks)
+}
+
+/// The thoughts that came with the turn's calls: Anthropic wants them back in front of everything else.
+fn thinking<'a>(message: &'a Message<'a>, at: &str) -> Result<Vec<Block<'a>>, ApiError> {
+    #[derive(serde::Deserialize)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    enum Thought {
+        Thinking { thinking: String, signature: String },
+        RedactedThinking { data: String },
+    }
+    let carried = message
+        .tool_calls
+        .iter()
+        .flatten()
+        .filter_map(|call| call.extra_content.as_ref()?.anthropic.as_ref())
+        .flat_map(|extra| &extra.thinking_blocks);
+    carried
+        .map(|raw| {
+            let thought = serde_json::from_str(raw.get()).map_err(|error| {
+                let param = format!("{at}.tool_calls[0].extra_content.anthropic.thinking_blocks");
+                let words = format!("`{param}` must come back as it was: {error}");
+                ApiError::invalid(param, words)
+            })?;
+            Ok(match thought {
+                Thought::Thinking {
+                    thinking,
+                    signature,
+                } => Kind::Thinking {
+                    thinking: thinking.into(),
+                    signature: signature.into(),
+                },
+                Thought::RedactedThinking { data } => Kind::RedactedThinking { data: data.into() },
+            }
+            .into())
+        })
+        .collect()
 }
 
 fn tool_use<'a>(call: &'a ToolCall<'a>, at: &str, model: &str) -> Result<Block<'a>, ApiError> {

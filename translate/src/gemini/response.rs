@@ -198,11 +198,10 @@ fn choice<'a>(candidate: &'a Candidate<'a>, answer: &str) -> Result<Choice<'a>, 
                 name: &call.name,
                 arguments: call.args.map_or("{}", RawValue::get),
             },
-            extra_content: part.thought_signature.as_deref().map(|thought_signature| {
-                ExtraContent {
-                    google: GoogleExtra { thought_signature },
-                }
-            }),
+            extra_content: part
+                .thought_signature
+                .as_deref()
+                .map(|thought_signature| ExtraContent::Google(GoogleExtra { thought_signature })),
         })
         .collect();
     let reason = candidate.finish_reason.as_deref().unwrap_or("STOP");

@@ -1,6 +1,7 @@
 //! A chat completion under construction: what translators of other formats fill in.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::openai::usage::WireUsage;
 
@@ -49,10 +50,18 @@ pub(crate) struct Function<'a> {
     pub arguments: &'a str,
 }
 
-/// What a provider wants to see again with a tool call. The name is Google's own, from its OpenAI-compatible API.
+/// What a provider wants to see again with a tool call, by provider. The name is Google's own, from its OpenAI-compatible API.
 #[derive(Serialize)]
-pub(crate) struct ExtraContent<'a> {
-    pub google: GoogleExtra<'a>,
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ExtraContent<'a> {
+    Google(GoogleExtra<'a>),
+    Anthropic(AnthropicExtra<'a>),
+}
+
+/// The thoughts that led to the call, with their signatures.
+#[derive(Serialize)]
+pub(crate) struct AnthropicExtra<'a> {
+    pub thinking_blocks: Vec<&'a RawValue>,
 }
 
 #[derive(Serialize)]

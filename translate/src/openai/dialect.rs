@@ -26,8 +26,9 @@ pub struct Dialect {
     pub text_parts: bool,
     pub json_schema: bool,
     pub tool_call_ids: ToolCallIds,
-    /// Whether Anthropic's markers of what to cache may stand in a request.
-    pub cache_control: bool,
+    /// Whether what other providers want may stand in a request: Anthropic's markers of what to cache, and what came with a tool
+    /// call for the provider that made it.
+    pub foreign_members: bool,
     /// What the provider's reasoning models call `max_tokens`.
     pub reasoning_max_tokens: Option<&'static str>,
 }
@@ -83,20 +84,20 @@ pub const OPENAI: Dialect = Dialect {
     text_parts: true,
     json_schema: true,
     tool_call_ids: ToolCallIds::Any,
-    cache_control: false,
+    foreign_members: false,
     reasoning_max_tokens: Some("max_completion_tokens"),
 };
 
 /// A server about which nothing is known: what the client says goes there as it is.
 pub const COMPATIBLE: Dialect = Dialect {
-    cache_control: true,
+    foreign_members: true,
     reasoning_max_tokens: None,
     ..OPENAI
 };
 
 /// Open models behind a server of OpenAI's format.
 const OPEN_MODELS: Dialect = Dialect {
-    cache_control: false,
+    foreign_members: false,
     developer_role: false,
     ..COMPATIBLE
 };
@@ -276,7 +277,7 @@ impl Dialect {
             && self.tool_call_ids == ToolCallIds::Any;
         !is_regular
             || (!self.developer_role && has(b"\"developer\""))
-            || (!self.cache_control && has(b"\"cache_control\""))
+            || (!self.foreign_members && (has(b"\"cache_control\"") || has(b"\"extra_content\"")))
             || (self.reasoning_max_tokens.is_some()
                 && is_reasoning_model(model)
                 && has(b"\"max_tokens\""))

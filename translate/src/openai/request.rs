@@ -179,6 +179,15 @@ pub struct ToolCall<'a> {
 pub struct ExtraContent<'a> {
     #[serde(default, borrow)]
     pub google: Option<GoogleExtra<'a>>,
+    #[serde(default, borrow)]
+    pub anthropic: Option<AnthropicExtra<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct AnthropicExtra<'a> {
+    /// As Anthropic sent them.
+    #[serde(default, borrow)]
+    pub thinking_blocks: Vec<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -34,8 +34,8 @@ pub fn rewrite(body: &str, model: &str, dialect: &Dialect) -> Result<Vec<u8>, Ap
     {
         request.rename("max_tokens", name);
     }
-    if !dialect.cache_control && body.contains(CACHE_CONTROL) {
-        drop_cache_markers(&mut request)?;
+    if !dialect.foreign_members && (body.contains(CACHE_CONTROL) || body.contains(EXTRA_CONTENT)) {
+        drop_foreign_members(&mut request)?;
     }
     choose_tools(&mut request, model, dialect)?;
     check_format(&request, model, dialect)?;
@@ -57,9 +57,10 @@ fn asks_for_nothing(field: &str, value: &RawValue) -> bool {
 }
 
 const CACHE_CONTROL: &str = "cache_control";
+const EXTRA_CONTENT: &str = "extra_content";
 
-/// Where to cache is Anthropic's to be told, and OpenAI's format has no field for it.
-fn drop_cache_markers(request: &mut Object<'_>) -> Result<(), ApiError> {
+/// Drops what only another provider understands. Conversations that moved from one to the next are full of it.
+fn drop_foreign_members(request: &mut Object<'_>) -> Result<(), ApiError> {
     request.remove(CACHE_CONTROL);
     for field in ["messages", "tools"] {
         let Some(items) = request.get(field).map(ToOwned::to_owned) else {
@@ -68,21 +69,28 @@ fn drop_cache_markers(request: &mut Object<'_>) -> Result<(), ApiError> {
         let mut list: Vec<Object<'_>> = parse(&items, field)?;
         for item in &mut list {
             item.remove(CACHE_CONTROL);
-            let Some(content) = item
-                .get("content")
-                .filter(|raw| raw.get().starts_with('['))
-                .map(ToOwned::to_owned)
-            else {
-                continue;
-            };
-            let mut parts: Vec<Object<'_>> = parse(&content, "messages[].content")?;
-            for part in &mut parts {
-                part.remove(CACHE_CONTROL);
-            }
-            item.set("content", &parts);
+            drop_from_list(item, "content", CACHE_CONTROL)?;
+            drop_from_list(item, "tool_calls", EXTRA_CONTENT)?;
         }
         request.set(field, &list);
     }
+    Ok(())
+}
+
+/// Drops a member from each object in a list.
+fn drop_from_list(item: &mut Object<'_>, list: &str, member: &str) -> Result<(), ApiError> {
+    let Some(raw) = item
+        .get(list)
+        .filter(|raw| raw.get().starts_with('[') && raw.get().contains(member))
+        .map(ToOwned::to_owned)
+    else {
+        return Ok(());
+    };
+    let mut objects: Vec<Object<'_>> = parse(&raw, &format!("messages[].{list}"))?;
+    for object in &mut objects {
+        object.remove(member);
+    }
+    item.set(list, &objects);
     Ok(())
 }
 
