@@ -20,6 +20,10 @@ def test_the_first_run_is_as_its_page_tells():
     assert first_run.run() == first_run.PAGE.read_text(), "python tests/first_run.py writes the page anew"
 
 
+def test_the_filter_is_small():
+    assert os.path.getsize(os.environ["OPENTRACY_FILTER"]) < 1_500_000
+
+
 def test_the_compose_file_is_valid():
     checked = subprocess.run(
         [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(ROOT / "docker-compose.yml")],

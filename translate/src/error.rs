@@ -104,6 +104,12 @@ impl ApiError {
         }
     }
 
+    /// A stream that ended without having said that it is complete.
+    pub fn incomplete_stream(provider: &str) -> Self {
+        let message = format!("{provider}'s stream ended before its answer was complete");
+        Self::new(502, message).with_code("incomplete_stream")
+    }
+
     #[must_use]
     pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.code = Some(code.into());

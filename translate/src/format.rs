@@ -202,11 +202,7 @@ impl Relay {
 
     fn finish(&mut self) {
         if !self.has_begun && self.error.is_none() {
-            let message = format!(
-                "{}'s stream ended before its answer had begun",
-                self.provider
-            );
-            self.error = Some(ApiError::new(502, message).with_code("incomplete_stream"));
+            self.error = Some(ApiError::incomplete_stream(&self.provider));
         }
     }
 }

@@ -270,6 +270,15 @@ holds every cell. Models are called as `provider/model`; what a model can do is 
 Any other server of one of these formats is an entry in the configuration: `format`, `base_url`, and `dialect` where it departs from OpenAI
 as one of these providers does.
 
+## What travels with a conversation
+
+- **Thoughts.** `reasoning_effort` makes a model think; what it thought comes as `reasoning_content`. Where it calls a tool, Anthropic
+  and Gemini want the thought back with the result, signed. It travels as `extra_content` of the first tool call: an application that sends
+  the assistant's message back as it came keeps it, as the official SDKs do. Where it was dropped, Anthropic's models answer that turn
+  without thinking, and Gemini's are told that there is none.
+- **Cache markers.** `cache_control` on a message, a part, a tool or the request reaches Anthropic, and providers that pass it on.
+- Both are left out for every other provider, so a conversation may move from one to the next.
+
 ## Fields
 
 | | |

@@ -10,7 +10,7 @@ use crate::anthropic::tools::{self, Tool, ToolChoice};
 use crate::anthropic::turns::{self, Block, Turn};
 use crate::error::ApiError;
 use crate::json;
-use crate::openai::request::{ChatRequest, ToolChoice as OpenAiToolChoice};
+use crate::openai::request::{self, ChatRequest, ToolChoice as OpenAiToolChoice, is_set};
 
 /// The body of `POST /v1/messages`.
 #[derive(Serialize)]
@@ -171,8 +171,6 @@ pub fn translate(
 }
 
 fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<(), ApiError> {
-    let set =
-        |raw: Option<&RawValue>| raw.is_some_and(|raw| !matches!(raw.get(), "null" | "{}" | "[]"));
     let refusals = [
         (
             request.n.is_some_and(|n| n != 1),
@@ -185,7 +183,7 @@ fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<()
             "Anthropic gives no log probabilities",
         ),
         (
-            set(request.logit_bias),
+            is_set(request.logit_bias),
             "logit_bias",
             "Anthropic has nothing like it",
         ),
@@ -200,25 +198,17 @@ fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<()
             "Anthropic has no penalties",
         ),
         (
-            set(request.audio)
-                || request
-                    .modalities
-                    .iter()
-                    .flatten()
-                    .any(|modality| modality != "text"),
+            request.wants_more_than_text(),
             "modalities",
             "Anthropic answers with text only",
         ),
         (
-            set(request.functions),
+            is_set(request.functions),
             "functions",
             "it is deprecated; use `tools`",
         ),
         (
-            request
-                .verbosity
-                .as_deref()
-                .is_some_and(|verbosity| verbosity != "medium"),
+            request.wants_another_length(),
             "verbosity",
             "say in a message how long the answer should be",
         ),
@@ -237,10 +227,7 @@ fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<()
             "Anthropic refuses stop sequences of white space only",
         ),
     ];
-    match refusals.into_iter().find(|(refused, ..)| *refused) {
-        Some((_, param, why)) => Err(ApiError::unsupported(param, model, why)),
-        None => Ok(()),
-    }
+    request::refuse(model, refusals)
 }
 
 fn json_schema<'a>(

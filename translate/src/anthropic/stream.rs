@@ -157,15 +157,7 @@ impl Translator {
             self.on_event(sse::Event { raw: &rest }, out);
         }
         if matches!(self.state, State::Waiting | State::Running) {
-            let error = ApiError::new(
-                502,
-                format!(
-                    "{}'s stream ended before its answer was complete",
-                    self.provider
-                ),
-            )
-            .with_code("incomplete_stream");
-            self.fail(error, out);
+            self.fail(ApiError::incomplete_stream(&self.provider), out);
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::error::ApiError;
 use crate::gemini::parts::{self, Content};
 use crate::json;
-use crate::openai::request::{ChatRequest, Tool, ToolChoice};
+use crate::openai::request::{self, ChatRequest, Tool, ToolChoice, is_set};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -172,13 +172,6 @@ pub fn translate(body: &[u8], model: &str) -> Result<(Vec<u8>, bool), ApiError> 
 }
 
 fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<(), ApiError> {
-    let set =
-        |raw: Option<&RawValue>| raw.is_some_and(|raw| !matches!(raw.get(), "null" | "{}" | "[]"));
-    let speaks = request
-        .modalities
-        .iter()
-        .flatten()
-        .any(|modality| modality != "text");
     let refusals = [
         (
             request.logprobs == Some(true),
@@ -186,17 +179,17 @@ fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<()
             "they are not translated from Gemini",
         ),
         (
-            set(request.logit_bias),
+            is_set(request.logit_bias),
             "logit_bias",
             "Gemini has nothing like it",
         ),
         (
-            set(request.audio) || speaks,
+            request.wants_more_than_text(),
             "modalities",
             "only text is translated from Gemini",
         ),
         (
-            set(request.functions),
+            is_set(request.functions),
             "functions",
             "it is deprecated; use `tools`",
         ),
@@ -206,10 +199,7 @@ fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<()
             "Gemini searches with a tool of its own",
         ),
         (
-            request
-                .verbosity
-                .as_deref()
-                .is_some_and(|verbosity| verbosity != "medium"),
+            request.wants_another_length(),
             "verbosity",
             "say in a message how long the answer should be",
         ),
@@ -231,10 +221,7 @@ fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<()
             "Gemini takes five stop sequences at most",
         ),
     ];
-    match refusals.into_iter().find(|(refused, ..)| *refused) {
-        Some((_, param, why)) => Err(ApiError::unsupported(param, model, why)),
-        None => Ok(()),
-    }
+    request::refuse(model, refusals)
 }
 
 fn declaration<'a>(

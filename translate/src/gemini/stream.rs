@@ -75,14 +75,7 @@ impl Translator {
             return;
         }
         if self.choices.is_empty() || self.choices.iter().any(|choice| !choice.is_finished) {
-            let message = format!(
-                "{}'s stream ended before its answer was complete",
-                self.provider
-            );
-            self.fail(
-                ApiError::new(502, message).with_code("incomplete_stream"),
-                out,
-            );
+            self.fail(ApiError::incomplete_stream(&self.provider), out);
             return;
         }
         self.chunks.done(Usage::from(self.usage).into(), out);

@@ -79,6 +79,40 @@ impl<'a> ChatRequest<'a> {
     }
 }
 
+impl ChatRequest<'_> {
+    /// Whether the answer is to hold more than text.
+    pub fn wants_more_than_text(&self) -> bool {
+        let is_other = |modality: &Cow<'_, str>| modality != "text";
+        is_set(self.audio) || self.modalities.iter().flatten().any(is_other)
+    }
+
+    /// Whether the answer is to be longer or shorter than usual.
+    pub fn wants_another_length(&self) -> bool {
+        self.verbosity
+            .as_deref()
+            .is_some_and(|verbosity| verbosity != "medium")
+    }
+}
+
+/// Whether a field has a value that asks for something.
+pub fn is_set(raw: Option<&RawValue>) -> bool {
+    raw.is_some_and(|raw| !matches!(raw.get(), "null" | "{}" | "[]"))
+}
+
+/// A 400 for the first of these that is asked for: whether it is, the field, and why it can't be had.
+pub fn refuse<'r>(
+    model: &str,
+    refusals: impl IntoIterator<Item = (bool, &'r str, &'r str)>,
+) -> Result<(), ApiError> {
+    match refusals
+        .into_iter()
+        .find(|(is_asked_for, ..)| *is_asked_for)
+    {
+        Some((_, param, why)) => Err(ApiError::unsupported(param, model, why)),
+        None => Ok(()),
+    }
+}
+
 /// A message of any role.
 #[derive(Debug, Default, Deserialize)]
 pub struct Message<'a> {

@@ -94,11 +94,7 @@ impl StreamTap {
             out.extend_from_slice(DONE);
             self.is_done = true;
         } else {
-            let error = ApiError::new(
-                502,
-                "The provider's stream ended before its answer was complete",
-            )
-            .with_code("incomplete_stream");
+            let error = ApiError::incomplete_stream("The provider");
             out.extend(error.to_sse());
             self.error = Some(error);
         }
