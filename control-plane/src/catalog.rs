@@ -21,6 +21,9 @@ pub struct Model {
     /// Tokens.
     #[serde(default)]
     pub max_output_tokens: Option<u32>,
+    /// What it can do, such as `tools` or `images`; none when unknown.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
 }
 
 static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
@@ -32,6 +35,7 @@ static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
         pricing: Pricing::default(),
         context_window: None,
         max_output_tokens: None,
+        capabilities: Vec::new(),
     }));
     models
 });

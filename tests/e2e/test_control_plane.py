@@ -127,7 +127,10 @@ def test_health_and_models_are_at_the_gateway(stack):
     assert models["object"] == "list"
     by_id = {model["id"]: model for model in models["data"]}
     assert {"smart", "openai/gpt-4o-mini", "anthropic/claude-sonnet-4-6", "demo/echo"} <= set(by_id)
-    assert stack.get("/v1/models/openai/gpt-4o-mini")["id"] == "openai/gpt-4o-mini"
+    model = stack.get("/v1/models/openai/gpt-4o-mini")
+    assert model["id"] == "openai/gpt-4o-mini"
+    assert model["context_window"] >= model["max_output_tokens"] > 0 and model["pricing"]["input"] > 0
+    assert {"tools", "images", "json_schema"} <= set(model["capabilities"])
     assert stack.get("/v1/models/smart")["id"] == "smart"
     status, _, reply = stack.post(None, path="/v1/models/nothing", method="GET")
     assert (status, reply["error"]["code"]) == (404, "model_not_found")

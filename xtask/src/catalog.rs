@@ -13,6 +13,18 @@ use crate::process::run;
 const PACKAGE: &str = "litellm";
 const DATA: &str = "litellm/model_prices_and_context_window_backup.json";
 
+/// What a model can do: our words, and the data file's.
+const CAPABILITIES: [(&str, &str); 8] = [
+    ("tools", "supports_function_calling"),
+    ("parallel_tools", "supports_parallel_function_calling"),
+    ("json_schema", "supports_response_schema"),
+    ("reasoning", "supports_reasoning"),
+    ("prompt_caching", "supports_prompt_caching"),
+    ("images", "supports_vision"),
+    ("pdf", "supports_pdf_input"),
+    ("audio", "supports_audio_input"),
+];
+
 /// Our name for a provider of the data file. Models of other providers are left out.
 fn provider_of(theirs: &str) -> Option<&str> {
     let name = match theirs {
@@ -94,6 +106,14 @@ fn models(data: &Map<String, Value>) -> BTreeMap<(String, String), Value> {
         model.insert("name".to_owned(), name.into());
         if pricing.contains_key("input") && pricing.contains_key("output") {
             model.insert("pricing".to_owned(), pricing.into());
+        }
+        let capabilities: Vec<Value> = CAPABILITIES
+            .into_iter()
+            .filter(|(_, theirs)| facts.get(*theirs) == Some(&Value::Bool(true)))
+            .map(|(ours, _)| ours.into())
+            .collect();
+        if !capabilities.is_empty() {
+            model.insert("capabilities".to_owned(), capabilities.into());
         }
         for (ours, theirs) in [
             ("context_window", "max_input_tokens"),

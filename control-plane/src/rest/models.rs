@@ -24,6 +24,8 @@ pub struct Model {
     context_window: Option<u32>,
     /// Tokens; `null` when unknown.
     max_output_tokens: Option<u32>,
+    /// What it can do: `tools`, `parallel_tools`, `json_schema`, `reasoning`, `prompt_caching`, `images`, `pdf`, `audio`.
+    capabilities: Vec<String>,
     /// USD per token; `null` when unknown.
     #[schema(value_type = Option<Object>)]
     pricing: Option<Pricing>,
@@ -97,6 +99,7 @@ fn aliases(snapshot: &Snapshot) -> impl Iterator<Item = Model> {
         owned_by: "opentracy".to_owned(),
         context_window: None,
         max_output_tokens: None,
+        capabilities: Vec::new(),
         pricing: None,
         candidates: Some(
             alias
@@ -122,6 +125,7 @@ fn describe(snapshot: &Snapshot, model: &catalog::Model) -> Model {
         owned_by: model.provider.clone(),
         context_window: model.context_window,
         max_output_tokens: model.max_output_tokens,
+        capabilities: model.capabilities.clone(),
         pricing: pricing.input.is_some().then_some(pricing),
         candidates: None,
     }
