@@ -2,16 +2,54 @@
 //! provider stage for everything else.
 
 use opentracy_translate::error::ApiError;
-use opentracy_translate::format;
+use opentracy_translate::format::{self, Outgoing, Target};
 use opentracy_translate::openai::error as openai_error;
 use opentracy_translate::openai::response;
 use opentracy_translate::provider::Format;
 
 use crate::headers::{self, HeaderList};
-use crate::snapshot::Provider;
+use crate::host;
+use crate::snapshot::{Provider, Snapshot};
+
+/// What a model at a provider wants of a translation.
+pub fn target<'a>(
+    provider: &'a Provider,
+    name: &'a str,
+    snapshot: Option<&Snapshot>,
+) -> Target<'a> {
+    Target {
+        format: provider.format,
+        model: name,
+        max_output_tokens: snapshot
+            .and_then(|snapshot| snapshot.model(&provider.name, name).max_output_tokens),
+        dialect: provider.dialect,
+    }
+}
+
+/// Turns the request that Envoy holds into one for a provider. `body` is the client's, `client` its headers.
+pub fn send(
+    provider: &Provider,
+    model: &str,
+    outgoing: &Outgoing,
+    body: &[u8],
+    timeout_ms: u32,
+    client: &HeaderList<'_>,
+) {
+    let length = outgoing.body.as_ref().map_or(body.len(), Vec::len);
+    let path = provider.path(model, &outgoing.path);
+    let mut headers = request_headers(provider, path, length, client);
+    headers.push(headers::HOP, headers::HOP_DIRECT);
+    headers.push(headers::CLUSTER, provider.envoy_cluster.as_str());
+    headers.push(headers::PER_TRY_TIMEOUT, timeout_ms.to_string());
+    host::set_request_headers(&headers);
+    if let Some(body) = &outgoing.body {
+        host::set_request_body(body);
+    }
+    host::clear_route_cache();
+}
 
 /// The headers of a request to a provider, made from scratch. `client` gives those that are passed on.
-pub fn request_headers<'a>(
+fn request_headers<'a>(
     provider: &'a Provider,
     path: String,
     body_length: usize,

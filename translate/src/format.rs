@@ -34,9 +34,21 @@ pub struct Outgoing {
 /// Translates a client's body.
 pub fn translate_request(body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
     match target.format {
-        // The only format whose translation goes by the envelope.
         Format::OpenAi => translate_parsed(body, &Envelope::parse(body)?, target),
-        _ => translate_whole(body, target),
+        Format::Anthropic => {
+            let body = anthropic::request::translate(body, target.model, target.max_output_tokens)?;
+            Ok(Outgoing {
+                path: anthropic::PATH.into(),
+                body: Some(body),
+            })
+        }
+        Format::Gemini => {
+            let (body, stream) = gemini::request::translate(body, target.model)?;
+            Ok(Outgoing {
+                path: gemini::path(target.model, stream).into(),
+                body: Some(body),
+            })
+        }
     }
 }
 
@@ -46,40 +58,18 @@ pub fn translate_parsed(
     envelope: &Envelope<'_>,
     target: &Target<'_>,
 ) -> Result<Outgoing, ApiError> {
-    let Format::OpenAi = target.format else {
-        return translate_whole(body, target);
+    let (Format::OpenAi, model, dialect) = (target.format, target.model, target.dialect) else {
+        // The other formats read all of a body, and have no use for a part of it.
+        return translate_request(body, target);
     };
-    let body = if target.dialect.concerns(body, target.model) {
-        Some(openai::rewrite::rewrite(
-            envelope.text,
-            target.model,
-            target.dialect,
-        )?)
+    let body = if dialect.concerns(body, model) {
+        Some(openai::rewrite::rewrite(envelope.text, model, dialect)?)
     } else {
-        openai::edit::edit(body, envelope, target.model, target.dialect.stream_usage)
+        openai::edit::edit(body, envelope, model, dialect.stream_usage)
     };
     Ok(Outgoing {
         path: openai::PATH.into(),
         body,
-    })
-}
-
-/// A body that is rewritten from end to end.
-fn translate_whole(body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
-    let (path, body) = match target.format {
-        Format::OpenAi => (openai::PATH.into(), body.to_vec()),
-        Format::Anthropic => {
-            let body = anthropic::request::translate(body, target.model, target.max_output_tokens)?;
-            (anthropic::PATH.into(), body)
-        }
-        Format::Gemini => {
-            let (body, stream) = gemini::request::translate(body, target.model)?;
-            (gemini::path(target.model, stream).into(), body)
-        }
-    };
-    Ok(Outgoing {
-        path,
-        body: Some(body),
     })
 }
 

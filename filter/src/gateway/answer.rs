@@ -162,8 +162,6 @@ impl Answer {
                 return Action::Pause;
             }
             Progress::Begun(translator, out) => {
-                call.time_to_first_token_micros
-                    .get_or_insert_with(|| call.started.elapsed_micros());
                 self.begin_stream(call, headers, Some(translator));
                 self.relay(call, out, true, end_of_stream);
             }
@@ -276,10 +274,6 @@ impl Answer {
             return;
         };
         let chunk = host::response_body(0);
-        if !chunk.is_empty() {
-            call.time_to_first_token_micros
-                .get_or_insert_with(|| call.started.elapsed_micros());
-        }
         let translated = stream
             .translator
             .as_mut()
@@ -295,26 +289,26 @@ impl Answer {
         let State::Streaming(stream) = &mut self.state else {
             return;
         };
+        if !chunk.is_empty() {
+            call.time_to_first_token_micros
+                .get_or_insert_with(|| call.started.elapsed_micros());
+        }
         let tap = &mut stream.tap;
         let mut extras = |summary: &Summary| call.extras(summary);
-        let mut replaced = match tap.push(&chunk, &mut extras) {
-            Output::Unchanged => is_replaced.then(|| chunk.clone()),
-            Output::Replaced(bytes) => Some(bytes),
+        let (mut bytes, mut is_replaced) = match tap.push(&chunk, &mut extras) {
+            Output::Unchanged => (chunk, is_replaced),
+            Output::Replaced(bytes) => (bytes, true),
         };
         if end_of_stream {
             let end = tap.finish(&mut extras);
-            if !end.is_empty() {
-                replaced.get_or_insert_with(|| chunk.clone()).extend(end);
-            }
+            is_replaced |= !end.is_empty();
+            bytes.extend(end);
             self.is_complete = true;
         }
-        match replaced {
-            None => self.content.extend(chunk),
-            Some(bytes) => {
-                host::set_response_body(&bytes);
-                self.content.extend(bytes);
-            }
+        if is_replaced {
+            host::set_response_body(&bytes);
         }
+        self.content.extend(bytes);
     }
 
     /// The stream of the client is over, one way or another.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use opentracy_translate::error::ApiError;
-use opentracy_translate::format::{self, Target as FormatTarget};
+use opentracy_translate::format;
 use opentracy_translate::openai::envelope::Envelope;
 
 use crate::gateway::call::Call;
@@ -108,7 +108,6 @@ fn send(mut call: Box<Call>, envelope: &Envelope<'_>, request: &HeaderList<'_>) 
         }
         _ => send_planned(&call, per_try_timeout_ms, request),
     }
-    host::clear_route_cache();
     Outcome::Sent(call)
 }
 
@@ -120,37 +119,11 @@ fn send_direct(
     per_try_timeout_ms: Option<u32>,
     request: &HeaderList<'_>,
 ) -> Result<(), ApiError> {
-    let provider = &candidate.provider;
-    let model = call
-        .snapshot
-        .as_ref()
-        .map(|snapshot| snapshot.model(&provider.name, &candidate.model))
-        .unwrap_or_default();
-    let translated = format::translate_parsed(
-        &call.body,
-        envelope,
-        &FormatTarget {
-            format: provider.format,
-            model: &candidate.model,
-            max_output_tokens: model.max_output_tokens,
-            dialect: provider.dialect,
-        },
-    )?;
-    let length = translated.body.as_ref().map_or(call.body.len(), Vec::len);
-    let path = provider.path(&candidate.model, &translated.path);
-    let mut upstream = upstream::request_headers(provider, path, length, request);
-    upstream.push(headers::HOP, headers::HOP_DIRECT);
-    upstream.push(headers::CLUSTER, provider.envoy_cluster.as_str());
-    upstream.push(
-        headers::PER_TRY_TIMEOUT,
-        per_try_timeout_ms
-            .unwrap_or(provider.timeout_ms)
-            .to_string(),
-    );
-    host::set_request_headers(&upstream);
-    if let Some(body) = &translated.body {
-        host::set_request_body(body);
-    }
+    let (provider, model) = (&candidate.provider, candidate.model.as_str());
+    let target = upstream::target(provider, model, call.snapshot.as_deref());
+    let outgoing = format::translate_parsed(&call.body, envelope, &target)?;
+    let timeout_ms = per_try_timeout_ms.unwrap_or(provider.timeout_ms);
+    upstream::send(provider, model, &outgoing, &call.body, timeout_ms, request);
     Ok(())
 }
 
@@ -197,4 +170,5 @@ fn send_planned(call: &Call, per_try_timeout_ms: Option<u32>, request: &HeaderLi
     #[cfg(feature = "trap-for-tests")]
     onward.copy(request, "x-opentracy-trap");
     host::set_request_headers(&onward);
+    host::clear_route_cache();
 }

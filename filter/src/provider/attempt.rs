@@ -4,12 +4,12 @@ use std::rc::Rc;
 
 use opentracy_proto::v1;
 use opentracy_translate::error::{ApiError, AttemptSummary};
-use opentracy_translate::format::{self, Target};
+use opentracy_translate::format;
 use opentracy_translate::model::ModelId;
 
 use crate::clock::Moment;
 use crate::failure;
-use crate::headers::{self, HeaderList};
+use crate::headers::HeaderList;
 use crate::plan::{LoggedAttempt, Plan};
 use crate::provider::attempt_log;
 use crate::snapshot::{self, Provider, Snapshot};
@@ -71,26 +71,16 @@ impl Attempt {
             )
             .with_code("gateway_starting"));
         };
-        let translated = format::translate_request(
+        let target = upstream::target(provider, &self.id.name, Some(snapshot));
+        let outgoing = format::translate_request(body, &target)?;
+        upstream::send(
+            provider,
+            &self.id.name,
+            &outgoing,
             body,
-            &Target {
-                format: provider.format,
-                model: &self.id.name,
-                max_output_tokens: snapshot
-                    .model(&self.id.provider, &self.id.name)
-                    .max_output_tokens,
-                dialect: provider.dialect,
-            },
-        )?;
-        let length = translated.body.as_ref().map_or(body.len(), Vec::len);
-        let path = provider.path(&self.id.name, &translated.path);
-        let mut outgoing = upstream::request_headers(provider, path, length, request);
-        outgoing.push(headers::CLUSTER, provider.envoy_cluster.as_str());
-        outgoing.push(headers::PER_TRY_TIMEOUT, self.timeout_ms.to_string());
-        host::set_request_headers(&outgoing);
-        if let Some(body) = &translated.body {
-            host::set_request_body(body);
-        }
+            self.timeout_ms,
+            request,
+        );
         Ok(())
     }
 

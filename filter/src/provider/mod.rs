@@ -63,10 +63,7 @@ impl ProviderStage {
         };
         let mut attempt = Attempt::new(&plan, number);
         let (inbound, action) = match attempt.send(&request, &host::request_body()) {
-            Ok(()) => {
-                host::clear_route_cache();
-                (Inbound::default(), Action::Continue)
-            }
+            Ok(()) => (Inbound::default(), Action::Continue),
             Err(error) => {
                 let log = attempt.log(None, "refused_by_gateway");
                 refuse(&error, Some(&log));
