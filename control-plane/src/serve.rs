@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::credentials::{self, Credentials};
 use crate::router::{Router, Unfitted};
 use crate::snapshot::Snapshot;
 use crate::store::{Sqlite, Store};
@@ -58,7 +59,10 @@ async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
         store = %store_path.display(),
         "the control plane is up"
     );
-    let (sender, receiver) = watch::channel(Snapshot::new(config, &keys));
+    let (credentials_sender, credentials) = watch::channel(Credentials::new());
+    let snapshot = Snapshot::new(config, &keys, &credentials.borrow());
+    let (sender, receiver) = watch::channel(snapshot);
+    tokio::spawn(credentials::keep(receiver.clone(), credentials_sender));
     let shared = Shared {
         snapshot: receiver,
         store: Arc::new(store),
@@ -73,7 +77,7 @@ async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
             async { rest_server.into_future().await.context("REST failed") },
             async { grpc_server.await.context("gRPC failed") },
         ) } => { served?; }
-        watched = reload::watch_files(path.map(Path::to_path_buf), sender) => watched?,
+        watched = reload::watch_files(path.map(Path::to_path_buf), keys, credentials, sender) => watched?,
         () = forced(stop) => tracing::warn!("stopped with requests under way"),
     }
     tracing::info!("the control plane has stopped");

@@ -11,7 +11,8 @@ use opentracy_translate::provider::Format;
 use prost::Message;
 
 use crate::catalog;
-use crate::config::{self, Alias, Config, Key, Keys, Provider, Route, WhenRouterIsDown};
+use crate::config::{self, Alias, Config, Key, Keys, Need, Provider, Route, WhenRouterIsDown};
+use crate::credentials::{Credential, Credentials};
 
 /// A configuration in force, in every shape it is asked for. It holds keys, so it has no `Debug`.
 pub struct Snapshot {
@@ -23,10 +24,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub fn new(config: Config, keys: &Keys) -> Arc<Self> {
+    pub fn new(config: Config, keys: &Keys, credentials: &Credentials) -> Arc<Self> {
         let providers = config::providers(&config, keys);
         let wire = v1::Snapshot {
-            providers: providers.values().map(provider).collect(),
+            providers: providers
+                .values()
+                .map(|each| provider(each, credentials))
+                .collect(),
             aliases: config
                 .aliases
                 .iter()
@@ -57,7 +61,7 @@ impl Snapshot {
     }
 }
 
-fn provider(provider: &Provider) -> v1::Provider {
+fn provider(provider: &Provider, credentials: &Credentials) -> v1::Provider {
     let mut headers: Vec<v1::Header> = provider
         .headers
         .iter()
@@ -72,12 +76,24 @@ fn provider(provider: &Provider) -> v1::Provider {
             value: value.clone(),
         });
     }
+    let credential = provider
+        .credential_source()
+        .and_then(|source| credentials.get(&source));
+    if let Some(Credential::Token(token)) = credential {
+        headers.push(v1::Header {
+            name: "authorization".to_owned(),
+            value: format!("Bearer {token}"),
+        });
+    }
     v1::Provider {
         name: provider.name.clone(),
         format: match provider.format {
             Format::OpenAi => v1::Format::Openai,
             Format::Anthropic => v1::Format::Anthropic,
             Format::Gemini => v1::Format::Gemini,
+            Format::Vertex => v1::Format::Vertex,
+            Format::Bedrock => v1::Format::Bedrock,
+            Format::Cohere => v1::Format::Cohere,
         }
         .into(),
         envoy_cluster: provider.envoy_cluster(),
@@ -87,12 +103,28 @@ fn provider(provider: &Provider) -> v1::Provider {
         headers,
         missing_key_variable: match &provider.key {
             Key::Missing { variable } => Some(variable.clone()),
-            Key::Header { .. } | Key::NotNeeded => None,
+            Key::Needs(need) if credential.is_none() => Some(need.variable().to_owned()),
+            Key::Needs(_) | Key::Header { .. } | Key::NotNeeded => None,
         },
         timeout_ms: millis(provider.timeout),
         dialect: provider.dialect.clone(),
         path: provider.path.clone(),
+        aws: aws(&provider.key, credential),
+        auto_cache: provider.auto_cache,
     }
+}
+
+fn aws(key: &Key, credential: Option<&Credential>) -> Option<v1::AwsCredentials> {
+    let (Key::Needs(Need::Aws { region, .. }), Some(Credential::Aws(held))) = (key, credential)
+    else {
+        return None;
+    };
+    Some(v1::AwsCredentials {
+        access_key_id: held.access_key_id.clone(),
+        secret_access_key: held.secret_access_key.clone(),
+        session_token: held.session_token.clone(),
+        region: region.clone(),
+    })
 }
 
 fn alias(name: &str, alias: &Alias) -> v1::Alias {
@@ -158,7 +190,11 @@ mod tests {
     use super::*;
 
     fn snapshot(yaml: &str) -> Arc<Snapshot> {
-        Snapshot::new(serde_saphyr::from_str(yaml).unwrap(), &Keys::default())
+        Snapshot::new(
+            serde_saphyr::from_str(yaml).unwrap(),
+            &Keys::default(),
+            &Credentials::new(),
+        )
     }
 
     #[test]

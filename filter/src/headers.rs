@@ -42,6 +42,11 @@ pub const PER_TRY_TIMEOUT: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
 
 /// Of a client's headers, those that a provider gets to see: W3C Trace Context.
 pub const PASSED_UPSTREAM: [&str; 2] = ["traceparent", "tracestate"];
+/// What a client wants of Anthropic beyond its API's current version. No other provider is told.
+pub const ANTHROPIC_BETA: &str = "anthropic-beta";
+
+pub const EVENT_STREAM: &str = "text/event-stream";
+const AWS_EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 
 /// Whether a header steers Envoy or the stages, so that no client may set and no client may read it.
 pub fn is_internal(name: &str) -> bool {
@@ -128,7 +133,9 @@ impl<'a> HeaderList<'a> {
     }
 
     pub fn is_event_stream(&self) -> bool {
-        self.get("content-type")
-            .is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"))
+        self.get("content-type").is_some_and(|kind| {
+            let kind = kind.trim_start();
+            kind.starts_with(EVENT_STREAM) || kind.starts_with(AWS_EVENT_STREAM)
+        })
     }
 }

@@ -2,10 +2,9 @@
 //! over, or the client can be told of the error by a status.
 
 use opentracy_translate::error::ApiError;
-use opentracy_translate::format::StreamTranslator;
+use opentracy_translate::format::{Origin, StreamTranslator};
 
 use crate::host;
-use crate::snapshot::Provider;
 
 pub struct Opening {
     translator: Box<StreamTranslator>,
@@ -23,14 +22,9 @@ pub enum Progress {
 }
 
 impl Opening {
-    /// `created` is in Unix seconds.
-    pub fn new(provider: &Provider, created: u64) -> Self {
+    pub fn new(origin: &Origin<'_>) -> Self {
         Self {
-            translator: Box::new(StreamTranslator::new(
-                provider.format,
-                &provider.name,
-                created,
-            )),
+            translator: Box::new(StreamTranslator::new(origin)),
             consumed: 0,
             out: Vec::new(),
         }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use opentracy_translate::client::Api;
 use opentracy_translate::error::AttemptSummary;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct Plan<'a> {
     #[serde(borrow)]
     pub trace_id: Cow<'a, str>,
+    /// What the client speaks.
+    #[serde(default)]
+    pub api: Api,
     /// `provider/model`, one for each attempt, in order.
     #[serde(borrow)]
     pub attempts: Vec<Cow<'a, str>>,

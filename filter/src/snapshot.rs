@@ -5,8 +5,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use opentracy_proto::v1;
+use opentracy_translate::aws::sigv4::Credentials;
+use opentracy_translate::client::responses;
 use opentracy_translate::cost::{Pricing, Usd};
+use opentracy_translate::format::Target;
 use opentracy_translate::model;
+use opentracy_translate::openai;
 use opentracy_translate::openai::dialect::{self, Dialect};
 use opentracy_translate::provider::{self as registry, Format};
 
@@ -25,6 +29,9 @@ pub struct Provider {
     pub missing_key_variable: Option<String>,
     pub timeout_ms: u32,
     pub dialect: &'static Dialect,
+    /// Requests are signed with these, for this region.
+    pub aws: Option<(Credentials, String)>,
+    pub auto_cache: bool,
 }
 
 /// What the catalog knows of a model.
@@ -114,8 +121,30 @@ impl Provider {
             None => format!("{}{of_format}", self.base_path),
             Some(path) => {
                 let path = path.replace("{model}", &model::encode_in_path(model));
+                // An OpenAI server's two APIs are neighbours.
+                let path = match path.strip_suffix(openai::PATH) {
+                    Some(root) if of_format == responses::PATH => format!("{root}{of_format}"),
+                    _ => path,
+                };
                 format!("{}{path}", self.base_path)
             }
+        }
+    }
+
+    /// What a model of this provider wants of a translation.
+    pub fn target<'a>(&'a self, model: &'a str, snapshot: Option<&Snapshot>) -> Target<'a> {
+        Target {
+            format: self.format,
+            model,
+            max_output_tokens: snapshot
+                .and_then(|snapshot| snapshot.model(&self.name, model).max_output_tokens),
+            dialect: self.dialect,
+            auto_cache: self.auto_cache,
+            serves_responses: self.dialect.responses
+                && self
+                    .path
+                    .as_ref()
+                    .is_none_or(|path| path.ends_with("/v1/chat/completions")),
         }
     }
 
@@ -124,6 +153,9 @@ impl Provider {
             format: match wire.format() {
                 v1::Format::Anthropic => Format::Anthropic,
                 v1::Format::Gemini => Format::Gemini,
+                v1::Format::Vertex => Format::Vertex,
+                v1::Format::Bedrock => Format::Bedrock,
+                v1::Format::Cohere => Format::Cohere,
                 v1::Format::Openai | v1::Format::Unspecified => Format::OpenAi,
             },
             dialect: registry::find(&wire.dialect).map_or(&dialect::COMPATIBLE, |row| row.dialect),
@@ -140,6 +172,15 @@ impl Provider {
                 .collect(),
             missing_key_variable: wire.missing_key_variable,
             timeout_ms: wire.timeout_ms,
+            aws: wire.aws.map(|aws| {
+                let credentials = Credentials {
+                    access_key_id: aws.access_key_id,
+                    secret_access_key: aws.secret_access_key,
+                    session_token: aws.session_token,
+                };
+                (credentials, aws.region)
+            }),
+            auto_cache: wire.auto_cache,
         }
     }
 }

@@ -1,29 +1,47 @@
 //! A request to a provider and its answer, as both stages handle them: the gateway stage for a plan of one attempt, the
 //! provider stage for everything else.
 
+use opentracy_translate::aws::sigv4;
+use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
-use opentracy_translate::format::{self, Outgoing, Target};
+use opentracy_translate::format::{self, Origin, Outgoing};
 use opentracy_translate::openai::error as openai_error;
 use opentracy_translate::openai::response;
 use opentracy_translate::provider::Format;
 
+use crate::clock::Moment;
 use crate::headers::{self, HeaderList};
 use crate::host;
-use crate::snapshot::{Provider, Snapshot};
+use crate::snapshot::Provider;
 
-/// What a model at a provider wants of a translation.
-pub fn target<'a>(
+const JSON: &str = "application/json";
+
+/// Where the answer of a model at a provider comes from, for its translation.
+pub fn origin<'a>(
+    asked: &Asked<'a>,
     provider: &'a Provider,
-    name: &'a str,
-    snapshot: Option<&Snapshot>,
-) -> Target<'a> {
-    Target {
+    model: &'a str,
+    started: Moment,
+) -> Origin<'a> {
+    Origin {
+        api: asked.api,
         format: provider.format,
-        model: name,
-        max_output_tokens: snapshot
-            .and_then(|snapshot| snapshot.model(&provider.name, name).max_output_tokens),
-        dialect: provider.dialect,
+        is_native: provider.target(model, None).speaks(asked.api),
+        provider: &provider.name,
+        model,
+        id: asked.id,
+        created: started.unix_seconds(),
+        request: asked.body,
     }
+}
+
+/// What a client asked for.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    pub api: Api,
+    /// The call's.
+    pub id: &'a str,
+    pub body: &'a [u8],
 }
 
 /// Turns the request that Envoy holds into one for a provider. `body` is the client's, `client` its headers.
@@ -35,14 +53,14 @@ pub fn send(
     timeout_ms: u32,
     client: &HeaderList<'_>,
 ) {
-    let length = outgoing.body.as_ref().map_or(body.len(), Vec::len);
+    let body = outgoing.body.as_deref().unwrap_or(body);
     let path = provider.path(model, &outgoing.path);
-    let mut headers = request_headers(provider, path, length, client);
+    let mut headers = request_headers(provider, &path, body, client);
     headers.push(headers::HOP, headers::HOP_DIRECT);
     headers.push(headers::CLUSTER, provider.envoy_cluster.as_str());
     headers.push(headers::PER_TRY_TIMEOUT, timeout_ms.to_string());
     host::set_request_headers(&headers);
-    if let Some(body) = &outgoing.body {
+    if outgoing.body.is_some() {
         host::set_request_body(body);
     }
     host::clear_route_cache();
@@ -51,18 +69,18 @@ pub fn send(
 /// The headers of a request to a provider, made from scratch. `client` gives those that are passed on.
 fn request_headers<'a>(
     provider: &'a Provider,
-    path: String,
-    body_length: usize,
+    path: &str,
+    body: &[u8],
     client: &'a HeaderList<'_>,
 ) -> HeaderList<'a> {
-    let mut list = HeaderList::with_capacity(16);
+    let mut list = HeaderList::with_capacity(20);
     list.push(":method", "POST");
     list.push(":scheme", provider.scheme.as_str());
     list.push(":authority", provider.authority.as_str());
-    list.push(":path", path);
+    list.push(":path", path.to_owned());
     list.push(headers::FORWARDED_PROTO, "http");
-    list.push("content-type", "application/json");
-    list.push("content-length", body_length.to_string());
+    list.push("content-type", JSON);
+    list.push("content-length", body.len().to_string());
     list.push(
         "user-agent",
         concat!("opentracy/", env!("CARGO_PKG_VERSION")),
@@ -73,30 +91,60 @@ fn request_headers<'a>(
     for name in headers::PASSED_UPSTREAM {
         list.copy(client, name);
     }
+    if provider.format == Format::Anthropic
+        && let Some(asked) = client.get(headers::ANTHROPIC_BETA)
+    {
+        let all = match list.get(headers::ANTHROPIC_BETA) {
+            Some(configured) => format!("{configured},{asked}"),
+            None => asked.to_owned(),
+        };
+        list.set(headers::ANTHROPIC_BETA, all);
+    }
+    if let Some((credentials, region)) = &provider.aws {
+        let request = sigv4::Request {
+            method: "POST",
+            authority: &provider.authority,
+            path,
+            content_type: JSON,
+            body,
+        };
+        let scope = sigv4::Scope {
+            region,
+            service: "bedrock",
+        };
+        let now = Moment::now().unix_seconds();
+        for (name, value) in sigv4::sign(&request, credentials, scope, now) {
+            list.push(name, value);
+        }
+    }
     list
 }
 
 /// Reads a whole answer. `None` when the body is right as it is; the error where the provider failed, whatever status
-/// it gave its failure. `created` is in Unix seconds.
+/// it gave its failure.
 pub fn read_answer(
-    format: Format,
-    provider: &str,
     status: u16,
     body: &[u8],
-    created: u64,
+    origin: &Origin<'_>,
 ) -> Result<Option<Vec<u8>>, ApiError> {
+    let provider = origin.provider;
     if status >= 400 {
-        return Err(format::translate_error(format, provider, status, body));
+        return Err(format::translate_error(
+            origin.format,
+            provider,
+            status,
+            body,
+        ));
     }
     if body.trim_ascii_start().first() != Some(&b'{') {
         let message = format!("{provider} answered with something else than a JSON object");
         return Err(ApiError::new(502, message).with_code("invalid_upstream_response"));
     }
-    if format == Format::OpenAi
+    if origin.format == Format::OpenAi
         && response::is_error(body)
         && let Some(error) = openai_error::from_event(provider, body)
     {
         return Err(error);
     }
-    format::translate_response(format, body, created)
+    format::translate_response(body, origin)
 }

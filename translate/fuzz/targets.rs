@@ -3,49 +3,86 @@
 //! `cargo +nightly fuzz run stream --fuzz-dir translate/fuzz` runs one until it is stopped; `translate/tests/fuzz.rs` runs all of
 //! them for a while on the stable compiler.
 
-use opentracy_translate::format::{self, StreamTranslator, Target};
-use opentracy_translate::openai::aggregate;
+use opentracy_translate::client::Api;
+use opentracy_translate::client::messages::count;
+use opentracy_translate::client::summary::summarize;
+use opentracy_translate::client::tap::Tap;
+use opentracy_translate::format::{self, Origin, StreamTranslator, Target};
 use opentracy_translate::openai::dialect;
 use opentracy_translate::openai::envelope::Envelope;
-use opentracy_translate::openai::response;
-use opentracy_translate::openai::tap::{Output, StreamTap};
+use opentracy_translate::openai::tap::Output;
 use opentracy_translate::provider::Format;
 use opentracy_translate::{model, redact};
 
-const FORMATS: [Format; 3] = [Format::OpenAi, Format::Anthropic, Format::Gemini];
+const FORMATS: [Format; 6] = [
+    Format::OpenAi,
+    Format::Anthropic,
+    Format::Gemini,
+    Format::Vertex,
+    Format::Bedrock,
+    Format::Cohere,
+];
+
+fn origin(api: Api, format: Format, is_native: bool) -> Origin<'static> {
+    Origin {
+        api,
+        format,
+        is_native,
+        provider: "provider",
+        model: "claude-sonnet-4-5",
+        id: "call",
+        created: 0,
+        request: b"{}",
+    }
+}
 
 /// A client's body.
 pub fn request(data: &[u8]) {
-    if let Ok(envelope) = Envelope::parse(data) {
-        envelope.last_user_text();
-        envelope.metadata();
-        model::ModelId::parse(&envelope.model);
-    }
-    for format in FORMATS {
-        let target = Target {
-            format,
-            model: "claude-sonnet-4-5",
-            max_output_tokens: None,
-            dialect: &dialect::OPENAI,
-        };
-        if let Ok(format::Outgoing {
-            body: Some(body), ..
-        }) = format::translate_request(data, &target)
-        {
-            is_json(&body);
+    for api in Api::ALL {
+        if let Ok(envelope) = Envelope::parse(api, data) {
+            envelope.last_user_text();
+            envelope.metadata();
+            model::ModelId::parse(&envelope.model);
+        }
+        for format in FORMATS {
+            for model in ["claude-sonnet-4-5", "anthropic.claude-opus-5-v1:0", "x"] {
+                let target = Target {
+                    format,
+                    model,
+                    max_output_tokens: None,
+                    dialect: &dialect::OPENAI,
+                    auto_cache: true,
+                    serves_responses: true,
+                };
+                if let Ok(format::Outgoing {
+                    body: Some(body), ..
+                }) = format::translate_request(api, data, &target)
+                {
+                    is_json(&body);
+                }
+            }
         }
     }
+    count::estimate(data);
 }
 
 /// A provider's whole answer, good or bad.
 pub fn reply(data: &[u8]) {
-    response::summarize(data);
-    for format in FORMATS {
-        if let Ok(Some(body)) = format::translate_response(format, data, 0) {
-            is_json(&body);
+    for api in Api::ALL {
+        summarize(api, data);
+        for format in FORMATS {
+            let origin = origin(api, format, false);
+            if let Ok(Some(body)) = format::translate_response(data, &origin) {
+                is_json(&body);
+            }
         }
+    }
+    for format in FORMATS {
         for status in [400, 401, 404, 429, 500, 529] {
-            is_json(&format::translate_error(format, "provider", status, data).to_json());
+            let error = format::translate_error(format, "provider", status, data);
+            Api::ALL
+                .iter()
+                .for_each(|api| is_json(&api.error_json(&error, &[])));
         }
     }
 }
@@ -56,16 +93,23 @@ pub fn stream(data: &[u8]) {
         return;
     };
     let (head, tail) = events.split_at(usize::from(cut) * events.len() / 256);
-    for format in FORMATS {
-        assert_eq!(
-            translated(format, &[head, tail]),
-            translated(format, &[events])
-        );
+    for api in Api::ALL {
+        for (format, is_native) in FORMATS
+            .map(|format| (format, false))
+            .into_iter()
+            .chain([(Format::OpenAi, true)])
+        {
+            let origin = origin(api, format, is_native);
+            assert_eq!(
+                translated(&origin, &[head, tail]),
+                translated(&origin, &[events])
+            );
+        }
     }
 }
 
-fn translated(format: Format, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
-    let mut translator = StreamTranslator::new(format, "provider", 0);
+fn translated(origin: &Origin<'_>, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
+    let mut translator = StreamTranslator::new(origin);
     let mut out = Vec::new();
     for piece in pieces {
         translator.push(piece, &mut out);
@@ -77,19 +121,21 @@ fn translated(format: Format, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
     (out, translator.error().is_some())
 }
 
-/// A stream in OpenAI's format on its way to the client.
+/// A stream in the client's API on its way there.
 pub fn chunks(data: &[u8]) {
     let Some((&cut, events)) = data.split_first() else {
         return;
     };
     let (head, tail) = events.split_at(usize::from(cut) * events.len() / 256);
-    assert_eq!(tapped(&[head, tail]), tapped(&[events]));
-    aggregate::from_sse(events);
+    for api in Api::ALL {
+        assert_eq!(tapped(api, &[head, tail]), tapped(api, &[events]));
+        api.aggregate(events);
+    }
 }
 
-/// What the gateway stage makes of a stream in OpenAI's format that comes in these pieces.
-pub fn tapped(pieces: &[&[u8]]) -> Vec<u8> {
-    let mut tap = StreamTap::new(true);
+/// What the gateway stage makes of a stream in a client's API that comes in these pieces.
+pub fn tapped(api: Api, pieces: &[&[u8]]) -> Vec<u8> {
+    let mut tap = Tap::new(api, true);
     let mut extras = |_: &_| br#""_cost":null"#.to_vec();
     let mut out = Vec::new();
     for piece in pieces {

@@ -110,6 +110,12 @@ impl ApiError {
         Self::new(502, message).with_code("incomplete_stream")
     }
 
+    /// An answer that is not what its format says.
+    pub fn unreadable(error: serde_json::Error) -> Self {
+        let message = format!("The provider's answer could not be read: {error}");
+        Self::new(502, message).with_code("invalid_upstream_response")
+    }
+
     #[must_use]
     pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.code = Some(code.into());

@@ -1,14 +1,20 @@
-//! The door to the wire formats: what the provider stage calls, whatever the provider speaks.
+//! The door to the wire formats: what both stages call, whatever the client and the provider speak.
 
 use std::borrow::Cow;
 
 use crate::anthropic;
+use crate::bedrock;
+use crate::client::{Api, ClientStream, messages, responses};
+use crate::cohere;
 use crate::error::ApiError;
 use crate::gemini;
 use crate::openai::dialect::Dialect;
 use crate::openai::{self, envelope::Envelope};
 use crate::provider::Format;
+use crate::relay::Relay;
 use crate::sse;
+use crate::stream::{Framing, Translator};
+use crate::vertex;
 
 /// Where a request goes.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +26,10 @@ pub struct Target<'a> {
     pub max_output_tokens: Option<u64>,
     /// Where the provider departs from OpenAI, for OpenAI's format.
     pub dialect: &'a Dialect,
+    /// Whether the gateway places Anthropic's cache markers where the client sets none.
+    pub auto_cache: bool,
+    /// Whether the provider has OpenAI's Responses API beside its chat completions.
+    pub serves_responses: bool,
 }
 
 /// A request as the provider wants it.
@@ -31,25 +41,29 @@ pub struct Outgoing {
     pub body: Option<Vec<u8>>,
 }
 
-/// Translates a client's body.
-pub fn translate_request(body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
-    match target.format {
-        Format::OpenAi => translate_parsed(body, &Envelope::parse(body)?, target),
-        Format::Anthropic => {
-            let body = anthropic::request::translate(body, target.model, target.max_output_tokens)?;
-            Ok(Outgoing {
-                path: anthropic::PATH.into(),
-                body: Some(body),
-            })
-        }
-        Format::Gemini => {
-            let (body, stream) = gemini::request::translate(body, target.model)?;
-            Ok(Outgoing {
-                path: gemini::path(target.model, stream).into(),
-                body: Some(body),
-            })
+impl Outgoing {
+    fn new(path: impl Into<Cow<'static, str>>, body: Vec<u8>) -> Self {
+        Self {
+            path: path.into(),
+            body: Some(body),
         }
     }
+}
+
+impl Target<'_> {
+    /// Whether the provider speaks the client's own API, so that nothing is to be translated.
+    pub fn speaks(&self, api: Api) -> bool {
+        match api {
+            Api::ChatCompletions => self.format == Format::OpenAi,
+            Api::Messages => self.format.of_answers(self.model) == Format::Anthropic,
+            Api::Responses => self.format == Format::OpenAi && self.serves_responses,
+        }
+    }
+}
+
+/// Translates a client's body.
+pub fn translate_request(api: Api, body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
+    translate_parsed(body, &Envelope::parse(api, body)?, target)
 }
 
 /// The same for a body whose envelope has been read.
@@ -58,141 +72,265 @@ pub fn translate_parsed(
     envelope: &Envelope<'_>,
     target: &Target<'_>,
 ) -> Result<Outgoing, ApiError> {
-    let (Format::OpenAi, model, dialect) = (target.format, target.model, target.dialect) else {
-        // The other formats read all of a body, and have no use for a part of it.
-        return translate_request(body, target);
-    };
-    let body = if dialect.concerns(body, model) {
-        Some(openai::rewrite::rewrite(envelope.text, model, dialect)?)
-    } else {
-        openai::edit::edit(body, envelope, model, dialect.stream_usage)
-    };
-    Ok(Outgoing {
-        path: openai::PATH.into(),
-        body,
-    })
+    let model = target.model;
+    match envelope.api {
+        Api::ChatCompletions => translate_chat(body, Some(envelope), target),
+        Api::Messages if target.speaks(Api::Messages) => {
+            let (path, host) = match target.format {
+                Format::Vertex => {
+                    let path = vertex::path(model, envelope.stream).into();
+                    (path, anthropic::Host::Vertex)
+                }
+                _ => (anthropic::PATH.into(), anthropic::Host::Anthropic),
+            };
+            let body = messages::native::translate(envelope.text, model, host)?;
+            Ok(Outgoing {
+                path,
+                body: Some(body),
+            })
+        }
+        Api::Responses if target.speaks(Api::Responses) => Ok(Outgoing::new(
+            responses::PATH,
+            responses::native::translate(envelope.text, model)?,
+        )),
+        api => {
+            let chat = api.to_chat(body, model)?;
+            let outgoing = translate_chat(&chat, None, target)?;
+            Ok(Outgoing {
+                body: Some(outgoing.body.unwrap_or(chat)),
+                ..outgoing
+            })
+        }
+    }
 }
 
-/// A provider's successful answer in OpenAI's format. `None` when it is that already. `created` is in Unix seconds.
-pub fn translate_response(
-    format: Format,
+fn translate_chat(
     body: &[u8],
-    created: u64,
-) -> Result<Option<Vec<u8>>, ApiError> {
-    match format {
-        Format::OpenAi => Ok(None),
-        Format::Anthropic => anthropic::response::translate(body, created).map(Some),
-        Format::Gemini => gemini::response::translate(body, created).map(Some),
+    envelope: Option<&Envelope<'_>>,
+    target: &Target<'_>,
+) -> Result<Outgoing, ApiError> {
+    let model = target.model;
+    match target.format {
+        Format::OpenAi => {
+            let parsed;
+            let envelope = match envelope {
+                Some(envelope) => envelope,
+                None => {
+                    parsed = Envelope::parse(Api::ChatCompletions, body)?;
+                    &parsed
+                }
+            };
+            let dialect = target.dialect;
+            let body = if dialect.concerns(body, model) {
+                Some(openai::rewrite::rewrite(envelope.text, model, dialect)?)
+            } else {
+                openai::edit::edit(body, envelope, model, dialect.stream_usage)
+            };
+            Ok(Outgoing {
+                path: openai::PATH.into(),
+                body,
+            })
+        }
+        Format::Anthropic => {
+            let host = anthropic::Host::Anthropic;
+            let (body, _) = anthropic::request::translate(body, target, host)?;
+            Ok(Outgoing::new(anthropic::PATH, body))
+        }
+        Format::Gemini => {
+            let (body, stream) = gemini::request::translate(body, model)?;
+            Ok(Outgoing::new(gemini::path(model, stream), body))
+        }
+        Format::Vertex => {
+            let (body, stream) = match vertex::format_of(model) {
+                Format::Anthropic => {
+                    let host = anthropic::Host::Vertex;
+                    anthropic::request::translate(body, target, host)?
+                }
+                _ => gemini::request::translate(body, model)?,
+            };
+            Ok(Outgoing::new(vertex::path(model, stream), body))
+        }
+        Format::Bedrock => {
+            let (body, stream) =
+                bedrock::request::translate(body, model, target.max_output_tokens)?;
+            Ok(Outgoing::new(bedrock::path(model, stream), body))
+        }
+        Format::Cohere => Ok(Outgoing::new(
+            cohere::PATH,
+            cohere::request::translate(body, model)?,
+        )),
     }
+}
+
+/// Where an answer comes from, and whom it is for: what it does not say itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    pub api: Api,
+    pub format: Format,
+    /// Whether the provider speaks the client's own API.
+    pub is_native: bool,
+    /// Named in errors.
+    pub provider: &'a str,
+    /// The provider's name for the model.
+    pub model: &'a str,
+    /// Of the call; no two have the same.
+    pub id: &'a str,
+    /// Unix seconds.
+    pub created: u64,
+    /// The client's body.
+    pub request: &'a [u8],
+}
+
+impl Origin<'_> {
+    /// An id for a completion that has none.
+    pub(crate) fn completion_id(&self) -> String {
+        format!("chatcmpl-{}", self.id)
+    }
+}
+
+/// A provider's successful answer in the client's API. `None` when it is that already.
+pub fn translate_response(body: &[u8], origin: &Origin<'_>) -> Result<Option<Vec<u8>>, ApiError> {
+    if origin.is_native {
+        return Ok(None);
+    }
+    let chat = match origin.format.of_answers(origin.model) {
+        Format::OpenAi => None,
+        Format::Anthropic => Some(anthropic::response::translate(body, origin)?),
+        Format::Gemini | Format::Vertex => Some(gemini::response::translate(body, origin)?),
+        Format::Bedrock => Some(bedrock::response::translate(body, origin)?),
+        Format::Cohere => Some(cohere::response::translate(body, origin)?),
+    };
+    let completion = chat.as_deref().unwrap_or(body);
+    Ok(origin.api.of_chat(completion, origin.request)?.or(chat))
 }
 
 /// A provider's error reply, as the client gets it.
 pub fn translate_error(format: Format, provider: &str, status: u16, body: &[u8]) -> ApiError {
     match format {
-        Format::OpenAi => openai::error::from_reply(provider, status, body),
+        Format::OpenAi | Format::Cohere => openai::error::from_reply(provider, status, body),
         Format::Anthropic => anthropic::error::from_reply(provider, status, body),
-        Format::Gemini => gemini::error::from_reply(provider, status, body),
+        // Google's own errors come before those of its guests.
+        Format::Gemini | Format::Vertex => gemini::error::from_reply(provider, status, body),
+        Format::Bedrock => bedrock::error::from_reply(provider, status, body),
     }
 }
 
-/// A provider's stream on its way into OpenAI's format.
+/// A provider's stream on its way into the client's API.
 #[derive(Debug)]
-pub enum StreamTranslator {
-    OpenAi(Relay),
-    Anthropic(Box<anthropic::stream::Translator>),
-    Gemini(Box<gemini::stream::Translator>),
+pub struct StreamTranslator {
+    provider: Upstream,
+    /// From chunks into the client's API, where that is another.
+    client: Option<Client>,
 }
 
-/// A stream that is in OpenAI's format already: only its beginning is looked at.
-#[derive(Debug, Default)]
-pub struct Relay {
-    provider: String,
+#[derive(Debug)]
+struct Client {
+    stream: Box<dyn ClientStream>,
     parser: sse::Parser,
-    has_begun: bool,
-    error: Option<ApiError>,
+    chunks: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Upstream {
+    /// It is in the client's API already: only its beginning is looked at.
+    Relay(Relay),
+    Translator(Box<Translator>),
 }
 
 impl StreamTranslator {
-    /// `provider` is named in errors; `created` is the time in Unix seconds.
-    pub fn new(format: Format, provider: &str, created: u64) -> Self {
-        match format {
-            Format::OpenAi => Self::OpenAi(Relay {
-                provider: provider.to_owned(),
-                ..Relay::default()
-            }),
-            Format::Anthropic => Self::Anthropic(Box::new(anthropic::stream::Translator::new(
-                provider, created,
-            ))),
-            Format::Gemini => {
-                Self::Gemini(Box::new(gemini::stream::Translator::new(provider, created)))
+    pub fn new(origin: &Origin<'_>) -> Self {
+        let (id, model) = (origin.completion_id(), origin.model.to_owned());
+        let sse = || Framing::Sse(Default::default());
+        let translator = |framing, events| {
+            let translator = Translator::new(framing, events, origin.provider, origin.created);
+            Upstream::Translator(Box::new(translator))
+        };
+        let provider = match origin.format.of_answers(origin.model) {
+            _ if origin.is_native => Upstream::Relay(Relay::new(origin.api, origin.provider)),
+            Format::OpenAi => Upstream::Relay(Relay::new(Api::ChatCompletions, origin.provider)),
+            Format::Anthropic => translator(sse(), Box::<anthropic::stream::Messages>::default()),
+            Format::Gemini | Format::Vertex => {
+                translator(sse(), Box::new(gemini::stream::Answers::new(id, model)))
             }
+            Format::Bedrock => translator(
+                Framing::Aws(Default::default()),
+                Box::new(bedrock::stream::Converse::new(id, model)),
+            ),
+            Format::Cohere => translator(sse(), Box::new(cohere::stream::Chat::new(id, model))),
+        };
+        Self {
+            provider,
+            client: origin
+                .api
+                .stream(origin.request)
+                .filter(|_| !origin.is_native)
+                .map(|stream| Client {
+                    stream,
+                    parser: sse::Parser::default(),
+                    chunks: Vec::new(),
+                }),
         }
     }
 
     /// Whether the answer has begun. Until then nothing of it may reach the client, and another provider can be tried.
     pub fn has_begun(&self) -> bool {
-        match self {
-            Self::OpenAi(relay) => relay.has_begun,
-            Self::Anthropic(translator) => translator.has_begun(),
-            Self::Gemini(translator) => translator.has_begun(),
+        match &self.provider {
+            Upstream::Relay(relay) => relay.has_begun(),
+            Upstream::Translator(translator) => translator.has_begun(),
         }
     }
 
     /// What ended the stream early. Before it began, nothing of it was written.
     pub fn error(&self) -> Option<&ApiError> {
-        match self {
-            Self::OpenAi(relay) => relay.error.as_ref(),
-            Self::Anthropic(translator) => translator.error(),
-            Self::Gemini(translator) => translator.error(),
+        match &self.provider {
+            Upstream::Relay(relay) => relay.error(),
+            Upstream::Translator(translator) => translator.error(),
         }
     }
 
     /// Whether bytes may pass as they are from here on.
     pub fn is_transparent(&self) -> bool {
-        matches!(self, Self::OpenAi(relay) if relay.has_begun)
+        self.client.is_none()
+            && matches!(&self.provider, Upstream::Relay(relay) if relay.has_begun())
     }
 
     /// Takes the next bytes and appends what the client gets for them.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        match self {
-            Self::OpenAi(relay) => relay.push(bytes, out),
-            Self::Anthropic(translator) => translator.push(bytes, out),
-            Self::Gemini(translator) => translator.push(bytes, out),
-        }
+        self.through(out, |provider, out| match provider {
+            Upstream::Relay(relay) => relay.push(bytes, out),
+            Upstream::Translator(translator) => translator.push(bytes, out),
+        });
     }
 
     /// Ends the stream.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
-        match self {
-            Self::OpenAi(relay) => relay.finish(),
-            Self::Anthropic(translator) => translator.finish(out),
-            Self::Gemini(translator) => translator.finish(out),
+        self.through(out, |provider, out| match provider {
+            Upstream::Relay(relay) => relay.finish(out),
+            Upstream::Translator(translator) => translator.finish(out),
+        });
+        if let Some(client) = &mut self.client {
+            let rest = client.parser.take_rest();
+            if let Some(data) = (sse::Event { raw: &rest }).data() {
+                client.stream.on_data(&data, out);
+            }
+            client.stream.finish(out);
         }
     }
-}
 
-impl Relay {
-    fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        if self.error.is_some() {
+    /// Has the provider's side write, and the client's side read it where there is one.
+    fn through(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Upstream, &mut Vec<u8>)) {
+        let Some(client) = &mut self.client else {
+            write(&mut self.provider, out);
             return;
-        }
-        out.extend_from_slice(bytes);
-        if self.has_begun {
-            return;
-        }
-        let (provider, has_begun, error) = (&self.provider, &mut self.has_begun, &mut self.error);
-        self.parser.push(bytes, |event| {
-            let Some(data) = event.data() else { return };
-            if !*has_begun && error.is_none() {
-                *error = openai::error::from_event(provider, &data);
-                *has_begun = error.is_none();
+        };
+        client.chunks.clear();
+        write(&mut self.provider, &mut client.chunks);
+        let stream = &mut client.stream;
+        // An event too long for this parser is too long for the gateway stage's as well, which tells the client.
+        let _ = client.parser.push(&client.chunks, |event| {
+            if let Some(data) = event.data() {
+                stream.on_data(&data, out);
             }
         });
-    }
-
-    fn finish(&mut self) {
-        if !self.has_begun && self.error.is_none() {
-            self.error = Some(ApiError::incomplete_stream(&self.provider));
-        }
     }
 }

@@ -1,7 +1,9 @@
 //! Small edits to JSON text that leave every other byte alone.
 
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::error::ApiError;
 
 /// Where `part` lies in `whole`, when it is a slice of it.
 ///
@@ -44,6 +46,22 @@ pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
         out.truncate(length);
         out.extend_from_slice(b"null");
     }
+}
+
+/// Reads a client's body.
+pub fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::new(400, describe_error(&error)).with_code("invalid_json"))
+}
+
+/// A value as JSON text. Values of this crate's types can't fail to serialise.
+pub fn raw<T: Serialize + ?Sized>(value: &T) -> Box<RawValue> {
+    to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// A text that holds an empty object: what a call without arguments is called with.
+pub fn empty_object_text() -> &'static RawValue {
+    serde_json::from_str(r#""{}""#).unwrap_or(RawValue::NULL)
 }
 
 /// Where a parse failed, in words that a caller can act on.

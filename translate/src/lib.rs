@@ -3,8 +3,8 @@
 //! Bytes in, bytes out: no sockets, no clock, no proxy. The filter uses it on the byte path of a completion, the
 //! control plane on recorded ones. Nothing here panics, whatever the input.
 //!
-//! A provider's wire format is one folder with `request`, `response` and `stream`; [`format`](mod@format) is the
-//! door to all of them. A provider that speaks a known format is one row in [`provider`].
+//! A provider's wire format is one folder with `request`, `response` and `stream`; an API that clients speak is one in [`client`];
+//! [`format`](mod@format) is the door to all of them. A provider that speaks a known format is one row in [`provider`].
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -18,6 +18,10 @@
 )]
 
 pub mod anthropic;
+pub mod aws;
+pub mod bedrock;
+pub mod client;
+pub mod cohere;
 pub mod cost;
 pub mod error;
 pub mod format;
@@ -29,4 +33,7 @@ pub mod object;
 pub mod openai;
 pub mod provider;
 pub mod redact;
+pub mod relay;
 pub mod sse;
+pub mod stream;
+pub mod vertex;

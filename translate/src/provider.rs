@@ -15,6 +15,22 @@ pub enum Format {
     Anthropic,
     /// Google's `generateContent`.
     Gemini,
+    /// Google's Vertex AI, which speaks each publisher's.
+    Vertex,
+    /// Amazon Bedrock's Converse.
+    Bedrock,
+    /// Cohere's chat API, version 2.
+    Cohere,
+}
+
+impl Format {
+    /// The format of a model's answers: where several publishers are served, it is the publisher's.
+    pub fn of_answers(self, model: &str) -> Self {
+        match self {
+            Self::Vertex => crate::vertex::format_of(model),
+            own => own,
+        }
+    }
 }
 
 /// How a provider wants its key.
@@ -133,12 +149,23 @@ pub const PROVIDERS: &[Provider] = &[
         "XAI_API_KEY",
         &dialect::XAI,
     )),
-    first_party(openai_like(
-        "cohere",
-        "https://api.cohere.com/compatibility/v1",
-        "COHERE_API_KEY",
-        &dialect::COHERE,
-    )),
+    Provider {
+        format: Format::Cohere,
+        ..first_party(openai_like(
+            "cohere",
+            "https://api.cohere.com",
+            "COHERE_API_KEY",
+            &dialect::OPENAI,
+        ))
+    },
+    Provider {
+        format: Format::Bedrock,
+        ..openai_like("bedrock", "", "AWS_BEARER_TOKEN_BEDROCK", &dialect::OPENAI)
+    },
+    Provider {
+        format: Format::Vertex,
+        ..openai_like("vertex", "", "VERTEX_ACCESS_TOKEN", &dialect::OPENAI)
+    },
     first_party(openai_like(
         "perplexity",
         "https://api.perplexity.ai",

@@ -5,10 +5,13 @@
 
 use memchr::{memchr2, memmem};
 
+use crate::stream::{Broken, MAX_EVENT};
+
 /// Splits a byte stream into events. Bytes of an unfinished event are kept until the rest has come.
 #[derive(Debug, Default)]
 pub struct Parser {
     pending: Vec<u8>,
+    is_broken: bool,
 }
 
 /// One event: the raw bytes with the empty line that ends it.
@@ -39,8 +42,16 @@ impl<'a> Event<'a> {
 }
 
 impl Parser {
-    /// Takes the next bytes and hands every event they complete to `on_event`.
-    pub fn push(&mut self, bytes: &[u8], mut on_event: impl FnMut(Event<'_>)) {
+    /// Takes the next bytes and hands every event they complete to `on_event`. An event without an end is an error, and nothing
+    /// is read after it.
+    pub fn push(
+        &mut self,
+        bytes: &[u8],
+        mut on_event: impl FnMut(Event<'_>),
+    ) -> Result<(), Broken> {
+        if self.is_broken {
+            return Err(Broken::TooLong);
+        }
         if self.pending.is_empty() {
             let consumed = split(bytes, &mut on_event);
             self.pending
@@ -52,6 +63,12 @@ impl Parser {
             self.pending = pending;
             self.pending.drain(..consumed);
         }
+        if self.pending.len() > MAX_EVENT {
+            self.pending = Vec::new();
+            self.is_broken = true;
+            return Err(Broken::TooLong);
+        }
+        Ok(())
     }
 
     /// Whether an event has begun that is not complete.
@@ -132,11 +149,12 @@ mod tests {
         let mut parser = Parser::default();
         let mut found = Vec::new();
         for chunk in chunks {
-            parser.push(chunk, |event| {
+            let pushed = parser.push(chunk, |event| {
                 if let Some(data) = event.data() {
                     found.push(String::from_utf8_lossy(&data).into_owned());
                 }
             });
+            pushed.unwrap();
         }
         found
     }
@@ -155,6 +173,18 @@ mod tests {
             data_of(&[b": ping\n\nevent: x\nid: 1\ndata:1\ndata: 2\n\n"]),
             ["1\n2"]
         );
+    }
+
+    #[test]
+    fn an_event_without_end_is_not_kept() {
+        let mut parser = Parser::default();
+        let megabyte = vec![b'x'; 1 << 20];
+        let pushed = (0..17)
+            .map(|_| parser.push(&megabyte, |_| {}))
+            .find(Result::is_err);
+        assert_eq!(pushed, Some(Err(Broken::TooLong)));
+        assert!(!parser.has_partial_event());
+        assert!(parser.push(b"data: 1\n\n", |_| {}).is_err());
     }
 
     proptest! {

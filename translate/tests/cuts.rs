@@ -6,9 +6,12 @@ mod fixtures;
 #[allow(dead_code)]
 mod targets;
 
+use opentracy_translate::client::Api;
+use opentracy_translate::provider::Format;
 use proptest::prelude::*;
 
-use crate::fixtures::{FORMATS, inputs, translate_stream};
+use crate::fixtures::{APIS, FORMATS, inputs, origin, streams, translate_stream};
+
 use crate::targets::tapped;
 
 /// Cuts bytes at these places, each a share of the whole.
@@ -25,17 +28,22 @@ fn cut<'a>(bytes: &'a [u8], places: &[f64]) -> Vec<&'a [u8]> {
 #[test]
 fn byte_by_byte_is_as_good_as_whole() {
     for (format, name) in FORMATS {
-        for input in inputs(name, "streams", "in.sse") {
-            let whole = translate_stream(format, &[&input.content]);
+        for input in streams(name) {
+            let whole = translate_stream(&origin(Api::ChatCompletions, format), &[&input.content]);
             let bytes: Vec<&[u8]> = input.content.chunks(1).collect();
             assert_eq!(
-                translate_stream(format, &bytes),
+                translate_stream(&origin(Api::ChatCompletions, format), &bytes),
                 whole,
                 "{name}/{}",
                 input.name
             );
             let written: Vec<&[u8]> = whole.chunks(1).collect();
-            assert_eq!(tapped(&written), tapped(&[&whole]), "{name}/{}", input.name);
+            assert_eq!(
+                tapped(Api::ChatCompletions, &written),
+                tapped(Api::ChatCompletions, &[&whole]),
+                "{name}/{}",
+                input.name
+            );
         }
     }
 }
@@ -46,10 +54,22 @@ proptest! {
     #[test]
     fn any_cuts_give_the_same(places in prop::collection::vec(0.0..1.0, 0..40)) {
         for (format, name) in FORMATS {
+            for input in streams(name) {
+                let whole = translate_stream(&origin(Api::ChatCompletions, format), &[&input.content]);
+                prop_assert_eq!(&translate_stream(&origin(Api::ChatCompletions, format), &cut(&input.content, &places)), &whole, "{}/{}", name, input.name);
+                prop_assert_eq!(tapped(Api::ChatCompletions, &cut(&whole, &places)), tapped(Api::ChatCompletions, &[&whole]), "{}/{}", name, input.name);
+            }
+        }
+    }
+
+    #[test]
+    fn any_cuts_give_clients_of_other_apis_the_same(places in prop::collection::vec(0.0..1.0, 0..40)) {
+        for (api, name) in APIS {
+            let origin = origin(api, Format::OpenAi);
             for input in inputs(name, "streams", "in.sse") {
-                let whole = translate_stream(format, &[&input.content]);
-                prop_assert_eq!(&translate_stream(format, &cut(&input.content, &places)), &whole, "{}/{}", name, input.name);
-                prop_assert_eq!(tapped(&cut(&whole, &places)), tapped(&[&whole]), "{}/{}", name, input.name);
+                let whole = translate_stream(&origin, &[&input.content]);
+                prop_assert_eq!(&translate_stream(&origin, &cut(&input.content, &places)), &whole, "{}/{}", name, input.name);
+                prop_assert_eq!(tapped(api, &cut(&whole, &places)), tapped(api, &[&whole]), "{}/{}", name, input.name);
             }
         }
     }
@@ -57,10 +77,10 @@ proptest! {
     #[test]
     fn what_breaks_off_anywhere_ends_the_same_way(place in 0.0..1.0, places in prop::collection::vec(0.0..1.0, 0..10)) {
         for (format, name) in FORMATS {
-            for input in inputs(name, "streams", "in.sse") {
+            for input in streams(name) {
                 let short = cut(&input.content, &[place])[0];
-                let whole = translate_stream(format, &[short]);
-                prop_assert_eq!(translate_stream(format, &cut(short, &places)), whole, "{}/{}", name, input.name);
+                let whole = translate_stream(&origin(Api::ChatCompletions, format), &[short]);
+                prop_assert_eq!(translate_stream(&origin(Api::ChatCompletions, format), &cut(short, &places)), whole, "{}/{}", name, input.name);
             }
         }
     }

@@ -7,22 +7,25 @@ mod targets;
 
 use proptest::prelude::*;
 
-use crate::fixtures::{FORMATS, inputs};
+use crate::fixtures::{APIS, FORMATS, inputs, streams};
 
 /// The fixtures to vary, each with a byte in front for the targets that want one.
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = vec![b" contact jane.doe@example.com, sk-abcdefghijklmnop1234567890".to_vec()];
-    for (_, format) in FORMATS {
+    let names = FORMATS.iter().map(|(_, name)| name);
+    for format in names.chain(APIS.iter().map(|(_, name)| name)) {
         for (folder, ending) in [
             ("requests", "in.json"),
             ("responses", "in.json"),
             ("errors", "in.json"),
-            ("streams", "in.sse"),
             ("streams", "out.sse"),
         ] {
             for input in inputs(format, folder, ending) {
                 seeds.push([b" ".as_slice(), &input.content].concat());
             }
+        }
+        for input in streams(format) {
+            seeds.push([b" ".as_slice(), &input.content].concat());
         }
     }
     seeds

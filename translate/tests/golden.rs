@@ -6,7 +6,10 @@
 //! | `dialects/PROVIDER` | the same for a provider of OpenAI's format | |
 //! | `responses` | `NAME.in.json`, a provider's answer | `NAME.out.json`, OpenAI's |
 //! | `errors` | `STATUS-NAME.in.json`, a provider's error | `STATUS-NAME.out.json`, OpenAI's, with its status |
-//! | `streams` | `NAME.in.sse`, a provider's events | `NAME.out.sse`, OpenAI's chunks |
+//! | `streams` | `NAME.in.sse`, a provider's events (`NAME.in.jsonl`, AWS's messages) | `NAME.out.sse`, OpenAI's chunks |
+//!
+//! For the APIs of other clients, `messages` and `responses`, it is the other way round: a request of theirs becomes a chat
+//! completion request, an answer and a stream of OpenAI's become theirs.
 //!
 //! The model of a request is the one in it, without `provider/`. `UPDATE_GOLDEN=1 cargo test -p opentracy-translate`
 //! writes the outputs anew; review them as a diff.
@@ -15,6 +18,7 @@ mod fixtures;
 
 use std::collections::BTreeMap;
 
+use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format::{self, Target};
 use opentracy_translate::openai::dialect::{self, Dialect};
@@ -22,7 +26,7 @@ use opentracy_translate::openai::envelope::Envelope;
 use opentracy_translate::provider::{Format, PROVIDERS};
 use serde_json::{Value, json};
 
-use crate::fixtures::{CREATED, FORMATS, Input, check, inputs, translate_stream};
+use crate::fixtures::{APIS, FORMATS, Input, check, inputs, origin, streams, translate_stream};
 
 #[test]
 fn requests_are_what_the_provider_wants() {
@@ -43,7 +47,7 @@ fn requests_are_in_the_providers_dialect() {
 }
 
 fn check_request(input: &Input, format: Format, dialect: &Dialect) {
-    let envelope = Envelope::parse(&input.content).unwrap();
+    let envelope = Envelope::parse(Api::ChatCompletions, &input.content).unwrap();
     let model = envelope
         .model
         .split_once('/')
@@ -53,8 +57,10 @@ fn check_request(input: &Input, format: Format, dialect: &Dialect) {
         model,
         max_output_tokens: None,
         dialect,
+        auto_cache: input.name.contains("auto-cache"),
+        serves_responses: false,
     };
-    let output = match format::translate_request(&input.content, &target) {
+    let output = match format::translate_request(Api::ChatCompletions, &input.content, &target) {
         Ok(outgoing) => parse(&outgoing.body.unwrap_or(input.content.clone())),
         Err(error) => json!({"refused": told(&error)}),
     };
@@ -65,7 +71,8 @@ fn check_request(input: &Input, format: Format, dialect: &Dialect) {
 fn responses_are_what_openai_would_have_said() {
     for (format, name) in FORMATS {
         for input in inputs(name, "responses", "in.json") {
-            let output = match format::translate_response(format, &input.content, CREATED) {
+            let origin = origin(Api::ChatCompletions, format);
+            let output = match format::translate_response(&input.content, &origin) {
                 Ok(translated) => parse(&translated.unwrap_or(input.content.clone())),
                 Err(error) => told(&error),
             };
@@ -88,8 +95,9 @@ fn errors_are_what_openai_would_have_said() {
 #[test]
 fn streams_are_what_openai_would_have_sent() {
     for (format, name) in FORMATS {
-        for input in inputs(name, "streams", "in.sse") {
-            let output = translate_stream(format, &[&input.content]);
+        for input in streams(name) {
+            let origin = origin(Api::ChatCompletions, format);
+            let output = translate_stream(&origin, &[&input.content]);
             check(&input, "out.sse", &output);
         }
     }
@@ -98,17 +106,49 @@ fn streams_are_what_openai_would_have_sent() {
 #[test]
 fn every_format_has_fixtures() {
     for (format, name) in FORMATS {
-        for (folder, ending) in [
-            ("requests", "in.json"),
-            ("responses", "in.json"),
-            ("streams", "in.sse"),
-            ("errors", "in.json"),
-        ] {
-            let count = inputs(name, folder, ending).len();
-            assert!(
-                count > 0 || format == Format::OpenAi,
-                "no {folder} for {name}"
-            );
+        // OpenAI's own format is translated into nothing.
+        let wanted = match format {
+            Format::OpenAi => continue,
+            Format::Cohere => 20,
+            _ => 40,
+        };
+        let requests = inputs(name, "requests", "in.json").len();
+        let answers = inputs(name, "responses", "in.json").len() + streams(name).len();
+        let errors = inputs(name, "errors", "in.json").len();
+        assert!(
+            requests >= wanted && answers >= wanted && errors >= 6,
+            "{name}: {requests} requests, {answers} answers, {errors} errors"
+        );
+    }
+}
+
+#[test]
+fn requests_of_other_apis_are_chat_completions() {
+    for (api, name) in APIS {
+        for input in inputs(name, "requests", "in.json") {
+            let output = match api.to_chat(&input.content, "the-model") {
+                Ok(chat) => parse(&chat),
+                Err(error) => json!({"refused": told(&error)}),
+            };
+            check(&input, "out.json", &pretty(&output));
+        }
+    }
+}
+
+#[test]
+fn answers_to_other_apis_are_what_their_providers_would_have_said() {
+    for (api, name) in APIS {
+        let origin = origin(api, Format::OpenAi);
+        for input in inputs(name, "responses", "in.json") {
+            let output = match format::translate_response(&input.content, &origin) {
+                Ok(translated) => parse(&translated.unwrap()),
+                Err(error) => told(&error),
+            };
+            check(&input, "out.json", &pretty(&output));
+        }
+        for input in inputs(name, "streams", "in.sse") {
+            let output = translate_stream(&origin, &[&input.content]);
+            check(&input, "out.sse", &output);
         }
     }
 }

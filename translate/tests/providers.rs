@@ -4,12 +4,13 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use opentracy_translate::client::Api;
 use opentracy_translate::format::{self, Target};
 use opentracy_translate::provider::{Auth, Format, PROVIDERS, Provider};
 use serde_json::{Value, json};
 
 /// A model of each provider that takes what its provider takes.
-const MODELS: [(&str, &str); 23] = [
+const MODELS: [(&str, &str); 25] = [
     ("openai", "gpt-4o"),
     ("azure", "my-deployment"),
     ("anthropic", "claude-sonnet-4-5"),
@@ -18,6 +19,8 @@ const MODELS: [(&str, &str); 23] = [
     ("deepseek", "deepseek-chat"),
     ("xai", "grok-4"),
     ("cohere", "command-a-03-2025"),
+    ("bedrock", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
+    ("vertex", "gemini-3-pro"),
     ("perplexity", "sonar-pro"),
     ("moonshot", "kimi-k2"),
     ("zai", "glm-5"),
@@ -178,8 +181,10 @@ fn translate(provider: &Provider, model: &str, request: &Value) -> Option<Value>
         model,
         max_output_tokens: None,
         dialect: provider.dialect,
+        auto_cache: false,
+        serves_responses: provider.dialect.responses,
     };
-    match format::translate_request(body.as_bytes(), &target) {
+    match format::translate_request(Api::ChatCompletions, body.as_bytes(), &target) {
         Ok(outgoing) => Some(match outgoing.body {
             Some(translated) => serde_json::from_slice(&translated).unwrap(),
             None => request.clone(),
@@ -249,6 +254,9 @@ holds every cell. Models are called as `provider/model`; what a model can do is 
             Format::OpenAi => "OpenAI",
             Format::Anthropic => "Anthropic Messages",
             Format::Gemini => "Gemini generateContent",
+            Format::Vertex => "Gemini generateContent, Anthropic Messages",
+            Format::Bedrock => "Bedrock Converse",
+            Format::Cohere => "Cohere chat v2",
         };
         let key = match provider.auth {
             Auth::None => "none".to_owned(),

@@ -17,7 +17,7 @@ use serde_saphyr::Spanned;
 
 pub use keys::Keys;
 pub use load::{LoadError, load, state_dir};
-pub use providers::{DEMO, Key, Provider, providers};
+pub use providers::{DEMO, Key, Need, Provider, providers};
 pub use validate::Problem;
 
 /// A whole file. Every key has a default. It may hold API keys, so it has no `Debug`.
@@ -71,6 +71,16 @@ pub struct ProviderEntry {
     pub path: Option<Spanned<String>>,
     /// Azure's: puts the model, a deployment there, into the path.
     pub api_version: Option<Spanned<String>>,
+    /// AWS's or Google's.
+    pub region: Option<Spanned<String>>,
+    /// Google's.
+    pub project: Option<Spanned<String>>,
+    /// AWS's: a profile of its own in AWS's files.
+    pub profile: Option<String>,
+    /// Google's: a service account's key.
+    pub credentials_file: Option<PathBuf>,
+    /// Who places Anthropic's cache markers where the client sets none.
+    pub cache: Cache,
     pub api_key: Option<String>,
     pub api_key_env: Option<String>,
     pub headers: BTreeMap<String, Spanned<String>>,
@@ -79,6 +89,17 @@ pub struct ProviderEntry {
     #[serde(with = "humantime_serde::option")]
     pub connect_timeout: Option<Duration>,
     pub max_requests: Option<u32>,
+}
+
+/// Who places cache markers where the client sets none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cache {
+    /// Nobody.
+    #[default]
+    AsAsked,
+    /// The gateway asks Anthropic to place them.
+    Auto,
 }
 
 /// A name that applications ask for, and the models behind it.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use opentracy_translate::provider::{self as registry, Auth, Format};
 use url::Url;
 
-use crate::config::{Config, Keys, ProviderEntry};
+use crate::config::{Cache, Config, Keys, ProviderEntry};
+use crate::credentials::Source;
 
 /// The provider that needs no key: it lives in the control plane.
 pub const DEMO: &str = "demo";
@@ -33,6 +35,8 @@ pub struct Provider {
     pub dialect: String,
     /// What follows the base URL, with `{model}` for the model; the format's own path where it is empty.
     pub path: String,
+    /// Whether the gateway places Anthropic's cache markers where the client sets none.
+    pub auto_cache: bool,
 }
 
 /// A provider's key, as the header that carries it.
@@ -43,10 +47,34 @@ pub enum Key {
         value: String,
     },
     NotNeeded,
+    /// Credentials that have to be had first.
+    Needs(Need),
     /// There is none; the variable that would hold it.
     Missing {
         variable: String,
     },
+}
+
+/// Whose credentials a provider wants instead of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    Aws {
+        region: String,
+        profile: Option<String>,
+    },
+    Google {
+        file: Option<PathBuf>,
+    },
+}
+
+impl Need {
+    /// What to set where there are none.
+    pub fn variable(&self) -> &'static str {
+        match self {
+            Self::Aws { .. } => "AWS_ACCESS_KEY_ID",
+            Self::Google { .. } => "GOOGLE_APPLICATION_CREDENTIALS",
+        }
+    }
 }
 
 /// Keys are not for logs.
@@ -55,6 +83,7 @@ impl fmt::Debug for Key {
         match self {
             Self::Header { name, .. } => write!(f, "Header({name}: …)"),
             Self::NotNeeded => f.write_str("NotNeeded"),
+            Self::Needs(need) => write!(f, "{need:?}"),
             Self::Missing { variable } => write!(f, "Missing({variable})"),
         }
     }
@@ -98,15 +127,17 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
     let default_url = row
         .map(|row| row.base_url)
         .or((name == DEMO).then_some(&demo_url));
-    let base_url = match &entry.base_url {
-        Some(url) => parse_base_url(&url.value),
-        None => parse_base_url(default_url?),
-    }
-    .ok()?;
     let default_format = row
         .map(|row| row.format)
         .or((name == DEMO).then_some(Format::OpenAi));
     let format = entry.format.or(default_format)?;
+    let base_url = match (&entry.base_url, format) {
+        (Some(url), _) => parse_base_url(&url.value),
+        (None, Format::Bedrock) => parse_base_url(&bedrock_url(&aws_region(&entry)?)),
+        (None, Format::Vertex) => parse_base_url(&vertex_url(&entry)?),
+        (None, _) => parse_base_url(default_url?),
+    }
+    .ok()?;
     let mut headers: BTreeMap<String, String> = row
         .filter(|row| row.format == format)
         .map(|row| row.headers)
@@ -127,6 +158,7 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
         connect_timeout: entry.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         max_requests: entry.max_requests.unwrap_or(MAX_REQUESTS),
         path: path(&entry, row),
+        auto_cache: entry.cache == Cache::Auto,
         dialect: entry
             .dialect
             .as_ref()
@@ -134,6 +166,44 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
             .or(row.map(|row| row.name.to_owned()))
             .unwrap_or_default(),
     })
+}
+
+fn aws_region(entry: &ProviderEntry) -> Option<String> {
+    let configured = entry.region.as_ref().map(|region| region.value.clone());
+    configured
+        .or_else(|| environment("AWS_REGION"))
+        .or_else(|| environment("AWS_DEFAULT_REGION"))
+}
+
+fn bedrock_url(region: &str) -> String {
+    let domain = if region.starts_with("cn-") {
+        "amazonaws.com.cn"
+    } else {
+        "amazonaws.com"
+    };
+    format!("https://bedrock-runtime.{region}.{domain}")
+}
+
+/// The project and its location; without a region, wherever Google has room.
+fn vertex_url(entry: &ProviderEntry) -> Option<String> {
+    let configured = entry.project.as_ref().map(|project| project.value.clone());
+    let project = configured.or_else(|| environment("GOOGLE_CLOUD_PROJECT"))?;
+    let configured = entry.region.as_ref().map(|region| region.value.clone());
+    let region = configured.or_else(|| environment("GOOGLE_CLOUD_LOCATION"));
+    let region = region.as_deref().unwrap_or("global");
+    let host = match region {
+        "global" => "aiplatform.googleapis.com".to_owned(),
+        region => format!("{region}-aiplatform.googleapis.com"),
+    };
+    Some(format!(
+        "https://{host}/v1/projects/{project}/locations/{region}"
+    ))
+}
+
+fn environment(variable: &str) -> Option<String> {
+    std::env::var(variable)
+        .ok()
+        .filter(|value| !value.is_empty())
 }
 
 fn path(entry: &ProviderEntry, row: Option<&registry::Provider>) -> String {
@@ -164,7 +234,7 @@ fn find_key(
 ) -> Key {
     let auth = match (row, format) {
         (Some(row), _) if row.auth != Auth::None => row.auth,
-        (_, Format::OpenAi) => Auth::Bearer,
+        (_, Format::OpenAi | Format::Vertex | Format::Bedrock | Format::Cohere) => Auth::Bearer,
         (_, Format::Anthropic) => Auth::Header("x-api-key"),
         (_, Format::Gemini) => Auth::Header("x-goog-api-key"),
     };
@@ -180,13 +250,28 @@ fn find_key(
             name: name.to_owned(),
             value,
         },
+        None if format == Format::Bedrock => Key::Needs(Need::Aws {
+            region: aws_region(entry).unwrap_or_else(|| "us-east-1".to_owned()),
+            profile: entry.profile.clone(),
+        }),
+        None if format == Format::Vertex => Key::Needs(Need::Google {
+            file: entry.credentials_file.clone(),
+        }),
         None if is_needed => Key::Missing { variable },
         None => Key::NotNeeded,
     }
 }
 
 impl Provider {
-    /// Whether it has the key it needs.
+    /// Where its credentials come from, when it wants some instead of a key.
+    pub fn credential_source(&self) -> Option<Source> {
+        match &self.key {
+            Key::Needs(need) => Some(need.source()),
+            Key::Header { .. } | Key::NotNeeded | Key::Missing { .. } => None,
+        }
+    }
+
+    /// Whether it has the key it needs, or knows whom to ask for credentials.
     pub fn is_callable(&self) -> bool {
         !matches!(self.key, Key::Missing { .. })
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use opentracy_translate::model::{self, ModelId};
-use opentracy_translate::provider as registry;
+use opentracy_translate::provider::{self as registry, Format};
 use serde_saphyr::{Location, Spanned};
 
 use crate::catalog;
@@ -107,18 +107,13 @@ impl Checker<'_> {
             let message = "must be a version such as 2024-10-21";
             self.complain(version.referenced, format!("{key}.api_version"), message);
         }
-        if registry::find(name).is_some_and(|row| row.base_url.is_empty())
-            && entry.value.base_url.is_none()
-        {
-            let message = "is missing; write your resource's address, such as https://my-resource.openai.azure.com";
-            self.complain(at, format!("{key}.base_url"), message);
-        }
+        self.check_place(name, &key, entry);
         if registry::find(name).is_none() && name != super::providers::DEMO {
             if entry.value.format.is_none() {
                 self.complain(
                     at,
                     format!("{key}.format"),
-                    "is missing; write openai, anthropic or gemini, whichever the server speaks",
+                    "is missing; write openai, anthropic, gemini, vertex, bedrock or cohere, whichever the server speaks",
                 );
             }
             if let Some(dialect) = &entry.value.dialect
@@ -130,7 +125,8 @@ impl Checker<'_> {
                     "is no built-in provider; write the name of one, such as mistral",
                 );
             }
-            if entry.value.base_url.is_none() {
+            let has_place = matches!(entry.value.format, Some(Format::Bedrock | Format::Vertex));
+            if entry.value.base_url.is_none() && !has_place {
                 self.complain(
                     at,
                     format!("{key}.base_url"),
@@ -159,6 +155,49 @@ impl Checker<'_> {
                     "write a header's name and a text of one line; host, content-type and the like are set by the gateway",
                 );
             }
+        }
+    }
+
+    /// Where a provider is that is elsewhere for everybody.
+    fn check_place(&mut self, name: &str, key: &str, entry: &Spanned<ProviderEntry>) {
+        let at = entry.referenced;
+        let row = registry::find(name);
+        let format = entry.value.format.or(row.map(|row| row.format));
+        for (field, value) in [
+            ("region", &entry.value.region),
+            ("project", &entry.value.project),
+        ] {
+            if let Some(value) = value
+                && !is_label(&value.value)
+            {
+                let message = "is made of a-z, 0-9 and -";
+                self.complain(value.referenced, format!("{key}.{field}"), message);
+            }
+        }
+        if entry.value.base_url.is_some() {
+            return;
+        }
+        match format {
+            Some(Format::Bedrock) => {
+                if entry.value.region.is_none()
+                    && std::env::var("AWS_REGION").is_err()
+                    && std::env::var("AWS_DEFAULT_REGION").is_err()
+                {
+                    let message = "is missing; write the region, such as us-east-1";
+                    self.complain(at, format!("{key}.region"), message);
+                }
+            }
+            Some(Format::Vertex) => {
+                if entry.value.project.is_none() && std::env::var("GOOGLE_CLOUD_PROJECT").is_err() {
+                    let message = "is missing; write the id of your Google Cloud project";
+                    self.complain(at, format!("{key}.project"), message);
+                }
+            }
+            _ if row.is_some_and(|row| row.base_url.is_empty()) => {
+                let message = "is missing; write your resource's address, such as https://my-resource.openai.azure.com";
+                self.complain(at, format!("{key}.base_url"), message);
+            }
+            _ => {}
         }
     }
 
@@ -229,6 +268,14 @@ impl Checker<'_> {
             id.provider, id.name
         ))
     }
+}
+
+/// Whether a text can stand in a host's name.
+fn is_label(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// Whether a text can stand in a path as it is.

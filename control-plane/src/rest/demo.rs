@@ -10,6 +10,7 @@ use axum::body::Bytes;
 use axum::http::header;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
+use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::openai::envelope::Envelope;
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ const ID: &str = "chatcmpl-demo";
     responses((status = OK, description = "A chat completion, or a stream of chunks"))
 )]
 pub async fn chat_completions(body: Bytes) -> Result<Response, Error> {
-    let envelope = Envelope::parse(&body)?;
+    let envelope = Envelope::parse(Api::ChatCompletions, &body)?;
     let said = envelope.last_user_text();
     let (words, pause) = match envelope.model.as_ref() {
         "echo" => (format!("[demo, no model behind it] {said}"), Duration::ZERO),

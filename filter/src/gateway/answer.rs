@@ -1,15 +1,16 @@
-//! What comes back: a body or a stream in OpenAI's format, an error, or Envoy's own reply.
+//! What comes back: a body or a stream in the client's API, an error, or Envoy's own reply.
 
 use std::borrow::Cow;
 
 use opentracy_proto::v1;
+use opentracy_translate::client::summary::summarize;
+use opentracy_translate::client::tap::Tap;
 use opentracy_translate::error::{ApiError, AttemptSummary};
 use opentracy_translate::format::StreamTranslator;
 use opentracy_translate::json;
 use opentracy_translate::openai::error as openai_error;
-use opentracy_translate::openai::response::{self, Summary};
-use opentracy_translate::openai::tap::{Output, StreamTap};
-use opentracy_translate::provider::Format;
+use opentracy_translate::openai::response::Summary;
+use opentracy_translate::openai::tap::Output;
 use proxy_wasm::types::Action;
 
 use crate::gateway::call::{Call, End};
@@ -48,7 +49,7 @@ enum State {
 struct Stream {
     /// Set where no provider stage has translated.
     translator: Option<Box<StreamTranslator>>,
-    tap: StreamTap,
+    tap: Tap,
 }
 
 /// Who made a response.
@@ -56,7 +57,7 @@ struct Stream {
 enum Source {
     /// A provider, directly: it is still in its own format.
     Provider,
-    /// The provider stage: all is in OpenAI's format.
+    /// The provider stage: answers are in the client's API, errors in OpenAI's words.
     ProviderStage,
     /// Envoy itself, for want of a provider's answer.
     Envoy,
@@ -70,7 +71,7 @@ impl Answer {
         if error.status == 503 {
             headers.push("retry-after", "1");
         }
-        let content = error.to_json();
+        let content = call.api.error_json(error, &[]);
         host::reply(error.status, &headers, &content);
         Self {
             status: error.status,
@@ -95,9 +96,8 @@ impl Answer {
                 self.begin_stream(call, headers, None);
                 return Action::Continue;
             }
-            if let Some(candidate) = call.plan.first() {
-                let opening = Opening::new(&candidate.provider, call.started.unix_seconds());
-                self.state = State::Opening(headers, opening);
+            if let Some(origin) = call.origin() {
+                self.state = State::Opening(headers, Opening::new(&origin));
                 return Action::Pause;
             }
         }
@@ -144,9 +144,10 @@ impl Answer {
         if call.has_tools {
             call.session_for_tools();
         }
+        headers.set("content-type", headers::EVENT_STREAM);
         call.add_headers(&mut headers);
         host::set_response_headers(&headers);
-        let tap = StreamTap::new(call.include_usage);
+        let tap = Tap::new(call.api, call.include_usage);
         self.state = State::Streaming(Box::new(Stream { translator, tap }));
     }
 
@@ -210,7 +211,7 @@ impl Answer {
     ) -> Vec<u8> {
         let body = match self.read(call, source, body) {
             Ok(mut body) => {
-                self.summary = response::summarize(&body);
+                self.summary = summarize(call.api, &body);
                 if self.summary.calls_tools {
                     call.session_for_tools();
                 }
@@ -223,7 +224,7 @@ impl Answer {
         body
     }
 
-    /// The answer in OpenAI's format, or why there is none.
+    /// The answer in the client's API, or why there is none.
     fn read(&self, call: &Call, source: Source, body: Vec<u8>) -> Result<Vec<u8>, ApiError> {
         let provider = call
             .selected
@@ -231,12 +232,10 @@ impl Answer {
             .map_or("The provider", |(name, _)| name);
         match source {
             Source::Provider => {
-                let format = call
-                    .plan
-                    .first()
-                    .map_or(Format::OpenAi, |first| first.provider.format);
-                let created = call.started.unix_seconds();
-                let read = upstream::read_answer(format, provider, self.status, &body, created)?;
+                let read = match call.origin() {
+                    Some(origin) => upstream::read_answer(self.status, &body, &origin)?,
+                    None => None,
+                };
                 Ok(read.unwrap_or(body))
             }
             Source::ProviderStage if self.status < 400 => Ok(body),
@@ -264,7 +263,7 @@ impl Answer {
         self.status = error.status;
         headers.set(":status", error.status.to_string());
         headers.set("content-type", "application/json");
-        let body = error.to_json_with_attempts(&call.attempts);
+        let body = call.api.error_json(&error, &call.attempts);
         self.error = Some(error);
         body
     }
@@ -284,7 +283,7 @@ impl Answer {
         }
     }
 
-    /// Sends what is in OpenAI's format to the client. `is_replaced` tells that it is not what Envoy holds.
+    /// Sends what is in the client's API to the client. `is_replaced` tells that it is not what Envoy holds.
     fn relay(&mut self, call: &mut Call, chunk: Vec<u8>, is_replaced: bool, end_of_stream: bool) {
         let State::Streaming(stream) = &mut self.state else {
             return;

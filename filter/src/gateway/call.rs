@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use opentracy_proto::v1;
+use opentracy_translate::client::Api;
 use opentracy_translate::cost::Cost;
 use opentracy_translate::error::{ApiError, AttemptSummary};
-use opentracy_translate::openai::aggregate;
+use opentracy_translate::format::Origin;
 use opentracy_translate::openai::response::{Extras, Routing, Summary};
 use opentracy_translate::redact;
 use uuid::Uuid;
@@ -17,8 +18,11 @@ use crate::headers::{self, HeaderList};
 use crate::plan::LoggedAttempt;
 use crate::root;
 use crate::snapshot::{self, Snapshot};
+use crate::upstream::{self, Asked};
 
 pub struct Call {
+    /// What the client speaks.
+    pub api: Api,
     pub trace_id: String,
     pub started: Moment,
     pub snapshot: Option<Rc<Snapshot>>,
@@ -61,8 +65,9 @@ pub struct End {
 }
 
 impl Call {
-    pub fn new(request: &HeaderList<'_>, body: Vec<u8>) -> Self {
+    pub fn new(api: Api, request: &HeaderList<'_>, body: Vec<u8>) -> Self {
         Self {
+            api,
             trace_id: Uuid::now_v7().to_string(),
             started: Moment::now(),
             snapshot: snapshot::current(),
@@ -143,6 +148,27 @@ impl Call {
         })
     }
 
+    /// What was asked, for the translation of an answer.
+    pub fn asked(&self) -> Asked<'_> {
+        Asked {
+            api: self.api,
+            id: &self.trace_id,
+            body: &self.body,
+        }
+    }
+
+    /// Where the answer of the only candidate comes from.
+    pub fn origin(&self) -> Option<Origin<'_>> {
+        let candidate = self.plan.first()?;
+        let provider = &candidate.provider;
+        Some(upstream::origin(
+            &self.asked(),
+            provider,
+            &candidate.model,
+            self.started,
+        ))
+    }
+
     /// Puts the call in a session, now that the model has called tools or may.
     pub fn session_for_tools(&mut self) -> &str {
         let model = self.selected_model();
@@ -221,7 +247,7 @@ impl Call {
         } else if policy.redact {
             if end.is_event_stream {
                 // What a stream cuts in pieces can't be recognised in them.
-                response = serde_json::to_vec(&aggregate::from_sse(&response)).unwrap_or_default();
+                response = serde_json::to_vec(&self.api.aggregate(&response)).unwrap_or_default();
             }
             request = redact::mask_body(&request);
             response = redact::mask_body(&response);

@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
+use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format;
 use opentracy_translate::openai::envelope::Envelope;
 
 use crate::gateway::call::Call;
 use crate::gateway::planner::{self, Candidate};
-use crate::gateway::session;
-use crate::gateway::{CHAT_COMPLETIONS, router};
+use crate::gateway::{router, session};
 use crate::headers::{self, HeaderList};
 use crate::plan::Plan;
 use crate::{host, snapshot, upstream};
@@ -26,8 +26,8 @@ pub enum Outcome {
 }
 
 /// Takes a whole request: reads it, plans it and sends it on.
-pub fn start(request: HeaderList<'static>, body: Vec<u8>) -> Outcome {
-    let mut call = Box::new(Call::new(&request, body));
+pub fn start(api: Api, request: HeaderList<'static>, body: Vec<u8>) -> Outcome {
+    let mut call = Box::new(Call::new(api, &request, body));
     let Some(snapshot) = snapshot::current() else {
         let error = ApiError::new(
             503,
@@ -37,7 +37,7 @@ pub fn start(request: HeaderList<'static>, body: Vec<u8>) -> Outcome {
         return Outcome::Refused(call, error);
     };
     let body = Rc::clone(&call.body);
-    let planned = Envelope::parse(&body)
+    let planned = Envelope::parse(call.api, &body)
         .and_then(|envelope| Ok((plan(&mut call, &envelope, &snapshot)?, envelope)));
     match planned {
         Err(error) => Outcome::Refused(call, error),
@@ -80,7 +80,7 @@ fn plan(
 /// Sends a request that waited for the control plane.
 pub fn send_later(call: Box<Call>, request: &HeaderList<'_>) -> Outcome {
     let body = Rc::clone(&call.body);
-    match Envelope::parse(&body) {
+    match Envelope::parse(call.api, &body) {
         Ok(envelope) => send(call, &envelope, request),
         Err(error) => Outcome::Refused(call, error),
     }
@@ -120,7 +120,7 @@ fn send_direct(
     request: &HeaderList<'_>,
 ) -> Result<(), ApiError> {
     let (provider, model) = (&candidate.provider, candidate.model.as_str());
-    let target = upstream::target(provider, model, call.snapshot.as_deref());
+    let target = provider.target(model, call.snapshot.as_deref());
     let outgoing = format::translate_parsed(&call.body, envelope, &target)?;
     let timeout_ms = per_try_timeout_ms.unwrap_or(provider.timeout_ms);
     upstream::send(provider, model, &outgoing, &call.body, timeout_ms, request);
@@ -131,6 +131,7 @@ fn send_direct(
 fn send_planned(call: &Call, per_try_timeout_ms: Option<u32>, request: &HeaderList<'_>) {
     let plan = Plan {
         trace_id: call.trace_id.as_str().into(),
+        api: call.api,
         attempts: call
             .plan
             .iter()
@@ -150,7 +151,7 @@ fn send_planned(call: &Call, per_try_timeout_ms: Option<u32>, request: &HeaderLi
     onward.push(":method", "POST");
     onward.push(":scheme", "http");
     onward.push(":authority", headers::INTERNAL_AUTHORITY);
-    onward.push(":path", CHAT_COMPLETIONS);
+    onward.push(":path", call.api.path());
     onward.push(headers::FORWARDED_PROTO, "http");
     onward.push("content-type", "application/json");
     onward.push("content-length", call.body.len().to_string());
@@ -167,6 +168,7 @@ fn send_planned(call: &Call, per_try_timeout_ms: Option<u32>, request: &HeaderLi
     for name in headers::PASSED_UPSTREAM {
         onward.copy(request, name);
     }
+    onward.copy(request, headers::ANTHROPIC_BETA);
     #[cfg(feature = "trap-for-tests")]
     onward.copy(request, "x-opentracy-trap");
     host::set_request_headers(&onward);

@@ -1,10 +1,11 @@
 //! The gateway stage: one context for each request of a client.
 //!
 //! Read in the order in which a request meets them: [`planner`] says where it goes, [`dispatch`] sends it there,
-//! [`answer`] handles what comes back, [`call`] is what is remembered and becomes the trace.
+//! [`answer`] handles what comes back, [`call`] is what is remembered and becomes the trace. [`count_tokens`] is an errand beside it.
 
 mod answer;
 mod call;
+mod count_tokens;
 mod dispatch;
 mod planner;
 mod router;
@@ -13,14 +14,14 @@ mod session;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use opentracy_translate::client::Api;
+use opentracy_translate::client::messages::count;
 use opentracy_translate::error::ApiError;
 
 use crate::gateway::answer::Answer;
 use crate::gateway::call::Call;
 use crate::headers::{self, HeaderList};
 use crate::{host, snapshot};
-
-const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 
 /// A client's request and what becomes of it.
 #[derive(Default)]
@@ -34,7 +35,7 @@ enum State {
     #[default]
     Other,
     /// The headers are there, the body is not yet.
-    Receiving(HeaderList<'static>),
+    Receiving(Endpoint, HeaderList<'static>),
     /// The control plane was asked to order the candidates.
     Routing(Box<router::Pending>),
     /// Under way, or answered.
@@ -46,14 +47,12 @@ impl HttpContext for Gateway {
         let mut request = host::request_headers();
         let path = request.get(":path").unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
-        if path == CHAT_COMPLETIONS {
+        if let Some(endpoint) = Endpoint::at(path) {
             let is_post = request.get(":method") == Some("POST");
-            self.state = State::Receiving(request);
+            let words = format!("{path} takes POST requests only");
+            self.state = State::Receiving(endpoint, request);
             if !is_post {
-                self.refuse(ApiError::new(
-                    405,
-                    format!("{CHAT_COMPLETIONS} takes POST requests only"),
-                ));
+                self.refuse(ApiError::new(405, words));
             } else if end_of_stream {
                 self.on_request();
             }
@@ -73,14 +72,14 @@ impl HttpContext for Gateway {
 
     fn on_http_request_body(&mut self, _: usize, end_of_stream: bool) -> Action {
         match self.state {
-            State::Receiving(_) if end_of_stream => self.on_request(),
-            State::Receiving(_) | State::Routing(_) => Action::Pause,
+            State::Receiving(..) if end_of_stream => self.on_request(),
+            State::Receiving(..) | State::Routing(_) => Action::Pause,
             State::Other | State::Sent(_) => Action::Continue,
         }
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        if matches!(self.state, State::Receiving(_)) {
+        if matches!(self.state, State::Receiving(..)) {
             host::drop_request_trailers();
             return self.on_request();
         }
@@ -128,7 +127,7 @@ impl HttpContext for Gateway {
                 answer.finish(call);
             }
             State::Routing(pending) => Answer::default().finish(pending.into_call()),
-            State::Other | State::Receiving(_) => {}
+            State::Other | State::Receiving(..) => {}
         }
     }
 }
@@ -150,15 +149,19 @@ impl Context for Gateway {
 impl Gateway {
     /// The whole request is there.
     fn on_request(&mut self) -> Action {
-        let State::Receiving(request) = std::mem::take(&mut self.state) else {
+        let State::Receiving(endpoint, request) = std::mem::take(&mut self.state) else {
             return Action::Continue;
         };
-        self.settle(dispatch::start(request, host::request_body()))
+        let body = host::request_body();
+        match endpoint {
+            Endpoint::Completion(api) => self.settle(dispatch::start(api, request, body)),
+            Endpoint::CountTokens => count_tokens::answer(&request, &body),
+        }
     }
 
     fn refuse(&mut self, error: ApiError) {
-        if let State::Receiving(request) = std::mem::take(&mut self.state) {
-            let call = Call::new(&request, Vec::new());
+        if let State::Receiving(endpoint, request) = std::mem::take(&mut self.state) {
+            let call = Call::new(endpoint.api(), &request, Vec::new());
             self.settle(dispatch::Outcome::Refused(Box::new(call), error));
         }
     }
@@ -178,6 +181,31 @@ impl Gateway {
                 self.state = State::Sent(Box::new((*call, answer)));
                 Action::Pause
             }
+        }
+    }
+}
+
+/// What is answered here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Endpoint {
+    /// A call of a model.
+    Completion(Api),
+    /// How long a request of Anthropic's API is.
+    CountTokens,
+}
+
+impl Endpoint {
+    fn at(path: &str) -> Option<Self> {
+        if path == count::PATH {
+            return Some(Self::CountTokens);
+        }
+        Api::at(path).map(Self::Completion)
+    }
+
+    fn api(self) -> Api {
+        match self {
+            Self::Completion(api) => api,
+            Self::CountTokens => Api::Messages,
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use opentracy_proto::v1;
+use opentracy_translate::client::Api;
 use opentracy_translate::error::{ApiError, AttemptSummary};
-use opentracy_translate::format;
+use opentracy_translate::format::{self, Origin};
 use opentracy_translate::model::ModelId;
 
 use crate::clock::Moment;
@@ -13,10 +14,14 @@ use crate::headers::HeaderList;
 use crate::plan::{LoggedAttempt, Plan};
 use crate::provider::attempt_log;
 use crate::snapshot::{self, Provider, Snapshot};
+use crate::upstream::Asked;
 use crate::{host, root, upstream};
 
 pub struct Attempt {
+    api: Api,
     trace_id: String,
+    /// The client's, where the answer repeats parts of it.
+    body: Vec<u8>,
     number: u32,
     is_last: bool,
     id: ModelId,
@@ -47,6 +52,8 @@ impl Attempt {
             .or(provider.as_ref().map(|provider| provider.timeout_ms))
             .unwrap_or_default();
         Self {
+            api: plan.api,
+            body: Vec::new(),
             trace_id: plan.trace_id.clone().into_owned(),
             number,
             is_last: usize::try_from(number).is_ok_and(|number| number >= plan.attempts.len()),
@@ -62,7 +69,7 @@ impl Attempt {
     }
 
     /// Makes the request that the provider wants. On an error nothing is sent.
-    pub fn send(&self, request: &HeaderList<'_>, body: &[u8]) -> Result<(), ApiError> {
+    pub fn send(&mut self, request: &HeaderList<'_>, body: Vec<u8>) -> Result<(), ApiError> {
         let (Some(snapshot), Some(provider)) = (&self.snapshot, &self.provider) else {
             // The gateway stage had a newer configuration, or an older one. A second later both have the same.
             return Err(ApiError::new(
@@ -71,17 +78,36 @@ impl Attempt {
             )
             .with_code("gateway_starting"));
         };
-        let target = upstream::target(provider, &self.id.name, Some(snapshot));
-        let outgoing = format::translate_request(body, &target)?;
+        let target = provider.target(&self.id.name, Some(snapshot));
+        let outgoing = format::translate_request(self.api, &body, &target)?;
         upstream::send(
             provider,
             &self.id.name,
             &outgoing,
-            body,
+            &body,
             self.timeout_ms,
             request,
         );
+        if self.api == Api::Responses {
+            self.body = body;
+        }
         Ok(())
+    }
+
+    /// Where the answer comes from. `None` where nothing was sent.
+    pub fn origin(&self) -> Option<Origin<'_>> {
+        let asked = Asked {
+            api: self.api,
+            id: &self.trace_id,
+            body: &self.body,
+        };
+        let provider = self.provider.as_ref()?;
+        Some(upstream::origin(
+            &asked,
+            provider,
+            &self.id.name,
+            self.started,
+        ))
     }
 
     pub fn provider_name(&self) -> &str {

@@ -1,8 +1,7 @@
-//! What a provider sends back, on its way into OpenAI's format.
+//! What a provider sends back, on its way into the client's API.
 
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format::StreamTranslator;
-use opentracy_translate::provider::Format;
 use proxy_wasm::types::Action;
 
 use crate::headers::{self, HeaderList};
@@ -45,12 +44,11 @@ impl Inbound {
             let failure = failure::of_envoy_reply(attempt.provider_name(), &details);
             self.state = State::Body(headers, Some(failure));
         } else {
-            match &attempt.provider {
-                Some(provider)
+            match attempt.origin() {
+                Some(origin)
                     if headers.is_event_stream() && headers.status() == 200 && !end_of_stream =>
                 {
-                    let opening = Opening::new(provider, attempt.started.unix_seconds());
-                    self.state = State::Opening(headers, opening);
+                    self.state = State::Opening(headers, Opening::new(&origin));
                     return Action::Pause;
                 }
                 _ => self.state = State::Body(headers, None),
@@ -101,6 +99,7 @@ impl Inbound {
                     attempt.broke_off();
                 }
                 mark(&mut headers, log, status);
+                headers.set("content-type", headers::EVENT_STREAM);
                 host::set_response_headers(&headers);
                 host::set_response_body(&out);
                 self.state = State::Stream(translator);
@@ -141,19 +140,18 @@ impl Inbound {
     }
 }
 
-/// A whole answer in OpenAI's format, with its headers. `None` for a body that is right as it is.
+/// A whole answer in the client's API, with its headers. `None` for a body that is right as it is.
 fn answer(
     attempt: &mut Attempt,
     mut headers: HeaderList<'static>,
     body: &[u8],
 ) -> (Option<Vec<u8>>, HeaderList<'static>) {
     let status = headers.status();
-    let format = attempt
-        .provider
-        .as_ref()
-        .map_or(Format::OpenAi, |provider| provider.format);
-    let created = attempt.started.unix_seconds();
-    match upstream::read_answer(format, attempt.provider_name(), status, body, created) {
+    let read = match attempt.origin() {
+        Some(origin) => upstream::read_answer(status, body, &origin),
+        None => Ok(None),
+    };
+    match read {
         Ok(translated) => {
             let log = attempt.log(Some(status), "");
             mark(&mut headers, log, status);

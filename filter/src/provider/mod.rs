@@ -62,7 +62,7 @@ impl ProviderStage {
             return Action::Pause;
         };
         let mut attempt = Attempt::new(&plan, number);
-        let (inbound, action) = match attempt.send(&request, &host::request_body()) {
+        let (inbound, action) = match attempt.send(&request, host::request_body()) {
             Ok(()) => (Inbound::default(), Action::Continue),
             Err(error) => {
                 let log = attempt.log(None, "refused_by_gateway");

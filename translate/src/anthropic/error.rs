@@ -55,6 +55,18 @@ pub(super) fn from_event(provider: &str, error: &ErrorBody) -> ApiError {
         .with_code(code(&error.r#type).to_owned())
 }
 
+/// The error of an `error` event, unread.
+pub(crate) fn from_event_data(provider: &str, data: &[u8]) -> ApiError {
+    #[derive(Deserialize)]
+    struct Event {
+        error: ErrorBody,
+    }
+    match serde_json::from_slice::<Event>(data) {
+        Ok(event) => from_event(provider, &event.error),
+        Err(_) => ApiError::from_provider(provider, 502, ""),
+    }
+}
+
 /// OpenAI's word for what happened, where it has one.
 fn code(kind: &str) -> &str {
     match kind {

@@ -5,17 +5,23 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::anthropic::model::{Thinking, Traits};
+use crate::anthropic::model::Traits;
+use crate::anthropic::thinking::{ThinkingConfig, think};
 use crate::anthropic::tools::{self, Tool, ToolChoice};
 use crate::anthropic::turns::{self, Block, Turn};
+use crate::anthropic::{Host, VERTEX_VERSION};
 use crate::error::ApiError;
+use crate::format::Target;
 use crate::json;
 use crate::openai::request::{self, ChatRequest, ToolChoice as OpenAiToolChoice, is_set};
 
 /// The body of `POST /v1/messages`.
 #[derive(Serialize)]
 struct MessagesRequest<'a> {
-    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anthropic_version: Option<&'static str>,
     max_tokens: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     system: Vec<Block<'a>>,
@@ -44,14 +50,6 @@ struct MessagesRequest<'a> {
     cache_control: Option<&'a RawValue>,
 }
 
-#[derive(Serialize, Clone, Copy, PartialEq, Eq)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum ThinkingConfig {
-    Enabled { budget_tokens: u64 },
-    Adaptive,
-    Disabled,
-}
-
 #[derive(Serialize, Default)]
 struct OutputConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,14 +75,19 @@ struct Metadata<'a> {
     user_id: &'a str,
 }
 
-/// Translates a body. `max_output_tokens` is what the catalog knows of the model.
+/// Translates a body, and tells whether the answer is to be a stream.
 ///
 /// What Anthropic has no words for, and would change the answer if left out, is a 400 that names the field.
 pub fn translate(
     body: &[u8],
-    model: &str,
-    max_output_tokens: Option<u64>,
-) -> Result<Vec<u8>, ApiError> {
+    target: &Target<'_>,
+    host: Host,
+) -> Result<(Vec<u8>, bool), ApiError> {
+    let Target {
+        model,
+        max_output_tokens,
+        ..
+    } = *target;
     let request = ChatRequest::parse(body)?;
     refuse_the_inexpressible(&request, model)?;
     let traits = Traits::of(model);
@@ -115,13 +118,7 @@ pub fn translate(
             "json_schema" => {
                 output_config.format = Some(json_schema(format, &traits, model)?);
             }
-            other => {
-                return Err(ApiError::unsupported(
-                    "response_format.type",
-                    model,
-                    &format!("`{other}` is not known; use text, json_object or json_schema"),
-                ));
-            }
+            other => return Err(request::unknown_format(other, model)),
         }
     }
     let can_think = !forces_a_tool && !conversation.lacks_thoughts;
@@ -136,8 +133,10 @@ pub fn translate(
     let thinks = !matches!(thinking, None | Some(ThinkingConfig::Disabled));
     let sampling = traits.sampling && !thinks;
     let temperature = request.temperature.filter(|_| sampling);
+    let stream = request.stream.unwrap_or(false);
     let translated = MessagesRequest {
-        model,
+        model: (host == Host::Anthropic).then_some(model),
+        anthropic_version: (host == Host::Vertex).then_some(VERTEX_VERSION),
         max_tokens,
         system: conversation.system,
         messages: conversation.turns,
@@ -150,7 +149,7 @@ pub fn translate(
             .top_p
             .filter(|value| sampling && temperature.is_none() && *value < 1.0),
         stop_sequences: request.stop.map(|stop| stop.0).unwrap_or_default(),
-        stream: request.stream.unwrap_or(false),
+        stream,
         thinking,
         output_config,
         metadata: request
@@ -163,11 +162,23 @@ pub fn translate(
             Some("default") => Some("standard_only"),
             _ => None,
         },
-        cache_control: request.cache_control.filter(|raw| raw.get() != "null"),
+        cache_control: request
+            .cache_control
+            .filter(|raw| raw.get() != "null")
+            .or_else(|| auto_cache(body, target)),
     };
     let mut out = Vec::with_capacity(body.len() + 256);
     json::write(&mut out, &translated);
-    Ok(out)
+    Ok((out, stream))
+}
+
+/// Has Anthropic place the markers, where the operator wants it and the client places none: it caches up to the last block that can
+/// be.
+fn auto_cache(body: &[u8], target: &Target<'_>) -> Option<&'static RawValue> {
+    let is_marked = memchr::memmem::find(body, b"\"cache_control\"").is_some();
+    (target.auto_cache && !is_marked)
+        .then(|| serde_json::from_str(r#"{"type":"ephemeral"}"#).ok())
+        .flatten()
 }
 
 fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<(), ApiError> {
@@ -243,61 +254,8 @@ fn json_schema<'a>(
             "only Claude 4.5 and later follow a schema; use json_object",
         ));
     }
-    let schema = format
-        .json_schema
-        .as_ref()
-        .and_then(|schema| schema.schema)
-        .ok_or_else(|| ApiError::invalid(param, format!("`{param}.schema` is missing")))?;
     Ok(OutputFormat {
         r#type: "json_schema",
-        schema,
+        schema: format.definition()?.schema()?,
     })
-}
-
-/// Anthropic's least thinking budget.
-const MIN_BUDGET: u64 = 1024;
-
-/// What an effort means to a model: its way to think, and an effort of its own.
-fn think(
-    effort: &str,
-    traits: &Traits,
-    max_tokens: u64,
-    can_think: bool,
-    model: &str,
-) -> Result<(Option<ThinkingConfig>, Option<&'static str>), ApiError> {
-    let (budget, own_effort) = match effort {
-        "none" => (0, None),
-        "minimal" => (MIN_BUDGET, Some("low")),
-        "low" => (2048, Some("low")),
-        "medium" => (8192, Some("medium")),
-        "high" => (24_576, Some("high")),
-        "xhigh" => (32_768, Some("xhigh")),
-        "max" => (65_536, Some("max")),
-        _ => {
-            return Err(ApiError::invalid(
-                "reasoning_effort",
-                "`reasoning_effort` must be none, minimal, low, medium, high, xhigh or max",
-            ));
-        }
-    };
-    match (traits.thinking, own_effort) {
-        (Thinking::Never, None) => Ok((None, None)),
-        (Thinking::Never, Some(_)) => Err(ApiError::unsupported(
-            "reasoning_effort",
-            model,
-            "it does not reason; leave it out or use Claude 3.7 or later",
-        )),
-        (_, None) => Ok((Some(ThinkingConfig::Disabled), None)),
-        (Thinking::Adaptive, own_effort) => {
-            Ok((can_think.then_some(ThinkingConfig::Adaptive), own_effort))
-        }
-        // A budget must leave room for the answer.
-        (Thinking::Budget, _) if !can_think || max_tokens <= MIN_BUDGET => Ok((None, None)),
-        (Thinking::Budget, _) => Ok((
-            Some(ThinkingConfig::Enabled {
-                budget_tokens: budget.min(max_tokens - 1),
-            }),
-            None,
-        )),
-    }
 }

@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 use crate::anthropic::usage::WireUsage;
 use crate::cost::Usage;
 use crate::error::ApiError;
+use crate::format::Origin;
 use crate::json;
 use crate::openai::completion::{
-    AnthropicExtra, Choice, Completion, ExtraContent, Function, Message, ToolCall,
+    AnthropicExtra, Choice, Completion, ExtraContent, Function, Message, ToolCall, join,
 };
 
 #[derive(Deserialize)]
@@ -42,6 +43,8 @@ struct Block<'a> {
     name: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     input: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    citations: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -60,26 +63,21 @@ pub(super) fn finish_reason(stop_reason: Option<&str>) -> &'static str {
     }
 }
 
-/// Translates a body. `created` is the time in Unix seconds: Anthropic does not say it.
-pub fn translate(body: &[u8], created: u64) -> Result<Vec<u8>, ApiError> {
-    let mut answer: Answer<'_> = serde_json::from_slice(body).map_err(unreadable)?;
+/// Translates a body.
+pub fn translate(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> {
+    let mut answer: Answer<'_> = serde_json::from_slice(body).map_err(ApiError::unreadable)?;
     let raw_blocks = std::mem::take(&mut answer.content);
     let content = raw_blocks
         .iter()
         .map(|raw| serde_json::from_str(raw.get()))
         .collect::<Result<Vec<Block<'_>>, _>>()
-        .map_err(unreadable)?;
+        .map_err(ApiError::unreadable)?;
     let thinking_blocks: Vec<&RawValue> = raw_blocks
         .iter()
         .zip(&content)
         .filter(|(_, block)| matches!(block.kind.as_ref(), "thinking" | "redacted_thinking"))
         .map(|(raw, _)| *raw)
         .collect();
-    let join = |texts: &mut dyn Iterator<Item = &Cow<'_, str>>| {
-        texts.fold(None, |joined: Option<String>, text| {
-            Some(joined.unwrap_or_default() + text)
-        })
-    };
     let mut tool_calls: Vec<ToolCall<'_>> = content
         .iter()
         .filter(|block| block.kind == "tool_use")
@@ -102,24 +100,28 @@ pub fn translate(body: &[u8], created: u64) -> Result<Vec<u8>, ApiError> {
     let completion = Completion {
         id: &answer.id,
         object: "chat.completion",
-        created,
+        created: origin.created,
         model: &answer.model,
         choices: vec![Choice {
             index: 0,
             message: Message {
                 role: "assistant",
-                content: join(&mut content.iter().filter_map(|block| block.text.as_ref())),
+                content: join(content.iter().filter_map(|block| block.text.as_deref())),
                 refusal: answer
                     .stop_details
                     .as_ref()
                     .filter(|_| stop_reason == Some("refusal"))
                     .and_then(|details| details.explanation.as_deref()),
                 reasoning_content: join(
-                    &mut content.iter().filter_map(|block| block.thinking.as_ref()),
+                    content.iter().filter_map(|block| block.thinking.as_deref()),
                 ),
                 tool_calls,
+                citations: content
+                    .iter()
+                    .flat_map(|block| block.citations.iter().flatten().copied())
+                    .collect(),
             },
-            logprobs: (),
+            logprobs: None,
             finish_reason: finish_reason(stop_reason),
         }],
         usage: Usage::from(answer.usage).into(),
@@ -127,12 +129,4 @@ pub fn translate(body: &[u8], created: u64) -> Result<Vec<u8>, ApiError> {
     let mut out = Vec::with_capacity(body.len() + 256);
     json::write(&mut out, &completion);
     Ok(out)
-}
-
-fn unreadable(error: serde_json::Error) -> ApiError {
-    ApiError::new(
-        502,
-        format!("The provider's answer could not be read: {error}"),
-    )
-    .with_code("invalid_upstream_response")
 }

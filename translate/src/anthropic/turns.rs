@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
+use crate::openai::ids;
 use crate::openai::request::{Content, Message, Part, ToolCall, data_url};
+use crate::openai::thoughts::{self, Thought};
 
 /// A conversation in Anthropic's terms.
 pub(super) struct Conversation<'a> {
@@ -125,14 +127,7 @@ pub(super) fn translate<'a>(
                 append(&mut turns, Role::User, blocks);
             }
             "tool" => {
-                let id = message.tool_call_id.as_deref().ok_or_else(|| {
-                    ApiError::invalid(
-                        format!("{at}.tool_call_id"),
-                        format!(
-                            "`{at}.tool_call_id` is missing: it names the call that is answered"
-                        ),
-                    )
-                })?;
+                let id = message.answered_call(&at)?;
                 let result = Kind::ToolResult {
                     tool_use_id: legal_id(id),
                     content: content(message, &at, Allowed::Everything, model)?,
@@ -236,38 +231,19 @@ fn assistant<'a>(
 
 /// The thoughts that came with the turn's calls: Anthropic wants them back in front of everything else.
 fn thinking<'a>(message: &'a Message<'a>, at: &str) -> Result<Vec<Block<'a>>, ApiError> {
-    #[derive(serde::Deserialize)]
-    #[serde(tag = "type", rename_all = "snake_case")]
-    enum Thought {
-        Thinking { thinking: String, signature: String },
-        RedactedThinking { data: String },
-    }
-    let carried = message
-        .tool_calls
-        .iter()
-        .flatten()
-        .filter_map(|call| call.extra_content.as_ref()?.anthropic.as_ref())
-        .flat_map(|extra| &extra.thinking_blocks);
-    carried
-        .map(|raw| {
-            let thought = serde_json::from_str(raw.get()).map_err(|error| {
-                let param = format!("{at}.tool_calls[0].extra_content.anthropic.thinking_blocks");
-                let words = format!("`{param}` must come back as it was: {error}");
-                ApiError::invalid(param, words)
-            })?;
-            Ok(match thought {
-                Thought::Thinking {
-                    thinking,
-                    signature,
-                } => Kind::Thinking {
-                    thinking: thinking.into(),
-                    signature: signature.into(),
-                },
-                Thought::RedactedThinking { data } => Kind::RedactedThinking { data: data.into() },
-            }
-            .into())
-        })
-        .collect()
+    let blocks = thoughts::of_message(message, at)?
+        .into_iter()
+        .map(|thought| match thought {
+            Thought::Thinking {
+                thinking,
+                signature,
+            } => Kind::Thinking {
+                thinking: thinking.into(),
+                signature: signature.into(),
+            },
+            Thought::RedactedThinking { data } => Kind::RedactedThinking { data: data.into() },
+        });
+    Ok(blocks.map(Block::from).collect())
 }
 
 fn tool_use<'a>(call: &'a ToolCall<'a>, at: &str, model: &str) -> Result<Block<'a>, ApiError> {
@@ -278,22 +254,10 @@ fn tool_use<'a>(call: &'a ToolCall<'a>, at: &str, model: &str) -> Result<Block<'
             "Anthropic calls functions only",
         )
     })?;
-    let arguments = match function.arguments.trim() {
-        "" => "{}",
-        text => text,
-    };
-    let input = Some(arguments)
-        .filter(|text| text.starts_with('{'))
-        .and_then(|text| RawValue::from_string(text.to_owned()).ok())
-        .ok_or_else(|| {
-            let param = format!("{at}.function.arguments");
-            let message = format!("`{param}` must be a JSON object in a string");
-            ApiError::invalid(param, message)
-        })?;
     Ok(Kind::ToolUse {
         id: legal_id(&call.id),
         name: Cow::Borrowed(&function.name),
-        input,
+        input: function.arguments_object(at)?,
     }
     .into())
 }
@@ -351,30 +315,22 @@ fn part_block<'a>(
     allowed: Allowed,
     model: &str,
 ) -> Result<Option<Block<'a>>, ApiError> {
-    let missing = |field: &str| {
-        let param = format!("{at}.{field}");
-        let message = format!("`{param}` is missing");
-        ApiError::invalid(param, message)
-    };
     match (part.kind.as_ref(), allowed) {
         ("text", _) => {
-            let text = part.text.as_deref().ok_or_else(|| missing("text"))?;
+            let text = part.need(at, "text", part.text.as_deref())?;
             Ok((!text.trim().is_empty()).then(|| Block::text(text)))
         }
         ("refusal", _) => {
-            let text = part.refusal.as_deref().ok_or_else(|| missing("refusal"))?;
+            let text = part.need(at, "refusal", part.refusal.as_deref())?;
             Ok((!text.trim().is_empty()).then(|| Block::text(text)))
         }
         ("image_url", Allowed::Everything) => {
-            let image = part
-                .image_url
-                .as_ref()
-                .ok_or_else(|| missing("image_url"))?;
+            let image = part.need(at, "image_url", part.image_url.as_ref())?;
             let source = image_source(&image.url, &format!("{at}.image_url.url"))?;
             Ok(Some(Kind::Image { source }.into()))
         }
         ("file", Allowed::Everything) => {
-            let file = part.file.as_ref().ok_or_else(|| missing("file"))?;
+            let file = part.need(at, "file", part.file.as_ref())?;
             let data = file.file_data.as_deref().ok_or_else(|| {
                 ApiError::unsupported(
                     format!("{at}.file"),
@@ -455,33 +411,8 @@ fn file_source<'a>(url: &'a str, at: &str) -> Result<Source<'a>, ApiError> {
     Err(wrong())
 }
 
-/// A tool call's id in the letters that Anthropic allows. An id from another provider that holds others becomes a hash
-/// of itself, so that a call and its result keep the same one.
 fn legal_id(id: &str) -> Cow<'_, str> {
-    let is_legal = !id.is_empty()
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-    if is_legal {
-        return Cow::Borrowed(id);
-    }
-    let hash = crate::hash::fnv1a(id.as_bytes());
-    Cow::Owned(format!("call_{hash:032x}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn foreign_ids_become_legal_and_stay_apart() {
-        assert_eq!(legal_id("toolu_01-A"), "toolu_01-A");
-        let (a, b) = (legal_id("call:1"), legal_id("call.1"));
-        assert_ne!(a, b);
-        assert_eq!(a, legal_id("call:1"));
-        assert!(
-            a.bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        );
-    }
+    ids::legal(id, usize::MAX, |byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+    })
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::cost::{TokenCount, Usage};
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
-pub(super) struct WireUsage {
+pub(crate) struct WireUsage {
     #[serde(default)]
     input_tokens: Option<TokenCount>,
     #[serde(default)]
@@ -26,7 +26,7 @@ struct OutputDetails {
 
 impl WireUsage {
     /// Takes over what a later report says: its counts are totals so far.
-    pub(super) fn update(&mut self, later: Self) {
+    pub(crate) fn update(&mut self, later: Self) {
         self.input_tokens = later.input_tokens.or(self.input_tokens);
         self.output_tokens = later.output_tokens.or(self.output_tokens);
         self.cache_creation_input_tokens = later

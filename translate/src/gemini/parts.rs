@@ -159,39 +159,22 @@ fn parts<'a>(message: &'a Message<'a>, at: &str, model: &str) -> Result<Vec<Part
 }
 
 fn part<'a>(part: &'a OpenAiPart<'a>, at: &str, model: &str) -> Result<Part<'a>, ApiError> {
-    let missing = |field: &str| {
-        let param = format!("{at}.{field}");
-        let message = format!("`{param}` is missing");
-        ApiError::invalid(param, message)
-    };
     let data = match part.kind.as_ref() {
-        "text" => Kind::Text(part.text.as_deref().ok_or_else(|| missing("text"))?.into()),
-        "refusal" => Kind::Text(
-            part.refusal
-                .as_deref()
-                .ok_or_else(|| missing("refusal"))?
-                .into(),
-        ),
+        "text" => Kind::Text(part.need(at, "text", part.text.as_deref())?.into()),
+        "refusal" => Kind::Text(part.need(at, "refusal", part.refusal.as_deref())?.into()),
         "image_url" => {
-            let url = &part
-                .image_url
-                .as_ref()
-                .ok_or_else(|| missing("image_url"))?
-                .url;
+            let url = &part.need(at, "image_url", part.image_url.as_ref())?.url;
             image(url, &format!("{at}.image_url.url"))?
         }
         "input_audio" => {
-            let audio = part
-                .input_audio
-                .as_ref()
-                .ok_or_else(|| missing("input_audio"))?;
+            let audio = part.need(at, "input_audio", part.input_audio.as_ref())?;
             Kind::InlineData(Blob {
                 mime_type: format!("audio/{}", audio.format).into(),
                 data: &audio.data,
             })
         }
         "file" => {
-            let file = part.file.as_ref().ok_or_else(|| missing("file"))?;
+            let file = part.need(at, "file", part.file.as_ref())?;
             let data = file.file_data.as_deref().ok_or_else(|| {
                 let why = "files stored at OpenAI can't be read; send `file_data`";
                 ApiError::unsupported(format!("{at}.file"), model, why)
@@ -256,15 +239,7 @@ fn function_call<'a>(
     let function = call.function.as_ref().ok_or_else(|| {
         ApiError::unsupported(format!("{at}.type"), model, "Gemini calls functions only")
     })?;
-    let arguments = match function.arguments.trim() {
-        "" => "{}",
-        text => text,
-    };
-    let args = object(arguments).ok_or_else(|| {
-        let param = format!("{at}.function.arguments");
-        let message = format!("`{param}` must be a JSON object in a string");
-        ApiError::invalid(param, message)
-    })?;
+    let args = function.arguments_object(at)?;
     let signature = call
         .extra_content
         .as_ref()
@@ -295,10 +270,7 @@ fn function_response<'a>(
     at: &str,
 ) -> Result<Part<'a>, ApiError> {
     let param = format!("{at}.tool_call_id");
-    let id = message.tool_call_id.as_deref().ok_or_else(|| {
-        let words = format!("`{param}` is missing: it names the call that is answered");
-        ApiError::invalid(param.as_str(), words)
-    })?;
+    let id = message.answered_call(at)?;
     let name = called.get(id).ok_or_else(|| {
         let words = format!("`{param}` is \"{id}\", and no call before it has that id");
         ApiError::invalid(param.as_str(), words)

@@ -128,21 +128,10 @@ pub fn translate(body: &[u8], model: &str) -> Result<(Vec<u8>, bool), ApiError> 
             "text" => {}
             "json_object" => config.response_mime_type = Some("application/json"),
             "json_schema" => {
-                let at = "response_format.json_schema";
-                let schema = format.json_schema.as_ref().and_then(|schema| schema.schema);
                 config.response_mime_type = Some("application/json");
-                config.response_json_schema =
-                    Some(schema.ok_or_else(|| {
-                        ApiError::invalid(at, format!("`{at}.schema` is missing"))
-                    })?);
+                config.response_json_schema = Some(format.definition()?.schema()?);
             }
-            other => {
-                return Err(ApiError::unsupported(
-                    "response_format.type",
-                    model,
-                    &format!("`{other}` is not known; use text, json_object or json_schema"),
-                ));
-            }
+            other => return Err(request::unknown_format(other, model)),
         }
     }
     if let Some(effort) = request.reasoning_effort.as_deref() {
@@ -204,11 +193,7 @@ fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<()
             "say in a message how long the answer should be",
         ),
         (
-            request.parallel_tool_calls == Some(false)
-                && request
-                    .tools
-                    .as_ref()
-                    .is_some_and(|tools| !tools.is_empty()),
+            request.calls_one_tool_at_a_time(),
             "parallel_tool_calls",
             "Gemini may always call several tools at once",
         ),
@@ -265,12 +250,7 @@ fn think(effort: &str, model: &str) -> Result<ThinkingConfig, ApiError> {
         "low" => (2048, "low"),
         "medium" => (8192, "medium"),
         "high" | "xhigh" | "max" => (24_576, "high"),
-        _ => {
-            return Err(ApiError::invalid(
-                "reasoning_effort",
-                "`reasoning_effort` must be none, minimal, low, medium, high, xhigh or max",
-            ));
-        }
+        _ => return Err(request::unknown_effort()),
     };
     let has_budget = model.starts_with("gemini-2.");
     Ok(ThinkingConfig {

@@ -7,12 +7,13 @@ use serde_json::value::RawValue;
 
 use crate::cost::Usage;
 use crate::error::ApiError;
+use crate::format::Origin;
 use crate::gemini::error::ErrorBody;
 use crate::gemini::usage::UsageMetadata;
 use crate::hash;
 use crate::json;
 use crate::openai::completion::{
-    Choice, Completion, ExtraContent, Function, GoogleExtra, Message, ToolCall,
+    Choice, Completion, ExtraContent, Function, GoogleExtra, Message, ToolCall, join,
 };
 
 /// A whole answer, or one event of a stream: they have the same shape.
@@ -83,12 +84,9 @@ pub(super) struct PromptFeedback<'a> {
 }
 
 impl Answer<'_> {
-    /// The answer's id, which its calls' ids are made of. `created` stands in for one that is missing.
-    pub fn id(&self, created: u64) -> Cow<'_, str> {
-        match &self.response_id {
-            Some(id) if !id.is_empty() => Cow::Borrowed(id),
-            _ => Cow::Owned(format!("gemini-{created}")),
-        }
+    /// The answer's id, which its calls' ids are made of.
+    pub fn id(&self) -> Option<&str> {
+        self.response_id.as_deref().filter(|id| !id.is_empty())
     }
 }
 
@@ -122,17 +120,14 @@ pub(super) fn call_id<'a>(call: &FunctionCall<'a>, answer: &str, number: usize) 
     }
 }
 
-/// Translates a body. `created` is the time in Unix seconds: Gemini does not say it.
-pub fn translate(body: &[u8], created: u64) -> Result<Vec<u8>, ApiError> {
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| {
-        ApiError::new(
-            502,
-            format!("The provider's answer could not be read: {error}"),
-        )
-        .with_code("invalid_upstream_response")
-    })?;
-    let id = answer.id(created);
-    let id = id.as_ref();
+/// Translates a body.
+pub fn translate(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> {
+    let answer: Answer<'_> = serde_json::from_slice(body).map_err(ApiError::unreadable)?;
+    let id = match answer.id() {
+        Some(id) => id.to_owned(),
+        None => origin.completion_id(),
+    };
+    let id = id.as_str();
     let block_reason = answer
         .prompt_feedback
         .as_ref()
@@ -156,15 +151,15 @@ pub fn translate(body: &[u8], created: u64) -> Result<Vec<u8>, ApiError> {
                 refusal: Some(reason),
                 ..Message::default()
             },
-            logprobs: (),
+            logprobs: None,
             finish_reason: "content_filter",
         });
     }
     let completion = Completion {
         id,
         object: "chat.completion",
-        created,
-        model: answer.model_version.as_deref().unwrap_or_default(),
+        created: origin.created,
+        model: answer.model_version.as_deref().unwrap_or(origin.model),
         choices,
         usage: Usage::from(answer.usage_metadata.unwrap_or_default()).into(),
     };
@@ -181,11 +176,8 @@ fn choice<'a>(candidate: &'a Candidate<'a>, answer: &str) -> Result<Choice<'a>, 
     let text = |thought: bool| {
         parts
             .iter()
-            .filter(|part| part.thought == thought)
+            .filter(move |part| part.thought == thought)
             .filter_map(|part| part.text.as_deref())
-            .fold(None, |joined: Option<String>, text| {
-                Some(joined.unwrap_or_default() + text)
-            })
     };
     let tool_calls: Vec<ToolCall<'_>> = parts
         .iter()
@@ -211,12 +203,13 @@ fn choice<'a>(candidate: &'a Candidate<'a>, answer: &str) -> Result<Choice<'a>, 
         index: candidate.index,
         message: Message {
             role: "assistant",
-            content: text(false),
+            content: join(text(false)),
             refusal: None,
-            reasoning_content: text(true),
+            reasoning_content: join(text(true)),
             tool_calls,
+            ..Message::default()
         },
-        logprobs: (),
+        logprobs: None,
         finish_reason,
     })
 }

@@ -6,24 +6,19 @@
 use serde_json::value::RawValue;
 
 use crate::cost::Usage;
-use crate::error::ApiError;
 use crate::gemini::response::{self, Answer, Candidate};
 use crate::gemini::usage::UsageMetadata;
 use crate::json;
-use crate::openai::chunks::ChunkWriter;
-use crate::sse;
+use crate::stream::{Event, Events, Output};
 
-/// Translates one stream. Usage is always sent in a chunk of its own at the end.
-#[derive(Debug)]
-pub struct Translator {
-    provider: String,
-    created: u64,
-    parser: sse::Parser,
-    chunks: ChunkWriter,
-    answer_id: String,
+/// What Gemini's events mean.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// For an answer that does not tell them.
+    id: String,
+    model: String,
     usage: UsageMetadata,
     choices: Vec<ChoiceState>,
-    error: Option<ApiError>,
 }
 
 #[derive(Debug)]
@@ -33,64 +28,17 @@ struct ChoiceState {
     is_finished: bool,
 }
 
-impl Translator {
-    /// `provider` is named in errors; `created` is the time in Unix seconds.
-    pub fn new(provider: &str, created: u64) -> Self {
-        Self {
-            provider: provider.to_owned(),
-            created,
-            parser: sse::Parser::default(),
-            chunks: ChunkWriter::default(),
-            answer_id: String::new(),
-            usage: UsageMetadata::default(),
-            choices: Vec::new(),
-            error: None,
-        }
-    }
-
-    /// Whether the answer has begun: from here on a failure can only be told in the stream.
-    pub fn has_begun(&self) -> bool {
-        self.chunks.has_begun()
-    }
-
-    /// What ended the stream early.
-    pub fn error(&self) -> Option<&ApiError> {
-        self.error.as_ref()
-    }
-
-    /// Takes the next bytes and appends the chunks they make.
-    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let mut parser = std::mem::take(&mut self.parser);
-        parser.push(bytes, |event| self.on_event(event, out));
-        self.parser = parser;
-    }
-
-    /// Ends the stream. One that did not reach its end is an error.
-    pub fn finish(&mut self, out: &mut Vec<u8>) {
-        let rest = self.parser.take_rest();
-        if !rest.is_empty() {
-            self.on_event(sse::Event { raw: &rest }, out);
-        }
-        if self.error.is_some() {
-            return;
-        }
-        if self.choices.is_empty() || self.choices.iter().any(|choice| !choice.is_finished) {
-            self.fail(ApiError::incomplete_stream(&self.provider), out);
-            return;
-        }
-        self.chunks.done(Usage::from(self.usage).into(), out);
-    }
-
-    fn on_event(&mut self, event: sse::Event<'_>, out: &mut Vec<u8>) {
-        if self.error.is_some() {
-            return;
-        }
-        let Some(data) = event.data() else { return };
-        let Ok(answer) = serde_json::from_slice::<Answer<'_>>(&data) else {
+impl Events for Answers {
+    fn on_event(&mut self, event: Event<'_>, to: &mut Output, out: &mut Vec<u8>) {
+        let Some(answer) = event
+            .data()
+            .and_then(|data| serde_json::from_slice::<Answer<'_>>(data).ok())
+        else {
             return;
         };
         if let Some(error) = &answer.error {
-            self.fail(error.told_as(&self.provider, error.http_status()), out);
+            let error = error.told_as(&to.provider, error.http_status());
+            to.fail(error, out);
             return;
         }
         if let Some(usage) = answer.usage_metadata {
@@ -103,44 +51,53 @@ impl Translator {
         if answer.candidates.is_empty() && block_reason.is_none() {
             return;
         }
-        self.begin(&answer);
+        self.begin(&answer, to);
         for candidate in &answer.candidates {
-            self.candidate(candidate, out);
+            self.candidate(candidate, to, out);
         }
         if let (true, Some(reason)) = (answer.candidates.is_empty(), block_reason) {
-            let choice = self.choice(0, out);
-            self.say(0, "refusal", reason, out);
-            self.chunks.finish(0, "content_filter", out);
+            let choice = self.choice(0, to, out);
+            to.chunks.text(0, "refusal", reason, out);
+            to.chunks.finish(0, "content_filter", out);
             if let Some(choice) = self.choices.get_mut(choice) {
                 choice.is_finished = true;
             }
         }
     }
 
-    fn begin(&mut self, answer: &Answer<'_>) {
-        if self.chunks.has_begun() {
+    fn on_end(&mut self, to: &mut Output, out: &mut Vec<u8>) {
+        if !self.choices.is_empty() && self.choices.iter().all(|choice| choice.is_finished) {
+            to.done(Usage::from(self.usage).into(), out);
+        }
+    }
+}
+
+impl Answers {
+    pub fn new(id: String, model: String) -> Self {
+        Self {
+            id,
+            model,
+            ..Self::default()
+        }
+    }
+
+    fn begin(&mut self, answer: &Answer<'_>, to: &mut Output) {
+        if to.chunks.has_begun() {
             return;
         }
-        self.answer_id = answer.id(self.created).into_owned();
-        let (mut id, mut model) = (Vec::new(), Vec::new());
-        json::write(&mut id, &self.answer_id);
-        json::write(
-            &mut model,
-            &answer.model_version.as_deref().unwrap_or_default(),
-        );
-        self.chunks.begin(
-            &String::from_utf8_lossy(&id),
-            self.created,
-            &String::from_utf8_lossy(&model),
-        );
+        if let Some(id) = answer.id() {
+            self.id = id.to_owned();
+        }
+        let model = answer.model_version.as_deref().unwrap_or(&self.model);
+        to.chunks.begin_as(&self.id, to.created, model);
     }
 
     /// The place of a choice in the list, after its first chunk was written.
-    fn choice(&mut self, index: u32, out: &mut Vec<u8>) -> usize {
+    fn choice(&mut self, index: u32, to: &mut Output, out: &mut Vec<u8>) -> usize {
         if let Some(place) = self.choices.iter().position(|choice| choice.index == index) {
             return place;
         }
-        self.chunks.role(index, out);
+        to.chunks.role(index, out);
         self.choices.push(ChoiceState {
             index,
             tool_calls: 0,
@@ -149,8 +106,8 @@ impl Translator {
         self.choices.len() - 1
     }
 
-    fn candidate(&mut self, candidate: &Candidate<'_>, out: &mut Vec<u8>) {
-        let place = self.choice(candidate.index, out);
+    fn candidate(&mut self, candidate: &Candidate<'_>, to: &mut Output, out: &mut Vec<u8>) {
+        let place = self.choice(candidate.index, to, out);
         if self
             .choices
             .get(place)
@@ -166,11 +123,11 @@ impl Translator {
                 } else {
                     "content"
                 };
-                self.say(candidate.index, field, text, out);
+                to.chunks.text(candidate.index, field, text, out);
             }
             if let Some(call) = &part.function_call {
                 let signature = part.thought_signature.as_deref();
-                self.call(candidate.index, place, call, signature, out);
+                self.call(candidate.index, place, call, signature, to, out);
             }
         }
         let Some(reason) = candidate.finish_reason.as_deref() else {
@@ -182,23 +139,13 @@ impl Translator {
         match response::finish_reason(reason, choice.tool_calls > 0) {
             Some(word) => {
                 choice.is_finished = true;
-                self.chunks.finish(candidate.index, word, out);
+                to.chunks.finish(candidate.index, word, out);
             }
             None => {
                 let error = response::failure(reason, candidate.finish_message.as_deref());
-                self.fail(error, out);
+                to.fail(error, out);
             }
         }
-    }
-
-    fn say(&self, choice: u32, field: &str, text: &str, out: &mut Vec<u8>) {
-        let mut json = Vec::with_capacity(text.len() + 2);
-        json::write(&mut json, text);
-        self.chunks.delta(
-            choice,
-            &[b"{\"", field.as_bytes(), b"\":", &json, b"}"],
-            out,
-        );
     }
 
     /// A call comes whole: one chunk says which function, the next its arguments.
@@ -208,6 +155,7 @@ impl Translator {
         place: usize,
         call: &response::FunctionCall<'_>,
         signature: Option<&str>,
+        to: &mut Output,
         out: &mut Vec<u8>,
     ) {
         let Some(choice) = self.choices.get_mut(place) else {
@@ -215,45 +163,16 @@ impl Translator {
         };
         let number = choice.tool_calls;
         choice.tool_calls += 1;
-        let id = response::call_id(call, &format!("{}/{index}", self.answer_id), number);
-        let number = number.to_string();
-        let (mut id_json, mut name, mut arguments) = (Vec::new(), Vec::new(), Vec::new());
-        json::write(&mut id_json, id.as_ref());
-        json::write(&mut name, call.name.as_ref());
-        json::write(&mut arguments, call.args.map_or("{}", RawValue::get));
+        let id = response::call_id(call, &format!("{}/{index}", self.id), number);
         let mut extra = Vec::new();
         if let Some(signature) = signature {
             extra.extend_from_slice(br#","extra_content":{"google":{"thought_signature":"#);
             json::write(&mut extra, signature);
             extra.extend_from_slice(b"}}");
         }
-        let head: [&[u8]; 2] = [br#"{"tool_calls":[{"index":"#, number.as_bytes()];
-        let first = [
-            head[0],
-            head[1],
-            br#","id":"#,
-            &id_json,
-            br#","type":"function","function":{"name":"#,
-            &name,
-            br#","arguments":""}"#,
-            &extra,
-            b"}]}",
-        ];
-        self.chunks.delta(index, &first, out);
-        let second = [
-            head[0],
-            head[1],
-            br#","function":{"arguments":"#,
-            &arguments,
-            b"}}]}",
-        ];
-        self.chunks.delta(index, &second, out);
-    }
-
-    fn fail(&mut self, error: ApiError, out: &mut Vec<u8>) {
-        if self.has_begun() {
-            out.extend(error.to_sse());
-        }
-        self.error = Some(error);
+        let (id, name) = (json::raw(id.as_ref()), json::raw(call.name.as_ref()));
+        to.chunks.call(index, number, &id, &name, &extra, out);
+        let arguments = json::raw(call.args.map_or("{}", RawValue::get));
+        to.chunks.arguments(index, number, &arguments, out);
     }
 }

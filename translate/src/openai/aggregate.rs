@@ -99,7 +99,8 @@ pub fn from_sse(stream: &[u8]) -> Value {
             messages.entry(choice.index).or_default().add(choice);
         }
     };
-    parser.push(stream, &mut take);
+    // A stream that was recorded was read before.
+    let _ = parser.push(stream, &mut take);
     let rest = parser.take_rest();
     take(sse::Event { raw: &rest });
     let choices = messages

@@ -20,7 +20,7 @@ pub(crate) struct Completion<'a> {
 pub(crate) struct Choice<'a> {
     pub index: u32,
     pub message: Message<'a>,
-    pub logprobs: (),
+    pub logprobs: Option<Box<RawValue>>,
     pub finish_reason: &'static str,
 }
 
@@ -33,6 +33,16 @@ pub(crate) struct Message<'a> {
     pub reasoning_content: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall<'a>>,
+    /// Where the text was taken from, in the provider's words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub citations: Vec<&'a RawValue>,
+}
+
+/// Texts one after the other; `None` where there are none.
+pub(crate) fn join<'t>(texts: impl Iterator<Item = &'t str>) -> Option<String> {
+    texts.fold(None, |joined: Option<String>, text| {
+        Some(joined.unwrap_or_default() + text)
+    })
 }
 
 #[derive(Serialize)]

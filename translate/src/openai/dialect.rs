@@ -31,6 +31,8 @@ pub struct Dialect {
     pub foreign_members: bool,
     /// What the provider's reasoning models call `max_tokens`.
     pub reasoning_max_tokens: Option<&'static str>,
+    /// Whether it serves OpenAI's Responses API too.
+    pub responses: bool,
 }
 
 /// What becomes of a field.
@@ -86,12 +88,14 @@ pub const OPENAI: Dialect = Dialect {
     tool_call_ids: ToolCallIds::Any,
     foreign_members: false,
     reasoning_max_tokens: Some("max_completion_tokens"),
+    responses: true,
 };
 
 /// A server about which nothing is known: what the client says goes there as it is.
 pub const COMPATIBLE: Dialect = Dialect {
     foreign_members: true,
     reasoning_max_tokens: None,
+    responses: false,
     ..OPENAI
 };
 
@@ -160,12 +164,6 @@ pub const DEEPSEEK: Dialect = Dialect {
     ..OPEN_MODELS
 };
 
-pub const COHERE: Dialect = Dialect {
-    stream_usage: StreamUsage::Always,
-    strict_functions: false,
-    ..OPEN_MODELS
-};
-
 pub const PERPLEXITY: Dialect = Dialect {
     fields: &[
         ("tools", Rule::Refuse("Perplexity's models call no tools")),
@@ -231,7 +229,10 @@ pub const NVIDIA: Dialect = Dialect {
 };
 
 /// OpenAI's and other models, behind Azure.
-pub const GITHUB: Dialect = OPENAI;
+pub const GITHUB: Dialect = Dialect {
+    responses: false,
+    ..OPENAI
+};
 
 pub const MOONSHOT: Dialect = Dialect {
     fields: &[MAX_TOKENS],

@@ -29,7 +29,7 @@ pub fn edit(
                 edits.push((span, options.to_vec()));
             }
             None => {
-                let end = json::span_of(body, envelope.messages)?.end;
+                let end = json::span_of(body, envelope.conversation)?.end;
                 edits.push((
                     end..end,
                     br#","stream_options":{"include_usage":true}"#.to_vec(),
@@ -55,9 +55,10 @@ pub fn edit(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Api;
 
     fn edited(body: &str, model: &str, usage: StreamUsage) -> Option<String> {
-        let envelope = Envelope::parse(body.as_bytes()).unwrap();
+        let envelope = Envelope::parse(Api::ChatCompletions, body.as_bytes()).unwrap();
         edit(body.as_bytes(), &envelope, model, usage).map(|body| String::from_utf8(body).unwrap())
     }
 

@@ -6,18 +6,22 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::client::Api;
 use crate::error::ApiError;
 use crate::json;
+use crate::openai::request::{ChatRequest, Message};
 
 /// A request, as far as planning needs to know it. Borrows from the body.
 #[derive(Debug)]
 pub struct Envelope<'a> {
+    pub api: Api,
     /// The whole body.
     pub text: &'a str,
     pub model: Cow<'a, str>,
     /// The model's text in the body, quotes included.
     pub model_raw: &'a RawValue,
-    pub messages: &'a RawValue,
+    /// What the model is to answer: `messages`, or `input`.
+    pub conversation: &'a RawValue,
     pub stream: bool,
     pub stream_options: Option<&'a RawValue>,
     /// Whether the client asked for a usage chunk at the end of the stream.
@@ -34,6 +38,8 @@ struct Fields<'a> {
     model: Option<&'a RawValue>,
     #[serde(borrow)]
     messages: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
     stream: Option<bool>,
     #[serde(borrow)]
     stream_options: Option<&'a RawValue>,
@@ -52,21 +58,18 @@ struct StreamOptions {
 
 impl<'a> Envelope<'a> {
     /// Reads a body. What is wrong with it is said as a 400 that names the field.
-    pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
+    pub fn parse(api: Api, body: &'a [u8]) -> Result<Self, ApiError> {
+        let field = api.conversation_field();
         if body.iter().all(u8::is_ascii_whitespace) {
-            return Err(ApiError::new(
-                400,
-                "The request has no body; send a JSON object with `model` and `messages`",
-            )
-            .with_code("invalid_json"));
+            let words =
+                format!("The request has no body; send a JSON object with `model` and `{field}`");
+            return Err(ApiError::new(400, words).with_code("invalid_json"));
         }
         if body.trim_ascii_start().starts_with(b"[") {
             // Serde would take a list for the fields in their order.
-            return Err(ApiError::new(
-                400,
-                "The body is a JSON list; send a JSON object with `model` and `messages`",
-            )
-            .with_code("invalid_json"));
+            let words =
+                format!("The body is a JSON list; send a JSON object with `model` and `{field}`");
+            return Err(ApiError::new(400, words).with_code("invalid_json"));
         }
         let text = std::str::from_utf8(body).map_err(|error| {
             let message = format!("The body is not UTF-8 at byte {}", error.valid_up_to());
@@ -82,23 +85,19 @@ impl<'a> Envelope<'a> {
         )?;
         let model: Cow<'a, str> = serde_json::from_str(model_raw.get())
             .map_err(|_| ApiError::invalid("model", "`model` must be a string"))?;
-        let messages = present(
-            fields.messages,
-            "messages",
-            "send a list with at least one message",
-        )?;
-        match messages.get().strip_prefix('[').map(str::trim_start) {
-            None => return Err(ApiError::invalid("messages", "`messages` must be a list")),
-            Some("]") => {
-                return Err(ApiError::invalid(
-                    "messages",
-                    "`messages` is empty; send at least one message",
-                ));
+        let conversation = match api {
+            Api::ChatCompletions | Api::Messages => {
+                let hint = "send a list with at least one message";
+                let messages = present(fields.messages, field, hint)?;
+                check_list(messages, field)?;
+                messages
             }
-            Some(_) => {}
-        }
+            Api::Responses => present(fields.input, field, "send a text or a list of items")?,
+        };
         let stream = fields.stream.unwrap_or(false);
-        let stream_options = fields.stream_options.filter(|raw| raw.get() != "null");
+        let stream_options = fields
+            .stream_options
+            .filter(|raw| raw.get() != "null" && api == Api::ChatCompletions);
         let include_usage = match stream_options {
             None => false,
             Some(_) if !stream => {
@@ -115,14 +114,15 @@ impl<'a> Envelope<'a> {
                 .unwrap_or(false),
         };
         Ok(Self {
+            api,
             text,
             model,
             model_raw,
-            messages,
+            conversation,
             stream,
             stream_options,
             include_usage,
-            user: fields.user,
+            user: fields.user.or_else(|| user_of(api, fields.metadata)),
             has_tools: fields
                 .tools
                 .is_some_and(|raw| !matches!(raw.get(), "null" | "[]")),
@@ -144,17 +144,53 @@ impl<'a> Envelope<'a> {
 
     /// The text of the last user message; empty when there is none.
     pub fn last_user_text(&self) -> String {
-        let Ok(messages) =
-            serde_json::from_str::<Vec<super::request::Message<'_>>>(self.messages.get())
-        else {
-            return String::new();
+        let chat;
+        let messages = match self.api {
+            Api::ChatCompletions => self.conversation.get(),
+            api => {
+                // What can't be translated has no text worth a look.
+                chat = api.to_chat(self.text.as_bytes(), "").unwrap_or_default();
+                std::str::from_utf8(&chat).unwrap_or_default()
+            }
+        };
+        let messages = match self.api {
+            Api::ChatCompletions => serde_json::from_str::<Vec<Message<'_>>>(messages),
+            _ => serde_json::from_str::<ChatRequest<'_>>(messages).map(|chat| chat.messages),
         };
         messages
+            .unwrap_or_default()
             .iter()
             .rev()
             .find(|message| message.role == "user")
-            .map(super::request::Message::text)
+            .map(Message::text)
             .unwrap_or_default()
+    }
+}
+
+/// Anthropic's clients name the user in `metadata`.
+fn user_of<'a>(api: Api, metadata: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
+    #[derive(Deserialize)]
+    struct Metadata<'m> {
+        #[serde(default, borrow)]
+        user_id: Option<Cow<'m, str>>,
+    }
+    let metadata = metadata.filter(|_| api == Api::Messages)?;
+    serde_json::from_str::<Metadata<'a>>(metadata.get())
+        .ok()?
+        .user_id
+}
+
+fn check_list(messages: &RawValue, field: &str) -> Result<(), ApiError> {
+    match messages.get().strip_prefix('[').map(str::trim_start) {
+        None => Err(ApiError::invalid(
+            field,
+            format!("`{field}` must be a list"),
+        )),
+        Some("]") => Err(ApiError::invalid(
+            field,
+            format!("`{field}` is empty; send at least one message"),
+        )),
+        Some(_) => Ok(()),
     }
 }
 
@@ -174,14 +210,14 @@ mod tests {
     use super::*;
 
     fn refusal(body: &str) -> ApiError {
-        Envelope::parse(body.as_bytes()).unwrap_err()
+        Envelope::parse(Api::ChatCompletions, body.as_bytes()).unwrap_err()
     }
 
     #[test]
     fn only_what_planning_needs_is_read() {
         let body = br#"{"messages":[{"role":"user","content":"hi"}],"x":{"model":"no"},"model":"a\/b","stream":true,
             "stream_options":{"include_usage":true},"metadata":{"team":"search","n":1},"user":"u1"}"#;
-        let envelope = Envelope::parse(body).unwrap();
+        let envelope = Envelope::parse(Api::ChatCompletions, body).unwrap();
         assert_eq!(envelope.model, "a/b");
         assert_eq!(envelope.model_raw.get(), r#""a\/b""#);
         assert!(envelope.stream && envelope.include_usage);

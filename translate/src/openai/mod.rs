@@ -9,10 +9,12 @@ pub mod dialect;
 pub mod edit;
 pub mod envelope;
 pub mod error;
+pub(crate) mod ids;
 pub mod request;
 pub mod response;
 pub mod rewrite;
 pub mod tap;
+pub(crate) mod thoughts;
 pub mod usage;
 
 /// What follows the base URL.

@@ -51,6 +51,8 @@ pub struct ChatRequest<'a> {
     pub seed: Option<i64>,
     #[serde(default)]
     pub logprobs: Option<bool>,
+    #[serde(default)]
+    pub top_logprobs: Option<u64>,
     #[serde(default, borrow)]
     pub logit_bias: Option<&'a RawValue>,
     #[serde(default)]
@@ -73,9 +75,7 @@ pub struct ChatRequest<'a> {
 impl<'a> ChatRequest<'a> {
     /// Reads a body.
     pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
-        serde_json::from_slice(body).map_err(|error| {
-            ApiError::new(400, json::describe_error(&error)).with_code("invalid_json")
-        })
+        json::parse(body)
     }
 }
 
@@ -84,6 +84,12 @@ impl ChatRequest<'_> {
     pub fn wants_more_than_text(&self) -> bool {
         let is_other = |modality: &Cow<'_, str>| modality != "text";
         is_set(self.audio) || self.modalities.iter().flatten().any(is_other)
+    }
+
+    /// Whether the model has tools and may call one of them only.
+    pub fn calls_one_tool_at_a_time(&self) -> bool {
+        self.parallel_tool_calls == Some(false)
+            && self.tools.as_ref().is_some_and(|tools| !tools.is_empty())
     }
 
     /// Whether the answer is to be longer or shorter than usual.
@@ -113,6 +119,20 @@ pub fn refuse<'r>(
     }
 }
 
+/// A 400 for a format that there is not.
+pub fn unknown_format(kind: &str, model: &str) -> ApiError {
+    let why = format!("`{kind}` is not known; use text, json_object or json_schema");
+    ApiError::unsupported("response_format.type", model, &why)
+}
+
+/// A 400 for an effort that there is not.
+pub fn unknown_effort() -> ApiError {
+    ApiError::invalid(
+        "reasoning_effort",
+        "`reasoning_effort` must be none, minimal, low, medium, high, xhigh or max",
+    )
+}
+
 /// A message of any role.
 #[derive(Debug, Default, Deserialize)]
 pub struct Message<'a> {
@@ -122,6 +142,9 @@ pub struct Message<'a> {
     pub content: Option<Content<'a>>,
     #[serde(default, borrow)]
     pub refusal: Option<Cow<'a, str>>,
+    /// What a reasoning model thought before it said this.
+    #[serde(default, borrow)]
+    pub reasoning_content: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     pub tool_calls: Option<Vec<ToolCall<'a>>>,
     #[serde(default, borrow)]
@@ -145,6 +168,17 @@ impl Message<'_> {
                 .collect::<Vec<_>>()
                 .join("\n"),
         }
+    }
+}
+
+impl<'a> Message<'a> {
+    /// The id of the call that a tool's message answers.
+    pub fn answered_call(&'a self, at: &str) -> Result<&'a str, ApiError> {
+        self.tool_call_id.as_deref().ok_or_else(|| {
+            let param = format!("{at}.tool_call_id");
+            let words = format!("`{param}` is missing: it names the call that is answered");
+            ApiError::invalid(param, words)
+        })
     }
 }
 
@@ -174,6 +208,17 @@ pub struct Part<'a> {
     pub cache_control: Option<&'a RawValue>,
 }
 
+impl Part<'_> {
+    /// A member that a part of this kind must have.
+    pub fn need<T>(&self, at: &str, field: &str, value: Option<T>) -> Result<T, ApiError> {
+        value.ok_or_else(|| {
+            let param = format!("{at}.{field}");
+            let words = format!("`{param}` is missing");
+            ApiError::invalid(param, words)
+        })
+    }
+}
+
 #[derive(Debug, Deserialize)]
 pub struct InputAudio<'a> {
     /// Base64.
@@ -188,6 +233,8 @@ pub struct InputAudio<'a> {
 pub struct ImageUrl<'a> {
     #[serde(borrow)]
     pub url: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub detail: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -239,6 +286,24 @@ pub struct CalledFunction<'a> {
     pub arguments: Cow<'a, str>,
 }
 
+impl CalledFunction<'_> {
+    /// The arguments as the object they must be. No arguments are none.
+    pub fn arguments_object(&self, at: &str) -> Result<Box<RawValue>, ApiError> {
+        let arguments = match self.arguments.trim() {
+            "" => "{}",
+            text => text,
+        };
+        Some(arguments)
+            .filter(|text| text.starts_with('{'))
+            .and_then(|text| RawValue::from_string(text.to_owned()).ok())
+            .ok_or_else(|| {
+                let param = format!("{at}.function.arguments");
+                let words = format!("`{param}` must be a JSON object in a string");
+                ApiError::invalid(param, words)
+            })
+    }
+}
+
 #[derive(Debug, Deserialize)]
 pub struct Tool<'a> {
     #[serde(rename = "type", borrow)]
@@ -269,10 +334,32 @@ pub struct ResponseFormat<'a> {
     pub json_schema: Option<JsonSchema<'a>>,
 }
 
+impl<'a> ResponseFormat<'a> {
+    /// The schema of a `json_schema` format.
+    pub fn definition(&self) -> Result<&JsonSchema<'a>, ApiError> {
+        let param = "response_format.json_schema";
+        self.json_schema
+            .as_ref()
+            .ok_or_else(|| ApiError::invalid(param, format!("`{param}` is missing")))
+    }
+}
+
 #[derive(Debug, Deserialize)]
 pub struct JsonSchema<'a> {
     #[serde(default, borrow)]
     pub schema: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    pub name: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub description: Option<Cow<'a, str>>,
+}
+
+impl<'a> JsonSchema<'a> {
+    pub fn schema(&self) -> Result<&'a RawValue, ApiError> {
+        let param = "response_format.json_schema.schema";
+        self.schema
+            .ok_or_else(|| ApiError::invalid(param, format!("`{param}` is missing")))
+    }
 }
 
 /// One string or a list of them.

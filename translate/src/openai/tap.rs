@@ -14,7 +14,7 @@ use crate::sse;
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// Makes the members to add to the last chunk, from what the stream said.
-type MakeExtras<'f> = dyn FnMut(&Summary) -> Vec<u8> + 'f;
+pub type MakeExtras<'f> = dyn FnMut(&Summary) -> Vec<u8> + 'f;
 
 /// A stream in OpenAI's format between a provider and a client.
 ///
@@ -73,8 +73,15 @@ impl StreamTap {
         }
         let mut out = Vec::with_capacity(bytes.len() + 256);
         let mut parser = std::mem::take(&mut self.parser);
-        parser.push(bytes, |event| self.on_event(event.raw, &mut out, extras));
+        let pushed = parser.push(bytes, |event| self.on_event(event.raw, &mut out, extras));
         self.parser = parser;
+        if let Err(broken) = pushed
+            && !self.is_over()
+        {
+            let error = broken.told_of("The provider");
+            out.extend(error.to_sse());
+            self.error = Some(error);
+        }
         Output::Replaced(out)
     }
 

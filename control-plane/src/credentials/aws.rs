@@ -1,0 +1,30 @@
+//! AWS's credentials, from wherever its SDKs look for them.
+
+use anyhow::Context as _;
+use aws_config::BehaviorVersion;
+use aws_credential_types::provider::ProvideCredentials as _;
+use opentracy_translate::aws::sigv4;
+
+use super::{Credential, Resolved};
+
+pub(super) async fn resolve(profile: Option<&str>) -> anyhow::Result<Resolved> {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if let Some(profile) = profile {
+        loader = loader.profile_name(profile);
+    }
+    let config = loader.load().await;
+    let credentials = config
+        .credentials_provider()
+        .context("AWS's SDK has no credentials provider")?
+        .provide_credentials()
+        .await
+        .context("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or AWS_BEARER_TOKEN_BEDROCK")?;
+    Ok(Resolved {
+        expires: credentials.expiry(),
+        credential: Credential::Aws(sigv4::Credentials {
+            access_key_id: credentials.access_key_id().to_owned(),
+            secret_access_key: credentials.secret_access_key().to_owned(),
+            session_token: credentials.session_token().map(str::to_owned),
+        }),
+    })
+}

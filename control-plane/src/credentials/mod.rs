@@ -1,0 +1,166 @@
+//! Credentials that are no key in a file: they are had from somebody, and run out.
+//!
+//! A task of its own resolves them for every provider that wants some, and again before they expire. The filter gets them with the
+//! configuration.
+
+mod aws;
+mod google;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use opentracy_translate::aws::sigv4;
+use tokio::sync::watch;
+
+use crate::config::{Need, Provider};
+use crate::snapshot::Snapshot;
+
+/// This much before they expire, credentials are had anew.
+const EARLY: Duration = Duration::from_secs(300);
+/// How soon it is tried again after a failure, and at the most often.
+const RETRY: Duration = Duration::from_secs(30);
+/// Credentials that never expire are looked at again after this long: a file may have changed.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+
+/// Where a provider's credentials come from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// AWS's chain: environment, profiles, web identity, containers, instance metadata.
+    Aws { profile: Option<String> },
+    /// A service account's file, or Google's chain where there is none.
+    Google { file: Option<PathBuf> },
+}
+
+/// Credentials in hand. They are not for logs, so there is no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credential {
+    Aws(sigv4::Credentials),
+    /// For `Authorization: Bearer`.
+    Token(String),
+}
+
+/// By source.
+pub type Credentials = BTreeMap<Source, Credential>;
+
+struct Resolved {
+    credential: Credential,
+    expires: Option<SystemTime>,
+}
+
+/// Keeps the credentials that the configuration in force needs, as long as anybody wants them.
+pub async fn keep(
+    mut snapshot: watch::Receiver<Arc<Snapshot>>,
+    credentials: watch::Sender<Credentials>,
+) {
+    loop {
+        let sources = needed(&snapshot.borrow_and_update());
+        let mut wait = LOOK_AGAIN;
+        let mut held = Credentials::new();
+        for source in &sources {
+            match resolve(source).await {
+                Ok(resolved) => {
+                    wait = wait.min(until_renewal(resolved.expires));
+                    held.insert(source.clone(), resolved.credential);
+                }
+                Err(error) => {
+                    tracing::warn!("no credentials for {source}: {error:#}");
+                    wait = RETRY;
+                    // What was had before may still be good.
+                    if let Some(old) = credentials.borrow().get(source) {
+                        held.insert(source.clone(), old.clone());
+                    }
+                }
+            }
+        }
+        credentials.send_if_modified(|current| {
+            let has_changed = *current != held;
+            *current = held;
+            has_changed
+        });
+        let renewal = tokio::time::sleep(wait);
+        tokio::pin!(renewal);
+        loop {
+            tokio::select! {
+                () = &mut renewal => break,
+                changed = snapshot.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if needed(&snapshot.borrow_and_update()) != sources {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn needed(snapshot: &Snapshot) -> Vec<Source> {
+    let mut sources: Vec<Source> = snapshot
+        .providers
+        .values()
+        .filter_map(Provider::credential_source)
+        .collect();
+    sources.sort();
+    sources.dedup();
+    sources
+}
+
+async fn resolve(source: &Source) -> anyhow::Result<Resolved> {
+    match source {
+        Source::Aws { profile } => aws::resolve(profile.as_deref()).await,
+        Source::Google { file } => google::resolve(file.as_deref()).await,
+    }
+}
+
+fn until_renewal(expires: Option<SystemTime>) -> Duration {
+    match expires {
+        None => LOOK_AGAIN,
+        Some(at) => at
+            .duration_since(SystemTime::now())
+            .unwrap_or_default()
+            .saturating_sub(EARLY)
+            .max(RETRY),
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Aws { profile: None } => f.write_str("AWS"),
+            Self::Aws {
+                profile: Some(profile),
+            } => write!(f, "AWS (profile {profile})"),
+            Self::Google { file: None } => f.write_str("Google"),
+            Self::Google { file: Some(file) } => write!(f, "Google ({})", file.display()),
+        }
+    }
+}
+
+impl Need {
+    /// Where to look.
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Aws { profile, .. } => Source::Aws {
+                profile: profile.clone(),
+            },
+            Self::Google { file } => Source::Google { file: file.clone() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_had_anew_before_they_expire() {
+        let in_an_hour = SystemTime::now() + Duration::from_secs(3600);
+        let wait = until_renewal(Some(in_an_hour));
+        assert!(wait > Duration::from_secs(3200) && wait <= Duration::from_secs(3300));
+        assert_eq!(until_renewal(Some(SystemTime::now())), RETRY);
+        assert_eq!(until_renewal(None), LOOK_AGAIN);
+    }
+}

@@ -1,0 +1,111 @@
+//! What a message is made of.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+#[derive(Serialize)]
+pub(super) struct Turn<'a> {
+    pub role: Role,
+    pub content: Vec<Block<'a>>,
+}
+
+#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Role {
+    User,
+    Assistant,
+}
+
+/// A union: one member each.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Block<'a> {
+    Text(Cow<'a, str>),
+    Image(Media<'a>),
+    Document(Document<'a>),
+    Audio(Media<'a>),
+    ToolUse(ToolUse<'a>),
+    ToolResult(ToolResult<'a>),
+    CachePoint(CachePoint),
+    ReasoningContent(Reasoning<'a>),
+}
+
+#[derive(Serialize)]
+pub(super) struct Media<'a> {
+    pub format: &'a str,
+    pub source: Bytes<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
+    pub format: &'static str,
+    pub name: String,
+    pub source: Bytes<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Bytes<'a> {
+    /// Base64.
+    pub bytes: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToolUse<'a> {
+    pub tool_use_id: Cow<'a, str>,
+    pub name: &'a str,
+    pub input: Box<RawValue>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToolResult<'a> {
+    pub tool_use_id: Cow<'a, str>,
+    pub content: Vec<Block<'a>>,
+}
+
+/// What comes up to here is to be cached.
+#[derive(Debug, Serialize, Clone, PartialEq, Eq)]
+pub(super) struct CachePoint {
+    pub r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Reasoning<'a> {
+    ReasoningText {
+        text: Cow<'a, str>,
+        signature: Cow<'a, str>,
+    },
+    /// Base64.
+    RedactedContent(Cow<'a, str>),
+}
+
+impl<'a> Block<'a> {
+    pub fn text(text: impl Into<Cow<'a, str>>) -> Self {
+        Self::Text(text.into())
+    }
+
+    /// Whether the block answers a call.
+    pub fn is_result(&self) -> bool {
+        matches!(self, Self::ToolResult(_))
+    }
+}
+
+impl CachePoint {
+    /// A client's marker of Anthropic's kind as Bedrock's; `None` where it is none.
+    pub fn of_marker(marker: Option<&RawValue>) -> Option<Self> {
+        let marker = marker.filter(|raw| raw.get() != "null")?.get();
+        let ttl = ["5m", "1h"]
+            .into_iter()
+            .find(|ttl| marker.contains(&format!("\"{ttl}\"")));
+        Some(Self {
+            r#type: "default",
+            ttl,
+        })
+    }
+}

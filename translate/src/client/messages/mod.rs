@@ -1,0 +1,11 @@
+//! Anthropic's Messages API, for clients that speak it: coding agents above all.
+//!
+//! Source: the types of Anthropic's own SDK (version 2.11) and its API reference, November 2026.
+
+pub mod aggregate;
+pub mod count;
+pub mod error;
+pub mod native;
+pub mod request;
+pub mod response;
+pub mod stream;

@@ -1,0 +1,269 @@
+//! The items of a conversation as chat messages.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::client::chat::{self, CalledFunction, Content, File, Message, Part, PartKind, ToolCall};
+use crate::client::thoughts;
+use crate::error::ApiError;
+
+/// Any item; which members are set goes by `kind`.
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(rename = "type", default, borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    role: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    call_id: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    arguments: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    output: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    encrypted_content: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    summary: Option<Vec<ReasoningText<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct ReasoningText<'a> {
+    #[serde(default, borrow)]
+    text: Cow<'a, str>,
+}
+
+/// A part of a message or of a tool's output.
+#[derive(Deserialize)]
+struct OwnPart<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(default, borrow)]
+    text: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    refusal: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    image_url: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    detail: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    file_data: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    filename: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    input_audio: Option<&'a RawValue>,
+}
+
+/// The messages under construction: several items make one turn of the assistant.
+struct Turns<'a> {
+    messages: Vec<Message<'a>>,
+    said: String,
+    reasoning: String,
+    calls: Vec<ToolCall<'a>>,
+    /// What the next call must carry.
+    sealed: Option<Box<RawValue>>,
+}
+
+/// Reads `input`: a text or a list of items.
+pub(super) fn translate<'a>(
+    input: &'a RawValue,
+    model: &str,
+) -> Result<Vec<Message<'a>>, ApiError> {
+    let mut turns = Turns {
+        messages: Vec::new(),
+        said: String::new(),
+        reasoning: String::new(),
+        calls: Vec::new(),
+        sealed: None,
+    };
+    if let Some(text) = text_of(input) {
+        turns
+            .messages
+            .push(Message::new("user", Content::Text(text)));
+        return Ok(turns.messages);
+    }
+    let items: Vec<Item<'a>> = serde_json::from_str(input.get()).map_err(|error| {
+        let words = format!("`input` must be a text or a list of items: {error}");
+        ApiError::invalid("input", words)
+    })?;
+    for (index, item) in items.into_iter().enumerate() {
+        turns.add(item, &format!("input[{index}]"), model)?;
+    }
+    turns.flush();
+    Ok(turns.messages)
+}
+
+fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
+    serde_json::from_str::<Text<'_>>(raw.get())
+        .ok()
+        .map(|text| text.0)
+}
+
+impl<'a> Turns<'a> {
+    /// The assistant's turn is over.
+    fn flush(&mut self) {
+        self.sealed = None;
+        let reasoning = std::mem::take(&mut self.reasoning);
+        let said = std::mem::take(&mut self.said);
+        let tool_calls = std::mem::take(&mut self.calls);
+        if said.is_empty() && tool_calls.is_empty() {
+            return;
+        }
+        self.messages.push(Message {
+            role: "assistant",
+            content: (!said.is_empty()).then(|| Content::Text(said.into())),
+            reasoning_content: (!reasoning.is_empty() && !tool_calls.is_empty())
+                .then_some(reasoning),
+            tool_calls,
+            tool_call_id: None,
+        });
+    }
+
+    fn add(&mut self, item: Item<'a>, at: &str, model: &str) -> Result<(), ApiError> {
+        let missing = |field: &str| {
+            let param = format!("{at}.{field}");
+            ApiError::invalid(param.clone(), format!("`{param}` is missing"))
+        };
+        match item.kind.as_deref().unwrap_or("message") {
+            "message" => {
+                let role = item.role.ok_or_else(|| missing("role"))?;
+                let content = item.content.ok_or_else(|| missing("content"))?;
+                let parts = parts(content, &format!("{at}.content"), model)?;
+                match role.as_ref() {
+                    "assistant" => {
+                        for part in parts {
+                            if let PartKind::Text { text } = part.kind {
+                                self.said.push_str(&text);
+                            }
+                        }
+                    }
+                    "user" => self.push("user", parts),
+                    "system" | "developer" => self.push("system", parts),
+                    other => {
+                        let words = format!(
+                            "`{at}.role` is \"{other}\"; use user, assistant, system or developer"
+                        );
+                        return Err(ApiError::invalid(format!("{at}.role"), words));
+                    }
+                }
+            }
+            "function_call" => self.calls.push(ToolCall {
+                id: item.call_id.ok_or_else(|| missing("call_id"))?,
+                r#type: "function",
+                function: CalledFunction {
+                    name: item.name.ok_or_else(|| missing("name"))?,
+                    arguments: item.arguments.unwrap_or(Cow::Borrowed("{}")),
+                },
+                extra_content: self.sealed.take(),
+            }),
+            "function_call_output" => {
+                self.flush();
+                let call = item.call_id.ok_or_else(|| missing("call_id"))?;
+                let output = item.output.ok_or_else(|| missing("output"))?;
+                self.result(call, parts(output, &format!("{at}.output"), model)?);
+            }
+            "reasoning" => {
+                for text in item.summary.iter().flatten() {
+                    self.reasoning.push_str(&text.text);
+                }
+                self.sealed = item.encrypted_content.as_deref().and_then(thoughts::open);
+            }
+            kind => {
+                let why = format!("its provider has nothing like an item of type \"{kind}\"");
+                return Err(ApiError::unsupported(format!("{at}.type"), model, &why));
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, role: &'static str, parts: Vec<Part<'a>>) {
+        self.flush();
+        if !parts.is_empty() {
+            self.messages
+                .push(Message::new(role, chat::content_of(parts)));
+        }
+    }
+
+    /// A tool's output. What is no text is shown by the user: a tool's message holds text only.
+    fn result(&mut self, call: Cow<'a, str>, parts: Vec<Part<'a>>) {
+        let mut text = String::new();
+        let mut shown = Vec::new();
+        for part in parts {
+            match part.kind {
+                PartKind::Text { text: more } => text.push_str(&more),
+                _ => {
+                    text.push_str("(See the next message.)");
+                    shown.push(part);
+                }
+            }
+        }
+        self.messages.push(Message::result(call, text));
+        if !shown.is_empty() {
+            self.push("user", shown);
+        }
+    }
+}
+
+fn parts<'a>(content: &'a RawValue, at: &str, model: &str) -> Result<Vec<Part<'a>>, ApiError> {
+    if let Some(text) = text_of(content) {
+        return Ok(vec![Part::text(text)]);
+    }
+    let parts: Vec<OwnPart<'a>> = serde_json::from_str(content.get()).map_err(|error| {
+        ApiError::invalid(
+            at,
+            format!("`{at}` must be a text or a list of parts: {error}"),
+        )
+    })?;
+    parts
+        .into_iter()
+        .enumerate()
+        .map(|(index, own)| part(own, &format!("{at}[{index}]"), model))
+        .collect()
+}
+
+fn part<'a>(own: OwnPart<'a>, at: &str, model: &str) -> Result<Part<'a>, ApiError> {
+    let kind = own.kind.as_ref();
+    let unsupported = |why: &str| ApiError::unsupported(at, model, why);
+    Ok(match kind {
+        "input_text" | "output_text" | "text" | "summary_text" => {
+            Part::text(own.text.unwrap_or_default())
+        }
+        "refusal" => Part::text(own.refusal.unwrap_or_default()),
+        "input_image" => {
+            let url = own.image_url.ok_or_else(|| {
+                unsupported("images stored at OpenAI can't be read; send `image_url`")
+            })?;
+            Part::image(url, own.detail)
+        }
+        "input_file" => {
+            let file_data = own.file_data.ok_or_else(|| {
+                unsupported("files stored elsewhere can't be read; send `file_data`")
+            })?;
+            PartKind::File {
+                file: File {
+                    file_data,
+                    filename: own.filename,
+                },
+            }
+            .into()
+        }
+        "input_audio" => {
+            let input_audio = own
+                .input_audio
+                .ok_or_else(|| unsupported("`input_audio` is missing"))?;
+            PartKind::InputAudio { input_audio }.into()
+        }
+        kind => {
+            return Err(unsupported(&format!(
+                "its provider takes no \"{kind}\" part"
+            )));
+        }
+    })
+}

@@ -1,0 +1,425 @@
+//! OpenAI's chunks as the events of a response.
+//!
+//! Items come one after the other, each added, filled and done; only calls may be filled side by side. Every event has a number.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use crate::client::answer::{Chunk, Delta, ToolCallDelta, said};
+use crate::client::responses::response::{
+    Ids, Kind, call_item, frame, message_item, reasoning_item, refusal_part, status, text_part,
+    usage,
+};
+use crate::client::{ClientStream, thoughts, write_event};
+use crate::error::ApiError;
+use crate::json as text;
+use crate::openai;
+use crate::openai::usage::WireUsage;
+
+/// Translates one stream.
+#[derive(Debug)]
+pub struct Writer {
+    frame: Map<String, Value>,
+    ids: Ids,
+    has_begun: bool,
+    is_over: bool,
+    sequence: u64,
+    items: Vec<Item>,
+    done: Vec<Value>,
+    finish_reason: Option<String>,
+    usage: WireUsage,
+}
+
+#[derive(Debug)]
+struct Item {
+    kind: Kind,
+    id: String,
+    text: String,
+    is_refusal: bool,
+    is_done: bool,
+    sealed: Option<String>,
+    /// Of a call: its number in the chunks, its id and its function.
+    call: Option<(u64, String, String)>,
+}
+
+impl ClientStream for Writer {
+    fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) {
+        if self.is_over {
+            return;
+        }
+        if data.trim_ascii() == b"[DONE]" {
+            self.end(out);
+        } else if let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) {
+            self.chunk(&chunk, data, out);
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        if !self.is_over && self.finish_reason.is_some() {
+            self.end(out);
+        }
+    }
+}
+
+impl Writer {
+    /// `request` is the client's body.
+    pub fn new(request: &[u8]) -> Self {
+        Self {
+            frame: frame(request),
+            ids: Ids::default(),
+            has_begun: false,
+            is_over: false,
+            sequence: 0,
+            items: Vec::new(),
+            done: Vec::new(),
+            finish_reason: None,
+            usage: WireUsage::default(),
+        }
+    }
+
+    fn chunk(&mut self, chunk: &Chunk<'_>, data: &[u8], out: &mut Vec<u8>) {
+        if chunk.error.is_some() {
+            let error = openai::error::from_event("The provider", data)
+                .unwrap_or_else(|| ApiError::new(502, "The provider's stream failed"));
+            out.extend(super::error::to_sse(&error, self.sequence));
+            self.is_over = true;
+            return;
+        }
+        self.begin(chunk, out);
+        if let Some(usage) = chunk.usage {
+            self.usage = usage;
+        }
+        let Some(choice) = chunk.choices.iter().find(|choice| choice.index == 0) else {
+            return;
+        };
+        if let Some(delta) = &choice.delta {
+            self.delta(delta, out);
+        }
+        if let Some(reason) = &choice.finish_reason {
+            self.finish_reason = Some(reason.clone().into_owned());
+        }
+    }
+
+    fn begin(&mut self, chunk: &Chunk<'_>, out: &mut Vec<u8>) {
+        if std::mem::replace(&mut self.has_begun, true) {
+            return;
+        }
+        self.ids = Ids::of(chunk.id.as_deref().unwrap_or_default());
+        for (name, value) in [
+            ("id", self.ids.response().into()),
+            ("created_at", chunk.created.unwrap_or_default().into()),
+            ("model", chunk.model.as_deref().unwrap_or_default().into()),
+            ("status", "in_progress".into()),
+            ("incomplete_details", Value::Null),
+            ("output", json!([])),
+            ("usage", Value::Null),
+        ] {
+            self.frame.insert(name.to_owned(), value);
+        }
+        for kind in ["response.created", "response.in_progress"] {
+            let response = json!({"response": self.frame});
+            self.event(kind, &response, out);
+        }
+    }
+
+    fn delta(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>) {
+        if let Some(piece) = said(delta.reasoning_content) {
+            self.fill(Kind::Reasoning, false, piece, out);
+        }
+        if let Some(piece) = said(delta.content) {
+            self.fill(Kind::Message, false, piece, out);
+        }
+        if let Some(piece) = said(delta.refusal) {
+            self.fill(Kind::Message, true, piece, out);
+        }
+        for (place, call) in delta.tool_calls.iter().flatten().enumerate() {
+            self.call(call, place, out);
+        }
+    }
+
+    /// A piece of text, for the item under way or a new one.
+    fn fill(&mut self, kind: Kind, is_refusal: bool, piece: &RawValue, out: &mut Vec<u8>) {
+        let is_open = self.items.last().is_some_and(|item| {
+            item.kind == kind && item.is_refusal == is_refusal && !item.is_done
+        });
+        if !is_open {
+            self.close_all(out);
+            self.add(kind, is_refusal, None, out);
+        }
+        let index = self.items.len().saturating_sub(1);
+        let event = match (kind, is_refusal) {
+            (Kind::Reasoning, _) => "response.reasoning_summary_text.delta",
+            (_, true) => "response.refusal.delta",
+            _ => "response.output_text.delta",
+        };
+        self.piece(event, index, piece, out);
+    }
+
+    fn call(&mut self, call: &ToolCallDelta<'_>, place: usize, out: &mut Vec<u8>) {
+        let calls = self.items.iter().filter(|item| item.call.is_some()).count();
+        let number = call.index.unwrap_or_else(|| {
+            // Some providers send calls whole and without numbers.
+            if call.id.is_some() {
+                calls as u64
+            } else {
+                place as u64
+            }
+        });
+        let function = call.function.as_ref();
+        let is_call = |item: &Item| item.call.as_ref().is_some_and(|(own, ..)| *own == number);
+        let index = match self.items.iter().position(is_call) {
+            Some(index) => index,
+            None => {
+                if let Some(extra) = call.extra_content {
+                    self.seal(thoughts::seal(extra), out);
+                }
+                self.close_texts(out);
+                let name = function.and_then(|function| function.name.as_deref());
+                let call = (
+                    number,
+                    call.id.as_deref().unwrap_or_default().to_owned(),
+                    name.unwrap_or_default().to_owned(),
+                );
+                self.add(Kind::FunctionCall, false, Some(call), out);
+                self.items.len().saturating_sub(1)
+            }
+        };
+        if let Some(piece) = function.and_then(|function| said(function.arguments)) {
+            self.piece("response.function_call_arguments.delta", index, piece, out);
+        }
+    }
+
+    /// What must come back with a call goes into the reasoning item under way, or into one of its own.
+    fn seal(&mut self, sealed: String, out: &mut Vec<u8>) {
+        let is_open = self
+            .items
+            .last()
+            .is_some_and(|item| item.kind == Kind::Reasoning && !item.is_done);
+        if !is_open {
+            self.close_texts(out);
+            self.add(Kind::Reasoning, false, None, out);
+        }
+        if let Some(item) = self.items.last_mut() {
+            item.sealed = Some(sealed);
+        }
+    }
+
+    fn add(
+        &mut self,
+        kind: Kind,
+        is_refusal: bool,
+        call: Option<(u64, String, String)>,
+        out: &mut Vec<u8>,
+    ) {
+        let index = self.items.len();
+        let item = Item {
+            kind,
+            id: self.ids.item(kind, index),
+            text: String::new(),
+            is_refusal,
+            is_done: false,
+            sealed: None,
+            call,
+        };
+        let shown = item.shown("in_progress", true);
+        self.event(
+            "response.output_item.added",
+            &json!({"output_index": index, "item": shown}),
+            out,
+        );
+        let place = json!({"item_id": item.id, "output_index": index});
+        match kind {
+            Kind::Message => {
+                let part = json!({"content_index": 0, "part": item.part()});
+                self.event("response.content_part.added", &merged(&place, &part), out);
+            }
+            Kind::Reasoning => {
+                let part =
+                    json!({"summary_index": 0, "part": {"type": "summary_text", "text": ""}});
+                self.event(
+                    "response.reasoning_summary_part.added",
+                    &merged(&place, &part),
+                    out,
+                );
+            }
+            Kind::FunctionCall => {}
+        }
+        self.items.push(item);
+    }
+
+    fn piece(&mut self, event: &str, index: usize, piece: &RawValue, out: &mut Vec<u8>) {
+        let Some(item) = self.items.get_mut(index) else {
+            return;
+        };
+        let more: String = serde_json::from_str(piece.get()).unwrap_or_default();
+        item.text.push_str(&more);
+        let id = text::raw(&item.id);
+        let part: &[u8] = match item.kind {
+            Kind::Message if item.is_refusal => br#","content_index":0"#,
+            Kind::Message => br#","content_index":0,"logprobs":[]"#,
+            Kind::Reasoning => br#","summary_index":0"#,
+            Kind::FunctionCall => b"",
+        };
+        write_event(
+            event,
+            &[
+                br#","sequence_number":"#,
+                self.sequence.to_string().as_bytes(),
+                br#","item_id":"#,
+                id.get().as_bytes(),
+                br#","output_index":"#,
+                index.to_string().as_bytes(),
+                part,
+                br#","delta":"#,
+                piece.get().as_bytes(),
+            ],
+            out,
+        );
+        self.sequence += 1;
+    }
+
+    /// Ends every item but the calls.
+    fn close_texts(&mut self, out: &mut Vec<u8>) {
+        for index in 0..self.items.len() {
+            if self
+                .items
+                .get(index)
+                .is_some_and(|item| item.kind != Kind::FunctionCall)
+            {
+                self.close(index, out);
+            }
+        }
+    }
+
+    fn close_all(&mut self, out: &mut Vec<u8>) {
+        for index in 0..self.items.len() {
+            self.close(index, out);
+        }
+    }
+
+    fn close(&mut self, index: usize, out: &mut Vec<u8>) {
+        let Some(item) = self.items.get_mut(index).filter(|item| !item.is_done) else {
+            return;
+        };
+        item.is_done = true;
+        let place = json!({"item_id": item.id, "output_index": index});
+        let text = item.text.as_str();
+        let mut events = Vec::new();
+        match item.kind {
+            Kind::Message => {
+                let (kind, whole) = if item.is_refusal {
+                    (
+                        "response.refusal.done",
+                        json!({"content_index": 0, "refusal": text}),
+                    )
+                } else {
+                    let whole = json!({"content_index": 0, "text": text, "logprobs": []});
+                    ("response.output_text.done", whole)
+                };
+                let part = json!({"content_index": 0, "part": item.part()});
+                events.push((kind, merged(&place, &whole)));
+                events.push(("response.content_part.done", merged(&place, &part)));
+            }
+            Kind::Reasoning => {
+                let whole = json!({"summary_index": 0, "text": text});
+                let part =
+                    json!({"summary_index": 0, "part": {"type": "summary_text", "text": text}});
+                events.push((
+                    "response.reasoning_summary_text.done",
+                    merged(&place, &whole),
+                ));
+                events.push((
+                    "response.reasoning_summary_part.done",
+                    merged(&place, &part),
+                ));
+            }
+            Kind::FunctionCall => {
+                let name = item.call.as_ref().map(|(_, _, name)| name.as_str());
+                let whole = json!({"arguments": text, "name": name});
+                events.push((
+                    "response.function_call_arguments.done",
+                    merged(&place, &whole),
+                ));
+            }
+        }
+        let shown = item.shown("completed", false);
+        events.push((
+            "response.output_item.done",
+            json!({"output_index": index, "item": shown}),
+        ));
+        for (kind, members) in events {
+            self.event(kind, &members, out);
+        }
+        self.done.push(json!([index, shown]));
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        self.close_all(out);
+        self.is_over = true;
+        let (status, incomplete) = status(self.finish_reason.as_deref());
+        // Calls end together, so they may have ended after what came later.
+        self.done.sort_by_key(|done| done[0].as_u64());
+        let output: Vec<Value> = self.done.iter().map(|done| done[1].clone()).collect();
+        for (name, value) in [
+            ("status", status.into()),
+            ("incomplete_details", incomplete),
+            ("output", output.into()),
+            ("usage", usage(self.usage)),
+        ] {
+            self.frame.insert(name.to_owned(), value);
+        }
+        let response = json!({"response": self.frame});
+        self.event(&format!("response.{status}"), &response, out);
+    }
+
+    fn event(&mut self, kind: &str, members: &Value, out: &mut Vec<u8>) {
+        let members = members.to_string();
+        let members = members.trim_start_matches('{').trim_end().as_bytes();
+        let members = members.strip_suffix(b"}").unwrap_or(members);
+        write_event(
+            kind,
+            &[
+                br#","sequence_number":"#,
+                self.sequence.to_string().as_bytes(),
+                b",",
+                members,
+            ],
+            out,
+        );
+        self.sequence += 1;
+    }
+}
+
+impl Item {
+    fn part(&self) -> Value {
+        if self.is_refusal {
+            refusal_part(&self.text)
+        } else {
+            text_part(&self.text)
+        }
+    }
+
+    /// The item as clients see it, when it is added or when it is done.
+    fn shown(&self, status: &str, is_new: bool) -> Value {
+        match (self.kind, &self.call) {
+            (Kind::Reasoning, _) => reasoning_item(&self.id, &self.text, self.sealed.as_deref()),
+            (Kind::FunctionCall, Some((_, call, name))) => {
+                call_item(&self.id, status, call, name, &self.text)
+            }
+            _ => {
+                let content = if is_new {
+                    Vec::new()
+                } else {
+                    vec![self.part()]
+                };
+                message_item(&self.id, status, content)
+            }
+        }
+    }
+}
+
+fn merged(a: &Value, b: &Value) -> Value {
+    let mut members = a.as_object().cloned().unwrap_or_default();
+    members.extend(b.as_object().cloned().unwrap_or_default());
+    Value::Object(members)
+}

@@ -1,0 +1,305 @@
+//! The stream on its way to the client: what the gateway reads in it, and adds to it.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::anthropic::usage::WireUsage;
+use crate::client::summary::{MessageView, ResponseView};
+use crate::client::{Api, messages, responses};
+use crate::cost::Usage;
+use crate::error::ApiError;
+use crate::json;
+use crate::object::Object;
+use crate::openai;
+use crate::openai::response::Summary;
+use crate::openai::tap::{MakeExtras, Output, StreamTap};
+use crate::sse;
+
+/// Watches a stream of any API.
+#[derive(Debug)]
+pub enum Tap {
+    ChatCompletions(StreamTap),
+    Other(EventTap),
+}
+
+impl Tap {
+    /// `client_wants_usage` matters to chat completions alone.
+    pub fn new(api: Api, client_wants_usage: bool) -> Self {
+        match api {
+            Api::ChatCompletions => Self::ChatCompletions(StreamTap::new(client_wants_usage)),
+            Api::Messages | Api::Responses => Self::Other(EventTap::new(api)),
+        }
+    }
+
+    /// What is known of the answer so far.
+    pub fn summary(&self) -> &Summary {
+        match self {
+            Self::ChatCompletions(tap) => tap.summary(),
+            Self::Other(tap) => &tap.summary,
+        }
+    }
+
+    /// The error that ended the stream, when one did.
+    pub fn error(&self) -> Option<&ApiError> {
+        match self {
+            Self::ChatCompletions(tap) => tap.error(),
+            Self::Other(tap) => tap.error.as_ref(),
+        }
+    }
+
+    /// Whether the stream has said that it is complete, or failed.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::ChatCompletions(tap) => tap.is_over(),
+            Self::Other(tap) => tap.is_done || tap.error.is_some(),
+        }
+    }
+
+    /// Takes the next bytes. `extras` makes the members to add to the last event, once its usage is known.
+    pub fn push(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
+        match self {
+            Self::ChatCompletions(tap) => tap.push(bytes, extras),
+            Self::Other(tap) => tap.push(bytes, extras),
+        }
+    }
+
+    /// Ends the stream: what is still owed to the client.
+    pub fn finish(&mut self, extras: &mut MakeExtras<'_>) -> Vec<u8> {
+        match self {
+            Self::ChatCompletions(tap) => tap.finish(extras),
+            Self::Other(tap) => tap.finish(extras),
+        }
+    }
+}
+
+/// Watches a stream of events that say their kind.
+#[derive(Debug)]
+pub struct EventTap {
+    api: Api,
+    parser: sse::Parser,
+    usage: WireUsage,
+    is_done: bool,
+    error: Option<ApiError>,
+    summary: Summary,
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(default, borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    delta: Option<&'a RawValue>,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default, borrow)]
+    response: Option<&'a RawValue>,
+}
+
+impl EventTap {
+    fn new(api: Api) -> Self {
+        Self {
+            api,
+            parser: sse::Parser::default(),
+            usage: WireUsage::default(),
+            is_done: false,
+            error: None,
+            summary: Summary::default(),
+        }
+    }
+
+    /// Whether bytes hold nothing that has to be read. All that matters stands in events that say so.
+    fn is_plain(&self, bytes: &[u8]) -> bool {
+        let has = |word: &[u8]| memmem::find(bytes, word).is_some();
+        let own: &[&[u8]] = match self.api {
+            Api::Messages => &[b"\"message_"],
+            _ => &[
+                b"\"response.completed\"",
+                b"\"response.incomplete\"",
+                b"\"response.failed\"",
+            ],
+        };
+        !has(b"\"error\"") && !own.iter().any(|word| has(word)) && bytes.ends_with(b"\n\n")
+    }
+
+    fn push(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
+        let is_over = self.is_done || self.error.is_some();
+        if !is_over && !self.parser.has_partial_event() && self.is_plain(bytes) {
+            return Output::Unchanged;
+        }
+        let mut out = Vec::with_capacity(bytes.len() + 256);
+        let mut parser = std::mem::take(&mut self.parser);
+        let pushed = parser.push(bytes, |event| self.on_event(event, &mut out, extras));
+        self.parser = parser;
+        if let Err(broken) = pushed {
+            self.fail(broken.told_of("The provider"), &mut out);
+        }
+        Output::Replaced(out)
+    }
+
+    fn finish(&mut self, extras: &mut MakeExtras<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut rest = self.parser.take_rest();
+        if !rest.is_empty() {
+            rest.extend_from_slice(b"\n\n");
+            self.on_event(sse::Event { raw: &rest }, &mut out, extras);
+        }
+        if !self.is_done {
+            self.fail(ApiError::incomplete_stream("The provider"), &mut out);
+        }
+        out
+    }
+
+    fn fail(&mut self, error: ApiError, out: &mut Vec<u8>) {
+        if self.is_done || self.error.is_some() {
+            return;
+        }
+        out.extend(match self.api {
+            Api::Messages => messages::error::to_sse(&error),
+            _ => responses::error::to_sse(&error, 0),
+        });
+        self.error = Some(error);
+    }
+
+    fn on_event(&mut self, event: sse::Event<'_>, out: &mut Vec<u8>, extras: &mut MakeExtras<'_>) {
+        if self.is_done || self.error.is_some() {
+            return;
+        }
+        let data = event.data();
+        let read = data
+            .as_deref()
+            .and_then(|data| serde_json::from_slice::<Event<'_>>(data).ok());
+        let (Some(data), Some(read)) = (&data, read) else {
+            out.extend_from_slice(event.raw);
+            return;
+        };
+        let changed = match (self.api, read.kind.as_ref()) {
+            (_, "error") => {
+                self.error = openai::error::from_event("The provider", data)
+                    .or_else(|| Some(ApiError::new(502, "The provider's stream failed")));
+                None
+            }
+            (Api::Messages, "message_start") => {
+                let view = read
+                    .message
+                    .and_then(|raw| serde_json::from_str::<MessageView<'_>>(raw.get()).ok());
+                self.count(view.and_then(|view| view.usage));
+                None
+            }
+            (Api::Messages, "message_delta") => {
+                self.count(read.usage);
+                let view = read
+                    .delta
+                    .and_then(|raw| serde_json::from_str::<MessageView<'_>>(raw.get()).ok());
+                self.summary.calls_tools =
+                    view.is_some_and(|view| view.stop_reason.as_deref() == Some("tool_use"));
+                let mut data = data.to_vec();
+                json::append_members(&mut data, &extras(&self.summary));
+                Some(data)
+            }
+            (Api::Messages, "message_stop") => {
+                self.is_done = true;
+                None
+            }
+            (Api::Responses, "response.completed" | "response.incomplete" | "response.failed") => {
+                self.is_done = true;
+                read.response
+                    .and_then(|response| self.add_to_response(data, response, extras))
+            }
+            _ => None,
+        };
+        match changed {
+            Some(data) => {
+                out.extend_from_slice(b"event: ");
+                out.extend_from_slice(read.kind.as_bytes());
+                out.extend_from_slice(b"\ndata: ");
+                out.extend_from_slice(&data);
+                out.extend_from_slice(b"\n\n");
+            }
+            None => out.extend_from_slice(event.raw),
+        }
+    }
+
+    fn count(&mut self, usage: Option<WireUsage>) {
+        if let Some(usage) = usage {
+            self.usage.update(usage);
+            self.summary.usage = Some(Usage::from(self.usage));
+        }
+    }
+
+    fn add_to_response(
+        &mut self,
+        data: &[u8],
+        response: &RawValue,
+        extras: &mut MakeExtras<'_>,
+    ) -> Option<Vec<u8>> {
+        let view: ResponseView<'_> = serde_json::from_str(response.get()).ok()?;
+        self.summary = view.summary();
+        let mut changed = response.get().as_bytes().to_vec();
+        json::append_members(&mut changed, &extras(&self.summary));
+        let changed = RawValue::from_string(String::from_utf8(changed).ok()?).ok()?;
+        let mut event = Object::parse(std::str::from_utf8(data).ok()?).ok()?;
+        event.set("response", &changed);
+        Some(event.to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tapped(api: Api, stream: &str) -> (String, Tap) {
+        let mut tap = Tap::new(api, false);
+        let mut extras = |_: &Summary| br#""_cost":1"#.to_vec();
+        let mut out = match tap.push(stream.as_bytes(), &mut extras) {
+            Output::Unchanged => stream.as_bytes().to_vec(),
+            Output::Replaced(bytes) => bytes,
+        };
+        out.extend(tap.finish(&mut extras));
+        (String::from_utf8(out).unwrap(), tap)
+    }
+
+    #[test]
+    fn a_message_gets_its_extras_with_its_usage() {
+        let (out, tap) = tapped(
+            Api::Messages,
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":3}}}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"},\"usage\":{\"output_tokens\":2}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+        );
+        assert!(
+            out.contains(r#""usage":{"output_tokens":2},"_cost":1}"#),
+            "{out}"
+        );
+        assert!(tap.is_over() && tap.error().is_none() && tap.summary().calls_tools);
+        let usage = tap.summary().usage.unwrap();
+        assert_eq!((usage.input, usage.output), (3, 2));
+    }
+
+    #[test]
+    fn a_response_gets_its_extras_at_its_end() {
+        let (out, tap) = tapped(
+            Api::Responses,
+            "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\",\"output\":[],\"usage\":{\"input_tokens\":3,\"output_tokens\":2}},\"sequence_number\":9}\n\n",
+        );
+        assert!(
+            out.contains(r#""output_tokens":2},"_cost":1},"sequence_number":9}"#),
+            "{out}"
+        );
+        assert_eq!(tap.summary().usage.unwrap().input, 3);
+    }
+
+    #[test]
+    fn a_stream_that_does_not_say_that_it_is_complete_ends_with_an_error() {
+        for api in [Api::Messages, Api::Responses] {
+            let (out, tap) = tapped(api, "event: ping\ndata: {\"type\":\"ping\"}\n\n");
+            assert!(out.contains("event: error\n"), "{out}");
+            assert_eq!(
+                tap.error().unwrap().code.as_deref(),
+                Some("incomplete_stream")
+            );
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! A chat completion request as a request of Cohere's chat API. Cohere refuses every field that it does not know.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::cohere::messages::{self, Message};
+use crate::error::ApiError;
+use crate::json;
+use crate::openai::request::{self, ChatRequest, Tool as OpenAiTool, ToolChoice, is_set};
+
+#[derive(Serialize)]
+struct Request<'a> {
+    model: &'a str,
+    messages: Vec<Message<'a>>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    strict_tools: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stop_sequences: Vec<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frequency_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    logprobs: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<Thinking>,
+    #[serde(flatten)]
+    own: Own<'a>,
+}
+
+/// What a client that knows of Cohere may add in Cohere's words.
+#[derive(Serialize, Deserialize)]
+struct Own<'a> {
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    documents: Option<&'a RawValue>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    citation_options: Option<&'a RawValue>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    safety_mode: Option<&'a RawValue>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    k: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct Tool<'a> {
+    r#type: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    parameters: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct ResponseFormat<'a> {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    json_schema: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct Thinking {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_budget: Option<u32>,
+}
+
+const MAX_STOP_SEQUENCES: usize = 5;
+
+/// Translates a body.
+///
+/// What Cohere has no words for, and would change the answer if left out, is a 400 that names the field.
+pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
+    let request = ChatRequest::parse(body)?;
+    refuse_the_inexpressible(&request, model)?;
+    let own: Own<'_> = json::parse(body)?;
+    let choice = request
+        .tool_choice
+        .filter(|raw| raw.get() != "null")
+        .map(ToolChoice::parse)
+        .transpose()?;
+    let any_object = json::raw(&serde_json::json!({"type": "object", "properties": {}}));
+    let all = request.tools.as_deref().unwrap_or_default();
+    let mut tools = Vec::with_capacity(all.len());
+    for (index, tool) in all.iter().enumerate() {
+        tools.push(translate_tool(tool, index, &any_object, model)?);
+    }
+    if let Some(ToolChoice::Function(name)) = &choice {
+        // No tool can be named, but one that is alone is as good as named.
+        tools.retain(|tool| tool.function.name == name);
+        if tools.is_empty() {
+            let words = format!("`tool_choice` names \"{name}\", which is not among `tools`");
+            return Err(ApiError::invalid("tool_choice", words));
+        }
+    }
+    let translated = Request {
+        model,
+        messages: messages::translate(&request.messages, model)?,
+        stream: request.stream.unwrap_or(false),
+        strict_tools: !all.is_empty()
+            && all
+                .iter()
+                .filter_map(|tool| tool.function.as_ref())
+                .all(|function| function.strict == Some(true)),
+        tool_choice: match choice {
+            Some(ToolChoice::Required | ToolChoice::Function(_)) => Some("REQUIRED"),
+            Some(ToolChoice::None) if !tools.is_empty() => Some("NONE"),
+            _ => None,
+        },
+        tools,
+        response_format: response_format(&request, model)?,
+        max_tokens: request.max_completion_tokens.or(request.max_tokens),
+        temperature: request.temperature,
+        // All of them is its default, and can't be said.
+        p: request
+            .top_p
+            .filter(|&p| p < 1.0)
+            .map(|p| p.clamp(0.01, 0.99)),
+        seed: request.seed,
+        frequency_penalty: request.frequency_penalty.map(|value| value.min(1.0)),
+        presence_penalty: request.presence_penalty.map(|value| value.min(1.0)),
+        logprobs: request.logprobs.unwrap_or(false),
+        thinking: request.reasoning_effort.as_deref().map(think).transpose()?,
+        stop_sequences: request.stop.map(|stop| stop.0).unwrap_or_default(),
+        own,
+    };
+    let mut out = Vec::with_capacity(body.len() + 256);
+    json::write(&mut out, &translated);
+    Ok(out)
+}
+
+fn translate_tool<'a>(
+    tool: &'a OpenAiTool<'a>,
+    index: usize,
+    any_object: &'a RawValue,
+    model: &str,
+) -> Result<Tool<'a>, ApiError> {
+    let function = tool
+        .function
+        .as_ref()
+        .filter(|_| tool.kind == "function")
+        .ok_or_else(|| {
+            let param = format!("tools[{index}].type");
+            ApiError::unsupported(param, model, "Cohere takes functions only")
+        })?;
+    Ok(Tool {
+        r#type: "function",
+        function: Function {
+            name: &function.name,
+            description: function.description.as_deref(),
+            parameters: function
+                .parameters
+                .filter(|raw| raw.get() != "null")
+                .unwrap_or(any_object),
+        },
+    })
+}
+
+fn response_format<'a>(
+    request: &ChatRequest<'a>,
+    model: &str,
+) -> Result<Option<ResponseFormat<'a>>, ApiError> {
+    let Some(format) = &request.response_format else {
+        return Ok(None);
+    };
+    let json_schema = match format.kind.as_ref() {
+        "text" => return Ok(None),
+        "json_object" => None,
+        "json_schema" => Some(format.definition()?.schema()?),
+        other => return Err(request::unknown_format(other, model)),
+    };
+    Ok(Some(ResponseFormat {
+        r#type: "json_object",
+        json_schema,
+    }))
+}
+
+fn think(effort: &str) -> Result<Thinking, ApiError> {
+    let token_budget = match effort {
+        "none" => {
+            return Ok(Thinking {
+                r#type: "disabled",
+                token_budget: None,
+            });
+        }
+        "minimal" => Some(512),
+        "low" => Some(2048),
+        "medium" => Some(8192),
+        // As much as it wants.
+        "high" | "xhigh" | "max" => None,
+        _ => return Err(request::unknown_effort()),
+    };
+    Ok(Thinking {
+        r#type: "enabled",
+        token_budget,
+    })
+}
+
+fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<(), ApiError> {
+    let is_negative = |penalty: Option<f64>| penalty.is_some_and(|value| value < 0.0);
+    let refusals = [
+        (
+            request.n.is_some_and(|n| n != 1),
+            "n",
+            "Cohere answers once per request; call it once for each answer",
+        ),
+        (
+            request.top_logprobs.is_some_and(|number| number > 0),
+            "top_logprobs",
+            "Cohere tells the probabilities of what it said, and of nothing else",
+        ),
+        (
+            is_set(request.logit_bias),
+            "logit_bias",
+            "Cohere has nothing like it",
+        ),
+        (
+            is_negative(request.presence_penalty),
+            "presence_penalty",
+            "Cohere's penalties go from 0 to 1",
+        ),
+        (
+            is_negative(request.frequency_penalty),
+            "frequency_penalty",
+            "Cohere's penalties go from 0 to 1",
+        ),
+        (
+            request.wants_more_than_text(),
+            "modalities",
+            "Cohere answers with text only",
+        ),
+        (
+            is_set(request.functions),
+            "functions",
+            "it is deprecated; use `tools`",
+        ),
+        (
+            request.wants_another_length(),
+            "verbosity",
+            "say in a message how long the answer should be",
+        ),
+        (
+            request.web_search_options.is_some(),
+            "web_search_options",
+            "Cohere has no search of its own",
+        ),
+        (
+            request.calls_one_tool_at_a_time(),
+            "parallel_tool_calls",
+            "Cohere may always call several tools at once",
+        ),
+        (
+            request
+                .stop
+                .as_ref()
+                .is_some_and(|stop| stop.0.len() > MAX_STOP_SEQUENCES),
+            "stop",
+            "Cohere takes five stop sequences at most",
+        ),
+    ];
+    request::refuse(model, refusals)
+}

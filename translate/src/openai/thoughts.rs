@@ -1,0 +1,96 @@
+//! Signed thoughts, which their provider wants back with the results of the calls they led to.
+//!
+//! They travel in `extra_content` of the first of these calls, in the shape of Anthropic's blocks, whoever serves the model: what
+//! one host of Claude signed, another takes back.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::error::ApiError;
+use crate::json;
+use crate::openai::request::Message;
+
+/// A block of thinking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Thought {
+    Thinking { thinking: String, signature: String },
+    RedactedThinking { data: String },
+}
+
+/// The thoughts that came with a turn's calls.
+pub(crate) fn of_message(message: &Message<'_>, at: &str) -> Result<Vec<Thought>, ApiError> {
+    let carried = message
+        .tool_calls
+        .iter()
+        .flatten()
+        .filter_map(|call| call.extra_content.as_ref()?.anthropic.as_ref())
+        .flat_map(|extra| &extra.thinking_blocks);
+    carried.map(|raw| read(raw, at)).collect()
+}
+
+fn read(raw: &RawValue, at: &str) -> Result<Thought, ApiError> {
+    serde_json::from_str(raw.get()).map_err(|error| {
+        let param = format!("{at}.tool_calls[0].extra_content.anthropic.thinking_blocks");
+        let words = format!("`{param}` must come back as it was: {error}");
+        ApiError::invalid(param, words)
+    })
+}
+
+/// Puts the thoughts of a stream together from their pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Collector(Vec<Thought>);
+
+impl Collector {
+    /// A thought begins.
+    pub fn begin(&mut self) {
+        self.0.push(Thought::Thinking {
+            thinking: String::new(),
+            signature: String::new(),
+        });
+    }
+
+    /// A thought that is not shown.
+    pub fn redacted(&mut self, data: &str) {
+        self.0.push(Thought::RedactedThinking {
+            data: data.to_owned(),
+        });
+    }
+
+    /// The thought under way goes on.
+    pub fn add(&mut self, more: &str, more_signature: &str) {
+        if let Some(Thought::Thinking {
+            thinking,
+            signature,
+        }) = self.0.last_mut()
+        {
+            thinking.push_str(more);
+            signature.push_str(more_signature);
+        }
+    }
+
+    /// The thoughts so far as a member of the call they led to, with a comma in front; nothing where there are none. What nobody
+    /// signed need not come back.
+    pub fn take_member(&mut self) -> Vec<u8> {
+        let thoughts: Vec<Thought> = std::mem::take(&mut self.0)
+            .into_iter()
+            .filter(Thought::is_signed)
+            .collect();
+        let mut member = Vec::new();
+        if !thoughts.is_empty() {
+            member.extend_from_slice(br#","extra_content":{"anthropic":{"thinking_blocks":"#);
+            json::write(&mut member, &thoughts);
+            member.extend_from_slice(b"}}");
+        }
+        member
+    }
+}
+
+impl Thought {
+    pub fn is_signed(&self) -> bool {
+        match self {
+            Self::Thinking { signature, .. } => !signature.is_empty(),
+            Self::RedactedThinking { .. } => true,
+        }
+    }
+}

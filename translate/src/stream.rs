@@ -1,0 +1,176 @@
+//! A provider's stream on its way into OpenAI's chunks: what all formats but OpenAI's own share.
+//!
+//! A format says what its events mean, by [`Events`]; cutting bytes into events, beginning, failing and ending are the same for all.
+
+use crate::aws::event_stream;
+use crate::error::ApiError;
+use crate::openai::chunks::ChunkWriter;
+use crate::openai::usage::WireUsage;
+use crate::sse;
+
+/// What a format makes of its events.
+pub(crate) trait Events: std::fmt::Debug {
+    /// Takes one event.
+    fn on_event(&mut self, event: Event<'_>, to: &mut Output, out: &mut Vec<u8>);
+
+    /// The bytes have ended. A stream that did not say that it is complete is an error unless this ends it.
+    fn on_end(&mut self, _to: &mut Output, _out: &mut Vec<u8>) {}
+}
+
+/// One event of any framing.
+pub(crate) enum Event<'a> {
+    Data(&'a [u8]),
+    /// A message of an AWS event stream.
+    Message(event_stream::Message<'a>),
+}
+
+impl<'a> Event<'a> {
+    /// The data of a server-sent event.
+    pub fn data(&self) -> Option<&'a [u8]> {
+        match self {
+            Self::Data(data) => Some(data),
+            Self::Message(_) => None,
+        }
+    }
+}
+
+/// How bytes are cut into events.
+#[derive(Debug)]
+pub(crate) enum Framing {
+    Sse(sse::Parser),
+    Aws(event_stream::Parser),
+}
+
+/// The stream to the client, and how far it is.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Named in errors.
+    pub provider: String,
+    /// Unix seconds.
+    pub created: u64,
+    pub chunks: ChunkWriter,
+    end: Option<Result<(), ApiError>>,
+}
+
+impl Output {
+    /// Whether nothing more is to be said.
+    pub fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Ends the stream with an error. Before it began, nothing is written: the client can be told by a status.
+    pub fn fail(&mut self, error: ApiError, out: &mut Vec<u8>) {
+        if self.is_over() {
+            return;
+        }
+        if self.chunks.has_begun() {
+            out.extend(error.to_sse());
+        }
+        self.end = Some(Err(error));
+    }
+
+    /// Ends a stream that is complete.
+    pub fn done(&mut self, usage: WireUsage, out: &mut Vec<u8>) {
+        self.chunks.done(usage, out);
+        self.end = Some(Ok(()));
+    }
+}
+
+/// Translates one stream. Usage is always sent in a chunk of its own at the end.
+#[derive(Debug)]
+pub struct Translator {
+    framing: Framing,
+    events: Box<dyn Events>,
+    output: Output,
+}
+
+impl Translator {
+    pub(crate) fn new(
+        framing: Framing,
+        events: Box<dyn Events>,
+        provider: &str,
+        created: u64,
+    ) -> Self {
+        Self {
+            framing,
+            events,
+            output: Output {
+                provider: provider.to_owned(),
+                created,
+                chunks: ChunkWriter::default(),
+                end: None,
+            },
+        }
+    }
+
+    /// Whether the answer has begun: from here on a failure can only be told in the stream.
+    pub fn has_begun(&self) -> bool {
+        self.output.chunks.has_begun()
+    }
+
+    /// What ended the stream early.
+    pub fn error(&self) -> Option<&ApiError> {
+        self.output.end.as_ref()?.as_ref().err()
+    }
+
+    /// Takes the next bytes and appends the chunks they make.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        let (events, to) = (&mut self.events, &mut self.output);
+        let pushed = match &mut self.framing {
+            Framing::Sse(parser) => parser.push(bytes, |event| {
+                if let Some(data) = event.data().filter(|_| !to.is_over()) {
+                    events.on_event(Event::Data(&data), to, out);
+                }
+            }),
+            Framing::Aws(parser) => parser.push(bytes, |message| {
+                if !to.is_over() {
+                    events.on_event(Event::Message(message), to, out);
+                }
+            }),
+        };
+        if let Err(broken) = pushed {
+            let error = broken.told_of(&self.output.provider);
+            self.output.fail(error, out);
+        }
+    }
+
+    /// Ends the stream. One that did not reach its end is an error.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if let Framing::Sse(parser) = &mut self.framing {
+            let rest = parser.take_rest();
+            // A provider may close right after its last line.
+            if let Some(data) = (sse::Event { raw: &rest }).data()
+                && !self.output.is_over()
+            {
+                self.events
+                    .on_event(Event::Data(&data), &mut self.output, out);
+            }
+        }
+        if !self.output.is_over() {
+            self.events.on_end(&mut self.output, out);
+        }
+        let error = ApiError::incomplete_stream(&self.output.provider);
+        self.output.fail(error, out);
+    }
+}
+
+/// Why bytes can't be cut into events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    #[error("an event is longer than {} MiB", MAX_EVENT >> 20)]
+    TooLong,
+    #[error("a message's checksum is wrong")]
+    Checksum,
+    #[error("a message is malformed")]
+    Malformed,
+}
+
+/// No provider sends longer events; what is longer is not kept.
+pub const MAX_EVENT: usize = 16 << 20;
+
+impl Broken {
+    pub(crate) fn told_of(self, provider: &str) -> ApiError {
+        ApiError::new(502, format!("{provider}'s stream can't be read: {self}"))
+            .with_code("invalid_upstream_response")
+    }
+}
