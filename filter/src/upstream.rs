@@ -32,6 +32,7 @@ pub fn origin<'a>(
         id: asked.id,
         created: started.unix_seconds(),
         request: asked.body,
+        own_answers: provider.dialect.own_answers,
     }
 }
 

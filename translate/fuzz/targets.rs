@@ -33,6 +33,7 @@ fn origin(api: Api, format: Format, is_native: bool) -> Origin<'static> {
         id: "call",
         created: 0,
         request: b"{}",
+        own_answers: false,
     }
 }
 

@@ -58,6 +58,8 @@ pub struct ApiError {
     pub message: String,
     /// The field of the request that is to blame, such as `messages[0].content`.
     pub param: Option<String>,
+    /// Seconds to wait, where a provider says it in the body.
+    pub retry_after: Option<u64>,
 }
 
 /// One try at one provider, as the client is told of it.
@@ -81,6 +83,7 @@ impl ApiError {
             code: None,
             message: message.into(),
             param: None,
+            retry_after: None,
         }
     }
 

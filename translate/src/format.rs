@@ -179,6 +179,8 @@ pub struct Origin<'a> {
     pub created: u64,
     /// The client's body.
     pub request: &'a [u8],
+    /// Whether a provider of OpenAI's format answers in words of its own.
+    pub own_answers: bool,
 }
 
 impl Origin<'_> {
@@ -194,6 +196,7 @@ pub fn translate_response(body: &[u8], origin: &Origin<'_>) -> Result<Option<Vec
         return Ok(None);
     }
     let chat = match origin.format.of_answers(origin.model) {
+        Format::OpenAi if origin.own_answers => openai::normalize::normalize(body)?,
         Format::OpenAi => None,
         Format::Anthropic => Some(anthropic::response::translate(body, origin)?),
         Format::Gemini | Format::Vertex => Some(gemini::response::translate(body, origin)?),
@@ -247,6 +250,10 @@ impl StreamTranslator {
         };
         let provider = match origin.format.of_answers(origin.model) {
             _ if origin.is_native => Upstream::Relay(Relay::new(origin.api, origin.provider)),
+            Format::OpenAi if origin.own_answers => {
+                let relay = Relay::new(Api::ChatCompletions, origin.provider);
+                Upstream::Relay(relay.normalizing())
+            }
             Format::OpenAi => Upstream::Relay(Relay::new(Api::ChatCompletions, origin.provider)),
             Format::Anthropic => translator(sse(), Box::<anthropic::stream::Messages>::default()),
             Format::Gemini | Format::Vertex => {
@@ -291,7 +298,7 @@ impl StreamTranslator {
     /// Whether bytes may pass as they are from here on.
     pub fn is_transparent(&self) -> bool {
         self.client.is_none()
-            && matches!(&self.provider, Upstream::Relay(relay) if relay.has_begun())
+            && matches!(&self.provider, Upstream::Relay(relay) if relay.is_transparent())
     }
 
     /// Takes the next bytes and appends what the client gets for them.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::anthropic;
 use crate::client::Api;
 use crate::error::ApiError;
-use crate::openai;
+use crate::openai::{self, normalize};
 use crate::sse;
 
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Relay {
     parser: sse::Parser,
     has_begun: bool,
     error: Option<ApiError>,
+    /// Whether every event is looked at, for words that are not OpenAI's.
+    normalizes: bool,
 }
 
 /// What an event of a stream that has not begun means.
@@ -33,7 +35,21 @@ impl Relay {
             parser: sse::Parser::default(),
             has_begun: false,
             error: None,
+            normalizes: false,
         }
+    }
+
+    /// Puts the events of a provider with words of its own into OpenAI's.
+    pub fn normalizing(self) -> Self {
+        Self {
+            normalizes: true,
+            ..self
+        }
+    }
+
+    /// Whether bytes may pass as they are from here on.
+    pub fn is_transparent(&self) -> bool {
+        self.has_begun && !self.normalizes
     }
 
     pub fn has_begun(&self) -> bool {
@@ -48,29 +64,58 @@ impl Relay {
         if self.error.is_some() {
             return;
         }
-        out.extend_from_slice(bytes);
-        if self.has_begun {
+        if !self.normalizes {
+            out.extend_from_slice(bytes);
+        }
+        if self.is_transparent() {
             return;
         }
-        let (api, provider) = (self.api, &self.provider);
-        let (has_begun, error) = (&mut self.has_begun, &mut self.error);
-        let pushed = self.parser.push(bytes, |event| {
-            let Some(data) = event.data() else { return };
-            if *has_begun || error.is_some() {
-                return;
-            }
-            match first(api, provider, &data) {
-                First::Nothing => {}
-                First::Begun => *has_begun = true,
-                First::Failed(why) => *error = Some(why),
-            }
-        });
+        let mut parser = std::mem::take(&mut self.parser);
+        let pushed = parser.push(bytes, |event| self.on_event(event, out));
+        self.parser = parser;
         if let Err(broken) = pushed {
             self.error = Some(broken.told_of(&self.provider));
         }
     }
 
-    pub fn finish(&mut self, _out: &mut Vec<u8>) {
+    fn on_event(&mut self, event: sse::Event<'_>, out: &mut Vec<u8>) {
+        if self.error.is_some() {
+            return;
+        }
+        let data = event.data();
+        if !self.has_begun
+            && let Some(data) = &data
+        {
+            match first(self.api, &self.provider, data) {
+                First::Nothing => {}
+                First::Begun => self.has_begun = true,
+                First::Failed(why) => self.error = Some(why),
+            }
+        }
+        if !self.normalizes {
+            return;
+        }
+        match data.map(|data| normalize::normalize(&data)) {
+            Some(Ok(Some(data))) => {
+                out.extend_from_slice(b"data: ");
+                out.extend_from_slice(&data);
+                out.extend_from_slice(b"\n\n");
+            }
+            Some(Err(error)) => {
+                if self.has_begun {
+                    out.extend(error.to_sse());
+                }
+                self.error = Some(error);
+            }
+            Some(Ok(None)) | None => out.extend_from_slice(event.raw),
+        }
+    }
+
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        let rest = self.parser.take_rest();
+        if self.normalizes && !rest.is_empty() {
+            self.on_event(sse::Event { raw: &rest }, out);
+        }
         if !self.has_begun && self.error.is_none() {
             self.error = Some(ApiError::incomplete_stream(&self.provider));
         }

@@ -3,9 +3,9 @@
 //! A format says what its events mean, by [`Events`]; cutting bytes into events, beginning, failing and ending are the same for all.
 
 use crate::aws::event_stream;
+use crate::cost::Usage;
 use crate::error::ApiError;
 use crate::openai::chunks::ChunkWriter;
-use crate::openai::usage::WireUsage;
 use crate::sse;
 
 /// What a format makes of its events.
@@ -70,7 +70,7 @@ impl Output {
     }
 
     /// Ends a stream that is complete.
-    pub fn done(&mut self, usage: WireUsage, out: &mut Vec<u8>) {
+    pub fn done(&mut self, usage: Option<Usage>, out: &mut Vec<u8>) {
         self.chunks.done(usage, out);
         self.end = Some(Ok(()));
     }

@@ -156,6 +156,9 @@ fn answers_to_other_apis_are_what_their_providers_would_have_said() {
 fn told(error: &ApiError) -> Value {
     let mut body = parse(&error.to_json());
     body["status"] = error.status.into();
+    if let Some(seconds) = error.retry_after {
+        body["retry_after"] = seconds.into();
+    }
     body
 }
 

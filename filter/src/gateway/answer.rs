@@ -263,6 +263,9 @@ impl Answer {
         self.status = error.status;
         headers.set(":status", error.status.to_string());
         headers.set("content-type", "application/json");
+        if let Some(seconds) = error.retry_after {
+            headers.set("retry-after", seconds.to_string());
+        }
         let body = call.api.error_json(&error, &call.attempts);
         self.error = Some(error);
         body

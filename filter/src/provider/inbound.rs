@@ -187,6 +187,9 @@ fn error_reply(
     let body = error.to_json();
     headers.set(":status", error.status.to_string());
     headers.set("content-type", "application/json");
+    if let Some(seconds) = error.retry_after {
+        headers.set("retry-after", seconds.to_string());
+    }
     headers.set("content-length", body.len().to_string());
     mark(&mut headers, log, error.status);
     (body, headers)

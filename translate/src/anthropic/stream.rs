@@ -11,7 +11,6 @@ use serde_json::value::RawValue;
 use crate::anthropic::error::{self, ErrorBody};
 use crate::anthropic::response::{StopDetails, finish_reason};
 use crate::anthropic::usage::WireUsage;
-use crate::cost::Usage;
 use crate::error::ApiError;
 use crate::json;
 use crate::openai::thoughts;
@@ -234,6 +233,6 @@ impl Messages {
             return;
         }
         to.chunks.finish(0, self.stop_reason.unwrap_or("stop"), out);
-        to.done(Usage::from(self.usage).into(), out);
+        to.done(Some(self.usage.into()), out);
     }
 }

@@ -15,7 +15,6 @@ use crate::bedrock::usage::TokenUsage;
 use crate::cost::Usage;
 use crate::json;
 use crate::openai::thoughts;
-use crate::openai::usage::WireUsage;
 use crate::stream::{Event, Events, Output};
 
 /// What ConverseStream's messages mean.
@@ -124,7 +123,7 @@ impl Events for Converse {
             "contentBlockStop" => self.stop_block(payload.content_block_index, to, out),
             "messageStop" => self.stop(payload.stop_reason.as_deref(), to, out),
             "metadata" if self.has_stopped => {
-                to.done(Usage::from(payload.usage.unwrap_or_default()).into(), out);
+                to.done(payload.usage.map(Usage::from), out);
             }
             _ => {}
         }
@@ -133,7 +132,7 @@ impl Events for Converse {
     fn on_end(&mut self, to: &mut Output, out: &mut Vec<u8>) {
         if self.has_stopped {
             // All that is missing is the usage.
-            to.done(WireUsage::default(), out);
+            to.done(None, out);
         }
     }
 }

@@ -5,13 +5,14 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::cohere::logprobs::{Item, Logprobs};
+use crate::cohere::logprobs::Item;
 use crate::cohere::usage::WireUsage;
 use crate::cost::Usage;
 use crate::error::ApiError;
 use crate::format::Origin;
 use crate::json;
 use crate::openai::completion::{Choice, Completion, Function, Message, ToolCall, join};
+use crate::openai::logprobs::{Logprobs, TokenLogprob};
 
 #[derive(Deserialize)]
 struct Answer<'a> {
@@ -117,7 +118,10 @@ pub fn translate(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> 
                 citations: answer.message.citations.unwrap_or_default(),
                 ..Message::default()
             },
-            logprobs: answer.logprobs.map(|items| json::raw(&Logprobs::of(items))),
+            logprobs: answer.logprobs.map(|items| {
+                let tokens = items.into_iter().map(TokenLogprob::from);
+                json::raw(&tokens.collect::<Logprobs>())
+            }),
             finish_reason: finish_reason(&answer.finish_reason, None)?,
         }],
         usage: Usage::from(answer.usage.unwrap_or_default()).into(),

@@ -8,12 +8,13 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::cohere::logprobs::{Item, Logprobs};
+use crate::cohere::logprobs::Item;
 use crate::cohere::response::finish_reason;
 use crate::cohere::usage::WireUsage;
 use crate::cost::Usage;
 use crate::json;
 use crate::openai;
+use crate::openai::logprobs::Logprobs;
 use crate::stream::{self, Events, Output};
 
 /// What Cohere's events mean.
@@ -189,7 +190,7 @@ impl Chat {
         match (content.text, logprobs) {
             (Some(text), Some(item)) => {
                 self.begin(None, to, out);
-                let logprobs = json::raw(&Logprobs::of([item]));
+                let logprobs = json::raw(&Logprobs::from_iter([item.into()]));
                 to.chunks.text_with_logprobs(0, text, &logprobs, out);
             }
             (Some(text), None) => self.say("content", text, to, out),
@@ -265,7 +266,7 @@ impl Chat {
             Ok(reason) => {
                 self.begin(None, to, out);
                 to.chunks.finish(0, reason, out);
-                to.done(Usage::from(usage.unwrap_or_default()).into(), out);
+                to.done(usage.map(Usage::from), out);
             }
             Err(error) => to.fail(error, out),
         }

@@ -17,10 +17,12 @@ pub(super) struct ErrorBody {
     details: Vec<Detail>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Detail {
-    #[serde(default)]
     reason: String,
+    /// Of a `RetryInfo`, such as `7.5s`.
+    retry_delay: String,
 }
 
 impl ErrorBody {
@@ -31,7 +33,10 @@ impl ErrorBody {
             .iter()
             .any(|detail| detail.reason == "API_KEY_INVALID");
         let status = if is_key { 401 } else { status };
-        let error = ApiError::from_provider(provider, status, &self.message);
+        let error = ApiError {
+            retry_after: self.retry_after(),
+            ..ApiError::from_provider(provider, status, &self.message)
+        };
         match self.status.as_str() {
             _ if is_key => error.with_code("invalid_api_key"),
             "" => error,
@@ -40,6 +45,16 @@ impl ErrorBody {
             "UNAUTHENTICATED" => error.with_code("invalid_api_key"),
             other => error.with_code(other.to_ascii_lowercase()),
         }
+    }
+
+    /// Whole seconds, rounded up.
+    fn retry_after(&self) -> Option<u64> {
+        let delay = self
+            .details
+            .iter()
+            .find_map(|detail| detail.retry_delay.strip_suffix('s'))?;
+        let seconds: f64 = delay.parse().ok()?;
+        Some(seconds.max(0.0).ceil() as u64)
     }
 
     /// The HTTP status that this error has when it comes as a reply of its own.

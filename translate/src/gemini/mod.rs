@@ -3,6 +3,7 @@
 //! Source: Gemini API reference and the types of Google's SDK, November 2026.
 
 pub mod error;
+mod logprobs;
 mod parts;
 pub mod request;
 pub mod response;

@@ -78,6 +78,10 @@ struct GenerationConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     response_json_schema: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    response_logprobs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     thinking_config: Option<ThinkingConfig>,
 }
 
@@ -121,6 +125,10 @@ pub fn translate(body: &[u8], model: &str) -> Result<(Vec<u8>, bool), ApiError> 
         candidate_count: request.n.filter(|&n| n != 1),
         presence_penalty: request.presence_penalty,
         frequency_penalty: request.frequency_penalty,
+        response_logprobs: request.logprobs.filter(|&wanted| wanted),
+        logprobs: request
+            .top_logprobs
+            .filter(|&number| number > 0 && request.logprobs == Some(true)),
         ..GenerationConfig::default()
     };
     if let Some(format) = &request.response_format {
@@ -162,11 +170,6 @@ pub fn translate(body: &[u8], model: &str) -> Result<(Vec<u8>, bool), ApiError> 
 
 fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<(), ApiError> {
     let refusals = [
-        (
-            request.logprobs == Some(true),
-            "logprobs",
-            "they are not translated from Gemini",
-        ),
         (
             is_set(request.logit_bias),
             "logit_bias",

@@ -9,12 +9,14 @@ use crate::cost::Usage;
 use crate::error::ApiError;
 use crate::format::Origin;
 use crate::gemini::error::ErrorBody;
+use crate::gemini::logprobs::LogprobsResult;
 use crate::gemini::usage::UsageMetadata;
 use crate::hash;
 use crate::json;
 use crate::openai::completion::{
     Choice, Completion, ExtraContent, Function, GoogleExtra, Message, ToolCall, join,
 };
+use crate::openai::logprobs::Logprobs;
 
 /// A whole answer, or one event of a stream: they have the same shape.
 #[derive(Deserialize)]
@@ -45,6 +47,8 @@ pub(super) struct Candidate<'a> {
     pub finish_reason: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     pub finish_message: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub logprobs_result: Option<LogprobsResult>,
 }
 
 #[derive(Deserialize)]
@@ -122,14 +126,18 @@ pub(super) fn call_id<'a>(call: &FunctionCall<'a>, answer: &str, number: usize) 
 
 /// Translates a body.
 pub fn translate(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> {
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(ApiError::unreadable)?;
+    let mut answer: Answer<'_> = serde_json::from_slice(body).map_err(ApiError::unreadable)?;
+    let model = answer
+        .model_version
+        .clone()
+        .unwrap_or(Cow::Borrowed(origin.model));
     let id = match answer.id() {
         Some(id) => id.to_owned(),
         None => origin.completion_id(),
     };
     let id = id.as_str();
-    let block_reason = answer
-        .prompt_feedback
+    let feedback = answer.prompt_feedback.take();
+    let block_reason = feedback
         .as_ref()
         .and_then(|feedback| feedback.block_reason.as_deref());
     if answer.candidates.is_empty() && block_reason.is_none() {
@@ -140,7 +148,7 @@ pub fn translate(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> 
     }
     let mut choices = answer
         .candidates
-        .iter()
+        .iter_mut()
         .map(|candidate| choice(candidate, id))
         .collect::<Result<Vec<_>, _>>()?;
     if let (true, Some(reason)) = (choices.is_empty(), block_reason) {
@@ -159,7 +167,7 @@ pub fn translate(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> 
         id,
         object: "chat.completion",
         created: origin.created,
-        model: answer.model_version.as_deref().unwrap_or(origin.model),
+        model: &model,
         choices,
         usage: Usage::from(answer.usage_metadata.unwrap_or_default()).into(),
     };
@@ -168,7 +176,11 @@ pub fn translate(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> 
     Ok(out)
 }
 
-fn choice<'a>(candidate: &'a Candidate<'a>, answer: &str) -> Result<Choice<'a>, ApiError> {
+fn choice<'a>(candidate: &'a mut Candidate<'_>, answer: &str) -> Result<Choice<'a>, ApiError> {
+    let logprobs = candidate
+        .logprobs_result
+        .take()
+        .map(|result| json::raw(&Logprobs::from(result)));
     let parts = candidate
         .content
         .as_ref()
@@ -209,7 +221,7 @@ fn choice<'a>(candidate: &'a Candidate<'a>, answer: &str) -> Result<Choice<'a>, 
             tool_calls,
             ..Message::default()
         },
-        logprobs: None,
+        logprobs,
         finish_reason,
     })
 }

@@ -5,10 +5,10 @@
 
 use serde_json::value::RawValue;
 
-use crate::cost::Usage;
 use crate::gemini::response::{self, Answer, Candidate};
 use crate::gemini::usage::UsageMetadata;
 use crate::json;
+use crate::openai::logprobs::Logprobs;
 use crate::stream::{Event, Events, Output};
 
 /// What Gemini's events mean.
@@ -30,7 +30,7 @@ struct ChoiceState {
 
 impl Events for Answers {
     fn on_event(&mut self, event: Event<'_>, to: &mut Output, out: &mut Vec<u8>) {
-        let Some(answer) = event
+        let Some(mut answer) = event
             .data()
             .and_then(|data| serde_json::from_slice::<Answer<'_>>(data).ok())
         else {
@@ -44,15 +44,15 @@ impl Events for Answers {
         if let Some(usage) = answer.usage_metadata {
             self.usage = usage;
         }
-        let block_reason = answer
-            .prompt_feedback
+        let feedback = answer.prompt_feedback.take();
+        let block_reason = feedback
             .as_ref()
             .and_then(|feedback| feedback.block_reason.as_deref());
         if answer.candidates.is_empty() && block_reason.is_none() {
             return;
         }
         self.begin(&answer, to);
-        for candidate in &answer.candidates {
+        for candidate in &mut answer.candidates {
             self.candidate(candidate, to, out);
         }
         if let (true, Some(reason)) = (answer.candidates.is_empty(), block_reason) {
@@ -67,7 +67,7 @@ impl Events for Answers {
 
     fn on_end(&mut self, to: &mut Output, out: &mut Vec<u8>) {
         if !self.choices.is_empty() && self.choices.iter().all(|choice| choice.is_finished) {
-            to.done(Usage::from(self.usage).into(), out);
+            to.done(Some(self.usage.into()), out);
         }
     }
 }
@@ -106,7 +106,7 @@ impl Answers {
         self.choices.len() - 1
     }
 
-    fn candidate(&mut self, candidate: &Candidate<'_>, to: &mut Output, out: &mut Vec<u8>) {
+    fn candidate(&mut self, candidate: &mut Candidate<'_>, to: &mut Output, out: &mut Vec<u8>) {
         let place = self.choice(candidate.index, to, out);
         if self
             .choices
@@ -115,15 +115,23 @@ impl Answers {
         {
             return;
         }
+        let mut logprobs = candidate.logprobs_result.take().map(Logprobs::from);
         let parts = candidate.content.iter().flat_map(|content| &content.parts);
         for part in parts {
             if let Some(text) = part.text.as_deref().filter(|text| !text.is_empty()) {
-                let field = if part.thought {
-                    "reasoning_content"
-                } else {
-                    "content"
-                };
-                to.chunks.text(candidate.index, field, text, out);
+                match (part.thought, logprobs.take()) {
+                    (true, waiting) => {
+                        logprobs = waiting;
+                        to.chunks
+                            .text(candidate.index, "reasoning_content", text, out);
+                    }
+                    (false, Some(logprobs)) => {
+                        let (text, logprobs) = (json::raw(text), json::raw(&logprobs));
+                        to.chunks
+                            .text_with_logprobs(candidate.index, &text, &logprobs, out);
+                    }
+                    (false, None) => to.chunks.text(candidate.index, "content", text, out),
+                }
             }
             if let Some(call) = &part.function_call {
                 let signature = part.thought_signature.as_deref();

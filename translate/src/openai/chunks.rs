@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use crate::cost::Usage;
 use crate::json;
 use crate::openai::usage::WireUsage;
 
@@ -136,12 +137,15 @@ impl ChunkWriter {
         out.extend_from_slice(b"\"}]}\n\n");
     }
 
-    /// The end of the stream, with its usage.
-    pub fn done(&self, usage: WireUsage, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.head);
-        out.extend_from_slice(br#"],"usage":"#);
-        json::write(out, &usage);
-        out.extend_from_slice(b"}\n\ndata: [DONE]\n\n");
+    /// The end of the stream, with its usage where that is known.
+    pub fn done(&self, usage: Option<Usage>, out: &mut Vec<u8>) {
+        if let Some(usage) = usage {
+            out.extend_from_slice(&self.head);
+            out.extend_from_slice(br#"],"usage":"#);
+            json::write(out, &WireUsage::from(usage));
+            out.extend_from_slice(b"}\n\n");
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
     }
 
     fn open(&self, choice: u32, out: &mut Vec<u8>) {

@@ -29,8 +29,12 @@ pub struct Dialect {
     /// Whether what other providers want may stand in a request: Anthropic's markers of what to cache, and what came with a tool
     /// call for the provider that made it.
     pub foreign_members: bool,
+    /// Whether a message may hold what the model thought, as `reasoning_content`.
+    pub thoughts_come_back: bool,
     /// What the provider's reasoning models call `max_tokens`.
     pub reasoning_max_tokens: Option<&'static str>,
+    /// Whether its answers have words of their own, so that they have to be looked at.
+    pub own_answers: bool,
     /// Whether it serves OpenAI's Responses API too.
     pub responses: bool,
 }
@@ -87,13 +91,16 @@ pub const OPENAI: Dialect = Dialect {
     json_schema: true,
     tool_call_ids: ToolCallIds::Any,
     foreign_members: false,
+    thoughts_come_back: false,
     reasoning_max_tokens: Some("max_completion_tokens"),
+    own_answers: false,
     responses: true,
 };
 
 /// A server about which nothing is known: what the client says goes there as it is.
 pub const COMPATIBLE: Dialect = Dialect {
     foreign_members: true,
+    thoughts_come_back: true,
     reasoning_max_tokens: None,
     responses: false,
     ..OPENAI
@@ -155,6 +162,7 @@ pub const MISTRAL: Dialect = Dialect {
     known_message_fields: &["role", "content", "tool_calls", "tool_call_id", "prefix"],
     stream_usage: StreamUsage::Always,
     tool_call_ids: ToolCallIds::NineAlphanumerics,
+    own_answers: true,
     ..OPEN_MODELS
 };
 
@@ -243,6 +251,7 @@ pub const MOONSHOT: Dialect = Dialect {
 pub const ZAI: Dialect = Dialect {
     fields: &[MAX_TOKENS],
     tool_choice: ToolChoice::Auto,
+    own_answers: true,
     ..OPEN_MODELS
 };
 
@@ -279,6 +288,7 @@ impl Dialect {
         !is_regular
             || (!self.developer_role && has(b"\"developer\""))
             || (!self.foreign_members && (has(b"\"cache_control\"") || has(b"\"extra_content\"")))
+            || (!self.thoughts_come_back && has(b"\"reasoning_content\""))
             || (self.reasoning_max_tokens.is_some()
                 && is_reasoning_model(model)
                 && has(b"\"max_tokens\""))

@@ -66,13 +66,41 @@ pub fn from_reply(provider: &str, status: u16, body: &[u8]) -> ApiError {
     }
 }
 
+/// MiniMax's errors, which come with status 200. Source: its API reference, "Error codes", November 2026.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct BaseResponse {
+    pub status_code: i64,
+    status_msg: String,
+}
+
+impl BaseResponse {
+    fn told_as(&self, provider: &str) -> ApiError {
+        let status = match self.status_code {
+            1001 => 504,
+            1002 | 1039 => 429,
+            1004 | 2049 => 401,
+            1008 => 402,
+            1026 | 1027 | 1042 | 2013 => 400,
+            _ => 502,
+        };
+        ApiError::from_provider(provider, status, &self.status_msg)
+            .with_code(self.status_code.to_string())
+    }
+}
+
 /// The error in a stream's event, when it is one. Its status is the one it names, else 502.
 pub fn from_event(provider: &str, data: &[u8]) -> Option<ApiError> {
     #[derive(Deserialize)]
     struct Event {
         error: Option<Value>,
+        base_resp: Option<BaseResponse>,
     }
-    let error = serde_json::from_slice::<Event>(data).ok()?.error?;
+    let event = serde_json::from_slice::<Event>(data).ok()?;
+    if let Some(base) = event.base_resp.filter(|base| base.status_code != 0) {
+        return Some(base.told_as(provider));
+    }
+    let error = event.error?;
     if error.is_null() {
         return None;
     }
@@ -123,6 +151,14 @@ mod tests {
         assert_eq!(from_event("x", br#"{"error":null,"choices":[]}"#), None);
         let error = from_event("x", br#"{"error":{"code":429,"message":"slow down"}}"#).unwrap();
         assert_eq!((error.status, error.message.as_str()), (429, "slow down"));
+        let error = from_event(
+            "minimax",
+            br#"{"id":"1","choices":null,"base_resp":{"status_code":1002,"status_msg":"rate limit"}}"#,
+        )
+        .unwrap();
+        assert_eq!((error.status, error.message.as_str()), (429, "rate limit"));
+        let good = br#"{"choices":[],"base_resp":{"status_code":0,"status_msg":""}}"#;
+        assert_eq!(from_event("minimax", good), None);
         let error = from_event(
             "x",
             br#"{"error":{"message":"boom","type":"server_error"}}"#,

@@ -10,6 +10,8 @@ pub mod edit;
 pub mod envelope;
 pub mod error;
 pub(crate) mod ids;
+pub(crate) mod logprobs;
+pub mod normalize;
 pub mod request;
 pub mod response;
 pub mod rewrite;

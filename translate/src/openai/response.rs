@@ -59,8 +59,8 @@ pub fn summarize(body: &[u8]) -> Summary {
 
 /// Whether a body that came with a good status is an error all the same, as some providers have it.
 pub fn is_error(body: &[u8]) -> bool {
-    memchr::memmem::find(body, b"\"error\"").is_some()
-        && serde_json::from_slice::<View<'_>>(body).is_ok_and(|view| view.error.is_some())
+    let has = |word: &[u8]| memchr::memmem::find(body, word).is_some();
+    (has(b"\"error\"") || has(b"\"base_resp\"")) && super::error::from_event("", body).is_some()
 }
 
 /// How the gateway chose, as clients see it in `_routing`.

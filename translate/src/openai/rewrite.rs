@@ -34,8 +34,10 @@ pub fn rewrite(body: &str, model: &str, dialect: &Dialect) -> Result<Vec<u8>, Ap
     {
         request.rename("max_tokens", name);
     }
-    if !dialect.foreign_members && (body.contains(CACHE_CONTROL) || body.contains(EXTRA_CONTENT)) {
-        drop_foreign_members(&mut request)?;
+    let has_foreign_members = body.contains(CACHE_CONTROL) || body.contains(EXTRA_CONTENT);
+    let has_thoughts = body.contains(REASONING_CONTENT) && !dialect.thoughts_come_back;
+    if (has_foreign_members && !dialect.foreign_members) || has_thoughts {
+        drop_foreign_members(&mut request, dialect)?;
     }
     choose_tools(&mut request, model, dialect)?;
     check_format(&request, model, dialect)?;
@@ -58,9 +60,10 @@ fn asks_for_nothing(field: &str, value: &RawValue) -> bool {
 
 const CACHE_CONTROL: &str = "cache_control";
 const EXTRA_CONTENT: &str = "extra_content";
+const REASONING_CONTENT: &str = "reasoning_content";
 
 /// Drops what only another provider understands. Conversations that moved from one to the next are full of it.
-fn drop_foreign_members(request: &mut Object<'_>) -> Result<(), ApiError> {
+fn drop_foreign_members(request: &mut Object<'_>, dialect: &Dialect) -> Result<(), ApiError> {
     request.remove(CACHE_CONTROL);
     for field in ["messages", "tools"] {
         let Some(items) = request.get(field).map(ToOwned::to_owned) else {
@@ -68,6 +71,9 @@ fn drop_foreign_members(request: &mut Object<'_>) -> Result<(), ApiError> {
         };
         let mut list: Vec<Object<'_>> = parse(&items, field)?;
         for item in &mut list {
+            if !dialect.thoughts_come_back {
+                item.remove(REASONING_CONTENT);
+            }
             item.remove(CACHE_CONTROL);
             drop_from_list(item, "content", CACHE_CONTROL)?;
             drop_from_list(item, "tool_calls", EXTRA_CONTENT)?;

@@ -40,9 +40,18 @@ impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
         let prompt = wire.prompt_tokens_details.unwrap_or_default();
         let completion = wire.completion_tokens_details.unwrap_or_default();
+        let (input, said) = (
+            wire.prompt_tokens.unwrap_or(0),
+            wire.completion_tokens.unwrap_or(0),
+        );
+        let thought = completion.reasoning_tokens.unwrap_or(0);
+        // xAI counts thoughts beside the answer's tokens, which only the total tells.
+        let with_thoughts = said.saturating_add(thought);
+        let is_beside =
+            thought > 0 && wire.total_tokens == Some(input.saturating_add(with_thoughts));
         Self {
-            input: wire.prompt_tokens.unwrap_or(0),
-            output: wire.completion_tokens.unwrap_or(0),
+            input,
+            output: if is_beside { with_thoughts } else { said },
             cache_read: prompt
                 .cached_tokens
                 .or(wire.prompt_cache_hit_tokens)

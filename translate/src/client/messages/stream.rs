@@ -73,7 +73,10 @@ impl Writer {
             self.is_over = true;
             return;
         }
-        self.begin(chunk, out);
+        // Azure says something before it says whose answer this is.
+        if !chunk.choices.is_empty() {
+            self.begin(chunk, out);
+        }
         if let Some(usage) = chunk.usage {
             self.usage = usage.into();
         }

@@ -1,0 +1,143 @@
+//! Answers of providers that speak OpenAI's format but for a few words.
+//!
+//! Mistral's reasoning models answer with a list of thoughts and texts, and Z.ai has finish reasons of its own.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+use serde::Deserialize;
+
+use crate::error::ApiError;
+use crate::object::Object;
+
+/// The finish reasons that OpenAI has another word for. Source: Z.ai's API reference, November 2026.
+const FINISH_REASONS: [(&str, &str); 2] = [
+    ("sensitive", "content_filter"),
+    ("model_context_window_exceeded", "length"),
+];
+/// The one that is none: the answer is not whole.
+const NETWORK_ERROR: &str = "network_error";
+
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(default, borrow)]
+    text: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    thinking: Option<Vec<Part<'a>>>,
+}
+
+/// A body or the data of an event in OpenAI's words; `None` where it is already.
+pub fn normalize(data: &[u8]) -> Result<Option<Vec<u8>>, ApiError> {
+    let has = |word: &str| memmem::find(data, word.as_bytes()).is_some();
+    let has_list = has("\"content\":[") || has("\"content\": [");
+    let has_word = FINISH_REASONS.iter().any(|(own, _)| has(own)) || has(NETWORK_ERROR);
+    if !has_list && !has_word {
+        return Ok(None);
+    }
+    rewrite(data).map_err(ApiError::unreadable)?
+}
+
+fn rewrite(data: &[u8]) -> serde_json::Result<Result<Option<Vec<u8>>, ApiError>> {
+    let mut answer: Object<'_> = serde_json::from_slice(data)?;
+    let Some(choices) = answer.get("choices").map(ToOwned::to_owned) else {
+        return Ok(Ok(None));
+    };
+    let mut choices: Vec<Object<'_>> = serde_json::from_str(choices.get())?;
+    for choice in &mut choices {
+        let reason = choice
+            .get("finish_reason")
+            .map(|raw| raw.get().trim_matches('"').to_owned());
+        if let Some(reason) = reason {
+            if reason == NETWORK_ERROR {
+                let error = ApiError::new(502, "The model's answer broke off: network_error");
+                return Ok(Err(error.with_code(NETWORK_ERROR)));
+            }
+            if let Some((_, word)) = FINISH_REASONS.iter().find(|(own, _)| *own == reason) {
+                choice.set("finish_reason", word);
+            }
+        }
+        for name in ["message", "delta"] {
+            let Some(message) = choice.get(name).map(ToOwned::to_owned) else {
+                continue;
+            };
+            let mut message = Object::parse(message.get())?;
+            if flatten(&mut message)? {
+                choice.set(name, &message);
+            }
+        }
+    }
+    answer.set("choices", &choices);
+    Ok(Ok(Some(answer.to_vec())))
+}
+
+/// A list of thoughts and texts as a text of each. Whether there was one.
+fn flatten(message: &mut Object<'_>) -> serde_json::Result<bool> {
+    let Some(content) = message
+        .get("content")
+        .filter(|raw| raw.get().starts_with('['))
+        .map(ToOwned::to_owned)
+    else {
+        return Ok(false);
+    };
+    let parts: Vec<Part<'_>> = serde_json::from_str(content.get())?;
+    let texts = |parts: &[Part<'_>]| -> String {
+        parts
+            .iter()
+            .filter_map(|part| part.text.as_deref())
+            .collect()
+    };
+    let thoughts: String = parts
+        .iter()
+        .filter_map(|part| part.thinking.as_deref())
+        .map(texts)
+        .collect();
+    message.set("content", &texts(&parts));
+    if !thoughts.is_empty() {
+        message.set("reasoning_content", &thoughts);
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normalized(data: &str) -> Option<String> {
+        normalize(data.as_bytes())
+            .unwrap()
+            .map(|data| String::from_utf8(data).unwrap())
+    }
+
+    #[test]
+    fn thoughts_and_texts_go_where_clients_look_for_them() {
+        assert_eq!(
+            normalized(r#"{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":[{"type":"thinking","thinking":[{"type":"text","text":"Hm."}]},{"type":"text","text":"Hi"},{"type":"text","text":"!"}]},"finish_reason":"stop"}]}"#).unwrap(),
+            r#"{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":"Hi!","reasoning_content":"Hm."},"finish_reason":"stop"}]}"#
+        );
+        assert_eq!(
+            normalized(r#"{"choices":[{"delta":{"content":"Hi"}}]}"#),
+            None
+        );
+    }
+
+    #[test]
+    fn finish_reasons_get_openais_words() {
+        assert_eq!(
+            normalized(r#"{"choices":[{"finish_reason":"sensitive"}]}"#).unwrap(),
+            r#"{"choices":[{"finish_reason":"content_filter"}]}"#
+        );
+        assert_eq!(
+            normalize(br#"{"choices":[{"finish_reason":"network_error"}]}"#)
+                .unwrap_err()
+                .status,
+            502
+        );
+        assert_eq!(
+            normalized(
+                r#"{"choices":[{"delta":{"content":"a sensitive word"},"finish_reason":null}]}"#
+            )
+            .unwrap(),
+            r#"{"choices":[{"delta":{"content":"a sensitive word"},"finish_reason":null}]}"#
+        );
+    }
+}
