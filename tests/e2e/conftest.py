@@ -7,12 +7,15 @@ from openai import OpenAI
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from support.providers import Anthropic, Gemini, OpenAi  # noqa: E402
+from support.providers import Anthropic, Bedrock, Cohere, Gemini, Mistral, OpenAi, Vertex  # noqa: E402
 from support.stack import Stack, free_port  # noqa: E402
 
 for variable in ("OPENTRACY_BIN", "OPENTRACY_FILTER", "OPENTRACY_ENVOY"):
     if variable not in os.environ:
         pytest.exit(f"{variable} is not set; run `cargo xtask test`", returncode=2)
+
+
+NOVA = "us.amazon.nova-pro-v1:0"
 
 
 class World:
@@ -23,7 +26,12 @@ class World:
         self.second = OpenAi()
         self.anthropic = Anthropic()
         self.gemini = Gemini()
-        self.providers = [self.openai, self.second, self.anthropic, self.gemini]
+        self.bedrock = Bedrock()
+        self.cohere = Cohere()
+        self.mistral = Mistral()
+        self.vertex = Vertex()
+        self.providers = [self.openai, self.second, self.anthropic, self.gemini, self.bedrock, self.cohere, self.mistral,
+                          self.vertex]
 
     def config(self, **more):
         chain = ["openai/gpt-4o-mini", "second/large", "anthropic/claude-sonnet-4-6"]
@@ -33,6 +41,12 @@ class World:
                 "second": {"format": "openai", "base_url": f"{self.second.origin}/v1", "api_key": "second-key"},
                 "anthropic": {"base_url": self.anthropic.origin, "api_key": "sk-ant-test-key-000"},
                 "gemini": {"base_url": f"{self.gemini.origin}/v1beta", "api_key": "gm-test-key-000"},
+                "cohere": {"base_url": self.cohere.origin, "api_key": "co-test-key-000"},
+                "mistral": {"base_url": f"{self.mistral.origin}/v1", "api_key": "mistral-test-key-000"},
+                # With a key here; with AWS's credentials in a test of its own.
+                "bedrock": {"base_url": self.bedrock.origin, "api_key": self.bedrock.api_key},
+                "vertex": {"base_url": self.vertex.origin + self.vertex.root.removesuffix("/publishers"),
+                           "api_key": self.vertex.token},
                 "azure": {"base_url": self.second.origin, "api_version": "2024-10-21", "api_key": "azure-key"},
                 "azure-v1": {"format": "openai", "dialect": "azure", "base_url": self.second.origin,
                              "path": "/openai/v1/chat/completions", "headers": {"api-key": "azure-key"}},
@@ -45,6 +59,10 @@ class World:
             "aliases": {
                 "smart": {"candidates": ["anthropic/claude-sonnet-4-6", "openai/gpt-4o-mini"]},
                 "google": {"candidates": ["gemini/gemini-2.5-pro", "openai/gpt-4o-mini"]},
+                "amazon": {"candidates": [f"bedrock/{NOVA}", "openai/gpt-4o-mini"]},
+                "canadian": {"candidates": ["cohere/command-a-03-2025", "openai/gpt-4o-mini"]},
+                "french": {"candidates": ["mistral/mistral-large-latest", "openai/gpt-4o-mini"]},
+                "cloud": {"candidates": ["vertex/claude-sonnet-4-5@20250929", "openai/gpt-4o-mini"]},
                 "chain": {"candidates": chain, "per_try_timeout": "1s"},
                 "twice": {"candidates": ["openai/gpt-4o-mini"], "retries": 1},
                 "only": {"candidates": ["openai/gpt-4o-mini"], "per_try_timeout": "1s"},

@@ -8,9 +8,12 @@ import pytest
 from support import providers as mock
 
 MODELS = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-sonnet-4-6",
-          "gemini": "gemini/gemini-2.5-pro"}
+          "gemini": "gemini/gemini-2.5-pro", "bedrock": "bedrock/us.amazon.nova-pro-v1:0",
+          "cohere": "cohere/command-a-03-2025", "mistral": "mistral/mistral-large-latest",
+          "vertex": "vertex/claude-sonnet-4-5@20250929"}
 # Aliases with several candidates, this provider's model among the first two.
-ALIASES = {"openai": "smart", "anthropic": "smart", "gemini": "google"}
+ALIASES = {"openai": "smart", "anthropic": "smart", "gemini": "google", "bedrock": "amazon", "cohere": "canadian",
+           "mistral": "french", "vertex": "cloud"}
 WEATHER = {
     "type": "function",
     "function": {
@@ -136,15 +139,23 @@ def test_images(client, world, provider):
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
         {"type": "image_url", "image_url": {"url": "https://example.com/cat.jpg"}},
     ]
+    if provider == "bedrock":
+        # It fetches nothing itself.
+        with pytest.raises(openai.BadRequestError, match="fetches no images") as refusal:
+            client.chat.completions.create(model=MODELS[provider], messages=[{"role": "user", "content": parts}])
+        assert refusal.value.param == "messages[0].content[2].image_url.url"
+        parts.pop()
     answer = client.chat.completions.create(model=MODELS[provider], messages=[{"role": "user", "content": parts}])
     assert answer.choices[0].message.content == "Hello from the mock."
     request = getattr(world, provider).requests[0].json
-    if provider == "openai":
+    if provider in ("openai", "mistral", "cohere"):
         assert request["messages"][0]["content"] == parts
     elif provider == "gemini":
         sent = request["contents"][0]["parts"]
         assert sent[1]["inlineData"] == {"mimeType": "image/png", "data": PIXEL}
         assert sent[2]["fileData"] == {"mimeType": "image/jpeg", "fileUri": "https://example.com/cat.jpg"}
+    elif provider == "bedrock":
+        assert request["messages"][0]["content"][1] == {"image": {"format": "png", "source": {"bytes": PIXEL}}}
     else:
         sent = request["messages"][0]["content"]
         assert [part["source"]["type"] for part in sent[1:]] == ["base64", "url"]

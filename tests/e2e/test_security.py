@@ -44,7 +44,8 @@ def test_internal_headers_open_no_way_around_the_gateway(stack, world, hop, path
     assert not any(provider.requests for provider in world.providers)
 
 
-@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-6", "gemini/gemini-2.5-pro", "chain"])
+@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-6", "gemini/gemini-2.5-pro",
+                                   "cohere/command-a-03-2025", "bedrock/us.amazon.nova-pro-v1:0", "chain"])
 def test_a_provider_sees_nothing_of_the_client(stack, world, model):
     theirs = {"authorization": "Bearer client-secret", "x-api-key": "client-secret", "cookie": "a=client-secret",
               "openai-organization": "client-secret", "x-forwarded-host": "client-secret", "x-real-ip": "1.2.3.4",

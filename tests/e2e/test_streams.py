@@ -18,9 +18,12 @@ from support import providers as mock
 from support.stack import wait_for
 
 MODELS = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-sonnet-4-6",
-          "gemini": "gemini/gemini-2.5-pro"}
+          "gemini": "gemini/gemini-2.5-pro", "bedrock": "bedrock/us.amazon.nova-pro-v1:0",
+          "cohere": "cohere/command-a-03-2025", "mistral": "mistral/mistral-large-latest",
+          "vertex": "vertex/claude-sonnet-4-5@20250929"}
 # Each with its provider's model first.
-ALIASES = {"openai": "chain", "anthropic": "smart", "gemini": "google"}
+ALIASES = {"openai": "chain", "anthropic": "smart", "gemini": "google", "bedrock": "amazon", "cohere": "canadian",
+           "mistral": "french", "vertex": "cloud"}
 HELLO = [{"role": "user", "content": "Hello!"}]
 
 each_format = pytest.mark.parametrize("provider", MODELS)

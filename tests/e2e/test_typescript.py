@@ -10,7 +10,8 @@ from support import providers as mock
 SCRIPT = pathlib.Path(__file__).parent.parent / "typescript/sdk.test.ts"
 
 
-@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-6", "gemini/gemini-2.5-pro"])
+@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-6", "gemini/gemini-2.5-pro",
+                                   "bedrock/us.amazon.nova-pro-v1:0", "cohere/command-a-03-2025"])
 def test_the_typescript_sdk(stack, world, model):
     for provider in world.providers:
         provider.habit = mock.assistant

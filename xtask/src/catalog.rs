@@ -33,6 +33,8 @@ fn provider_of(theirs: &str) -> Option<&str> {
         "nvidia_nim" => "nvidia",
         "dashscope" => "qwen",
         "cohere_chat" => "cohere",
+        "bedrock_converse" => "bedrock",
+        "vertex_ai-language-models" | "vertex_ai-anthropic_models" => "vertex",
         other => other,
     };
     provider::find(name)
@@ -84,7 +86,10 @@ fn models(data: &Map<String, Value>) -> BTreeMap<(String, String), Value> {
         let Some(provider) = provider_of(theirs).filter(|_| is_chat) else {
             continue;
         };
-        let name = key.strip_prefix(&format!("{theirs}/")).unwrap_or(key);
+        let name = [theirs, "vertex_ai", "bedrock"]
+            .into_iter()
+            .find_map(|prefix| key.strip_prefix(prefix)?.strip_prefix('/'))
+            .unwrap_or(key);
         // Regional price lists and fine-tuning templates are no models of their own.
         if name.starts_with("ft:") || name.starts_with("us/") || name.starts_with("eu/") {
             continue;

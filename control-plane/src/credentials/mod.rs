@@ -19,8 +19,10 @@ use crate::snapshot::Snapshot;
 
 /// This much before they expire, credentials are had anew.
 const EARLY: Duration = Duration::from_secs(300);
-/// How soon it is tried again after a failure, and at the most often.
+/// How soon it is tried again after a failure.
 const RETRY: Duration = Duration::from_secs(30);
+/// How soon the earliest, where credentials are handed out that are about to expire.
+const SOONEST: Duration = Duration::from_secs(1);
 /// Credentials that never expire are looked at again after this long: a file may have changed.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
@@ -122,7 +124,7 @@ fn until_renewal(expires: Option<SystemTime>) -> Duration {
             .duration_since(SystemTime::now())
             .unwrap_or_default()
             .saturating_sub(EARLY)
-            .max(RETRY),
+            .max(SOONEST),
     }
 }
 
@@ -160,7 +162,7 @@ mod tests {
         let in_an_hour = SystemTime::now() + Duration::from_secs(3600);
         let wait = until_renewal(Some(in_an_hour));
         assert!(wait > Duration::from_secs(3200) && wait <= Duration::from_secs(3300));
-        assert_eq!(until_renewal(Some(SystemTime::now())), RETRY);
+        assert_eq!(until_renewal(Some(SystemTime::now())), SOONEST);
         assert_eq!(until_renewal(None), LOOK_AGAIN);
     }
 }

@@ -28,6 +28,7 @@ class Writer:
     def __init__(self, stream):
         self._stream = stream
         self._chunked = False
+        self.stream_type = "text/event-stream"
 
     def headers(self, status, headers, chunked):
         lines = [f"HTTP/1.1 {status} X"] + [f"{name}: {value}" for name, value in headers.items()]
@@ -45,7 +46,7 @@ class Writer:
         await self._stream.drain()
 
     async def begin_stream(self, chunked=True):
-        headers = {"content-type": "text/event-stream; charset=utf-8"}
+        headers = {"content-type": self.stream_type}
         if not chunked:
             headers["connection"] = "close"
         self.headers(200, headers, chunked)

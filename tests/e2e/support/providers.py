@@ -5,13 +5,10 @@ import collections
 import json
 import re
 
-import pydantic
-from anthropic.types import message_create_params
-from google.genai import types as genai
-from openai.types.chat import completion_create_params
+from urllib.parse import unquote
 
+from . import aws, oracles
 from .http import Server
-from .strict import Mismatch, check
 
 
 class Provider:
@@ -30,7 +27,11 @@ class Provider:
     def origin(self):
         return f"http://127.0.0.1:{self._server.port}"
 
+    # What a stream is called in its headers.
+    stream_type = "text/event-stream; charset=utf-8"
+
     async def _handle(self, request, writer):
+        writer.stream_type = self.stream_type
         self.requests.append(request)
         behaviour = self.script.popleft() if self.script else self.habit
         if behaviour is None:
@@ -44,6 +45,13 @@ class Provider:
     def streams(self, request):
         return bool(request.json.get("stream"))
 
+    def model(self, request):
+        return request.json["model"]
+
+    def break_stream(self):
+        """The bytes of an event that can't be read; none where the format has no such thing."""
+        return b""
+
     def reset(self):
         self.requests.clear()
         self.script.clear()
@@ -54,26 +62,63 @@ class Provider:
 
 
 class OpenAi(Provider):
+    always_tells_usage = False
     chat_path = "/v1/chat/completions"
+    responses_path = "/v1/responses"
     # Azure's two, of which the older has the model in it.
     azure_paths = re.compile(r"/openai/v1/chat/completions|/openai/deployments/[^/?]+/chat/completions\?api-version=[\w-]+")
 
     def serves(self, request):
-        return request.path == self.chat_path or self.azure_paths.fullmatch(request.path)
+        paths = (self.chat_path, self.responses_path)
+        return request.path in paths or self.azure_paths.fullmatch(request.path)
 
     def problem(self, request):
-        kinds = completion_create_params
-        kind = kinds.CompletionCreateParamsStreaming if request.json.get("stream") else kinds.CompletionCreateParamsNonStreaming
-        try:
-            check(request.json, kind)
-        except Mismatch as problem:
-            return str(problem)
-        return None
+        if request.path == self.responses_path:
+            return oracles.responses(request.json)
+        return oracles.openai(request.json)
+
+    def response(self, request, text, calls, status="completed"):
+        """The same answer in the words of the Responses API."""
+        output = []
+        if text:
+            part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+            output.append({"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]})
+        output += [
+            {"id": f"fc_{id}", "type": "function_call", "status": "completed", "call_id": id, "name": name,
+             "arguments": json.dumps(arguments)} for id, name, arguments in calls
+        ]
+        return {
+            "id": "resp_1", "object": "response", "created_at": 1700000000, "status": status, "error": None,
+            "model": request.json["model"], "output": output, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
+            "usage": {"input_tokens": 20, "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 0},
+                      "output_tokens": 10, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 30},
+        }
+
+    def response_events(self, request, text, calls):
+        number = 0
+
+        def event(kind, **members):
+            nonlocal number
+            number += 1
+            return f"event: {kind}\n".encode() + sse({"type": kind, "sequence_number": number - 1, **members})
+
+        whole = self.response(request, text, calls)
+        yield event("response.created", response={**whole, "status": "in_progress", "output": [], "usage": None})
+        for index, item in enumerate(whole["output"]):
+            yield event("response.output_item.added", output_index=index, item={**item, "status": "in_progress"})
+            if item["type"] == "message":
+                for word in text.split(" "):
+                    yield event("response.output_text.delta", item_id=item["id"], output_index=index, content_index=0,
+                                delta=word + " ", logprobs=[])
+            yield event("response.output_item.done", output_index=index, item=item)
+        yield event("response.completed", response=whole)
 
     def error(self, status, message):
         return {"error": {"message": message, "type": "server_error", "param": None, "code": f"code_{status}"}}
 
     def body(self, request, text, calls):
+        if request.path == self.responses_path:
+            return self.response(request, text, calls)
         message = {"role": "assistant", "content": text, "refusal": None}
         if calls:
             message["tool_calls"] = [
@@ -88,6 +133,10 @@ class OpenAi(Provider):
         }
 
     def events(self, request, text, calls):
+        if request.path == self.responses_path:
+            yield from self.response_events(request, text, calls)
+            return
+
         def chunk(choices, **more):
             return sse({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1700000000,
                         "model": request.json["model"], "choices": choices, **more})
@@ -103,7 +152,7 @@ class OpenAi(Provider):
                                          "function": {"name": name, "arguments": ""}}]})
             yield delta({"tool_calls": [{"index": index, "function": {"arguments": json.dumps(arguments)}}]})
         yield delta({}, "tool_calls" if calls else "stop")
-        if (request.json.get("stream_options") or {}).get("include_usage"):
+        if self.always_tells_usage or (request.json.get("stream_options") or {}).get("include_usage"):
             yield chunk([], usage={"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30,
                                    "prompt_tokens_details": {"cached_tokens": 4}})
         yield b"data: [DONE]\n\n"
@@ -114,23 +163,11 @@ class OpenAi(Provider):
 
 class Anthropic(Provider):
     chat_path = "/v1/messages"
-    # The SDK's types no longer have them; older models still take them.
-    sampling = ("temperature", "top_p", "top_k")
 
     def problem(self, request):
         if request.headers.get("anthropic-version") != "2023-06-01":
             return "anthropic-version is missing"
-        body = {name: value for name, value in request.json.items() if name not in self.sampling}
-        kinds = message_create_params
-        kind = kinds.MessageCreateParamsStreaming if body.get("stream") else kinds.MessageCreateParamsNonStreaming
-        try:
-            check(body, kind)
-        except Mismatch as problem:
-            return str(problem)
-        roles = [message["role"] for message in body["messages"]]
-        if not roles or roles[0] != "user":
-            return "the first message must be the user's"
-        return None
+        return oracles.anthropic(request.json)
 
     def error(self, status, message):
         kinds = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
@@ -142,7 +179,7 @@ class Anthropic(Provider):
         content = [{"type": "text", "text": text, "citations": None}] if text else []
         content += [{"type": "tool_use", "id": id, "name": name, "input": arguments} for id, name, arguments in calls]
         return {
-            "id": "msg_1", "type": "message", "role": "assistant", "model": request.json["model"], "content": content,
+            "id": "msg_1", "type": "message", "role": "assistant", "model": self.model(request), "content": content,
             "stop_reason": "tool_use" if calls else "end_turn", "stop_sequence": None,
             "usage": {"input_tokens": 12, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 5,
                       "output_tokens": 10, "service_tier": "standard"},
@@ -153,7 +190,7 @@ class Anthropic(Provider):
             return f"event: {kind}\n".encode() + sse({"type": kind, **members})
 
         yield event("message_start", message={
-            "id": "msg_1", "type": "message", "role": "assistant", "model": request.json["model"], "content": [],
+            "id": "msg_1", "type": "message", "role": "assistant", "model": self.model(request), "content": [],
             "stop_reason": None, "stop_sequence": None,
             "usage": {"input_tokens": 12, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 5,
                       "output_tokens": 1}})
@@ -191,21 +228,7 @@ class Gemini(Provider):
         return ":stream" in request.path
 
     def problem(self, request):
-        kinds = {"systemInstruction": genai.Content, "contents": list[genai.Content], "tools": list[genai.Tool],
-                 "toolConfig": genai.ToolConfig, "generationConfig": genai.GenerationConfig}
-        try:
-            for name, value in request.json.items():
-                pydantic.TypeAdapter(kinds[name]).validate_python(value)
-        except (KeyError, pydantic.ValidationError) as problem:
-            return str(problem)
-        turns = request.json["contents"]
-        if not turns or any(not turn["parts"] for turn in turns):
-            return "every content must have parts"
-        calls = [part["functionCall"] for turn in turns for part in turn["parts"] if "functionCall" in part]
-        results = [part["functionResponse"] for turn in turns for part in turn["parts"] if "functionResponse" in part]
-        if [call["name"] for call in calls] != [result["name"] for result in results]:
-            return "the number of function response parts must equal the number of function call parts"
-        return None
+        return oracles.gemini(request.json)
 
     def error(self, status, message):
         return {"error": {"code": status, "message": message, "status": "UNAVAILABLE", "details": []}}
@@ -243,6 +266,180 @@ class Gemini(Provider):
         return sse(self.error(503, message), b"\r\n")
 
 
+class Bedrock(Provider):
+    stream_type = "application/vnd.amazon.eventstream"
+    credentials = ("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "a-session-token==", "eu-west-1")
+    api_key = "bedrock-api-key"
+
+    def serves(self, request):
+        return re.fullmatch(r"/model/[\w.%-]+/(converse|converse-stream)", request.path)
+
+    def streams(self, request):
+        return request.path.endswith("/converse-stream")
+
+    def model(self, request):
+        return unquote(request.path.split("/")[2])
+
+    def problem(self, request):
+        if request.headers.get("authorization") != f"Bearer {self.api_key}":
+            if problem := oracles.signature(request, *self.credentials):
+                return problem
+        return oracles.bedrock(request.json, self.streams(request))
+
+    def error(self, status, message):
+        return {"message": message}
+
+    usage = {"inputTokens": 12, "outputTokens": 10, "totalTokens": 30, "cacheReadInputTokens": 5, "cacheWriteInputTokens": 3}
+
+    def body(self, request, text, calls):
+        content = [{"text": text}] if text else []
+        content += [{"toolUse": {"toolUseId": id, "name": name, "input": arguments}} for id, name, arguments in calls]
+        return {"output": {"message": {"role": "assistant", "content": content}},
+                "stopReason": "tool_use" if calls else "end_turn", "usage": self.usage, "metrics": {"latencyMs": 12}}
+
+    def events(self, request, text, calls):
+        yield aws.event("messageStart", {"role": "assistant", "p": "abcd"})
+        index = 0
+        for word in (text or "").split(" ") if text else ():
+            yield aws.event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": word + " "}, "p": "ab"})
+        if text:
+            yield aws.event("contentBlockStop", {"contentBlockIndex": 0})
+            index = 1
+        for id, name, arguments in calls:
+            start = {"toolUse": {"toolUseId": id, "name": name}}
+            yield aws.event("contentBlockStart", {"contentBlockIndex": index, "start": start})
+            if arguments:
+                whole = json.dumps(arguments)
+                for part in (whole[:3], whole[3:]):
+                    delta = {"toolUse": {"input": part}}
+                    yield aws.event("contentBlockDelta", {"contentBlockIndex": index, "delta": delta})
+            yield aws.event("contentBlockStop", {"contentBlockIndex": index})
+            index += 1
+        yield aws.event("messageStop", {"stopReason": "tool_use" if calls else "end_turn"})
+        yield aws.event("metadata", {"usage": self.usage, "metrics": {"latencyMs": 12}})
+
+    def error_event(self, message):
+        return aws.exception("serviceUnavailableException", {"message": message})
+
+    def break_stream(self):
+        frame = bytearray(aws.event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "x"}}))
+        frame[-1] ^= 1
+        return bytes(frame)
+
+
+class Cohere(Provider):
+    chat_path = "/v2/chat"
+
+    def problem(self, request):
+        return oracles.cohere_v2(request.json)
+
+    def error(self, status, message):
+        return {"id": "1", "message": message}
+
+    usage = {"billed_units": {"input_tokens": 2, "output_tokens": 10},
+             "tokens": {"input_tokens": 20, "output_tokens": 10}, "cached_tokens": 4}
+
+    def body(self, request, text, calls):
+        message = {"role": "assistant"}
+        if calls:
+            message["tool_plan"] = text
+            message["tool_calls"] = [
+                {"id": id, "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+                for id, name, arguments in calls
+            ]
+        else:
+            message["content"] = [{"type": "text", "text": text}]
+        return {"id": "1", "finish_reason": "TOOL_CALL" if calls else "COMPLETE", "message": message, "usage": self.usage}
+
+    def events(self, request, text, calls):
+        def event(kind, **members):
+            return f"event: {kind}\n".encode() + sse({"type": kind, **members})
+
+        def message(**members):
+            return {"message": members}
+
+        yield event("message-start", id="1", delta=message(role="assistant", content=[], tool_plan="", tool_calls=[]))
+        words = [word + " " for word in (text or "").split(" ")]
+        if calls:
+            for word in words:
+                yield event("tool-plan-delta", delta=message(tool_plan=word))
+        else:
+            yield event("content-start", index=0, delta=message(content={"type": "text", "text": ""}))
+            for word in words:
+                yield event("content-delta", index=0, delta=message(content={"text": word}))
+            yield event("content-end", index=0)
+        for index, (id, name, arguments) in enumerate(calls):
+            call = {"id": id, "type": "function", "function": {"name": name, "arguments": ""}}
+            yield event("tool-call-start", index=index, delta=message(tool_calls=call))
+            if arguments:
+                part = {"function": {"arguments": json.dumps(arguments)}}
+                yield event("tool-call-delta", index=index, delta=message(tool_calls=part))
+            yield event("tool-call-end", index=index)
+        delta = {"finish_reason": "TOOL_CALL" if calls else "COMPLETE", "usage": self.usage}
+        yield event("message-end", id="1", delta=delta)
+        yield b"data: [DONE]\n\n"
+
+    def error_event(self, message):
+        return b"event: message-end\n" + sse({"type": "message-end", "delta": {"finish_reason": "ERROR", "error": message}})
+
+
+class Mistral(OpenAi):
+    always_tells_usage = True
+
+    def problem(self, request):
+        return oracles.mistral_chat(request.json)
+
+
+class Vertex(Gemini):
+    """Gemini and Claude, each at its publisher's path, behind one project."""
+
+    root = "/v1/projects/my-project/locations/europe-west4/publishers"
+    token = "ya29.token-of-the-service-account"
+
+    def __init__(self):
+        super().__init__()
+        self._claude = Claude.__new__(Claude)
+
+    def serves(self, request):
+        return re.fullmatch(
+            self.root + r"/(google/models/[\w.-]+:(generateContent|streamGenerateContent\?alt=sse)"
+            r"|anthropic/models/[\w.@-]+:(rawPredict|streamRawPredict))", request.path)
+
+    def problem(self, request):
+        if request.headers.get("authorization") != f"Bearer {self.token}":
+            return "no token of the service account"
+        return self._of(request).problem(request)
+
+    def streams(self, request):
+        return "stream" in request.path.rsplit(":", 1)[1]
+
+    def body(self, request, text, calls):
+        return self._of(request).body(request, text, calls)
+
+    def events(self, request, text, calls):
+        return self._of(request).events(request, text, calls)
+
+    def _of(self, request):
+        return self._claude if "/anthropic/" in request.path else Google.__new__(Google)
+
+
+class Google(Gemini):
+    pass
+
+
+class Claude(Anthropic):
+    """Claude as Google serves it: the model is in the path, the version in the body."""
+
+    def model(self, request):
+        return request.path.split("/models/")[1].split(":")[0]
+
+    def problem(self, request):
+        body = request.json
+        if body.pop("anthropic_version", None) != "vertex-2023-10-16" or "model" in body:
+            return "anthropic_version must be in the body, and the model in the path"
+        return oracles.anthropic({**body, "model": self.model(request)})
+
+
 def sse(data, newline=b"\n"):
     return b"data: " + json.dumps(data).encode() + newline * 2
 
@@ -270,11 +467,19 @@ def answer(text=None, calls=(), pause=0.0):
     return behave
 
 
+async def count_tokens(provider, request, writer):
+    """Anthropic's count."""
+    assert request.path == "/v1/messages/count_tokens", request.path
+    await writer.reply(200, {"input_tokens": 4321})
+
+
 async def assistant(provider, request, writer):
     """Calls the first tool it is given, once for each of two cities, and tells what the tools said."""
     body = json.dumps(request.json)
-    is_answer = any(f'"{word}"' in body for word in ("tool_call_id", "tool_result", "functionResponse"))
-    names = re.findall(r'"name": "(\w+)"', json.dumps(request.json.get("tools", [])))
+    is_answer = any(f'"{word}"' in body for word in ("tool_call_id", "tool_result", "functionResponse", "toolResult",
+                                               "function_call_output"))
+    tools = request.json.get("tools") or request.json.get("toolConfig") or []
+    names = re.findall(r'"name": "(\w+)"', json.dumps(tools))
     if names and not is_answer:
         calls = [("call_paris", names[0], {"city": "Paris"}), ("call_rome", names[0], {"city": "Rome"})]
         return await answer("Let me look.", calls)(provider, request, writer)
@@ -343,11 +548,9 @@ def endless(pause=0.02):
     async def behave(provider, request, writer):
         await writer.begin_stream()
         events = list(provider.events(request, "on and on", ()))
-        await writer.send(events[0])
-        index = 1
-        if isinstance(provider, Anthropic):
-            await writer.send(events[1])
-            index = 3
+        index = next(index for index, event in enumerate(events) if b"and " in event)
+        for event in events[:index]:
+            await writer.send(event)
         while not request.cancelled.is_set():
             await writer.send(events[index])
             await asyncio.sleep(pause)

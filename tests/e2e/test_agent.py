@@ -1,0 +1,60 @@
+"""An agent's conversation of five turns with tools side by side, unchanged for every provider, and from one to the next."""
+
+import json
+
+import pytest
+from support import providers as mock
+from test_chat import ALIASES, MODELS, QUESTION, WEATHER
+
+CITIES = [["Paris", "Rome"], ["Oslo", "Lima"], ["Cairo", "Delhi"], ["Tokyo", "Quito"]]
+
+
+def turn(number):
+    """Calls the tool for two cities, four times; then answers."""
+    if number < len(CITIES):
+        calls = [(f"toolu_{city}", "get_weather", {"city": city}) for city in CITIES[number]]
+        return mock.answer(f"Turn {number}.", calls)
+    return mock.answer("That is all.")
+
+
+def converse(client, model, before_turn=lambda number: None):
+    messages = [{"role": "system", "content": "Be brief."}, dict(QUESTION)]
+    selected = []
+    for number in range(len(CITIES) + 1):
+        before_turn(number)
+        answer = client.chat.completions.create(model=model, messages=messages, tools=[WEATHER], max_tokens=1000)
+        selected.append(answer._routing["selected_model"])
+        message = answer.choices[0].message
+        messages.append(message.model_dump(exclude_none=True))
+        if not message.tool_calls:
+            break
+        assert [json.loads(call.function.arguments)["city"] for call in message.tool_calls] == CITIES[number]
+        messages += [{"role": "tool", "tool_call_id": call.id, "content": f"{call.function.arguments}: sunny"}
+                     for call in message.tool_calls]
+    assert message.content == "That is all."
+    return selected, messages
+
+
+@pytest.mark.parametrize("provider", MODELS)
+def test_five_turns(client, world, provider):
+    """Each mock checks the whole conversation with its provider's own types, and refuses one that does not hold together."""
+    selected, messages = converse(
+        client, MODELS[provider], lambda number: getattr(world, provider).script.append(turn(number)))
+    assert selected == [MODELS[provider]] * 5
+    assert len(messages) == 2 + 4 * 3 + 1
+
+
+@pytest.mark.parametrize("provider", [name for name in MODELS if name != "openai"])
+@pytest.mark.parametrize("direction", ["there", "back"])
+def test_five_turns_that_change_provider_in_the_middle(client, world, provider, direction):
+    """The first candidate fails from the third turn on, or up to it; the other takes the conversation over as it stands."""
+    first = getattr(world, provider)
+
+    def before_turn(number):
+        is_first = (number < 2) == (direction == "there")
+        first.habit = turn(number) if is_first else mock.status(503)
+        world.openai.habit = turn(number)
+
+    selected, _ = converse(client, ALIASES[provider], before_turn)
+    is_own = [model.startswith(provider) for model in selected]
+    assert is_own == ([True] * 2 + [False] * 3 if direction == "there" else [False] * 2 + [True] * 3)
