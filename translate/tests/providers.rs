@@ -280,12 +280,32 @@ as one of these providers does.
 
 ## What travels with a conversation
 
-- **Thoughts.** `reasoning_effort` makes a model think; what it thought comes as `reasoning_content`. Where it calls a tool, Anthropic
+- **Thoughts.** `reasoning_effort` makes a model think; what it thought comes as `reasoning_content`. Where it calls a tool, Claude
   and Gemini want the thought back with the result, signed. It travels as `extra_content` of the first tool call: an application that sends
-  the assistant's message back as it came keeps it, as the official SDKs do. Where it was dropped, Anthropic's models answer that turn
-  without thinking, and Gemini's are told that there is none.
-- **Cache markers.** `cache_control` on a message, a part, a tool or the request reaches Anthropic, and providers that pass it on.
+  the assistant's message back as it came keeps it, as the official SDKs do. Where it was dropped, Claude answers that turn
+  without thinking, and Gemini is told that there is none. What one host of Claude signed, another takes back.
+- **Cache markers.** `cache_control` on a message, a part, a tool or the request reaches Anthropic, Claude on Vertex AI, cache points on
+  Bedrock, and providers that pass it on. With `cache: auto` in the configuration, Anthropic is asked to place them where a client sets none.
 - Both are left out for every other provider, so a conversation may move from one to the next.
+
+## Clients of other APIs
+
+`POST /v1/messages` (Anthropic's, with `count_tokens`) and `POST /v1/responses` (OpenAI's) go to any of these providers by the same
+plan, with the same fallback, cost and trace.
+
+- Where the provider speaks the client's API itself, a request passes as it is but for the model's name: Messages to Anthropic and to Claude
+  on Vertex AI, Responses to OpenAI and Azure's `/openai/v1`.
+- For every other provider it becomes a chat completion request, of which the table below holds. What only the API's own provider can do is a
+  400 that says so: server tools, files by id, `previous_response_id`, `background`.
+- Signed thoughts travel in the signature of a thinking block, or in `encrypted_content`, under a mark of the gateway's; they reach their own
+  provider again and no other.
+- Tokens are counted by Anthropic for its own models, and estimated from the length of the text for all others.
+- Errors have Anthropic's shape on `/v1/messages`, with OpenAI's `code` and `param` beside it.
+
+## Provider's own words
+
+Bedrock's `additionalModelRequestFields`, `guardrailConfig` and `performanceConfig`, and Cohere's `documents`, `citation_options`, `safety_mode`
+and `k` go there as they are. Citations come back as `citations` of the message, in the provider's words.
 
 ## Fields
 

@@ -1,6 +1,7 @@
 //! Recorded bodies: made readable, and searchable.
 
-use opentracy_translate::openai::aggregate;
+use opentracy_proto::v1;
+use opentracy_translate::client::Api;
 use serde_json::Value;
 
 /// A request's body. One that was cut is no JSON any more, and is kept as a text.
@@ -8,15 +9,24 @@ pub fn request(body: &[u8]) -> Option<Value> {
     (!body.is_empty()).then(|| json_or_text(body))
 }
 
+/// The API that a trace is of.
+pub fn api_of(wire: v1::Api) -> Api {
+    match wire {
+        v1::Api::ChatCompletions => Api::ChatCompletions,
+        v1::Api::Messages => Api::Messages,
+        v1::Api::Responses => Api::Responses,
+    }
+}
+
 /// An answer: a stream is put together to the body it stands for.
-pub fn response(body: &[u8]) -> Option<Value> {
+pub fn response(api: Api, body: &[u8]) -> Option<Value> {
     if body.is_empty() {
         return None;
     }
     if body.trim_ascii_start().first() == Some(&b'{') {
         return Some(json_or_text(body));
     }
-    Some(aggregate::from_sse(body))
+    Some(api.aggregate(body))
 }
 
 fn json_or_text(body: &[u8]) -> Value {
@@ -27,10 +37,19 @@ fn json_or_text(body: &[u8]) -> Value {
 /// The words of a conversation, for the search.
 pub fn searchable_text(request: Option<&Value>, response: Option<&Value>) -> String {
     let mut text = String::new();
-    let messages = request.and_then(|request| request.get("messages"));
-    let choices = response.and_then(|response| response.get("choices"));
-    for value in [messages, choices].into_iter().flatten() {
-        collect(value, &mut text);
+    for (body, members) in [
+        (request, ["messages", "system", "input", "instructions"]),
+        (response, ["choices", "content", "output", "refusal"]),
+    ] {
+        for value in members.iter().filter_map(|name| body?.get(name)) {
+            match value {
+                Value::String(words) => {
+                    text.push_str(words);
+                    text.push('\n');
+                }
+                value => collect(value, &mut text),
+            }
+        }
     }
     for value in [request, response].into_iter().flatten() {
         if let Value::String(cut) = value {
@@ -56,6 +75,8 @@ fn collect(value: &Value, text: &mut String) {
                                 | "arguments"
                                 | "name"
                                 | "reasoning_content"
+                                | "thinking"
+                                | "output"
                         ) =>
                     {
                         text.push_str(words);

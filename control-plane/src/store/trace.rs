@@ -13,6 +13,8 @@ pub struct Trace {
     pub id: String,
     /// RFC 3339, UTC.
     pub started_at: String,
+    /// What the client spoke: `chat_completions`, `messages` or `responses`.
+    pub api: String,
     /// What the client asked for.
     pub requested_model: String,
     pub alias: Option<String>,
@@ -37,7 +39,7 @@ pub struct Trace {
     pub attempts: Vec<Attempt>,
     /// The request's messages and parameters; `null` when content is not recorded.
     pub request: Option<Value>,
-    /// The answer as a chat completion, of a stream too.
+    /// The answer as the client's API has it, whole even of a stream.
     pub response: Option<Value>,
     pub content_truncated: bool,
 }

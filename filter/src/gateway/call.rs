@@ -321,6 +321,12 @@ impl Call {
                 .map(|(name, value)| (name, masked(value)))
                 .collect(),
             user: masked(self.user),
+            api: match self.api {
+                Api::ChatCompletions => v1::Api::ChatCompletions,
+                Api::Messages => v1::Api::Messages,
+                Api::Responses => v1::Api::Responses,
+            }
+            .into(),
         };
         root::record(&v1::IngestRequest {
             traces: vec![trace],

@@ -40,6 +40,15 @@ impl Api {
         }
     }
 
+    /// Its name in traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "chat_completions",
+            Self::Messages => "messages",
+            Self::Responses => "responses",
+        }
+    }
+
     /// The API behind a path of the gateway.
     pub fn at(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|api| api.path() == path)

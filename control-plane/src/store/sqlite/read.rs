@@ -178,6 +178,7 @@ fn trace(row: &Row<'_>) -> Result<Trace, rusqlite::Error> {
     Ok(Trace {
         id: row.get("id")?,
         started_at: timestamp(row.get("started_at")?),
+        api: row.get("api")?,
         requested_model: row.get("requested_model")?,
         alias: row.get("alias")?,
         provider: row.get("provider")?,

@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 /// One step for each version; a file's `user_version` says how many it has taken.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE traces (
         seq INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -56,7 +57,11 @@ const STEPS: &[&str] = &["
         PRIMARY KEY (trace_id, number)
     ) STRICT, WITHOUT ROWID;
     CREATE VIRTUAL TABLE trace_words USING fts5 (words, content='', contentless_delete=1);
-"];
+",
+    "
+    ALTER TABLE traces ADD COLUMN api TEXT NOT NULL DEFAULT 'chat_completions';
+",
+];
 
 pub fn migrate(connection: &Connection) -> anyhow::Result<()> {
     let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;

@@ -36,7 +36,8 @@ fn int(value: u64) -> i64 {
 
 fn insert_trace(transaction: &Transaction<'_>, trace: &v1::Trace) -> Result<(), rusqlite::Error> {
     let request = content::request(&trace.request);
-    let response = content::response(&trace.response);
+    let api = content::api_of(trace.api());
+    let response = content::response(api, &trace.response);
     let metadata: BTreeMap<_, _> = trace.metadata.iter().collect();
     let error = trace.error.as_ref();
     let usage = trace.usage.as_ref();
@@ -48,13 +49,15 @@ fn insert_trace(transaction: &Transaction<'_>, trace: &v1::Trace) -> Result<(), 
                 error_type, error_code, error_message, latency_us, time_to_first_token_us, routing_us,
                 tokens_input, tokens_output, tokens_cache_read, tokens_cache_write, tokens_reasoning,
                 cost_input, cost_output, cost_cache_read, cost_cache_write, cost_total,
-                session_id, cluster_id, expected_error, user, metadata, request, response, content_truncated
+                session_id, cluster_id, expected_error, user, metadata, request, response, content_truncated,
+                api
             ) VALUES (
                 :id, :started_at, :requested_model, :alias, :provider, :model, :stream, :status, :outcome,
                 :error_type, :error_code, :error_message, :latency_us, :time_to_first_token_us, :routing_us,
                 :tokens_input, :tokens_output, :tokens_cache_read, :tokens_cache_write, :tokens_reasoning,
                 :cost_input, :cost_output, :cost_cache_read, :cost_cache_write, :cost_total,
-                :session_id, :cluster_id, :expected_error, :user, :metadata, :request, :response, :content_truncated
+                :session_id, :cluster_id, :expected_error, :user, :metadata, :request, :response, :content_truncated,
+                :api
             )",
         )?
         .execute(named_params! {
@@ -91,6 +94,7 @@ fn insert_trace(transaction: &Transaction<'_>, trace: &v1::Trace) -> Result<(), 
             ":request": request.as_ref().map(ToString::to_string),
             ":response": response.as_ref().map(ToString::to_string),
             ":content_truncated": trace.content_truncated,
+            ":api": api.name(),
         })?;
     if inserted == 0 {
         return Ok(());

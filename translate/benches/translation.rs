@@ -1,0 +1,204 @@
+//! What a translation costs beside plain `serde_json`, parse and print, of the same bytes: `cargo bench -p opentracy-translate`.
+//!
+//! Figures are ratios of one run; `docs/performance.md` has them.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
+use opentracy_translate::aws::event_stream;
+use opentracy_translate::client::Api;
+use opentracy_translate::format::{self, Origin, StreamTranslator, Target};
+use opentracy_translate::openai::dialect;
+use opentracy_translate::provider::Format;
+use serde_json::{Value, json};
+
+const FORMATS: [(Format, &str, &str); 4] = [
+    (Format::Anthropic, "anthropic", "claude-sonnet-4-5"),
+    (Format::Gemini, "gemini", "gemini-3-pro"),
+    (
+        Format::Bedrock,
+        "bedrock",
+        "anthropic.claude-sonnet-4-5-20250929-v1:0",
+    ),
+    (Format::Cohere, "cohere", "command-a-03-2025"),
+];
+
+const CHUNKS: usize = 1000;
+
+/// A conversation of about this many bytes: turns of prose, a tool and its results.
+fn request(bytes: usize) -> Vec<u8> {
+    let tool = json!({"type": "function", "function": {"name": "get_weather", "description": "The weather in a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}});
+    let prose = "The quick brown fox jumps over the lazy dog, \"again\" and again.\n".repeat(6);
+    let mut messages = vec![json!({"role": "system", "content": "Be brief."})];
+    let mut length = 0;
+    let mut number = 0;
+    while length < bytes {
+        let id = format!("call_{number}");
+        let turns = [
+            json!({"role": "user", "content": prose}),
+            json!({"role": "assistant", "content": prose, "tool_calls": [{"id": id, "type": "function",
+                "function": {"name": "get_weather", "arguments": "{\"city\":\"Paris\"}"}}]}),
+            json!({"role": "tool", "tool_call_id": id, "content": prose}),
+        ];
+        length += turns
+            .iter()
+            .map(|turn| turn.to_string().len())
+            .sum::<usize>();
+        messages.extend(turns);
+        number += 1;
+    }
+    let body = json!({"model": "m", "messages": messages, "tools": [tool], "temperature": 0.5, "max_tokens": 1000});
+    body.to_string().into_bytes()
+}
+
+fn sse(events: &[Value]) -> Vec<u8> {
+    events
+        .iter()
+        .flat_map(|event| {
+            let kind = event["type"].as_str().unwrap_or("message");
+            format!("event: {kind}\ndata: {event}\n\n").into_bytes()
+        })
+        .collect()
+}
+
+/// A stream of a thousand pieces, as its provider sends it.
+fn stream(format: Format) -> Vec<u8> {
+    let text = " word and";
+    let pieces = |piece: Value| std::iter::repeat_n(piece, CHUNKS);
+    match format {
+        Format::Anthropic => sse(&[json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant",
+                "model": "claude", "content": [], "usage": {"input_tokens": 12, "output_tokens": 1}}})]
+            .into_iter()
+            .chain(pieces(json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})))
+            .chain([
+                json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}),
+                json!({"type": "message_stop"}),
+            ])
+            .collect::<Vec<_>>()),
+        Format::Gemini => sse(&pieces(json!({"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}],
+                "usageMetadata": {"promptTokenCount": 12, "totalTokenCount": 12}, "modelVersion": "gemini", "responseId": "r"}))
+            .chain([json!({"candidates": [{"content": {"parts": [{"text": ""}]}, "finishReason": "STOP", "index": 0}], "responseId": "r"})])
+            .collect::<Vec<_>>()),
+        Format::Cohere => sse(&[json!({"type": "message-start", "id": "1", "delta": {"message": {"role": "assistant"}}})]
+            .into_iter()
+            .chain(pieces(json!({"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": text}}}})))
+            .chain([json!({"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": {"tokens": {"input_tokens": 1, "output_tokens": 2}}}})])
+            .collect::<Vec<_>>()),
+        _ => bedrock_payloads()
+            .flat_map(|(kind, payload)| {
+                let headers = [(":event-type", kind), (":content-type", "application/json"), (":message-type", "event")];
+                event_stream::encode(&headers, payload.to_string().as_bytes())
+            })
+            .collect(),
+    }
+}
+
+fn bedrock_payloads() -> impl Iterator<Item = (&'static str, Value)> {
+    let piece =
+        json!({"contentBlockIndex": 0, "delta": {"text": " word and"}, "p": "abcdefghijkl"});
+    [("messageStart", json!({"role": "assistant"}))]
+        .into_iter()
+        .chain(std::iter::repeat_n(("contentBlockDelta", piece), CHUNKS))
+        .chain([
+            ("messageStop", json!({"stopReason": "end_turn"})),
+            (
+                "metadata",
+                json!({"usage": {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}}),
+            ),
+        ])
+}
+
+/// The JSON in a stream, one text for each event.
+fn payloads(format: Format, stream: &[u8]) -> Vec<Vec<u8>> {
+    if format == Format::Bedrock {
+        return bedrock_payloads()
+            .map(|(_, payload)| payload.to_string().into_bytes())
+            .collect();
+    }
+    String::from_utf8_lossy(stream)
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| data.as_bytes().to_vec())
+        .collect()
+}
+
+fn parse_and_print(json: &[u8]) -> Vec<u8> {
+    let value: Value = serde_json::from_slice(json).unwrap_or_default();
+    serde_json::to_vec(&value).unwrap_or_default()
+}
+
+fn requests(group: &mut BenchmarkGroup<'_, WallTime>, body: &[u8]) {
+    group.throughput(Throughput::Bytes(body.len() as u64));
+    group.bench_function("serde_json", |bencher| {
+        bencher.iter(|| parse_and_print(black_box(body)));
+    });
+    for (format, name, model) in FORMATS {
+        let target = Target {
+            format,
+            model,
+            max_output_tokens: None,
+            dialect: &dialect::OPENAI,
+            auto_cache: false,
+            serves_responses: false,
+        };
+        group.bench_function(name, |bencher| {
+            bencher
+                .iter(|| format::translate_request(Api::ChatCompletions, black_box(body), &target));
+        });
+    }
+}
+
+fn streams(criterion: &mut Criterion) {
+    for (format, name, model) in FORMATS {
+        let stream = stream(format);
+        let payloads = payloads(format, &stream);
+        let mut group = criterion.benchmark_group(format!("stream of {CHUNKS} chunks from {name}"));
+        group.throughput(Throughput::Bytes(stream.len() as u64));
+        group.bench_function("serde_json", |bencher| {
+            bencher.iter(|| {
+                payloads
+                    .iter()
+                    .map(|payload| parse_and_print(black_box(payload)).len())
+                    .sum::<usize>()
+            });
+        });
+        for api in Api::ALL {
+            let origin = Origin {
+                api,
+                format,
+                is_native: false,
+                provider: name,
+                model,
+                id: "call",
+                created: 0,
+                request: b"{}",
+                own_answers: false,
+            };
+            group.bench_function(format!("to {}", api.name()), |bencher| {
+                bencher.iter(|| {
+                    let mut translator = StreamTranslator::new(&origin);
+                    let mut out = Vec::new();
+                    // As they come from a socket.
+                    for piece in black_box(&stream).chunks(1400) {
+                        translator.push(piece, &mut out);
+                    }
+                    translator.finish(&mut out);
+                    out.len()
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    for (size, bytes) in [("2 KB", 2_000), ("200 KB", 200_000)] {
+        let mut group = criterion.benchmark_group(format!("request of {size}"));
+        requests(&mut group, &request(bytes));
+        group.finish();
+    }
+    streams(&mut criterion);
+    criterion.final_summary();
+}
