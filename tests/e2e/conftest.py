@@ -60,6 +60,8 @@ class World:
                 "smart": {"candidates": ["anthropic/claude-sonnet-4-6", "openai/gpt-4o-mini"]},
                 "google": {"candidates": ["gemini/gemini-2.5-pro", "openai/gpt-4o-mini"]},
                 "amazon": {"candidates": [f"bedrock/{NOVA}", "openai/gpt-4o-mini"]},
+                "only-bedrock": {"candidates": [f"bedrock/{NOVA}"], "retries": 1},
+                "only-gemini": {"candidates": ["gemini/gemini-2.5-pro"], "retries": 1},
                 "canadian": {"candidates": ["cohere/command-a-03-2025", "openai/gpt-4o-mini"]},
                 "french": {"candidates": ["mistral/mistral-large-latest", "openai/gpt-4o-mini"]},
                 "cloud": {"candidates": ["vertex/claude-sonnet-4-5@20250929", "openai/gpt-4o-mini"]},

@@ -206,3 +206,32 @@ def test_a_trap_in_the_translator_costs_one_attempt(world, own_stack, stream):
             return False
 
     wait_for(first_candidate_answers, "the VM's return")
+
+
+def test_what_one_candidate_cannot_be_asked_goes_to_the_next(client, stack, world):
+    """Bedrock fetches no images, and nobody logs probabilities for it."""
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, image]}]
+    raw = client.chat.completions.with_raw_response.create(model="amazon", messages=messages, logprobs=True)
+    assert raw.headers["x-opentracy-selected-model"] == "openai/gpt-4o-mini"
+    assert not world.bedrock.requests
+    attempts = stack.trace(raw.headers["x-opentracy-trace-id"])["attempts"]
+    assert [(attempt["provider"], attempt["error"]) for attempt in attempts] == [("bedrock", "refused_by_gateway"), ("openai", None)]
+    # Where nobody can, the last one's refusal is the answer.
+    with pytest.raises(openai.BadRequestError) as error:
+        client.chat.completions.create(model="only-bedrock", messages=messages)
+    assert (error.value.code, error.value.param) == ("unsupported_parameter", "messages[0].content[1].image_url.url")
+    assert [attempt["error"] for attempt in error.value.body["attempts"]] == ["refused_by_gateway"] * 2
+
+
+@pytest.mark.parametrize("path", ["direct", "internal"])
+def test_the_time_to_wait_that_google_tells_in_its_body_is_a_header(client, world, path):
+    for provider in world.providers:
+        provider.habit = mock.status(500)
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7.2s"}]
+    body = {"error": {"code": 429, "message": "Quota exceeded", "status": "RESOURCE_EXHAUSTED", "details": details}}
+    world.gemini.habit = mock.status(429, body=body)
+    model = "gemini/gemini-2.5-pro" if path == "direct" else "only-gemini"
+    with pytest.raises(openai.RateLimitError) as error:
+        client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hello!"}])
+    assert error.value.response.headers["retry-after"] == "8"

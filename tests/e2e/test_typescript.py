@@ -20,4 +20,4 @@ def test_the_typescript_sdk(stack, world, model):
         [os.environ["OPENTRACY_TSX"], "--test", str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=35
     )
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-2000:]
-    assert "pass 6" in ran.stdout
+    assert "pass 7" in ran.stdout

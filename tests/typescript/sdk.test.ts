@@ -108,3 +108,18 @@ test("a stream that is given up", async () => {
   for await (const _ of stream) break;
   assert.ok(stream.controller.signal.aborted);
 });
+
+test("a response, and a stream of one", async () => {
+  const response = await client.responses.create({ model, input: "Hello!" });
+  assert.equal(response.output_text, "Hello from the mock.");
+  assert.equal(response.usage?.total_tokens, 30);
+  const stream = client.responses.stream({ model, input: "Hello!" });
+  let text = "";
+  for await (const event of stream) {
+    if (event.type === "response.output_text.delta") text += event.delta;
+  }
+  const last = await stream.finalResponse();
+  assert.equal(text.trim(), "Hello from the mock.");
+  assert.equal(last.output_text.trim(), "Hello from the mock.");
+  assert.ok((last as unknown as Extras)._cost! > 0);
+});

@@ -48,6 +48,8 @@ impl ErrorType {
     }
 }
 
+const UNSUPPORTED: &str = "unsupported_parameter";
+
 /// An error for the client: a status and OpenAI's `{"error": {...}}`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{status} {}: {message}", kind.as_str())]
@@ -99,12 +101,17 @@ impl ApiError {
     pub fn unsupported(param: impl Into<String>, model: &str, why: &str) -> Self {
         let param = param.into();
         Self {
-            code: Some("unsupported_parameter".into()),
+            code: Some(UNSUPPORTED.into()),
             ..Self::invalid(
                 param.clone(),
                 format!("`{param}` can't be sent to {model}: {why}"),
             )
         }
+    }
+
+    /// Whether the model's provider has no words for what was asked.
+    pub fn is_unsupported(&self) -> bool {
+        self.code.as_deref() == Some(UNSUPPORTED)
     }
 
     /// A stream that ended without having said that it is complete.

@@ -1,6 +1,7 @@
 //! What becomes of each field at each provider, found out by translating a request that has it. `docs/providers.md` is the
 //! result; `UPDATE_GOLDEN=1 cargo test -p opentracy-translate` writes it anew, and every cell of it is held.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -238,6 +239,21 @@ fn fate(provider: &Provider, field: &str, more: &Value) -> Fate {
     Fate::Translated
 }
 
+/// What is sent for each field, where something is: the providers' own SDKs judge it, in `tests/e2e/test_fixtures.py`.
+fn cells(provider: &Provider) -> String {
+    let (_, model) = MODELS
+        .iter()
+        .find(|(name, _)| *name == provider.name)
+        .unwrap();
+    let sent: BTreeMap<&str, Value> = fields()
+        .into_iter()
+        .filter_map(|(field, more)| {
+            Some((field, translate(provider, model, &request(model, &more))?))
+        })
+        .collect();
+    serde_json::to_string_pretty(&sent).unwrap() + "\n"
+}
+
 fn page() -> String {
     let mut page = String::from(
         "# Providers
@@ -342,7 +358,20 @@ and `k` go there as they are. Citations come back as `citations` of the message,
 fn every_cell_of_the_table_holds() {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/providers.md"));
     let page = page();
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/cells"));
+    let is_update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    for provider in PROVIDERS {
+        let path = folder.join(provider.name).with_extension("json");
+        let cells = cells(provider);
+        if is_update {
+            std::fs::write(&path, cells).unwrap();
+            continue;
+        }
+        let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+        let held = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(parse(&cells), parse(&held), "{}", path.display());
+    }
+    if is_update {
         std::fs::write(&path, &page).unwrap();
         return;
     }

@@ -82,7 +82,8 @@ fn refuse(error: &ApiError, log: Option<&str>) {
     if let Some(log) = log {
         reply.push(headers::ATTEMPT_LOG, log);
     }
-    if crate::failure::is_retriable(error.status) {
+    // What this model can't be asked, another may well be.
+    if crate::failure::is_retriable(error.status) || error.is_unsupported() {
         reply.push(headers::RETRY, "1");
     }
     host::reply(error.status, &reply, &error.to_json());

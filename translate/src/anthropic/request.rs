@@ -95,7 +95,7 @@ pub fn translate(
         .max_completion_tokens
         .or(request.max_tokens)
         .unwrap_or_else(|| max_output_tokens.unwrap_or(traits.max_output_tokens));
-    let tools = tools::translate_tools(request.tools.as_deref().unwrap_or_default())?;
+    let tools = tools::translate_tools(request.tools.as_deref().unwrap_or_default(), body, model)?;
     let choice = request
         .tool_choice
         .filter(|raw| raw.get() != "null")

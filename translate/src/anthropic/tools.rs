@@ -5,10 +5,19 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
+use crate::json;
 use crate::openai::request::{Tool as OpenAiTool, ToolChoice as OpenAiToolChoice};
 
 #[derive(Serialize)]
-pub(super) struct Tool<'a> {
+#[serde(untagged)]
+pub(super) enum Tool<'a> {
+    Function(FunctionTool<'a>),
+    /// One that Anthropic runs, as the client wrote it.
+    Server(&'a RawValue),
+}
+
+#[derive(Serialize)]
+pub(super) struct FunctionTool<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
@@ -35,36 +44,58 @@ pub(super) struct ToolChoice<'a> {
     disable_parallel_tool_use: Option<bool>,
 }
 
-pub(super) fn translate_tools<'a>(tools: &'a [OpenAiTool<'a>]) -> Result<Vec<Tool<'a>>, ApiError> {
+/// The tools of a request; `body` has them as they were written.
+pub(super) fn translate_tools<'a>(
+    tools: &'a [OpenAiTool<'a>],
+    body: &'a [u8],
+    model: &str,
+) -> Result<Vec<Tool<'a>>, ApiError> {
+    #[derive(serde::Deserialize)]
+    struct Written<'w> {
+        #[serde(default, borrow)]
+        tools: Option<Vec<&'w RawValue>>,
+    }
+    let written = if tools.iter().any(|tool| is_server_tool(&tool.kind)) {
+        json::parse::<Written<'_>>(body)?.tools.unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     tools
         .iter()
         .enumerate()
-        .map(|(index, tool)| {
-            let at = format!("tools[{index}]");
-            if tool.kind != "function" {
-                return Err(ApiError::invalid(
-                    format!("{at}.type"),
-                    format!(
-                        "`{at}.type` is \"{}\"; Anthropic takes functions only",
-                        tool.kind
-                    ),
-                ));
-            }
-            let function = tool.function.as_ref().ok_or_else(|| {
-                ApiError::invalid(
-                    format!("{at}.function"),
-                    format!("`{at}.function` is missing"),
-                )
-            })?;
-            Ok(Tool {
-                name: &function.name,
-                description: function.description.as_deref(),
-                input_schema: schema(function.parameters, &at)?,
-                strict: function.strict,
-                cache_control: tool.cache_control.filter(|raw| raw.get() != "null"),
-            })
+        .map(|(index, tool)| match written.get(index) {
+            Some(raw) if is_server_tool(&tool.kind) => Ok(Tool::Server(raw)),
+            _ => function(tool, &format!("tools[{index}]"), model).map(Tool::Function),
         })
         .collect()
+}
+
+/// Whether Anthropic runs a tool of this type: they are named with the day they came out, such as `web_search_20250305`.
+fn is_server_tool(kind: &str) -> bool {
+    kind.rsplit_once('_')
+        .is_some_and(|(_, day)| day.len() == 8 && day.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn function<'a>(
+    tool: &'a OpenAiTool<'a>,
+    at: &str,
+    model: &str,
+) -> Result<FunctionTool<'a>, ApiError> {
+    let function = tool
+        .function
+        .as_ref()
+        .filter(|_| tool.kind == "function")
+        .ok_or_else(|| {
+            let why = "Anthropic takes functions, and its own tools by their dated types";
+            ApiError::unsupported(format!("{at}.type"), model, why)
+        })?;
+    Ok(FunctionTool {
+        name: &function.name,
+        description: function.description.as_deref(),
+        input_schema: schema(function.parameters, at)?,
+        strict: function.strict,
+        cache_control: tool.cache_control.filter(|raw| raw.get() != "null"),
+    })
 }
 
 /// Anthropic wants the schema of an object, and says so of every schema without `type`.

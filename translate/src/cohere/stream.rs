@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -100,7 +101,9 @@ struct Function<'a> {
 impl Events for Chat {
     fn on_event(&mut self, event: stream::Event<'_>, to: &mut Output, out: &mut Vec<u8>) {
         let Some(data) = event.data() else { return };
-        if let Some(error) = openai::error::from_event(&to.provider, data) {
+        if memmem::find(data, b"\"error\"").is_some()
+            && let Some(error) = openai::error::from_event(&to.provider, data)
+        {
             to.fail(error, out);
             return;
         }
