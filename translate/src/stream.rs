@@ -1,6 +1,6 @@
 //! A provider's stream on its way into OpenAI's chunks: what all formats but OpenAI's own share.
 //!
-//! A format says what its events mean, by [`Events`]; cutting bytes into events, beginning, failing and ending are the same for all.
+//! A format says what its events mean, by `Events`; cutting bytes into events, beginning, failing and ending are the same for all.
 
 use crate::aws::event_stream;
 use crate::cost::Usage;

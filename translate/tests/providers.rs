@@ -1,6 +1,8 @@
 //! What becomes of each field at each provider, found out by translating a request that has it. `docs/providers.md` is the
 //! result; `UPDATE_GOLDEN=1 cargo test -p opentracy-translate` writes it anew, and every cell of it is held.
 
+mod fixtures;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -9,6 +11,8 @@ use opentracy_translate::client::Api;
 use opentracy_translate::format::{self, Target};
 use opentracy_translate::provider::{Auth, Format, PROVIDERS, Provider};
 use serde_json::{Value, json};
+
+use crate::fixtures::sorted;
 
 /// A model of each provider that takes what its provider takes.
 const MODELS: [(&str, &str); 25] = [
@@ -176,7 +180,7 @@ fn request(model: &str, more: &Value) -> Value {
 }
 
 fn translate(provider: &Provider, model: &str, request: &Value) -> Option<Value> {
-    let body = request.to_string();
+    let body = sorted(request).to_string();
     let target = Target {
         format: provider.format,
         model,

@@ -155,6 +155,14 @@ mod tests {
                 &["yaml:4", "providers.openai.headers"],
             ),
             (
+                "providers:\n  vertex: {}\n",
+                &["yaml:2", "providers.vertex.project"],
+            ),
+            (
+                "providers:\n  bedrock:\n    region: us_east\n",
+                &["yaml:3", "providers.bedrock.region", "a-z"],
+            ),
+            (
                 "aliases:\n  a/b:\n    candidates: [openai/gpt-4o]\n",
                 &["yaml:", "aliases.a/b"],
             ),

@@ -168,7 +168,8 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
     })
 }
 
-fn aws_region(entry: &ProviderEntry) -> Option<String> {
+/// Bedrock's region, from the file or the environment.
+pub(super) fn aws_region(entry: &ProviderEntry) -> Option<String> {
     let configured = entry.region.as_ref().map(|region| region.value.clone());
     configured
         .or_else(|| environment("AWS_REGION"))
@@ -185,7 +186,7 @@ fn bedrock_url(region: &str) -> String {
 }
 
 /// The project and its location; without a region, wherever Google has room.
-fn vertex_url(entry: &ProviderEntry) -> Option<String> {
+pub(super) fn vertex_url(entry: &ProviderEntry) -> Option<String> {
     let configured = entry.project.as_ref().map(|project| project.value.clone());
     let project = configured.or_else(|| environment("GOOGLE_CLOUD_PROJECT"))?;
     let configured = entry.region.as_ref().map(|region| region.value.clone());

@@ -7,7 +7,7 @@ use opentracy_translate::provider::{self as registry, Format};
 use serde_saphyr::{Location, Spanned};
 
 use crate::catalog;
-use crate::config::{Alias, Config, ProviderEntry};
+use crate::config::{Alias, Config, ProviderEntry, providers};
 
 /// More attempts than this are no longer a plan.
 const MAX_ATTEMPTS: usize = 16;
@@ -108,7 +108,7 @@ impl Checker<'_> {
             self.complain(version.referenced, format!("{key}.api_version"), message);
         }
         self.check_place(name, &key, entry);
-        if registry::find(name).is_none() && name != super::providers::DEMO {
+        if registry::find(name).is_none() && name != providers::DEMO {
             if entry.value.format.is_none() {
                 self.complain(
                     at,
@@ -135,7 +135,7 @@ impl Checker<'_> {
             }
         }
         if let Some(url) = &entry.value.base_url
-            && let Err(why) = super::providers::parse_base_url(&url.value)
+            && let Err(why) = providers::parse_base_url(&url.value)
         {
             self.complain(url.referenced, format!("{key}.base_url"), why);
         }
@@ -177,27 +177,21 @@ impl Checker<'_> {
         if entry.value.base_url.is_some() {
             return;
         }
-        match format {
-            Some(Format::Bedrock) => {
-                if entry.value.region.is_none()
-                    && std::env::var("AWS_REGION").is_err()
-                    && std::env::var("AWS_DEFAULT_REGION").is_err()
-                {
-                    let message = "is missing; write the region, such as us-east-1";
-                    self.complain(at, format!("{key}.region"), message);
-                }
-            }
-            Some(Format::Vertex) => {
-                if entry.value.project.is_none() && std::env::var("GOOGLE_CLOUD_PROJECT").is_err() {
-                    let message = "is missing; write the id of your Google Cloud project";
-                    self.complain(at, format!("{key}.project"), message);
-                }
-            }
-            _ if row.is_some_and(|row| row.base_url.is_empty()) => {
-                let message = "is missing; write your resource's address, such as https://my-resource.openai.azure.com";
-                self.complain(at, format!("{key}.base_url"), message);
-            }
-            _ => {}
+        let missing = match format {
+            Some(Format::Bedrock) => providers::aws_region(&entry.value)
+                .is_none()
+                .then_some(("region", "write the region, such as us-east-1")),
+            Some(Format::Vertex) => providers::vertex_url(&entry.value)
+                .is_none()
+                .then_some(("project", "write the id of your Google Cloud project")),
+            _ => row.filter(|row| row.base_url.is_empty()).map(|_| {
+                let what =
+                    "write your resource's address, such as https://my-resource.openai.azure.com";
+                ("base_url", what)
+            }),
+        };
+        if let Some((field, what)) = missing {
+            self.complain(at, format!("{key}.{field}"), format!("is missing; {what}"));
         }
     }
 
@@ -251,7 +245,7 @@ impl Checker<'_> {
             .iter()
             .map(|provider| provider.name)
             .chain(self.config.providers.keys().map(String::as_str))
-            .chain([super::providers::DEMO])
+            .chain([providers::DEMO])
             .collect();
         if names.contains(&id.provider.as_str()) {
             return None;

@@ -10,6 +10,7 @@ use crate::bench::cpu;
 
 pub struct Load {
     pub address: SocketAddr,
+    pub path: &'static str,
     pub body: Vec<u8>,
     /// The Envoy whose CPU time is measured.
     pub pid: u32,
@@ -39,7 +40,7 @@ impl Load {
                         let mut connection = Connection::open(self.address)?;
                         let mut latencies = Vec::new();
                         while started.elapsed() < duration {
-                            latencies.push(connection.ask(&self.body)?.whole);
+                            latencies.push(connection.ask(self.path, &self.body)?.whole);
                         }
                         Ok(latencies)
                     })
@@ -67,7 +68,7 @@ impl Load {
     pub fn first_chunks(&self, count: usize) -> Result<Vec<Duration>> {
         let mut connection = Connection::open(self.address)?;
         (0..count)
-            .map(|_| Ok(connection.ask(&self.body)?.first_chunk))
+            .map(|_| Ok(connection.ask(self.path, &self.body)?.first_chunk))
             .collect()
     }
 }
@@ -82,9 +83,9 @@ impl Connection {
         Ok(Self(BufReader::new(stream)))
     }
 
-    fn ask(&mut self, body: &[u8]) -> Result<Timing> {
+    fn ask(&mut self, path: &str, body: &[u8]) -> Result<Timing> {
         let mut request = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\nauthorization: Bearer x\r\ncontent-length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\nauthorization: Bearer x\r\ncontent-length: {}\r\n\r\n",
             body.len()
         )
         .into_bytes();

@@ -4,6 +4,7 @@
 //! of the whole Envoy process, traces and all, divided by the requests: on a noisy machine it holds where times don't.
 //! The cases take turns, round after round, so that noise meets all of them.
 
+mod answers;
 mod cpu;
 mod load;
 mod report;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use opentracy_translate::client::Api;
 
 use crate::bench::load::{Load, Sample};
 use crate::bench::setup::Setup;
@@ -44,43 +46,72 @@ enum Way {
 struct Case {
     name: &'static str,
     way: Way,
+    api: Api,
     model: &'static str,
     stream: bool,
 }
 
-const CASES: [Case; 8] = [
-    case("plain Envoy", Way::Plain, "gpt-4o-mini", false),
-    case(
-        "OpenAI, passed through",
-        Way::Gateway,
-        "openai/gpt-4o-mini",
-        false,
+const OPENAI: &str = "openai/gpt-4o-mini";
+const ANTHROPIC: &str = "anthropic/claude-sonnet-4-6";
+const GEMINI: &str = "gemini/gemini-2.5-pro";
+const BEDROCK: &str = "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0";
+const COHERE: &str = "cohere/command-a-03-2025";
+
+/// Each once for whole answers and once for streams.
+const CASES: [Case; 20] = [
+    plain("plain Envoy", false),
+    case("OpenAI, passed through", OPENAI, false),
+    case("OpenAI to Anthropic", ANTHROPIC, false),
+    case("OpenAI to Gemini", GEMINI, false),
+    case("OpenAI to Bedrock, signed", BEDROCK, false),
+    case("OpenAI to Cohere", COHERE, false),
+    case("alias with a fallback", "smart", false),
+    of(
+        Api::Messages,
+        case("Messages, passed through", ANTHROPIC, false),
     ),
-    case(
-        "OpenAI to Anthropic",
-        Way::Gateway,
-        "anthropic/claude-sonnet-4-6",
-        false,
+    of(Api::Messages, case("Messages to OpenAI", OPENAI, false)),
+    of(
+        Api::Responses,
+        case("Responses to Anthropic", ANTHROPIC, false),
     ),
-    case("alias with a fallback", Way::Gateway, "smart", false),
-    case("plain Envoy, SSE", Way::Plain, "gpt-4o-mini", true),
-    case("OpenAI, SSE", Way::Gateway, "openai/gpt-4o-mini", true),
-    case(
-        "OpenAI to Anthropic, SSE",
-        Way::Gateway,
-        "anthropic/claude-sonnet-4-6",
-        true,
+    plain("plain Envoy, SSE", true),
+    case("OpenAI, SSE", OPENAI, true),
+    case("OpenAI to Anthropic, SSE", ANTHROPIC, true),
+    case("OpenAI to Gemini, SSE", GEMINI, true),
+    case("OpenAI to Bedrock, signed, event stream", BEDROCK, true),
+    case("OpenAI to Cohere, SSE", COHERE, true),
+    case("alias with a fallback, SSE", "smart", true),
+    of(
+        Api::Messages,
+        case("Messages, passed through, SSE", ANTHROPIC, true),
     ),
-    case("alias with a fallback, SSE", Way::Gateway, "smart", true),
+    of(Api::Messages, case("Messages to OpenAI, SSE", OPENAI, true)),
+    of(
+        Api::Responses,
+        case("Responses to Anthropic, SSE", ANTHROPIC, true),
+    ),
 ];
 
-const fn case(name: &'static str, way: Way, model: &'static str, stream: bool) -> Case {
+const fn case(name: &'static str, model: &'static str, stream: bool) -> Case {
     Case {
         name,
-        way,
+        way: Way::Gateway,
+        api: Api::ChatCompletions,
         model,
         stream,
     }
+}
+
+const fn plain(name: &'static str, stream: bool) -> Case {
+    Case {
+        way: Way::Plain,
+        ..case(name, "gpt-4o-mini", stream)
+    }
+}
+
+const fn of(api: Api, case: Case) -> Case {
+    Case { api, ..case }
 }
 
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
@@ -97,7 +128,8 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         for (index, case) in cases.iter().enumerate() {
             let load = Load {
                 address: setup.address(case.way),
-                body: upstream::request(case.model, case.stream),
+                path: case.api.path(),
+                body: upstream::request(case.api, case.model, case.stream),
                 pid: setup.envoy(case.way),
             };
             eprint!("\rround {round} of {}: {:40}", options.rounds, case.name);

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::bench::answers::CHUNKS;
 use crate::bench::load::Sample;
-use crate::bench::upstream::CHUNKS;
 use crate::bench::{Case, Way};
 
 pub fn table(

@@ -54,7 +54,11 @@ impl Setup {
         let mut processes = Processes::default();
         processes.start(
             "the control plane",
-            opentracy("serve").env("OPENTRACY_LOG", "warn"),
+            opentracy("serve")
+                .env("OPENTRACY_LOG", "warn")
+                // Requests are signed with these.
+                .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+                .env("AWS_SECRET_ACCESS_KEY", "secret"),
         )?;
         let plain_envoy =
             processes.start("the plain Envoy", &mut one_worker(&envoy, &plain_bootstrap))?;
@@ -123,6 +127,9 @@ store: {{path: '{}'}}
 providers:
   openai: {{base_url: 'http://{upstream}/v1', api_key: key}}
   anthropic: {{base_url: 'http://{upstream}', api_key: key}}
+  gemini: {{base_url: 'http://{upstream}/v1beta', api_key: key}}
+  bedrock: {{base_url: 'http://{upstream}', region: us-east-1}}
+  cohere: {{base_url: 'http://{upstream}', api_key: key}}
 aliases:
   smart: {{candidates: [anthropic/claude-sonnet-4-6, openai/gpt-4o-mini]}}
 ",

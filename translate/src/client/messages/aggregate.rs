@@ -1,35 +1,45 @@
 //! Puts Anthropic's events together to the message they make.
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::client::each_data;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Event {
+    r#type: String,
+    index: usize,
+    message: Value,
+    content_block: Value,
+    delta: Value,
+    usage: Value,
+    error: Value,
+}
 
 /// Makes the body of a message out of a stream's bytes. What the stream left open is left out.
 pub fn from_sse(stream: &[u8]) -> Value {
     let mut message = json!({"type": "message"});
     let mut blocks: Vec<Block> = Vec::new();
     each_data(stream, |data| {
-        let Ok(event) = serde_json::from_slice::<Value>(data) else {
+        let Ok(event) = serde_json::from_slice::<Event>(data) else {
             return;
         };
-        let place = event["index"]
-            .as_u64()
-            .and_then(|index| usize::try_from(index).ok());
-        match event["type"].as_str() {
-            Some("message_start") => merge(&mut message, &event["message"]),
-            Some("content_block_start") => blocks.push(Block::new(&event["content_block"])),
-            Some("content_block_delta") => {
-                if let Some(block) = place.and_then(|place| blocks.get_mut(place)) {
-                    block.add(&event["delta"]);
+        match event.r#type.as_str() {
+            "message_start" => merge(&mut message, &event.message),
+            "content_block_start" => blocks.push(Block::new(&event.content_block)),
+            "content_block_delta" => {
+                if let Some(block) = blocks.get_mut(event.index) {
+                    block.add(&event.delta);
                 }
             }
-            Some("message_delta") => {
-                merge(&mut message, &event["delta"]);
+            "message_delta" => {
+                merge(&mut message, &event.delta);
                 if let Some(usage) = message.get_mut("usage") {
-                    merge(usage, &event["usage"]);
+                    merge(usage, &event.usage);
                 }
             }
-            Some("error") => merge(&mut message, &json!({"error": event["error"]})),
+            "error" => merge(&mut message, &json!({"error": event.error})),
             _ => {}
         }
     });
@@ -52,15 +62,16 @@ impl Block {
     }
 
     fn add(&mut self, delta: &Value) {
+        let said = |name: &str| delta.get(name).and_then(Value::as_str);
         for name in ["text", "thinking", "signature"] {
-            if let Some(more) = delta[name].as_str() {
+            if let Some(more) = said(name) {
                 let known = self.members.get(name).and_then(Value::as_str);
                 let text = format!("{}{more}", known.unwrap_or_default());
                 self.members.insert(name.to_owned(), text.into());
             }
         }
         self.input
-            .push_str(delta["partial_json"].as_str().unwrap_or_default());
+            .push_str(said("partial_json").unwrap_or_default());
     }
 
     fn finish(mut self) -> Value {

@@ -272,7 +272,7 @@ fn effort_of(budget: u64) -> Option<Cow<'static, str>> {
     Some(
         match budget {
             ..=2048 => "low",
-            ..=12_000 => "medium",
+            2049..=12_000 => "medium",
             _ => "high",
         }
         .into(),

@@ -1,31 +1,42 @@
 //! Puts the events of a response together to the response they make.
 
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 use crate::client::each_data;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Event {
+    r#type: String,
+    item: Value,
+    delta: String,
+    response: Map<String, Value>,
+    error: Value,
+}
 
 /// Makes the body of a response out of a stream's bytes. The last event has all of it; of a stream that broke off, the items that were
 /// done and the text of the one under way are what there is.
 pub fn from_sse(stream: &[u8]) -> Value {
-    let mut response = json!({"object": "response"});
+    let mut response = Map::new();
     let mut items: Vec<Value> = Vec::new();
     let mut open = String::new();
     let mut is_whole = false;
     each_data(stream, |data| {
-        let Ok(event) = serde_json::from_slice::<Value>(data) else {
+        let Ok(event) = serde_json::from_slice::<Event>(data) else {
             return;
         };
-        match event["type"].as_str() {
-            Some("response.output_item.done") => {
-                items.push(event["item"].clone());
+        match event.r#type.as_str() {
+            "response.output_item.done" => {
+                items.push(event.item);
                 open.clear();
             }
-            Some("response.output_text.delta") => {
-                open.push_str(event["delta"].as_str().unwrap_or_default());
+            "response.output_text.delta" => open.push_str(&event.delta),
+            "error" => {
+                response.insert("error".to_owned(), event.error);
             }
-            Some("error") => response["error"] = event["error"].clone(),
-            Some(kind) if kind.starts_with("response.") && event["response"].is_object() => {
-                response = event["response"].clone();
+            kind if !event.response.is_empty() => {
+                response = event.response;
                 is_whole = matches!(
                     kind,
                     "response.completed" | "response.incomplete" | "response.failed"
@@ -41,9 +52,9 @@ pub fn from_sse(stream: &[u8]) -> Value {
                 "content": [{"type": "output_text", "text": open}]}),
             );
         }
-        response["output"] = items.into();
+        response.insert("output".to_owned(), items.into());
     }
-    response
+    response.into()
 }
 
 #[cfg(test)]

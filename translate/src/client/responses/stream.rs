@@ -25,7 +25,8 @@ pub struct Writer {
     is_over: bool,
     sequence: u64,
     items: Vec<Item>,
-    done: Vec<Value>,
+    /// The items that have ended, each with its place.
+    done: Vec<(usize, Value)>,
     finish_reason: Option<String>,
     usage: WireUsage,
 }
@@ -353,7 +354,7 @@ impl Writer {
         for (kind, members) in events {
             self.event(kind, &members, out);
         }
-        self.done.push(json!([index, shown]));
+        self.done.push((index, shown));
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
@@ -361,8 +362,9 @@ impl Writer {
         self.is_over = true;
         let (status, incomplete) = status(self.finish_reason.as_deref());
         // Calls end together, so they may have ended after what came later.
-        self.done.sort_by_key(|done| done[0].as_u64());
-        let output: Vec<Value> = self.done.iter().map(|done| done[1].clone()).collect();
+        self.done.sort_by_key(|(index, _)| *index);
+        let done = std::mem::take(&mut self.done);
+        let output: Vec<Value> = done.into_iter().map(|(_, item)| item).collect();
         for (name, value) in [
             ("status", status.into()),
             ("incomplete_details", incomplete),
