@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::error::ApiError;
 use crate::openai::ids;
-use crate::openai::request::{Content, Message, Part, ToolCall, data_url};
+use crate::openai::message::{Content, Message, Part, ToolCall, data_url};
 use crate::openai::thoughts::{self, Thought};
 
 /// A conversation in Anthropic's terms.

@@ -7,7 +7,8 @@ use crate::bedrock::blocks::CachePoint;
 use crate::bedrock::family::Family;
 use crate::error::ApiError;
 use crate::json;
-use crate::openai::request::{Message, Tool as OpenAiTool, ToolChoice as OpenAiToolChoice};
+use crate::openai::message::Message;
+use crate::openai::request::{Tool as OpenAiTool, ToolChoice as OpenAiToolChoice};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -10,7 +10,7 @@ use crate::bedrock::blocks::{
 use crate::bedrock::family::Family;
 use crate::error::ApiError;
 use crate::openai::ids;
-use crate::openai::request::{Content, Message, Part, ToolCall, data_url};
+use crate::openai::message::{Content, Message, Part, ToolCall, data_url};
 use crate::openai::thoughts::{self, Thought};
 
 pub(super) struct Conversation<'a> {

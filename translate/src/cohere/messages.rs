@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use crate::error::ApiError;
-use crate::openai::request::{Content as OpenAiContent, Message as OpenAiMessage, Part};
+use crate::openai::message::{Content as OpenAiContent, Message as OpenAiMessage, Part};
 
 #[derive(Serialize)]
 #[serde(tag = "role", rename_all = "lowercase")]

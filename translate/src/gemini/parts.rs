@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
-use crate::openai::request::{
+use crate::openai::message::{
     Content as OpenAiContent, Message, Part as OpenAiPart, ToolCall, data_url,
 };
 

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use crate::client::Api;
 use crate::error::ApiError;
 use crate::json;
-use crate::openai::request::{ChatRequest, Message};
+use crate::openai::message::Message;
+use crate::openai::request::ChatRequest;
 
 /// A request, as far as planning needs to know it. Borrows from the body.
 #[derive(Debug)]

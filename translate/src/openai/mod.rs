@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod error;
 pub(crate) mod ids;
 pub(crate) mod logprobs;
+pub mod message;
 pub mod normalize;
 pub mod request;
 pub mod response;

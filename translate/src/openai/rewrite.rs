@@ -8,7 +8,8 @@ use crate::error::ApiError;
 use crate::json;
 use crate::object::Object;
 use crate::openai::dialect::{self, Dialect, Rule, StreamUsage, ToolCallIds, ToolChoice};
-use crate::openai::request;
+use crate::openai::message::Part;
+use crate::openai::request::ResponseFormat;
 
 /// Rewrites a body. Members that the dialect leaves alone keep every byte.
 ///
@@ -145,7 +146,7 @@ fn check_format(request: &Object<'_>, model: &str, dialect: &Dialect) -> Result<
     else {
         return Ok(());
     };
-    let format: request::ResponseFormat<'_> = parse(format, "response_format")?;
+    let format: ResponseFormat<'_> = parse(format, "response_format")?;
     if format.kind == "json_schema" && !dialect.json_schema {
         return Err(ApiError::unsupported(
             "response_format.type",
@@ -214,7 +215,7 @@ fn flatten_text(message: &mut Object<'_>, at: &str, model: &str) -> Result<(), A
         return Ok(());
     };
     let content = content.to_owned();
-    let parts: Vec<request::Part<'_>> = parse(&content, &format!("{at}.content"))?;
+    let parts: Vec<Part<'_>> = parse(&content, &format!("{at}.content"))?;
     if parts.iter().any(|part| part.kind == "input_audio") {
         return Err(ApiError::unsupported(
             format!("{at}.content"),

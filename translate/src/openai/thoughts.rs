@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::error::ApiError;
 use crate::json;
-use crate::openai::request::Message;
+use crate::openai::message::Message;
 
 /// A block of thinking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 //! Source: the types of Anthropic's own SDK (version 2.11) and its API reference, November 2026.
 
 pub mod aggregate;
+mod blocks;
 pub mod count;
 pub mod error;
 pub mod native;

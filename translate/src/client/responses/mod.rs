@@ -7,6 +7,7 @@
 
 pub mod aggregate;
 pub mod error;
+mod item;
 mod items;
 pub mod native;
 pub mod request;

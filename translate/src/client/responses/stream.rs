@@ -6,10 +6,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::client::answer::{Chunk, Delta, ToolCallDelta, said};
-use crate::client::responses::response::{
-    Ids, Kind, call_item, frame, message_item, reasoning_item, refusal_part, status, text_part,
-    usage,
-};
+use crate::client::responses::item::Item;
+use crate::client::responses::response::{Ids, Kind, frame, status, usage};
 use crate::client::{ClientStream, thoughts, write_event};
 use crate::error::ApiError;
 use crate::json as text;
@@ -29,18 +27,6 @@ pub struct Writer {
     done: Vec<(usize, Value)>,
     finish_reason: Option<String>,
     usage: WireUsage,
-}
-
-#[derive(Debug)]
-struct Item {
-    kind: Kind,
-    id: String,
-    text: String,
-    is_refusal: bool,
-    is_done: bool,
-    sealed: Option<String>,
-    /// Of a call: its number in the chunks, its id and its function.
-    call: Option<(u64, String, String)>,
 }
 
 impl ClientStream for Writer {
@@ -392,34 +378,6 @@ impl Writer {
             out,
         );
         self.sequence += 1;
-    }
-}
-
-impl Item {
-    fn part(&self) -> Value {
-        if self.is_refusal {
-            refusal_part(&self.text)
-        } else {
-            text_part(&self.text)
-        }
-    }
-
-    /// The item as clients see it, when it is added or when it is done.
-    fn shown(&self, status: &str, is_new: bool) -> Value {
-        match (self.kind, &self.call) {
-            (Kind::Reasoning, _) => reasoning_item(&self.id, &self.text, self.sealed.as_deref()),
-            (Kind::FunctionCall, Some((_, call, name))) => {
-                call_item(&self.id, status, call, name, &self.text)
-            }
-            _ => {
-                let content = if is_new {
-                    Vec::new()
-                } else {
-                    vec![self.part()]
-                };
-                message_item(&self.id, status, content)
-            }
-        }
     }
 }
 

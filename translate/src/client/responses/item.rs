@@ -1,0 +1,47 @@
+//! An item of an answer while it is being said.
+
+use serde_json::Value;
+
+use crate::client::responses::response::{
+    Kind, call_item, message_item, reasoning_item, refusal_part, text_part,
+};
+
+#[derive(Debug)]
+pub(super) struct Item {
+    pub kind: Kind,
+    pub id: String,
+    pub text: String,
+    pub is_refusal: bool,
+    pub is_done: bool,
+    pub sealed: Option<String>,
+    /// Of a call: its number in the chunks, its id and its function.
+    pub call: Option<(u64, String, String)>,
+}
+
+impl Item {
+    pub fn part(&self) -> Value {
+        if self.is_refusal {
+            refusal_part(&self.text)
+        } else {
+            text_part(&self.text)
+        }
+    }
+
+    /// The item as clients see it, when it is added or when it is done.
+    pub fn shown(&self, status: &str, is_new: bool) -> Value {
+        match (self.kind, &self.call) {
+            (Kind::Reasoning, _) => reasoning_item(&self.id, &self.text, self.sealed.as_deref()),
+            (Kind::FunctionCall, Some((_, call, name))) => {
+                call_item(&self.id, status, call, name, &self.text)
+            }
+            _ => {
+                let content = if is_new {
+                    Vec::new()
+                } else {
+                    vec![self.part()]
+                };
+                message_item(&self.id, status, content)
+            }
+        }
+    }
+}

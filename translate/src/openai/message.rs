@@ -1,0 +1,215 @@
+//! The messages of a conversation, typed, for translation into another format. They borrow from the body where they can.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::error::ApiError;
+
+/// A message of any role.
+#[derive(Debug, Default, Deserialize)]
+pub struct Message<'a> {
+    #[serde(borrow)]
+    pub role: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub content: Option<Content<'a>>,
+    #[serde(default, borrow)]
+    pub refusal: Option<Cow<'a, str>>,
+    /// What a reasoning model thought before it said this.
+    #[serde(default, borrow)]
+    pub reasoning_content: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub tool_calls: Option<Vec<ToolCall<'a>>>,
+    #[serde(default, borrow)]
+    pub tool_call_id: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub function_call: Option<&'a RawValue>,
+    /// Anthropic's marker, where to end what it caches.
+    #[serde(default, borrow)]
+    pub cache_control: Option<&'a RawValue>,
+}
+
+impl Message<'_> {
+    /// The message's text parts, one after the other.
+    pub fn text(&self) -> String {
+        match &self.content {
+            None => String::new(),
+            Some(Content::Text(text)) => text.clone().into_owned(),
+            Some(Content::Parts(parts)) => parts
+                .iter()
+                .filter_map(|part| part.text.as_deref())
+                .collect::<Vec<_>>()
+                .join("\n"),
+        }
+    }
+}
+
+impl<'a> Message<'a> {
+    /// The id of the call that a tool's message answers.
+    pub fn answered_call(&'a self, at: &str) -> Result<&'a str, ApiError> {
+        self.tool_call_id.as_deref().ok_or_else(|| {
+            let param = format!("{at}.tool_call_id");
+            let words = format!("`{param}` is missing: it names the call that is answered");
+            ApiError::invalid(param, words)
+        })
+    }
+}
+
+/// A message's content: a text, or parts.
+#[derive(Debug)]
+pub enum Content<'a> {
+    Text(Cow<'a, str>),
+    Parts(Vec<Part<'a>>),
+}
+
+/// One part of a message's content; which field is set goes by `kind`.
+#[derive(Debug, Deserialize)]
+pub struct Part<'a> {
+    #[serde(rename = "type", borrow)]
+    pub kind: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub text: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub refusal: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub image_url: Option<ImageUrl<'a>>,
+    #[serde(default, borrow)]
+    pub file: Option<File<'a>>,
+    #[serde(default, borrow)]
+    pub input_audio: Option<InputAudio<'a>>,
+    #[serde(default, borrow)]
+    pub cache_control: Option<&'a RawValue>,
+}
+
+impl Part<'_> {
+    /// A member that a part of this kind must have.
+    pub fn need<T>(&self, at: &str, field: &str, value: Option<T>) -> Result<T, ApiError> {
+        value.ok_or_else(|| {
+            let param = format!("{at}.{field}");
+            let words = format!("`{param}` is missing");
+            ApiError::invalid(param, words)
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub struct InputAudio<'a> {
+    /// Base64.
+    #[serde(borrow)]
+    pub data: Cow<'a, str>,
+    /// `wav` or `mp3`.
+    #[serde(borrow)]
+    pub format: Cow<'a, str>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ImageUrl<'a> {
+    #[serde(borrow)]
+    pub url: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub detail: Option<Cow<'a, str>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct File<'a> {
+    #[serde(default, borrow)]
+    pub file_data: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub filename: Option<Cow<'a, str>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ToolCall<'a> {
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub function: Option<CalledFunction<'a>>,
+    #[serde(default, borrow)]
+    pub extra_content: Option<ExtraContent<'a>>,
+}
+
+/// What the answer with the call carried along for its provider.
+#[derive(Debug, Deserialize)]
+pub struct ExtraContent<'a> {
+    #[serde(default, borrow)]
+    pub google: Option<GoogleExtra<'a>>,
+    #[serde(default, borrow)]
+    pub anthropic: Option<AnthropicExtra<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct AnthropicExtra<'a> {
+    /// As Anthropic sent them.
+    #[serde(default, borrow)]
+    pub thinking_blocks: Vec<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct GoogleExtra<'a> {
+    #[serde(default, borrow)]
+    pub thought_signature: Option<Cow<'a, str>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct CalledFunction<'a> {
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// JSON in a string.
+    #[serde(default, borrow)]
+    pub arguments: Cow<'a, str>,
+}
+
+impl CalledFunction<'_> {
+    /// The arguments as the object they must be. No arguments are none.
+    pub fn arguments_object(&self, at: &str) -> Result<Box<RawValue>, ApiError> {
+        let arguments = match self.arguments.trim() {
+            "" => "{}",
+            text => text,
+        };
+        Some(arguments)
+            .filter(|text| text.starts_with('{'))
+            .and_then(|text| RawValue::from_string(text.to_owned()).ok())
+            .ok_or_else(|| {
+                let param = format!("{at}.function.arguments");
+                let words = format!("`{param}` must be a JSON object in a string");
+                ApiError::invalid(param, words)
+            })
+    }
+}
+
+/// Splits `data:image/png;base64,…` into its type and its data.
+pub(crate) fn data_url(url: &str) -> Option<(&str, &str)> {
+    let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
+    let media_type = head.strip_suffix(";base64")?;
+    Some((media_type.split(';').next().unwrap_or(media_type), data))
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ContentVisitor;
+        impl<'de> Visitor<'de> for ContentVisitor {
+            type Value = Content<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of parts")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Content::Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Content::Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut parts = Vec::new();
+                while let Some(part) = seq.next_element()? {
+                    parts.push(part);
+                }
+                Ok(Content::Parts(parts))
+            }
+        }
+        deserializer.deserialize_any(ContentVisitor)
+    }
+}
