@@ -33,6 +33,5 @@ impl Plan<'_> {
 pub struct LoggedAttempt {
     /// 1 is the first.
     pub number: u32,
-    #[serde(flatten)]
     pub summary: AttemptSummary,
 }

@@ -1,5 +1,6 @@
 //! The part of a VM that lives as long as it: polls the configuration, delivers the records, makes the streams.
 
+use opentracy_translate::json;
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
@@ -170,7 +171,7 @@ impl RootContext for Root {
             .ok()
             .flatten()
             .unwrap_or_default();
-        match serde_json::from_slice(&configuration) {
+        match json::from_bytes(&configuration) {
             Ok(stage) => self.stage = Some(stage),
             Err(error) => {
                 log::error!(

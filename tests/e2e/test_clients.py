@@ -120,8 +120,9 @@ def test_a_message_for_anthropic_goes_as_it_is(claude, world):
 
 def test_tokens_are_counted_by_anthropic_or_estimated(claude, world):
     world.anthropic.habit = mock.count_tokens
-    count = claude.messages.count_tokens(model="anthropic/claude-sonnet-4-6", messages=HELLO)
-    assert count.input_tokens == 4321
+    raw = claude.messages.with_raw_response.count_tokens(model="anthropic/claude-sonnet-4-6", messages=HELLO)
+    assert raw.parse().input_tokens == 4321
+    assert "set-cookie" not in raw.headers and "x-envoy-overloaded" not in raw.headers
     short = claude.messages.count_tokens(model="openai/gpt-4o-mini", messages=HELLO).input_tokens
     long = claude.messages.count_tokens(model="openai/gpt-4o-mini", messages=HELLO * 20, tools=[TOOL]).input_tokens
     assert 0 < short < long and not world.openai.requests

@@ -48,9 +48,16 @@ pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     }
 }
 
+/// Reads JSON. Checking that all of it is text first, once, is quicker than doing so for each string, and has one parser built for
+/// each type instead of two.
+pub fn from_bytes<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> serde_json::Result<T> {
+    let text = std::str::from_utf8(bytes).map_err(serde::de::Error::custom)?;
+    serde_json::from_str(text)
+}
+
 /// Reads a client's body.
 pub fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body)
+    from_bytes(body)
         .map_err(|error| ApiError::new(400, describe_error(&error)).with_code("invalid_json"))
 }
 

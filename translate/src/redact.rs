@@ -3,6 +3,7 @@
 //! A detector errs on the side of masking: a number that looks like a card but fails its check digit is left alone, a
 //! string that looks like a key is masked even if no provider issued it.
 
+use crate::json;
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
@@ -74,7 +75,7 @@ pub fn mask_text(text: &str) -> Cow<'_, str> {
 ///
 /// A body that is not JSON is masked as text.
 pub fn mask_body(body: &[u8]) -> Vec<u8> {
-    match serde_json::from_slice::<Value>(body) {
+    match json::from_bytes::<Value>(body) {
         Ok(mut value) => {
             mask_value(&mut value);
             serde_json::to_vec(&value).unwrap_or_default()

@@ -1,5 +1,6 @@
 //! A stream that is in the right API already: it passes as it is, once it is known to be an answer.
 
+use crate::json;
 use serde::Deserialize;
 
 use crate::anthropic;
@@ -131,7 +132,7 @@ fn first(api: Api, provider: &str, data: &[u8]) -> First {
     }
     let event = match api {
         Api::ChatCompletions => None,
-        Api::Messages | Api::Responses => serde_json::from_slice::<Event>(data).ok(),
+        Api::Messages | Api::Responses => json::from_bytes::<Event>(data).ok(),
     };
     match (api, event) {
         (Api::ChatCompletions, _) => match openai::error::from_event(provider, data) {

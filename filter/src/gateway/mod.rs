@@ -38,6 +38,8 @@ enum State {
     Receiving(Endpoint, HeaderList<'static>),
     /// The control plane was asked to order the candidates.
     Routing(Box<router::Pending>),
+    /// An errand that a provider runs: its answer passes as it is.
+    Forwarded,
     /// Under way, or answered.
     Sent(Box<(Call, Answer)>),
 }
@@ -74,7 +76,7 @@ impl HttpContext for Gateway {
         match self.state {
             State::Receiving(..) if end_of_stream => self.on_request(),
             State::Receiving(..) | State::Routing(_) => Action::Pause,
-            State::Other | State::Sent(_) => Action::Continue,
+            State::Other | State::Forwarded | State::Sent(_) => Action::Continue,
         }
     }
 
@@ -91,6 +93,13 @@ impl HttpContext for Gateway {
             State::Sent(sent) => {
                 let (call, answer) = sent.as_mut();
                 answer.on_headers(call, end_of_stream)
+            }
+            State::Forwarded => {
+                let mut response = host::response_headers();
+                response
+                    .retain(|name| name == "content-length" || !headers::is_providers_own(name));
+                host::set_response_headers(&response);
+                Action::Continue
             }
             _ => {
                 // Envoy's own reply, to a request that went no further.
@@ -127,7 +136,7 @@ impl HttpContext for Gateway {
                 answer.finish(call);
             }
             State::Routing(pending) => Answer::default().finish(pending.into_call()),
-            State::Other | State::Receiving(..) => {}
+            State::Other | State::Forwarded | State::Receiving(..) => {}
         }
     }
 }
@@ -155,7 +164,13 @@ impl Gateway {
         let body = host::request_body();
         match endpoint {
             Endpoint::Completion(api) => self.settle(dispatch::start(api, request, body)),
-            Endpoint::CountTokens => count_tokens::answer(&request, &body),
+            Endpoint::CountTokens => {
+                let action = count_tokens::answer(&request, &body);
+                if action == Action::Continue {
+                    self.state = State::Forwarded;
+                }
+                action
+            }
         }
     }
 

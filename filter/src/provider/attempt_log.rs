@@ -30,8 +30,10 @@ pub fn add(trace_id: &str, attempt: LoggedAttempt) -> Vec<LoggedAttempt> {
             since: Instant::now(),
             attempts: Vec::new(),
         });
-        entry.attempts.push(attempt);
-        entry.attempts.sort_by_key(|attempt| attempt.number);
+        let place = entry
+            .attempts
+            .partition_point(|earlier| earlier.number <= attempt.number);
+        entry.attempts.insert(place, attempt);
         entry.attempts.clone()
     })
 }

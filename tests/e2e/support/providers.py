@@ -470,7 +470,7 @@ def answer(text=None, calls=(), pause=0.0):
 async def count_tokens(provider, request, writer):
     """Anthropic's count."""
     assert request.path == "/v1/messages/count_tokens", request.path
-    await writer.reply(200, {"input_tokens": 4321})
+    await writer.reply(200, {"input_tokens": 4321}, {"set-cookie": "a=b", "x-envoy-overloaded": "1"})
 
 
 async def assistant(provider, request, writer):

@@ -1,5 +1,6 @@
 //! Anthropic's errors: `{"type": "error", "error": {"type", "message"}, "request_id"}`.
 
+use crate::json;
 use serde::Deserialize;
 
 use crate::error::ApiError;
@@ -37,7 +38,7 @@ pub fn from_reply(provider: &str, status: u16, body: &[u8]) -> ApiError {
     struct Reply {
         error: ErrorBody,
     }
-    match serde_json::from_slice::<Reply>(body) {
+    match json::from_bytes::<Reply>(body) {
         Ok(reply) => {
             let error = ApiError::from_provider(provider, status, &reply.error.message);
             match reply.error.r#type.as_str() {
@@ -61,7 +62,7 @@ pub(crate) fn from_event_data(provider: &str, data: &[u8]) -> ApiError {
     struct Event {
         error: ErrorBody,
     }
-    match serde_json::from_slice::<Event>(data) {
+    match json::from_bytes::<Event>(data) {
         Ok(event) => from_event(provider, &event.error),
         Err(_) => ApiError::from_provider(provider, 502, ""),
     }

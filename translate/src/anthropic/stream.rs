@@ -99,7 +99,7 @@ impl Events for Messages {
         // Events of kinds we do not know may look like anything; they are no concern of ours.
         let Some(event) = event
             .data()
-            .and_then(|data| serde_json::from_slice::<Event<'_>>(data).ok())
+            .and_then(|data| json::from_bytes::<Event<'_>>(data).ok())
         else {
             return;
         };

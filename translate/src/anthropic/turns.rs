@@ -165,9 +165,12 @@ pub(super) fn translate<'a>(
         };
     }
     for turn in &mut turns {
-        // All results of one round come first in their turn. The sort is stable.
-        turn.content
-            .sort_by_key(|block| !matches!(block.kind, Kind::ToolResult { .. }));
+        // All results of one round come first in their turn.
+        let (results, others): (Vec<_>, Vec<_>) = std::mem::take(&mut turn.content)
+            .into_iter()
+            .partition(|block| matches!(block.kind, Kind::ToolResult { .. }));
+        turn.content = results;
+        turn.content.extend(others);
     }
     let opening = match turns.first() {
         None => Some(PROMPT),

@@ -1,5 +1,6 @@
 //! Bedrock's errors: `{"message"}`, and what happened in the status, a header, or the type of an exception in a stream.
 
+use crate::json;
 use std::borrow::Cow;
 
 use serde::Deserialize;
@@ -16,7 +17,7 @@ struct Body {
 
 /// An error reply as the client gets it.
 pub fn from_reply(provider: &str, status: u16, body: &[u8]) -> ApiError {
-    match serde_json::from_slice::<Body>(body) {
+    match json::from_bytes::<Body>(body) {
         Ok(body) => told(provider, status, &body.message),
         // A proxy in between speaks for itself.
         Err(_) => openai::error::from_reply(provider, status, body),
@@ -33,7 +34,7 @@ pub(super) fn from_exception(provider: &str, kind: &str, payload: &[u8]) -> ApiE
         "modelStreamErrorException" => 424,
         _ => 500,
     };
-    let message = serde_json::from_slice::<Body>(payload).map(|body| body.message);
+    let message = json::from_bytes::<Body>(payload).map(|body| body.message);
     told(provider, status, message.as_deref().unwrap_or(kind))
 }
 

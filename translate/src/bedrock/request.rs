@@ -35,8 +35,10 @@ struct ConverseRequest<'a> {
     request_metadata: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<ServiceTier>,
-    #[serde(flatten)]
-    own: Own<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guardrail_config: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    performance_config: Option<&'a RawValue>,
 }
 
 #[derive(Serialize, Default, PartialEq)]
@@ -79,14 +81,14 @@ struct ServiceTier {
 }
 
 /// What a client that knows of Bedrock may add in Bedrock's words.
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Own<'a> {
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(default, borrow)]
     guardrail_config: Option<&'a RawValue>,
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(default, borrow)]
     performance_config: Option<&'a RawValue>,
-    #[serde(default, skip_serializing)]
+    #[serde(default)]
     additional_model_request_fields: Option<Map<String, Value>>,
 }
 
@@ -180,7 +182,8 @@ pub fn translate(
             Some("priority") => Some(ServiceTier { r#type: "priority" }),
             _ => None,
         },
-        own,
+        guardrail_config: own.guardrail_config,
+        performance_config: own.performance_config,
     };
     let mut out = Vec::with_capacity(body.len() + 256);
     text::write(&mut out, &translated);
@@ -271,7 +274,7 @@ fn labels(body: &[u8], user: Option<&str>) -> BTreeMap<String, String> {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b" :_@$#=/+,-.".contains(&byte))
     };
-    let metadata = serde_json::from_slice::<Labels>(body)
+    let metadata = text::from_bytes::<Labels>(body)
         .ok()
         .and_then(|labels| labels.metadata)
         .unwrap_or_default();

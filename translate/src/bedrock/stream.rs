@@ -110,7 +110,7 @@ impl Events for Converse {
             return;
         }
         // Messages of kinds we do not know may look like anything; they are no concern of ours.
-        let Ok(payload) = serde_json::from_slice::<Payload<'_>>(message.payload) else {
+        let Ok(payload) = json::from_bytes::<Payload<'_>>(message.payload) else {
             return;
         };
         match message.header(":event-type").unwrap_or_default() {

@@ -177,13 +177,16 @@ fn spec<'a>(
 
 /// Bedrock refuses calls in a conversation without the tools that were called.
 fn called<'a>(messages: &'a [Message<'a>], any_object: &'a RawValue) -> Vec<Tool<'a>> {
-    let mut names: Vec<&str> = messages
+    let all = messages
         .iter()
         .flat_map(|message| message.tool_calls.iter().flatten())
-        .filter_map(|call| Some(call.function.as_ref()?.name.as_ref()))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
+        .filter_map(|call| Some(call.function.as_ref()?.name.as_ref()));
+    let mut names: Vec<&str> = Vec::new();
+    for name in all {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     names
         .into_iter()
         .map(|name| {

@@ -87,8 +87,12 @@ pub(super) fn translate<'a>(
         );
     }
     for turn in &mut turns {
-        // All results of one round come first in their turn. The sort is stable.
-        turn.content.sort_by_key(|block| !block.is_result());
+        // All results of one round come first in their turn.
+        let (results, others): (Vec<_>, Vec<_>) = std::mem::take(&mut turn.content)
+            .into_iter()
+            .partition(Block::is_result);
+        turn.content = results;
+        turn.content.extend(others);
         let has = |is: fn(&Block<'_>) -> bool| turn.content.iter().any(is);
         if has(|block| matches!(block, Block::Document(_)))
             && !has(|block| matches!(block, Block::Text(_)))

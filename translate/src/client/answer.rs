@@ -1,5 +1,6 @@
 //! Chat completions and chunks as they are read on their way into another API.
 
+use crate::json;
 use std::borrow::Cow;
 
 use serde::Deserialize;
@@ -63,7 +64,7 @@ pub(crate) struct Function<'a> {
 
 impl<'a> Completion<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
-        serde_json::from_slice(body).map_err(ApiError::unreadable)
+        json::from_bytes(body).map_err(ApiError::unreadable)
     }
 
     /// The answer; there is one, whatever the provider says.

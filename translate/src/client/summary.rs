@@ -1,5 +1,6 @@
 //! What the gateway reads in a whole answer, whichever API it is of.
 
+use crate::json;
 use std::borrow::Cow;
 
 use serde::Deserialize;
@@ -80,13 +81,13 @@ impl ResponseView<'_> {
 pub fn summarize(api: Api, body: &[u8]) -> Summary {
     match api {
         Api::ChatCompletions => response::summarize(body),
-        Api::Messages => serde_json::from_slice::<MessageView<'_>>(body)
+        Api::Messages => json::from_bytes::<MessageView<'_>>(body)
             .map(|view| Summary {
                 usage: view.usage.map(Usage::from),
                 calls_tools: view.stop_reason.as_deref() == Some("tool_use"),
             })
             .unwrap_or_default(),
-        Api::Responses => serde_json::from_slice::<ResponseView<'_>>(body)
+        Api::Responses => json::from_bytes::<ResponseView<'_>>(body)
             .map(|view| view.summary())
             .unwrap_or_default(),
     }

@@ -172,7 +172,7 @@ impl EventTap {
         let data = event.data();
         let read = data
             .as_deref()
-            .and_then(|data| serde_json::from_slice::<Event<'_>>(data).ok());
+            .and_then(|data| json::from_bytes::<Event<'_>>(data).ok());
         let (Some(data), Some(read)) = (&data, read) else {
             out.extend_from_slice(event.raw);
             return;

@@ -41,20 +41,26 @@ struct Request<'a> {
     logprobs: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<Thinking>,
-    #[serde(flatten)]
-    own: Own<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    documents: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    citation_options: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    safety_mode: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    k: Option<&'a RawValue>,
 }
 
 /// What a client that knows of Cohere may add in Cohere's words.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Own<'a> {
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(default, borrow)]
     documents: Option<&'a RawValue>,
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(default, borrow)]
     citation_options: Option<&'a RawValue>,
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(default, borrow)]
     safety_mode: Option<&'a RawValue>,
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(default, borrow)]
     k: Option<&'a RawValue>,
 }
 
@@ -143,7 +149,10 @@ pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
         logprobs: request.logprobs.unwrap_or(false),
         thinking: request.reasoning_effort.as_deref().map(think).transpose()?,
         stop_sequences: request.stop.map(|stop| stop.0).unwrap_or_default(),
-        own,
+        documents: own.documents,
+        citation_options: own.citation_options,
+        safety_mode: own.safety_mode,
+        k: own.k,
     };
     let mut out = Vec::with_capacity(body.len() + 256);
     json::write(&mut out, &translated);

@@ -82,7 +82,7 @@ pub(super) fn finish_reason(reason: &str, details: Option<&str>) -> Result<&'sta
 
 /// Translates a body.
 pub fn translate(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> {
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(ApiError::unreadable)?;
+    let answer: Answer<'_> = json::from_bytes(body).map_err(ApiError::unreadable)?;
     let parts = answer.message.content.as_deref().unwrap_or_default();
     let own_id = origin.completion_id();
     let texts = parts.iter().filter_map(|part| part.text.as_deref());

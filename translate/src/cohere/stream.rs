@@ -108,7 +108,7 @@ impl Events for Chat {
             return;
         }
         // Events of kinds we do not know may look like anything; they are no concern of ours.
-        let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else {
+        let Ok(event) = json::from_bytes::<Event<'_>>(data) else {
             return;
         };
         let message = event

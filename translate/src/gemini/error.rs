@@ -1,5 +1,6 @@
 //! Gemini's errors: `{"error": {"code", "message", "status", "details"}}`.
 
+use crate::json;
 use serde::Deserialize;
 
 use crate::error::ApiError;
@@ -74,10 +75,10 @@ pub fn from_reply(provider: &str, status: u16, body: &[u8]) -> ApiError {
         error: ErrorBody,
     }
     // Serde would take a list for the fields of an object, so it is tried first.
-    let reply = serde_json::from_slice::<Vec<Reply>>(body)
+    let reply = json::from_bytes::<Vec<Reply>>(body)
         .ok()
         .and_then(|replies| replies.into_iter().next())
-        .or_else(|| serde_json::from_slice::<Reply>(body).ok());
+        .or_else(|| json::from_bytes::<Reply>(body).ok());
     match reply {
         Some(reply) => reply.error.told_as(provider, status),
         // A proxy in between speaks for itself.

@@ -32,7 +32,7 @@ impl Events for Answers {
     fn on_event(&mut self, event: Event<'_>, to: &mut Output, out: &mut Vec<u8>) {
         let Some(mut answer) = event
             .data()
-            .and_then(|data| serde_json::from_slice::<Answer<'_>>(data).ok())
+            .and_then(|data| json::from_bytes::<Answer<'_>>(data).ok())
         else {
             return;
         };

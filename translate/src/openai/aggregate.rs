@@ -1,5 +1,6 @@
 //! Puts the chunks of a stream together to the answer they make.
 
+use crate::json;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -79,7 +80,7 @@ pub fn from_sse(stream: &[u8]) -> Value {
     let mut parser = sse::Parser::default();
     let mut take = |event: sse::Event<'_>| {
         let Some(data) = event.data() else { return };
-        let Ok(chunk) = serde_json::from_slice::<Chunk>(&data) else {
+        let Ok(chunk) = json::from_bytes::<Chunk>(&data) else {
             return;
         };
         for (name, value) in [

@@ -40,7 +40,11 @@ pub fn edit(
     if edits.is_empty() {
         return None;
     }
-    edits.sort_by_key(|(range, _)| range.start);
+    if let [first, second] = edits.as_slice()
+        && first.0.start > second.0.start
+    {
+        edits.reverse();
+    }
     let mut edited = Vec::with_capacity(body.len() + 64);
     let mut position = 0;
     for (range, text) in edits {

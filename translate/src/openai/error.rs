@@ -1,5 +1,6 @@
 //! Errors of providers that speak OpenAI's format, or nearly so.
 
+use crate::json;
 use std::borrow::Cow;
 
 use serde::Deserialize;
@@ -25,7 +26,7 @@ pub fn read(body: &[u8]) -> Details {
         detail: Value,
         code: Value,
     }
-    let Ok(flat) = serde_json::from_slice::<Flat>(body) else {
+    let Ok(flat) = json::from_bytes::<Flat>(body) else {
         return Details::default();
     };
     let nested = &flat.error;
@@ -96,7 +97,7 @@ pub fn from_event(provider: &str, data: &[u8]) -> Option<ApiError> {
         error: Option<Value>,
         base_resp: Option<BaseResponse>,
     }
-    let event = serde_json::from_slice::<Event>(data).ok()?;
+    let event = json::from_bytes::<Event>(data).ok()?;
     if let Some(base) = event.base_resp.filter(|base| base.status_code != 0) {
         return Some(base.told_as(provider));
     }

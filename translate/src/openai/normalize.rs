@@ -2,6 +2,7 @@
 //!
 //! Mistral's reasoning models answer with a list of thoughts and texts, and Z.ai has finish reasons of its own.
 
+use crate::json;
 use std::borrow::Cow;
 
 use memchr::memmem;
@@ -38,7 +39,7 @@ pub fn normalize(data: &[u8]) -> Result<Option<Vec<u8>>, ApiError> {
 }
 
 fn rewrite(data: &[u8]) -> serde_json::Result<Result<Option<Vec<u8>>, ApiError>> {
-    let mut answer: Object<'_> = serde_json::from_slice(data)?;
+    let mut answer: Object<'_> = json::from_bytes(data)?;
     let Some(choices) = answer.get("choices").map(ToOwned::to_owned) else {
         return Ok(Ok(None));
     };

@@ -41,7 +41,7 @@ pub(crate) struct Message<'a> {
 
 /// Reads an answer's body. A body that can't be read says nothing.
 pub fn summarize(body: &[u8]) -> Summary {
-    let Ok(view) = serde_json::from_slice::<View<'_>>(body) else {
+    let Ok(view) = json::from_bytes::<View<'_>>(body) else {
         return Summary::default();
     };
     Summary {

@@ -125,7 +125,7 @@ impl StreamTap {
         let view = if is_plain(raw) {
             None
         } else {
-            serde_json::from_slice::<View<'_>>(&data).ok()
+            json::from_bytes::<View<'_>>(&data).ok()
         };
         let Some(view) = view else {
             self.release(out, None);

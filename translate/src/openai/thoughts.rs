@@ -12,10 +12,39 @@ use crate::openai::message::Message;
 
 /// A block of thinking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", try_from = "Wire")]
 pub(crate) enum Thought {
     Thinking { thinking: String, signature: String },
     RedactedThinking { data: String },
+}
+
+/// A block as it is read: which members it must have goes by its type.
+#[derive(Deserialize)]
+struct Wire {
+    r#type: String,
+    thinking: Option<String>,
+    signature: Option<String>,
+    data: Option<String>,
+}
+
+impl TryFrom<Wire> for Thought {
+    type Error = &'static str;
+
+    fn try_from(wire: Wire) -> Result<Self, Self::Error> {
+        match (
+            wire.r#type.as_str(),
+            wire.thinking,
+            wire.signature,
+            wire.data,
+        ) {
+            ("thinking", Some(thinking), Some(signature), _) => Ok(Self::Thinking {
+                thinking,
+                signature,
+            }),
+            ("redacted_thinking", _, _, Some(data)) => Ok(Self::RedactedThinking { data }),
+            _ => Err("it is no block of thinking with its signature"),
+        }
+    }
 }
 
 /// The thoughts that came with a turn's calls.

@@ -1,5 +1,6 @@
 //! Puts Anthropic's events together to the message they make.
 
+use crate::json;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -22,7 +23,7 @@ pub fn from_sse(stream: &[u8]) -> Value {
     let mut message = json!({"type": "message"});
     let mut blocks: Vec<Block> = Vec::new();
     each_data(stream, |data| {
-        let Ok(event) = serde_json::from_slice::<Event>(data) else {
+        let Ok(event) = json::from_bytes::<Event>(data) else {
             return;
         };
         match event.r#type.as_str() {

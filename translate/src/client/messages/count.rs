@@ -1,5 +1,6 @@
 //! `POST /v1/messages/count_tokens` where the provider can't be asked: an estimate.
 
+use crate::json;
 use serde_json::Value;
 
 /// Where the gateway serves it, and Anthropic too.
@@ -14,7 +15,7 @@ const TOKENS_PER_ITEM: usize = 4;
 
 /// Tokens of a request, from the length of its texts. A text in another script has more.
 pub fn estimate(body: &[u8]) -> u64 {
-    let Ok(request) = serde_json::from_slice::<Value>(body) else {
+    let Ok(request) = json::from_bytes::<Value>(body) else {
         return 0;
     };
     let tokens: usize = ["system", "messages", "tools"]

@@ -52,7 +52,7 @@ impl ClientStream for Writer {
         }
         if data.trim_ascii() == b"[DONE]" {
             self.end(out);
-        } else if let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) {
+        } else if let Ok(chunk) = json::from_bytes::<Chunk<'_>>(data) {
             self.chunk(&chunk, data, out);
         }
     }

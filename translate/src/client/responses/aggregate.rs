@@ -1,5 +1,6 @@
 //! Puts the events of a response together to the response they make.
 
+use crate::json;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -23,7 +24,7 @@ pub fn from_sse(stream: &[u8]) -> Value {
     let mut open = String::new();
     let mut is_whole = false;
     each_data(stream, |data| {
-        let Ok(event) = serde_json::from_slice::<Event>(data) else {
+        let Ok(event) = json::from_bytes::<Event>(data) else {
             return;
         };
         match event.r#type.as_str() {

@@ -64,7 +64,7 @@ const ECHOED: [(&str, Option<&str>); 12] = [
 
 /// The members of a response that are known before the answer is.
 pub(super) fn frame(request: &[u8]) -> Map<String, Value> {
-    let asked: Map<String, Value> = serde_json::from_slice(request).unwrap_or_default();
+    let asked: Map<String, Value> = text::from_bytes(request).unwrap_or_default();
     let mut frame = Map::new();
     for (name, default) in ECHOED {
         let value = asked

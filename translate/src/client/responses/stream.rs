@@ -23,8 +23,6 @@ pub struct Writer {
     is_over: bool,
     sequence: u64,
     items: Vec<Item>,
-    /// The items that have ended, each with its place.
-    done: Vec<(usize, Value)>,
     finish_reason: Option<String>,
     usage: WireUsage,
 }
@@ -36,7 +34,7 @@ impl ClientStream for Writer {
         }
         if data.trim_ascii() == b"[DONE]" {
             self.end(out);
-        } else if let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) {
+        } else if let Ok(chunk) = text::from_bytes::<Chunk<'_>>(data) {
             self.chunk(&chunk, data, out);
         }
     }
@@ -58,7 +56,6 @@ impl Writer {
             is_over: false,
             sequence: 0,
             items: Vec::new(),
-            done: Vec::new(),
             finish_reason: None,
             usage: WireUsage::default(),
         }
@@ -340,17 +337,17 @@ impl Writer {
         for (kind, members) in events {
             self.event(kind, &members, out);
         }
-        self.done.push((index, shown));
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
         self.close_all(out);
         self.is_over = true;
         let (status, incomplete) = status(self.finish_reason.as_deref());
-        // Calls end together, so they may have ended after what came later.
-        self.done.sort_by_key(|(index, _)| *index);
-        let done = std::mem::take(&mut self.done);
-        let output: Vec<Value> = done.into_iter().map(|(_, item)| item).collect();
+        let output: Vec<Value> = self
+            .items
+            .iter()
+            .map(|item| item.shown("completed", false))
+            .collect();
         for (name, value) in [
             ("status", status.into()),
             ("incomplete_details", incomplete),
