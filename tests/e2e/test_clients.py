@@ -118,6 +118,18 @@ def test_a_message_for_anthropic_goes_as_it_is(claude, world):
     assert request.headers["anthropic-beta"] == "context-1m-2025-08-07"
 
 
+def test_room_to_think_goes_to_models_that_think(claude, world):
+    """Coding agents give it every model; one that does not think would refuse it."""
+    thinking = {"type": "enabled", "budget_tokens": 10_000}
+    for model in ("openai/gpt-4o-mini", "openai/gpt-5", "bedrock/us.amazon.nova-2-lite-v1:0", "cohere/command-a-03-2025"):
+        claude.messages.create(model=model, max_tokens=20_000, messages=HELLO, thinking=thinking)
+    plain, reasoning = (request.json for request in world.openai.requests)
+    assert "reasoning_effort" not in plain and reasoning["reasoning_effort"] == "medium"
+    assert world.bedrock.requests[0].json["additionalModelRequestFields"] == {
+        "reasoningConfig": {"type": "enabled", "maxReasoningEffort": "medium"}}
+    assert world.cohere.requests[0].json["thinking"] == {"type": "enabled", "token_budget": 8192}
+
+
 def test_tokens_are_counted_by_anthropic_or_estimated(claude, world):
     world.anthropic.habit = mock.count_tokens
     raw = claude.messages.with_raw_response.count_tokens(model="anthropic/claude-sonnet-4-6", messages=HELLO)

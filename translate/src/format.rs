@@ -8,7 +8,7 @@ use crate::client::{Api, ClientStream, messages, responses};
 use crate::cohere;
 use crate::error::ApiError;
 use crate::gemini;
-use crate::openai::dialect::Dialect;
+use crate::openai::dialect::{Dialect, is_reasoning_model};
 use crate::openai::{self, envelope::Envelope};
 use crate::provider::Format;
 use crate::relay::Relay;
@@ -61,6 +61,20 @@ impl Target<'_> {
     }
 }
 
+impl Target<'_> {
+    /// Whether the model can be given room to think, as far as its name tells.
+    fn may_think(&self) -> bool {
+        match self.format {
+            Format::OpenAi => {
+                // Others of OpenAI's format have all kinds of models.
+                self.dialect.reasoning_max_tokens.is_none() || is_reasoning_model(self.model)
+            }
+            Format::Bedrock => bedrock::family::Family::of(self.model).may_think(self.model),
+            _ => true,
+        }
+    }
+}
+
 /// Translates a client's body.
 pub fn translate_request(api: Api, body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
     translate_parsed(body, &Envelope::parse(api, body)?, target)
@@ -94,7 +108,7 @@ pub fn translate_parsed(
             responses::native::translate(envelope.text, model)?,
         )),
         api => {
-            let chat = api.to_chat(body, model)?;
+            let chat = api.to_chat(body, model, target.may_think())?;
             let outgoing = translate_chat(&chat, None, target)?;
             Ok(Outgoing {
                 body: Some(outgoing.body.unwrap_or(chat)),

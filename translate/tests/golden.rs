@@ -126,7 +126,7 @@ fn every_format_has_fixtures() {
 fn requests_of_other_apis_are_chat_completions() {
     for (api, name) in APIS {
         for input in inputs(name, "requests", "in.json") {
-            let output = match api.to_chat(&input.content, "the-model") {
+            let output = match api.to_chat(&input.content, "the-model", true) {
                 Ok(chat) => parse(&chat),
                 Err(error) => json!({"refused": told(&error)}),
             };

@@ -319,6 +319,7 @@ plan, with the same fallback, cost and trace.
   400 that says so: server tools, files by id, `previous_response_id`, `background`.
 - Signed thoughts travel in the signature of a thinking block, or in `encrypted_content`, under a mark of the gateway's; they reach their own
   provider again and no other.
+- A thinking budget is room to think: it becomes `reasoning_effort` for models that reason, and is left out for those that are known not to.
 - Tokens are counted by Anthropic for its own models, and estimated from the length of the text for all others.
 - Errors have Anthropic's shape on `/v1/messages`, with OpenAI's `code` and `param` beside it.
 

@@ -111,7 +111,7 @@ proptest! {
         };
         let body = request.to_string();
         let there = format::translate_request(Api::ChatCompletions, body.as_bytes(), &target).unwrap();
-        let back = Api::Messages.to_chat(&there.body.unwrap(), "claude-sonnet-4-5").unwrap();
+        let back = Api::Messages.to_chat(&there.body.unwrap(), "claude-sonnet-4-5", true).unwrap();
         prop_assert_eq!(parse(&back), request);
     }
 
@@ -136,7 +136,7 @@ proptest! {
         let asked = completion(&text, "", &calls, "tool_calls");
         let response = parse(&Api::Responses.of_chat(asked.to_string().as_bytes(), b"{}").unwrap().unwrap());
         let next = json!({"model": "m", "input": response["output"]});
-        let chat = parse(&Api::Responses.to_chat(next.to_string().as_bytes(), "m").unwrap());
+        let chat = parse(&Api::Responses.to_chat(next.to_string().as_bytes(), "m", true).unwrap());
         let mut message = asked["choices"][0]["message"].clone();
         message.as_object_mut().unwrap().remove("refusal");
         prop_assert_eq!(&chat["messages"][0], &message);

@@ -2,6 +2,8 @@
 //!
 //! Source: the Bedrock user guide, "Inference request parameters", November 2026.
 
+use crate::anthropic::model::{Thinking, Traits};
+
 /// Whose a model is, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -22,6 +24,17 @@ impl Family {
             Self::GptOss
         } else {
             Self::Other
+        }
+    }
+
+    /// Whether the model can be told to think.
+    pub fn may_think(self, model: &str) -> bool {
+        match self {
+            Self::Claude => Traits::of(model).thinking != Thinking::Never,
+            // The first generation does not.
+            Self::Nova => model.contains("amazon.nova-2"),
+            Self::GptOss => true,
+            Self::Other => false,
         }
     }
 

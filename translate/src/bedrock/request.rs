@@ -244,15 +244,15 @@ fn reason(
             own_effort = effort;
         }
         (_, None) => {}
-        (Family::Nova, Some(level)) => {
+        (Family::Nova, Some(level)) if family.may_think(model) => {
             let config = json!({"type": "enabled", "maxReasoningEffort": level});
             fields.insert("reasoningConfig".to_owned(), config);
         }
         (Family::GptOss, Some(level)) => {
             fields.insert("reasoning_effort".to_owned(), level.into());
         }
-        (Family::Other, Some(_)) => {
-            let why = "Bedrock can't tell it how much to reason";
+        (Family::Nova | Family::Other, Some(_)) => {
+            let why = "it can't be told how much to reason";
             return Err(ApiError::unsupported("reasoning_effort", model, why));
         }
     }

@@ -62,11 +62,11 @@ impl Api {
         }
     }
 
-    /// A client's body as a chat completion request for a model.
-    pub fn to_chat(self, body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
+    /// A client's body as a chat completion request for a model. `may_think` tells whether the model can be given room to think.
+    pub fn to_chat(self, body: &[u8], model: &str, may_think: bool) -> Result<Vec<u8>, ApiError> {
         match self {
             Self::ChatCompletions => Ok(body.to_vec()),
-            Self::Messages => messages::request::translate(body, model),
+            Self::Messages => messages::request::translate(body, model, may_think),
             Self::Responses => responses::request::translate(body, model),
         }
     }

@@ -150,7 +150,9 @@ impl<'a> Envelope<'a> {
             Api::ChatCompletions => self.conversation.get(),
             api => {
                 // What can't be translated has no text worth a look.
-                chat = api.to_chat(self.text.as_bytes(), "").unwrap_or_default();
+                chat = api
+                    .to_chat(self.text.as_bytes(), "", false)
+                    .unwrap_or_default();
                 std::str::from_utf8(&chat).unwrap_or_default()
             }
         };

@@ -112,7 +112,10 @@ struct Metadata<'a> {
 }
 
 /// Translates a body for a model of another provider than Anthropic.
-pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
+///
+/// A thinking budget is room to think, which coding agents give every model: one that does not think has no use for it. An effort is
+/// what the client wants, and is told to every model.
+pub fn translate(body: &[u8], model: &str, may_think: bool) -> Result<Vec<u8>, ApiError> {
     let own: MessagesRequest<'_> = json::parse(body)?;
     refuse_the_inexpressible(&own, model)?;
     let mut messages = Vec::new();
@@ -153,7 +156,7 @@ pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
     let effort = output_config
         .as_ref()
         .and_then(|config| config.effort.clone())
-        .or_else(|| effort_of(own.thinking?.budget_tokens?));
+        .or_else(|| effort_of(own.thinking.filter(|_| may_think)?.budget_tokens?));
     let request = Request {
         model: model.into(),
         messages,
