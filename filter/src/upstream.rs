@@ -6,7 +6,6 @@ use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format::{self, Origin, Outgoing};
 use opentracy_translate::openai::error as openai_error;
-use opentracy_translate::openai::response;
 use opentracy_translate::provider::Format;
 
 use crate::clock::Moment;
@@ -142,8 +141,7 @@ pub fn read_answer(
         return Err(ApiError::new(502, message).with_code("invalid_upstream_response"));
     }
     if origin.format == Format::OpenAi
-        && response::is_error(body)
-        && let Some(error) = openai_error::from_event(provider, body)
+        && let Some(error) = openai_error::in_answer(provider, body)
     {
         return Err(error);
     }

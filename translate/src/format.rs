@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use crate::anthropic;
 use crate::bedrock;
-use crate::client::{Api, ClientStream, messages, responses};
+use crate::client::stream::ClientStream;
+use crate::client::{Api, messages, responses};
 use crate::cohere;
 use crate::error::ApiError;
 use crate::gemini;
@@ -12,7 +13,6 @@ use crate::openai::dialect::{Dialect, is_reasoning_model};
 use crate::openai::{self, envelope::Envelope};
 use crate::provider::Format;
 use crate::relay::Relay;
-use crate::sse;
 use crate::stream::{Framing, Translator};
 use crate::vertex;
 
@@ -90,7 +90,7 @@ pub fn translate_parsed(
     match envelope.api {
         Api::ChatCompletions => translate_chat(body, Some(envelope), target),
         Api::Messages if target.speaks(Api::Messages) => {
-            let (path, host) = match target.format {
+            let (path, host): (Cow<'static, str>, _) = match target.format {
                 Format::Vertex => {
                     let path = vertex::path(model, envelope.stream).into();
                     (path, anthropic::Host::Vertex)
@@ -98,10 +98,7 @@ pub fn translate_parsed(
                 _ => (anthropic::PATH.into(), anthropic::Host::Anthropic),
             };
             let body = messages::native::translate(envelope.text, model, host)?;
-            Ok(Outgoing {
-                path,
-                body: Some(body),
-            })
+            Ok(Outgoing::new(path, body))
         }
         Api::Responses if target.speaks(Api::Responses) => Ok(Outgoing::new(
             responses::PATH,
@@ -237,13 +234,7 @@ pub fn translate_error(format: Format, provider: &str, status: u16, body: &[u8])
 pub struct StreamTranslator {
     provider: Upstream,
     /// From chunks into the client's API, where that is another.
-    client: Option<Client>,
-}
-
-#[derive(Debug)]
-struct Client {
-    stream: Box<dyn ClientStream>,
-    parser: sse::Parser,
+    client: Option<ClientStream>,
     chunks: Vec<u8>,
 }
 
@@ -284,12 +275,8 @@ impl StreamTranslator {
             client: origin
                 .api
                 .stream(origin.request)
-                .filter(|_| !origin.is_native)
-                .map(|stream| Client {
-                    stream,
-                    parser: sse::Parser::default(),
-                    chunks: Vec::new(),
-                }),
+                .filter(|_| !origin.is_native),
+            chunks: Vec::new(),
         }
     }
 
@@ -330,11 +317,7 @@ impl StreamTranslator {
             Upstream::Translator(translator) => translator.finish(out),
         });
         if let Some(client) = &mut self.client {
-            let rest = client.parser.take_rest();
-            if let Some(data) = (sse::Event { raw: &rest }).data() {
-                client.stream.on_data(&data, out);
-            }
-            client.stream.finish(out);
+            client.finish(out);
         }
     }
 
@@ -344,14 +327,8 @@ impl StreamTranslator {
             write(&mut self.provider, out);
             return;
         };
-        client.chunks.clear();
-        write(&mut self.provider, &mut client.chunks);
-        let stream = &mut client.stream;
-        // An event too long for this parser is too long for the gateway stage's as well, which tells the client.
-        let _ = client.parser.push(&client.chunks, |event| {
-            if let Some(data) = event.data() {
-                stream.on_data(&data, out);
-            }
-        });
+        self.chunks.clear();
+        write(&mut self.provider, &mut self.chunks);
+        client.push(&self.chunks, out);
     }
 }

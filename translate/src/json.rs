@@ -1,5 +1,7 @@
 //! Small edits to JSON text that leave every other byte alone.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -53,6 +55,13 @@ pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
 pub fn from_bytes<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> serde_json::Result<T> {
     let text = std::str::from_utf8(bytes).map_err(serde::de::Error::custom)?;
     serde_json::from_str(text)
+}
+
+/// A JSON string, borrowed where it can be.
+pub fn text(raw: &RawValue) -> serde_json::Result<Cow<'_, str>> {
+    #[derive(serde::Deserialize)]
+    struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
+    serde_json::from_str::<Text<'_>>(raw.get()).map(|text| text.0)
 }
 
 /// Reads a client's body.

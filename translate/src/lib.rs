@@ -36,4 +36,5 @@ pub mod redact;
 pub mod relay;
 pub mod sse;
 pub mod stream;
+mod turns;
 pub mod vertex;

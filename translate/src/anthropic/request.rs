@@ -8,12 +8,13 @@ use serde_json::value::RawValue;
 use crate::anthropic::model::Traits;
 use crate::anthropic::thinking::{ThinkingConfig, think};
 use crate::anthropic::tools::{self, Tool, ToolChoice};
-use crate::anthropic::turns::{self, Block, Turn};
+use crate::anthropic::turns::{self, Block};
 use crate::anthropic::{Host, VERTEX_VERSION};
 use crate::error::ApiError;
 use crate::format::Target;
 use crate::json;
 use crate::openai::request::{self, ChatRequest, ToolChoice as OpenAiToolChoice, is_set};
+use crate::turns::Turn;
 
 /// The body of `POST /v1/messages`.
 #[derive(Serialize)]
@@ -25,7 +26,7 @@ struct MessagesRequest<'a> {
     max_tokens: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     system: Vec<Block<'a>>,
-    messages: Vec<Turn<'a>>,
+    messages: Vec<Turn<Block<'a>>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,11 +97,7 @@ pub fn translate(
         .or(request.max_tokens)
         .unwrap_or_else(|| max_output_tokens.unwrap_or(traits.max_output_tokens));
     let tools = tools::translate_tools(request.tools.as_deref().unwrap_or_default(), body, model)?;
-    let choice = request
-        .tool_choice
-        .filter(|raw| raw.get() != "null")
-        .map(OpenAiToolChoice::parse)
-        .transpose()?;
+    let choice = request.choice()?;
     let forces_a_tool = matches!(
         choice,
         Some(OpenAiToolChoice::Required | OpenAiToolChoice::Function(_))

@@ -10,27 +10,15 @@ use crate::error::ApiError;
 use crate::openai::ids;
 use crate::openai::message::{Content, Message, Part, ToolCall, data_url};
 use crate::openai::thoughts::{self, Thought};
+use crate::turns::{Role, Turn, Turns};
 
 /// A conversation in Anthropic's terms.
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
-    pub turns: Vec<Turn<'a>>,
+    pub turns: Vec<Turn<Block<'a>>>,
     /// Whether the last turn answers tool calls without the thoughts that led to them. Such a request must repeat them, and a
     /// client may have dropped them; or not think.
     pub lacks_thoughts: bool,
-}
-
-#[derive(Serialize)]
-pub(super) struct Turn<'a> {
-    role: Role,
-    content: Vec<Block<'a>>,
-}
-
-#[derive(Serialize, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Role {
-    User,
-    Assistant,
 }
 
 #[derive(Serialize)]
@@ -95,6 +83,10 @@ impl<'a> Block<'a> {
     pub(super) fn text(text: impl Into<Cow<'a, str>>) -> Self {
         Kind::Text { text: text.into() }.into()
     }
+
+    fn is_result(&self) -> bool {
+        matches!(self.kind, Kind::ToolResult { .. })
+    }
 }
 
 impl<'a> From<Kind<'a>> for Block<'a> {
@@ -106,16 +98,12 @@ impl<'a> From<Kind<'a>> for Block<'a> {
     }
 }
 
-/// Anthropic refuses a conversation without a user's turn at its start; these stand in for one.
-const OPENING: &str = "(The assistant opens the conversation.)";
-const PROMPT: &str = "(Go on.)";
-
 pub(super) fn translate<'a>(
     messages: &'a [Message<'a>],
     model: &str,
 ) -> Result<Conversation<'a>, ApiError> {
     let mut system = Vec::new();
-    let mut turns: Vec<Turn<'a>> = Vec::new();
+    let mut turns = Turns::new();
     let mut answers_tools = false;
     let mut has_thoughts = false;
     for (index, message) in messages.iter().enumerate() {
@@ -124,7 +112,7 @@ pub(super) fn translate<'a>(
             "system" | "developer" => system.extend(content(message, &at, Allowed::Text, model)?),
             "user" => {
                 let blocks = content(message, &at, Allowed::Everything, model)?;
-                append(&mut turns, Role::User, blocks);
+                turns.append(Role::User, blocks);
             }
             "tool" => {
                 let id = message.answered_call(&at)?;
@@ -132,8 +120,7 @@ pub(super) fn translate<'a>(
                     tool_use_id: legal_id(id),
                     content: content(message, &at, Allowed::Everything, model)?,
                 };
-                append(
-                    &mut turns,
+                turns.append(
                     Role::User,
                     vec![marked(result.into(), message.cache_control)],
                 );
@@ -147,16 +134,9 @@ pub(super) fn translate<'a>(
                         ..
                     })
                 );
-                append(&mut turns, Role::Assistant, blocks);
+                turns.append(Role::Assistant, blocks);
             }
-            other => {
-                return Err(ApiError::invalid(
-                    format!("{at}.role"),
-                    format!(
-                        "`{at}.role` is \"{other}\"; use system, developer, user, assistant or tool"
-                    ),
-                ));
-            }
+            _ => return Err(message.unknown_role(&at)),
         }
         answers_tools = match message.role.as_ref() {
             "tool" => true,
@@ -164,45 +144,11 @@ pub(super) fn translate<'a>(
             _ => answers_tools,
         };
     }
-    for turn in &mut turns {
-        // All results of one round come first in their turn.
-        let (results, others): (Vec<_>, Vec<_>) = std::mem::take(&mut turn.content)
-            .into_iter()
-            .partition(|block| matches!(block.kind, Kind::ToolResult { .. }));
-        turn.content = results;
-        turn.content.extend(others);
-    }
-    let opening = match turns.first() {
-        None => Some(PROMPT),
-        Some(first) if first.role == Role::Assistant => Some(OPENING),
-        Some(_) => None,
-    };
-    if let Some(text) = opening {
-        let turn = Turn {
-            role: Role::User,
-            content: vec![Block::text(text)],
-        };
-        turns.insert(0, turn);
-    }
     Ok(Conversation {
         system,
-        turns,
+        turns: turns.finish(Block::is_result, Block::text),
         lacks_thoughts: answers_tools && !has_thoughts,
     })
-}
-
-/// Adds blocks to the last turn when it is of the same role, else as a new one.
-fn append<'a>(turns: &mut Vec<Turn<'a>>, role: Role, blocks: Vec<Block<'a>>) {
-    if blocks.is_empty() {
-        return;
-    }
-    match turns.last_mut() {
-        Some(turn) if turn.role == role => turn.content.extend(blocks),
-        _ => turns.push(Turn {
-            role,
-            content: blocks,
-        }),
-    }
 }
 
 fn assistant<'a>(
@@ -210,13 +156,7 @@ fn assistant<'a>(
     at: &str,
     model: &str,
 ) -> Result<Vec<Block<'a>>, ApiError> {
-    if message.function_call.is_some_and(|raw| raw.get() != "null") {
-        return Err(ApiError::unsupported(
-            format!("{at}.function_call"),
-            model,
-            "it is deprecated; use `tool_calls`",
-        ));
-    }
+    message.refuse_function_call(at, model)?;
     let mut blocks = thinking(message, at)?;
     blocks.extend(content(message, at, Allowed::Text, model)?);
     if let Some(refusal) = message
@@ -250,13 +190,7 @@ fn thinking<'a>(message: &'a Message<'a>, at: &str) -> Result<Vec<Block<'a>>, Ap
 }
 
 fn tool_use<'a>(call: &'a ToolCall<'a>, at: &str, model: &str) -> Result<Block<'a>, ApiError> {
-    let function = call.function.as_ref().ok_or_else(|| {
-        ApiError::unsupported(
-            format!("{at}.type"),
-            model,
-            "Anthropic calls functions only",
-        )
-    })?;
+    let function = call.called(at, model, "Anthropic")?;
     Ok(Kind::ToolUse {
         id: legal_id(&call.id),
         name: Cow::Borrowed(&function.name),
@@ -334,13 +268,7 @@ fn part_block<'a>(
         }
         ("file", Allowed::Everything) => {
             let file = part.need(at, "file", part.file.as_ref())?;
-            let data = file.file_data.as_deref().ok_or_else(|| {
-                ApiError::unsupported(
-                    format!("{at}.file"),
-                    model,
-                    "files stored at OpenAI can't be read; send `file_data`",
-                )
-            })?;
+            let data = file.data(at, model)?;
             let source = file_source(data, &format!("{at}.file.file_data"))?;
             Ok(Some(
                 Kind::Document {

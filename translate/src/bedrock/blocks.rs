@@ -5,19 +5,6 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-#[derive(Serialize)]
-pub(super) struct Turn<'a> {
-    pub role: Role,
-    pub content: Vec<Block<'a>>,
-}
-
-#[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Role {
-    User,
-    Assistant,
-}
-
 /// A union: one member each.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -9,18 +9,19 @@ use serde_json::{Map, Value, json};
 
 use crate::anthropic::model::Traits;
 use crate::anthropic::thinking::{ThinkingConfig, think};
-use crate::bedrock::blocks::{Block, CachePoint, Role, Turn};
+use crate::bedrock::blocks::{Block, CachePoint};
 use crate::bedrock::family::Family;
 use crate::bedrock::tools::{self, ToolConfig};
 use crate::bedrock::turns::{self, Manner};
 use crate::error::ApiError;
 use crate::json as text;
 use crate::openai::request::{self, ChatRequest, ToolChoice, is_set};
+use crate::turns::{Role, Turn};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ConverseRequest<'a> {
-    messages: Vec<Turn<'a>>,
+    messages: Vec<Turn<Block<'a>>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     system: Vec<Block<'a>>,
     #[serde(skip_serializing_if = "InferenceConfig::is_empty")]
@@ -104,13 +105,9 @@ pub fn translate(
     let mut own: Own<'_> = text::parse(body)?;
     refuse_the_inexpressible(&request, model)?;
     let family = Family::of(model);
-    let choice = request
-        .tool_choice
-        .filter(|raw| raw.get() != "null")
-        .map(ToolChoice::parse)
-        .transpose()?;
+    let choice = request.choice()?;
     let forces_a_tool = matches!(choice, Some(ToolChoice::Required | ToolChoice::Function(_)));
-    let any_object = tools::any_object();
+    let any_object = request::any_object();
     let tools = tools::translate(
         request.tools.as_deref().unwrap_or_default(),
         choice,
@@ -191,7 +188,7 @@ pub fn translate(
 }
 
 /// A marker on the request itself asks for everything up to its end to be cached.
-fn cache_all(request: &ChatRequest<'_>, family: Family, turns: &mut [Turn<'_>]) {
+fn cache_all(request: &ChatRequest<'_>, family: Family, turns: &mut [Turn<Block<'_>>]) {
     if let Some(point) = CachePoint::of_marker(request.cache_control)
         && family.caches()
         && let Some(last) = turns.last_mut()

@@ -6,7 +6,6 @@ use serde_json::value::RawValue;
 use crate::bedrock::blocks::CachePoint;
 use crate::bedrock::family::Family;
 use crate::error::ApiError;
-use crate::json;
 use crate::openai::message::Message;
 use crate::openai::request::{Tool as OpenAiTool, ToolChoice as OpenAiToolChoice};
 
@@ -141,13 +140,7 @@ fn spec<'a>(
     model: &str,
 ) -> Result<ToolSpec<'a>, ApiError> {
     let at = format!("tools[{index}]");
-    let function = tool
-        .function
-        .as_ref()
-        .filter(|_| tool.kind == "function")
-        .ok_or_else(|| {
-            ApiError::unsupported(format!("{at}.type"), model, "Bedrock takes functions only")
-        })?;
+    let function = tool.as_function(&at, model, "Bedrock")?;
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if function.name.is_empty()
         || function.name.len() > MAX_NAME
@@ -166,10 +159,7 @@ fn spec<'a>(
             .as_deref()
             .filter(|text| !text.is_empty()),
         input_schema: InputSchema {
-            json: function
-                .parameters
-                .filter(|raw| raw.get() != "null")
-                .unwrap_or(any_object),
+            json: function.schema().unwrap_or(any_object),
         },
         strict: function.strict.filter(|&strict| strict),
     })
@@ -198,9 +188,4 @@ fn called<'a>(messages: &'a [Message<'a>], any_object: &'a RawValue) -> Vec<Tool
             })
         })
         .collect()
-}
-
-/// The schema of a function that takes nothing in particular.
-pub(super) fn any_object() -> Box<RawValue> {
-    json::raw(&serde_json::json!({"type": "object", "properties": {}}))
 }

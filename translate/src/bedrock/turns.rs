@@ -5,17 +5,18 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use crate::bedrock::blocks::{
-    Block, Bytes, CachePoint, Document, Media, Reasoning, Role, ToolResult, ToolUse, Turn,
+    Block, Bytes, CachePoint, Document, Media, Reasoning, ToolResult, ToolUse,
 };
 use crate::bedrock::family::Family;
 use crate::error::ApiError;
 use crate::openai::ids;
 use crate::openai::message::{Content, Message, Part, ToolCall, data_url};
 use crate::openai::thoughts::{self, Thought};
+use crate::turns::{Role, Turn, Turns};
 
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
-    pub turns: Vec<Turn<'a>>,
+    pub turns: Vec<Turn<Block<'a>>>,
     /// Whether the last turn answers tool calls without the thoughts that led to them.
     pub lacks_thoughts: bool,
 }
@@ -29,9 +30,7 @@ pub(super) struct Manner<'m> {
     pub tell_calls: bool,
 }
 
-/// Bedrock refuses a conversation that does not begin with the user, a message without content, and blank texts.
-const OPENING: &str = "(The assistant opens the conversation.)";
-const PROMPT: &str = "(Go on.)";
+/// Bedrock refuses a message without content, and blank texts.
 const NO_OUTPUT: &str = "(no output)";
 
 pub(super) fn translate<'a>(
@@ -39,7 +38,7 @@ pub(super) fn translate<'a>(
     manner: Manner<'_>,
 ) -> Result<Conversation<'a>, ApiError> {
     let mut system = Vec::new();
-    let mut turns: Vec<Turn<'a>> = Vec::new();
+    let mut turns = Turns::new();
     let (mut answers_tools, mut has_thoughts) = (false, false);
     for (index, message) in messages.iter().enumerate() {
         let at = format!("messages[{index}]");
@@ -49,50 +48,24 @@ pub(super) fn translate<'a>(
             }
             "user" => {
                 let blocks = content(message, &at, Allowed::Everything, manner)?;
-                append(&mut turns, Role::User, blocks);
-                answers_tools &= manner.family == Family::Claude;
+                turns.append(Role::User, blocks);
             }
             "tool" => {
                 answers_tools = true;
                 let blocks = tool_result(message, &at, manner)?;
-                append(&mut turns, Role::User, blocks);
+                turns.append(Role::User, blocks);
             }
             "assistant" => {
                 let blocks = assistant(message, &at, manner)?;
                 answers_tools = false;
                 has_thoughts = matches!(blocks.first(), Some(Block::ReasoningContent(_)));
-                append(&mut turns, Role::Assistant, blocks);
+                turns.append(Role::Assistant, blocks);
             }
-            other => {
-                let words = format!(
-                    "`{at}.role` is \"{other}\"; use system, developer, user, assistant or tool"
-                );
-                return Err(ApiError::invalid(format!("{at}.role"), words));
-            }
+            _ => return Err(message.unknown_role(&at)),
         }
     }
-    let opening = match turns.first() {
-        None => Some(PROMPT),
-        Some(first) if first.role == Role::Assistant => Some(OPENING),
-        Some(_) => None,
-    };
-    if let Some(text) = opening {
-        let content = vec![Block::text(text)];
-        turns.insert(
-            0,
-            Turn {
-                role: Role::User,
-                content,
-            },
-        );
-    }
+    let mut turns = turns.finish(Block::is_result, Block::text);
     for turn in &mut turns {
-        // All results of one round come first in their turn.
-        let (results, others): (Vec<_>, Vec<_>) = std::mem::take(&mut turn.content)
-            .into_iter()
-            .partition(Block::is_result);
-        turn.content = results;
-        turn.content.extend(others);
         let has = |is: fn(&Block<'_>) -> bool| turn.content.iter().any(is);
         if has(|block| matches!(block, Block::Document(_)))
             && !has(|block| matches!(block, Block::Text(_)))
@@ -108,30 +81,12 @@ pub(super) fn translate<'a>(
     })
 }
 
-/// Adds blocks to the last turn when it is of the same role, else as a new one.
-fn append<'a>(turns: &mut Vec<Turn<'a>>, role: Role, blocks: Vec<Block<'a>>) {
-    if blocks.is_empty() {
-        return;
-    }
-    match turns.last_mut() {
-        Some(turn) if turn.role == role => turn.content.extend(blocks),
-        _ => turns.push(Turn {
-            role,
-            content: blocks,
-        }),
-    }
-}
-
 fn assistant<'a>(
     message: &'a Message<'a>,
     at: &str,
     manner: Manner<'_>,
 ) -> Result<Vec<Block<'a>>, ApiError> {
-    if message.function_call.is_some_and(|raw| raw.get() != "null") {
-        let param = format!("{at}.function_call");
-        let why = "it is deprecated; use `tool_calls`";
-        return Err(ApiError::unsupported(param, manner.model, why));
-    }
+    message.refuse_function_call(at, manner.model)?;
     let mut blocks = Vec::new();
     if manner.family == Family::Claude && !manner.tell_calls {
         for thought in thoughts::of_message(message, at)? {
@@ -169,10 +124,7 @@ fn tool_use<'a>(
     at: &str,
     manner: Manner<'_>,
 ) -> Result<Block<'a>, ApiError> {
-    let function = call.function.as_ref().ok_or_else(|| {
-        let why = "Bedrock calls functions only";
-        ApiError::unsupported(format!("{at}.type"), manner.model, why)
-    })?;
+    let function = call.called(at, manner.model, "Bedrock")?;
     if manner.tell_calls {
         return Ok(Block::text(format!(
             "(Called {} with {}.)",
@@ -276,10 +228,7 @@ fn part_block<'a>(
         }
         ("file", Allowed::Everything) => {
             let file = part.need(at, "file", part.file.as_ref())?;
-            let data = file.file_data.as_deref().ok_or_else(|| {
-                let why = "files stored at OpenAI can't be read; send `file_data`";
-                ApiError::unsupported(format!("{at}.file"), model, why)
-            })?;
+            let data = file.data(at, model)?;
             document(
                 data,
                 file.filename.as_deref(),

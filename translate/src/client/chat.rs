@@ -230,3 +230,19 @@ pub(crate) fn content_of(parts: Vec<Part<'_>>) -> Content<'_> {
         Err(parts) => Content::Parts(parts),
     }
 }
+
+/// A tool's output as the text that its message may hold, and what is no text: the user has to show that.
+pub(crate) fn tool_output(parts: Vec<Part<'_>>) -> (String, Vec<Part<'_>>) {
+    let mut text = String::new();
+    let mut shown = Vec::new();
+    for part in parts {
+        match part.kind {
+            PartKind::Text { text: more } => text.push_str(&more),
+            _ => {
+                text.push_str("(See the next message.)");
+                shown.push(part);
+            }
+        }
+    }
+    (text, shown)
+}

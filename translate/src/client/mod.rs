@@ -7,12 +7,14 @@ pub mod answer;
 pub mod chat;
 pub mod messages;
 pub mod responses;
+pub mod stream;
 pub mod summary;
 pub mod tap;
 pub mod thoughts;
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::stream::ClientStream;
 use crate::error::{ApiError, AttemptSummary};
 
 /// What a client speaks.
@@ -98,22 +100,14 @@ impl Api {
     }
 
     /// Translates a stream of chunks into this API's events, for a client's body.
-    pub fn stream(self, request: &[u8]) -> Option<Box<dyn ClientStream>> {
-        match self {
-            Self::ChatCompletions => None,
-            Self::Messages => Some(Box::<messages::stream::Writer>::default()),
-            Self::Responses => Some(Box::new(responses::stream::Writer::new(request))),
-        }
+    pub fn stream(self, request: &[u8]) -> Option<ClientStream> {
+        let writer: Box<dyn stream::Writer> = match self {
+            Self::ChatCompletions => return None,
+            Self::Messages => Box::<messages::stream::EventWriter>::default(),
+            Self::Responses => Box::new(responses::stream::EventWriter::new(request)),
+        };
+        Some(ClientStream::new(writer))
     }
-}
-
-/// Turns chunks into another API's events.
-pub trait ClientStream: std::fmt::Debug {
-    /// Takes the data of one event.
-    fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>);
-
-    /// The chunks have ended. Some providers do not say so, and are done when they have told the finish reason.
-    fn finish(&mut self, out: &mut Vec<u8>);
 }
 
 /// Calls `on_data` with the data of each event.

@@ -94,12 +94,7 @@ fn message<'a>(
             content: content(message, at, model, false)?,
         },
         "assistant" => assistant(message, at, model)?,
-        other => {
-            let words = format!(
-                "`{at}.role` is \"{other}\"; use system, developer, user, assistant or tool"
-            );
-            return Err(ApiError::invalid(format!("{at}.role"), words));
-        }
+        _ => return Err(message.unknown_role(at)),
     })
 }
 
@@ -108,20 +103,11 @@ fn assistant<'a>(
     at: &str,
     model: &str,
 ) -> Result<Message<'a>, ApiError> {
-    if message.function_call.is_some_and(|raw| raw.get() != "null") {
-        let why = "it is deprecated; use `tool_calls`";
-        return Err(ApiError::unsupported(
-            format!("{at}.function_call"),
-            model,
-            why,
-        ));
-    }
+    message.refuse_function_call(at, model)?;
     let mut tool_calls = Vec::new();
     for (index, call) in message.tool_calls.iter().flatten().enumerate() {
         let at = format!("{at}.tool_calls[{index}]");
-        let function = call.function.as_ref().ok_or_else(|| {
-            ApiError::unsupported(format!("{at}.type"), model, "Cohere calls functions only")
-        })?;
+        let function = call.called(&at, model, "Cohere")?;
         tool_calls.push(ToolCall {
             id: &call.id,
             r#type: "function",

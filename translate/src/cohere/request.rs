@@ -101,12 +101,8 @@ pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
     let request = ChatRequest::parse(body)?;
     refuse_the_inexpressible(&request, model)?;
     let own: Own<'_> = json::parse(body)?;
-    let choice = request
-        .tool_choice
-        .filter(|raw| raw.get() != "null")
-        .map(ToolChoice::parse)
-        .transpose()?;
-    let any_object = json::raw(&serde_json::json!({"type": "object", "properties": {}}));
+    let choice = request.choice()?;
+    let any_object = request::any_object();
     let all = request.tools.as_deref().unwrap_or_default();
     let mut tools = Vec::with_capacity(all.len());
     for (index, tool) in all.iter().enumerate() {
@@ -165,23 +161,13 @@ fn translate_tool<'a>(
     any_object: &'a RawValue,
     model: &str,
 ) -> Result<Tool<'a>, ApiError> {
-    let function = tool
-        .function
-        .as_ref()
-        .filter(|_| tool.kind == "function")
-        .ok_or_else(|| {
-            let param = format!("tools[{index}].type");
-            ApiError::unsupported(param, model, "Cohere takes functions only")
-        })?;
+    let function = tool.as_function(&format!("tools[{index}]"), model, "Cohere")?;
     Ok(Tool {
         r#type: "function",
         function: Function {
             name: &function.name,
             description: function.description.as_deref(),
-            parameters: function
-                .parameters
-                .filter(|raw| raw.get() != "null")
-                .unwrap_or(any_object),
+            parameters: function.schema().unwrap_or(any_object),
         },
     })
 }

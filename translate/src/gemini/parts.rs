@@ -109,12 +109,7 @@ pub(super) fn translate<'a>(
                 let part = function_response(message, &called, &at)?;
                 append(&mut contents, "user", vec![part]);
             }
-            other => {
-                let message = format!(
-                    "`{at}.role` is \"{other}\"; use system, developer, user, assistant or tool"
-                );
-                return Err(ApiError::invalid(format!("{at}.role"), message));
-            }
+            _ => return Err(message.unknown_role(&at)),
         }
     }
     if contents.is_empty() {
@@ -175,10 +170,7 @@ fn part<'a>(part: &'a OpenAiPart<'a>, at: &str, model: &str) -> Result<Part<'a>,
         }
         "file" => {
             let file = part.need(at, "file", part.file.as_ref())?;
-            let data = file.file_data.as_deref().ok_or_else(|| {
-                let why = "files stored at OpenAI can't be read; send `file_data`";
-                ApiError::unsupported(format!("{at}.file"), model, why)
-            })?;
+            let data = file.data(at, model)?;
             let (mime_type, data) = data_url(data).unwrap_or(("application/pdf", data));
             Kind::InlineData(Blob {
                 mime_type: mime_type.into(),
@@ -236,9 +228,7 @@ fn function_call<'a>(
     at: &str,
     model: &str,
 ) -> Result<Part<'a>, ApiError> {
-    let function = call.function.as_ref().ok_or_else(|| {
-        ApiError::unsupported(format!("{at}.type"), model, "Gemini calls functions only")
-    })?;
+    let function = call.called(at, model, "Gemini")?;
     let args = function.arguments_object(at)?;
     let signature = call
         .extra_content

@@ -112,11 +112,7 @@ pub fn translate(body: &[u8], model: &str) -> Result<(Vec<u8>, bool), ApiError> 
         .enumerate()
         .map(|(index, tool)| declaration(tool, index, model))
         .collect::<Result<Vec<_>, _>>()?;
-    let choice = request
-        .tool_choice
-        .filter(|raw| raw.get() != "null")
-        .map(ToolChoice::parse)
-        .transpose()?;
+    let choice = request.choice()?;
     let mut config = GenerationConfig {
         max_output_tokens: request.max_completion_tokens.or(request.max_tokens),
         temperature: request.temperature,
@@ -218,17 +214,11 @@ fn declaration<'a>(
     model: &str,
 ) -> Result<Declaration<'a>, ApiError> {
     let at = format!("tools[{index}]");
-    let function = tool
-        .function
-        .as_ref()
-        .filter(|_| tool.kind == "function")
-        .ok_or_else(|| {
-            ApiError::unsupported(format!("{at}.type"), model, "Gemini takes functions only")
-        })?;
+    let function = tool.as_function(&at, model, "Gemini")?;
     Ok(Declaration {
         name: &function.name,
         description: function.description.as_deref(),
-        parameters_json_schema: function.parameters.filter(|raw| raw.get() != "null"),
+        parameters_json_schema: function.schema(),
     })
 }
 

@@ -90,6 +90,14 @@ impl BaseResponse {
     }
 }
 
+/// The error that a body of a good status is all the same, as some providers have it.
+pub fn in_answer(provider: &str, body: &[u8]) -> Option<ApiError> {
+    let has = |word: &[u8]| memchr::memmem::find(body, word).is_some();
+    (has(b"\"error\"") || has(b"\"base_resp\""))
+        .then(|| from_event(provider, body))
+        .flatten()
+}
+
 /// The error in a stream's event, when it is one. Its status is the one it names, else 502.
 pub fn from_event(provider: &str, data: &[u8]) -> Option<ApiError> {
     #[derive(Deserialize)]

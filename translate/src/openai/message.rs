@@ -47,6 +47,31 @@ impl Message<'_> {
     }
 }
 
+impl Message<'_> {
+    /// A 400 for a role that there is not.
+    pub fn unknown_role(&self, at: &str) -> ApiError {
+        let param = format!("{at}.role");
+        let words = format!(
+            "`{param}` is \"{}\"; use system, developer, user, assistant or tool",
+            self.role
+        );
+        ApiError::invalid(param, words)
+    }
+
+    /// A 400 for a call in the words that `tool_calls` took the place of.
+    pub fn refuse_function_call(&self, at: &str, model: &str) -> Result<(), ApiError> {
+        if self.function_call.is_none_or(|raw| raw.get() == "null") {
+            return Ok(());
+        }
+        let why = "it is deprecated; use `tool_calls`";
+        Err(ApiError::unsupported(
+            format!("{at}.function_call"),
+            model,
+            why,
+        ))
+    }
+}
+
 impl<'a> Message<'a> {
     /// The id of the call that a tool's message answers.
     pub fn answered_call(&'a self, at: &str) -> Result<&'a str, ApiError> {
@@ -160,6 +185,31 @@ pub struct CalledFunction<'a> {
     /// JSON in a string.
     #[serde(default, borrow)]
     pub arguments: Cow<'a, str>,
+}
+
+impl<'a> ToolCall<'a> {
+    /// The function that was called; `whose` provider knows nothing else to call.
+    pub fn called(
+        &self,
+        at: &str,
+        model: &str,
+        whose: &str,
+    ) -> Result<&CalledFunction<'a>, ApiError> {
+        self.function.as_ref().ok_or_else(|| {
+            let why = format!("{whose} calls functions only");
+            ApiError::unsupported(format!("{at}.type"), model, &why)
+        })
+    }
+}
+
+impl File<'_> {
+    /// The file itself, as a data URL.
+    pub fn data(&self, at: &str, model: &str) -> Result<&str, ApiError> {
+        self.file_data.as_deref().ok_or_else(|| {
+            let why = "files stored at OpenAI can't be read; send `file_data`";
+            ApiError::unsupported(format!("{at}.file"), model, why)
+        })
+    }
 }
 
 impl CalledFunction<'_> {

@@ -78,6 +78,14 @@ impl<'a> ChatRequest<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
         json::parse(body)
     }
+
+    /// What is said of the choice among the tools.
+    pub fn choice(&self) -> Result<Option<ToolChoice<'a>>, ApiError> {
+        self.tool_choice
+            .filter(|raw| raw.get() != "null")
+            .map(ToolChoice::parse)
+            .transpose()
+    }
 }
 
 impl ChatRequest<'_> {
@@ -99,6 +107,11 @@ impl ChatRequest<'_> {
             .as_deref()
             .is_some_and(|verbosity| verbosity != "medium")
     }
+}
+
+/// The schema of a function that takes nothing in particular, where one has to be given.
+pub(crate) fn any_object() -> Box<RawValue> {
+    json::raw(&serde_json::json!({"type": "object", "properties": {}}))
 }
 
 /// Whether a field has a value that asks for something.
@@ -142,6 +155,34 @@ pub struct Tool<'a> {
     pub function: Option<Function<'a>>,
     #[serde(default, borrow)]
     pub cache_control: Option<&'a RawValue>,
+}
+
+impl<'a> Tool<'a> {
+    /// The function that the tool is; `whose` provider takes nothing else.
+    pub fn as_function(
+        &self,
+        at: &str,
+        model: &str,
+        whose: &str,
+    ) -> Result<&Function<'a>, ApiError> {
+        self.function
+            .as_ref()
+            .filter(|_| self.kind == "function")
+            .ok_or_else(|| {
+                ApiError::unsupported(
+                    format!("{at}.type"),
+                    model,
+                    &format!("{whose} takes functions only"),
+                )
+            })
+    }
+}
+
+impl<'a> Function<'a> {
+    /// The schema of its parameters, if it was given.
+    pub fn schema(&self) -> Option<&'a RawValue> {
+        self.parameters.filter(|raw| raw.get() != "null")
+    }
 }
 
 #[derive(Debug, Deserialize)]

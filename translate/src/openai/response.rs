@@ -57,12 +57,6 @@ pub fn summarize(body: &[u8]) -> Summary {
     }
 }
 
-/// Whether a body that came with a good status is an error all the same, as some providers have it.
-pub fn is_error(body: &[u8]) -> bool {
-    let has = |word: &[u8]| memchr::memmem::find(body, word).is_some();
-    (has(b"\"error\"") || has(b"\"base_resp\"")) && super::error::from_event("", body).is_some()
-}
-
 /// How the gateway chose, as clients see it in `_routing`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Routing<'a> {

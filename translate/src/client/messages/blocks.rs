@@ -71,20 +71,13 @@ impl<'a> Blocks<'a> {
         };
         match raw.as_bytes().first() {
             Some(b'"') => {
-                let text: Cow<'a, str> = text(raw).map_err(wrong)?;
+                let text = json::text(self.0).map_err(wrong)?;
                 Ok(vec![Block::of_text(text)])
             }
             Some(b'n') => Ok(Vec::new()),
             _ => serde_json::from_str(raw).map_err(wrong),
         }
     }
-}
-
-/// A JSON string, borrowed where it can be.
-fn text(raw: &str) -> serde_json::Result<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
-    serde_json::from_str::<Text<'_>>(raw).map(|text| text.0)
 }
 
 impl<'a> Block<'a> {
@@ -200,17 +193,8 @@ pub(super) fn user<'a>(
             Some(content) => parts_of(content.read(&at)?, &at, model)?,
             None => Vec::new(),
         };
-        let mut text = String::new();
-        for part in content {
-            match part.kind {
-                PartKind::Text { text: more } => text.push_str(&more),
-                // A tool's message holds text only, so the user shows what the tool did.
-                _ => {
-                    text.push_str("(See the next message.)");
-                    parts.push(part);
-                }
-            }
-        }
+        let (mut text, shown) = chat::tool_output(content);
+        parts.extend(shown);
         if block.is_error == Some(true) {
             text = format!("Error: {text}");
         }

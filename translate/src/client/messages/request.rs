@@ -11,6 +11,7 @@ use crate::client::chat::{
 use crate::client::messages::blocks::{Blocks, assistant, parts_of, user};
 use crate::error::ApiError;
 use crate::json;
+use crate::openai::request;
 
 /// The body of `POST /v1/messages`. What has no counterpart is refused where it stands.
 #[derive(Deserialize)]
@@ -195,7 +196,7 @@ pub fn translate(body: &[u8], model: &str, may_think: bool) -> Result<Vec<u8>, A
 fn refuse_the_inexpressible(request: &MessagesRequest<'_>, model: &str) -> Result<(), ApiError> {
     let is_set =
         |raw: Option<&RawValue>| raw.is_some_and(|raw| !matches!(raw.get(), "null" | "[]"));
-    for (is_asked_for, param, why) in [
+    let refusals = [
         (
             is_set(request.top_k),
             "top_k",
@@ -211,12 +212,8 @@ fn refuse_the_inexpressible(request: &MessagesRequest<'_>, model: &str) -> Resul
             "container",
             "only Anthropic has containers",
         ),
-    ] {
-        if is_asked_for {
-            return Err(ApiError::unsupported(param, model, why));
-        }
-    }
-    Ok(())
+    ];
+    request::refuse(model, refusals)
 }
 
 /// A budget of thinking in words. Adaptive thinking needs none: a model that reasons does.

@@ -6,21 +6,19 @@ use serde_json::value::RawValue;
 
 use crate::client::answer::{Chunk, Delta, ToolCallDelta, said};
 use crate::client::messages::response::{Carried, Usage, carried, message_id, stop_reason};
-use crate::client::{ClientStream, write_event};
+use crate::client::stream::Writer;
+use crate::client::write_event;
 use crate::error::ApiError;
 use crate::json;
-use crate::openai;
 use crate::openai::thoughts::Thought;
+use crate::openai::usage::WireUsage;
 
 /// Translates one stream.
 #[derive(Debug, Default)]
-pub struct Writer {
-    has_begun: bool,
-    is_over: bool,
+pub struct EventWriter {
     open: Option<Open>,
     blocks: usize,
     calls: Vec<Call>,
-    finish_reason: Option<String>,
     usage: Usage,
     /// Whether something was said too late to be told.
     is_muddled: bool,
@@ -45,56 +43,8 @@ enum Open {
     ToolUse,
 }
 
-impl ClientStream for Writer {
-    fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) {
-        if self.is_over {
-            return;
-        }
-        if data.trim_ascii() == b"[DONE]" {
-            self.end(out);
-        } else if let Ok(chunk) = json::from_bytes::<Chunk<'_>>(data) {
-            self.chunk(&chunk, data, out);
-        }
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        if !self.is_over && self.finish_reason.is_some() {
-            self.end(out);
-        }
-    }
-}
-
-impl Writer {
-    fn chunk(&mut self, chunk: &Chunk<'_>, data: &[u8], out: &mut Vec<u8>) {
-        if chunk.error.is_some() {
-            let error = openai::error::from_event("The provider", data)
-                .unwrap_or_else(|| ApiError::new(502, "The provider's stream failed"));
-            out.extend(super::error::to_sse(&error));
-            self.is_over = true;
-            return;
-        }
-        // Azure says something before it says whose answer this is.
-        if !chunk.choices.is_empty() {
-            self.begin(chunk, out);
-        }
-        if let Some(usage) = chunk.usage {
-            self.usage = usage.into();
-        }
-        let Some(choice) = chunk.choices.iter().find(|choice| choice.index == 0) else {
-            return;
-        };
-        if let Some(delta) = &choice.delta {
-            self.delta(delta, out);
-        }
-        if let Some(reason) = &choice.finish_reason {
-            self.finish_reason = Some(reason.clone().into_owned());
-        }
-    }
-
+impl Writer for EventWriter {
     fn begin(&mut self, chunk: &Chunk<'_>, out: &mut Vec<u8>) {
-        if std::mem::replace(&mut self.has_begun, true) {
-            return;
-        }
         let id = json::raw(&message_id(chunk.id.as_deref().unwrap_or_default()));
         let model = json::raw(chunk.model.as_deref().unwrap_or_default());
         let usage = json::raw(&Usage::default());
@@ -137,6 +87,50 @@ impl Writer {
         }
     }
 
+    fn usage(&mut self, usage: WireUsage) {
+        self.usage = usage.into();
+    }
+
+    fn end(&mut self, finish_reason: Option<&str>, out: &mut Vec<u8>) {
+        self.close(out);
+        let calls_tools = !self.calls.is_empty();
+        for call in std::mem::take(&mut self.calls).into_iter().skip(1) {
+            self.start_call(&call, out);
+            self.piece(
+                "input_json_delta",
+                "partial_json",
+                &json::raw(&call.arguments),
+                out,
+            );
+            self.close(out);
+        }
+        if self.is_muddled {
+            let error = ApiError::new(502, "The provider mixed the pieces of several tool calls")
+                .with_code("invalid_upstream_response");
+            self.fail(&error, out);
+            return;
+        }
+        let reason = stop_reason(finish_reason, calls_tools);
+        let usage = json::raw(&self.usage);
+        write_event(
+            "message_delta",
+            &[
+                br#","delta":{"stop_reason":""#,
+                reason.as_bytes(),
+                br#"","stop_sequence":null},"usage":"#,
+                usage.get().as_bytes(),
+            ],
+            out,
+        );
+        write_event("message_stop", &[], out);
+    }
+
+    fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
+        out.extend(super::error::to_sse(error));
+    }
+}
+
+impl EventWriter {
     /// One piece of a call. Providers number them, or send them whole without a number.
     fn call(&mut self, call: &ToolCallDelta<'_>, place: usize, out: &mut Vec<u8>) {
         let number = call.index.unwrap_or_else(|| {
@@ -284,40 +278,5 @@ impl Writer {
             out,
         );
         self.blocks += 1;
-    }
-
-    fn end(&mut self, out: &mut Vec<u8>) {
-        self.close(out);
-        self.is_over = true;
-        let calls_tools = !self.calls.is_empty();
-        for call in std::mem::take(&mut self.calls).into_iter().skip(1) {
-            self.start_call(&call, out);
-            self.piece(
-                "input_json_delta",
-                "partial_json",
-                &json::raw(&call.arguments),
-                out,
-            );
-            self.close(out);
-        }
-        if self.is_muddled {
-            let error = ApiError::new(502, "The provider mixed the pieces of several tool calls")
-                .with_code("invalid_upstream_response");
-            out.extend(super::error::to_sse(&error));
-            return;
-        }
-        let reason = stop_reason(self.finish_reason.as_deref(), calls_tools);
-        let usage = json::raw(&self.usage);
-        write_event(
-            "message_delta",
-            &[
-                br#","delta":{"stop_reason":""#,
-                reason.as_bytes(),
-                br#"","stop_sequence":null},"usage":"#,
-                usage.get().as_bytes(),
-            ],
-            out,
-        );
-        write_event("message_stop", &[], out);
     }
 }

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::client::chat::{self, CalledFunction, Content, File, Message, Part, PartKind, ToolCall};
 use crate::client::thoughts;
 use crate::error::ApiError;
+use crate::json;
 
 /// Any item; which members are set goes by `kind`.
 #[derive(Deserialize)]
@@ -81,7 +82,7 @@ pub(super) fn translate<'a>(
         calls: Vec::new(),
         sealed: None,
     };
-    if let Some(text) = text_of(input) {
+    if let Ok(text) = json::text(input) {
         turns
             .messages
             .push(Message::new("user", Content::Text(text)));
@@ -96,14 +97,6 @@ pub(super) fn translate<'a>(
     }
     turns.flush();
     Ok(turns.messages)
-}
-
-fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
-    serde_json::from_str::<Text<'_>>(raw.get())
-        .ok()
-        .map(|text| text.0)
 }
 
 impl<'a> Turns<'a> {
@@ -191,19 +184,9 @@ impl<'a> Turns<'a> {
         }
     }
 
-    /// A tool's output. What is no text is shown by the user: a tool's message holds text only.
+    /// A tool's output.
     fn result(&mut self, call: Cow<'a, str>, parts: Vec<Part<'a>>) {
-        let mut text = String::new();
-        let mut shown = Vec::new();
-        for part in parts {
-            match part.kind {
-                PartKind::Text { text: more } => text.push_str(&more),
-                _ => {
-                    text.push_str("(See the next message.)");
-                    shown.push(part);
-                }
-            }
-        }
+        let (text, shown) = chat::tool_output(parts);
         self.messages.push(Message::result(call, text));
         if !shown.is_empty() {
             self.push("user", shown);
@@ -212,7 +195,7 @@ impl<'a> Turns<'a> {
 }
 
 fn parts<'a>(content: &'a RawValue, at: &str, model: &str) -> Result<Vec<Part<'a>>, ApiError> {
-    if let Some(text) = text_of(content) {
+    if let Ok(text) = json::text(content) {
         return Ok(vec![Part::text(text)]);
     }
     let parts: Vec<OwnPart<'a>> = serde_json::from_str(content.get()).map_err(|error| {

@@ -11,6 +11,7 @@ use crate::client::chat::{
 use crate::client::responses::items;
 use crate::error::ApiError;
 use crate::json;
+use crate::openai::request;
 
 /// The body of `POST /v1/responses`.
 #[derive(Deserialize)]
@@ -165,7 +166,7 @@ pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
 
 fn refuse_the_inexpressible(request: &ResponsesRequest<'_>, model: &str) -> Result<(), ApiError> {
     let is_set = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get() != "null");
-    for (is_asked_for, param, why) in [
+    let refusals = [
         (
             is_set(request.previous_response_id),
             "previous_response_id",
@@ -186,12 +187,8 @@ fn refuse_the_inexpressible(request: &ResponsesRequest<'_>, model: &str) -> Resu
             "background",
             "its provider answers while you wait",
         ),
-    ] {
-        if is_asked_for {
-            return Err(ApiError::unsupported(param, model, why));
-        }
-    }
-    Ok(())
+    ];
+    request::refuse(model, refusals)
 }
 
 fn tool<'a>(tool: OwnTool<'a>, index: usize, model: &str) -> Result<Tool<'a>, ApiError> {

@@ -8,89 +8,24 @@ use serde_json::{Map, Value, json};
 use crate::client::answer::{Chunk, Delta, ToolCallDelta, said};
 use crate::client::responses::item::Item;
 use crate::client::responses::response::{Ids, Kind, frame, status, usage};
-use crate::client::{ClientStream, thoughts, write_event};
+use crate::client::stream::Writer;
+use crate::client::{thoughts, write_event};
 use crate::error::ApiError;
 use crate::json as text;
-use crate::openai;
 use crate::openai::usage::WireUsage;
 
 /// Translates one stream.
 #[derive(Debug)]
-pub struct Writer {
+pub struct EventWriter {
     frame: Map<String, Value>,
     ids: Ids,
-    has_begun: bool,
-    is_over: bool,
     sequence: u64,
     items: Vec<Item>,
-    finish_reason: Option<String>,
     usage: WireUsage,
 }
 
-impl ClientStream for Writer {
-    fn on_data(&mut self, data: &[u8], out: &mut Vec<u8>) {
-        if self.is_over {
-            return;
-        }
-        if data.trim_ascii() == b"[DONE]" {
-            self.end(out);
-        } else if let Ok(chunk) = text::from_bytes::<Chunk<'_>>(data) {
-            self.chunk(&chunk, data, out);
-        }
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        if !self.is_over && self.finish_reason.is_some() {
-            self.end(out);
-        }
-    }
-}
-
-impl Writer {
-    /// `request` is the client's body.
-    pub fn new(request: &[u8]) -> Self {
-        Self {
-            frame: frame(request),
-            ids: Ids::default(),
-            has_begun: false,
-            is_over: false,
-            sequence: 0,
-            items: Vec::new(),
-            finish_reason: None,
-            usage: WireUsage::default(),
-        }
-    }
-
-    fn chunk(&mut self, chunk: &Chunk<'_>, data: &[u8], out: &mut Vec<u8>) {
-        if chunk.error.is_some() {
-            let error = openai::error::from_event("The provider", data)
-                .unwrap_or_else(|| ApiError::new(502, "The provider's stream failed"));
-            out.extend(super::error::to_sse(&error, self.sequence));
-            self.is_over = true;
-            return;
-        }
-        // Azure says something before it says whose answer this is.
-        if !chunk.choices.is_empty() {
-            self.begin(chunk, out);
-        }
-        if let Some(usage) = chunk.usage {
-            self.usage = usage;
-        }
-        let Some(choice) = chunk.choices.iter().find(|choice| choice.index == 0) else {
-            return;
-        };
-        if let Some(delta) = &choice.delta {
-            self.delta(delta, out);
-        }
-        if let Some(reason) = &choice.finish_reason {
-            self.finish_reason = Some(reason.clone().into_owned());
-        }
-    }
-
+impl Writer for EventWriter {
     fn begin(&mut self, chunk: &Chunk<'_>, out: &mut Vec<u8>) {
-        if std::mem::replace(&mut self.has_begun, true) {
-            return;
-        }
         self.ids = Ids::of(chunk.id.as_deref().unwrap_or_default());
         for (name, value) in [
             ("id", self.ids.response().into()),
@@ -121,6 +56,47 @@ impl Writer {
         }
         for (place, call) in delta.tool_calls.iter().flatten().enumerate() {
             self.call(call, place, out);
+        }
+    }
+
+    fn usage(&mut self, usage: WireUsage) {
+        self.usage = usage;
+    }
+
+    fn end(&mut self, finish_reason: Option<&str>, out: &mut Vec<u8>) {
+        self.close_all(out);
+        let (status, incomplete) = status(finish_reason);
+        let output: Vec<Value> = self
+            .items
+            .iter()
+            .map(|item| item.shown("completed", false))
+            .collect();
+        for (name, value) in [
+            ("status", status.into()),
+            ("incomplete_details", incomplete),
+            ("output", output.into()),
+            ("usage", usage(self.usage)),
+        ] {
+            self.frame.insert(name.to_owned(), value);
+        }
+        let response = json!({"response": self.frame});
+        self.event(&format!("response.{status}"), &response, out);
+    }
+
+    fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
+        out.extend(super::error::to_sse(error, self.sequence));
+    }
+}
+
+impl EventWriter {
+    /// `request` is the client's body.
+    pub fn new(request: &[u8]) -> Self {
+        Self {
+            frame: frame(request),
+            ids: Ids::default(),
+            sequence: 0,
+            items: Vec::new(),
+            usage: WireUsage::default(),
         }
     }
 
@@ -337,27 +313,6 @@ impl Writer {
         for (kind, members) in events {
             self.event(kind, &members, out);
         }
-    }
-
-    fn end(&mut self, out: &mut Vec<u8>) {
-        self.close_all(out);
-        self.is_over = true;
-        let (status, incomplete) = status(self.finish_reason.as_deref());
-        let output: Vec<Value> = self
-            .items
-            .iter()
-            .map(|item| item.shown("completed", false))
-            .collect();
-        for (name, value) in [
-            ("status", status.into()),
-            ("incomplete_details", incomplete),
-            ("output", output.into()),
-            ("usage", usage(self.usage)),
-        ] {
-            self.frame.insert(name.to_owned(), value);
-        }
-        let response = json!({"response": self.frame});
-        self.event(&format!("response.{status}"), &response, out);
     }
 
     fn event(&mut self, kind: &str, members: &Value, out: &mut Vec<u8>) {
