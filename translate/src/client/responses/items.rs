@@ -68,6 +68,8 @@ struct Turns<'a> {
     calls: Vec<ToolCall<'a>>,
     /// What the next call must carry.
     sealed: Option<Box<RawValue>>,
+    /// What tools gave beyond text. It follows the last result of its round: nothing may stand between results.
+    shown: Vec<Part<'a>>,
 }
 
 /// Reads `input`: a text or a list of items.
@@ -81,6 +83,7 @@ pub(super) fn translate<'a>(
         reasoning: String::new(),
         calls: Vec::new(),
         sealed: None,
+        shown: Vec::new(),
     };
     if let Ok(text) = json::text(input) {
         turns
@@ -96,10 +99,20 @@ pub(super) fn translate<'a>(
         turns.add(item, &format!("input[{index}]"), model)?;
     }
     turns.flush();
+    turns.show();
     Ok(turns.messages)
 }
 
 impl<'a> Turns<'a> {
+    /// The round of tool results is over.
+    fn show(&mut self) {
+        let shown = std::mem::take(&mut self.shown);
+        if !shown.is_empty() {
+            self.messages
+                .push(Message::new("user", chat::content_of(shown)));
+        }
+    }
+
     /// The assistant's turn is over.
     fn flush(&mut self) {
         self.sealed = None;
@@ -124,7 +137,11 @@ impl<'a> Turns<'a> {
             let param = format!("{at}.{field}");
             ApiError::invalid(param.clone(), format!("`{param}` is missing"))
         };
-        match item.kind.as_deref().unwrap_or("message") {
+        let kind = item.kind.as_deref().unwrap_or("message");
+        if kind != "function_call_output" {
+            self.show();
+        }
+        match kind {
             "message" => {
                 let role = item.role.ok_or_else(|| missing("role"))?;
                 let content = item.content.ok_or_else(|| missing("content"))?;
@@ -188,9 +205,7 @@ impl<'a> Turns<'a> {
     fn result(&mut self, call: Cow<'a, str>, parts: Vec<Part<'a>>) {
         let (text, shown) = chat::tool_output(parts);
         self.messages.push(Message::result(call, text));
-        if !shown.is_empty() {
-            self.push("user", shown);
-        }
+        self.shown.extend(shown);
     }
 }
 
