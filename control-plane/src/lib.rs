@@ -1,15 +1,18 @@
 //! The control plane: one process beside Envoy.
 //!
 //! [`config`] is what the operator wrote, [`snapshot`] what the filter gets of it, [`envoy`] what Envoy gets.
-//! [`grpc`] serves the filter, [`rest`] serves people, [`store`] keeps the traces, [`router`] orders candidates.
+//! [`grpc`] serves the filter, [`rest`] serves people, [`ingest`] brings traces by the [`journal`] into the [`store`], [`router`] orders candidates.
 //! [`serve`] puts them together.
 
+pub mod background;
 pub mod catalog;
 pub mod check;
 pub mod config;
 pub mod credentials;
 pub mod envoy;
 pub mod grpc;
+pub mod ingest;
+pub mod journal;
 pub mod reload;
 pub mod rest;
 pub mod router;

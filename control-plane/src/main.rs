@@ -25,6 +25,8 @@ enum Command {
     Serve,
     /// Read the configuration and say what is wrong with it.
     Check,
+    /// Bring the store's tables to this version. `serve` does so by itself.
+    Migrate,
     /// Print an Envoy bootstrap for the configuration.
     EnvoyConfig {
         /// Where Envoy finds the filter.
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Serve => serve::run(path),
         Command::Check => check::run(path),
+        Command::Migrate => serve::migrate(path),
         Command::EnvoyConfig { filter } => envoy::print(path, &filter),
     };
     match result {

@@ -10,17 +10,21 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::background::Background;
+use crate::config::Config;
 use crate::credentials::{self, Credentials};
+use crate::ingest::Ingest;
 use crate::router::{Router, Unfitted};
 use crate::snapshot::Snapshot;
-use crate::store::{Sqlite, Store};
-use crate::{config, grpc, reload, rest};
+use crate::store::{self, Store};
+use crate::{config, grpc, ingest, journal, reload, rest};
 
 /// What the services share.
 #[derive(Clone)]
 pub struct Shared {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     pub store: Arc<dyn Store>,
+    pub ingest: Ingest,
     pub router: Arc<dyn Router>,
 }
 
@@ -42,21 +46,24 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
         .block_on(serve(path))
 }
 
+/// `opentracy migrate`.
+pub fn migrate(path: Option<&Path>) -> anyhow::Result<()> {
+    let (config, _) = config::load(path).context("the configuration can't be used")?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(store::migrate(&config.store))
+}
+
 async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
     let (config, keys) = config::load(path).context("the configuration can't be used")?;
-    let store_path = config
-        .store
-        .path
-        .clone()
-        .unwrap_or_else(|| config::state_dir().join("traces.db"));
-    let store = Sqlite::open(&store_path)
-        .with_context(|| format!("the trace store {} can't be opened", store_path.display()))?;
+    let store = store::open(&config.store).await?;
+    let (ingest, draining) = open_journal(&config, &store)?;
     let management = listen(config.management.listen, "management.listen").await?;
     let grpc_listener = listen(config.grpc.listen, "grpc.listen").await?;
     tracing::info!(
         rest = %config.management.listen,
         grpc = %config.grpc.listen,
-        store = %store_path.display(),
         "the control plane is up"
     );
     let (credentials_sender, credentials) = watch::channel(Credentials::new());
@@ -65,9 +72,11 @@ async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
     tokio::spawn(credentials::keep(receiver.clone(), credentials_sender));
     let shared = Shared {
         snapshot: receiver,
-        store: Arc::new(store),
+        store: Arc::clone(&store),
+        ingest,
         router: Arc::new(Unfitted),
     };
+    tokio::spawn(draining);
     let stop = stop_signal()?;
     let rest_server = axum::serve(management, rest::router(shared.clone()))
         .with_graceful_shutdown(stopped(stop.clone()));
@@ -82,6 +91,28 @@ async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
     }
     tracing::info!("the control plane has stopped");
     Ok(())
+}
+
+/// The journal, and the work of emptying it.
+fn open_journal(
+    config: &Config,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<(Ingest, impl Future<Output = ()> + Send + use<>)> {
+    let path = config.journal.path();
+    let (journal, reader, bookmark) = journal::open(&path, config.journal.max_bytes)
+        .with_context(|| format!("the journal {} can't be opened", path.display()))?;
+    let (sender, stored) = watch::channel(journal::Position::default());
+    let observers = Vec::new();
+    let background = Background::start("drain")?;
+    let draining = ingest::drain(
+        background,
+        reader,
+        bookmark,
+        Arc::clone(store),
+        sender,
+        observers,
+    );
+    Ok((Ingest::new(journal, stored), draining))
 }
 
 async fn listen(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {

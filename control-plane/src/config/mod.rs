@@ -10,10 +10,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use opentracy_translate::cost::Pricing;
 use opentracy_translate::provider::Format;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
+use url::Url;
 
 pub use keys::Keys;
 pub use load::{LoadError, load, state_dir};
@@ -33,6 +35,7 @@ pub struct Config {
     pub prices: BTreeMap<String, Spanned<Pricing>>,
     pub traces: Traces,
     pub store: Store,
+    pub journal: Journal,
 }
 
 /// The listener for applications.
@@ -146,11 +149,51 @@ pub struct Traces {
 }
 
 /// Where traces live.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
-    /// The SQLite file; `traces.db` in the state folder where it is not set.
+    /// The SQLite file; `opentracy.db` in the state folder where it is not set.
     pub path: Option<PathBuf>,
+    /// Where traces live instead of in a file.
+    pub clickhouse: Option<Spanned<ClickHouse>>,
+    /// How long a trace is kept.
+    #[serde(with = "humantime_serde")]
+    pub retention: Duration,
+}
+
+/// A ClickHouse server, or a cluster of them. It may hold a password, so it has no `Debug`.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClickHouse {
+    /// Its HTTP interface.
+    pub url: Url,
+    pub database: String,
+    pub user: Option<String>,
+    pub password: Option<String>,
+    /// The environment variable with the password.
+    pub password_env: Option<String>,
+    /// The cluster's name in ClickHouse's own configuration.
+    pub cluster: Option<String>,
+    pub compression: Compression,
+}
+
+/// Of what travels between here and ClickHouse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    None,
+    #[default]
+    Lz4,
+}
+
+/// Where traces wait for the store.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Journal {
+    /// The folder; `journal` in the state folder where it is not set.
+    pub path: Option<PathBuf>,
+    /// With this much waiting, no more is taken.
+    pub max_bytes: u64,
 }
 
 impl Default for Gateway {
@@ -175,6 +218,69 @@ impl Default for Grpc {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
+        }
+    }
+}
+
+impl Store {
+    /// The SQLite file.
+    pub fn path(&self) -> PathBuf {
+        self.path
+            .clone()
+            .unwrap_or_else(|| state_dir().join("opentracy.db"))
+    }
+}
+
+impl ClickHouse {
+    /// The password, from the file or from the environment.
+    pub fn password(&self) -> anyhow::Result<Option<String>> {
+        let Some(variable) = &self.password_env else {
+            return Ok(self.password.clone());
+        };
+        std::env::var(variable).map(Some).with_context(|| {
+            format!("`store.clickhouse.password_env` names {variable}, which is not set")
+        })
+    }
+}
+
+impl Journal {
+    /// The folder.
+    pub fn path(&self) -> PathBuf {
+        self.path
+            .clone()
+            .unwrap_or_else(|| state_dir().join("journal"))
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            path: None,
+            clickhouse: None,
+            retention: Duration::from_secs(90 * 24 * 3600),
+        }
+    }
+}
+
+impl Default for ClickHouse {
+    fn default() -> Self {
+        Self {
+            url: Url::parse("http://127.0.0.1:8123").expect("it is an address"),
+            database: "opentracy".to_owned(),
+            user: None,
+            password: None,
+            password_env: None,
+            cluster: None,
+            compression: Compression::default(),
+        }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            path: None,
+            max_bytes: 8 << 30,
         }
     }
 }

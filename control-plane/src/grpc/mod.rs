@@ -38,7 +38,7 @@ pub async fn serve(
         }))
         .add_service(
             TraceServiceServer::new(trace::Service {
-                store: shared.store,
+                ingest: shared.ingest,
             })
             .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )

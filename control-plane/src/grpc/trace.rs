@@ -1,15 +1,13 @@
 //! `TraceService`.
 
-use std::sync::Arc;
-
 use opentracy_proto::v1;
 use opentracy_proto::v1::trace_service_server::TraceService;
 use tonic::{Request, Response, Status};
 
-use crate::store::Store;
+use crate::ingest::Ingest;
 
 pub struct Service {
-    pub store: Arc<dyn Store>,
+    pub ingest: Ingest,
 }
 
 #[tonic::async_trait]
@@ -18,12 +16,10 @@ impl TraceService for Service {
         &self,
         request: Request<v1::IngestRequest>,
     ) -> Result<Response<v1::IngestResponse>, Status> {
-        match self.store.ingest(request.into_inner()).await {
+        match self.ingest.take(request.get_ref()).await {
             Ok(()) => Ok(Response::new(v1::IngestResponse {})),
-            Err(error) => {
-                tracing::error!("traces could not be stored, the filter keeps them: {error}");
-                Err(Status::unavailable("the trace store does not take records"))
-            }
+            // The filter keeps them and sends them again; the journal's log says what is wrong.
+            Err(error) => Err(Status::unavailable(error.to_string())),
         }
     }
 }

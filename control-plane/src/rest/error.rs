@@ -4,7 +4,8 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use opentracy_translate::error::ApiError;
 
-use crate::store::{QueryError, StoreError};
+use crate::journal::JournalError;
+use crate::store::StoreError;
 
 /// What a handler fails with.
 #[derive(Debug)]
@@ -25,19 +26,22 @@ impl From<ApiError> for Error {
     }
 }
 
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        tracing::error!("{error}");
+impl From<JournalError> for Error {
+    fn from(error: JournalError) -> Self {
         Self(ApiError::new(
-            500,
-            "The trace store failed; the control plane's log says why",
+            503,
+            format!("Traces are not taken now: {error}"),
         ))
     }
 }
 
-impl From<QueryError> for Error {
-    fn from(error: QueryError) -> Self {
-        Self(ApiError::invalid(error.param.clone(), error.message))
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        tracing::error!("{error}");
+        Self(ApiError::new(
+            503,
+            "The trace store does not answer; the control plane's log says why",
+        ))
     }
 }
 

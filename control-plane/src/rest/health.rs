@@ -19,6 +19,8 @@ pub struct Health {
     /// Semantic clusters that the router knows.
     num_clusters: u32,
     embedder_ready: bool,
+    /// Bytes of traces that wait for the store.
+    journal_backlog_bytes: u64,
 }
 
 /// Whether the control plane is up, and what it knows.
@@ -33,5 +35,6 @@ pub async fn health(State(shared): State<Shared>) -> Json<Health> {
         num_models: super::models::callable(&snapshot).count(),
         num_clusters: router.clusters,
         embedder_ready: router.is_embedder_ready,
+        journal_backlog_bytes: shared.ingest.backlog_bytes(),
     })
 }

@@ -1,9 +1,18 @@
 //! REST, for people and their tools. One file a resource.
 
+mod analytics;
+mod audit;
 mod demo;
 mod error;
+mod export;
 mod health;
+mod import;
+mod lines;
 mod models;
+mod params;
+mod request_id;
+mod timeline;
+mod trace;
 mod traces;
 
 use axum::Json;
@@ -28,13 +37,18 @@ pub fn router(shared: Shared) -> Router {
         .routes(routes!(health::health))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
-        .routes(routes!(traces::list))
+        .routes(routes!(traces::list, traces::import, traces::delete))
+        .routes(routes!(export::export))
+        .routes(routes!(audit::list))
         .routes(routes!(traces::get))
+        .routes(routes!(analytics::summary))
+        .routes(routes!(analytics::time_series))
         .routes(routes!(demo::chat_completions))
         .split_for_parts();
     router
         .route("/openapi.json", get(|| async { Json(document) }))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(axum::middleware::from_fn(request_id::layer))
         .with_state(shared)
 }

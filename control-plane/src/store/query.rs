@@ -1,39 +1,66 @@
 //! What can be asked of a store.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::ToSchema;
 
-use crate::store::Trace;
+use crate::store::{Micros, PicoUsd, Place};
 
-const DEFAULT_LIMIT: u32 = 50;
-const MAX_LIMIT: u32 = 500;
-
-/// Filters; those that are given must all hold.
+/// Which traces; all that is set must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Query {
+pub struct Filter {
     pub provider: Option<String>,
     /// A model's name, with or without its provider.
     pub model: Option<String>,
     pub alias: Option<String>,
+    pub key: Option<String>,
+    pub cluster: Option<u32>,
     pub session: Option<String>,
-    pub status: Option<u32>,
-    /// Microseconds since the epoch, inclusive.
-    pub since: Option<i64>,
-    /// Microseconds since the epoch, exclusive.
-    pub until: Option<i64>,
-    /// USD.
-    pub min_cost: Option<f64>,
-    /// USD.
-    pub max_cost: Option<f64>,
-    pub metadata: BTreeMap<String, String>,
-    /// Words that must all be in the conversation.
-    pub text: Option<String>,
+    pub user: Option<String>,
+    pub status: Option<RangeInclusive<u16>>,
+    pub error_type: Option<String>,
+    /// Inclusive.
+    pub since: Option<Micros>,
+    /// Exclusive.
+    pub until: Option<Micros>,
+    pub cost: Bounds<PicoUsd>,
+    pub latency: Bounds<Micros>,
+    /// Input and output together.
+    pub tokens: Bounds<u64>,
+    /// `None` is a name with any value.
+    pub metadata: BTreeMap<String, Option<String>>,
+    /// Words that must all be in the conversation, as [`words::of_search`](super::words::of_search) gives them.
+    pub words: Vec<String>,
+}
+
+/// Both are inclusive. A trace without the value is outside of every bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds<T> {
+    pub min: Option<T>,
+    pub max: Option<T>,
+}
+
+impl<T> Default for Bounds<T> {
+    fn default() -> Self {
+        Self {
+            min: None,
+            max: None,
+        }
+    }
+}
+
+/// A page of traces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    pub filter: Filter,
     pub order: Order,
     pub limit: u32,
-    /// The last id of the page before.
-    pub after: Option<String>,
+    /// Where the page before ended.
+    pub after: Option<Cursor>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -44,167 +71,113 @@ pub enum Order {
     OldestFirst,
 }
 
-/// A page of traces.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Page {
-    pub data: Vec<Trace>,
-    /// Give it as `cursor` for the next page; `null` on the last.
-    pub next_cursor: Option<String>,
+/// A trace's place in its store. What is added later stands before or behind it, and moves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    pub place: Place,
+    pub id: u128,
 }
 
-/// The query string of `GET /v1/traces`, beside its `metadata.NAME` filters.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default, deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct Params {
-    /// A provider's name.
-    provider: Option<String>,
-    /// A model's name, with or without its provider.
-    model: Option<String>,
-    /// An alias's name.
-    alias: Option<String>,
-    /// A session's id.
-    session: Option<String>,
-    /// The HTTP status the client got.
-    status: Option<u32>,
-    /// RFC 3339; calls that began then or later.
-    since: Option<String>,
-    /// RFC 3339; calls that began before.
-    until: Option<String>,
-    /// USD; calls that cost as much or more.
-    min_cost: Option<f64>,
-    /// USD; calls that cost as much or less.
-    max_cost: Option<f64>,
-    /// Words that must all be in the conversation.
-    q: Option<String>,
-    #[param(inline)]
-    order: Order,
-    /// How many traces to a page: 1 to 500, 50 without it.
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:032x}", self.place.0, self.id)
+    }
 }
 
-/// What is wrong with a query string.
+/// It is no cursor of ours.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct QueryError {
-    pub param: String,
-    pub message: String,
-}
+#[error("must be the `next_cursor` of the page before")]
+pub struct NoCursor;
 
-impl Query {
-    /// Reads the query string of `GET /v1/traces`.
-    pub fn from_pairs(pairs: Vec<(String, String)>) -> Result<Self, QueryError> {
-        let mut metadata = BTreeMap::new();
-        let mut rest = serde_json::Map::new();
-        for (name, value) in pairs {
-            if let Some(label) = name.strip_prefix("metadata.") {
-                metadata.insert(label.to_owned(), value);
-                continue;
-            }
-            let value = match name.as_str() {
-                "status" | "limit" | "min_cost" | "max_cost" => value
-                    .parse::<serde_json::Number>()
-                    .map(Into::into)
-                    .map_err(|_| QueryError {
-                        message: format!("`{name}` must be a number"),
-                        param: name.clone(),
-                    })?,
-                _ => value.into(),
-            };
-            rest.insert(name, value);
-        }
-        let params: Params = serde_json::from_value(rest.into()).map_err(|error| QueryError {
-            param: String::new(),
-            message: error.to_string(),
-        })?;
-        let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(QueryError {
-                param: "limit".to_owned(),
-                message: format!("`limit` must be from 1 to {MAX_LIMIT}"),
-            });
-        }
-        if let Some(cursor) = &params.cursor
-            && uuid::Uuid::try_parse(cursor).is_err()
-        {
-            return Err(QueryError {
-                param: "cursor".to_owned(),
-                message: "`cursor` must be the `next_cursor` of the page before".to_owned(),
-            });
-        }
+impl FromStr for Cursor {
+    type Err = NoCursor;
+
+    fn from_str(text: &str) -> Result<Self, NoCursor> {
+        let (place, id) = text.split_once('-').ok_or(NoCursor)?;
         Ok(Self {
-            since: moment("since", params.since.as_deref())?,
-            until: moment("until", params.until.as_deref())?,
-            provider: params.provider,
-            model: params.model,
-            alias: params.alias,
-            session: params.session,
-            status: params.status,
-            min_cost: params.min_cost,
-            max_cost: params.max_cost,
-            metadata,
-            text: params.q.filter(|text| !text.trim().is_empty()),
-            order: params.order,
-            limit,
-            after: params.cursor,
+            place: Place(i64::from_str_radix(place, 16).map_err(|_| NoCursor)?),
+            id: u128::from_str_radix(id, 16).map_err(|_| NoCursor)?,
         })
     }
 }
 
-fn moment(param: &str, text: Option<&str>) -> Result<Option<i64>, QueryError> {
-    text.map(|text| {
-        text.parse::<jiff::Timestamp>()
-            .map(|time| time.as_microsecond())
-            .map_err(|_| QueryError {
-                param: param.to_owned(),
-                message: format!("`{param}` must be a time such as 2026-11-21T08:00:00Z"),
-            })
-    })
-    .transpose()
+/// Figures of the traces that a filter lets through.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatsQuery {
+    pub filter: Filter,
+    pub group_by: Option<Dimension>,
+    /// Cuts time in pieces of this length, counted from the epoch.
+    pub interval: Option<Micros>,
+}
+
+/// What figures are told apart by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Dimension {
+    /// `provider/model`.
+    Model,
+    Provider,
+    Alias,
+    Cluster,
+    Key,
+}
+
+/// The figures of one group in one piece of time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Stats {
+    pub group: Option<String>,
+    pub start: Option<Micros>,
+    pub requests: u64,
+    /// Those of them whose client got an error.
+    pub errors: u64,
+    pub tokens_input: u64,
+    pub tokens_output: u64,
+    pub cost: PicoUsd,
+    /// Those whose price is not known.
+    pub unpriced: u64,
+    pub latency: Option<Quantiles>,
+    /// Of those that had a first token.
+    pub time_to_first_token: Option<Quantiles>,
+}
+
+/// Of `n` sorted values each is the one at index ⌊q·n⌋.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quantiles {
+    pub p50: Micros,
+    pub p95: Micros,
+    pub p99: Micros,
+}
+
+impl Quantiles {
+    pub const LEVELS: [f64; 3] = [0.5, 0.95, 0.99];
+}
+
+/// What somebody did to the traces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    pub at: Micros,
+    pub action: String,
+    /// The request that asked for it.
+    pub request_id: String,
+    /// What it was done to, for people.
+    pub subject: String,
+    /// Traces that it was done to.
+    pub count: u64,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn query(pairs: &[(&str, &str)]) -> Result<Query, QueryError> {
-        Query::from_pairs(
-            pairs
-                .iter()
-                .map(|&(a, b)| (a.to_owned(), b.to_owned()))
-                .collect(),
-        )
-    }
-
     #[test]
-    fn filters_are_read() {
-        let query = query(&[
-            ("model", "openai/gpt-4o"),
-            ("metadata.team", "search"),
-            ("since", "1970-01-01T00:00:01Z"),
-            ("min_cost", "0.5"),
-            ("order", "oldest_first"),
-        ])
-        .unwrap();
-        assert_eq!(query.since, Some(1_000_000));
-        assert_eq!(query.metadata["team"], "search");
-        assert_eq!((query.limit, query.order), (50, Order::OldestFirst));
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        for (pair, words) in [
-            (("limit", "0"), "1 to 500"),
-            (("limit", "x"), "number"),
-            (("since", "yesterday"), "such as"),
-            (("modle", "x"), "unknown field `modle`"),
-            (("order", "x"), "newest_first"),
-            (("cursor", "x"), "next_cursor"),
-        ] {
-            let message = query(&[pair]).unwrap_err().message;
-            assert!(message.contains(words), "{message}");
+    fn a_cursor_survives_its_text() {
+        let cursor = Cursor {
+            place: Place(1 << 60),
+            id: u128::MAX - 1,
+        };
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        for text in ["", "x", "1-", "-1", "g-1"] {
+            assert_eq!(text.parse::<Cursor>(), Err(NoCursor), "{text}");
         }
     }
 }

@@ -312,6 +312,8 @@ impl Call {
             request,
             response,
             content_truncated,
+            key: String::new(),
+            traceparent: String::new(),
             session_id: self.session.unwrap_or_default(),
             cluster_id: self.cluster_id,
             expected_error: self.expected_error,

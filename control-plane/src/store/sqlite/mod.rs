@@ -1,31 +1,50 @@
 //! Traces in one SQLite file: nothing to install, enough for one machine.
 //!
-//! One thread writes. It commits what has gathered while it was busy as one transaction, so that many small batches
-//! cost one sync to disk; a batch is acknowledged after that. Readers have connections of their own and never wait for
-//! the writer.
+//! One thread writes, whatever is to be written. Readers have connections of their own and never wait for it.
 
+mod body;
+mod delete;
+mod filter;
+mod names;
 mod read;
 mod schema;
+mod stats;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use opentracy_proto::v1;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
 
-use crate::store::{Page, Query, Store, StoreError, Trace};
+use crate::background::Background;
+use crate::store::{
+    AuditEntry, Batch, Dimension, Filter, Micros, Page, PicoUsd, Query, Record, Stats, StatsQuery,
+    Store, StoreError, Trace,
+};
+use names::Names;
+use write::Prepared;
 
-/// Batches that may wait for the writer.
-const MAX_WAITING: usize = 64;
+/// Connections that read at once.
+const MAX_READERS: usize = 4;
 
-type Batch = (v1::IngestRequest, oneshot::Sender<Result<(), StoreError>>);
-
-#[derive(Debug)]
 pub struct Sqlite {
     path: PathBuf,
-    writer: mpsc::Sender<Batch>,
+    writer: Background,
+    /// What the writing thread has, and no other touches.
+    write_side: Arc<Mutex<WriteSide>>,
+    /// Makes rows of records while the writer is busy with those before.
+    packer: Background,
+    may_read: Arc<Semaphore>,
+    /// Connections that nobody is using.
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+struct WriteSide {
+    connection: Connection,
+    names: Names,
 }
 
 impl Sqlite {
@@ -36,75 +55,101 @@ impl Sqlite {
         }
         let connection = connect(path)?;
         schema::migrate(&connection)?;
-        let (writer, batches) = mpsc::channel(MAX_WAITING);
-        std::thread::Builder::new()
-            .name("trace-writer".to_owned())
-            .spawn(move || write_batches(connection, batches))?;
+        // What is deleted is overwritten, and what gathers in memory of the index of words is written in larger pieces.
+        connection.pragma_update(None, "secure_delete", "ON")?;
+        connection
+            .execute_batch("INSERT INTO words (words, rank) VALUES ('hashsize', 16777216)")?;
         Ok(Self {
             path: path.to_owned(),
-            writer,
+            writer: Background::start("store")?,
+            write_side: Arc::new(Mutex::new(WriteSide {
+                connection,
+                names: Names::default(),
+            })),
+            packer: Background::start("pack")?,
+            may_read: Arc::new(Semaphore::new(MAX_READERS)),
+            idle: Arc::default(),
         })
     }
 
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let turn = Arc::clone(&self.may_read).acquire_owned().await;
         let path = self.path.clone();
-        let worked = tokio::task::spawn_blocking(move || work(&connect(&path)?)).await;
-        Ok(worked.map_err(|_| StoreError::Stopped)??)
+        let idle = Arc::clone(&self.idle);
+        let worked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let held = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = held().pop();
+            let connection = match waiting {
+                Some(connection) => connection,
+                None => connect(&path)?,
+            };
+            let result = work(&connection);
+            held().push(connection);
+            result
+        });
+        worked.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    async fn write_with<T: Send + 'static, E: Into<StoreError> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection, &mut Names) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let side = Arc::clone(&self.write_side);
+        let written = self.writer.run(move || {
+            let mut side = side.lock().unwrap_or_else(PoisonError::into_inner);
+            let WriteSide { connection, names } = &mut *side;
+            let result = work(connection, names);
+            if result.is_err() {
+                // What was written is undone, names too.
+                names.forget();
+            }
+            result
+        });
+        written.await?.map_err(Into::into)
     }
 }
 
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open(path)?;
+    // Takes effect in a new file only.
+    connection.pragma_update(None, "page_size", 8192)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // A commit is on disk when it returns: what was acknowledged survives a loss of power.
+    // A commit is on disk when it returns.
     connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -16384)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
-}
-
-fn write_batches(mut connection: Connection, mut batches: mpsc::Receiver<Batch>) {
-    while let Some(first) = batches.blocking_recv() {
-        let mut gathered = vec![first];
-        while let Ok(next) = batches.try_recv() {
-            gathered.push(next);
-        }
-        let requests = gathered.iter().map(|(request, _)| request);
-        let written = write::transaction(&mut connection, requests);
-        match written {
-            Ok(()) => {
-                for (_, done) in gathered {
-                    // A caller that has gone will send its batch again, and nothing will come of it.
-                    let _ = done.send(Ok(()));
-                }
-            }
-            // One bad batch must not hold up the others.
-            Err(_) if gathered.len() > 1 => {
-                for (request, done) in gathered {
-                    let written = write::transaction(&mut connection, [&request]);
-                    let _ = done.send(written.map_err(StoreError::from));
-                }
-            }
-            Err(error) => {
-                if let Some((_, done)) = gathered.pop() {
-                    let _ = done.send(Err(error.into()));
-                }
-            }
-        }
-    }
 }
 
 #[async_trait]
 impl Store for Sqlite {
-    async fn ingest(&self, batch: v1::IngestRequest) -> Result<(), StoreError> {
-        let (done, written) = oneshot::channel();
-        self.writer
-            .send((batch, done))
-            .await
-            .map_err(|_| StoreError::Stopped)?;
-        written.await.map_err(|_| StoreError::Stopped)?
+    async fn write(&self, batch: Batch) -> Result<Vec<Record>, StoreError> {
+        let Batch { records, attempts } = batch;
+        let packed = self.packer.run(|| {
+            let mut packer = body::Packer::new()?;
+            let pack = |(record, words)| {
+                Ok(Prepared {
+                    body: packer.pack(&record)?,
+                    record,
+                    words,
+                })
+            };
+            records
+                .into_iter()
+                .map(pack)
+                .collect::<Result<Vec<_>, StoreError>>()
+        });
+        let records = packed.await??;
+        self.write_with(move |connection, names| {
+            write::batch(connection, names, records, &attempts)
+        })
+        .await
     }
 
     async fn list(&self, query: Query) -> Result<Page, StoreError> {
@@ -112,8 +157,53 @@ impl Store for Sqlite {
             .await
     }
 
-    async fn get(&self, id: String) -> Result<Option<Trace>, StoreError> {
-        self.read(move |connection| read::get(connection, &id))
+    async fn get(&self, id: Uuid) -> Result<Option<Trace>, StoreError> {
+        self.read(move |connection| read::get(connection, id)).await
+    }
+
+    async fn stats(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError> {
+        self.read(move |connection| stats::stats(connection, &query))
+            .await
+    }
+
+    async fn spent(
+        &self,
+        since: Micros,
+        by: Dimension,
+    ) -> Result<Vec<(String, PicoUsd)>, StoreError> {
+        self.read(move |connection| stats::spent(connection, since, by))
+            .await
+    }
+
+    async fn replace(&self, records: Vec<Record>) -> Result<(), StoreError> {
+        self.write_with(move |connection, _| write::replace(connection, &records))
+            .await
+    }
+
+    async fn delete(&self, filter: Filter) -> Result<u64, StoreError> {
+        self.write_with(move |connection, _| delete::matching(connection, &filter))
+            .await
+    }
+
+    async fn expire(&self, before: Micros) -> Result<(), StoreError> {
+        let filter = Filter {
+            until: Some(before),
+            ..Filter::default()
+        };
+        self.write_with(move |connection, _| {
+            delete::matching(connection, &filter)?;
+            delete::strays(connection, before)
+        })
+        .await
+    }
+
+    async fn note(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.write_with(move |connection, _| write::note(connection, &entry))
+            .await
+    }
+
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.read(move |connection| read::audit(connection, limit))
             .await
     }
 }

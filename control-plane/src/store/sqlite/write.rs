@@ -1,32 +1,80 @@
 //! Records into tables.
 
-use std::collections::BTreeMap;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use uuid::Uuid;
 
-use opentracy_proto::v1;
-use rusqlite::{Connection, Transaction, named_params, params};
+use crate::store::sqlite::body::Packer;
+use crate::store::sqlite::names::Names;
+use crate::store::{Attempt, AuditEntry, Record, StoreError};
 
-use crate::store::content;
-
-/// Writes batches as one transaction, which is on disk when this returns.
-pub fn transaction<'a>(
-    connection: &mut Connection,
-    requests: impl IntoIterator<Item = &'a v1::IngestRequest>,
-) -> Result<(), rusqlite::Error> {
-    let transaction = connection.transaction()?;
-    for request in requests {
-        for trace in &request.traces {
-            insert_trace(&transaction, trace)?;
-        }
-        for attempt in &request.attempts {
-            insert_attempt(&transaction, attempt)?;
-        }
-    }
-    transaction.commit()
+/// A record, ready to be written: what takes time was done before, so that the writer only writes.
+#[derive(Debug)]
+pub struct Prepared {
+    pub record: Record,
+    pub words: String,
+    pub body: Vec<u8>,
 }
 
-/// An empty text is none.
-fn some(text: &str) -> Option<&str> {
-    (!text.is_empty()).then_some(text)
+/// Writes a batch as one transaction, which is on disk when this returns. Gives back the records that are new.
+pub fn batch(
+    connection: &mut Connection,
+    names: &mut Names,
+    mut records: Vec<Prepared>,
+    attempts: &[Attempt],
+) -> Result<Vec<Record>, rusqlite::Error> {
+    // The index of words takes its rows in order, or writes a piece for each.
+    records.sort_by_key(|prepared| prepared.record.place());
+    let transaction = connection.transaction()?;
+    let mut new = Vec::with_capacity(records.len());
+    let mut last = i64::MIN;
+    for prepared in records {
+        if let Some(place) = insert_body(&transaction, &prepared, last)? {
+            insert(&transaction, names, place, &prepared)?;
+            last = place;
+            new.push(prepared.record);
+        }
+    }
+    for attempt in attempts {
+        insert_attempt(&transaction, attempt)?;
+    }
+    transaction.commit()?;
+    Ok(new)
+}
+
+/// Puts records in the place of those with their ids.
+pub fn replace(connection: &mut Connection, records: &[Record]) -> Result<(), StoreError> {
+    let mut packer = Packer::new()?;
+    let transaction = connection.transaction()?;
+    for record in records {
+        let place: Option<i64> = transaction
+            .prepare_cached("UPDATE bodies SET record = ? WHERE id = ? RETURNING place")?
+            .query_row(params![packer.pack(record)?, record.id.as_bytes()], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        if let Some(place) = place {
+            transaction
+                .prepare_cached("UPDATE traces SET cost = ? WHERE place = ?")?
+                .execute(params![record.cost.map(|cost| cost.total.0), place])?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+pub fn note(connection: &Connection, entry: &AuditEntry) -> Result<(), rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "INSERT INTO audit (at, action, request_id, subject, count) VALUES (?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            entry.at.0,
+            entry.action,
+            entry.request_id,
+            entry.subject,
+            int(entry.count),
+        ])?;
+    Ok(())
 }
 
 /// SQLite's integers are signed; nothing counted here comes near their end.
@@ -34,101 +82,110 @@ fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn insert_trace(transaction: &Transaction<'_>, trace: &v1::Trace) -> Result<(), rusqlite::Error> {
-    let request = content::request(&trace.request);
-    let api = content::api_of(trace.api());
-    let response = content::response(api, &trace.response);
-    let metadata: BTreeMap<_, _> = trace.metadata.iter().collect();
-    let error = trace.error.as_ref();
-    let usage = trace.usage.as_ref();
-    let cost = trace.cost.as_ref();
-    let inserted = transaction
-        .prepare_cached(
-            "INSERT OR IGNORE INTO traces (
-                id, started_at, requested_model, alias, provider, model, stream, status, outcome,
-                error_type, error_code, error_message, latency_us, time_to_first_token_us, routing_us,
-                tokens_input, tokens_output, tokens_cache_read, tokens_cache_write, tokens_reasoning,
-                cost_input, cost_output, cost_cache_read, cost_cache_write, cost_total,
-                session_id, cluster_id, expected_error, user, metadata, request, response, content_truncated,
-                api
-            ) VALUES (
-                :id, :started_at, :requested_model, :alias, :provider, :model, :stream, :status, :outcome,
-                :error_type, :error_code, :error_message, :latency_us, :time_to_first_token_us, :routing_us,
-                :tokens_input, :tokens_output, :tokens_cache_read, :tokens_cache_write, :tokens_reasoning,
-                :cost_input, :cost_output, :cost_cache_read, :cost_cache_write, :cost_total,
-                :session_id, :cluster_id, :expected_error, :user, :metadata, :request, :response, :content_truncated,
-                :api
-            )",
-        )?
-        .execute(named_params! {
-            ":id": trace.id,
-            ":started_at": int(trace.start_unix_micros),
-            ":requested_model": trace.requested_model,
-            ":alias": some(&trace.alias),
-            ":provider": some(&trace.provider),
-            ":model": some(&trace.model),
-            ":stream": trace.stream,
-            ":status": trace.status,
-            ":outcome": trace.outcome,
-            ":error_type": error.map(|error| &error.r#type),
-            ":error_code": error.and_then(|error| some(&error.code)),
-            ":error_message": error.map(|error| &error.message),
-            ":latency_us": int(trace.latency_micros),
-            ":time_to_first_token_us": trace.time_to_first_token_micros.map(int),
-            ":routing_us": int(trace.routing_micros),
-            ":tokens_input": usage.map(|usage| int(usage.input)),
-            ":tokens_output": usage.map(|usage| int(usage.output)),
-            ":tokens_cache_read": usage.map(|usage| int(usage.cache_read)),
-            ":tokens_cache_write": usage.map(|usage| int(usage.cache_write)),
-            ":tokens_reasoning": usage.map(|usage| int(usage.reasoning)),
-            ":cost_input": cost.map(|cost| cost.input),
-            ":cost_output": cost.map(|cost| cost.output),
-            ":cost_cache_read": cost.map(|cost| cost.cache_read),
-            ":cost_cache_write": cost.map(|cost| cost.cache_write),
-            ":cost_total": cost.map(|cost| cost.total),
-            ":session_id": some(&trace.session_id),
-            ":cluster_id": trace.cluster_id,
-            ":expected_error": trace.expected_error,
-            ":user": some(&trace.user),
-            ":metadata": serde_json::to_string(&metadata).unwrap_or_default(),
-            ":request": request.as_ref().map(ToString::to_string),
-            ":response": response.as_ref().map(ToString::to_string),
-            ":content_truncated": trace.content_truncated,
-            ":api": api.name(),
-        })?;
-    if inserted == 0 {
-        return Ok(());
+/// Writes the body and says at which place; `None` for an id that is there. A place that is taken gives way to the next.
+fn insert_body(
+    transaction: &Transaction<'_>,
+    prepared: &Prepared,
+    last: i64,
+) -> Result<Option<i64>, rusqlite::Error> {
+    let record = &prepared.record;
+    let mut place = record.place().0;
+    if place <= last && has_id(transaction, record.id)? {
+        return Ok(None);
     }
-    let words = content::searchable_text(request.as_ref(), response.as_ref());
-    if !words.is_empty() {
-        transaction
+    place = place.max(last.saturating_add(1));
+    loop {
+        let inserted = transaction
             .prepare_cached(
-                "INSERT INTO trace_words (rowid, words) VALUES (last_insert_rowid(), ?)",
+                "INSERT OR IGNORE INTO bodies (place, id, session_id, user, record) VALUES (?, ?, ?, ?, ?)",
             )?
-            .execute([words])?;
+            .execute(params![
+                place,
+                record.id.as_bytes(),
+                record.session_id,
+                record.user,
+                prepared.body,
+            ])?;
+        if inserted == 1 {
+            return Ok(Some(place));
+        }
+        if has_id(transaction, record.id)? {
+            return Ok(None);
+        }
+        place += 1;
+    }
+}
+
+fn has_id(transaction: &Transaction<'_>, id: Uuid) -> Result<bool, rusqlite::Error> {
+    transaction
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM bodies WHERE id = ?)")?
+        .query_row([id.as_bytes()], |row| row.get(0))
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    names: &mut Names,
+    place: i64,
+    prepared: &Prepared,
+) -> Result<(), rusqlite::Error> {
+    let record = &prepared.record;
+    let mut number = |name: Option<&str>| names.number(transaction, name);
+    let provider = number(record.provider.as_deref())?;
+    let model = number(record.model.as_deref())?;
+    let alias = number(record.alias.as_deref())?;
+    let key = number(record.key.as_deref())?;
+    let error = number(record.error.as_ref().map(|error| error.r#type.as_str()))?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO traces (
+                place, provider, model, alias, client_key, error_type, cluster_id, status, latency,
+                time_to_first_token, tokens_input, tokens_output, cost
+            ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            place,
+            provider,
+            model,
+            alias,
+            key,
+            error,
+            record.cluster_id,
+            record.status,
+            record.latency.0,
+            record.time_to_first_token.map(|time| time.0),
+            record.tokens.map(|tokens| int(tokens.input)),
+            record.tokens.map(|tokens| int(tokens.output)),
+            record.cost.map(|cost| cost.total.0),
+        ])?;
+    for (name, value) in &record.metadata {
+        transaction
+            .prepare_cached("INSERT INTO labels (name, value, place) VALUES (?, ?, ?)")?
+            .execute(params![name, value, place])?;
+    }
+    if !prepared.words.is_empty() {
+        transaction
+            .prepare_cached("INSERT INTO words (rowid, word) VALUES (?, ?)")?
+            .execute(params![place, prepared.words])?;
     }
     Ok(())
 }
 
-fn insert_attempt(
-    transaction: &Transaction<'_>,
-    attempt: &v1::Attempt,
-) -> Result<(), rusqlite::Error> {
+fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -> Result<(), rusqlite::Error> {
     transaction
         .prepare_cached(
             "INSERT OR IGNORE INTO attempts
-                (trace_id, number, started_at, provider, model, status, error, latency_us)
+                (trace_id, number, started_at, provider, model, status, error, latency)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
-            attempt.trace_id,
+            attempt.trace_id.as_bytes(),
             attempt.number,
-            int(attempt.start_unix_micros),
+            attempt.started_at.0,
             attempt.provider,
             attempt.model,
-            (attempt.status != 0).then_some(attempt.status),
-            some(&attempt.error),
-            int(attempt.latency_micros),
+            attempt.status,
+            attempt.error,
+            attempt.latency.0,
         ])?;
     Ok(())
 }

@@ -1,0 +1,137 @@
+//! Searches, each of them many times, with values that change.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::server::Server;
+use crate::traffic::word;
+
+const ROUNDS: u64 = 20;
+
+pub fn ask(server: &Server, an_id: &str) -> Result<()> {
+    let mut all = Vec::new();
+    println!("\n| search | p50 ms | p95 ms |\n|---|--:|--:|");
+    let cases: Vec<(&str, Box<dyn Fn(u64) -> String>)> = vec![
+        ("the newest", Box::new(|_| String::new())),
+        ("a model", Box::new(|_| "model=openai/gpt-4o".into())),
+        (
+            "a provider and an alias",
+            Box::new(|_| "provider=mistral&alias=smart".into()),
+        ),
+        ("a key", Box::new(|n| format!("key=team-{n}"))),
+        ("a cluster", Box::new(|n| format!("cluster={n}"))),
+        (
+            "a session",
+            Box::new(|n| format!("session=session-{}", n * 997)),
+        ),
+        ("a user", Box::new(|n| format!("user=user-{}", n * 31))),
+        (
+            "metadata",
+            Box::new(|n| format!("metadata.tenant=t{}", n * 7)),
+        ),
+        (
+            "metadata and a model",
+            Box::new(|n| format!("metadata.tenant=t{}&model=gpt-4o", n * 7)),
+        ),
+        ("errors", Box::new(|_| "status=4xx".into())),
+        (
+            "an error's type and a model",
+            Box::new(|_| "error_type=rate_limit_error&model=gpt-4o".into()),
+        ),
+        ("slow calls", Box::new(|_| "min_latency_ms=19000".into())),
+        (
+            "slower than any",
+            Box::new(|_| "min_latency_ms=900000".into()),
+        ),
+        (
+            "dear calls of a key",
+            Box::new(|n| format!("min_cost=0.00095&key=team-{n}")),
+        ),
+        ("many tokens", Box::new(|_| "min_tokens=1090".into())),
+        (
+            "an hour",
+            Box::new(|_| "since=2025-10-09T08:55:00Z&until=2025-10-09T08:56:00Z".into()),
+        ),
+        ("a common word", Box::new(|n| format!("q={}", word(n + 1)))),
+        (
+            "a rare word",
+            Box::new(|n| format!("q={}", word(20_000 + n * 17))),
+        ),
+        (
+            "two common words",
+            Box::new(|n| format!("q={}+{}", word(n + 1), word(n + 30))),
+        ),
+        (
+            "a common and a rare word",
+            Box::new(|n| format!("q={}+{}", word(n + 1), word(9_000 + n))),
+        ),
+        (
+            "a word at a model",
+            Box::new(|n| format!("q={}&model=gpt-4o", word(50 + n))),
+        ),
+        (
+            "a word among errors",
+            Box::new(|n| format!("q={}&status=429", word(50 + n))),
+        ),
+        (
+            "a word in a minute",
+            Box::new(|n| {
+                format!(
+                    "q={}&since=2025-10-09T08:55:00Z&until=2025-10-09T08:56:00Z",
+                    word(50 + n)
+                )
+            }),
+        ),
+        (
+            "a word of a tenant",
+            Box::new(|n| format!("q={}&metadata.tenant=t{n}", word(50 + n))),
+        ),
+    ];
+    for (name, query) in &cases {
+        let times = measure(ROUNDS, |round| {
+            server
+                .get(&format!("/v1/traces?{}", query(round)))
+                .map(drop)
+        })?;
+        row(name, &times);
+        all.extend(times);
+    }
+    let times = measure(ROUNDS, |_| {
+        server.get(&format!("/v1/traces/{an_id}")).map(drop)
+    })?;
+    row("one by its id", &times);
+    all.extend(times);
+    all.sort();
+    row("all of these", &all);
+    let times = measure(3, |_| {
+        server.get("/v1/analytics/summary?group_by=model").map(drop)
+    })?;
+    row("(summary of everything by model)", &times);
+    let times = measure(3, |_| {
+        server
+            .get("/v1/analytics/timeseries?group_by=model&interval=1m&since=2025-10-09T08:00:00Z&until=2025-10-09T10:00:00Z")
+            .map(drop)
+    })?;
+    row("(time series by model and minute)", &times);
+    Ok(())
+}
+
+fn measure(rounds: u64, mut ask: impl FnMut(u64) -> Result<()>) -> Result<Vec<Duration>> {
+    let mut times = Vec::new();
+    for round in 0..rounds {
+        let started = Instant::now();
+        ask(round)?;
+        times.push(started.elapsed());
+    }
+    times.sort();
+    Ok(times)
+}
+
+fn row(name: &str, sorted: &[Duration]) {
+    let at = |share: f64| {
+        let index = ((sorted.len() as f64 * share) as usize).min(sorted.len() - 1);
+        sorted[index].as_secs_f64() * 1000.0
+    };
+    println!("| {name} | {:.1} | {:.1} |", at(0.5), at(0.95));
+}

@@ -1,0 +1,117 @@
+//! The control plane, as a process.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+pub enum Backend {
+    Sqlite,
+    /// The address of its HTTP interface.
+    ClickHouse(String),
+}
+
+impl Backend {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::ClickHouse(_) => "ClickHouse",
+        }
+    }
+}
+
+pub struct Server {
+    child: Child,
+    rest: SocketAddr,
+    /// Where gRPC listens, as a URL.
+    pub grpc: String,
+}
+
+impl Server {
+    pub fn start(folder: &Path, backend: &Backend) -> Result<Self> {
+        let [rest, grpc] = free_addresses()?;
+        let store = match backend {
+            Backend::Sqlite => format!("path: '{}'", folder.join("traces.db").display()),
+            Backend::ClickHouse(url) => format!("clickhouse: {{url: '{url}'}}"),
+        };
+        let config = folder.join("opentracy.yaml");
+        std::fs::write(
+            &config,
+            format!(
+                "management: {{listen: '{rest}'}}\ngrpc: {{listen: '{grpc}'}}\nstore: {{{store}}}\njournal: {{path: '{}'}}\n",
+                folder.join("journal").display()
+            ),
+        )?;
+        let child = Command::new(env!("CARGO_BIN_EXE_opentracy"))
+            .args(["serve", "--config"])
+            .arg(&config)
+            .env("HOME", folder)
+            .env("OPENTRACY_LOG", "warn")
+            .spawn()?;
+        let server = Self {
+            child,
+            rest,
+            grpc: format!("http://{grpc}"),
+        };
+        let started = Instant::now();
+        while server.get("/health").is_err() {
+            if started.elapsed() > Duration::from_secs(30) {
+                bail!("the control plane did not come up");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(server)
+    }
+
+    /// The body of an answer with status 200.
+    pub fn get(&self, path: &str) -> Result<Vec<u8>> {
+        let mut stream = TcpStream::connect(self.rest)?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )?;
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply)?;
+        let body = reply.windows(4).position(|end| end == b"\r\n\r\n");
+        let body = body.context("no answer")? + 4;
+        if !reply.starts_with(b"HTTP/1.1 200") {
+            bail!("{path}: {}", String::from_utf8_lossy(&reply));
+        }
+        Ok(reply.split_off(body))
+    }
+
+    /// Waits until the store has everything.
+    pub fn settle(&self) -> Result<()> {
+        loop {
+            let health: serde_json::Value = serde_json::from_slice(&self.get("/health")?)?;
+            if health["journal_backlog_bytes"] == 0 {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn peak_memory_mb(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        Ok(kib.context("no peak")?.parse::<u64>()? / 1024)
+    }
+
+    pub fn stop(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+fn free_addresses() -> Result<[SocketAddr; 2]> {
+    let listeners = [
+        TcpListener::bind("127.0.0.1:0")?,
+        TcpListener::bind("127.0.0.1:0")?,
+    ];
+    Ok([listeners[0].local_addr()?, listeners[1].local_addr()?])
+}

@@ -1,0 +1,280 @@
+//! The journal: every record that was acknowledged, on disk until the store has it.
+//!
+//! A folder of segments, each a row of checksummed frames. One thread appends; what gathers while it waits for the disk
+//! goes down with one sync ([`writer`]). The [`reader`] follows. The [`bookmark`] keeps how far the store has come; a segment that
+//! is done with is deleted. After a crash reading goes on at the last remembered place, so a store may be given records
+//! again, and must know them.
+
+mod bookmark;
+mod frame;
+mod reader;
+mod segment;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context as _;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+pub use bookmark::Bookmark;
+pub use reader::{Batch, Reader};
+pub use segment::Position;
+
+/// Payloads that may wait for the disk, in KiB: with this much under way, callers wait.
+const MAX_WAITING_KIB: usize = 64 << 10;
+const MAX_WAITING: usize = 1024;
+
+/// Why a record was not taken. It was not acknowledged, so its sender still has it.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error(
+        "the journal holds {0} bytes that the store has not taken; `journal.max_bytes` allows no more"
+    )]
+    Full(u64),
+    #[error("the journal can't be written: {0}")]
+    Io(Arc<std::io::Error>),
+    #[error("the journal's writer has stopped; restart the control plane")]
+    Stopped,
+}
+
+/// The appending side.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    queue: mpsc::Sender<Append>,
+    waiting: Arc<Semaphore>,
+    durable: watch::Receiver<Position>,
+    backlog: Arc<Backlog>,
+}
+
+/// A payload on its way to the disk.
+struct Append {
+    payload: Vec<u8>,
+    done: oneshot::Sender<Result<(), JournalError>>,
+}
+
+/// What the store has not taken.
+#[derive(Debug)]
+struct Backlog {
+    bytes: AtomicU64,
+    limit: u64,
+}
+
+impl Backlog {
+    fn held(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What a failed write has left behind was never added.
+    fn remove(&self, bytes: u64) {
+        let less = |held: u64| Some(held.saturating_sub(bytes));
+        // It always finds a value, so there is no error.
+        let _ = self
+            .bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+}
+
+/// Opens the journal in a folder, or makes one. A journal has one owner: a second process is refused.
+pub fn open(folder: &Path, max_bytes: u64) -> anyhow::Result<(Journal, Reader, Bookmark)> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("the folder {} can't be made", folder.display()))?;
+    let lock = segment::lock(folder)?;
+    let segments = segment::list(folder)?;
+    let start = segment::remembered(folder).unwrap_or_default();
+    let mut bytes = 0u64;
+    for &number in &segments {
+        let path = segment::path(folder, number);
+        if number < start.segment {
+            // The process ended between remembering and deleting.
+            std::fs::remove_file(&path)?;
+            continue;
+        }
+        bytes += std::fs::metadata(&path)?.len();
+        if number == start.segment {
+            bytes = bytes.saturating_sub(start.offset);
+        }
+    }
+    let backlog = Arc::new(Backlog {
+        bytes: AtomicU64::new(bytes),
+        limit: max_bytes,
+    });
+    // Nothing is ever appended to a segment of an earlier run: its end may be torn.
+    let next = segments
+        .last()
+        .map_or(start.segment, |last| last + 1)
+        .max(start.segment + 1);
+    let end = Position {
+        segment: next,
+        offset: 0,
+    };
+    let (durable, follow) = watch::channel(end);
+    let (queue, appends) = mpsc::channel(MAX_WAITING);
+    let writer = writer::Writer::new(folder, next, durable, Arc::clone(&backlog));
+    std::thread::Builder::new()
+        .name("journal".to_owned())
+        .spawn(move || writer.run(appends))?;
+    let damaged = bookmark::Damaged::default();
+    let reader = Reader::new(folder, start, follow.clone(), damaged.clone());
+    let bookmark = Bookmark::new(folder, start, Arc::clone(&backlog), damaged, lock);
+    let journal = Journal {
+        queue,
+        waiting: Arc::new(Semaphore::new(MAX_WAITING_KIB)),
+        durable: follow,
+        backlog,
+    };
+    Ok((journal, reader, bookmark))
+}
+
+impl Journal {
+    /// Keeps a payload. When this returns, it is on disk.
+    pub async fn append(&self, payload: Vec<u8>) -> Result<(), JournalError> {
+        let held = self.backlog.held();
+        if held + payload.len() as u64 > self.backlog.limit {
+            return Err(JournalError::Full(held));
+        }
+        let size = (payload.len() / 1024 + 1).min(MAX_WAITING_KIB);
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let _room = self
+            .waiting
+            .acquire_many(size)
+            .await
+            .map_err(|_| JournalError::Stopped)?;
+        let (done, written) = oneshot::channel();
+        self.queue
+            .send(Append { payload, done })
+            .await
+            .map_err(|_| JournalError::Stopped)?;
+        written.await.map_err(|_| JournalError::Stopped)?
+    }
+
+    /// Where all that was appended so far ends.
+    pub fn end(&self) -> Position {
+        *self.durable.borrow()
+    }
+
+    /// Bytes that the store has not taken.
+    pub fn backlog_bytes(&self) -> u64 {
+        self.backlog.held()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    const LIMIT: u64 = 1 << 30;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Runtime::new().unwrap()
+    }
+
+    fn append(runtime: &tokio::runtime::Runtime, journal: &Journal, payloads: &[&[u8]]) {
+        for payload in payloads {
+            runtime.block_on(journal.append(payload.to_vec())).unwrap();
+        }
+    }
+
+    /// All that is there to be read, without remembering it.
+    fn drain(reader: &mut Reader) -> Vec<Vec<u8>> {
+        reader.next(usize::MAX).payloads
+    }
+
+    fn last_segment(folder: &Path) -> PathBuf {
+        segment::path(folder, *segment::list(folder).unwrap().last().unwrap())
+    }
+
+    #[test]
+    fn what_was_appended_is_read_until_it_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = runtime();
+        {
+            let (journal, mut reader, _bookmark) = open(folder.path(), LIMIT).unwrap();
+            append(&runtime, &journal, &[b"one", b"two", b"three"]);
+            assert_eq!(drain(&mut reader), [&b"one"[..], b"two", b"three"]);
+        }
+        let (journal, mut reader, mut bookmark) = open(folder.path(), LIMIT).unwrap();
+        append(&runtime, &journal, &[b"four"]);
+        let batch = reader.next(11);
+        assert_eq!(batch.payloads, [&b"one"[..], b"two", b"three"]);
+        bookmark.advance(batch.end);
+        drop((journal, reader, bookmark));
+        let (_journal, mut reader, _bookmark) = open(folder.path(), LIMIT).unwrap();
+        assert_eq!(drain(&mut reader), [b"four"]);
+    }
+
+    #[test]
+    fn a_torn_end_costs_nothing_that_was_acknowledged() {
+        let runtime = runtime();
+        for torn in [1, 5, 11, 13] {
+            let folder = tempfile::tempdir().unwrap();
+            {
+                let (journal, _reader, _bookmark) = open(folder.path(), LIMIT).unwrap();
+                append(&runtime, &journal, &[b"one", b"two", b"unfinished"]);
+            }
+            let path = last_segment(folder.path());
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..bytes.len() - torn]).unwrap();
+            let (journal, mut reader, _bookmark) = open(folder.path(), LIMIT).unwrap();
+            append(&runtime, &journal, &[b"next"]);
+            assert_eq!(drain(&mut reader), [&b"one"[..], b"two", b"next"], "{torn}");
+        }
+    }
+
+    #[test]
+    fn rubbish_is_stepped_over_and_kept_for_a_person() {
+        let runtime = runtime();
+        let folder = tempfile::tempdir().unwrap();
+        {
+            let (journal, _reader, _bookmark) = open(folder.path(), LIMIT).unwrap();
+            append(&runtime, &journal, &[b"one", b"two", b"three"]);
+        }
+        let path = last_segment(folder.path());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let two = bytes.windows(3).position(|word| word == b"two").unwrap();
+        bytes[two] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let (journal, mut reader, mut bookmark) = open(folder.path(), LIMIT).unwrap();
+        append(&runtime, &journal, &[b"four"]);
+        let batch = reader.next(usize::MAX);
+        bookmark.advance(batch.end);
+        assert_eq!(batch.payloads, [&b"one"[..], b"three", b"four"]);
+        let kept = std::fs::read_dir(folder.path())
+            .unwrap()
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|end| end == "damaged"));
+        assert_eq!(kept.count(), 1);
+    }
+
+    #[test]
+    fn segments_that_are_done_with_go_and_make_room() {
+        let runtime = runtime();
+        let folder = tempfile::tempdir().unwrap();
+        let large = vec![7; 20 << 20];
+        let (journal, mut reader, mut bookmark) = open(folder.path(), 100 << 20).unwrap();
+        for _ in 0..4 {
+            append(&runtime, &journal, &[&large]);
+        }
+        let error = runtime.block_on(journal.append(large.clone())).unwrap_err();
+        assert!(matches!(error, JournalError::Full(_)), "{error}");
+        bookmark.advance(reader.next(usize::MAX).end);
+        assert_eq!(journal.backlog_bytes(), 0);
+        append(&runtime, &journal, &[&large]);
+        bookmark.advance(reader.next(1).end);
+        assert_eq!(segment::list(folder.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_journal_has_one_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let _held = open(folder.path(), LIMIT).unwrap();
+        let error = open(folder.path(), LIMIT).unwrap_err().to_string();
+        assert!(error.contains("another"), "{error}");
+    }
+}

@@ -1,0 +1,42 @@
+//! Every request has an id: in its answer, in the log, in the audit.
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_LENGTH: usize = 128;
+
+/// The id of the request under way.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
+/// Takes the caller's id, or makes one, and logs what became of the request.
+pub async fn layer(mut request: Request, next: Next) -> Response {
+    let given = request
+        .headers()
+        .get(HEADER)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| id.len() <= MAX_LENGTH && id.bytes().all(|byte| byte.is_ascii_graphic()));
+    let id = given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
+    let span = tracing::info_span!(
+        "request",
+        request_id = %id,
+        method = %request.method(),
+        path = %request.uri().path(),
+    );
+    request.extensions_mut().insert(RequestId(id.clone()));
+    async move {
+        let mut response = next.run(request).await;
+        tracing::debug!(status = response.status().as_u16(), "answered");
+        if let Ok(value) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(HEADER, value);
+        }
+        response
+    }
+    .instrument(span)
+    .await
+}

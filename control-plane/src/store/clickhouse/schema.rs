@@ -1,0 +1,428 @@
+//! The tables, on one server or on a cluster.
+//!
+//! On a cluster each table is `NAME_local` on every server, replicated within its shard, and `NAME` is what spreads over them.
+
+use std::fmt::Write as _;
+
+use crate::config::ClickHouse;
+
+/// Where the tables are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topology {
+    pub database: String,
+    /// The cluster's name in ClickHouse's own configuration.
+    pub cluster: Option<String>,
+    pub retention_days: u64,
+}
+
+/// What brings a database from one version to the next.
+#[derive(Debug)]
+pub struct Migration {
+    pub name: &'static str,
+    pub statements: Vec<String>,
+}
+
+/// A table; its columns hold what makes it cheap, found by measurement: see `docs/performance.md`.
+struct Table {
+    name: &'static str,
+    columns: &'static str,
+    /// The engine's family, without `Replicated`, and what it takes.
+    engine: (&'static str, &'static str),
+    order: &'static str,
+    partition: Option<&'static str>,
+    /// The column that says how old a row is.
+    ages_by: Option<&'static str>,
+    /// What rows are spread over shards by.
+    shard_by: &'static str,
+    settings: Option<&'static str>,
+}
+
+const TRACES: Table = Table {
+    name: "traces",
+    columns: "
+    place Int64 CODEC(Delta, ZSTD(1)),
+    id UInt128 CODEC(ZSTD(1)),
+    started_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    version UInt32 CODEC(ZSTD(1)),
+    api LowCardinality(String),
+    requested_model String CODEC(ZSTD(1)),
+    alias LowCardinality(String),
+    provider LowCardinality(String),
+    model LowCardinality(String),
+    client_key LowCardinality(String),
+    stream Bool,
+    status UInt16 CODEC(ZSTD(1)),
+    outcome LowCardinality(String),
+    error_type LowCardinality(String),
+    error_code LowCardinality(String),
+    error_message String CODEC(ZSTD(1)),
+    latency_us Int64 CODEC(T64, ZSTD(1)),
+    time_to_first_token_us Nullable(Int64) CODEC(T64, ZSTD(1)),
+    routing_us Int64 CODEC(T64, ZSTD(1)),
+    tokens_input Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    tokens_output Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    tokens_cache_read Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    tokens_cache_write Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    tokens_reasoning Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    cost_input Nullable(Int64) CODEC(T64, ZSTD(1)),
+    cost_output Nullable(Int64) CODEC(T64, ZSTD(1)),
+    cost_cache_read Nullable(Int64) CODEC(T64, ZSTD(1)),
+    cost_cache_write Nullable(Int64) CODEC(T64, ZSTD(1)),
+    cost_total Nullable(Int64) CODEC(T64, ZSTD(1)),
+    session_id String CODEC(ZSTD(1)),
+    cluster_id Nullable(UInt32) CODEC(ZSTD(1)),
+    expected_error Nullable(Float64) CODEC(ZSTD(1)),
+    user String CODEC(ZSTD(1)),
+    metadata Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    traceparent String CODEC(ZSTD(1)),
+    request String CODEC(ZSTD(3)),
+    response String CODEC(ZSTD(3)),
+    content_truncated Bool,
+    words String CODEC(ZSTD(1)),
+    INDEX traces_by_id id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX traces_by_session session_id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX traces_by_user user TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX traces_by_metadata mapValues(metadata) TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX traces_by_error error_type TYPE set(100) GRANULARITY 1,
+    INDEX traces_by_latency latency_us TYPE minmax GRANULARITY 1,
+    INDEX traces_by_cost cost_total TYPE minmax GRANULARITY 1,
+    INDEX traces_by_words words TYPE text(tokenizer = splitByString([' ']))",
+    engine: ("ReplacingMergeTree", "version"),
+    order: "(place, id)",
+    partition: Some("toYYYYMM(started_at)"),
+    ages_by: Some("started_at"),
+    shard_by: "cityHash64(id)",
+    // Rows are large, and a page has few of them: so are the pieces that are read at once.
+    settings: Some("index_granularity_bytes = 1048576"),
+};
+
+const ATTEMPTS: Table = Table {
+    name: "attempts",
+    columns: "
+    trace_id UInt128 CODEC(ZSTD(1)),
+    number UInt32,
+    started_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    provider LowCardinality(String),
+    model LowCardinality(String),
+    status UInt16 CODEC(ZSTD(1)),
+    error LowCardinality(String),
+    latency_us Int64 CODEC(T64, ZSTD(1))",
+    engine: ("ReplacingMergeTree", ""),
+    order: "(trace_id, number)",
+    partition: Some("toYYYYMM(started_at)"),
+    ages_by: Some("started_at"),
+    shard_by: "cityHash64(trace_id)",
+    settings: None,
+};
+
+const HOURLY: Table = Table {
+    name: "model_stats_hourly",
+    columns: "
+    hour DateTime('UTC') CODEC(Delta, ZSTD(1)),
+    provider LowCardinality(String),
+    model LowCardinality(String),
+    alias LowCardinality(String),
+    client_key LowCardinality(String),
+    requests SimpleAggregateFunction(sum, UInt64),
+    errors SimpleAggregateFunction(sum, UInt64),
+    tokens_input SimpleAggregateFunction(sum, UInt64),
+    tokens_output SimpleAggregateFunction(sum, UInt64),
+    cost_total SimpleAggregateFunction(sum, Int64),
+    latency_us AggregateFunction(quantilesTDigest(0.5, 0.95, 0.99), Int64)",
+    engine: ("AggregatingMergeTree", ""),
+    order: "(hour, provider, model, alias, client_key)",
+    partition: Some("toYYYYMM(hour)"),
+    ages_by: Some("hour"),
+    shard_by: "rand()",
+    settings: None,
+};
+
+const DAILY: Table = Table {
+    name: "cluster_stats_daily",
+    columns: "
+    day Date CODEC(Delta, ZSTD(1)),
+    cluster_id UInt32,
+    provider LowCardinality(String),
+    model LowCardinality(String),
+    requests SimpleAggregateFunction(sum, UInt64),
+    errors SimpleAggregateFunction(sum, UInt64),
+    tokens_input SimpleAggregateFunction(sum, UInt64),
+    tokens_output SimpleAggregateFunction(sum, UInt64),
+    cost_total SimpleAggregateFunction(sum, Int64),
+    latency_us AggregateFunction(quantilesTDigest(0.5, 0.95, 0.99), Int64)",
+    engine: ("AggregatingMergeTree", ""),
+    order: "(day, cluster_id, provider, model)",
+    partition: Some("toYYYYMM(day)"),
+    ages_by: Some("day"),
+    shard_by: "rand()",
+    settings: None,
+};
+
+const AUDIT: Table = Table {
+    name: "audit",
+    columns: "
+    at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    action LowCardinality(String),
+    request_id String,
+    subject String,
+    count UInt64",
+    engine: ("MergeTree", ""),
+    order: "at",
+    partition: None,
+    ages_by: None,
+    shard_by: "rand()",
+    settings: None,
+};
+
+/// What the figures of an hour or a day are made of. A row that was written anew is counted by whoever wrote it.
+const FIGURES: &str = "count() AS requests, countIf(error_type != '') AS errors,
+    sum(ifNull(tokens_input, 0)) AS tokens_input, sum(ifNull(tokens_output, 0)) AS tokens_output,
+    sum(ifNull(cost_total, 0)) AS cost_total, quantilesTDigestState(0.5, 0.95, 0.99)(latency_us) AS latency_us";
+
+/// A table of figures, and where they come from.
+pub struct Figures {
+    table: Table,
+    keys: &'static str,
+    /// The first key, of a trace's time.
+    pub period: (&'static str, &'static str),
+    condition: &'static str,
+}
+
+pub const ALL_FIGURES: [Figures; 2] = [
+    Figures {
+        table: HOURLY,
+        keys: "provider, model, alias, client_key",
+        period: ("hour", "toStartOfHour"),
+        condition: "provider != ''",
+    },
+    Figures {
+        table: DAILY,
+        keys: "cluster_id, provider, model",
+        period: ("day", "toDate"),
+        condition: "provider != '' AND cluster_id IS NOT NULL",
+    },
+];
+
+impl Figures {
+    pub fn name(&self) -> &'static str {
+        self.table.name
+    }
+
+    /// The figures of rows of `source`, of which `condition` holds.
+    pub fn select(&self, source: &str, condition: &str) -> String {
+        let (period, of_time) = self.period;
+        let keys = self
+            .keys
+            .replace("cluster_id", "assumeNotNull(cluster_id) AS cluster_id");
+        format!(
+            "SELECT {of_time}(started_at) AS {period}, {keys}, {FIGURES}
+FROM {source} WHERE {} AND {condition} GROUP BY {period}, {}",
+            self.condition, self.keys
+        )
+    }
+}
+
+impl Topology {
+    pub fn new(config: &ClickHouse, retention_days: u64) -> Self {
+        Self {
+            database: config.database.clone(),
+            cluster: config.cluster.clone(),
+            retention_days,
+        }
+    }
+
+    /// A table as it is read and inserted into.
+    pub fn table(&self, name: &str) -> String {
+        format!("`{}`.{name}", self.database)
+    }
+
+    /// A table as it is altered: on a cluster, the part on each server.
+    pub fn local(&self, name: &str) -> String {
+        match self.cluster {
+            Some(_) => format!("`{}`.{name}_local", self.database),
+            None => self.table(name),
+        }
+    }
+
+    /// What a statement says to be run on every server.
+    pub fn on_cluster(&self) -> String {
+        match &self.cluster {
+            Some(cluster) => format!(" ON CLUSTER `{cluster}`"),
+            None => String::new(),
+        }
+    }
+
+    /// What must be there before versions can be told.
+    pub fn foundation(&self) -> Vec<String> {
+        vec![
+            format!(
+                "CREATE DATABASE IF NOT EXISTS `{}`{}",
+                self.database,
+                self.on_cluster()
+            ),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {}{} (version UInt32, name String, applied_at DateTime DEFAULT now())
+ENGINE = {} ORDER BY version",
+                self.table("schema_migrations"),
+                self.on_cluster(),
+                self.engine("schema_migrations", ("ReplacingMergeTree", ""), "all"),
+            ),
+        ]
+    }
+
+    /// Every step there is, in order.
+    pub fn migrations(&self) -> Vec<Migration> {
+        let mut traces = self.create(&TRACES);
+        traces.extend(self.create(&ATTEMPTS));
+        let mut figures = Vec::new();
+        for each in &ALL_FIGURES {
+            figures.extend(self.create(&each.table));
+            figures.push(format!(
+                "CREATE MATERIALIZED VIEW IF NOT EXISTS {}{} TO {} AS {}",
+                self.table(&format!("{}_view", each.name())),
+                self.on_cluster(),
+                self.local(each.name()),
+                each.select(&self.local("traces"), "version = 0"),
+            ));
+        }
+        vec![
+            Migration {
+                name: "traces and attempts",
+                statements: traces,
+            },
+            Migration {
+                name: "figures by hour and day",
+                statements: figures,
+            },
+            Migration {
+                name: "audit",
+                statements: self.create(&AUDIT),
+            },
+        ]
+    }
+
+    /// What makes rows go after their time, which the operator may change.
+    pub fn set_retention(&self) -> Vec<String> {
+        [&TRACES, &ATTEMPTS, &HOURLY, &DAILY]
+            .into_iter()
+            .filter_map(|table| {
+                let ttl = self.ttl(table)?;
+                Some(format!(
+                    "ALTER TABLE {}{} MODIFY TTL {ttl}",
+                    self.local(table.name),
+                    self.on_cluster()
+                ))
+            })
+            .collect()
+    }
+
+    fn ttl(&self, table: &Table) -> Option<String> {
+        let age = table.ages_by?;
+        Some(format!(
+            "toDateTime({age}) + INTERVAL {} DAY",
+            self.retention_days
+        ))
+    }
+
+    fn create(&self, table: &Table) -> Vec<String> {
+        let mut statement = format!(
+            "CREATE TABLE IF NOT EXISTS {}{} ({}\n) ENGINE = {}",
+            self.local(table.name),
+            self.on_cluster(),
+            table.columns,
+            self.engine(table.name, table.engine, "{shard}"),
+        );
+        // Writing to a string can't fail.
+        if let Some(partition) = table.partition {
+            let _ = write!(statement, "\nPARTITION BY {partition}");
+        }
+        let _ = write!(statement, "\nORDER BY {}", table.order);
+        if let Some(ttl) = self.ttl(table) {
+            let _ = write!(statement, "\nTTL {ttl}");
+        }
+        if let Some(settings) = table.settings {
+            let _ = write!(statement, "\nSETTINGS {settings}");
+        }
+        let mut statements = vec![statement];
+        if let Some(cluster) = &self.cluster {
+            statements.push(format!(
+                "CREATE TABLE IF NOT EXISTS {}{} AS {}
+ENGINE = Distributed(`{cluster}`, `{}`, {}_local, {})",
+                self.table(table.name),
+                self.on_cluster(),
+                self.local(table.name),
+                self.database,
+                table.name,
+                table.shard_by,
+            ));
+        }
+        statements
+    }
+
+    /// An engine with what it takes; on a cluster the replicated one.
+    fn engine(&self, table: &str, (family, takes): (&str, &str), shard: &str) -> String {
+        if self.cluster.is_none() {
+            return format!("{family}({takes})");
+        }
+        let separator = if takes.is_empty() { "" } else { ", " };
+        format!(
+            "Replicated{family}('/clickhouse/tables/{shard}/{}/{table}', '{{replica}}'{separator}{takes})",
+            self.database
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topology(cluster: Option<&str>) -> Topology {
+        Topology {
+            database: "opentracy".to_owned(),
+            cluster: cluster.map(str::to_owned),
+            retention_days: 90,
+        }
+    }
+
+    fn statements(topology: &Topology) -> Vec<String> {
+        let migrations = topology.migrations().into_iter();
+        let mut all = topology.foundation();
+        all.extend(migrations.flat_map(|migration| migration.statements));
+        all.extend(topology.set_retention());
+        all
+    }
+
+    #[test]
+    fn one_server_has_plain_tables() {
+        let all = statements(&topology(None)).join(";\n");
+        for words in ["ON CLUSTER", "Replicated", "Distributed", "_local"] {
+            assert!(!all.contains(words), "{words}");
+        }
+        assert!(all.contains("CREATE TABLE IF NOT EXISTS `opentracy`.traces ("));
+        assert!(all.contains("ENGINE = ReplacingMergeTree(version)"));
+        assert!(all.contains("TTL toDateTime(started_at) + INTERVAL 90 DAY"));
+    }
+
+    #[test]
+    fn on_a_cluster_every_statement_runs_everywhere() {
+        let all = statements(&topology(Some("main")));
+        for statement in &all {
+            let is_everywhere = statement.contains(" ON CLUSTER `main`");
+            assert!(is_everywhere, "{statement}");
+        }
+        let all = all.join(";\n");
+        assert!(all.contains(
+            "ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/opentracy/traces', '{replica}', version)"
+        ));
+        assert!(
+            all.contains("ENGINE = Distributed(`main`, `opentracy`, traces_local, cityHash64(id))")
+        );
+        // Versions are the same on all shards.
+        assert!(all.contains("'/clickhouse/tables/all/opentracy/schema_migrations'"));
+        // What is inserted on a server is counted there.
+        assert!(all.contains(
+            "CREATE MATERIALIZED VIEW IF NOT EXISTS `opentracy`.model_stats_hourly_view ON CLUSTER `main` TO `opentracy`.model_stats_hourly_local"
+        ));
+        assert!(all.contains("FROM `opentracy`.traces_local WHERE provider"));
+    }
+}

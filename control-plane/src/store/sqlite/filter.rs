@@ -1,0 +1,215 @@
+//! A filter as SQL.
+//!
+//! What a filter is likely to let through little of drives the search: a session, a user, a label, words, each in the order of
+//! places, so that a page is found without looking at the rest. Everything else is asked of the row.
+
+use rusqlite::Connection;
+use rusqlite::types::Value;
+
+use crate::store::sqlite::names;
+use crate::store::{Filter, Micros, Place};
+
+/// A table that knows of a trace what `traces` does not.
+struct Source {
+    table: &'static str,
+    place: &'static str,
+    condition: &'static str,
+    may_drive: bool,
+}
+
+const SESSION: Source = Source {
+    table: "bodies AS of_session",
+    place: "of_session.place",
+    condition: "of_session.session_id = ?",
+    may_drive: true,
+};
+const USER: Source = Source {
+    table: "bodies AS of_user",
+    place: "of_user.place",
+    condition: "of_user.user = ?",
+    may_drive: true,
+};
+const WORDS: Source = Source {
+    table: "words",
+    place: "words.rowid",
+    condition: "words MATCH ?",
+    may_drive: true,
+};
+const LABEL: Source = Source {
+    table: "labels",
+    place: "labels.place",
+    condition: "labels.name = ? AND labels.value = ?",
+    may_drive: true,
+};
+/// A trace has a label once, but a row of it for each value would come in the order of values.
+const LABEL_NAME: Source = Source {
+    table: "labels",
+    place: "labels.place",
+    condition: "labels.name = ?",
+    may_drive: false,
+};
+
+/// `FROM … WHERE …` over `traces`, which it may call by that name.
+#[derive(Debug)]
+pub struct Selection {
+    from: String,
+    conditions: Vec<String>,
+    pub values: Vec<Value>,
+    /// The column with the place in the table that drives.
+    pub place: &'static str,
+}
+
+impl Selection {
+    pub fn new(connection: &Connection, filter: &Filter) -> Result<Self, rusqlite::Error> {
+        let mut selection = Self {
+            from: String::new(),
+            conditions: vec!["TRUE".to_owned()],
+            values: Vec::new(),
+            place: "",
+        };
+        selection.drive(filter);
+        if let Some(since) = filter.since {
+            selection.place_bound(">=", Place::first_at(since));
+        }
+        if let Some(until) = filter.until {
+            selection.place_bound("<", Place::first_at(until));
+        }
+        selection.names(connection, filter)?;
+        selection.numbers(filter);
+        Ok(selection)
+    }
+
+    pub fn sql(&self) -> String {
+        format!("FROM {} WHERE {}", self.from, self.conditions.join(" AND "))
+    }
+
+    pub fn and(&mut self, condition: impl Into<String>, value: impl Into<Value>) {
+        self.conditions.push(condition.into());
+        self.values.push(value.into());
+    }
+
+    pub fn place_bound(&mut self, operator: &str, place: Place) {
+        self.and(format!("{} {operator} ?", self.place), place.0);
+    }
+
+    /// Chooses the table that drives, and asks the others of each row.
+    fn drive(&mut self, filter: &Filter) {
+        // Every word is plain letters and digits, in quotes as a word and not an operator.
+        let quoted: Vec<String> = filter
+            .words
+            .iter()
+            .map(|word| format!("\"{word}\""))
+            .collect();
+        let words = (!quoted.is_empty()).then(|| quoted.join(" "));
+        self.source(&SESSION, filter.session.as_ref());
+        self.source(&USER, filter.user.as_ref());
+        self.source(&WORDS, words.as_ref());
+        for (name, value) in &filter.metadata {
+            match value {
+                Some(value) => {
+                    self.source(&LABEL, Some(name));
+                    self.values.push(value.clone().into());
+                }
+                None => self.source(&LABEL_NAME, Some(name)),
+            }
+        }
+        if !self.from.is_empty() {
+            let place = self.place;
+            self.from
+                .push_str(&format!(" CROSS JOIN traces ON traces.place = {place}"));
+            return;
+        }
+        self.place = "traces.place";
+        self.from.push_str(match filter.error_type {
+            Some(_) => "traces INDEXED BY traces_with_errors",
+            None => "traces",
+        });
+    }
+
+    fn source(&mut self, source: &Source, value: Option<&String>) {
+        let Some(value) = value else { return };
+        let condition = source.condition;
+        if self.from.is_empty() && source.may_drive {
+            self.from.push_str(source.table);
+            self.place = source.place;
+            self.and(condition, value.clone());
+        } else {
+            let place = if self.from.is_empty() {
+                "traces.place"
+            } else {
+                self.place
+            };
+            let (table, own) = (source.table, source.place);
+            self.and(
+                format!("EXISTS (SELECT 1 FROM {table} WHERE {condition} AND {own} = {place})"),
+                value.clone(),
+            );
+        }
+    }
+
+    fn names(&mut self, connection: &Connection, filter: &Filter) -> Result<(), rusqlite::Error> {
+        let mut name = |column: &str, name: &Option<String>| -> Result<(), rusqlite::Error> {
+            if let Some(name) = name {
+                // A name that no trace has is no number, which nothing is equal to.
+                let number = names::find(connection, name)?;
+                self.and(format!("traces.{column} = ?"), number);
+            }
+            Ok(())
+        };
+        name("provider", &filter.provider)?;
+        name("alias", &filter.alias)?;
+        name("client_key", &filter.key)?;
+        name("error_type", &filter.error_type)?;
+        if let Some(model) = &filter.model {
+            let number = names::find(connection, model)?;
+            // A model may have a slash in its own name.
+            let (provider, rest) = match model.split_once('/') {
+                Some((provider, rest)) => (
+                    names::find(connection, provider)?,
+                    names::find(connection, rest)?,
+                ),
+                None => (None, None),
+            };
+            self.and(
+                "(traces.model = ? OR (traces.provider = ? AND traces.model = ?))",
+                number,
+            );
+            self.values.extend([provider.into(), rest.into()]);
+        }
+        Ok(())
+    }
+
+    fn numbers(&mut self, filter: &Filter) {
+        if let Some(cluster) = filter.cluster {
+            self.and("traces.cluster_id = ?", i64::from(cluster));
+        }
+        if let Some(status) = &filter.status {
+            self.and("traces.status >= ?", i64::from(*status.start()));
+            self.and("traces.status <= ?", i64::from(*status.end()));
+        }
+        let micros = |bound: Option<Micros>| bound.map(|time| time.0);
+        let count =
+            |bound: Option<u64>| bound.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+        let cost = filter.cost;
+        for (column, min, max) in [
+            ("cost", cost.min.map(|usd| usd.0), cost.max.map(|usd| usd.0)),
+            (
+                "latency",
+                micros(filter.latency.min),
+                micros(filter.latency.max),
+            ),
+            (
+                "tokens_input + traces.tokens_output",
+                count(filter.tokens.min),
+                count(filter.tokens.max),
+            ),
+        ] {
+            if let Some(min) = min {
+                self.and(format!("traces.{column} >= ?"), min);
+            }
+            if let Some(max) = max {
+                self.and(format!("traces.{column} <= ?"), max);
+            }
+        }
+    }
+}

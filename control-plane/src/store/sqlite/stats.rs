@@ -1,0 +1,138 @@
+//! Figures, counted over the rows.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, params_from_iter};
+
+use crate::store::sqlite::filter::Selection;
+use crate::store::sqlite::names;
+use crate::store::{Dimension, Filter, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
+
+/// Where a piece of time begins, and the numbers of one or two names.
+type Group = (Option<i64>, Option<i64>, Option<i64>);
+
+/// What is gathered of one group in one piece of time.
+#[derive(Default)]
+struct Gathered {
+    stats: Stats,
+    latencies: Vec<u32>,
+    first_tokens: Vec<u32>,
+}
+
+pub fn stats(connection: &Connection, query: &StatsQuery) -> Result<Vec<Stats>, StoreError> {
+    let selection = Selection::new(connection, &query.filter)?;
+    // A place is microseconds and ten bits more.
+    let piece = query.interval.map(|interval| interval.0.max(1));
+    let sql = format!(
+        "SELECT {}, traces.place >> 10, error_type IS NOT NULL, tokens_input, tokens_output, cost, latency,
+            time_to_first_token {}",
+        match query.group_by {
+            None => "NULL, NULL",
+            // Neither names a model without the other.
+            Some(Dimension::Model) => "IIF(model IS NULL, NULL, provider), IIF(provider IS NULL, NULL, model)",
+            Some(Dimension::Provider) => "provider, NULL",
+            Some(Dimension::Alias) => "alias, NULL",
+            Some(Dimension::Cluster) => "cluster_id, NULL",
+            Some(Dimension::Key) => "client_key, NULL",
+        },
+        selection.sql()
+    );
+    let mut groups: BTreeMap<Group, Gathered> = BTreeMap::new();
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(&selection.values))?;
+    while let Some(row) = rows.next()? {
+        let start = match piece {
+            None => None,
+            Some(piece) => Some(row.get::<_, i64>(2)? / piece * piece),
+        };
+        let gathered = groups.entry((start, row.get(0)?, row.get(1)?)).or_default();
+        let stats = &mut gathered.stats;
+        stats.requests += 1;
+        stats.errors += u64::from(row.get::<_, bool>(3)?);
+        stats.tokens_input += row.get::<_, Option<i64>>(4)?.unwrap_or(0).unsigned_abs();
+        stats.tokens_output += row.get::<_, Option<i64>>(5)?.unwrap_or(0).unsigned_abs();
+        match row.get::<_, Option<i64>>(6)? {
+            Some(cost) => stats.cost.0 = stats.cost.0.saturating_add(cost),
+            None => stats.unpriced += 1,
+        }
+        gathered.latencies.push(narrow(row.get(7)?));
+        gathered
+            .first_tokens
+            .extend(row.get::<_, Option<i64>>(8)?.map(narrow));
+    }
+    let names = names::all(connection)?;
+    let name = |number: Option<i64>| number.and_then(|number| names.get(&number));
+    let mut all: Vec<Stats> = groups
+        .into_iter()
+        .map(|((start, first, second), mut gathered)| Stats {
+            start: start.map(Micros),
+            group: match query.group_by {
+                Some(Dimension::Model) => name(first)
+                    .zip(name(second))
+                    .map(|(provider, model)| format!("{provider}/{model}")),
+                Some(Dimension::Cluster) => first.map(|cluster| cluster.to_string()),
+                _ => name(first).cloned(),
+            },
+            latency: quantiles(&mut gathered.latencies),
+            time_to_first_token: quantiles(&mut gathered.first_tokens),
+            ..gathered.stats
+        })
+        .collect();
+    all.sort_by(|a, b| (a.start, &a.group).cmp(&(b.start, &b.group)));
+    Ok(all)
+}
+
+pub fn spent(
+    connection: &Connection,
+    since: Micros,
+    by: Dimension,
+) -> Result<Vec<(String, PicoUsd)>, StoreError> {
+    let query = StatsQuery {
+        filter: Filter {
+            since: Some(since),
+            ..Filter::default()
+        },
+        group_by: Some(by),
+        interval: None,
+    };
+    let named = |stats: Stats| Some((stats.group?, stats.cost));
+    Ok(stats(connection, &query)?
+        .into_iter()
+        .filter_map(named)
+        .collect())
+}
+
+/// Four bytes are enough for 71 minutes, which no call lasts.
+fn narrow(micros: i64) -> u32 {
+    u32::try_from(micros).unwrap_or(if micros < 0 { 0 } else { u32::MAX })
+}
+
+fn quantiles(values: &mut [u32]) -> Option<Quantiles> {
+    let mut at = |level: f64| {
+        let index = (level * values.len() as f64) as usize;
+        let index = index.min(values.len().checked_sub(1)?);
+        let (_, value, _) = values.select_nth_unstable(index);
+        Some(Micros(i64::from(*value)))
+    };
+    let [p50, p95, p99] = Quantiles::LEVELS.map(&mut at);
+    Some(Quantiles {
+        p50: p50?,
+        p95: p95?,
+        p99: p99?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_there() {
+        assert_eq!(quantiles(&mut []), None);
+        let of = |values: &mut [u32]| quantiles(values).map(|q| [q.p50.0, q.p95.0, q.p99.0]);
+        assert_eq!(of(&mut [7]), Some([7, 7, 7]));
+        assert_eq!(of(&mut [4, 1, 3, 2]), Some([3, 4, 4]));
+        let mut hundred: Vec<u32> = (0..100).rev().collect();
+        assert_eq!(of(&mut hundred), Some([50, 95, 99]));
+    }
+}

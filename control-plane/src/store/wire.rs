@@ -1,0 +1,130 @@
+//! From what the filter sends to what is stored.
+
+use opentracy_proto::v1;
+use opentracy_translate::client::Api;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::store::words::Words;
+use crate::store::{Attempt, Cost, Micros, Outcome, PicoUsd, Record, Tokens, TraceError};
+
+/// A record and the words it is found by. `None` for one whose id is none, which the filter never sends.
+pub fn record(trace: v1::Trace) -> Option<(Record, String)> {
+    let api = api_of(trace.api());
+    let outcome = outcome_of(trace.outcome());
+    let mut words = Words::default();
+    let request = content(&trace.request, &mut words);
+    let response = if is_event_stream(&trace.response) {
+        // A stream is put together to the body it stands for.
+        let whole = api.aggregate(&trace.response).to_string();
+        content(whole.as_bytes(), &mut words)
+    } else {
+        content(&trace.response, &mut words)
+    };
+    let record = Record {
+        id: Uuid::try_parse(&trace.id).ok()?,
+        started_at: trace.start_unix_micros.into(),
+        api,
+        requested_model: trace.requested_model,
+        alias: some(trace.alias),
+        provider: some(trace.provider),
+        model: some(trace.model),
+        key: some(trace.key),
+        stream: trace.stream,
+        status: status(trace.status),
+        outcome,
+        error: trace.error.map(|error| TraceError {
+            r#type: error.r#type,
+            code: some(error.code),
+            message: error.message,
+        }),
+        latency: trace.latency_micros.into(),
+        time_to_first_token: trace.time_to_first_token_micros.map(Micros::from),
+        routing: trace.routing_micros.into(),
+        tokens: trace.usage.map(|usage| Tokens {
+            input: usage.input,
+            output: usage.output,
+            cache_read: usage.cache_read,
+            cache_write: usage.cache_write,
+            reasoning: usage.reasoning,
+        }),
+        cost: trace.cost.map(|cost| Cost {
+            input: PicoUsd::from_usd(cost.input),
+            output: PicoUsd::from_usd(cost.output),
+            cache_read: PicoUsd::from_usd(cost.cache_read),
+            cache_write: PicoUsd::from_usd(cost.cache_write),
+            total: PicoUsd::from_usd(cost.total),
+        }),
+        session_id: some(trace.session_id),
+        cluster_id: trace.cluster_id,
+        expected_error: trace.expected_error,
+        user: some(trace.user),
+        metadata: trace.metadata.into_iter().collect(),
+        traceparent: some(trace.traceparent),
+        request,
+        response,
+        content_truncated: trace.content_truncated,
+    };
+    Some((record, words.into_text()))
+}
+
+/// One of a record's attempts. `None` for one whose trace's id is none.
+pub fn attempt(attempt: v1::Attempt) -> Option<Attempt> {
+    Some(Attempt {
+        trace_id: Uuid::try_parse(&attempt.trace_id).ok()?,
+        number: attempt.number,
+        started_at: attempt.start_unix_micros.into(),
+        provider: attempt.provider,
+        model: attempt.model,
+        status: Some(status(attempt.status)).filter(|&status| status != 0),
+        error: some(attempt.error),
+        latency: attempt.latency_micros.into(),
+    })
+}
+
+fn api_of(wire: v1::Api) -> Api {
+    match wire {
+        v1::Api::ChatCompletions => Api::ChatCompletions,
+        v1::Api::Messages => Api::Messages,
+        v1::Api::Responses => Api::Responses,
+    }
+}
+
+fn outcome_of(wire: v1::Outcome) -> Outcome {
+    match wire {
+        v1::Outcome::ClientDisconnected => Outcome::ClientDisconnected,
+        v1::Outcome::UpstreamBrokeOff => Outcome::UpstreamBrokeOff,
+        v1::Outcome::Completed | v1::Outcome::Unspecified => Outcome::Completed,
+    }
+}
+
+/// An empty text is none.
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn status(wire: u32) -> u16 {
+    u16::try_from(wire).unwrap_or_default()
+}
+
+fn is_event_stream(body: &[u8]) -> bool {
+    body.trim_ascii_start()
+        .first()
+        .is_some_and(|&byte| byte != b'{')
+}
+
+/// A recorded body, to keep and to search; an empty one is none. One that was cut is no JSON any more, and is kept as a text.
+fn content(body: &[u8], words: &mut Words) -> Option<Box<RawValue>> {
+    if body.is_empty() {
+        return None;
+    }
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim();
+    if words.add_body(text).is_ok()
+        && let Ok(json) = RawValue::from_string(text.to_owned())
+    {
+        return Some(json);
+    }
+    words.add(text);
+    serde_json::value::to_raw_value(text).ok()
+}

@@ -1,0 +1,228 @@
+"""What was acknowledged is in the store, once, whatever happens in between."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import threading
+import time
+import uuid
+
+import pytest
+
+from support.control_plane import ClickHouse, ControlPlane
+from support.stack import wait_for
+
+
+def line(trace_id, content=2000):
+    said = "word " * (content // 5)
+    return {
+        "id": trace_id, "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "status": 200, "outcome": "completed", "latency_ms": 5.0,
+        "provider": "openai", "model": "gpt-4o", "alias": "load",
+        "request": {"messages": [{"role": "user", "content": said}]},
+    }
+
+
+class Senders:
+    """Threads that hand in traces and note which were acknowledged. What was not is handed in again, as Envoy does."""
+
+    def __init__(self, control_plane, threads=4, batch=5, content=2000):
+        self.control_plane = control_plane
+        self.acknowledged = []
+        self.refused = 0
+        self.tried_again = 0
+        self._batch = batch
+        self._content = content
+        self._stop = threading.Event()
+        # Daemons, so that a test that fails ends.
+        self._running = [threading.Thread(target=self._send, daemon=True) for _ in range(threads)]
+        for thread in self._running:
+            thread.start()
+
+    def _send(self):
+        while not self._stop.is_set():
+            ids = [str(uuid.uuid4()) for _ in range(self._batch)]
+            body = "\n".join(json.dumps(line(trace_id, self._content)) for trace_id in ids).encode()
+            while not self._stop.is_set():
+                try:
+                    status, _ = self.control_plane.request("POST", "/v1/traces", body)
+                except OSError:
+                    status = 0
+                if status == 200:
+                    self.acknowledged += ids
+                    break
+                self.refused += status == 503
+                self.tried_again += 1
+                time.sleep(0.05)
+
+    def stop(self):
+        self._stop.set()
+        for thread in self._running:
+            thread.join(60)
+
+
+def stored_ids(control_plane):
+    status, body = control_plane.request("GET", "/v1/traces/export")
+    assert status == 200
+    return [json.loads(row)["id"] for row in body.splitlines()]
+
+
+def check_nothing_was_lost(control_plane, senders, what):
+    acknowledged = senders.acknowledged
+    stored = stored_ids(control_plane)
+    lost = set(acknowledged) - set(stored)
+    print(f"\n{what}: {len(acknowledged)} acknowledged, {len(lost)} lost, {senders.tried_again} batches tried again, {len(stored)} rows")
+    assert acknowledged, "nothing was acknowledged, so nothing was shown"
+    assert not lost
+    assert len(stored) == len(set(stored)), "a trace has more than one row"
+
+
+@pytest.mark.timeout(180)
+def test_kills_at_random_points_lose_nothing(tmp_path):
+    control_plane = ControlPlane(tmp_path).start()
+    senders = Senders(control_plane)
+    chance = random.Random()
+    for _ in range(12):
+        time.sleep(chance.uniform(0.1, 0.8))
+        control_plane.kill()
+        control_plane.start(wait=False)
+    wait_for(control_plane.is_up, "the last start")
+    time.sleep(0.5)
+    senders.stop()
+    control_plane.settle()
+    check_nothing_was_lost(control_plane, senders, "12 kills under load")
+    control_plane.stop()
+
+
+@pytest.mark.timeout(180)
+def test_an_outage_of_the_store_loses_nothing(tmp_path):
+    (tmp_path / "clickhouse").mkdir()
+    clickhouse = ClickHouse(tmp_path / "clickhouse").start()
+    config = {"store": {"clickhouse": {"url": clickhouse.url, "compression": "none"}}}
+    control_plane = ControlPlane(tmp_path, config).start()
+    senders = Senders(control_plane, threads=2)
+    time.sleep(1)
+    clickhouse.stop()
+    before = len(senders.acknowledged)
+    time.sleep(float(os.environ.get("OPENTRACY_TEST_OUTAGE_SECONDS", "8")))
+    assert len(senders.acknowledged) > before, "traces are taken while the store is away"
+    # In the middle of the outage the control plane itself goes, and comes back without its store.
+    control_plane.kill()
+    control_plane.start()
+    assert control_plane.get("/health")["journal_backlog_bytes"] > 0
+    status, body = control_plane.request("GET", "/v1/traces")
+    assert status == 503 and b"does not answer" in body
+    clickhouse.start()
+    time.sleep(1)
+    senders.stop()
+    control_plane.settle(60)
+    check_nothing_was_lost(control_plane, senders, "an outage of ClickHouse with a kill in it")
+    assert "they wait in the journal" in control_plane.log()
+    control_plane.stop()
+    clickhouse.stop()
+
+
+@pytest.mark.timeout(120)
+def test_a_full_disk_refuses_and_recovers(tmp_path):
+    """The journal's folder is a file system of 8 MB, where the system lets us make one; else files may not grow beyond 4 MB."""
+    journal = tmp_path / "journal"
+    journal.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(journal)], capture_output=True).returncode == 0
+    options = {} if mounted else {"preexec_fn": limit_file_size}
+    # A store that takes nothing for a while: ClickHouse, which is not there yet.
+    (tmp_path / "clickhouse").mkdir()
+    clickhouse = ClickHouse(tmp_path / "clickhouse")
+    config = {"journal": {"path": str(journal)}, "store": {"clickhouse": {"url": clickhouse.url, "compression": "none"}}}
+    control_plane = ControlPlane(tmp_path, config).start(**options)
+    try:
+        senders = Senders(control_plane, threads=2, content=20_000)
+        wait_for(lambda: senders.refused > 3, "a refusal")
+        taken = len(senders.acknowledged)
+        log = control_plane.log()
+        assert log.count("the journal can't be written") >= 1 and "traces stay with Envoy" in log
+        clickhouse.start()
+        wait_for(lambda: len(senders.acknowledged) > taken + 20, "room again", 40)
+        senders.stop()
+        control_plane.settle(60)
+        check_nothing_was_lost(control_plane, senders, "a full disk")
+        log = control_plane.log()
+        assert "the journal can be written again" in log and "none was lost" in log
+    finally:
+        control_plane.stop()
+        clickhouse.stop()
+        if mounted:
+            subprocess.run(["umount", "-l", str(journal)], check=True)
+
+
+def limit_file_size():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))
+
+
+@pytest.mark.timeout(120)
+def test_a_damaged_end_of_the_journal_costs_nothing(tmp_path):
+    """What a crash leaves half-written at the end of a segment was never acknowledged."""
+    # Nobody listens there, so everything stays in the journal.
+    config = {"store": {"clickhouse": {"url": "http://127.0.0.1:9", "compression": "none"}}}
+    control_plane = ControlPlane(tmp_path, config).start()
+    senders = Senders(control_plane, threads=2)
+    time.sleep(1)
+    senders.stop()
+    control_plane.kill()
+    segments = sorted((tmp_path / ".opentracy" / "journal").glob("*.log"))
+    for rubbish in (b"OTf\x01\xff\xff", os.urandom(4000), b"OTf\x01" * 50):
+        with segments[-1].open("ab") as segment:
+            segment.write(rubbish)
+    sqlite = ControlPlane(tmp_path).start()
+    sqlite.settle()
+    check_nothing_was_lost(sqlite, senders, "rubbish at the journal's end")
+    assert "the journal" in sqlite.log() and ("never finished" in sqlite.log() or "damaged" in sqlite.log())
+    sqlite.stop()
+
+
+def test_a_batch_that_comes_again_and_again_is_one_row_each(tmp_path):
+    control_plane = ControlPlane(tmp_path).start()
+    ids = [str(uuid.uuid4()) for _ in range(50)]
+    for _ in range(5):
+        control_plane.import_traces([line(trace_id) for trace_id in ids])
+    control_plane.kill()
+    control_plane.start()
+    control_plane.import_traces([line(trace_id) for trace_id in ids + ids])
+    control_plane.settle()
+    assert sorted(stored_ids(control_plane)) == sorted(ids)
+    control_plane.stop()
+
+
+def test_a_journal_that_is_full_refuses_with_a_reason(tmp_path):
+    config = {"journal": {"max_bytes": 100_000}, "store": {"clickhouse": {"url": "http://127.0.0.1:9", "compression": "none"}}}
+    control_plane = ControlPlane(tmp_path, config).start()
+    statuses = []
+    for _ in range(60):
+        status, body = control_plane.request("POST", "/v1/traces", json.dumps(line(str(uuid.uuid4()))).encode())
+        statuses.append(status)
+    assert set(statuses) == {200, 503} and b"journal.max_bytes" in body
+    control_plane.stop()
+
+
+def test_a_second_control_plane_leaves_the_journal_alone(tmp_path):
+    first = ControlPlane(tmp_path).start()
+    second = subprocess.run(first.command("serve"), env=first.environment, capture_output=True, timeout=20)
+    assert second.returncode == 1 and b"another control plane is using" in second.stderr
+    first.stop()
+
+
+def test_migrate_makes_the_tables_once(tmp_path):
+    (tmp_path / "clickhouse").mkdir()
+    clickhouse = ClickHouse(tmp_path / "clickhouse").start()
+    control_plane = ControlPlane(tmp_path, {"store": {"clickhouse": {"url": clickhouse.url, "compression": "none", "database": "mine"}}})
+    for _ in range(2):
+        migrated = subprocess.run(control_plane.command("migrate"), env=control_plane.environment, capture_output=True, timeout=60)
+        assert migrated.returncode == 0, migrated.stderr
+    assert clickhouse.query("SELECT count() FROM mine.schema_migrations").strip() == "3"
+    assert "model_stats_hourly" in clickhouse.query("SHOW TABLES FROM mine")
+    clickhouse.query("INSERT INTO mine.schema_migrations (version, name) VALUES (99, 'later')")
+    migrated = subprocess.run(control_plane.command("migrate"), env=control_plane.environment, capture_output=True, timeout=60)
+    assert migrated.returncode == 1 and b"newer version of opentracy" in migrated.stderr
+    clickhouse.stop()

@@ -1,0 +1,315 @@
+"""Both stores give the same answers: everything is asked of a control plane with SQLite and of one with ClickHouse."""
+
+import json
+import os
+import random
+import uuid
+from datetime import datetime, timezone
+
+import chdb
+import pytest
+
+from support.control_plane import ClickHouse, ControlPlane
+
+START = 1_760_000_000_000_000
+COUNT = 600
+MODELS = [("openai", "gpt-4o-mini"), ("openai", "gpt-4o"), ("anthropic", "claude-sonnet-4-6"), ("together", "meta-llama/Llama-3.3-70B")]
+WORDS = "sun moon star river Straße naïve 東京 привет engine window paper bridge stone cloud".split()
+
+
+def iso(micros):
+    seconds, rest = divmod(micros, 1_000_000)
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:06d}Z"
+
+
+def made_up_traces():
+    """Traces of every kind, the same in every run."""
+    chance = random.Random(7)
+    traces = []
+    for number in range(COUNT):
+        micros = START + number * 37_000_000 + chance.randrange(1000)
+        provider, model = chance.choice(MODELS)
+        error = chance.random() < 0.1
+        has_content = chance.random() < 0.9
+        tokens = {"input": chance.randrange(2000), "output": chance.randrange(500), "cache_read": 1, "cache_write": 2, "reasoning": 3}
+        said = " ".join(chance.choices(WORDS, k=6))
+        total = chance.randrange(10**6) / 1e10
+        call = [{"id": f"call_{number}", "type": "function", "function": {"name": "look", "arguments": "{}"}}]
+        in_session = chance.random() < 0.5
+        session = f"session-{number // 20}"
+        results = [{"role": "tool", "tool_call_id": f"call_{before}", "content": "seen"} for before in range(number - 3, number)]
+        random_bits = chance.getrandbits(74)
+        bits = (micros // 1000) << 80 | 7 << 76 | (random_bits >> 62) << 64 | 2 << 62 | random_bits & ((1 << 62) - 1)
+        traces.append({
+            "id": str(uuid.UUID(int=bits)),
+            "started_at": iso(micros),
+            "api": "chat_completions",
+            "requested_model": "smart",
+            "alias": chance.choice(["smart", "cheap", None]),
+            "provider": None if error and chance.random() < 0.3 else provider,
+            "model": model,
+            "key": chance.choice([None, "team-a", "team-b"]),
+            "stream": chance.random() < 0.5,
+            "status": chance.choice([429, 500, 503, 400]) if error else 200,
+            "outcome": chance.choice(["completed", "client_disconnected", "upstream_broke_off"]),
+            "error": {"type": chance.choice(["rate_limit_error", "api_error"]), "code": chance.choice([None, "x"]), "message": "no"} if error else None,
+            "latency_ms": chance.randrange(1, 9_000_000) / 1000,
+            "time_to_first_token_ms": chance.choice([None, chance.randrange(1, 900_000) / 1000]),
+            "routing_ms": 0.5,
+            "tokens": None if error else tokens,
+            "cost": None if chance.random() < 0.2 else {"input": total, "output": 0.0, "cache_read": 0.0, "cache_write": 0.0, "total": total},
+            "session_id": session if in_session else None,
+            "cluster_id": chance.choice([None, *range(5)]),
+            "expected_error": chance.choice([None, 0.25]),
+            "user": chance.choice([None, "user-1", "user-2"]),
+            "metadata": chance.choice([{}, {"team": "search"}, {"team": "ads", "tier": "gold"}, {"tier": "search"}]),
+            "traceparent": chance.choice([None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]),
+            "attempts": [{"number": n + 1, "provider": provider, "model": model, "status": chance.choice([None, 200]), "error": chance.choice([None, "timeout"]),
+                          "latency_ms": 1.5} for n in range(chance.randrange(3))],
+            "request": {"model": "smart", "messages": [{"role": "user", "content": said}, *results]} if has_content else None,
+            "response": {"choices": [{"index": 0, "message": {"role": "assistant", "content": said.upper(), "tool_calls": call}}]} if has_content else None,
+            "content_truncated": False,
+        })
+    return traces
+
+
+@pytest.fixture(scope="module")
+def clickhouse_url(tmp_path_factory):
+    if url := os.environ.get("OPENTRACY_TEST_CLICKHOUSE_URL"):
+        yield url
+        return
+    server = ClickHouse(tmp_path_factory.mktemp("clickhouse")).start()
+    yield server.url
+    server.stop()
+
+
+def clickhouse_config(url, **more):
+    return {"store": {"clickhouse": {"url": url, "compression": "none", "database": f"test_{uuid.uuid4().hex}", **more}, "retention": "36500d"}}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, clickhouse_url):
+    """A control plane for each store, with the same traces in them."""
+    sqlite = ControlPlane(tmp_path_factory.mktemp("sqlite"), {"store": {"retention": "36500d"}}).start()
+    clickhouse = ControlPlane(tmp_path_factory.mktemp("control-plane"), clickhouse_config(clickhouse_url)).start()
+    traces = made_up_traces()
+    for control_plane in (sqlite, clickhouse):
+        half = COUNT // 2
+        # The second half first: order is that of time, not that of arrival. Then some again, which changes nothing.
+        for some in (traces[half:], traces[:half], traces[half - 50:half + 50]):
+            assert control_plane.import_traces(some) == {"imported": len(some), "failed": []}
+        control_plane.settle()
+    yield sqlite, clickhouse
+    for control_plane in (sqlite, clickhouse):
+        control_plane.stop()
+
+
+FILTERS = [
+    {},
+    {"provider": "openai"},
+    {"provider": "nobody"},
+    {"model": "gpt-4o"},
+    {"model": "openai/gpt-4o-mini"},
+    {"model": "meta-llama/Llama-3.3-70B"},
+    {"model": "together/meta-llama/Llama-3.3-70B"},
+    {"alias": "smart"},
+    {"alias": "smart", "provider": "anthropic"},
+    {"key": "team-a"},
+    {"cluster": 3},
+    {"session": "session-7"},
+    {"session": "session-7", "q": "sun"},
+    {"user": "user-1"},
+    {"user": "user-1", "session": "session-3"},
+    {"status": 429},
+    {"status": "4xx"},
+    {"status": "2xx", "alias": "cheap"},
+    {"error_type": "rate_limit_error"},
+    {"error_type": "rate_limit_error", "model": "gpt-4o"},
+    {"since": iso(START + 3_600_000_000)},
+    {"until": iso(START + 3_600_000_000)},
+    {"since": iso(START + 3_600_000_000), "until": iso(START + 7_200_000_000)},
+    {"min_cost": 0.00005},
+    {"max_cost": 0.00005},
+    {"min_cost": 0.00002, "max_cost": 0.00004},
+    {"min_latency_ms": 8000},
+    {"max_latency_ms": 1000.5},
+    {"min_tokens": 2000},
+    {"max_tokens": 100},
+    {"metadata__team": "search"},
+    {"metadata__team": "ads", "metadata__tier": "gold"},
+    {"metadata__tier": "search"},
+    {"metadata_key": "tier"},
+    {"metadata_key": "tier", "q": "moon"},
+    {"metadata__team": "search", "q": "moon"},
+    {"q": "sun"},
+    {"q": "Sun MOON"},
+    {"q": "straße"},
+    {"q": "naïve"},
+    {"q": "京"},
+    {"q": "Привет"},
+    {"q": "nothing"},
+    {"q": "su"},
+    {"q": "sun", "status": "4xx", "since": iso(START)},
+    {"model": "gpt-4o", "alias": "smart", "key": "team-b", "q": "river"},
+]
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=lambda filters: "&".join(f"{name}={value}" for name, value in filters.items()) or "all")
+def test_lists_and_figures_are_equal(pair, filters):
+    sqlite, clickhouse = pair
+    for order in ("newest_first", "oldest_first"):
+        answers = [everything(control_plane, order=order, **filters) for control_plane in pair]
+        assert answers[0] == answers[1]
+    found = answers[0]
+    if filters != {"q": "nothing"} and filters != {"q": "su"} and filters != {"provider": "nobody"}:
+        assert found, "a filter that lets nothing through shows nothing"
+    for group in (None, "model", "provider", "alias", "cluster", "key"):
+        by = {"group_by": group} if group else {}
+        answers = [control_plane.get("/v1/analytics/summary", **by, **filters) for control_plane in pair]
+        assert answers[0] == answers[1]
+        assert sum(figure["requests"] for figure in answers[0]["data"]) == len(found)
+        period = {"since": iso(START), "until": iso(START + 40 * 3_600_000_000), **filters}
+        answers = [control_plane.get("/v1/analytics/timeseries", interval="90m", **by, **period) for control_plane in pair]
+        assert answers[0] == answers[1]
+
+
+def everything(control_plane, limit=170, **query):
+    traces, cursor = [], None
+    while True:
+        page = control_plane.get("/v1/traces", limit=limit, **query, **({"cursor": cursor} if cursor else {}))
+        traces += page["data"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            assert len({trace["id"] for trace in traces}) == len(traces)
+            return traces
+
+
+def test_what_was_imported_is_what_is_found(pair):
+    wanted = {trace["id"]: trace for trace in made_up_traces()}
+    for control_plane in pair:
+        found = everything(control_plane, order="oldest_first")
+        assert [trace["id"] for trace in found] == list(wanted)
+        for trace in found:
+            expected = wanted[trace["id"]]
+            assert trace.pop("started_at").rstrip("Z").rstrip("0").rstrip(".") == expected["started_at"].rstrip("Z").rstrip("0").rstrip(".")
+            assert trace == {name: value for name, value in expected.items() if name != "started_at"}
+
+
+def test_a_trace_has_its_sessions_timeline(pair):
+    found = everything(pair[0], session="session-7")
+    answers = [control_plane.get(f"/v1/traces/{found[0]['id']}") for control_plane in pair]
+    assert answers[0] == answers[1]
+    events = answers[0]["timeline"]
+    assert [event["type"] for event in events].count("model_turn") == len(found)
+    executions = [event for event in events if event["type"] == "tool_execution"]
+    assert executions and all(event["output"] == "seen" and event["name"] == "look" and event["at_most_ms"] > 0 for event in executions)
+
+
+def test_figures_are_those_of_the_traces(pair):
+    traces = made_up_traces()
+    figure = pair[0].get("/v1/analytics/summary")["data"][0]
+    latencies = sorted(trace["latency_ms"] for trace in traces)
+    assert figure["requests"] == COUNT
+    assert figure["errors"] == sum(trace["error"] is not None for trace in traces)
+    assert figure["latency_ms"] == {f"p{int(level * 100)}": latencies[int(level * COUNT)] for level in (0.5, 0.95, 0.99)}
+    assert figure["cost"] == pytest.approx(sum(trace["cost"]["total"] for trace in traces if trace["cost"]), abs=1e-12)
+    assert figure["unpriced"] == sum(trace["cost"] is None for trace in traces)
+    assert figure["tokens"]["input"] == sum(trace["tokens"]["input"] for trace in traces if trace["tokens"])
+
+
+def test_pages_stay_where_they_are_while_traces_arrive(pair):
+    for control_plane in pair:
+        first = control_plane.get("/v1/traces", limit=10, alias="paging")
+        assert first["data"] == []
+        old = [{**trace, "id": str(uuid.uuid4()), "alias": "paging", "metadata": {}, "session_id": None} for trace in made_up_traces()[:40]]
+        control_plane.import_traces(old[:30])
+        control_plane.settle()
+        page = control_plane.get("/v1/traces", limit=10, alias="paging")
+        rest = [trace["id"] for trace in everything(control_plane, alias="paging")][10:]
+        later = {**old[0], "id": str(uuid.uuid4()), "started_at": iso(START + 10**15 // 10)}
+        control_plane.import_traces([later])
+        control_plane.settle()
+        seen = []
+        while page["next_cursor"]:
+            page = control_plane.get("/v1/traces", limit=10, alias="paging", cursor=page["next_cursor"])
+            seen += [trace["id"] for trace in page["data"]]
+        assert seen == rest
+        assert deleted(control_plane, "alias=paging") == 31
+
+
+def deleted(control_plane, query):
+    status, body = control_plane.request("DELETE", f"/v1/traces?{query}", headers={"x-request-id": "please-forget"})
+    assert status == 200, body
+    return json.loads(body)["deleted"]
+
+
+def test_a_person_can_be_forgotten(pair):
+    before = [control_plane.get("/v1/analytics/summary")["data"] for control_plane in pair]
+    for control_plane in pair:
+        gone = [{**trace, "id": str(uuid.uuid4()), "user": "jane@example.org", "alias": "forgotten", "metadata": {"case": "forgetting"}} for trace in made_up_traces()[:25]]
+        control_plane.import_traces(gone)
+        # Straight away: what was acknowledged is found, wherever it is on its way.
+        assert deleted(control_plane, "user=jane%40example.org") == 25
+        assert control_plane.get("/v1/traces", user="jane@example.org")["data"] == []
+        assert control_plane.get("/v1/traces", metadata__case="forgetting")["data"] == []
+        assert control_plane.get("/v1/traces", alias="forgotten", q="sun")["data"] == []
+        status, _ = control_plane.request("GET", f"/v1/traces/{gone[0]['id']}")
+        assert status == 404
+        entry = control_plane.get("/v1/audit")["data"][0]
+        assert (entry["action"], entry["request_id"], entry["subject"], entry["count"]) == ("delete", "please-forget", "user=jane@example.org", 25)
+        status, body = control_plane.request("DELETE", "/v1/traces")
+        assert status == 400 and "at least one filter" in body.decode()
+    assert [control_plane.get("/v1/analytics/summary")["data"] for control_plane in pair] == before
+
+
+def test_exports_are_equal_and_can_be_imported(pair, tmp_path):
+    exports = [control_plane.request("GET", "/v1/traces/export?alias=smart") for control_plane in pair]
+    assert exports[0] == exports[1]
+    lines = [json.loads(line) for line in exports[0][1].splitlines()]
+    assert lines == everything(pair[0], alias="smart", order="oldest_first")
+    other = ControlPlane(tmp_path, {"store": {"retention": "36500d"}}).start()
+    try:
+        other.import_traces(lines)
+        other.settle()
+        assert everything(other, order="oldest_first") == lines
+    finally:
+        other.stop()
+
+
+def test_parquet_holds_the_same(pair, tmp_path):
+    file = tmp_path / "traces.parquet"
+    tables = []
+    for control_plane in pair:
+        status, body = control_plane.request("GET", "/v1/traces/export?format=parquet&alias=smart")
+        assert status == 200
+        file.write_bytes(body)
+        rows = chdb.query(f"SELECT * FROM file('{file}', Parquet) SETTINGS output_format_json_quote_64bit_integers = 0", "JSONEachRow")
+        tables.append([json.loads(line) for line in str(rows).splitlines()])
+    assert tables[0] == tables[1]
+    for row, trace in zip(tables[0], everything(pair[0], alias="smart", order="oldest_first"), strict=True):
+        for name in ("id", "model", "alias", "key", "status", "latency_ms", "time_to_first_token_ms", "user", "stream", "outcome"):
+            assert row[name] == trace[name], name
+        assert row["started_at"].replace(" ", "T").rstrip("0").rstrip(".") == trace["started_at"].rstrip("Z")
+        assert json.loads(row["metadata"]) == trace["metadata"] and json.loads(row["attempts"]) == trace["attempts"]
+        assert (json.loads(row["request"]) if row["request"] else None) == trace["request"]
+        assert row["cost_total"] == (trace["cost"] and trace["cost"]["total"])
+        assert row["tokens_input"] == (trace["tokens"] and trace["tokens"]["input"])
+
+
+def test_a_list_and_logs_of_others_can_be_imported(pair):
+    logs = [
+        {"request": {"model": "gpt-4o", "messages": [{"role": "user", "content": "loganberry"}]}, "response": {"created": 1_760_000_000, "model": "gpt-4o", "choices": []}},
+        {"nothing": "here"},
+        {"id": "chatcmpl-9", "object": "chat.completion", "created": 1_760_000_001, "model": "gpt-4o", "choices": [{"message": {"content": "loganberry jam"}}]},
+    ]
+    for control_plane in pair:
+        status, body = control_plane.request("POST", "/v1/traces", json.dumps(logs).encode())
+        report = json.loads(body)
+        assert (status, report["imported"]) == (200, 2)
+        assert report["failed"][0]["line"] == 2 and "messages" in report["failed"][0]["message"]
+        control_plane.settle()
+        found = control_plane.get("/v1/traces", q="loganberry")["data"]
+        assert [trace["started_at"] for trace in found] == ["2025-10-09T08:53:21Z", "2025-10-09T08:53:20Z"]
+        assert deleted(control_plane, "q=loganberry") == 2
+        status, body = control_plane.request("POST", "/v1/traces", b"nonsense")
+        assert status == 400 and "Line 1" in body.decode()
