@@ -151,9 +151,10 @@ pub fn tapped(api: Api, pieces: &[&[u8]]) -> Vec<u8> {
 
 /// Text to be masked.
 pub fn text(data: &[u8]) {
-    redact::mask_text(&String::from_utf8_lossy(data));
+    let redactor = redact::Redactor::default();
+    redactor.mask_text(&String::from_utf8_lossy(data));
     redact::mask_secrets(&String::from_utf8_lossy(data));
-    redact::mask_body(data);
+    redactor.mask_body(data);
 }
 
 /// What a client may write that no JSON type can hold, such as `1e999`, passes through.

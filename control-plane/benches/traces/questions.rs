@@ -7,12 +7,15 @@ use anyhow::Result;
 use crate::server::Server;
 use crate::traffic::word;
 
+/// A name, and the query string of a round.
+type Case = (&'static str, Box<dyn Fn(u64) -> String>);
+
 const ROUNDS: u64 = 20;
 
 pub fn ask(server: &Server, an_id: &str) -> Result<()> {
     let mut all = Vec::new();
     println!("\n| search | p50 ms | p95 ms |\n|---|--:|--:|");
-    let cases: Vec<(&str, Box<dyn Fn(u64) -> String>)> = vec![
+    let cases: Vec<Case> = vec![
         ("the newest", Box::new(|_| String::new())),
         ("a model", Box::new(|_| "model=openai/gpt-4o".into())),
         (

@@ -1,0 +1,183 @@
+//! What tells a number that means something from one that only looks like it.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+fn digits(text: &str) -> Vec<u32> {
+    text.chars().filter_map(|c| c.to_digit(10)).collect()
+}
+
+/// A payment card: an issuer's first digit, and the check digit of ISO/IEC 7812.
+pub fn card(before: &str, text: &str) -> bool {
+    let digits = digits(text);
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(index, &digit)| match (index % 2, digit * 2) {
+            (0, _) => digit,
+            (_, doubled) if doubled > 9 => doubled - 9,
+            (_, doubled) => doubled,
+        })
+        .sum();
+    matches!(digits.first(), Some(2..=6)) && sum.is_multiple_of(10) && !follows_digits(before)
+}
+
+/// Whether a number goes on from one before it, as the groups of an account's do.
+fn follows_digits(before: &str) -> bool {
+    before.trim_end_matches(' ').ends_with(|c: char| c.is_ascii_digit())
+}
+
+/// An IBAN: the remainder of ISO 7064 MOD 97-10.
+pub fn iban(_: &str, text: &str) -> bool {
+    let plain: Vec<char> = text.chars().filter(|c| *c != ' ').collect();
+    if !(15..=34).contains(&plain.len()) {
+        return false;
+    }
+    let moved = plain.iter().skip(4).chain(plain.iter().take(4));
+    let remainder = moved.fold(0, |remainder, c| match c.to_digit(36) {
+        Some(value @ 0..10) => (remainder * 10 + value) % 97,
+        Some(value) => (remainder * 100 + value) % 97,
+        None => remainder,
+    });
+    remainder == 1
+}
+
+/// A telephone number has nine to fifteen digits (E.164), and is no part of a longer number.
+pub fn phone(before: &str, text: &str) -> bool {
+    let goes_on = before.ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | '#'));
+    !goes_on && !follows_digits(before) && (9..=15).contains(&digits(text).len())
+}
+
+/// An address that is somebody's: not this machine's own, and no version.
+pub fn ipv4(before: &str, text: &str) -> bool {
+    let word = before.trim_end().to_ascii_lowercase();
+    let is_version = before.ends_with(['v', 'V', '.', '-'])
+        || ["version", "release", "section", "§"].iter().any(|end| word.ends_with(end));
+    let address: Result<Ipv4Addr, _> = text.parse();
+    !is_version
+        && address.is_ok_and(|address| !address.is_loopback() && !address.is_unspecified() && !address.is_broadcast())
+}
+
+pub fn ipv6(before: &str, text: &str) -> bool {
+    let address: Result<Ipv6Addr, _> = text.parse();
+    // `std::fmt` and `a::b` are no addresses, `fe80::1` is.
+    let is_name = before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == ':' || c == '_');
+    !is_name
+        && text.contains(|c: char| c.is_ascii_digit())
+        && address.is_ok_and(|address| !address.is_loopback() && !address.is_unspecified())
+}
+
+/// Letters of both cases and digits in no order that a word has: digits come and go.
+pub fn random(_: &str, text: &str) -> bool {
+    let count = |is: fn(&char) -> bool| text.chars().filter(is).count();
+    let changes = text
+        .as_bytes()
+        .windows(2)
+        .filter(|pair| matches!(pair, [a, b] if a.is_ascii_digit() != b.is_ascii_digit()))
+        .count();
+    count(char::is_ascii_uppercase) >= 2
+        && count(char::is_ascii_lowercase) >= 2
+        && count(char::is_ascii_digit) >= 3
+        && changes * 8 >= text.len()
+        && entropy(text) >= 3.5
+}
+
+/// Bits a character, by how often each comes.
+fn entropy(text: &str) -> f64 {
+    let mut counts = [0u32; 128];
+    for byte in text.bytes() {
+        if let Some(count) = counts.get_mut(usize::from(byte)) {
+            *count += 1;
+        }
+    }
+    let length = text.len() as f64;
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|&count| {
+            let share = f64::from(count) / length;
+            -share * share.log2()
+        })
+        .sum()
+}
+
+/// United States, Social Security number: areas that were never given out are none.
+pub fn us_ssn(before: &str, text: &str) -> bool {
+    let area = text.get(..3).unwrap_or_default();
+    let group = text.get(4..6).unwrap_or_default();
+    let serial = text.get(7..).unwrap_or_default();
+    !matches!(area, "000" | "666")
+        && !area.starts_with('9')
+        && group != "00"
+        && serial != "0000"
+        && !before.ends_with(['-', '.', '/'])
+}
+
+/// Germany, Steuer-ID: ISO 7064 MOD 11,10.
+pub fn de_tax_id(_: &str, text: &str) -> bool {
+    let digits = digits(text);
+    let Some((check, rest)) = digits.split_last() else {
+        return false;
+    };
+    let product = rest.iter().fold(10, |product, digit| {
+        let sum = match (product + digit) % 10 {
+            0 => 10,
+            sum => sum,
+        };
+        sum * 2 % 11
+    });
+    digits.len() == 11 && rest.first() != Some(&0) && (11 - product) % 10 == *check
+}
+
+/// France, NIR: the last two digits are 97 less the remainder.
+pub fn fr_nir(_: &str, text: &str) -> bool {
+    let digits = digits(text);
+    let Some((number, key)) = digits.split_at_checked(13) else {
+        return false;
+    };
+    let value = |digits: &[u32]| digits.iter().fold(0u64, |value, digit| value * 10 + u64::from(*digit));
+    key.len() == 2 && 97 - value(number) % 97 == value(key)
+}
+
+/// Spain, DNI and NIE: the letter is told by the number.
+pub fn es_dni(_: &str, text: &str) -> bool {
+    const LETTERS: &[u8; 23] = b"TRWAGMYFPDXBNJZSQVHLCKE";
+    let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+    let plain = plain
+        .replacen('X', "0", usize::from(plain.starts_with('X')))
+        .replacen('Y', "1", usize::from(plain.starts_with('Y')))
+        .replacen('Z', "2", usize::from(plain.starts_with('Z')));
+    let Some((number, letter)) = plain.split_at_checked(8) else {
+        return false;
+    };
+    let wanted = number
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| LETTERS.get(number % 23));
+    wanted.is_some_and(|wanted| letter.as_bytes() == [*wanted])
+}
+
+/// The Netherlands, BSN: the sum with weights 9 to 2 and -1 is a multiple of 11.
+pub fn nl_bsn(before: &str, text: &str) -> bool {
+    let digits: Vec<i64> = digits(text).into_iter().map(i64::from).collect();
+    let weights = [9, 8, 7, 6, 5, 4, 3, 2, -1];
+    let sum: i64 = digits.iter().zip(weights).map(|(digit, weight)| digit * weight).sum();
+    let goes_on = before.ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '+'));
+    digits.len() == 9 && !goes_on && sum != 0 && sum % 11 == 0
+}
+
+/// Brazil, CPF: two check digits.
+pub fn br_cpf(_: &str, text: &str) -> bool {
+    let digits = digits(text);
+    let check = |length: usize| {
+        let weighted = digits.iter().take(length).enumerate();
+        let sum: u32 = weighted
+            .map(|(index, digit)| digit * u32::try_from(length + 1 - index).unwrap_or(0))
+            .sum();
+        match sum * 10 % 11 {
+            10 => 0,
+            rest => rest,
+        }
+    };
+    digits.len() == 11 && digits.get(9) == Some(&check(9)) && digits.get(10) == Some(&check(10))
+}
