@@ -2,7 +2,8 @@
 //!
 //! A sender has its answer when the journal is on disk. What follows, at the store's own pace, is [`drain`].
 
-use std::sync::Arc;
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentracy_proto::v1;
@@ -23,15 +24,62 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 pub struct Ingest {
     journal: Journal,
     stored: watch::Receiver<Position>,
+    observers: Observers,
+    recent: Arc<Mutex<Recent>>,
+}
+
+/// The ids of the last records: what is sent again, because its acknowledgement was lost, is told to nobody twice.
+#[derive(Default)]
+struct Recent {
+    ids: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Recent {
+    const MAX: usize = 20_000;
+
+    fn is_new(&mut self, id: &str) -> bool {
+        if !self.ids.insert(id.to_owned()) {
+            return false;
+        }
+        self.order.push_back(id.to_owned());
+        if self.order.len() > Self::MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
 }
 
 impl Ingest {
-    pub fn new(journal: Journal, stored: watch::Receiver<Position>) -> Self {
-        Self { journal, stored }
+    pub fn new(journal: Journal, stored: watch::Receiver<Position>, observers: Observers) -> Self {
+        Self {
+            journal,
+            stored,
+            observers,
+            recent: Arc::default(),
+        }
     }
 
-    /// Keeps records. When this returns, they are on disk.
-    pub async fn take(&self, request: &v1::IngestRequest) -> Result<(), JournalError> {
+    /// Keeps records of calls that were just made. When this returns, they are on disk.
+    pub async fn take(&self, mut request: v1::IngestRequest) -> Result<(), JournalError> {
+        self.import(&request).await?;
+        {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            request.traces.retain(|trace| recent.is_new(&trace.id));
+            request.attempts.retain(|attempt| {
+                recent.is_new(&format!("{}/{}", attempt.trace_id, attempt.number))
+            });
+        }
+        for observer in self.observers.iter() {
+            observer.on_taken(&request);
+        }
+        Ok(())
+    }
+
+    /// Keeps records of calls that were made elsewhere, or long ago.
+    pub async fn import(&self, request: &v1::IngestRequest) -> Result<(), JournalError> {
         self.journal.append(request.encode_to_vec()).await
     }
 
@@ -51,10 +99,16 @@ impl Ingest {
     }
 }
 
-/// Whoever wants to know of new records.
+/// Whoever wants to know of records.
 pub trait Observer: Send + Sync {
-    fn on_stored(&self, records: &[Record]);
+    /// Calls were made.
+    fn on_taken(&self, _request: &v1::IngestRequest) {}
+
+    /// The store has new records. Each is told once.
+    fn on_stored(&self, _records: &[Record]) {}
 }
+
+pub type Observers = Arc<[Arc<dyn Observer>]>;
 
 /// Gives the store what the journal has, for as long as there is a journal. While the store writes, what comes next is read.
 pub async fn drain(
@@ -63,7 +117,7 @@ pub async fn drain(
     mut bookmark: Bookmark,
     store: Arc<dyn Store>,
     stored: watch::Sender<Position>,
-    observers: Vec<Arc<dyn Observer>>,
+    observers: Observers,
 ) {
     let (sender, mut pieces) = mpsc::channel(1);
     tokio::spawn(read(background, reader, sender));
@@ -72,7 +126,7 @@ pub async fn drain(
         let Piece { batch, decoded } = piece;
         if !batch.payloads.is_empty() {
             let new = write(&*store, &batch.payloads, decoded, &mut outage).await;
-            for observer in &observers {
+            for observer in observers.iter() {
                 observer.on_stored(&new);
             }
         }

@@ -5,6 +5,7 @@
 //! [`serve`] puts them together.
 
 pub mod background;
+pub mod budget;
 pub mod catalog;
 pub mod check;
 pub mod config;
@@ -16,6 +17,8 @@ pub mod journal;
 pub mod reload;
 pub mod rest;
 pub mod router;
+pub mod secrets;
 pub mod serve;
 pub mod snapshot;
 pub mod store;
+pub mod telemetry;

@@ -1,4 +1,5 @@
-//! A new configuration without a restart: on SIGHUP, when a file has changed, and when credentials were renewed.
+//! A new configuration without a restart: on SIGHUP, when a file has changed, when credentials were renewed, and when a budget is
+//! spent.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,33 +8,54 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::budget::Standing;
 use crate::config::{self, Keys};
 use crate::credentials::Credentials;
+use crate::secrets;
 use crate::snapshot::Snapshot;
 
 /// How soon a changed file is noticed.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Puts every new configuration that holds together in force, and new credentials with the one that is. A configuration that does not
-/// hold together is reported, and the old one stays.
+/// What a snapshot is made of besides the configuration.
+pub struct Inputs {
+    pub keys: Keys,
+    pub credentials: watch::Receiver<Credentials>,
+    pub standing: watch::Receiver<Standing>,
+}
+
+impl Inputs {
+    pub fn snapshot(&self, config: config::Config) -> Arc<Snapshot> {
+        let credentials = self.credentials.borrow();
+        Snapshot::new(config, &self.keys, &credentials, &self.standing.borrow())
+    }
+}
+
+/// Puts every new configuration that holds together in force, and what else has changed with the one that is. A configuration that
+/// does not hold together is reported, and the old one stays.
 pub async fn watch_files(
     path: Option<PathBuf>,
-    mut keys: Keys,
-    mut credentials: watch::Receiver<Credentials>,
+    mut inputs: Inputs,
     current: watch::Sender<Arc<Snapshot>>,
 ) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
-    let secrets = config::state_dir().join("secrets.json");
-    let look = || [path.as_deref().map(stamp), Some(stamp(&secrets))];
+    let state = config::state_dir();
+    let secrets = [state.join("secrets.json"), secrets::path(&state)];
+    let look = || {
+        let files = path.iter().chain(&secrets);
+        files.map(|path| stamp(path)).collect::<Vec<_>>()
+    };
     let mut seen = look();
     loop {
         tokio::select! {
             _ = hangup.recv() => {}
             // An error means that the sender is gone, and with it everything.
-            Ok(()) = credentials.changed() => {
-                let held = credentials.borrow_and_update();
-                let config = current.borrow().config.clone();
-                current.send_replace(Snapshot::new(config, &keys, &held));
+            Ok(()) = inputs.credentials.changed() => {
+                renew(&inputs, &current);
+                continue;
+            }
+            Ok(()) = inputs.standing.changed() => {
+                renew(&inputs, &current);
                 continue;
             }
             () = tokio::time::sleep(LOOK_EVERY) => {
@@ -44,9 +66,9 @@ pub async fn watch_files(
         }
         seen = look();
         match config::load(path.as_deref()) {
-            Ok((config, new_keys)) => {
-                keys = new_keys;
-                let snapshot = Snapshot::new(config, &keys, &credentials.borrow());
+            Ok((config, keys)) => {
+                inputs.keys = keys;
+                let snapshot = inputs.snapshot(config);
                 tracing::info!(
                     version = snapshot.version,
                     "a new configuration is in force"
@@ -60,6 +82,12 @@ pub async fn watch_files(
             }
         }
     }
+}
+
+/// The configuration in force, with what has changed around it.
+fn renew(inputs: &Inputs, current: &watch::Sender<Arc<Snapshot>>) {
+    let config = current.borrow().config.clone();
+    current.send_replace(inputs.snapshot(config));
 }
 
 /// What tells a file from its later self.

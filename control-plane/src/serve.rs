@@ -4,6 +4,7 @@ use std::future::IntoFuture as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -11,13 +12,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::background::Background;
-use crate::config::Config;
+use crate::budget::{Ledger, Standing};
+use crate::config::{Config, Keys, LogFormat};
 use crate::credentials::{self, Credentials};
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, Observer, Observers};
+use crate::journal::{Bookmark, Journal, Reader};
+use crate::reload::Inputs;
 use crate::router::{Router, Unfitted};
 use crate::snapshot::Snapshot;
-use crate::store::{self, Store};
+use crate::store::{self, Micros, Store};
+use crate::telemetry::live::Live;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::otlp::Otlp;
 use crate::{config, grpc, ingest, journal, reload, rest};
+
+/// How often old traces are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 
 /// What the services share.
 #[derive(Clone)]
@@ -25,25 +35,36 @@ pub struct Shared {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     pub store: Arc<dyn Store>,
     pub ingest: Ingest,
+    pub ledger: Arc<Ledger>,
+    pub metrics: Arc<Metrics>,
+    pub live: Arc<Live>,
     pub router: Arc<dyn Router>,
 }
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
+    let (config, keys) = config::load(path).context("the configuration can't be used")?;
+    start_log(config.telemetry.log_format)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve(path, config, keys))
+}
+
+fn start_log(format: LogFormat) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(tracing::Level::INFO.into())
         .with_env_var("OPENTRACY_LOG")
         .from_env()
         .context("OPENTRACY_LOG must be a level, such as debug")?;
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(serve(path))
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
 }
 
 /// `opentracy migrate`.
@@ -55,10 +76,8 @@ pub fn migrate(path: Option<&Path>) -> anyhow::Result<()> {
         .block_on(store::migrate(&config.store))
 }
 
-async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
-    let (config, keys) = config::load(path).context("the configuration can't be used")?;
+async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Result<()> {
     let store = store::open(&config.store).await?;
-    let (ingest, draining) = open_journal(&config, &store)?;
     let management = listen(config.management.listen, "management.listen").await?;
     let grpc_listener = listen(config.grpc.listen, "grpc.listen").await?;
     tracing::info!(
@@ -67,16 +86,35 @@ async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
         "the control plane is up"
     );
     let (credentials_sender, credentials) = watch::channel(Credentials::new());
-    let snapshot = Snapshot::new(config, &keys, &credentials.borrow());
-    let (sender, receiver) = watch::channel(snapshot);
+    let (standing_sender, standing) = watch::channel(Standing::new());
+    let inputs = Inputs {
+        keys,
+        credentials,
+        standing,
+    };
+    let journal = open_journal(&config)?;
+    let retention = config.store.retention;
+    let otlp = Otlp::start(&config.telemetry)?;
+    let (sender, receiver) = watch::channel(inputs.snapshot(config));
+    let ledger = Ledger::new(receiver.clone(), standing_sender);
+    let (metrics, live) = (Arc::new(Metrics::default()), Arc::new(Live::default()));
+    let mut observers: Vec<Arc<dyn Observer>> = vec![ledger.clone(), metrics.clone(), live.clone()];
+    if let Some(otlp) = otlp {
+        observers.push(Arc::new(otlp));
+    }
+    let ingest = journal.begin(&store, observers.into())?;
+    tokio::spawn(expire(Arc::clone(&store), retention));
+    tokio::spawn(Arc::clone(&ledger).keep(Arc::clone(&store), ingest.clone()));
     tokio::spawn(credentials::keep(receiver.clone(), credentials_sender));
     let shared = Shared {
         snapshot: receiver,
         store: Arc::clone(&store),
         ingest,
+        ledger,
+        metrics,
+        live,
         router: Arc::new(Unfitted),
     };
-    tokio::spawn(draining);
     let stop = stop_signal()?;
     let rest_server = axum::serve(management, rest::router(shared.clone()))
         .with_graceful_shutdown(stopped(stop.clone()));
@@ -86,33 +124,60 @@ async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
             async { rest_server.into_future().await.context("REST failed") },
             async { grpc_server.await.context("gRPC failed") },
         ) } => { served?; }
-        watched = reload::watch_files(path.map(Path::to_path_buf), keys, credentials, sender) => watched?,
+        watched = reload::watch_files(path.map(Path::to_path_buf), inputs, sender) => watched?,
         () = forced(stop) => tracing::warn!("stopped with requests under way"),
     }
     tracing::info!("the control plane has stopped");
     Ok(())
 }
 
-/// The journal, and the work of emptying it.
-fn open_journal(
-    config: &Config,
-    store: &Arc<dyn Store>,
-) -> anyhow::Result<(Ingest, impl Future<Output = ()> + Send + use<>)> {
+/// Removes what is older than the configuration wants, for as long as the process runs.
+async fn expire(store: Arc<dyn Store>, retention: Duration) {
+    let mut hours = tokio::time::interval(EXPIRE_EVERY);
+    let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+    loop {
+        hours.tick().await;
+        let before = Micros(Micros::now().0.saturating_sub(retention));
+        if let Err(error) = store.expire(before).await {
+            tracing::error!("old traces can't be removed: {error}");
+        }
+    }
+}
+
+/// A journal that nobody uses yet.
+struct OpenJournal {
+    journal: Journal,
+    reader: Reader,
+    bookmark: Bookmark,
+}
+
+fn open_journal(config: &Config) -> anyhow::Result<OpenJournal> {
     let path = config.journal.path();
     let (journal, reader, bookmark) = journal::open(&path, config.journal.max_bytes)
         .with_context(|| format!("the journal {} can't be opened", path.display()))?;
-    let (sender, stored) = watch::channel(journal::Position::default());
-    let observers = Vec::new();
-    let background = Background::start("drain")?;
-    let draining = ingest::drain(
-        background,
+    Ok(OpenJournal {
+        journal,
         reader,
         bookmark,
-        Arc::clone(store),
-        sender,
-        observers,
-    );
-    Ok((Ingest::new(journal, stored), draining))
+    })
+}
+
+impl OpenJournal {
+    /// Takes records from here on, and empties the journal into the store.
+    fn begin(self, store: &Arc<dyn Store>, observers: Observers) -> anyhow::Result<Ingest> {
+        let (sender, stored) = watch::channel(journal::Position::default());
+        let background = Background::start("drain")?;
+        let ingest = Ingest::new(self.journal, stored, Arc::clone(&observers));
+        tokio::spawn(ingest::drain(
+            background,
+            self.reader,
+            self.bookmark,
+            Arc::clone(store),
+            sender,
+            observers,
+        ));
+        Ok(ingest)
+    }
 }
 
 async fn listen(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
@@ -144,5 +209,5 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 /// The filter keeps its connection open, so a graceful end needs a bound.
 async fn forced(stop: watch::Receiver<bool>) {
     stopped(stop).await;
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
 }

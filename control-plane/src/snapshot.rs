@@ -10,6 +10,7 @@ use opentracy_translate::cost::Pricing;
 use opentracy_translate::provider::Format;
 use prost::Message;
 
+use crate::budget::{Owner, Standing};
 use crate::catalog;
 use crate::config::{self, Alias, Config, Key, Keys, Need, Provider, Route, WhenRouterIsDown};
 use crate::credentials::{Credential, Credentials};
@@ -24,7 +25,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub fn new(config: Config, keys: &Keys, credentials: &Credentials) -> Arc<Self> {
+    pub fn new(
+        config: Config,
+        keys: &Keys,
+        credentials: &Credentials,
+        standing: &Standing,
+    ) -> Arc<Self> {
         let providers = config::providers(&config, keys);
         let wire = v1::Snapshot {
             providers: providers
@@ -34,14 +40,17 @@ impl Snapshot {
             aliases: config
                 .aliases
                 .iter()
-                .map(|(name, entry)| alias(name, &entry.value))
+                .map(|(name, entry)| {
+                    let owner = Owner::Alias(name.clone());
+                    v1::Alias {
+                        budget: standing.get(&owner).copied().unwrap_or_default().into(),
+                        ..alias(name, &entry.value)
+                    }
+                })
                 .collect(),
             models: models(&config),
-            traces: Some(v1::TracePolicy {
-                content: config.traces.content,
-                redact: config.traces.redact,
-                max_content_bytes: config.traces.max_content_bytes,
-            }),
+            traces: Some(trace_policy(&config.traces)),
+            keys: client_keys(&config, standing),
         };
         let mut hasher = DefaultHasher::new();
         wire.encode_to_vec().hash(&mut hasher);
@@ -139,7 +148,52 @@ fn alias(name: &str, alias: &Alias) -> v1::Alias {
         per_try_timeout_ms: alias.per_try_timeout.map(millis),
         auto: alias.route == Route::Auto,
         in_order_without_router: alias.when_router_is_down == WhenRouterIsDown::InOrder,
+        traces: Some(trace_override(alias.traces)),
+        budget: v1::Budget::Within.into(),
     }
+}
+
+fn trace_override(own: config::TraceOverride) -> v1::TraceOverride {
+    v1::TraceOverride {
+        content: own.content,
+        redact: own.redact,
+    }
+}
+
+fn trace_policy(traces: &config::Traces) -> v1::TracePolicy {
+    v1::TracePolicy {
+        content: traces.content,
+        redact: traces.redact,
+        max_content_bytes: traces.max_content_bytes,
+        detectors: traces
+            .detectors
+            .iter()
+            .map(|name| name.value.clone())
+            .collect(),
+        patterns: traces
+            .patterns
+            .iter()
+            .map(|(name, pattern)| v1::Pattern {
+                name: name.clone(),
+                regex: pattern.value.clone(),
+            })
+            .collect(),
+    }
+}
+
+/// The keys whose secret is known. One whose variable is not set was complained of before.
+fn client_keys(config: &Config, standing: &Standing) -> Vec<v1::ClientKey> {
+    let keys = config.keys.iter();
+    keys.filter_map(|(name, key)| {
+        let owner = Owner::Key(name.clone());
+        Some(v1::ClientKey {
+            name: name.clone(),
+            sha256: key.value.digest()?,
+            traces: Some(trace_override(key.value.traces)),
+            budget: standing.get(&owner).copied().unwrap_or_default().into(),
+        })
+    })
+    .collect()
 }
 
 /// The catalog with the file's own prices on top.
@@ -194,6 +248,7 @@ mod tests {
             serde_saphyr::from_str(yaml).unwrap(),
             &Keys::default(),
             &Credentials::new(),
+            &Standing::new(),
         )
     }
 

@@ -40,8 +40,15 @@ pub const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
 pub const MAX_RETRIES: &str = "x-envoy-max-retries";
 pub const PER_TRY_TIMEOUT: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
 
+/// `off` keeps what is said in a call out of its trace.
+pub const CONTENT: &str = "x-opentracy-content";
+/// On a response: a budget's soft limit is passed.
+pub const BUDGET: &str = "x-opentracy-budget";
+
+/// W3C Trace Context. The gateway's own span takes the place of the client's.
+pub const TRACEPARENT: &str = "traceparent";
 /// Of a client's headers, those that a provider gets to see: W3C Trace Context.
-pub const PASSED_UPSTREAM: [&str; 2] = ["traceparent", "tracestate"];
+pub const PASSED_UPSTREAM: [&str; 2] = [TRACEPARENT, "tracestate"];
 /// What a client wants of Anthropic beyond its API's current version. No other provider is told.
 pub const ANTHROPIC_BETA: &str = "anthropic-beta";
 

@@ -27,6 +27,7 @@ mod failure;
 mod gateway;
 mod headers;
 mod host;
+mod metrics;
 mod opening;
 mod outbox;
 mod plan;

@@ -8,11 +8,12 @@ use opentracy_proto::v1;
 use prost::Message;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{BufferType, ContextType, MetricType};
+use proxy_wasm::types::{BufferType, ContextType};
 use serde::Deserialize;
 
 use crate::gateway::Gateway;
 use crate::host;
+use crate::metrics;
 use crate::outbox::Outbox;
 use crate::provider::ProviderStage;
 use crate::snapshot::{self, Snapshot};
@@ -30,7 +31,6 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 
 thread_local! {
     static OUTBOX: RefCell<Outbox> = RefCell::default();
-    static DROPPED: Cell<Option<u32>> = const { Cell::new(None) };
     static LAST_POLL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
@@ -39,12 +39,8 @@ pub fn record(record: &v1::IngestRequest) {
     if OUTBOX
         .with_borrow_mut(|outbox| outbox.push(record))
         .is_err()
-        && let Some(metric) = DROPPED.get()
     {
-        host::complain(
-            "count a dropped record",
-            hostcalls::increment_metric(metric, 1),
-        );
+        metrics::count_dropped();
     }
 }
 
@@ -183,8 +179,7 @@ impl RootContext for Root {
         if let Ok((Some(shared), _)) = hostcalls::get_shared_data(SHARED_SNAPSHOT) {
             use_snapshot(&shared);
         }
-        DROPPED
-            .set(hostcalls::define_metric(MetricType::Counter, "opentracy.records_dropped").ok());
+        metrics::announce();
         hostcalls::set_tick_period(TICK).is_ok()
     }
 

@@ -1,6 +1,6 @@
 //! The configuration as the control plane last sent it, indexed for planning.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -13,6 +13,8 @@ use opentracy_translate::model;
 use opentracy_translate::openai;
 use opentracy_translate::openai::dialect::{self, Dialect};
 use opentracy_translate::provider::{self as registry, Format};
+use opentracy_translate::redact::Redactor;
+use sha2::{Digest as _, Sha256};
 
 /// A provider that requests can go to.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +43,7 @@ pub struct Model {
     pub max_output_tokens: Option<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Snapshot {
     pub version: String,
     pub providers: HashMap<String, Rc<Provider>>,
@@ -50,6 +52,10 @@ pub struct Snapshot {
     /// The provider of each model that may be named without one.
     pub bare_models: HashMap<String, String>,
     pub traces: v1::TracePolicy,
+    /// By their SHA-256.
+    keys: HashMap<Vec<u8>, Rc<v1::ClientKey>>,
+    /// Made when it is first wanted.
+    redactor: OnceCell<Redactor>,
 }
 
 thread_local! {
@@ -101,7 +107,35 @@ impl Snapshot {
             models,
             bare_models,
             traces: wire.traces.unwrap_or_default(),
+            keys: wire
+                .keys
+                .into_iter()
+                .map(|key| (key.sha256.clone(), Rc::new(key)))
+                .collect(),
+            redactor: OnceCell::new(),
         }
+    }
+
+    /// The client's key, by what it sent.
+    pub fn key(&self, secret: &str) -> Option<Rc<v1::ClientKey>> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        let digest = Sha256::digest(secret.as_bytes());
+        self.keys.get(digest.as_slice()).map(Rc::clone)
+    }
+
+    /// What masks. A policy that can't be followed masks with every detector there is: the control plane checks it before.
+    pub fn redactor(&self) -> &Redactor {
+        self.redactor.get_or_init(|| {
+            let names = self.traces.detectors.iter().map(String::as_str);
+            let patterns = self.traces.patterns.iter();
+            let own = patterns.map(|pattern| (pattern.name.as_str(), pattern.regex.as_str()));
+            Redactor::new(names, own).unwrap_or_else(|error| {
+                log::error!("the trace policy can't be followed: {error}");
+                Redactor::default()
+            })
+        })
     }
 
     /// What is known of a model; nothing where the catalog has no entry.

@@ -7,6 +7,7 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::format::{self, Origin, Outgoing};
 use opentracy_translate::openai::error as openai_error;
 use opentracy_translate::provider::Format;
+use opentracy_translate::trace_context::TraceContext;
 
 use crate::clock::Moment;
 use crate::headers::{self, HeaderList};
@@ -44,7 +45,8 @@ pub struct Asked<'a> {
     pub body: &'a [u8],
 }
 
-/// Turns the request that Envoy holds into one for a provider. `body` is the client's, `client` its headers.
+/// Turns the request that Envoy holds into one for a provider. `body` is the client's, `client` its headers, `span` what the
+/// provider's own spans belong under.
 pub fn send(
     provider: &Provider,
     model: &str,
@@ -52,10 +54,11 @@ pub fn send(
     body: &[u8],
     timeout_ms: u32,
     client: &HeaderList<'_>,
+    span: Option<u64>,
 ) {
     let body = outgoing.body.as_deref().unwrap_or(body);
     let path = provider.path(model, &outgoing.path);
-    let mut headers = request_headers(provider, &path, body, client);
+    let mut headers = request_headers(provider, &path, body, client, span);
     headers.push(headers::HOP, headers::HOP_DIRECT);
     headers.push(headers::CLUSTER, provider.envoy_cluster.as_str());
     headers.push(headers::PER_TRY_TIMEOUT, timeout_ms.to_string());
@@ -72,6 +75,7 @@ fn request_headers<'a>(
     path: &str,
     body: &[u8],
     client: &'a HeaderList<'_>,
+    span: Option<u64>,
 ) -> HeaderList<'a> {
     let mut list = HeaderList::with_capacity(20);
     list.push(":method", "POST");
@@ -88,8 +92,16 @@ fn request_headers<'a>(
     for (name, value) in &provider.headers {
         list.push(name.as_str(), value.as_str());
     }
-    for name in headers::PASSED_UPSTREAM {
-        list.copy(client, name);
+    if let Some(context) = client
+        .get(headers::TRACEPARENT)
+        .and_then(TraceContext::parse)
+    {
+        for name in headers::PASSED_UPSTREAM {
+            list.copy(client, name);
+        }
+        if let Some(span) = span {
+            list.set(headers::TRACEPARENT, context.header(span));
+        }
     }
     if provider.format == Format::Anthropic
         && let Some(asked) = client.get(headers::ANTHROPIC_BETA)

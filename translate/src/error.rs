@@ -14,6 +14,7 @@ pub enum ErrorType {
     Permission,
     NotFound,
     RateLimit,
+    InsufficientQuota,
     Timeout,
     Overloaded,
     Api,
@@ -27,6 +28,7 @@ impl ErrorType {
             Self::Permission => "permission_error",
             Self::NotFound => "not_found_error",
             Self::RateLimit => "rate_limit_error",
+            Self::InsufficientQuota => "insufficient_quota",
             Self::Timeout => "timeout_error",
             Self::Overloaded => "overloaded_error",
             Self::Api => "api_error",
@@ -106,6 +108,16 @@ impl ApiError {
                 param.clone(),
                 format!("`{param}` can't be sent to {model}: {why}"),
             )
+        }
+    }
+
+    /// A 429 that waiting does not help against, as OpenAI has it for an account without credit.
+    pub fn insufficient_quota(message: impl Into<String>) -> Self {
+        let kind = ErrorType::InsufficientQuota;
+        Self {
+            kind,
+            code: Some(kind.as_str().into()),
+            ..Self::new(429, message)
         }
     }
 

@@ -36,5 +36,6 @@ pub mod redact;
 pub mod relay;
 pub mod sse;
 pub mod stream;
+pub mod trace_context;
 mod turns;
 pub mod vertex;

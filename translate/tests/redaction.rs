@@ -102,6 +102,13 @@ fn all_together_leave_ordinary_text_alone() {
         .lines()
         .filter(|line| !line.starts_with('#') && !line.contains('⟦'))
         .collect();
-    let changed = ordinary.iter().filter(|text| redactor.mask_text(text) != **text).count();
-    assert!(changed * 20 <= ordinary.len(), "{changed} of {}", ordinary.len());
+    let changed = ordinary
+        .iter()
+        .filter(|text| redactor.mask_text(text) != **text)
+        .count();
+    assert!(
+        changed * 20 <= ordinary.len(),
+        "{changed} of {}",
+        ordinary.len()
+    );
 }

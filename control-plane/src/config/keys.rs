@@ -6,7 +6,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-/// The secrets file, read once. The environment is asked when a key is wanted.
+use crate::secrets;
+
+/// The secrets that were set over REST and those of the secrets file, read once. The environment is asked when a key is wanted.
 #[derive(Clone, Default)]
 pub struct Keys {
     secrets: BTreeMap<String, String>,
@@ -20,6 +22,14 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
+    /// Reads what a state folder has. What was set over REST goes before what the secrets file says.
+    pub fn of(state: &Path) -> anyhow::Result<Self> {
+        let mut keys = Self::read(&state.join("secrets.json"))?;
+        keys.secrets
+            .extend(secrets::read(state)?.unwrap_or_default());
+        Ok(keys)
+    }
+
     /// Reads a secrets file: a JSON object such as `{"openai_api_key": "…"}`. A file that is not there holds no keys.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = match std::fs::read_to_string(path) {

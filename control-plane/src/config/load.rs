@@ -59,7 +59,7 @@ pub fn load(path: Option<&Path>) -> Result<(Config, Keys), LoadError> {
     if !problems.is_empty() {
         return Err(LoadError::Invalid(problems));
     }
-    let keys = Keys::read(&state_dir().join("secrets.json"))?;
+    let keys = Keys::of(&state_dir())?;
     Ok((config, keys))
 }
 

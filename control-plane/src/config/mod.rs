@@ -13,8 +13,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use opentracy_translate::cost::Pricing;
 use opentracy_translate::provider::Format;
+use opentracy_translate::redact;
 use serde::Deserialize;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
+use sha2::{Digest as _, Sha256};
 use url::Url;
 
 pub use keys::Keys;
@@ -36,6 +38,9 @@ pub struct Config {
     pub traces: Traces,
     pub store: Store,
     pub journal: Journal,
+    pub telemetry: Telemetry,
+    /// What clients are known by.
+    pub keys: BTreeMap<String, Spanned<ClientKey>>,
 }
 
 /// The listener for applications.
@@ -115,6 +120,67 @@ pub struct Alias {
     pub per_try_timeout: Option<Duration>,
     pub route: Route,
     pub when_router_is_down: WhenRouterIsDown,
+    pub traces: TraceOverride,
+    pub budget: Option<Spanned<Budget>>,
+}
+
+/// What others are told of calls.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// A collector of OpenTelemetry's, by gRPC.
+    pub otlp_endpoint: Option<Url>,
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    /// An object a line.
+    Json,
+}
+
+/// A key that a client sends, and what goes for its calls.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientKey {
+    /// In hexadecimal.
+    pub sha256: Option<Spanned<String>>,
+    /// The environment variable with the key itself.
+    pub key_env: Option<String>,
+    pub traces: TraceOverride,
+    pub budget: Option<Spanned<Budget>>,
+}
+
+/// What of the policy for traces is different for some calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TraceOverride {
+    pub content: Option<bool>,
+    pub redact: Option<bool>,
+}
+
+/// What may be spent.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    #[serde(default)]
+    pub period: Period,
+    /// USD; beyond it, calls are marked.
+    pub soft: Option<f64>,
+    /// USD; beyond it, calls are refused.
+    pub hard: Option<f64>,
+}
+
+/// After which a budget begins anew, in UTC.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Period {
+    Day,
+    #[default]
+    Month,
 }
 
 /// How the candidate to begin with is found.
@@ -146,6 +212,10 @@ pub struct Traces {
     pub content: bool,
     pub redact: bool,
     pub max_content_bytes: u32,
+    /// What masks, by name.
+    pub detectors: Vec<Spanned<String>>,
+    /// Regular expressions that mask besides, by the names that stand for them.
+    pub patterns: BTreeMap<String, Spanned<String>>,
 }
 
 /// Where traces live.
@@ -243,6 +313,19 @@ impl ClickHouse {
     }
 }
 
+impl ClientKey {
+    /// The key's SHA-256; `None` where neither it nor the key is to be had.
+    pub fn digest(&self) -> Option<Vec<u8>> {
+        if let Some(text) = &self.sha256 {
+            let bytes = text.value.as_bytes().chunks(2);
+            let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+            return bytes.map(byte).collect();
+        }
+        let key = std::env::var(self.key_env.as_ref()?).ok()?;
+        Some(Sha256::digest(key.trim().as_bytes()).to_vec())
+    }
+}
+
 impl Journal {
     /// The folder.
     pub fn path(&self) -> PathBuf {
@@ -291,6 +374,10 @@ impl Default for Traces {
             content: true,
             redact: false,
             max_content_bytes: 1 << 20,
+            detectors: redact::DEFAULT
+                .map(|name| Spanned::new(name.to_owned(), Location::UNKNOWN, Location::UNKNOWN))
+                .to_vec(),
+            patterns: BTreeMap::new(),
         }
     }
 }

@@ -4,10 +4,11 @@ use std::fmt;
 
 use opentracy_translate::model::{self, ModelId};
 use opentracy_translate::provider::{self as registry, Format};
+use opentracy_translate::redact::{self, Redactor};
 use serde_saphyr::{Location, Spanned};
 
 use crate::catalog;
-use crate::config::{Alias, Config, ProviderEntry, providers};
+use crate::config::{Alias, Budget, ClientKey, Config, ProviderEntry, providers};
 
 /// More attempts than this are no longer a plan.
 const MAX_ATTEMPTS: usize = 16;
@@ -60,6 +61,10 @@ pub(super) fn problems(config: &Config, file: &str) -> Vec<Problem> {
             );
         }
     }
+    for (name, key) in &config.keys {
+        checker.check_key(name, key);
+    }
+    checker.check_traces();
     checker.problems
 }
 
@@ -201,6 +206,7 @@ impl Checker<'_> {
         if !model::is_plausible_name(name) || name.contains('/') {
             self.complain(at, &key, "an alias is a word without spaces or slashes");
         }
+        self.check_budget(&key, alias.value.budget.as_ref());
         if alias.value.candidates.is_empty() {
             self.complain(
                 at,
@@ -223,6 +229,74 @@ impl Checker<'_> {
         for candidate in &alias.value.candidates {
             if let Some(message) = self.candidate_problem(&candidate.value) {
                 self.complain(candidate.referenced, format!("{key}.candidates"), message);
+            }
+        }
+    }
+
+    fn check_key(&mut self, name: &str, key: &Spanned<ClientKey>) {
+        let place = format!("keys.{name}");
+        let at = key.referenced;
+        if !model::is_plausible_name(name) {
+            self.complain(at, &place, "a key's name is a word without spaces");
+        }
+        let ClientKey {
+            sha256, key_env, ..
+        } = &key.value;
+        match (sha256, key_env) {
+            (Some(sha256), _) => {
+                let text = &sha256.value;
+                if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    let message =
+                        "is no SHA-256 in hexadecimal; `printf %s KEY | sha256sum` prints it";
+                    self.complain(sha256.referenced, format!("{place}.sha256"), message);
+                }
+            }
+            (None, Some(variable)) => {
+                if !std::env::var(variable).is_ok_and(|key| !key.trim().is_empty()) {
+                    let message = format!("names {variable}, which is not set");
+                    self.complain(at, format!("{place}.key_env"), message);
+                }
+            }
+            (None, None) => self.complain(at, &place, "needs `sha256` or `key_env`"),
+        }
+        self.check_budget(&place, key.value.budget.as_ref());
+    }
+
+    fn check_budget(&mut self, place: &str, budget: Option<&Spanned<Budget>>) {
+        let Some(budget) = budget else { return };
+        let at = budget.referenced;
+        let Budget { soft, hard, .. } = budget.value;
+        let place = format!("{place}.budget");
+        if soft.is_none() && hard.is_none() {
+            self.complain(at, &place, "needs `soft` or `hard`, in USD");
+        }
+        if [soft, hard]
+            .into_iter()
+            .flatten()
+            .any(|usd| usd.is_nan() || usd < 0.0)
+        {
+            self.complain(at, &place, "must not be negative");
+        }
+        if let (Some(soft), Some(hard)) = (soft, hard)
+            && soft > hard
+        {
+            self.complain(at, &place, "`soft` must not be more than `hard`");
+        }
+    }
+
+    fn check_traces(&mut self) {
+        for detector in &self.config.traces.detectors {
+            if let Err(error) = Redactor::new([detector.value.as_str()], []) {
+                let known = redact::DEFAULT.iter().chain(&redact::NATIONAL_IDS);
+                let known: Vec<&str> = known.copied().collect();
+                let message = format!("{error}; there are {}", known.join(", "));
+                self.complain(detector.referenced, "traces.detectors", message);
+            }
+        }
+        for (name, pattern) in &self.config.traces.patterns {
+            if let Err(error) = Redactor::new([], [(name.as_str(), pattern.value.as_str())]) {
+                let key = format!("traces.patterns.{name}");
+                self.complain(pattern.referenced, key, error.to_string());
             }
         }
     }

@@ -66,6 +66,13 @@ pub fn bootstrap<'a>(
                 },
             }],
         },
+        // The filter's figures have their labels in their names.
+        "stats_config": {
+            "stats_tags": [
+                {"tag_name": "opentracy_provider", "regex": r"^wasmcustom\.opentracy\.gateway\.(provider\.([^.]+)\.)"},
+                {"tag_name": "opentracy_status", "regex": r"^wasmcustom\.opentracy\.gateway\.provider\.[^.]+\.(status\.([^.]+)\.)"},
+            ],
+        },
         "static_resources": {
             "listeners": [
                 listeners::edge(&config.gateway, filter, longest),

@@ -16,7 +16,7 @@ impl TraceService for Service {
         &self,
         request: Request<v1::IngestRequest>,
     ) -> Result<Response<v1::IngestResponse>, Status> {
-        match self.ingest.take(request.get_ref()).await {
+        match self.ingest.take(request.into_inner()).await {
             Ok(()) => Ok(Response::new(v1::IngestResponse {})),
             // The filter keeps them and sends them again; the journal's log says what is wrong.
             Err(error) => Err(Status::unavailable(error.to_string())),

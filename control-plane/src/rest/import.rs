@@ -46,6 +46,7 @@ fn of_trace(trace: Trace) -> Result<v1::IngestRequest, String> {
         error: attempt.error.unwrap_or_default(),
         latency_micros: micros(attempt.latency_ms),
         start_unix_micros: start,
+        traceparent: String::new(),
     });
     let attempts = attempts.collect();
     let trace = v1::Trace {

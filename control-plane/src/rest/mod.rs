@@ -11,6 +11,8 @@ mod lines;
 mod models;
 mod params;
 mod request_id;
+mod secrets;
+mod telemetry;
 mod timeline;
 mod trace;
 mod traces;
@@ -40,6 +42,10 @@ pub fn router(shared: Shared) -> Router {
         .routes(routes!(traces::list, traces::import, traces::delete))
         .routes(routes!(export::export))
         .routes(routes!(audit::list))
+        .routes(routes!(telemetry::metrics))
+        .routes(routes!(telemetry::statsz))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::set, secrets::remove))
         .routes(routes!(traces::get))
         .routes(routes!(analytics::summary))
         .routes(routes!(analytics::time_series))

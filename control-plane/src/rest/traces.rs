@@ -162,12 +162,12 @@ pub async fn import(State(shared): State<Shared>, body: Body) -> Result<Json<Imp
             Err(_) => {}
         }
         if waiting.traces.len() >= IMPORT_AT_ONCE {
-            shared.ingest.take(&waiting).await?;
+            shared.ingest.import(&waiting).await?;
             waiting = opentracy_proto::v1::IngestRequest::default();
         }
     }
     if !waiting.traces.is_empty() {
-        shared.ingest.take(&waiting).await?;
+        shared.ingest.import(&waiting).await?;
     }
     match outcome.failed.first() {
         Some(failed) if outcome.imported == 0 => {

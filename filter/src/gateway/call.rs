@@ -8,13 +8,15 @@ use opentracy_translate::cost::Cost;
 use opentracy_translate::error::{ApiError, AttemptSummary};
 use opentracy_translate::format::Origin;
 use opentracy_translate::openai::response::{Extras, Routing, Summary};
-use opentracy_translate::redact;
+use opentracy_translate::trace_context::TraceContext;
 use uuid::Uuid;
 
 use crate::clock::{self, Moment};
 use crate::gateway::planner::Candidate;
+use crate::gateway::privacy::{self, Policy};
 use crate::gateway::session;
 use crate::headers::{self, HeaderList};
+use crate::metrics;
 use crate::plan::LoggedAttempt;
 use crate::root;
 use crate::snapshot::{self, Snapshot};
@@ -26,6 +28,12 @@ pub struct Call {
     pub trace_id: String,
     pub started: Moment,
     pub snapshot: Option<Rc<Snapshot>>,
+    /// Whose call it is, where the configuration knows the client's key.
+    pub key: Option<Rc<v1::ClientKey>>,
+    /// W3C Trace Context, as the call came.
+    traceparent: String,
+    is_opted_out: bool,
+    pub budget: v1::Budget,
     /// The client's body, as it came.
     pub body: Rc<Vec<u8>>,
     pub requested_model: String,
@@ -66,11 +74,22 @@ pub struct End {
 
 impl Call {
     pub fn new(api: Api, request: &HeaderList<'_>, body: Vec<u8>) -> Self {
+        let snapshot = snapshot::current();
         Self {
             api,
             trace_id: Uuid::now_v7().to_string(),
             started: Moment::now(),
-            snapshot: snapshot::current(),
+            key: snapshot
+                .as_ref()
+                .and_then(|snapshot| snapshot.key(secret(request)?)),
+            traceparent: request
+                .get(headers::TRACEPARENT)
+                .filter(|header| TraceContext::parse(header).is_some())
+                .unwrap_or_default()
+                .to_owned(),
+            is_opted_out: privacy::is_opted_out(request),
+            budget: v1::Budget::Within,
+            snapshot,
             body: Rc::new(body),
             requested_model: String::new(),
             alias: None,
@@ -219,40 +238,48 @@ impl Call {
         if let Some(error) = self.expected_error {
             response.push(headers::EXPECTED_ERROR, error.to_string());
         }
+        if self.budget == v1::Budget::SoftLimit {
+            response.push(headers::BUDGET, "soft_limit");
+        }
         if let Some(session) = &self.session {
             response.push(headers::SESSION_ID, session.clone());
         }
     }
 
+    fn policy(&self, snapshot: &Snapshot) -> Policy {
+        let alias = self.alias.as_ref();
+        let alias = alias.and_then(|name| snapshot.aliases.get(name));
+        let overrides = [
+            alias.and_then(|alias| alias.traces.as_ref()),
+            self.key.as_ref().and_then(|key| key.traces.as_ref()),
+        ];
+        Policy::new(&snapshot.traces, overrides, self.is_opted_out)
+    }
+
     /// Hands the trace to the control plane.
     pub fn record(mut self, end: End) {
-        let policy = self
-            .snapshot
-            .as_ref()
-            .map(|snapshot| snapshot.traces)
-            .unwrap_or_default();
         let cost = self.cost(&end.summary);
-        let masked = |text: String| {
-            if policy.redact {
-                redact::mask_text(&text).into_owned()
-            } else {
-                text
-            }
+        let snapshot = self.snapshot.take().unwrap_or_default();
+        let policy = self.policy(&snapshot);
+        let redactor = policy.redact.then(|| snapshot.redactor());
+        let masked = |text: String| match redactor {
+            Some(redactor) => redactor.mask_text(&text).into_owned(),
+            None => text,
         };
         let mut request = Rc::unwrap_or_clone(std::mem::take(&mut self.body));
         let mut response = end.response;
         if !policy.content {
             request.clear();
             response.clear();
-        } else if policy.redact {
+        } else if let Some(redactor) = redactor {
             if end.is_event_stream {
                 // What a stream cuts in pieces can't be recognised in them.
                 response = serde_json::to_vec(&self.api.aggregate(&response)).unwrap_or_default();
             }
-            request = redact::mask_body(&request);
-            response = redact::mask_body(&response);
+            request = redactor.mask_body(&request);
+            response = redactor.mask_body(&response);
         }
-        let limit = usize::try_from(policy.max_content_bytes).unwrap_or(usize::MAX);
+        let limit = usize::try_from(snapshot.traces.max_content_bytes).unwrap_or(usize::MAX);
         let content_truncated = request.len() > limit || response.len() > limit;
         request.truncate(limit);
         response.truncate(limit);
@@ -273,6 +300,7 @@ impl Call {
                     error: made.error.clone().unwrap_or_default().into_owned(),
                     latency_micros: self.started.elapsed_micros(),
                     start_unix_micros: self.started.unix_micros(),
+                    traceparent: self.traceparent.clone(),
                 })
             })
             .collect();
@@ -312,15 +340,15 @@ impl Call {
             request,
             response,
             content_truncated,
-            key: String::new(),
-            traceparent: String::new(),
+            key: self.key.map(|key| key.name.clone()).unwrap_or_default(),
+            traceparent: self.traceparent,
             session_id: self.session.unwrap_or_default(),
             cluster_id: self.cluster_id,
             expected_error: self.expected_error,
             metadata: self
                 .metadata
                 .into_iter()
-                .map(|(name, value)| (name, masked(value)))
+                .map(|(name, value)| (masked(name), masked(value)))
                 .collect(),
             user: masked(self.user),
             api: match self.api {
@@ -330,9 +358,26 @@ impl Call {
             }
             .into(),
         };
+        metrics::count(&metrics::Call {
+            provider: &trace.provider,
+            status: end.status,
+            latency_micros: trace.latency_micros,
+            time_to_first_token_micros: trace.time_to_first_token_micros,
+            tokens: trace.usage.map(|usage| (usage.input, usage.output)),
+        });
         root::record(&v1::IngestRequest {
             traces: vec![trace],
             attempts,
         });
     }
+}
+
+/// The key that a client sent: OpenAI's SDKs put it in one place, Anthropic's in another.
+fn secret<'a>(request: &'a HeaderList<'_>) -> Option<&'a str> {
+    let bearer = request.get("authorization").and_then(|value| {
+        value
+            .strip_prefix("Bearer ")
+            .or(value.strip_prefix("bearer "))
+    });
+    bearer.or(request.get("x-api-key")).map(str::trim)
 }

@@ -56,6 +56,7 @@ fn forward(request: &HeaderList<'_>, body: &[u8]) -> Result<bool, ApiError> {
         body,
         provider.timeout_ms,
         request,
+        None,
     );
     Ok(true)
 }

@@ -6,10 +6,11 @@ use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format;
 use opentracy_translate::openai::envelope::Envelope;
+use opentracy_translate::trace_context::span_id;
 
 use crate::gateway::call::Call;
 use crate::gateway::planner::{self, Candidate};
-use crate::gateway::{router, session};
+use crate::gateway::{budget, privacy, router, session};
 use crate::headers::{self, HeaderList};
 use crate::plan::Plan;
 use crate::{host, snapshot, upstream};
@@ -37,7 +38,8 @@ pub fn start(api: Api, request: HeaderList<'static>, body: Vec<u8>) -> Outcome {
         return Outcome::Refused(call, error);
     };
     let body = Rc::clone(&call.body);
-    let planned = Envelope::parse(call.api, &body)
+    let planned = privacy::check(&request)
+        .and_then(|()| Envelope::parse(call.api, &body))
         .and_then(|envelope| Ok((plan(&mut call, &envelope, &snapshot)?, envelope)));
     match planned {
         Err(error) => Outcome::Refused(call, error),
@@ -60,10 +62,11 @@ fn plan(
     call.metadata = envelope.metadata();
     let target = planner::resolve(snapshot, &envelope.model)?;
     call.plan = target.candidates;
+    call.alias = target.alias.map(|alias| alias.name.clone());
+    call.budget = budget::check(call.key.as_deref(), target.alias)?;
     let Some(alias) = target.alias else {
         return Ok(None);
     };
-    call.alias = Some(alias.name.clone());
     let session_model = call.session.as_deref().and_then(session::model_of);
     if let Some(model) = session_model {
         planner::reorder(&mut call.plan, &[model]);
@@ -123,7 +126,10 @@ fn send_direct(
     let target = provider.target(model, call.snapshot.as_deref());
     let outgoing = format::translate_parsed(&call.body, envelope, &target)?;
     let timeout_ms = per_try_timeout_ms.unwrap_or(provider.timeout_ms);
-    upstream::send(provider, model, &outgoing, &call.body, timeout_ms, request);
+    let span = Some(span_id(&call.trace_id, 1));
+    upstream::send(
+        provider, model, &outgoing, &call.body, timeout_ms, request, span,
+    );
     Ok(())
 }
 

@@ -4,10 +4,12 @@
 //! [`answer`] handles what comes back, [`call`] is what is remembered and becomes the trace. [`count_tokens`] is an errand beside it.
 
 mod answer;
+mod budget;
 mod call;
 mod count_tokens;
 mod dispatch;
 mod planner;
+mod privacy;
 mod router;
 mod session;
 

@@ -199,6 +199,7 @@ mod tests {
                     alias("quick", &["groq/x"]),
                 ],
                 models: vec![model("openai", "gpt-4o"), model("openai", "gpt-4o-mini")],
+                keys: Vec::new(),
                 traces: None,
             },
         )

@@ -7,10 +7,11 @@ use opentracy_translate::client::Api;
 use opentracy_translate::error::{ApiError, AttemptSummary};
 use opentracy_translate::format::{self, Origin};
 use opentracy_translate::model::ModelId;
+use opentracy_translate::trace_context::span_id;
 
 use crate::clock::Moment;
 use crate::failure;
-use crate::headers::HeaderList;
+use crate::headers::{self, HeaderList};
 use crate::plan::{LoggedAttempt, Plan};
 use crate::provider::attempt_log;
 use crate::snapshot::{self, Provider, Snapshot};
@@ -20,6 +21,7 @@ use crate::{host, root, upstream};
 pub struct Attempt {
     api: Api,
     trace_id: String,
+    traceparent: String,
     /// The client's, where the answer repeats parts of it.
     body: Vec<u8>,
     number: u32,
@@ -55,6 +57,7 @@ impl Attempt {
             api: plan.api,
             body: Vec::new(),
             trace_id: plan.trace_id.clone().into_owned(),
+            traceparent: String::new(),
             number,
             is_last: usize::try_from(number).is_ok_and(|number| number >= plan.attempts.len()),
             id,
@@ -70,6 +73,10 @@ impl Attempt {
 
     /// Makes the request that the provider wants. On an error nothing is sent.
     pub fn send(&mut self, request: &HeaderList<'_>, body: Vec<u8>) -> Result<(), ApiError> {
+        let traceparent = request.get(headers::TRACEPARENT);
+        traceparent
+            .unwrap_or_default()
+            .clone_into(&mut self.traceparent);
         let (Some(snapshot), Some(provider)) = (&self.snapshot, &self.provider) else {
             // The gateway stage had a newer configuration, or an older one. A second later both have the same.
             return Err(ApiError::new(
@@ -87,6 +94,7 @@ impl Attempt {
             &body,
             self.timeout_ms,
             request,
+            Some(span_id(&self.trace_id, self.number)),
         );
         if self.api == Api::Responses {
             self.body = body;
@@ -169,6 +177,7 @@ impl Attempt {
                 error: self.error.unwrap_or_default().to_owned(),
                 latency_micros: self.started.elapsed_micros(),
                 start_unix_micros: self.started.unix_micros(),
+                traceparent: self.traceparent,
             }],
         });
     }

@@ -24,7 +24,9 @@ pub fn card(before: &str, text: &str) -> bool {
 
 /// Whether a number goes on from one before it, as the groups of an account's do.
 fn follows_digits(before: &str) -> bool {
-    before.trim_end_matches(' ').ends_with(|c: char| c.is_ascii_digit())
+    before
+        .trim_end_matches(' ')
+        .ends_with(|c: char| c.is_ascii_digit())
 }
 
 /// An IBAN: the remainder of ISO 7064 MOD 97-10.
@@ -44,7 +46,8 @@ pub fn iban(_: &str, text: &str) -> bool {
 
 /// A telephone number has nine to fifteen digits (E.164), and is no part of a longer number.
 pub fn phone(before: &str, text: &str) -> bool {
-    let goes_on = before.ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | '#'));
+    let goes_on =
+        before.ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | '#'));
     !goes_on && !follows_digits(before) && (9..=15).contains(&digits(text).len())
 }
 
@@ -52,10 +55,14 @@ pub fn phone(before: &str, text: &str) -> bool {
 pub fn ipv4(before: &str, text: &str) -> bool {
     let word = before.trim_end().to_ascii_lowercase();
     let is_version = before.ends_with(['v', 'V', '.', '-'])
-        || ["version", "release", "section", "§"].iter().any(|end| word.ends_with(end));
+        || ["version", "release", "section", "§"]
+            .iter()
+            .any(|end| word.ends_with(end));
     let address: Result<Ipv4Addr, _> = text.parse();
     !is_version
-        && address.is_ok_and(|address| !address.is_loopback() && !address.is_unspecified() && !address.is_broadcast())
+        && address.is_ok_and(|address| {
+            !address.is_loopback() && !address.is_unspecified() && !address.is_broadcast()
+        })
 }
 
 pub fn ipv6(before: &str, text: &str) -> bool {
@@ -135,7 +142,11 @@ pub fn fr_nir(_: &str, text: &str) -> bool {
     let Some((number, key)) = digits.split_at_checked(13) else {
         return false;
     };
-    let value = |digits: &[u32]| digits.iter().fold(0u64, |value, digit| value * 10 + u64::from(*digit));
+    let value = |digits: &[u32]| {
+        digits
+            .iter()
+            .fold(0u64, |value, digit| value * 10 + u64::from(*digit))
+    };
     key.len() == 2 && 97 - value(number) % 97 == value(key)
 }
 
@@ -161,8 +172,13 @@ pub fn es_dni(_: &str, text: &str) -> bool {
 pub fn nl_bsn(before: &str, text: &str) -> bool {
     let digits: Vec<i64> = digits(text).into_iter().map(i64::from).collect();
     let weights = [9, 8, 7, 6, 5, 4, 3, 2, -1];
-    let sum: i64 = digits.iter().zip(weights).map(|(digit, weight)| digit * weight).sum();
-    let goes_on = before.ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '+'));
+    let sum: i64 = digits
+        .iter()
+        .zip(weights)
+        .map(|(digit, weight)| digit * weight)
+        .sum();
+    let goes_on =
+        before.ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '+'));
     digits.len() == 9 && !goes_on && sum != 0 && sum % 11 == 0
 }
 

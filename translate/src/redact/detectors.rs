@@ -33,7 +33,10 @@ pub struct Detector {
 /// Keys and tokens: by the prefixes their issuers give them, whatever follows `Bearer` or the name of a secret, and what is too
 /// random for a word.
 const SECRETS: &[(&str, Check)] = &[
-    (r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----", always),
+    (
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----",
+        always,
+    ),
     (r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_*-]{6,}", always),
     (
         r"\b(?:gsk|xai|hf|glpat|ghp|gho|ghu|ghs|ghr|github_pat|npm|pypi|nvapi|pplx|csk|r8|dop_v1|shpat|tvly|whsec|SG|xox[abprs])[-_.][A-Za-z0-9_.-]{10,}",
@@ -41,7 +44,10 @@ const SECRETS: &[(&str, Check)] = &[
     ),
     (r"\bAIza[A-Za-z0-9_-]{30,}", always),
     (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", always),
-    (r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*", always),
+    (
+        r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+        always,
+    ),
     (r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]{8,}", always),
     (r"[a-z][a-z0-9+.-]*://[^\s:/@]+:([^\s:/@]+)@", always),
     (
@@ -102,10 +108,7 @@ pub fn find(name: &str) -> Option<Vec<Detector>> {
             checks::fr_nir,
         ),
         "es_dni" => one(r"\b(?:\d{8}|[XYZ]\d{7})[- ]?[A-Z]\b", checks::es_dni),
-        "it_codice_fiscale" => one(
-            r"\b[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]\b",
-            always,
-        ),
+        "it_codice_fiscale" => one(r"\b[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]\b", always),
         "nl_bsn" => one(r"\b\d{9}\b|\b\d{4}\.\d{2}\.\d{3}\b", checks::nl_bsn),
         "br_cpf" => one(r"\b\d{3}\.?\d{3}\.?\d{3}-\d{2}\b", checks::br_cpf),
         _ => None,

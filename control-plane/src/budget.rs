@@ -1,0 +1,289 @@
+//! What is spent of each budget.
+//!
+//! Counted when a record is taken, so that a store that is away lets nobody overspend. What was taken by an earlier run and is
+//! stored by this one is counted then. Now and then the store is asked, which has the last word.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use opentracy_proto::v1;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::config::{Budget, Config, Period};
+use crate::ingest::{Ingest, Observer};
+use crate::snapshot::Snapshot;
+use crate::store::{Dimension, Micros, PicoUsd, Record, Store, StoreError};
+
+/// How often the store is asked.
+const RECOUNT_EVERY: Duration = Duration::from_secs(300);
+/// Calls that were counted and are not stored yet. Beyond this many the next are counted when they are stored.
+const MAX_AHEAD: usize = 500_000;
+
+/// Whose budget it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    Key(String),
+    Alias(String),
+}
+
+/// How budgets stand; those that are within their limits are left out.
+pub type Standing = BTreeMap<Owner, v1::Budget>;
+
+/// How much was spent in the periods under way.
+#[derive(Default)]
+struct Spending {
+    /// The beginnings of the day and of the month that are counted.
+    day: Micros,
+    month: Micros,
+    of_day: BTreeMap<Owner, PicoUsd>,
+    of_month: BTreeMap<Owner, PicoUsd>,
+    ahead: HashSet<u128>,
+}
+
+pub struct Ledger {
+    spending: Mutex<Spending>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    standing: watch::Sender<Standing>,
+}
+
+impl Ledger {
+    pub fn new(
+        snapshot: watch::Receiver<Arc<Snapshot>>,
+        standing: watch::Sender<Standing>,
+    ) -> Arc<Self> {
+        let ledger = Self {
+            spending: Mutex::default(),
+            snapshot,
+            standing,
+        };
+        ledger.begin_periods(Micros::now());
+        Arc::new(ledger)
+    }
+
+    fn spending(&self) -> MutexGuard<'_, Spending> {
+        self.spending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the ledger right, for as long as the process runs.
+    pub async fn keep(self: Arc<Self>, store: Arc<dyn Store>, ingest: Ingest) {
+        let mut snapshot = self.snapshot.clone();
+        let mut recount = tokio::time::interval(RECOUNT_EVERY);
+        loop {
+            tokio::select! {
+                // A new configuration may have other limits.
+                changed = snapshot.changed() => if changed.is_err() { return },
+                _ = recount.tick() => {
+                    // What is on its way is not in the store's count.
+                    if ingest.settled(Duration::from_secs(5)).await
+                        && let Err(error) = self.recount(&*store).await
+                    {
+                        tracing::warn!("budgets are counted without the store's help: {error}");
+                    }
+                }
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+            self.begin_periods(Micros::now());
+            self.publish();
+        }
+    }
+
+    async fn recount(&self, store: &dyn Store) -> Result<(), StoreError> {
+        if !has_budgets(&self.snapshot.borrow().config) {
+            return Ok(());
+        }
+        let (day, month) = {
+            let spending = self.spending();
+            (spending.day, spending.month)
+        };
+        let mut counted = Vec::new();
+        for since in [day, month] {
+            let mut all = BTreeMap::new();
+            for (name, spent) in store.spent(since, Dimension::Key).await? {
+                all.insert(Owner::Key(name), spent);
+            }
+            for (name, spent) in store.spent(since, Dimension::Alias).await? {
+                all.insert(Owner::Alias(name), spent);
+            }
+            counted.push(all);
+        }
+        let mut spending = self.spending();
+        if (spending.day, spending.month) == (day, month) {
+            spending.of_month = counted.pop().unwrap_or_default();
+            spending.of_day = counted.pop().unwrap_or_default();
+            spending.ahead.clear();
+        }
+        Ok(())
+    }
+
+    fn begin_periods(&self, now: Micros) {
+        let (day, month) = periods(now);
+        let mut spending = self.spending();
+        if spending.day != day {
+            spending.day = day;
+            spending.of_day.clear();
+        }
+        if spending.month != month {
+            spending.month = month;
+            spending.of_month.clear();
+        }
+    }
+
+    /// Adds what a call has cost; how its owners stand may change by it.
+    fn add(&self, started_at: Micros, key: Option<&str>, alias: Option<&str>, cost: PicoUsd) {
+        let mut spending = self.spending();
+        let owners = [
+            key.map(|name| Owner::Key(name.to_owned())),
+            alias.map(|name| Owner::Alias(name.to_owned())),
+        ];
+        for owner in owners.into_iter().flatten() {
+            let Spending {
+                day,
+                month,
+                of_day,
+                of_month,
+                ..
+            } = &mut *spending;
+            for (since, spent) in [(day, of_day), (month, of_month)] {
+                if started_at >= *since {
+                    let spent = spent.entry(owner.clone()).or_default();
+                    spent.0 = spent.0.saturating_add(cost.0);
+                }
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let snapshot = self.snapshot.borrow().clone();
+        let standing = self.stand(&snapshot.config);
+        self.standing.send_if_modified(|current| {
+            let is_news = *current != standing;
+            if is_news {
+                for (owner, budget) in &standing {
+                    if current.get(owner) != Some(budget) {
+                        tracing::warn!(?owner, ?budget, "a budget has passed a limit");
+                    }
+                }
+                *current = standing;
+            }
+            is_news
+        });
+    }
+
+    fn stand(&self, config: &Config) -> Standing {
+        let spending = self.spending();
+        budgets(config)
+            .filter_map(|(owner, budget)| {
+                let spent = match budget.period {
+                    Period::Day => &spending.of_day,
+                    Period::Month => &spending.of_month,
+                };
+                let spent = spent.get(&owner).copied().unwrap_or_default().usd();
+                let beyond = |limit: Option<f64>| limit.is_some_and(|limit| spent >= limit);
+                let stands = match () {
+                    () if beyond(budget.hard) => v1::Budget::HardLimit,
+                    () if beyond(budget.soft) => v1::Budget::SoftLimit,
+                    () => return None,
+                };
+                Some((owner, stands))
+            })
+            .collect()
+    }
+
+    /// What was spent of each budget there is, with its limits.
+    pub fn report(&self) -> Vec<(Owner, Budget, PicoUsd)> {
+        let snapshot = self.snapshot.borrow().clone();
+        let spending = self.spending();
+        budgets(&snapshot.config)
+            .map(|(owner, budget)| {
+                let spent = match budget.period {
+                    Period::Day => spending.of_day.get(&owner),
+                    Period::Month => spending.of_month.get(&owner),
+                };
+                (owner, budget, spent.copied().unwrap_or_default())
+            })
+            .collect()
+    }
+}
+
+fn budgets(config: &Config) -> impl Iterator<Item = (Owner, Budget)> {
+    let keys = config.keys.iter().filter_map(|(name, key)| {
+        Some((Owner::Key(name.clone()), key.value.budget.as_ref()?.value))
+    });
+    let aliases = config.aliases.iter().filter_map(|(name, alias)| {
+        Some((
+            Owner::Alias(name.clone()),
+            alias.value.budget.as_ref()?.value,
+        ))
+    });
+    keys.chain(aliases)
+}
+
+fn has_budgets(config: &Config) -> bool {
+    budgets(config).next().is_some()
+}
+
+/// When the day and the month of a time began, in UTC.
+fn periods(now: Micros) -> (Micros, Micros) {
+    let time = jiff::Timestamp::from_microsecond(now.0).unwrap_or_default();
+    let date = time.to_zoned(TimeZone::UTC).date();
+    let micros = |date: jiff::civil::Date| {
+        let start = date.to_zoned(TimeZone::UTC).map(|start| start.timestamp());
+        Micros(start.map_or(0, |start| start.as_microsecond()))
+    };
+    (micros(date), micros(date.first_of_month()))
+}
+
+impl Observer for Ledger {
+    fn on_taken(&self, request: &v1::IngestRequest) {
+        for trace in &request.traces {
+            let Some(cost) = trace.cost else { continue };
+            let Ok(id) = Uuid::try_parse(&trace.id) else {
+                continue;
+            };
+            {
+                let mut spending = self.spending();
+                if spending.ahead.len() >= MAX_AHEAD || !spending.ahead.insert(id.as_u128()) {
+                    continue;
+                }
+            }
+            let named = |name: &'_ str| (!name.is_empty()).then(|| name.to_owned());
+            self.add(
+                trace.start_unix_micros.into(),
+                named(&trace.key).as_deref(),
+                named(&trace.alias).as_deref(),
+                PicoUsd::from_usd(cost.total),
+            );
+        }
+        self.publish();
+    }
+
+    fn on_stored(&self, records: &[Record]) {
+        for record in records {
+            let was_counted = self.spending().ahead.remove(&record.id.as_u128());
+            if let Some(cost) = record.cost
+                && !was_counted
+            {
+                let (key, alias) = (record.key.as_deref(), record.alias.as_deref());
+                self.add(record.started_at, key, alias, cost.total);
+            }
+        }
+        self.publish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_begin_at_midnight() {
+        let at = |text: &str| Micros(text.parse::<jiff::Timestamp>().unwrap().as_microsecond());
+        assert_eq!(
+            periods(at("2026-11-21T15:04:05Z")),
+            (at("2026-11-21T00:00:00Z"), at("2026-11-01T00:00:00Z"))
+        );
+    }
+}

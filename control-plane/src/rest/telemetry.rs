@@ -1,0 +1,129 @@
+//! `GET /metrics` for Prometheus, `GET /statsz` for people.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::budget::Owner;
+use crate::serve::Shared;
+use crate::telemetry::envoy::{self, CircuitBreaker};
+use crate::telemetry::live::Model;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Figures in the format of Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    responses((status = OK, body = String, content_type = "application/openmetrics-text"))
+)]
+pub async fn metrics(State(shared): State<Shared>) -> Response {
+    let text = shared.metrics.text(&shared.ingest, &shared.ledger);
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Statsz {
+    /// By `provider/model`, since the control plane was started.
+    models: BTreeMap<String, ModelFigures>,
+    /// By provider; `null` when Envoy does not answer.
+    circuit_breakers: Option<BTreeMap<String, CircuitBreaker>>,
+    budgets: Vec<BudgetFigures>,
+    /// Bytes of traces that wait for the store.
+    journal_backlog_bytes: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ModelFigures {
+    requests: u64,
+    errors: u64,
+    tokens_input: u64,
+    tokens_output: u64,
+    /// USD.
+    cost: f64,
+    /// Of the last 512 calls.
+    latency_ms: LatencyFigures,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct LatencyFigures {
+    p50: Option<f64>,
+    p95: Option<f64>,
+    p99: Option<f64>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct BudgetFigures {
+    /// `key` or `alias`.
+    owner: &'static str,
+    name: String,
+    /// USD, in the period under way.
+    spent: f64,
+    /// USD.
+    soft: Option<f64>,
+    /// USD.
+    hard: Option<f64>,
+}
+
+/// How each model, each provider and each budget does.
+#[utoipa::path(get, path = "/statsz", responses((status = OK, body = Statsz)))]
+pub async fn statsz(State(shared): State<Shared>) -> Json<Statsz> {
+    let snapshot = shared.snapshot.borrow().clone();
+    let breakers = envoy::circuit_breakers(snapshot.config.gateway.admin).await;
+    let of_provider = |mut breakers: BTreeMap<String, CircuitBreaker>| {
+        let providers = snapshot.providers.values();
+        providers
+            .filter_map(|provider| {
+                let breaker = breakers.remove(&provider.envoy_cluster())?;
+                Some((provider.name.clone(), breaker))
+            })
+            .collect()
+    };
+    let models = shared.live.models().into_iter();
+    let budgets = shared.ledger.report().into_iter();
+    Json(Statsz {
+        models: models
+            .map(|(name, model)| (name, ModelFigures::from(model)))
+            .collect(),
+        circuit_breakers: breakers.map(of_provider),
+        budgets: budgets
+            .map(|(owner, budget, spent)| {
+                let (owner, name) = match owner {
+                    Owner::Key(name) => ("key", name),
+                    Owner::Alias(name) => ("alias", name),
+                };
+                BudgetFigures {
+                    owner,
+                    name,
+                    spent: spent.usd(),
+                    soft: budget.soft,
+                    hard: budget.hard,
+                }
+            })
+            .collect(),
+        journal_backlog_bytes: shared.ingest.backlog_bytes(),
+    })
+}
+
+impl From<Model> for ModelFigures {
+    fn from(model: Model) -> Self {
+        let latency_ms = LatencyFigures {
+            p50: model.latency_ms(0.5),
+            p95: model.latency_ms(0.95),
+            p99: model.latency_ms(0.99),
+        };
+        Self {
+            requests: model.requests,
+            errors: model.errors,
+            tokens_input: model.tokens_input,
+            tokens_output: model.tokens_output,
+            cost: model.cost,
+            latency_ms,
+        }
+    }
+}

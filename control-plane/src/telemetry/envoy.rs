@@ -1,0 +1,81 @@
+//! What Envoy knows of its providers: which of them rest, and which are full.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Envoy answers at once, or it is not there.
+const DEADLINE: Duration = Duration::from_millis(500);
+const MAX_BYTES: usize = 8 << 20;
+
+/// A provider's circuit breaker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CircuitBreaker {
+    pub state: State,
+    /// Hosts that rest after they refused connections.
+    pub ejected_hosts: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    #[default]
+    Closed,
+    /// As many requests as may be are under way, or every host rests: calls move on to the next candidate.
+    Open,
+}
+
+/// The circuit breakers of each Envoy cluster; `None` when Envoy does not answer.
+pub async fn circuit_breakers(admin: SocketAddr) -> Option<BTreeMap<String, CircuitBreaker>> {
+    let asked = ask(admin);
+    let body = tokio::time::timeout(DEADLINE, asked).await.ok()?.ok()?;
+    #[derive(Deserialize)]
+    struct Stats {
+        stats: Vec<Stat>,
+    }
+    #[derive(Deserialize)]
+    struct Stat {
+        #[serde(default)]
+        name: String,
+        #[serde(default)]
+        value: u64,
+    }
+    let Stats { stats } = serde_json::from_slice(&body).ok()?;
+    let mut breakers: BTreeMap<String, CircuitBreaker> = BTreeMap::new();
+    for Stat { name, value } in stats {
+        let Some((cluster, what)) = name
+            .strip_prefix("cluster.")
+            .and_then(|rest| rest.split_once('.'))
+        else {
+            continue;
+        };
+        let breaker = breakers.entry(cluster.to_owned()).or_default();
+        match what {
+            "circuit_breakers.default.rq_open" if value > 0 => breaker.state = State::Open,
+            "outlier_detection.ejections_active" => {
+                breaker.ejected_hosts = value;
+                if value > 0 {
+                    breaker.state = State::Open;
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(breakers)
+}
+
+async fn ask(admin: SocketAddr) -> anyhow::Result<Bytes> {
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let filter = "(rq_open%7Cejections_active)$";
+    let uri = format!("http://{admin}/stats?format=json&filter={filter}").parse()?;
+    let body = Limited::new(client.get(uri).await?.into_body(), MAX_BYTES);
+    let body = body.collect().await.map_err(anyhow::Error::from_boxed)?;
+    Ok(body.to_bytes())
+}

@@ -1,0 +1,283 @@
+//! Figures for Prometheus, under OpenTelemetry's names where it has them.
+//!
+//! Source: OpenTelemetry semantic conventions for generative AI metrics, 1.38; names as the OpenTelemetry specification maps them
+//! to Prometheus.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use opentracy_proto::v1;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::budget::{Ledger, Owner};
+use crate::ingest::{Ingest, Observer};
+
+/// Models that have figures of their own. A client can name any model, and a figure is kept for ever.
+const MAX_MODELS: usize = 500;
+
+/// Seconds: the bounds that the conventions advise.
+const DURATIONS: [f64; 14] = [
+    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
+];
+const TOKENS: [f64; 14] = [
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Operation {
+    gen_ai_operation_name: &'static str,
+    gen_ai_provider_name: String,
+    gen_ai_response_model: String,
+    /// Empty for a call that went well.
+    error_type: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenUse {
+    gen_ai_operation_name: &'static str,
+    gen_ai_provider_name: String,
+    gen_ai_response_model: String,
+    gen_ai_token_type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Model {
+    gen_ai_provider_name: String,
+    gen_ai_response_model: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Spender {
+    gen_ai_provider_name: String,
+    gen_ai_response_model: String,
+    alias: String,
+    key: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    alias: String,
+    key: String,
+    status: u32,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failure {
+    gen_ai_provider_name: String,
+    error: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BudgetOf {
+    owner: &'static str,
+    name: String,
+}
+
+pub struct Metrics {
+    registry: Registry,
+    durations: Family<Operation, Histogram>,
+    tokens: Family<TokenUse, Histogram>,
+    first_tokens: Family<Model, Histogram>,
+    cost: Family<Spender, Counter<f64, std::sync::atomic::AtomicU64>>,
+    requests: Family<Request, Counter>,
+    failures: Family<Failure, Counter>,
+    spent: Family<BudgetOf, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    backlog: Gauge,
+    models: Mutex<HashSet<(String, String)>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let durations = || Histogram::new(DURATIONS);
+        let mut metrics = Self {
+            registry: Registry::default(),
+            durations: Family::new_with_constructor(durations),
+            tokens: Family::new_with_constructor(|| Histogram::new(TOKENS)),
+            first_tokens: Family::new_with_constructor(durations),
+            cost: Family::default(),
+            requests: Family::default(),
+            failures: Family::default(),
+            spent: Family::default(),
+            backlog: Gauge::default(),
+            models: Mutex::default(),
+        };
+        let mut registry = Registry::default();
+        registry.register(
+            "gen_ai_client_operation_duration_seconds",
+            "How long a call took, to the end of its answer",
+            metrics.durations.clone(),
+        );
+        registry.register(
+            "gen_ai_client_token_usage",
+            "Tokens of a call",
+            metrics.tokens.clone(),
+        );
+        registry.register(
+            "gen_ai_server_time_to_first_token_seconds",
+            "How long it took to the first event of a stream, or the first byte of a body",
+            metrics.first_tokens.clone(),
+        );
+        registry.register(
+            "opentracy_cost_usd",
+            "What calls have cost",
+            metrics.cost.clone(),
+        );
+        registry.register(
+            "opentracy_requests",
+            "Calls of clients",
+            metrics.requests.clone(),
+        );
+        registry.register(
+            "opentracy_failed_attempts",
+            "Calls of providers that failed",
+            metrics.failures.clone(),
+        );
+        registry.register(
+            "opentracy_budget_spent_ratio",
+            "What is spent of a budget, of its hard limit or else its soft one",
+            metrics.spent.clone(),
+        );
+        registry.register(
+            "opentracy_journal_backlog_bytes",
+            "Traces that wait for the store",
+            metrics.backlog.clone(),
+        );
+        metrics.registry = registry;
+        metrics
+    }
+}
+
+impl Metrics {
+    /// The text that Prometheus reads.
+    pub fn text(&self, ingest: &Ingest, ledger: &Ledger) -> String {
+        self.backlog
+            .set(i64::try_from(ingest.backlog_bytes()).unwrap_or(i64::MAX));
+        self.spent.clear();
+        for (owner, budget, spent) in ledger.report() {
+            let limit = budget.hard.or(budget.soft).unwrap_or_default();
+            let (owner, name) = match owner {
+                Owner::Key(name) => ("key", name),
+                Owner::Alias(name) => ("alias", name),
+            };
+            let ratio = if limit > 0.0 {
+                spent.usd() / limit
+            } else {
+                1.0
+            };
+            self.spent
+                .get_or_create(&BudgetOf { owner, name })
+                .set(ratio);
+        }
+        let mut text = String::new();
+        // Writing to a string can't fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// A model's labels; `other` for one too many.
+    fn model(&self, trace: &v1::Trace) -> (String, String) {
+        let model = (trace.provider.clone(), trace.model.clone());
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        if models.contains(&model) || models.len() < MAX_MODELS {
+            models.insert(model.clone());
+            return model;
+        }
+        (model.0, "other".to_owned())
+    }
+
+    fn count(&self, trace: &v1::Trace) {
+        let (provider, model) = self.model(trace);
+        let outcome = match trace.outcome() {
+            v1::Outcome::ClientDisconnected => "client_disconnected",
+            v1::Outcome::UpstreamBrokeOff => "upstream_broke_off",
+            v1::Outcome::Completed | v1::Outcome::Unspecified => "completed",
+        };
+        self.requests
+            .get_or_create(&Request {
+                alias: trace.alias.clone(),
+                key: trace.key.clone(),
+                status: trace.status,
+                outcome,
+            })
+            .inc();
+        let error = trace.error.as_ref().map(|error| error.r#type.clone());
+        self.durations
+            .get_or_create(&Operation {
+                gen_ai_operation_name: "chat",
+                gen_ai_provider_name: provider.clone(),
+                gen_ai_response_model: model.clone(),
+                error_type: error.unwrap_or_default(),
+            })
+            .observe(trace.latency_micros as f64 / 1e6);
+        if let Some(micros) = trace.time_to_first_token_micros {
+            self.first_tokens
+                .get_or_create(&Model {
+                    gen_ai_provider_name: provider.clone(),
+                    gen_ai_response_model: model.clone(),
+                })
+                .observe(micros as f64 / 1e6);
+        }
+        if let Some(usage) = &trace.usage {
+            for (kind, count) in [("input", usage.input), ("output", usage.output)] {
+                self.tokens
+                    .get_or_create(&TokenUse {
+                        gen_ai_operation_name: "chat",
+                        gen_ai_provider_name: provider.clone(),
+                        gen_ai_response_model: model.clone(),
+                        gen_ai_token_type: kind,
+                    })
+                    .observe(count as f64);
+            }
+        }
+        if let Some(cost) = &trace.cost {
+            self.cost
+                .get_or_create(&Spender {
+                    gen_ai_provider_name: provider,
+                    gen_ai_response_model: model,
+                    alias: trace.alias.clone(),
+                    key: trace.key.clone(),
+                })
+                .inc_by(cost.total);
+        }
+    }
+}
+
+impl Observer for Metrics {
+    fn on_taken(&self, request: &v1::IngestRequest) {
+        for trace in &request.traces {
+            self.count(trace);
+        }
+        for attempt in request
+            .attempts
+            .iter()
+            .filter(|attempt| !attempt.error.is_empty())
+        {
+            self.failures
+                .get_or_create(&Failure {
+                    gen_ai_provider_name: attempt.provider.clone(),
+                    error: attempt.error.clone(),
+                })
+                .inc();
+        }
+    }
+}

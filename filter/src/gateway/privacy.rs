@@ -1,0 +1,85 @@
+//! What of a call is recorded, and how: decided here, before anything leaves.
+
+use opentracy_proto::v1;
+use opentracy_translate::error::ApiError;
+
+use crate::headers::{self, HeaderList};
+
+/// What is recorded of what is said in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    pub content: bool,
+    pub redact: bool,
+}
+
+impl Policy {
+    /// The policy for all, as an alias, a key and the call itself depart from it. Of two that differ the stricter holds, and a
+    /// call can only be stricter.
+    pub fn new(
+        all: &v1::TracePolicy,
+        overrides: [Option<&v1::TraceOverride>; 2],
+        is_opted_out: bool,
+    ) -> Self {
+        let said = |of: fn(&v1::TraceOverride) -> Option<bool>| {
+            overrides.into_iter().flatten().filter_map(of)
+        };
+        let content = said(|own| own.content).reduce(|a, b| a && b);
+        let redact = said(|own| own.redact).reduce(|a, b| a || b);
+        Self {
+            content: content.unwrap_or(all.content) && !is_opted_out,
+            redact: redact.unwrap_or(all.redact),
+        }
+    }
+}
+
+/// Whether the call's own header keeps its content out of the trace.
+pub fn is_opted_out(request: &HeaderList<'_>) -> bool {
+    request.get(headers::CONTENT) == Some("off")
+}
+
+/// Refuses what the header can't say: who misspells it must not be recorded.
+pub fn check(request: &HeaderList<'_>) -> Result<(), ApiError> {
+    match request.get(headers::CONTENT) {
+        None | Some("off" | "on") => Ok(()),
+        Some(_) => Err(ApiError::new(
+            400,
+            "The header X-OpenTracy-Content takes `off`, which keeps what is said in this call out of its trace, or `on`",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(content: Option<bool>, redact: Option<bool>) -> v1::TraceOverride {
+        v1::TraceOverride { content, redact }
+    }
+
+    #[test]
+    fn the_stricter_holds() {
+        let all = v1::TracePolicy {
+            content: true,
+            ..v1::TracePolicy::default()
+        };
+        let policy = |alias: v1::TraceOverride, key: v1::TraceOverride, out| {
+            let policy = Policy::new(&all, [Some(&alias), Some(&key)], out);
+            (policy.content, policy.redact)
+        };
+        let none = own(None, None);
+        assert_eq!(policy(none, none, false), (true, false));
+        assert_eq!(policy(none, none, true), (false, false));
+        assert_eq!(
+            policy(own(Some(false), None), own(Some(true), None), false),
+            (false, false)
+        );
+        assert_eq!(
+            policy(own(None, Some(true)), own(None, Some(false)), false),
+            (true, true)
+        );
+        let quiet = v1::TracePolicy::default();
+        let loud = own(Some(true), None);
+        assert!(Policy::new(&quiet, [Some(&loud), None], false).content);
+        assert!(!Policy::new(&quiet, [Some(&loud), None], true).content);
+    }
+}
