@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use opentracy::prices::InForce;
+use opentracy::store::{Filter, Micros};
 use opentracy::{check, envoy, serve};
 
 #[derive(Parser)]
@@ -27,12 +29,33 @@ enum Command {
     Check,
     /// Bring the store's tables to this version. `serve` does so by itself.
     Migrate,
+    /// Price stored traces anew.
+    Reprice {
+        /// Only traces of this model, with or without its provider.
+        #[arg(long)]
+        model: Option<String>,
+        /// Only traces that began then or later, such as 2026-11-21T08:00:00Z.
+        #[arg(long, value_parser = time)]
+        since: Option<Micros>,
+        /// Only traces that began before.
+        #[arg(long, value_parser = time)]
+        until: Option<Micros>,
+        /// Which prices.
+        #[arg(long, value_enum, default_value_t)]
+        prices: InForce,
+    },
     /// Print an Envoy bootstrap for the configuration.
     EnvoyConfig {
         /// Where Envoy finds the filter.
         #[arg(long, default_value = "/etc/opentracy/opentracy_filter.wasm")]
         filter: PathBuf,
     },
+}
+
+fn time(text: &str) -> Result<Micros, String> {
+    let time = text.parse::<jiff::Timestamp>();
+    time.map(|time| Micros(time.as_microsecond()))
+        .map_err(|_| "write a time such as 2026-11-21T08:00:00Z".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -42,6 +65,20 @@ fn main() -> ExitCode {
         Command::Serve => serve::run(path),
         Command::Check => check::run(path),
         Command::Migrate => serve::migrate(path),
+        Command::Reprice {
+            model,
+            since,
+            until,
+            prices,
+        } => {
+            let filter = Filter {
+                model,
+                since,
+                until,
+                ..Filter::default()
+            };
+            serve::reprice(path, filter, prices)
+        }
         Command::EnvoyConfig { filter } => envoy::print(path, &filter),
     };
     match result {

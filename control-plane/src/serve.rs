@@ -17,14 +17,15 @@ use crate::config::{Config, Keys, LogFormat};
 use crate::credentials::{self, Credentials};
 use crate::ingest::{Ingest, Observer, Observers};
 use crate::journal::{Bookmark, Journal, Reader};
+use crate::prices::{InForce, Prices};
 use crate::reload::Inputs;
 use crate::router::{Router, Unfitted};
 use crate::snapshot::Snapshot;
-use crate::store::{self, Micros, Store};
+use crate::store::{self, Filter, Micros, Store};
 use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Otlp;
-use crate::{config, grpc, ingest, journal, reload, rest};
+use crate::{config, grpc, ingest, journal, reload, reprice, rest};
 
 /// How often old traces are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
@@ -36,6 +37,7 @@ pub struct Shared {
     pub store: Arc<dyn Store>,
     pub ingest: Ingest,
     pub ledger: Arc<Ledger>,
+    pub prices: Arc<Prices>,
     pub metrics: Arc<Metrics>,
     pub live: Arc<Live>,
     pub router: Arc<dyn Router>,
@@ -76,6 +78,25 @@ pub fn migrate(path: Option<&Path>) -> anyhow::Result<()> {
         .block_on(store::migrate(&config.store))
 }
 
+/// `opentracy reprice`.
+pub fn reprice(path: Option<&Path>, filter: Filter, in_force: InForce) -> anyhow::Result<()> {
+    let (config, _) = config::load(path).context("the configuration can't be used")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let prices = Prices::open(&config::state_dir())?;
+    let repriced = runtime.block_on(async {
+        let store = store::open(&config.store).await?;
+        let by = "opentracy reprice".to_owned();
+        anyhow::Ok(reprice::run(&*store, &prices, filter, in_force, by).await?)
+    })?;
+    println!(
+        "{} traces cost something else now, {} do not.",
+        repriced.changed, repriced.unchanged
+    );
+    Ok(())
+}
+
 async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Result<()> {
     let store = store::open(&config.store).await?;
     let management = listen(config.management.listen, "management.listen").await?;
@@ -103,6 +124,8 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         observers.push(Arc::new(otlp));
     }
     let ingest = journal.begin(&store, observers.into())?;
+    let prices = Arc::new(Prices::open(&config::state_dir())?);
+    tokio::spawn(Arc::clone(&prices).keep(receiver.clone()));
     tokio::spawn(expire(Arc::clone(&store), retention));
     tokio::spawn(Arc::clone(&ledger).keep(Arc::clone(&store), ingest.clone()));
     tokio::spawn(credentials::keep(receiver.clone(), credentials_sender));
@@ -111,6 +134,7 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         store: Arc::clone(&store),
         ingest,
         ledger,
+        prices,
         metrics,
         live,
         router: Arc::new(Unfitted),

@@ -3,11 +3,14 @@
 import json
 import os
 import random
+import subprocess
+import urllib.request
 import uuid
 from datetime import datetime, timezone
 
 import chdb
 import pytest
+import yaml
 
 from support.control_plane import ClickHouse, ControlPlane
 
@@ -313,3 +316,49 @@ def test_a_list_and_logs_of_others_can_be_imported(pair):
         assert deleted(control_plane, "q=loganberry") == 2
         status, body = control_plane.request("POST", "/v1/traces", b"nonsense")
         assert status == 400 and "Line 1" in body.decode()
+
+
+def test_calls_are_priced_with_what_was_in_force(pair):
+    """A log is priced when it comes; a wrong price is mended by pricing again."""
+    log = {"id": "chatcmpl-priced", "object": "chat.completion", "created": 1_760_000_050, "model": "gpt-4o", "choices": [],
+           "usage": {"prompt_tokens": 1000, "completion_tokens": 1000}, "metadata": {"case": "pricing"}}
+    for control_plane in pair:
+        control_plane.import_traces([log])
+        control_plane.settle()
+        (trace,) = control_plane.get("/v1/traces", metadata__case="pricing")["data"]
+        assert trace["cost"]["total"] == pytest.approx(1000 * 2.5e-6 + 1000 * 1e-5)
+        # The same trace with another cost, as an older version may have stored it.
+        wrong = {**trace, "id": str(uuid.uuid4()), "cost": {**trace["cost"], "total": 99.0}}
+        control_plane.import_traces([wrong])
+        before = control_plane.get("/v1/analytics/summary", metadata__case="pricing")["data"][0]["cost"]
+        status, body = control_plane.request("POST", "/v1/traces/reprice?metadata.case=pricing&prices=now", headers={"x-request-id": "mend"})
+        assert (status, json.loads(body)) == (200, {"changed": 1, "unchanged": 1})
+        figure = control_plane.get("/v1/analytics/summary", metadata__case="pricing")["data"][0]
+        assert figure["requests"] == 2 and figure["cost"] == pytest.approx(2 * 0.0125)
+        assert before != figure["cost"]
+        assert control_plane.get("/v1/traces", metadata__case="pricing", max_cost=1)["data"][0]["cost"]["total"] == pytest.approx(0.0125)
+        entry = control_plane.get("/v1/audit")["data"][0]
+        assert (entry["action"], entry["request_id"], entry["count"]) == ("reprice", "mend", 1)
+        repriced = subprocess.run(control_plane.command("reprice", "--model", "gpt-4o", "--since", "2025-10-09T08:54:10Z",
+                                                        "--until", "2025-10-09T08:54:11Z"),
+                                  env=control_plane.environment, capture_output=True, text=True)
+        assert repriced.stdout == "0 traces cost something else now, 2 do not.\n", repriced
+        assert deleted(control_plane, "metadata.case=pricing") == 2
+
+
+def test_the_figures_by_hour_follow_every_change(pair, clickhouse_url):
+    """After imports, deletions and new prices, what was counted as it came is what there is."""
+    database = yaml.safe_load(pair[1].config_path.read_text())["store"]["clickhouse"]["database"]
+
+    def ask(statement):
+        with urllib.request.urlopen(clickhouse_url, data=statement.encode(), timeout=30) as reply:
+            return reply.read().decode()
+
+    figures = "sum(requests), sum(errors), sum(tokens_input), sum(tokens_output), sum(cost_total)"
+    counted = "count(), countIf(error_type != ''), sum(ifNull(tokens_input, 0)), sum(ifNull(tokens_output, 0)), sum(ifNull(cost_total, 0))"
+    hourly = ask(f"SELECT hour, model, {figures} FROM {database}.model_stats_hourly GROUP BY ALL HAVING sum(requests) > 0 ORDER BY ALL")
+    assert hourly and hourly == ask(f"SELECT toStartOfHour(started_at) AS hour, model, {counted} FROM {database}.traces "
+                                    "WHERE provider != '' GROUP BY ALL ORDER BY ALL")
+    daily = ask(f"SELECT day, cluster_id, {figures} FROM {database}.cluster_stats_daily GROUP BY ALL HAVING sum(requests) > 0 ORDER BY ALL")
+    assert daily and daily == ask(f"SELECT toDate(started_at) AS day, assumeNotNull(cluster_id) AS cluster, {counted} FROM {database}.traces "
+                                  "WHERE provider != '' AND cluster_id IS NOT NULL GROUP BY ALL ORDER BY ALL")

@@ -35,7 +35,7 @@ impl Server {
         let [rest, grpc] = free_addresses()?;
         let store = match backend {
             Backend::Sqlite => format!("path: '{}'", folder.join("traces.db").display()),
-            Backend::ClickHouse(url) => format!("clickhouse: {{url: '{url}'}}"),
+            Backend::ClickHouse(url) => format!("clickhouse: {{url: '{url}', compression: none}}"),
         };
         let config = folder.join("opentracy.yaml");
         std::fs::write(

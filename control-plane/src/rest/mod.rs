@@ -41,6 +41,7 @@ pub fn router(shared: Shared) -> Router {
         .routes(routes!(models::get))
         .routes(routes!(traces::list, traces::import, traces::delete))
         .routes(routes!(export::export))
+        .routes(routes!(traces::reprice))
         .routes(routes!(audit::list))
         .routes(routes!(telemetry::metrics))
         .routes(routes!(telemetry::statsz))

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use crate::prices::InForce;
+use crate::reprice::{self, Repriced};
 use crate::rest::error::Error;
 use crate::rest::params::{self, FilterParams};
 use crate::rest::request_id::RequestId;
@@ -145,11 +147,15 @@ const IMPORT_AT_ONCE: usize = 500;
 pub async fn import(State(shared): State<Shared>, body: Body) -> Result<Json<Imported>, Error> {
     let mut outcome = Imported::default();
     let mut lines = lines::Objects::new(body);
+    let rules = import::Rules::new(&shared);
     let mut waiting = opentracy_proto::v1::IngestRequest::default();
     while let Some((number, line)) = lines.next().await? {
         match import::read(&line) {
-            Ok(request) => {
+            Ok((mut request, is_log)) => {
                 outcome.imported += 1;
+                for trace in &mut request.traces {
+                    rules.apply(trace, is_log);
+                }
                 waiting.traces.extend(request.traces);
                 waiting.attempts.extend(request.attempts);
             }
@@ -176,6 +182,33 @@ pub async fn import(State(shared): State<Shared>, body: Body) -> Result<Json<Imp
         }
         _ => Ok(Json(outcome)),
     }
+}
+
+/// Which prices.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct RepriceParams {
+    #[param(inline)]
+    prices: InForce,
+}
+
+/// Prices the traces that all filters fit anew: those imported without a price, or all after a price was wrong.
+#[utoipa::path(
+    post,
+    path = "/v1/traces/reprice",
+    params(FilterParams, RepriceParams),
+    responses((status = OK, body = Repriced), (status = BAD_REQUEST, description = "A filter that can't be read"))
+)]
+pub async fn reprice(
+    State(shared): State<Shared>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Json<Repriced>, Error> {
+    let (filter, RepriceParams { prices }) = params::read(pairs)?;
+    settle(&shared).await?;
+    let repriced = reprice::run(&*shared.store, &shared.prices, filter, prices, request_id).await?;
+    Ok(Json(repriced))
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -215,11 +248,7 @@ pub async fn delete(
         let words = "Name at least one filter, such as `user`: without one everything would go";
         return Err(ApiError::invalid(String::new(), words).into());
     }
-    // What was acknowledged before is among what is looked at.
-    if !shared.ingest.settled(SETTLE_WITHIN).await {
-        let words = "The trace store is behind with its work; try again when it has caught up";
-        return Err(ApiError::new(503, words).into());
-    }
+    settle(&shared).await?;
     let count = shared.store.delete(filter).await?;
     let entry = AuditEntry {
         at: Micros::now(),
@@ -230,4 +259,13 @@ pub async fn delete(
     };
     shared.store.note(entry).await?;
     Ok(Json(Deleted { deleted: count }))
+}
+
+/// What was acknowledged before is among what is looked at.
+async fn settle(shared: &Shared) -> Result<(), Error> {
+    if shared.ingest.settled(SETTLE_WITHIN).await {
+        return Ok(());
+    }
+    let words = "The trace store is behind with its work; try again when it has caught up";
+    Err(ApiError::new(503, words).into())
 }
