@@ -87,7 +87,6 @@ def run():
             f"{section}: {{listen: '127.0.0.1:{ports[section]}'}}\n" for section in ("management", "grpc")
         )
         listeners += f"gateway: {{listen: '127.0.0.1:{ports['gateway']}', admin: '127.0.0.1:{ports['admin']}'}}\n"
-        listeners += f"store: {{path: {folder}/traces.db}}\n"
         config = CONFIG.format(anthropic=anthropic.origin, openai=openai.origin)
         (folder / "opentracy.yaml").write_text(listeners + config)
         (folder / "app.py").write_text(APP)
@@ -95,7 +94,8 @@ def run():
             ["cargo", "xtask", "run", "--config", str(folder / "opentracy.yaml")],
             cwd=HERE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             # Other keys would make other providers callable.
-            env={name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")},
+            env={**{name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")},
+                 "OPENTRACY_STATE": str(folder / "state")},
         )
         try:
             tell(page, product, folder, ports, config)

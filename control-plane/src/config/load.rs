@@ -24,8 +24,11 @@ fn list(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// The folder for what outlives a run: `~/.opentracy`.
+/// The folder for what outlives a run: `~/.opentracy`, unless the environment names another.
 pub fn state_dir() -> PathBuf {
+    if let Some(folder) = std::env::var_os("OPENTRACY_STATE") {
+        return PathBuf::from(folder);
+    }
     std::env::home_dir()
         .unwrap_or_else(|| PathBuf::from("."))
         .join(".opentracy")

@@ -207,7 +207,7 @@ impl ClickHouse {
             ))
             .await?;
             let source = self.traces();
-            let condition = within(&format!("{of_time}(started_at)"));
+            let condition = within(&format!("{of_time}(t.started_at)"));
             self.execute(&format!(
                 "INSERT INTO {} {}",
                 self.topology.table(figures.name()),

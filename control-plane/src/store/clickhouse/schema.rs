@@ -174,15 +174,16 @@ const AUDIT: Table = Table {
     settings: None,
 };
 
-/// What the figures of an hour or a day are made of. A row that was written anew is counted by whoever wrote it.
-const FIGURES: &str = "count() AS requests, countIf(error_type != '') AS errors,
-    sum(ifNull(tokens_input, 0)) AS tokens_input, sum(ifNull(tokens_output, 0)) AS tokens_output,
-    sum(ifNull(cost_total, 0)) AS cost_total, quantilesTDigestState(0.5, 0.95, 0.99)(latency_us) AS latency_us";
+/// What the figures of an hour or a day are made of. Columns are named with their table: a name alone would be the sum of that name.
+const FIGURES: &str = "count() AS requests, countIf(t.error_type != '') AS errors,
+    sum(ifNull(t.tokens_input, 0)) AS tokens_input, sum(ifNull(t.tokens_output, 0)) AS tokens_output,
+    sum(ifNull(t.cost_total, 0)) AS cost_total, quantilesTDigestState(0.5, 0.95, 0.99)(t.latency_us) AS latency_us";
 
 /// A table of figures, and where they come from.
 pub struct Figures {
     table: Table,
-    keys: &'static str,
+    /// Names, and how they are made.
+    keys: &'static [(&'static str, &'static str)],
     /// The first key, of a trace's time.
     pub period: (&'static str, &'static str),
     condition: &'static str,
@@ -191,15 +192,24 @@ pub struct Figures {
 pub const ALL_FIGURES: [Figures; 2] = [
     Figures {
         table: HOURLY,
-        keys: "provider, model, alias, client_key",
+        keys: &[
+            ("provider", "t.provider"),
+            ("model", "t.model"),
+            ("alias", "t.alias"),
+            ("client_key", "t.client_key"),
+        ],
         period: ("hour", "toStartOfHour"),
-        condition: "provider != ''",
+        condition: "t.provider != ''",
     },
     Figures {
         table: DAILY,
-        keys: "cluster_id, provider, model",
+        keys: &[
+            ("cluster_id", "assumeNotNull(t.cluster_id)"),
+            ("provider", "t.provider"),
+            ("model", "t.model"),
+        ],
         period: ("day", "toDate"),
-        condition: "provider != '' AND cluster_id IS NOT NULL",
+        condition: "t.provider != '' AND t.cluster_id IS NOT NULL",
     },
 ];
 
@@ -208,16 +218,21 @@ impl Figures {
         self.table.name
     }
 
-    /// The figures of rows of `source`, of which `condition` holds.
+    /// The figures of rows of `source`, of which `condition` holds; it calls the table `t`.
     pub fn select(&self, source: &str, condition: &str) -> String {
         let (period, of_time) = self.period;
-        let keys = self
+        let keys: Vec<String> = self
             .keys
-            .replace("cluster_id", "assumeNotNull(cluster_id) AS cluster_id");
+            .iter()
+            .map(|(name, made)| format!("{made} AS {name}"))
+            .collect();
+        let names: Vec<&str> = self.keys.iter().map(|(name, _)| *name).collect();
         format!(
-            "SELECT {of_time}(started_at) AS {period}, {keys}, {FIGURES}
-FROM {source} WHERE {} AND {condition} GROUP BY {period}, {}",
-            self.condition, self.keys
+            "SELECT {of_time}(t.started_at) AS {period}, {}, {FIGURES}
+FROM {source} AS t WHERE {} AND {condition} GROUP BY {period}, {}",
+            keys.join(", "),
+            self.condition,
+            names.join(", ")
         )
     }
 }
@@ -282,7 +297,7 @@ ENGINE = {} ORDER BY version",
                 self.table(&format!("{}_view", each.name())),
                 self.on_cluster(),
                 self.local(each.name()),
-                each.select(&self.local("traces"), "version = 0"),
+                each.select(&self.local("traces"), "t.version = 0"),
             ));
         }
         vec![
@@ -423,6 +438,6 @@ mod tests {
         assert!(all.contains(
             "CREATE MATERIALIZED VIEW IF NOT EXISTS `opentracy`.model_stats_hourly_view ON CLUSTER `main` TO `opentracy`.model_stats_hourly_local"
         ));
-        assert!(all.contains("FROM `opentracy`.traces_local WHERE provider"));
+        assert!(all.contains("FROM `opentracy`.traces_local AS t WHERE t.provider"));
     }
 }
