@@ -12,7 +12,20 @@ type Case = (&'static str, Box<dyn Fn(u64) -> String>);
 
 const ROUNDS: u64 = 20;
 
-pub fn ask(server: &Server, an_id: &str) -> Result<()> {
+/// A piece of the time that the traces are of, as filters.
+fn between(start_micros: u64, from_seconds: u64, seconds: u64) -> String {
+    let at = |seconds: u64| {
+        let micros = start_micros + seconds * 1_000_000;
+        jiff::Timestamp::from_microsecond(i64::try_from(micros).unwrap_or_default())
+            .unwrap_or_default()
+            .to_string()
+    };
+    let from = at(from_seconds);
+    format!("since={from}&until={}", at(from_seconds + seconds))
+}
+
+pub fn ask(server: &Server, an_id: &str, start_micros: u64) -> Result<()> {
+    let minute = between(start_micros, 100, 60);
     let mut all = Vec::new();
     println!("\n| search | p50 ms | p95 ms |\n|---|--:|--:|");
     let cases: Vec<Case> = vec![
@@ -53,8 +66,11 @@ pub fn ask(server: &Server, an_id: &str) -> Result<()> {
         ),
         ("many tokens", Box::new(|_| "min_tokens=1090".into())),
         (
-            "an hour",
-            Box::new(|_| "since=2025-10-09T08:55:00Z&until=2025-10-09T08:56:00Z".into()),
+            "a minute",
+            Box::new({
+                let minute = minute.clone();
+                move |_| minute.clone()
+            }),
         ),
         ("a common word", Box::new(|n| format!("q={}", word(n + 1)))),
         (
@@ -79,12 +95,7 @@ pub fn ask(server: &Server, an_id: &str) -> Result<()> {
         ),
         (
             "a word in a minute",
-            Box::new(|n| {
-                format!(
-                    "q={}&since=2025-10-09T08:55:00Z&until=2025-10-09T08:56:00Z",
-                    word(50 + n)
-                )
-            }),
+            Box::new(move |n| format!("q={}&{minute}", word(50 + n))),
         ),
         (
             "a word of a tenant",
@@ -113,7 +124,10 @@ pub fn ask(server: &Server, an_id: &str) -> Result<()> {
     row("(summary of everything by model)", &times);
     let times = measure(3, |_| {
         server
-            .get("/v1/analytics/timeseries?group_by=model&interval=1m&since=2025-10-09T08:00:00Z&until=2025-10-09T10:00:00Z")
+            .get(&format!(
+                "/v1/analytics/timeseries?group_by=model&interval=1m&{}",
+                between(start_micros, 0, 7200)
+            ))
             .map(drop)
     })?;
     row("(time series by model and minute)", &times);

@@ -27,6 +27,8 @@ const CONVERSATIONS: usize = 20_000;
 pub struct Traffic {
     address: String,
     made: u64,
+    /// When the first call was made: recently, so that none is too old to keep.
+    pub start_micros: u64,
     random: u64,
     conversations: Vec<(String, String)>,
 }
@@ -36,6 +38,9 @@ impl Traffic {
         let mut traffic = Self {
             address,
             made: 0,
+            start_micros: u64::try_from(jiff::Timestamp::now().as_microsecond())
+                .unwrap_or_default()
+                .saturating_sub(3_600_000_000),
             random: 0x9e37_79b9_7f4a_7c15,
             conversations: Vec::new(),
         };
@@ -99,7 +104,7 @@ impl Traffic {
             tokens + 100
         );
         // A thousand a second, so that a million are a quarter of an hour.
-        let micros = 1_760_000_000_000_000 + number * 1000;
+        let micros = self.start_micros + number * 1000;
         v1::Trace {
             id: self.id(micros / 1000).to_string(),
             start_unix_micros: micros,

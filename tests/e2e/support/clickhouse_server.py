@@ -20,6 +20,9 @@ FORMAT = re.compile(r"\sFORMAT\s+(\w+)\s*$", re.IGNORECASE)
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # An answer's head and body go out together.
+    wbufsize = -1
+    disable_nagle_algorithm = True
     engine = None
 
     def log_message(self, *_):
