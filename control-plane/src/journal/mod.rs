@@ -1,7 +1,7 @@
 //! The journal: every record that was acknowledged, on disk until the store has it.
 //!
 //! A folder of segments, each a row of checksummed frames. One thread appends; what gathers while it waits for the disk
-//! goes down with one sync ([`writer`]). The [`reader`] follows. The [`bookmark`] keeps how far the store has come; a segment that
+//! goes down with one sync (`writer`). The `reader` follows. The `bookmark` keeps how far the store has come; a segment that
 //! is done with is deleted. After a crash reading goes on at the last remembered place, so a store may be given records
 //! again, and must know them.
 
