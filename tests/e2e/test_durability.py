@@ -13,7 +13,7 @@ import uuid
 import pytest
 
 from support.control_plane import ClickHouse, ControlPlane
-from support.stack import wait_for
+from support.stack import Stack, wait_for
 
 
 def line(trace_id, content=2000):
@@ -226,3 +226,59 @@ def test_migrate_makes_the_tables_once(tmp_path):
     migrated = subprocess.run(control_plane.command("migrate"), env=control_plane.environment, capture_output=True, timeout=60)
     assert migrated.returncode == 1 and b"newer version of opentracy" in migrated.stderr
     clickhouse.stop()
+
+
+@pytest.mark.timeout(120)
+def test_back_pressure_reaches_the_filter_and_what_it_can_hold_is_not_lost(world, tmp_path):
+    """The store is away and the journal is full: records wait in Envoy, and are stored when there is room again."""
+    (tmp_path / "clickhouse").mkdir()
+    clickhouse = ClickHouse(tmp_path / "clickhouse")
+    config = {**world.config(), "store": {"clickhouse": {"url": clickhouse.url, "compression": "none"}}, "journal": {"max_bytes": 30_000}}
+    stack = Stack(tmp_path, config, concurrency=1).start()
+    try:
+        ids = []
+        for _ in range(40):
+            _, headers, _ = stack.post({"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "x" * 2000}]})
+            ids.append(headers["x-opentracy-trace-id"])
+            time.sleep(0.02)
+        backlog = wait_for(lambda: stack.get("/statsz", stack.management)["journal_backlog_bytes"], "a full journal")
+        assert backlog < 40 * 2000, "not all is in the journal"
+        clickhouse.start()
+        wait_for(lambda: len(stack.get("/v1/traces?limit=500", stack.management, default={"data": []})["data"]) == len(ids), "all traces", 40)
+        assert dropped(stack) == 0
+    finally:
+        stack.stop()
+        clickhouse.stop()
+
+
+@pytest.mark.timeout(120)
+def test_what_the_filter_can_not_hold_is_dropped_and_counted(world, tmp_path):
+    stack = Stack(tmp_path, world.config(), concurrency=1).start()
+    try:
+        stack.kill_control_plane()
+        body = json.dumps({"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "x" * 1_000_000}]}).encode()
+        calls = 80
+        for _ in range(calls):
+            assert stack.post(body)[0] == 200, "calls go on"
+        lost = wait_for(lambda: dropped(stack), "a drop")
+        assert lost < calls / 2
+        stack.start_control_plane()
+        wait_for(lambda: stack.get("/v1/analytics/summary", stack.management, default={"data": []})["data"], "the first trace")
+        wait_for(lambda: stack.get("/v1/analytics/summary", stack.management)["data"][0]["requests"] == calls - lost, "all others", 30)
+    finally:
+        stack.stop()
+
+
+def dropped(stack):
+    return sum(stack.stats("wasmcustom.opentracy.records_dropped").values())
+
+
+def test_old_traces_go_by_themselves(tmp_path):
+    control_plane = ControlPlane(tmp_path, {"store": {"retention": "1d"}}).start()
+    control_plane.import_traces([{**line(str(uuid.uuid4())), "started_at": "2025-01-01T00:00:00Z"}, line(str(uuid.uuid4()))])
+    control_plane.settle()
+    control_plane.stop()
+    control_plane.start()
+    wait_for(lambda: len(control_plane.get("/v1/traces")["data"]) == 1, "the old one's end")
+    assert control_plane.get("/v1/traces", q="word")["data"][0]["started_at"] > "2026"
+    control_plane.stop()

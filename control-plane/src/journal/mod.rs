@@ -135,7 +135,8 @@ impl Journal {
     /// Keeps a payload. When this returns, it is on disk.
     pub async fn append(&self, payload: Vec<u8>) -> Result<(), JournalError> {
         let held = self.backlog.held();
-        if held + payload.len() as u64 > self.backlog.limit {
+        // Whatever its size, one payload finds room in an empty journal: else it would never be taken.
+        if held > 0 && held + payload.len() as u64 > self.backlog.limit {
             return Err(JournalError::Full(held));
         }
         let size = (payload.len() / 1024 + 1).min(MAX_WAITING_KIB);

@@ -118,3 +118,64 @@ impl Objects {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn objects(body: &str) -> Vec<(u64, String)> {
+        // In pieces, as a connection brings it.
+        let pieces: Vec<std::io::Result<Vec<u8>>> = body
+            .as_bytes()
+            .chunks(3)
+            .map(|piece| Ok(piece.to_vec()))
+            .collect();
+        let mut objects = Objects::new(Body::from_stream(tokio_stream::iter(pieces)));
+        let mut found = Vec::new();
+        while let Some(object) = objects
+            .next()
+            .await
+            .unwrap_or_else(|error| panic!("{error:?}"))
+        {
+            found.push(object);
+        }
+        found
+    }
+
+    fn numbered(objects: &[(u64, &str)]) -> Vec<(u64, String)> {
+        objects
+            .iter()
+            .map(|(number, text)| (*number, (*text).to_owned()))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_line_is_an_object() {
+        assert_eq!(
+            objects("{\"a\":1}\n\n{\"b\":2}\r\nrubbish\n{\"c\":3}").await,
+            numbered(&[
+                (1, "{\"a\":1}"),
+                (3, "{\"b\":2}"),
+                (4, "rubbish"),
+                (5, "{\"c\":3}")
+            ])
+        );
+    }
+
+    #[tokio::test]
+    async fn a_list_and_an_object_may_be_written_over_many_lines() {
+        assert_eq!(
+            objects("[\n  {\"a\": 1},\n  {\"b\": 2}\n]\n").await,
+            numbered(&[(1, "{\"a\": 1}"), (2, "{\"b\": 2}")])
+        );
+        assert_eq!(
+            objects("{\n\"a\":\n1}\n").await,
+            numbered(&[(1, "{\n\"a\":\n1}")])
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_is_nothing() {
+        assert_eq!(objects(" \n").await, []);
+    }
+}
