@@ -27,9 +27,14 @@ def ask(stack, model, **more):
     return stack.post({"model": model, "messages": [{"role": "user", "content": "Hello!"}]}, **more)
 
 
+def wait_for_refusals(stack, *request, **more):
+    """Each of Envoy's workers hears of it on its own."""
+    wait_for(lambda: all(ask(stack, *request, **more)[0] == 429 for _ in range(12)), "the refusal")
+
+
 def test_a_hard_limit_refuses_as_openai_does(budgeted, hello):
     assert ask(budgeted, "spent")[0] == 200
-    wait_for(lambda: ask(budgeted, "spent")[0] == 429, "the refusal", 3)
+    wait_for_refusals(budgeted, "spent")
     client = openai.OpenAI(base_url=budgeted.base_url, api_key="x", max_retries=0)
     with pytest.raises(openai.RateLimitError) as raised:
         client.chat.completions.create(model="spent", messages=hello)
@@ -42,7 +47,7 @@ def test_a_hard_limit_refuses_as_openai_does(budgeted, hello):
 
 def test_a_soft_limit_only_marks(budgeted):
     assert "x-opentracy-budget" not in ask(budgeted, "cheap")[1]
-    status, headers, _ = wait_for(lambda: (answer := ask(budgeted, "cheap"))[1].get("x-opentracy-budget") and answer, "the mark", 3)
+    status, headers, _ = wait_for(lambda: (answer := ask(budgeted, "cheap"))[1].get("x-opentracy-budget") and answer, "the mark", 10)
     assert (status, headers["x-opentracy-budget"]) == (200, "soft_limit")
 
 
@@ -51,18 +56,18 @@ def test_a_key_has_a_budget_whatever_it_asks_for(budgeted):
     status, headers, _ = ask(budgeted, "free", headers=of_team)
     assert status == 200
     assert budgeted.trace(headers["x-opentracy-trace-id"])["key"] == "team"
-    wait_for(lambda: ask(budgeted, "openai/gpt-4o", headers=of_team)[0] == 429, "the refusal", 3)
+    wait_for_refusals(budgeted, "openai/gpt-4o", headers=of_team)
     assert ask(budgeted, "openai/gpt-4o")[0] == 200
     assert {trace["key"] for trace in budgeted.traces("key=team")} == {"team"}
 
 
 def test_budgets_survive_a_crash_of_the_control_plane(budgeted):
-    wait_for(lambda: ask(budgeted, "spent")[0] == 429, "the refusal", 3)
+    wait_for_refusals(budgeted, "spent")
     budgeted.kill_control_plane()
     assert ask(budgeted, "spent")[0] == 429, "the filter knows what it knew"
     budgeted.start_control_plane()
     budgeted.wait_until_healthy()
-    wait_for(lambda: ask(budgeted, "spent")[0] == 429, "the refusal after the start", 8)
+    wait_for_refusals(budgeted, "spent")
 
 
 def test_what_is_spent_is_shown(budgeted):

@@ -6,6 +6,7 @@ import json
 import openai
 import pytest
 from support import providers as mock
+from support.stack import wait_for
 
 MODELS = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-sonnet-4-6",
           "gemini": "gemini/gemini-2.5-pro", "bedrock": "bedrock/us.amazon.nova-pro-v1:0",
@@ -108,7 +109,8 @@ def test_tools_in_two_turns_of_one_session(client, stack, world, provider, strea
         replayed = world.gemini.requests[-1].json["contents"][1]["parts"]
         assert "c2lnbmF0dXJl" in [part.get("thoughtSignature") for part in replayed]
     stack.trace(raw.headers["x-opentracy-trace-id"])
-    turns = stack.traces(f"session={session}&order=oldest_first")
+    # Two workers may have had a turn each, and tell of it each in its own time.
+    turns = wait_for(lambda: len(found := stack.traces(f"session={session}&order=oldest_first")) == 2 and found, "both traces")
     assert [turn["provider"] for turn in turns] == [provider] * 2
     called = turns[0]["response"]["choices"][0]["message"]["tool_calls"]
     assert [call["function"]["name"] for call in called] == ["get_weather"] * 2

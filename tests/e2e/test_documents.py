@@ -59,7 +59,9 @@ def test_every_configuration_key_is_documented():
 
     def keys(value, at):
         for name, item in value.items():
-            if at in ("providers", "aliases", "prices"):
+            if at == "traces.patterns":
+                yield f"{at}.NAME", item
+            elif at in ("providers", "aliases", "prices", "keys"):
                 yield from keys(item, f"{at}.NAME") if at != "prices" else iter([("prices", item)])
             elif isinstance(item, dict) and name != "headers":
                 yield from keys(item, f"{at}.{name}" if at else name)

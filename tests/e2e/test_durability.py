@@ -207,8 +207,11 @@ def test_a_journal_that_is_full_refuses_with_a_reason(tmp_path):
 
 
 def test_a_second_control_plane_leaves_the_journal_alone(tmp_path):
+    (tmp_path / "second").mkdir()
     first = ControlPlane(tmp_path).start()
-    second = subprocess.run(first.command("serve"), env=first.environment, capture_output=True, timeout=20)
+    state = {"OPENTRACY_STATE": str(tmp_path / ".opentracy")}
+    second = ControlPlane(tmp_path / "second", environment=state)
+    second = subprocess.run(second.command("serve"), env=second.environment, capture_output=True, timeout=20)
     assert second.returncode == 1 and b"another control plane is using" in second.stderr
     first.stop()
 

@@ -1,0 +1,109 @@
+//! Rows into traces.
+
+use std::collections::HashMap;
+
+use clickhouse::Row;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::store::clickhouse::filter::{Conditions, Value};
+use crate::store::clickhouse::row::{AttemptRow, TraceRow};
+use crate::store::clickhouse::{ClickHouse, list, number};
+use crate::store::{Attempt, Cursor, Order, Page, Place, Query, StoreError, Trace};
+
+impl ClickHouse {
+    /// Whole traces, in no order.
+    async fn read(&self, places: &[(i64, u128)]) -> Result<HashMap<u128, Trace>, StoreError> {
+        if places.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids = list(places.iter().map(|(_, id)| number(*id)));
+        let places = list(places.iter().map(|(place, _)| place.to_string()));
+        let rows = format!(
+            "SELECT * REPLACE ('' AS words) FROM {} WHERE place IN ({places}) AND id IN ({ids}) ORDER BY version",
+            self.traces(),
+        );
+        let attempts = format!(
+            "SELECT * FROM {} WHERE trace_id IN ({ids}) ORDER BY number LIMIT 1 BY trace_id, number",
+            self.topology.table("attempts"),
+        );
+        let (rows, attempts) = tokio::try_join!(
+            self.client.query(&rows).fetch_all::<TraceRow>(),
+            self.client.query(&attempts).fetch_all::<AttemptRow>(),
+        )?;
+        let mut traces = HashMap::new();
+        for row in rows {
+            let id = row.id;
+            let trace = Trace {
+                record: row.into_record()?,
+                attempts: Vec::new(),
+            };
+            traces.insert(id, trace);
+        }
+        for row in attempts {
+            if let Some(trace) = traces.get_mut(&row.trace_id) {
+                trace.attempts.push(Attempt::from(row));
+            }
+        }
+        Ok(traces)
+    }
+
+    pub(super) async fn page(&self, query: Query) -> Result<Page, StoreError> {
+        #[derive(Row, Deserialize)]
+        struct At {
+            place: i64,
+            id: u128,
+        }
+        let mut conditions = Conditions::new(&query.filter);
+        let (direction, beyond) = match query.order {
+            Order::NewestFirst => ("DESC", "<"),
+            Order::OldestFirst => ("ASC", ">"),
+        };
+        if let Some(after) = query.after {
+            conditions.and(
+                format!("(place, id) {beyond} (?, toUInt128(?))"),
+                Value::Number(after.place.0),
+            );
+            conditions.push(Value::Text(after.id.to_string()));
+        }
+        let limit = query.limit as usize;
+        // Places first: what else a row holds is read only of those that make the page.
+        let sql = format!(
+            "SELECT place, id FROM {} WHERE {} ORDER BY place {direction}, id {direction} LIMIT 1 BY place, id LIMIT {}",
+            self.traces(),
+            conditions.sql(),
+            limit + 1
+        );
+        let found: Vec<At> = conditions.bind(self.client.query(&sql)).fetch_all().await?;
+        let mut places: Vec<(i64, u128)> = found.iter().map(|at| (at.place, at.id)).collect();
+        let has_more = places.len() > limit;
+        places.truncate(limit);
+        let next = places
+            .last()
+            .filter(|_| has_more)
+            .map(|&(place, id)| Cursor {
+                place: Place(place),
+                id,
+            });
+        let mut traces = self.read(&places).await?;
+        let in_order = |(_, id): &(i64, u128)| traces.remove(id);
+        Ok(Page {
+            traces: places.iter().filter_map(in_order).collect(),
+            next,
+        })
+    }
+
+    pub(super) async fn one(&self, id: Uuid) -> Result<Option<Trace>, StoreError> {
+        let id = id.as_u128();
+        let sql = format!(
+            "SELECT place FROM {} WHERE id = {} LIMIT 1",
+            self.traces(),
+            number(id)
+        );
+        let place: Option<i64> = self.client.query(&sql).fetch_optional().await?;
+        match place {
+            Some(place) => Ok(self.read(&[(place, id)]).await?.remove(&id)),
+            None => Ok(None),
+        }
+    }
+}

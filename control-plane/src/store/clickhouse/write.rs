@@ -1,0 +1,170 @@
+//! Traces into rows, and what changes rows afterwards.
+
+use std::collections::{HashMap, HashSet};
+
+use clickhouse::Row;
+use serde::Deserialize;
+
+use crate::store::clickhouse::filter::Conditions;
+use crate::store::clickhouse::row::{AttemptRow, TraceRow};
+use crate::store::clickhouse::{ClickHouse, list, number, schema};
+use crate::store::{Batch, Filter, Micros, Record, StoreError};
+
+/// A change of rows is over when its statement returns.
+const AND_WAIT: &str = "SETTINGS mutations_sync = 2";
+
+#[derive(Row, Deserialize)]
+struct Id {
+    id: u128,
+}
+
+impl ClickHouse {
+    /// Those of some records that are stored.
+    async fn known(&self, records: &[Record]) -> Result<HashSet<u128>, StoreError> {
+        let places = || records.iter().map(|record| record.place().0);
+        let (Some(first), Some(last)) = (places().min(), places().max()) else {
+            return Ok(HashSet::new());
+        };
+        let ids = records.iter().map(|record| number(record.id.as_u128()));
+        let sql = format!(
+            "SELECT id FROM {} WHERE place BETWEEN ? AND ? AND id IN ({})",
+            self.traces(),
+            list(ids)
+        );
+        let query = self.client.query(&sql).bind(first).bind(last);
+        let found: Vec<Id> = query.fetch_all().await?;
+        Ok(found.into_iter().map(|row| row.id).collect())
+    }
+
+    pub(super) async fn insert_batch(&self, batch: Batch) -> Result<Vec<Record>, StoreError> {
+        let _turn = self.writing.lock().await;
+        let Batch { records, attempts } = batch;
+        let (records, words): (Vec<Record>, Vec<String>) = records.into_iter().unzip();
+        let mut known = self.known(&records).await?;
+        let mut new = Vec::new();
+        let mut rows = Vec::new();
+        for (record, words) in records.into_iter().zip(words) {
+            if known.insert(record.id.as_u128()) {
+                rows.push(TraceRow::new(&record, words, 0));
+                new.push(record);
+            }
+        }
+        // Attempts first: they may be given again, and a trace that is there has all it had.
+        let attempts: Vec<AttemptRow> = attempts.into_iter().map(AttemptRow::from).collect();
+        self.insert("attempts", &attempts).await?;
+        self.insert("traces", &rows).await?;
+        Ok(new)
+    }
+
+    pub(super) async fn put(&self, records: Vec<Record>) -> Result<(), StoreError> {
+        let _turn = self.writing.lock().await;
+        let times = || records.iter().map(|record| record.started_at);
+        let (Some(first), Some(last)) = (times().min(), times().max()) else {
+            return Ok(());
+        };
+        // A later writing has a greater number.
+        let version = u32::try_from(Micros::now().0 / 1_000_000).unwrap_or(u32::MAX);
+        let ids = records.iter().map(|record| number(record.id.as_u128()));
+        let which = format!(
+            "id IN ({}) AND started_at >= fromUnixTimestamp64Micro({}) AND started_at <= fromUnixTimestamp64Micro({})",
+            list(ids),
+            first.0,
+            last.0
+        );
+        #[derive(Row, Deserialize)]
+        struct Words {
+            id: u128,
+            words: String,
+        }
+        let sql = format!("SELECT id, words FROM {} WHERE {which}", self.traces());
+        let words: Vec<Words> = self.client.query(&sql).fetch_all().await?;
+        let mut words: HashMap<u128, String> =
+            words.into_iter().map(|row| (row.id, row.words)).collect();
+        let rows: Vec<TraceRow> = records
+            .iter()
+            .filter_map(|record| {
+                let words = words.remove(&record.id.as_u128())?;
+                Some(TraceRow::new(record, words, version))
+            })
+            .collect();
+        self.insert("traces", &rows).await?;
+        self.execute(&format!(
+            "ALTER TABLE {}{} DELETE WHERE {which} AND version < {version} {AND_WAIT}",
+            self.topology.local("traces"),
+            self.topology.on_cluster(),
+        ))
+        .await?;
+        self.recount(first, last).await
+    }
+
+    pub(super) async fn remove(&self, filter: Filter) -> Result<u64, StoreError> {
+        #[derive(Row, Deserialize)]
+        struct Extent {
+            count: u64,
+            first: i64,
+            last: i64,
+        }
+        let _turn = self.writing.lock().await;
+        let conditions = Conditions::new(&filter);
+        let (traces, everywhere) = (self.traces(), self.topology.on_cluster());
+        let sql = format!(
+            "SELECT uniqExact(id) AS count, min(toUnixTimestamp64Micro(started_at)) AS first,
+                max(toUnixTimestamp64Micro(started_at)) AS last FROM {traces} WHERE {}",
+            conditions.sql()
+        );
+        let extent: Extent = conditions.bind(self.client.query(&sql)).fetch_one().await?;
+        if extent.count == 0 {
+            return Ok(0);
+        }
+        let attempts = format!(
+            "ALTER TABLE {}{everywhere} DELETE WHERE trace_id IN (SELECT id FROM {traces} WHERE {}) {AND_WAIT}",
+            self.topology.local("attempts"),
+            conditions.sql()
+        );
+        conditions
+            .bind(self.client.query(&attempts))
+            .execute()
+            .await?;
+        let rows = format!(
+            "ALTER TABLE {}{everywhere} DELETE WHERE {} {AND_WAIT}",
+            self.topology.local("traces"),
+            conditions.sql()
+        );
+        conditions.bind(self.client.query(&rows)).execute().await?;
+        self.recount(Micros(extent.first), Micros(extent.last))
+            .await?;
+        Ok(extent.count)
+    }
+
+    /// Makes the figures of some time anew, after rows of it were changed.
+    async fn recount(&self, first: Micros, last: Micros) -> Result<(), StoreError> {
+        for figures in &schema::ALL_FIGURES {
+            let (period, of_time) = figures.period;
+            let bound =
+                |time: Micros| format!("{of_time}(fromUnixTimestamp64Micro({}, 'UTC'))", time.0);
+            let within = |column: &str| {
+                format!(
+                    "{column} >= {} AND {column} <= {}",
+                    bound(first),
+                    bound(last)
+                )
+            };
+            self.execute(&format!(
+                "ALTER TABLE {}{} DELETE WHERE {} {AND_WAIT}",
+                self.topology.local(figures.name()),
+                self.topology.on_cluster(),
+                within(period)
+            ))
+            .await?;
+            let source = self.traces();
+            let condition = within(&format!("{of_time}(t.started_at)"));
+            self.execute(&format!(
+                "INSERT INTO {} {}",
+                self.topology.table(figures.name()),
+                figures.select(&source, &condition)
+            ))
+            .await?;
+        }
+        Ok(())
+    }
+}
