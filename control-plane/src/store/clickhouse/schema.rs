@@ -93,7 +93,7 @@ const TRACES: Table = Table {
     ages_by: Some("started_at"),
     shard_by: "cityHash64(id)",
     // Rows are large, and a page has few of them: so are the pieces that are read at once.
-    settings: Some("index_granularity_bytes = 1048576"),
+    settings: Some("index_granularity_bytes = 131072"),
 };
 
 const ATTEMPTS: Table = Table {
