@@ -40,7 +40,8 @@ def main(url, database):
     def measure(column, kind, codec):
         table = f"{database}.one_column"
         ask(f"DROP TABLE IF EXISTS {table}")
-        ask(f"CREATE TABLE {table} (place Int64, value {kind} CODEC({codec})) ENGINE = MergeTree ORDER BY place")
+        ask(f"CREATE TABLE {table} (place Int64, value {kind} CODEC({codec})) ENGINE = MergeTree ORDER BY place "
+            "SETTINGS min_bytes_for_wide_part = 0")
         ask(f"INSERT INTO {table} SELECT place, {column} FROM {database}.traces")
         ask(f"OPTIMIZE TABLE {table} FINAL")
         size = ask(f"SELECT sum(column_data_compressed_bytes) FROM system.parts_columns WHERE database = '{database}' "
