@@ -14,7 +14,8 @@ pub struct Background {
 }
 
 /// The thread has stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a background thread has stopped; restart the control plane")]
 pub struct Stopped;
 
 impl Background {

@@ -2,9 +2,10 @@
 //!
 //! `cargo xtask catalog` makes `catalog.json` from the data file of the `litellm` package, the field's common source.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use opentracy_translate::cost::Pricing;
+use opentracy_translate::cost::{Pricing, Usd};
 use opentracy_translate::provider as registry;
 use serde::Deserialize;
 
@@ -26,13 +27,25 @@ pub struct Model {
     pub capabilities: Vec<String>,
 }
 
+/// The demo provider's, with made-up prices in USD per token for those that the router may choose from.
+const DEMO_MODELS: [(&str, Option<f64>); 4] = [
+    ("echo", None),
+    ("stream", None),
+    ("small", Some(2e-7)),
+    ("large", Some(5e-6)),
+];
+
 static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
     let mut models: Vec<Model> = serde_json::from_str(include_str!("../catalog.json"))
         .expect("the catalog is made by us and tested");
-    models.extend(["echo", "stream"].map(|name| Model {
+    models.extend(DEMO_MODELS.map(|(name, price)| Model {
         provider: crate::config::DEMO.to_owned(),
         name: name.to_owned(),
-        pricing: Pricing::default(),
+        pricing: Pricing {
+            input: price.map(Usd),
+            output: price.map(Usd),
+            ..Pricing::default()
+        },
         context_window: None,
         max_output_tokens: None,
         capabilities: Vec::new(),
@@ -43,6 +56,18 @@ static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
 /// Every model, ordered by provider and name.
 pub fn models() -> &'static [Model] {
     &MODELS
+}
+
+static BY_NAME: LazyLock<HashMap<(&str, &str), &Model>> = LazyLock::new(|| {
+    let named = MODELS
+        .iter()
+        .map(|model| ((&*model.provider, &*model.name), model));
+    named.collect()
+});
+
+/// What is known of a model.
+pub fn find(provider: &str, name: &str) -> Option<&'static Model> {
+    BY_NAME.get(&(provider, name)).copied()
 }
 
 /// The provider of a model that may be named without one: the one that makes it. A name with a slash would be taken for

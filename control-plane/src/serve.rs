@@ -19,7 +19,8 @@ use crate::ingest::{Ingest, Observer, Observers};
 use crate::journal::{Bookmark, Journal, Reader};
 use crate::prices::{InForce, Prices};
 use crate::reload::Inputs;
-use crate::router::{Router, Unfitted};
+use crate::router::library::Library;
+use crate::router::{Router, embed, learn, prior};
 use crate::snapshot::Snapshot;
 use crate::store::{self, Filter, Micros, Store};
 use crate::telemetry::live::Live;
@@ -40,7 +41,8 @@ pub struct Shared {
     pub prices: Arc<Prices>,
     pub metrics: Arc<Metrics>,
     pub live: Arc<Live>,
-    pub router: Arc<dyn Router>,
+    pub router: Arc<Router>,
+    pub fits: Arc<learn::Fits>,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -116,6 +118,7 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
     let journal = open_journal(&config)?;
     let retention = config.store.retention;
     let otlp = Otlp::start(&config.telemetry)?;
+    let router = open_router(&config.router).await?;
     let (sender, receiver) = watch::channel(inputs.snapshot(config));
     let ledger = Ledger::new(receiver.clone(), standing_sender);
     let (metrics, live) = (Arc::new(Metrics::default()), Arc::new(Live::default()));
@@ -137,8 +140,10 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         prices,
         metrics,
         live,
-        router: Arc::new(Unfitted),
+        router: Arc::clone(&router),
+        fits: Arc::new(learn::Fits::start()?),
     };
+    tokio::spawn(learn::catch_up(router, store));
     let stop = stop_signal()?;
     let rest_server = axum::serve(management, rest::router(shared.clone()))
         .with_graceful_shutdown(stopped(stop.clone()));
@@ -153,6 +158,27 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
     }
     tracing::info!("the control plane has stopped");
     Ok(())
+}
+
+/// The router, with the pack that was in force last, or the one that everyone begins with.
+async fn open_router(config: &config::Router) -> anyhow::Result<Arc<Router>> {
+    let embedder = match config.enabled {
+        true => embed::open(&config.embedder).context("the embedder can't be used")?,
+        false => None,
+    };
+    let library = Library::open(config.packs())?;
+    if let Some(embedder) = &embedder
+        && library.active_version().is_none()
+    {
+        let version = library.add(&prior::make(&**embedder).await?)?;
+        library.set_active(&version)?;
+    }
+    if embedder.is_none() {
+        tracing::warn!(
+            "there is no embedder, so aliases with `route: auto` go by their default; `router.embedder` says where it is looked for"
+        );
+    }
+    Ok(Arc::new(Router::new(config, embedder, library)))
 }
 
 /// Removes what is older than the configuration wants, for as long as the process runs.

@@ -10,6 +10,7 @@ use opentracy_translate::cost::Pricing;
 use opentracy_translate::provider::Format;
 use prost::Message;
 
+use crate::auto;
 use crate::budget::{Owner, Standing};
 use crate::catalog;
 use crate::config::{self, Alias, Config, Key, Keys, Need, Provider, Route, WhenRouterIsDown};
@@ -32,6 +33,8 @@ impl Snapshot {
         standing: &Standing,
     ) -> Arc<Self> {
         let providers = config::providers(&config, keys);
+        let mut config = config;
+        auto::add(&mut config, &providers);
         let wire = v1::Snapshot {
             providers: providers
                 .values()
@@ -51,6 +54,7 @@ impl Snapshot {
             models: models(&config),
             traces: Some(trace_policy(&config.traces)),
             keys: client_keys(&config, standing),
+            route_deadline_ms: millis(config.router.deadline),
         };
         let mut hasher = DefaultHasher::new();
         wire.encode_to_vec().hash(&mut hasher);
@@ -60,6 +64,15 @@ impl Snapshot {
             version: format!("{:016x}", hasher.finish()),
             wire,
         })
+    }
+
+    /// A model's price, `provider/model`: the file's own, or the catalog's.
+    pub fn pricing(&self, id: &str) -> Option<Pricing> {
+        if let Some(own) = self.config.prices.get(id) {
+            return Some(own.value);
+        }
+        let (provider, name) = id.split_once('/')?;
+        catalog::find(provider, name).map(|model| model.pricing)
     }
 
     /// Whether a provider has the key it needs.
@@ -139,15 +152,11 @@ fn aws(key: &Key, credential: Option<&Credential>) -> Option<v1::AwsCredentials>
 fn alias(name: &str, alias: &Alias) -> v1::Alias {
     v1::Alias {
         name: name.to_owned(),
-        candidates: alias
-            .candidates
-            .iter()
-            .map(|candidate| candidate.value.clone())
-            .collect(),
+        candidates: alias.in_order(),
         retries: alias.retries,
         per_try_timeout_ms: alias.per_try_timeout.map(millis),
         auto: alias.route == Route::Auto,
-        in_order_without_router: alias.when_router_is_down == WhenRouterIsDown::InOrder,
+        fail_without_router: alias.when_router_is_down == WhenRouterIsDown::Fail,
         traces: Some(trace_override(alias.traces)),
         budget: v1::Budget::Within.into(),
     }

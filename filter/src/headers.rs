@@ -40,6 +40,10 @@ pub const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
 pub const MAX_RETRIES: &str = "x-envoy-max-retries";
 pub const PER_TRY_TIMEOUT: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
 
+/// On a request: how much expected error the whole cost is worth. On a response: how the model was chosen.
+pub const COST_WEIGHT: &str = "x-opentracy-cost-weight";
+pub const ROUTING: &str = "x-opentracy-routing";
+
 /// `off` keeps what is said in a call out of its trace.
 pub const CONTENT: &str = "x-opentracy-content";
 /// On a response: a budget's soft limit is passed.

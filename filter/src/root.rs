@@ -135,6 +135,16 @@ pub fn call(service: &str, method: &str, message: &[u8], timeout: Duration) -> O
     .ok()
 }
 
+/// What the control plane answered; `None` where the call failed.
+pub fn grpc_message(status: u32, size: usize) -> Option<Vec<u8>> {
+    if status != 0 {
+        return None;
+    }
+    hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size)
+        .ok()
+        .flatten()
+}
+
 impl Context for Root {
     fn on_grpc_call_response(&mut self, call: u32, status: u32, size: usize) {
         if self.poll == Some(call) {

@@ -3,6 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use opentracy_proto::v1;
 use opentracy_translate::aws::sigv4::Credentials;
@@ -52,6 +53,8 @@ pub struct Snapshot {
     /// The provider of each model that may be named without one.
     pub bare_models: HashMap<String, String>,
     pub traces: v1::TracePolicy,
+    /// For the control plane's decisions.
+    pub route_deadline: Duration,
     /// By their SHA-256.
     keys: HashMap<Vec<u8>, Rc<v1::ClientKey>>,
     /// Made when it is first wanted.
@@ -107,6 +110,7 @@ impl Snapshot {
             models,
             bare_models,
             traces: wire.traces.unwrap_or_default(),
+            route_deadline: Duration::from_millis(wire.route_deadline_ms.into()),
             keys: wire
                 .keys
                 .into_iter()

@@ -1,6 +1,6 @@
 //! From labelled outcomes to a pack.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use nalgebra::DMatrix;
 
@@ -56,13 +56,10 @@ pub enum FitError {
 pub const LEAST_PROMPTS: usize = 20;
 
 impl Training {
-    /// `embedding` gives the embedding of each different prompt, in the order of their first outcomes.
-    pub fn new(
-        outcomes: impl IntoIterator<Item = Outcome>,
-        embed: impl FnOnce(&[String]) -> Vec<Vec<f32>>,
-    ) -> Self {
+    /// Outcomes whose prompts are yet to be embedded.
+    pub fn collect(outcomes: impl IntoIterator<Item = Outcome>) -> Self {
         let mut training = Self::default();
-        let mut places = std::collections::HashMap::new();
+        let mut places = HashMap::new();
         for outcome in outcomes {
             let next = training.prompts.len();
             let place = *places.entry(outcome.prompt.clone()).or_insert(next);
@@ -73,10 +70,16 @@ impl Training {
             let of_model = training.by_model.entry(outcome.model).or_default();
             of_model.push((place, error));
         }
-        training.embeddings = embed(&training.prompts);
         training
     }
 
+    /// One embedding for each of [`prompts`](Self::prompts), in their order.
+    pub fn with_embeddings(mut self, embeddings: Vec<Vec<f32>>) -> Self {
+        self.embeddings = embeddings;
+        self
+    }
+
+    /// Different prompts, in the order of their first outcomes.
     pub fn prompts(&self) -> &[String] {
         &self.prompts
     }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod catalog;
+mod embedder;
 mod envoy;
 mod process;
 mod processes;
@@ -31,6 +32,9 @@ enum Command {
         /// The configuration; `opentracy.yaml` in the working directory when there is one.
         #[arg(long, env = "OPENTRACY_CONFIG")]
         config: Option<PathBuf>,
+        /// Without semantic routing: neither the embedding model nor its runtime is fetched.
+        #[arg(long)]
+        no_router: bool,
     },
     /// Set up and run every test.
     Test {
@@ -38,8 +42,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         pytest: Vec<String>,
     },
-    /// Measure the gateway against an Envoy without it, and print ratios.
-    Bench(bench::Options),
+    /// Measure, and print ratios.
+    Bench {
+        #[command(subcommand)]
+        what: bench::What,
+    },
     /// Build the filter and print where it is.
     Wasm,
     /// Make the price catalog anew from its published source.
@@ -59,9 +66,9 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> anyhow::Result<()> {
     let workspace = Workspace::find()?;
     match command {
-        Command::Run { config } => run::run(&workspace, config),
+        Command::Run { config, no_router } => run::run(&workspace, config, no_router),
         Command::Test { pytest } => test::run(&workspace, &pytest),
-        Command::Bench(options) => bench::run(&workspace, &options),
+        Command::Bench { what } => bench::run(&workspace, &what),
         Command::Wasm => {
             println!("{}", wasm::build(&workspace, &[])?.display());
             Ok(())

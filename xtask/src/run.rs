@@ -11,9 +11,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::processes::Processes;
 use crate::workspace::{Profile, Workspace};
-use crate::{envoy, process, wasm};
+use crate::{embedder, envoy, process, wasm};
 
-pub fn run(workspace: &Workspace, config: Option<PathBuf>) -> Result<()> {
+pub fn run(workspace: &Workspace, config: Option<PathBuf>, no_router: bool) -> Result<()> {
     let config = config.or_else(|| {
         let default = PathBuf::from("opentracy.yaml");
         default.exists().then_some(default)
@@ -25,11 +25,22 @@ pub fn run(workspace: &Workspace, config: Option<PathBuf>) -> Result<()> {
     step("Looking for Envoy");
     let envoy = envoy::find(workspace)?;
 
+    let embedder = match no_router {
+        true => None,
+        false => {
+            step("Looking for the embedding model");
+            Some(embedder::find(workspace)?)
+        }
+    };
+
     let opentracy = |arguments: &[&str]| {
         let mut command = Command::new(&binary);
         command.args(arguments);
         if let Some(config) = &config {
             command.arg("--config").arg(config);
+        }
+        if let Some(embedder) = &embedder {
+            command.env("OPENTRACY_EMBEDDER", embedder);
         }
         command
     };
@@ -73,7 +84,7 @@ fn greet(gateway: SocketAddr, check: &str) {
 Try it:
 
   curl http://{gateway}/v1/chat/completions -H 'content-type: application/json' \\
-    -d '{{\"model\": \"demo/echo\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'
+    -d '{{\"model\": \"auto\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'
 "
     );
 }

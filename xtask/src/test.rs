@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use opentracy_translate::hash::fnv1a;
 
 use crate::workspace::{Profile, Workspace};
-use crate::{envoy, process, wasm};
+use crate::{embedder, envoy, process, wasm};
 
 pub fn run(workspace: &Workspace, pytest_arguments: &[String]) -> Result<()> {
     if pytest_arguments.is_empty() {
@@ -31,6 +31,7 @@ pub fn run(workspace: &Workspace, pytest_arguments: &[String]) -> Result<()> {
             wasm::build(workspace, &["trap-for-tests"])?,
         )
         .env("OPENTRACY_ENVOY", envoy::find(workspace)?)
+        .env("OPENTRACY_TEST_EMBEDDER", embedder::find(workspace)?)
         .env("OPENTRACY_TSX", node_modules.join(".bin/tsx"));
     process::run(&mut pytest)
 }

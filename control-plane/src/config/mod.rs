@@ -3,6 +3,7 @@
 mod keys;
 mod load;
 mod providers;
+mod router;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use url::Url;
 pub use keys::Keys;
 pub use load::{LoadError, load, state_dir};
 pub use providers::{DEMO, Key, Need, Provider, providers};
+pub use router::{Cache as RouterCache, Embedder, EmbeddingEndpoint, Router, Routing};
 pub use validate::Problem;
 
 /// A whole file. Every key has a default. It may hold API keys, so it has no `Debug`.
@@ -39,6 +41,7 @@ pub struct Config {
     pub store: Store,
     pub journal: Journal,
     pub telemetry: Telemetry,
+    pub router: Router,
     /// What clients are known by.
     pub keys: BTreeMap<String, Spanned<ClientKey>>,
 }
@@ -119,6 +122,7 @@ pub struct Alias {
     #[serde(with = "humantime_serde::option")]
     pub per_try_timeout: Option<Duration>,
     pub route: Route,
+    pub routing: Routing,
     pub when_router_is_down: WhenRouterIsDown,
     pub traces: TraceOverride,
     pub budget: Option<Spanned<Budget>>,
@@ -199,9 +203,9 @@ pub enum Route {
 #[serde(rename_all = "snake_case")]
 pub enum WhenRouterIsDown {
     /// A 503.
-    #[default]
     Fail,
-    /// The candidates are tried as the file lists them.
+    /// The default candidate is tried first, then the others as the file lists them.
+    #[default]
     InOrder,
 }
 
@@ -289,6 +293,21 @@ impl Default for Grpc {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
         }
+    }
+}
+
+impl Alias {
+    /// The candidates as they are tried where nothing else orders them: `provider/model`, the default first.
+    pub fn in_order(&self) -> Vec<String> {
+        let default = self.routing.default.as_ref().map(|default| &default.value);
+        let mut candidates: Vec<String> = self
+            .candidates
+            .iter()
+            .map(|candidate| candidate.value.clone())
+            .collect();
+        // False comes before true, and the sort is stable.
+        candidates.sort_by_key(|candidate| Some(candidate) != default);
+        candidates
     }
 }
 

@@ -200,6 +200,38 @@ impl Checker<'_> {
         }
     }
 
+    fn check_routing(&mut self, key: &str, alias: &Alias) {
+        let routing = &alias.routing;
+        if let Some(default) = &routing.default
+            && !alias
+                .candidates
+                .iter()
+                .any(|candidate| candidate.value == default.value)
+        {
+            let message = format!("\"{}\" is not one of the alias's candidates", default.value);
+            self.complain(
+                default.referenced,
+                format!("{key}.routing.default"),
+                message,
+            );
+        }
+        let figures = [
+            ("cost_weight", &routing.cost_weight, f64::MAX),
+            ("latency_weight", &routing.latency_weight, f64::MAX),
+            ("exploration", &routing.exploration, 1.0),
+        ];
+        for (name, figure, greatest) in figures {
+            let Some(figure) = figure else { continue };
+            if !(0.0..=greatest).contains(&figure.value) {
+                let message = match greatest {
+                    1.0 => "must be a share, from 0 to 1",
+                    _ => "must be a number from 0",
+                };
+                self.complain(figure.referenced, format!("{key}.routing.{name}"), message);
+            }
+        }
+    }
+
     fn check_alias(&mut self, name: &str, alias: &Spanned<Alias>) {
         let key = format!("aliases.{name}");
         let at = alias.referenced;
@@ -226,6 +258,7 @@ impl Checker<'_> {
                 format!("makes {attempts} attempts; at most {MAX_ATTEMPTS} are made, so list or repeat fewer"),
             );
         }
+        self.check_routing(&key, &alias.value);
         for candidate in &alias.value.candidates {
             if let Some(message) = self.candidate_problem(&candidate.value) {
                 self.complain(candidate.referenced, format!("{key}.candidates"), message);

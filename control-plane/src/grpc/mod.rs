@@ -33,8 +33,7 @@ pub async fn serve(
             snapshot: shared.snapshot.clone(),
         }))
         .add_service(RouteServiceServer::new(route::Service {
-            snapshot: shared.snapshot,
-            router: shared.router,
+            shared: shared.clone(),
         }))
         .add_service(
             TraceServiceServer::new(trace::Service {

@@ -1,6 +1,6 @@
 //! The `demo` provider: answers without a model, so that a first request works without a key.
 //!
-//! `demo/echo` says the last user message back. `demo/stream` counts words out slowly. It speaks OpenAI's format like
+//! `demo/echo` says the last user message back, and so do `demo/small` and `demo/large`, which the router can choose from. `demo/stream` counts words out slowly. It speaks OpenAI's format like
 //! any other provider, and the gateway calls it like any other.
 
 use std::convert::Infallible;
@@ -32,15 +32,18 @@ pub async fn chat_completions(body: Bytes) -> Result<Response, Error> {
     let envelope = Envelope::parse(Api::ChatCompletions, &body)?;
     let said = envelope.last_user_text();
     let (words, pause) = match envelope.model.as_ref() {
-        "echo" => (format!("[demo, no model behind it] {said}"), Duration::ZERO),
+        "echo" | "small" | "large" => {
+            (format!("[demo, no model behind it] {said}"), Duration::ZERO)
+        }
         "stream" => (
             "[demo, no model behind it] This answer comes a word at a time, as a model's would."
                 .to_owned(),
             PAUSE,
         ),
         other => {
-            let message =
-                format!("The demo provider has no model \"{other}\"; it has echo and stream");
+            let message = format!(
+                "The demo provider has no model \"{other}\"; it has echo, stream, small and large"
+            );
             return Err(ApiError::new(404, message)
                 .with_code("model_not_found")
                 .into());

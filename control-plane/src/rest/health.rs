@@ -12,12 +12,12 @@ pub struct Health {
     /// Always `ok`: what can't answer does not.
     status: &'static str,
     version: &'static str,
-    /// Whether a router has been fitted.
+    /// Whether a router pack is in force.
     router_initialized: bool,
     /// Models that can be called.
     num_models: usize,
     /// Semantic clusters that the router knows.
-    num_clusters: u32,
+    num_clusters: usize,
     embedder_ready: bool,
     /// Bytes of traces that wait for the store.
     journal_backlog_bytes: u64,
@@ -27,14 +27,14 @@ pub struct Health {
 #[utoipa::path(get, path = "/health", responses((status = OK, body = Health)))]
 pub async fn health(State(shared): State<Shared>) -> Json<Health> {
     let snapshot = shared.snapshot.borrow().clone();
-    let router = shared.router.status();
+    let active = shared.router.active();
     Json(Health {
         status: "ok",
         version: env!("CARGO_PKG_VERSION"),
-        router_initialized: router.is_initialized,
+        router_initialized: active.is_some(),
         num_models: super::models::callable(&snapshot).count(),
-        num_clusters: router.clusters,
-        embedder_ready: router.is_embedder_ready,
+        num_clusters: active.map_or(0, |active| active.pack.clusters.len()),
+        embedder_ready: shared.router.embedder().is_some(),
         journal_backlog_bytes: shared.ingest.backlog_bytes(),
     })
 }

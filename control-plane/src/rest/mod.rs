@@ -5,12 +5,17 @@ mod audit;
 mod demo;
 mod error;
 mod export;
+mod feedback;
+mod fits;
 mod health;
 mod import;
 mod lines;
 mod models;
+mod packs;
 mod params;
+mod replay;
 mod request_id;
+pub mod route;
 mod secrets;
 mod telemetry;
 mod timeline;
@@ -50,6 +55,16 @@ pub fn router(shared: Shared) -> Router {
         .routes(routes!(traces::get))
         .routes(routes!(analytics::summary))
         .routes(routes!(analytics::time_series))
+        .routes(routes!(route::route))
+        .routes(routes!(packs::status))
+        .routes(routes!(packs::list))
+        .routes(routes!(packs::get))
+        .routes(routes!(packs::activate))
+        .routes(routes!(packs::roll_back))
+        .routes(routes!(fits::begin, fits::list))
+        .routes(routes!(fits::get))
+        .routes(routes!(replay::replay))
+        .routes(routes!(feedback::give))
         .routes(routes!(demo::chat_completions))
         .split_for_parts();
     router

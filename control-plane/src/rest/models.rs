@@ -114,10 +114,7 @@ fn aliases(snapshot: &Snapshot) -> impl Iterator<Item = Model> {
 
 fn describe(snapshot: &Snapshot, model: &catalog::Model) -> Model {
     let id = format!("{}/{}", model.provider, model.name);
-    let pricing = match snapshot.config.prices.get(&id) {
-        Some(own) => own.value,
-        None => model.pricing,
-    };
+    let pricing = snapshot.pricing(&id).unwrap_or_default();
     Model {
         id,
         object: "model",

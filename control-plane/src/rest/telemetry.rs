@@ -23,7 +23,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
     responses((status = OK, body = String, content_type = "application/openmetrics-text"))
 )]
 pub async fn metrics(State(shared): State<Shared>) -> Response {
-    let text = shared.metrics.text(&shared.ingest, &shared.ledger);
+    let text = shared
+        .metrics
+        .text(&shared.ingest, &shared.ledger, &shared.router.drift);
     ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()
 }
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::store::{self, Micros, Outcome, Record, Tokens, TraceError};
+use crate::store::{self, Decision, Micros, Outcome, Record, Tokens, TraceError};
 
 /// One call of a client.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -44,6 +44,8 @@ pub struct Trace {
     pub session_id: Option<String>,
     pub cluster_id: Option<u32>,
     pub expected_error: Option<f64>,
+    /// How the router chose; `null` where the model was named.
+    pub decision: Option<Decision>,
     pub user: Option<String>,
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
@@ -121,6 +123,7 @@ impl From<Record> for Trace {
             session_id: record.session_id,
             cluster_id: record.cluster_id,
             expected_error: record.expected_error,
+            decision: record.decision,
             user: record.user,
             metadata: record.metadata,
             traceparent: record.traceparent,

@@ -23,7 +23,8 @@ pub use query::{
     StatsQuery,
 };
 pub use record::{
-    Attempt, Cost, Micros, Outcome, PicoUsd, Place, Record, Tokens, Trace, TraceError,
+    Attempt, Cost, Decision, Feedback, Micros, Outcome, PicoUsd, Place, Record, Tokens, Trace,
+    TraceError,
 };
 pub use sqlite::Sqlite;
 
@@ -109,6 +110,12 @@ pub trait Store: Send + Sync {
 
     /// Removes what began before a time. A store that does this by itself has nothing to do.
     async fn expire(&self, before: Micros) -> Result<(), StoreError>;
+
+    /// Keeps what was thought of answers. The last word of a source on a trace is the one that counts.
+    async fn add_feedback(&self, feedback: Vec<Feedback>) -> Result<(), StoreError>;
+
+    /// What was thought since a time, newest first.
+    async fn feedback(&self, since: Micros, limit: u32) -> Result<Vec<Feedback>, StoreError>;
 
     async fn note(&self, entry: AuditEntry) -> Result<(), StoreError>;
 

@@ -42,6 +42,9 @@ pub struct Record {
     pub session_id: Option<String>,
     pub cluster_id: Option<u32>,
     pub expected_error: Option<f64>,
+    /// How the control plane chose the model; `None` where it was named.
+    #[serde(default)]
+    pub decision: Option<Decision>,
     pub user: Option<String>,
     pub metadata: BTreeMap<String, String>,
     /// W3C Trace Context, as the call came.
@@ -51,6 +54,33 @@ pub struct Record {
     /// JSON in the client's API, whole even of a stream.
     pub response: Option<Box<RawValue>>,
     pub content_truncated: bool,
+}
+
+/// How the control plane chose a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Decision {
+    /// `decided`, `cached` or `explored`; or why the alias's default was taken.
+    pub outcome: String,
+    /// The version of the router's pack; `null` where there was none.
+    pub pack: Option<String>,
+    /// Expected error, plus what cost and latency weigh.
+    pub score: Option<f64>,
+    pub cost_weight: Option<f64>,
+    /// 0 where the embedding was in the cache.
+    pub embedding_ms: f64,
+    /// For people.
+    pub reason: String,
+}
+
+/// What somebody, or something, thought of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Feedback {
+    pub trace_id: Uuid,
+    pub at: Micros,
+    /// Who: `user`, `judge`, `evaluation`, …
+    pub source: String,
+    /// From 0, good enough, to 1.
+    pub error: f64,
 }
 
 /// One call to one provider.

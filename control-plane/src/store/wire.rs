@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::store::words::Words;
-use crate::store::{Attempt, Cost, Micros, Outcome, PicoUsd, Record, Tokens, TraceError};
+use crate::store::{Attempt, Cost, Decision, Micros, Outcome, PicoUsd, Record, Tokens, TraceError};
 
 /// A record and the words it is found by. `None` for one whose id is none, which the filter never sends.
 pub fn record(trace: v1::Trace) -> Option<(Record, String)> {
@@ -58,6 +58,14 @@ pub fn record(trace: v1::Trace) -> Option<(Record, String)> {
         session_id: some(trace.session_id),
         cluster_id: trace.cluster_id,
         expected_error: trace.expected_error,
+        decision: trace.decision.map(|decision| Decision {
+            outcome: decision.outcome,
+            pack: some(decision.pack),
+            score: decision.score,
+            cost_weight: decision.cost_weight,
+            embedding_ms: decision.embedding_micros as f64 / 1000.0,
+            reason: decision.reason,
+        }),
         user: some(trace.user),
         metadata: trace.metadata.into_iter().collect(),
         traceparent: some(trace.traceparent),

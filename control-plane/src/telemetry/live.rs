@@ -13,6 +13,9 @@ const MAX_MODELS: usize = 500;
 /// Calls that latencies are told of.
 const WINDOW: usize = 512;
 
+/// Of the last call in the usual latency.
+const WEIGHT_OF_LAST: f64 = 0.1;
+
 /// `provider/model` and what is known of it.
 pub type Models = BTreeMap<String, Model>;
 
@@ -24,6 +27,8 @@ pub struct Model {
     pub tokens_output: u64,
     /// USD.
     pub cost: f64,
+    /// Microseconds, of the calls that went well: the last ones weigh most.
+    usual_latency: Option<f64>,
     /// Microseconds, of the last calls.
     latencies: VecDeque<u64>,
 }
@@ -39,6 +44,14 @@ impl Live {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+impl Live {
+    /// How long a call of a model, `provider/model`, takes these days.
+    pub fn expected_seconds(&self, id: &str) -> Option<f64> {
+        let models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(models.get(id)?.usual_latency? / 1e6)
     }
 }
 
@@ -73,6 +86,11 @@ impl Observer for Live {
                 model.tokens_output += usage.output;
             }
             model.cost += trace.cost.map_or(0.0, |cost| cost.total);
+            if trace.error.is_none() {
+                let latency = trace.latency_micros as f64;
+                let usual = model.usual_latency.get_or_insert(latency);
+                *usual += (latency - *usual) * WEIGHT_OF_LAST;
+            }
             if model.latencies.len() >= WINDOW {
                 model.latencies.pop_front();
             }

@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 
 use crate::budget::{Ledger, Owner};
 use crate::ingest::{Ingest, Observer};
+use crate::router::drift::Drift;
 
 /// Models that have figures of their own. A client can name any model, and a figure is kept for ever.
 const MAX_MODELS: usize = 500;
@@ -88,6 +89,12 @@ struct Failure {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decided {
+    alias: String,
+    outcome: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BudgetOf {
     owner: &'static str,
     name: String,
@@ -103,6 +110,8 @@ pub struct Metrics {
     failures: Family<Failure, Counter>,
     spent: Family<BudgetOf, Gauge<f64, std::sync::atomic::AtomicU64>>,
     backlog: Gauge,
+    decisions: Family<Decided, Counter>,
+    far_share: Gauge<f64, std::sync::atomic::AtomicU64>,
     models: Mutex<HashSet<(String, String)>>,
 }
 
@@ -119,6 +128,8 @@ impl Default for Metrics {
             failures: Family::default(),
             spent: Family::default(),
             backlog: Gauge::default(),
+            decisions: Family::default(),
+            far_share: Gauge::default(),
             models: Mutex::default(),
         };
         let mut registry = Registry::default();
@@ -162,6 +173,16 @@ impl Default for Metrics {
             "Traces that wait for the store",
             metrics.backlog.clone(),
         );
+        registry.register(
+            "opentracy_router_decisions",
+            "Calls whose model the router was to choose, by how it did",
+            metrics.decisions.clone(),
+        );
+        registry.register(
+            "opentracy_router_far_prompts_ratio",
+            "The share of the last prompts that are unlike all that the router's pack was fitted on",
+            metrics.far_share.clone(),
+        );
         metrics.registry = registry;
         metrics
     }
@@ -169,7 +190,8 @@ impl Default for Metrics {
 
 impl Metrics {
     /// The text that Prometheus reads.
-    pub fn text(&self, ingest: &Ingest, ledger: &Ledger) -> String {
+    pub fn text(&self, ingest: &Ingest, ledger: &Ledger, drift: &Drift) -> String {
+        self.far_share.set(drift.share().unwrap_or_default());
         self.backlog
             .set(i64::try_from(ingest.backlog_bytes()).unwrap_or(i64::MAX));
         self.spent.clear();
@@ -220,6 +242,14 @@ impl Metrics {
                 outcome,
             })
             .inc();
+        if let Some(decision) = &trace.decision {
+            self.decisions
+                .get_or_create(&Decided {
+                    alias: trace.alias.clone(),
+                    outcome: decision.outcome.clone(),
+                })
+                .inc();
+        }
         let error = trace.error.as_ref().map(|error| error.r#type.clone());
         self.durations
             .get_or_create(&Operation {

@@ -7,7 +7,7 @@ use opentracy_translate::client::Api;
 use opentracy_translate::cost::Cost;
 use opentracy_translate::error::{ApiError, AttemptSummary};
 use opentracy_translate::format::Origin;
-use opentracy_translate::openai::response::{Extras, Routing, Summary};
+use opentracy_translate::openai::response::{Decision, Extras, Routing, Summary};
 use opentracy_translate::trace_context::TraceContext;
 use uuid::Uuid;
 
@@ -50,6 +50,8 @@ pub struct Call {
     pub routing_micros: u64,
     pub cluster_id: Option<u32>,
     pub expected_error: Option<f64>,
+    /// How the control plane chose; `None` where it was not asked.
+    pub decision: Option<v1::Decision>,
     pub user: String,
     pub metadata: std::collections::BTreeMap<String, String>,
     /// What was tried, as far as it is known.
@@ -105,6 +107,7 @@ impl Call {
             routing_micros: 0,
             cluster_id: None,
             expected_error: None,
+            decision: None,
             user: String::new(),
             metadata: std::collections::BTreeMap::new(),
             attempts: Vec::new(),
@@ -214,6 +217,13 @@ impl Call {
                 routing_ms: clock::millis(self.routing_micros),
                 cluster_id: self.cluster_id,
                 expected_error: self.expected_error,
+                decision: self.decision.as_ref().map(|decision| Decision {
+                    outcome: &decision.outcome,
+                    pack: &decision.pack,
+                    score: decision.score,
+                    cost_weight: decision.cost_weight,
+                    reason: &decision.reason,
+                }),
                 session_id: self.session.as_deref(),
                 trace_id: &self.trace_id,
             },
@@ -237,6 +247,9 @@ impl Call {
         }
         if let Some(error) = self.expected_error {
             response.push(headers::EXPECTED_ERROR, error.to_string());
+        }
+        if let Some(decision) = &self.decision {
+            response.push(headers::ROUTING, decision.outcome.clone());
         }
         if self.budget == v1::Budget::SoftLimit {
             response.push(headers::BUDGET, "soft_limit");
@@ -345,6 +358,7 @@ impl Call {
             session_id: self.session.unwrap_or_default(),
             cluster_id: self.cluster_id,
             expected_error: self.expected_error,
+            decision: self.decision,
             metadata: self
                 .metadata
                 .into_iter()

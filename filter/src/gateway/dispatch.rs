@@ -40,7 +40,7 @@ pub fn start(api: Api, request: HeaderList<'static>, body: Vec<u8>) -> Outcome {
     let body = Rc::clone(&call.body);
     let planned = privacy::check(&request)
         .and_then(|()| Envelope::parse(call.api, &body))
-        .and_then(|envelope| Ok((plan(&mut call, &envelope, &snapshot)?, envelope)));
+        .and_then(|envelope| Ok((plan(&mut call, &request, &envelope, &snapshot)?, envelope)));
     match planned {
         Err(error) => Outcome::Refused(call, error),
         Ok((None, envelope)) => send(call, &envelope, &request),
@@ -51,6 +51,7 @@ pub fn start(api: Api, request: HeaderList<'static>, body: Vec<u8>) -> Outcome {
 /// Fills in the call; what to ask the control plane, when it has to be asked.
 fn plan(
     call: &mut Call,
+    request: &HeaderList<'_>,
     envelope: &Envelope<'_>,
     snapshot: &snapshot::Snapshot,
 ) -> Result<Option<router::Question>, ApiError> {
@@ -64,6 +65,7 @@ fn plan(
     call.plan = target.candidates;
     call.alias = target.alias.map(|alias| alias.name.clone());
     call.budget = budget::check(call.key.as_deref(), target.alias)?;
+    let cost_weight = router::cost_weight(request)?;
     let Some(alias) = target.alias else {
         return Ok(None);
     };
@@ -71,11 +73,7 @@ fn plan(
     if let Some(model) = session_model {
         planner::reorder(&mut call.plan, &[model]);
     } else if alias.auto {
-        return Ok(Some(router::Question {
-            alias: alias.name.clone(),
-            prompt: envelope.last_user_text(),
-            in_order_without_router: alias.in_order_without_router,
-        }));
+        return Ok(Some(router::Question::new(envelope, alias, cost_weight)));
     }
     Ok(None)
 }

@@ -1,13 +1,15 @@
 //! The gateway stage: one context for each request of a client.
 //!
 //! Read in the order in which a request meets them: [`planner`] says where it goes, [`dispatch`] sends it there,
-//! [`answer`] handles what comes back, [`call`] is what is remembered and becomes the trace. [`count_tokens`] is an errand beside it.
+//! [`answer`] handles what comes back, [`call`] is what is remembered and becomes the trace. [`count_tokens`] and [`explain`] are
+//! errands beside it.
 
 mod answer;
 mod budget;
 mod call;
 mod count_tokens;
 mod dispatch;
+mod explain;
 mod planner;
 mod privacy;
 mod router;
@@ -40,6 +42,8 @@ enum State {
     Receiving(Endpoint, HeaderList<'static>),
     /// The control plane was asked to order the candidates.
     Routing(Box<router::Pending>),
+    /// The control plane was asked what it would decide.
+    Explaining(u32),
     /// An errand that a provider runs: its answer passes as it is.
     Forwarded,
     /// Under way, or answered.
@@ -77,7 +81,7 @@ impl HttpContext for Gateway {
     fn on_http_request_body(&mut self, _: usize, end_of_stream: bool) -> Action {
         match self.state {
             State::Receiving(..) if end_of_stream => self.on_request(),
-            State::Receiving(..) | State::Routing(_) => Action::Pause,
+            State::Receiving(..) | State::Routing(_) | State::Explaining(_) => Action::Pause,
             State::Other | State::Forwarded | State::Sent(_) => Action::Continue,
         }
     }
@@ -138,7 +142,7 @@ impl HttpContext for Gateway {
                 answer.finish(call);
             }
             State::Routing(pending) => Answer::default().finish(pending.into_call()),
-            State::Other | State::Forwarded | State::Receiving(..) => {}
+            State::Other | State::Forwarded | State::Explaining(_) | State::Receiving(..) => {}
         }
     }
 }
@@ -152,6 +156,7 @@ impl Context for Gateway {
                     host::complain("resume", proxy_wasm::hostcalls::resume_http_request());
                 }
             }
+            State::Explaining(asked) if asked == call => explain::answer(status, size),
             other => self.state = other,
         }
     }
@@ -173,11 +178,21 @@ impl Gateway {
                 }
                 action
             }
+            Endpoint::Route => {
+                if let Some(asked) = explain::ask(body) {
+                    self.state = State::Explaining(asked);
+                }
+                Action::Pause
+            }
         }
     }
 
     fn refuse(&mut self, error: ApiError) {
         if let State::Receiving(endpoint, request) = std::mem::take(&mut self.state) {
+            if endpoint == Endpoint::Route {
+                explain::reply_error(&error);
+                return;
+            }
             let call = Call::new(endpoint.api(), &request, Vec::new());
             self.settle(dispatch::Outcome::Refused(Box::new(call), error));
         }
@@ -209,12 +224,17 @@ enum Endpoint {
     Completion(Api),
     /// How long a request of Anthropic's API is.
     CountTokens,
+    /// What the control plane would decide.
+    Route,
 }
 
 impl Endpoint {
     fn at(path: &str) -> Option<Self> {
         if path == count::PATH {
             return Some(Self::CountTokens);
+        }
+        if path == explain::PATH {
+            return Some(Self::Route);
         }
         Api::at(path).map(Self::Completion)
     }
@@ -223,6 +243,7 @@ impl Endpoint {
         match self {
             Self::Completion(api) => api,
             Self::CountTokens => Api::Messages,
+            Self::Route => Api::ChatCompletions,
         }
     }
 }

@@ -199,8 +199,7 @@ mod tests {
                     alias("quick", &["groq/x"]),
                 ],
                 models: vec![model("openai", "gpt-4o"), model("openai", "gpt-4o-mini")],
-                keys: Vec::new(),
-                traces: None,
+                ..v1::Snapshot::default()
             },
         )
     }

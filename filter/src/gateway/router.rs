@@ -1,26 +1,56 @@
 //! Asks the control plane which candidate suits a prompt.
 
-use std::time::Duration;
-
 use opentracy_proto::v1;
 use opentracy_translate::error::ApiError;
+use opentracy_translate::openai::envelope::Envelope;
 use prost::Message;
-use proxy_wasm::hostcalls;
-use proxy_wasm::types::BufferType;
 
 use crate::gateway::call::Call;
 use crate::gateway::dispatch::{self, Outcome};
 use crate::gateway::planner;
-use crate::headers::HeaderList;
+use crate::headers::{self, HeaderList};
 use crate::root;
 
-/// A decision that takes longer is worth less than an answer.
-const DEADLINE: Duration = Duration::from_millis(500);
+/// gRPC's status for a call that took too long.
+const DEADLINE_EXCEEDED: u32 = 4;
 
 pub struct Question {
-    pub alias: String,
-    pub prompt: String,
-    pub in_order_without_router: bool,
+    wire: v1::RouteRequest,
+    fail_without_router: bool,
+}
+
+impl Question {
+    pub fn new(envelope: &Envelope<'_>, alias: &v1::Alias, cost_weight: Option<f64>) -> Self {
+        let subject = envelope.subject();
+        Self {
+            wire: v1::RouteRequest {
+                alias: alias.name.clone(),
+                prompt: subject.text,
+                cost_weight,
+                needs: Some(v1::Needs {
+                    conversation_bytes: envelope.text.len() as u64,
+                    tools: envelope.has_tools,
+                    images: subject.has_images,
+                }),
+            },
+            fail_without_router: alias.fail_without_router,
+        }
+    }
+}
+
+/// What a client wants the cost to weigh, in place of the alias's own.
+pub fn cost_weight(request: &HeaderList<'_>) -> Result<Option<f64>, ApiError> {
+    let Some(text) = request.get(headers::COST_WEIGHT) else {
+        return Ok(None);
+    };
+    let weight = text.trim().parse().ok();
+    weight
+        .filter(|weight: &f64| weight.is_finite() && *weight >= 0.0)
+        .map(Some)
+        .ok_or_else(|| {
+            let words = "`X-OpenTracy-Cost-Weight` must be a number from 0: 0 asks for the best model, 1 for a cheap one";
+            ApiError::new(400, words).with_code("invalid_header")
+        })
 }
 
 /// A request that waits for the control plane's decision.
@@ -29,7 +59,7 @@ pub struct Pending {
     request: HeaderList<'static>,
     grpc_call: u32,
     asked_at_micros: u64,
-    in_order_without_router: bool,
+    fail_without_router: bool,
 }
 
 impl Pending {
@@ -43,21 +73,23 @@ impl Pending {
 }
 
 pub fn ask(question: Question, call: Box<Call>, request: HeaderList<'static>) -> Outcome {
-    let message = v1::RouteRequest {
-        alias: question.alias,
-        prompt: question.prompt,
-    }
-    .encode_to_vec();
+    let message = question.wire.encode_to_vec();
     let asked_at_micros = call.started.elapsed_micros();
-    match root::call("opentracy.v1.RouteService", "Route", &message, DEADLINE) {
+    let fail_without_router = question.fail_without_router;
+    let deadline = call
+        .snapshot
+        .as_ref()
+        .map(|snapshot| snapshot.route_deadline);
+    let deadline = deadline.unwrap_or_default();
+    match root::call("opentracy.v1.RouteService", "Route", &message, deadline) {
         Some(grpc_call) => Outcome::Asked(Box::new(Pending {
             call,
             request,
             grpc_call,
             asked_at_micros,
-            in_order_without_router: question.in_order_without_router,
+            fail_without_router,
         })),
-        None => without_router(call, &request, question.in_order_without_router),
+        None => without_router(call, &request, "control_plane_down", fail_without_router),
     }
 }
 
@@ -65,25 +97,30 @@ pub fn ask(question: Question, call: Box<Call>, request: HeaderList<'static>) ->
 pub fn read_answer(pending: Pending, status: u32, size: usize) -> Outcome {
     let mut call = pending.call;
     call.routing_micros = call.started.elapsed_micros() - pending.asked_at_micros;
-    let answer = (status == 0)
-        .then(|| {
-            hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size)
-                .ok()
-                .flatten()
-        })
-        .flatten()
+    let answer = root::grpc_message(status, size)
         .and_then(|bytes| v1::RouteResponse::decode(bytes.as_slice()).ok());
     let Some(answer) = answer else {
-        return without_router(call, &pending.request, pending.in_order_without_router);
+        let why = match status {
+            DEADLINE_EXCEEDED => "deadline",
+            _ => "control_plane_down",
+        };
+        return without_router(call, &pending.request, why, pending.fail_without_router);
     };
     planner::reorder(&mut call.plan, &answer.candidates);
     call.cluster_id = answer.cluster_id;
     call.expected_error = answer.expected_error;
+    call.decision = answer.decision;
     dispatch::send_later(call, &pending.request)
 }
 
-fn without_router(call: Box<Call>, request: &HeaderList<'_>, in_order: bool) -> Outcome {
-    if in_order {
+fn without_router(mut call: Box<Call>, request: &HeaderList<'_>, why: &str, fail: bool) -> Outcome {
+    call.decision = Some(v1::Decision {
+        outcome: why.to_owned(),
+        reason: "there was no decision: the alias's candidates were tried in their order"
+            .to_owned(),
+        ..v1::Decision::default()
+    });
+    if !fail {
         return dispatch::send_later(call, request);
     }
     let message = format!(

@@ -11,6 +11,7 @@ use crate::error::ApiError;
 use crate::json;
 use crate::openai::message::Message;
 use crate::openai::request::ChatRequest;
+use crate::openai::subject::Subject;
 
 /// A request, as far as planning needs to know it. Borrows from the body.
 #[derive(Debug)]
@@ -145,11 +146,23 @@ impl<'a> Envelope<'a> {
 
     /// The text of the last user message; empty when there is none.
     pub fn last_user_text(&self) -> String {
+        self.with_messages(|messages| {
+            let last = messages.iter().rev().find(|message| message.role == "user");
+            last.map(Message::text).unwrap_or_default()
+        })
+    }
+
+    /// What a routing decision is made on.
+    pub fn subject(&self) -> Subject {
+        self.with_messages(Subject::of)
+    }
+
+    /// A conversation that can't be translated has no messages worth a look.
+    fn with_messages<T>(&self, look: impl FnOnce(&[Message<'_>]) -> T) -> T {
         let chat;
         let messages = match self.api {
             Api::ChatCompletions => self.conversation.get(),
             api => {
-                // What can't be translated has no text worth a look.
                 chat = api
                     .to_chat(self.text.as_bytes(), "", false)
                     .unwrap_or_default();
@@ -160,13 +173,7 @@ impl<'a> Envelope<'a> {
             Api::ChatCompletions => serde_json::from_str::<Vec<Message<'_>>>(messages),
             _ => serde_json::from_str::<ChatRequest<'_>>(messages).map(|chat| chat.messages),
         };
-        messages
-            .unwrap_or_default()
-            .iter()
-            .rev()
-            .find(|message| message.role == "user")
-            .map(Message::text)
-            .unwrap_or_default()
+        look(&messages.unwrap_or_default())
     }
 }
 

@@ -16,6 +16,7 @@ pub mod normalize;
 pub mod request;
 pub mod response;
 pub mod rewrite;
+pub mod subject;
 pub mod tap;
 pub(crate) mod thoughts;
 pub mod usage;

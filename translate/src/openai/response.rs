@@ -71,9 +71,27 @@ pub struct Routing<'a> {
     pub cluster_id: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_error: Option<f64>,
+    /// How the model was chosen; `null` where it was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<&'a str>,
     pub trace_id: &'a str,
+}
+
+/// How the control plane chose.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Decision<'a> {
+    /// `decided`, `cached`, `explored`, or why the alias's default was taken.
+    pub outcome: &'a str,
+    /// The version of the router's pack; empty where there was none.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub pack: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_weight: Option<f64>,
+    pub reason: &'a str,
 }
 
 /// What the gateway adds to an answer: `_cost`, `_latency_ms` and `_routing`.

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what the gateway costs, as multiples of an Envoy without it.
+//! `cargo xtask bench gateway`: what the gateway costs, as multiples of an Envoy without it.
 //!
 //! One worker of each Envoy is pinned to a core; the load, the providers and the control plane have the others. CPU is that
 //! of the whole Envoy process, traces and all, divided by the requests: on a noisy machine it holds where times don't.
@@ -8,18 +8,28 @@ mod answers;
 mod cpu;
 mod load;
 mod report;
+mod router;
 mod setup;
 mod upstream;
 
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Subcommand};
 use opentracy_translate::client::Api;
 
 use crate::bench::load::{Load, Sample};
 use crate::bench::setup::Setup;
 use crate::workspace::Workspace;
+
+/// What is measured.
+#[derive(Subcommand)]
+pub enum What {
+    /// The gateway, against an Envoy without it.
+    Gateway(Options),
+    /// The router: what its decisions are worth, beside simpler ones, and what they cost.
+    Router,
+}
 
 #[derive(Args)]
 pub struct Options {
@@ -114,7 +124,14 @@ const fn of(api: Api, case: Case) -> Case {
     Case { api, ..case }
 }
 
-pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+pub fn run(workspace: &Workspace, what: &What) -> Result<()> {
+    match what {
+        What::Gateway(options) => gateway(workspace, options),
+        What::Router => router::run(workspace),
+    }
+}
+
+fn gateway(workspace: &Workspace, options: &Options) -> Result<()> {
     let setup = Setup::start(workspace)?;
     let duration = Duration::from_secs_f64(options.seconds);
     let cases: Vec<&Case> = CASES

@@ -29,7 +29,7 @@ enum Values {
 
 use Values::{Flag, Integer, Number, Text, Time};
 
-const COLUMNS: [Column; 35] = [
+const COLUMNS: [Column; 36] = [
     ("id", Text(|trace| Some(trace.id.to_string()))),
     ("started_at", Time(started_at)),
     ("api", Text(|trace| Some(trace.api.name().to_owned()))),
@@ -103,6 +103,15 @@ const COLUMNS: [Column; 35] = [
         Integer(|trace| trace.cluster_id.map(i64::from)),
     ),
     ("expected_error", Number(|trace| trace.expected_error)),
+    (
+        "routing_outcome",
+        Text(|trace| {
+            trace
+                .decision
+                .as_ref()
+                .map(|decision| decision.outcome.clone())
+        }),
+    ),
     ("user", Text(|trace| trace.user.clone())),
     ("traceparent", Text(|trace| trace.traceparent.clone())),
     (

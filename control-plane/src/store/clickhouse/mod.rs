@@ -5,6 +5,7 @@
 //! then merges the rows, and a page shows one of them.
 
 mod audit;
+mod feedback;
 mod filter;
 mod read;
 mod row;
@@ -20,8 +21,8 @@ use uuid::Uuid;
 
 use crate::config;
 use crate::store::{
-    AuditEntry, Batch, Dimension, Filter, Micros, Page, PicoUsd, Query, Record, Stats, StatsQuery,
-    Store, StoreError, Trace,
+    AuditEntry, Batch, Dimension, Feedback, Filter, Micros, Page, PicoUsd, Query, Record, Stats,
+    StatsQuery, Store, StoreError, Trace,
 };
 use schema::Topology;
 
@@ -180,6 +181,16 @@ impl Store for ClickHouse {
     /// The tables' own TTL does this.
     async fn expire(&self, _: Micros) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn add_feedback(&self, feedback: Vec<Feedback>) -> Result<(), StoreError> {
+        self.migrate().await?;
+        self.keep_feedback(feedback).await
+    }
+
+    async fn feedback(&self, since: Micros, limit: u32) -> Result<Vec<Feedback>, StoreError> {
+        self.migrate().await?;
+        self.feedback_since(since, limit).await
     }
 
     async fn note(&self, entry: AuditEntry) -> Result<(), StoreError> {

@@ -45,6 +45,8 @@ pub struct TraceRow {
     pub session_id: String,
     pub cluster_id: Option<u32>,
     pub expected_error: Option<f64>,
+    /// JSON; empty where there was none.
+    pub decision: String,
     pub user: String,
     pub metadata: Vec<(String, String)>,
     pub traceparent: String,
@@ -116,6 +118,11 @@ impl TraceRow {
             session_id: text(&record.session_id),
             cluster_id: record.cluster_id,
             expected_error: record.expected_error,
+            decision: record
+                .decision
+                .as_ref()
+                .and_then(|decision| serde_json::to_string(decision).ok())
+                .unwrap_or_default(),
             user: text(&record.user),
             metadata: record
                 .metadata
@@ -181,6 +188,7 @@ impl TraceRow {
             session_id: some(self.session_id),
             cluster_id: self.cluster_id,
             expected_error: self.expected_error,
+            decision: serde_json::from_str(&self.decision).ok(),
             user: some(self.user),
             metadata: self.metadata.into_iter().collect(),
             traceparent: some(self.traceparent),

@@ -174,6 +174,21 @@ const AUDIT: Table = Table {
     settings: None,
 };
 
+const FEEDBACK: Table = Table {
+    name: "feedback",
+    columns: "
+    trace_id UInt128 CODEC(ZSTD(1)),
+    source LowCardinality(String),
+    at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    error Float64",
+    engine: ("ReplacingMergeTree", "at"),
+    order: "(trace_id, source)",
+    partition: None,
+    ages_by: Some("at"),
+    shard_by: "cityHash64(trace_id)",
+    settings: None,
+};
+
 /// What the figures of an hour or a day are made of. Columns are named with their table: a name alone would be the sum of that name.
 const FIGURES: &str = "count() AS requests, countIf(t.error_type != '') AS errors,
     sum(ifNull(t.tokens_input, 0)) AS tokens_input, sum(ifNull(t.tokens_output, 0)) AS tokens_output,
@@ -259,6 +274,15 @@ impl Topology {
         }
     }
 
+    /// The tables that a name stands for: on a cluster there are two.
+    fn tables(&self, name: &str) -> Vec<String> {
+        let mut tables = vec![self.local(name)];
+        if self.cluster.is_some() {
+            tables.push(self.table(name));
+        }
+        tables
+    }
+
     /// What a statement says to be run on every server.
     pub fn on_cluster(&self) -> String {
         match &self.cluster {
@@ -300,6 +324,18 @@ ENGINE = {} ORDER BY version",
                 each.select(&self.local("traces"), "t.version = 0"),
             ));
         }
+        // The table that others are read from comes last, so that it never asks them for what they lack.
+        let mut decisions: Vec<String> = self
+            .tables("traces")
+            .into_iter()
+            .map(|table| {
+                format!(
+                    "ALTER TABLE {table}{} ADD COLUMN IF NOT EXISTS decision String CODEC(ZSTD(1))",
+                    self.on_cluster()
+                )
+            })
+            .collect();
+        decisions.extend(self.create(&FEEDBACK));
         vec![
             Migration {
                 name: "traces and attempts",
@@ -313,12 +349,16 @@ ENGINE = {} ORDER BY version",
                 name: "audit",
                 statements: self.create(&AUDIT),
             },
+            Migration {
+                name: "decisions and feedback",
+                statements: decisions,
+            },
         ]
     }
 
     /// What makes rows go after their time, which the operator may change.
     pub fn set_retention(&self) -> Vec<String> {
-        [&TRACES, &ATTEMPTS, &HOURLY, &DAILY]
+        [&TRACES, &ATTEMPTS, &FEEDBACK, &HOURLY, &DAILY]
             .into_iter()
             .filter_map(|table| {
                 let ttl = self.ttl(table)?;

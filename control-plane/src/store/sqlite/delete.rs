@@ -55,6 +55,7 @@ fn remove(connection: &Connection, place: i64) -> Result<(), StoreError> {
     }
     for sql in [
         "DELETE FROM attempts WHERE trace_id = (SELECT id FROM bodies WHERE place = ?)",
+        "DELETE FROM feedback WHERE trace_id = (SELECT id FROM bodies WHERE place = ?)",
         "DELETE FROM bodies WHERE place = ?",
         "DELETE FROM words WHERE rowid = ?",
         "DELETE FROM traces WHERE place = ?",

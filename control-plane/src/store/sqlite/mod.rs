@@ -4,6 +4,7 @@
 
 mod body;
 mod delete;
+mod feedback;
 mod filter;
 mod names;
 mod read;
@@ -21,8 +22,8 @@ use uuid::Uuid;
 
 use crate::background::Background;
 use crate::store::{
-    AuditEntry, Batch, Dimension, Filter, Micros, Page, PicoUsd, Query, Record, Stats, StatsQuery,
-    Store, StoreError, Trace,
+    AuditEntry, Batch, Dimension, Feedback, Filter, Micros, Page, PicoUsd, Query, Record, Stats,
+    StatsQuery, Store, StoreError, Trace,
 };
 use names::Names;
 use write::Prepared;
@@ -195,6 +196,16 @@ impl Store for Sqlite {
             delete::strays(connection, before)
         })
         .await
+    }
+
+    async fn add_feedback(&self, feedback: Vec<Feedback>) -> Result<(), StoreError> {
+        self.write_with(move |connection, _| feedback::add(connection, &feedback))
+            .await
+    }
+
+    async fn feedback(&self, since: Micros, limit: u32) -> Result<Vec<Feedback>, StoreError> {
+        self.read(move |connection| feedback::since(connection, since, limit))
+            .await
     }
 
     async fn note(&self, entry: AuditEntry) -> Result<(), StoreError> {

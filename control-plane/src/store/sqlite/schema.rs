@@ -9,7 +9,8 @@ const APPLICATION_ID: i32 = 0x4f54_5243;
 ///
 /// `traces` holds what is filtered and counted by, in as few bytes as can be: a million of them are read in a tenth of a second.
 /// Its key is the call's place in time, so it needs no index for the newest first. `bodies` holds the records themselves.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE names (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE traces (
         place INTEGER PRIMARY KEY,
@@ -63,7 +64,18 @@ const STEPS: &[&str] = &["
         subject TEXT NOT NULL,
         count INTEGER NOT NULL
     ) STRICT;
-"];
+",
+    "
+    CREATE TABLE feedback (
+        trace_id BLOB NOT NULL,
+        source TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        error REAL NOT NULL,
+        PRIMARY KEY (trace_id, source)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX feedback_by_time ON feedback (at);
+",
+];
 
 pub fn migrate(connection: &Connection) -> anyhow::Result<()> {
     let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;

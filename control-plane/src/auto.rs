@@ -1,0 +1,50 @@
+//! The alias `auto`, where the operator has written none: a good and a cheap model of every provider that can be called.
+
+use std::collections::BTreeMap;
+
+use serde_saphyr::{Location, Spanned};
+
+use crate::config::{Alias, Config, DEMO, Provider, Route};
+
+pub const NAME: &str = "auto";
+
+/// The first that can be called is the default.
+const CANDIDATES: [(&str, &str); 12] = [
+    ("anthropic", "claude-sonnet-4-5"),
+    ("anthropic", "claude-haiku-4-5"),
+    ("openai", "gpt-4.1"),
+    ("openai", "gpt-4.1-mini"),
+    ("openai", "gpt-4.1-nano"),
+    ("gemini", "gemini-2.5-pro"),
+    ("gemini", "gemini-2.5-flash"),
+    ("vertex", "gemini-2.5-pro"),
+    ("vertex", "gemini-2.5-flash"),
+    ("deepseek", "deepseek-chat"),
+    (DEMO, "large"),
+    (DEMO, "small"),
+];
+
+/// Adds the alias, unless there is one. The demo provider's models are for those who have nothing else.
+pub fn add(config: &mut Config, providers: &BTreeMap<String, Provider>) {
+    if config.aliases.contains_key(NAME) {
+        return;
+    }
+    let is_callable = |name: &str| providers.get(name).is_some_and(Provider::is_callable);
+    let has_real = CANDIDATES
+        .iter()
+        .any(|(provider, _)| *provider != DEMO && is_callable(provider));
+    let unplaced = |value| Spanned::new(value, Location::UNKNOWN, Location::UNKNOWN);
+    let alias = Alias {
+        candidates: CANDIDATES
+            .iter()
+            .filter(|(provider, _)| is_callable(provider) && !(has_real && *provider == DEMO))
+            .map(|(provider, model)| unplaced(format!("{provider}/{model}")))
+            .collect(),
+        route: Route::Auto,
+        ..Alias::default()
+    };
+    config.aliases.insert(
+        NAME.to_owned(),
+        Spanned::new(alias, Location::UNKNOWN, Location::UNKNOWN),
+    );
+}

@@ -1,0 +1,149 @@
+//! `opentracy router`: packs, without a running control plane.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use opentracy_router::pack::{self, Kind};
+use opentracy_router::{Outcome, Pack, fit};
+
+use super::embed::{self, Embed};
+use super::learn::{self, Order};
+use super::library::Library;
+use super::prior;
+use crate::config::{self, Config};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Fit a pack on labelled outcomes, keep it and say its version.
+    Fit {
+        /// JSON, one object a line: `prompt`, `model`, and `error` from 0, good enough, to 1.
+        #[arg(long)]
+        outcomes: PathBuf,
+        /// How many clusters at most.
+        #[arg(long, default_value_t = fit::CLUSTERS)]
+        clusters: usize,
+        /// Keep the clusters of the active pack, and learn only the models that outcomes are there of.
+        #[arg(long)]
+        keep_clusters: bool,
+        /// For people.
+        #[arg(long, default_value = "fitted on a file of outcomes")]
+        description: String,
+        /// Write the pack to this new folder instead of keeping it.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Make it the active pack. A running control plane sees it at its next start.
+        #[arg(long, conflicts_with = "out")]
+        activate: bool,
+    },
+    /// Make the pack that everyone begins with, of published benchmarks.
+    Prior,
+    /// Take a pack from a folder: one of ours, or centroids in an `.npz` with a JSON file for each model.
+    Import { folder: PathBuf },
+    /// List the packs there are.
+    List,
+    /// Make a pack the active one. A running control plane takes it by `POST /v1/router/packs/VERSION/activate`.
+    Activate { version: String },
+}
+
+pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<()> {
+    let (config, _) = config::load(path).context("the configuration can't be used")?;
+    let library = Library::open(config.router.packs())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match command {
+        Command::Fit {
+            outcomes,
+            clusters,
+            keep_clusters,
+            description,
+            out,
+            activate,
+        } => {
+            let base = match keep_clusters {
+                true => Some(library.active()?.context("there is no active pack to keep clusters of")?),
+                false => None,
+            };
+            let order = Order {
+                keep_clusters,
+                clusters,
+                activate,
+                description,
+                source: format!("outcomes in {}", outcomes.display()),
+            };
+            let outcomes = read(&outcomes)?;
+            println!("{} outcomes; embedding and fitting …", outcomes.len());
+            let embedder = embedder(&config)?;
+            let fitted = learn::fit_now(base.as_ref(), &*embedder, outcomes, &order);
+            let pack = runtime.block_on(fitted)?;
+            let version = match out {
+                Some(folder) => pack::save(&pack, &folder)?,
+                None => library.add(&pack)?,
+            };
+            if activate {
+                library.set_active(&version)?;
+            }
+            describe(&version, &pack, activate);
+        }
+        Command::Prior => {
+            let pack = runtime.block_on(prior::make(&*embedder(&config)?))?;
+            describe(&library.add(&pack)?, &pack, false);
+        }
+        Command::Import { folder } => {
+            let pack = match folder.join("manifest.json").exists() {
+                true => pack::load(&folder)?,
+                false => pack::import(&folder, embedder(&config)?.identity().clone())?,
+            };
+            describe(&library.add(&pack)?, &pack, false);
+        }
+        Command::List => {
+            let active = library.active_version();
+            for version in library.versions()? {
+                match library.load(&version) {
+                    Ok(pack) => describe(&version, &pack, active.as_ref() == Some(&version)),
+                    Err(error) => println!("{version}  {error}"),
+                }
+            }
+        }
+        Command::Activate { version } => {
+            let pack = library.load(&version)?;
+            library.set_active(&version)?;
+            describe(&version, &pack, true);
+        }
+    }
+    Ok(())
+}
+
+fn embedder(config: &Config) -> anyhow::Result<Arc<dyn Embed>> {
+    embed::open(&config.router.embedder)?.with_context(|| {
+        format!(
+            "there is no embedder in {}; set `router.embedder` or OPENTRACY_EMBEDDER",
+            config.router.embedder.path().display()
+        )
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<Outcome>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{} can't be read", path.display()))?;
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let parse = |(number, line): (u32, &str)| {
+        Outcome::parse(line).map_err(|reason| anyhow::anyhow!("{}:{number}: {reason}", path.display()))
+    };
+    lines.map(parse).collect()
+}
+
+fn describe(version: &str, pack: &Pack, is_active: bool) {
+    let kind = match pack.about.kind {
+        Kind::Prior => "prior",
+        Kind::Fitted => "fitted",
+        Kind::Imported => "imported",
+    };
+    println!(
+        "{version}  {kind}, {} clusters, {} models, {}{}",
+        pack.clusters.len(),
+        pack.profiles.len(),
+        pack.about.description,
+        if is_active { " (active)" } else { "" }
+    );
+}

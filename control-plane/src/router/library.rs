@@ -1,0 +1,169 @@
+//! Router packs on disk: all that were ever in force, and which one is.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use opentracy_router::pack::{self, Pack, PackError};
+use serde::{Deserialize, Serialize};
+
+/// Packs that can be gone back to.
+const MAX_PREVIOUS: usize = 20;
+
+pub struct Library {
+    folder: PathBuf,
+    state: Mutex<State>,
+}
+
+/// `state.json`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct State {
+    active: Option<String>,
+    /// Those that were active before, the last one last.
+    previous: Vec<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    #[error("there is no pack \"{0}\"; `GET /v1/router/packs` lists what there is")]
+    Unknown(String),
+    #[error("there is no pack to go back to")]
+    NoPrevious,
+    #[error(
+        "the pack is of the embedder {pack}, and {ours} is in use: fit a pack with it, or use the pack's embedder"
+    )]
+    OtherEmbedder { pack: String, ours: String },
+    #[error("the router's folder {} can't be used: {error}", folder.display())]
+    Folder {
+        folder: PathBuf,
+        error: std::io::Error,
+    },
+}
+
+impl Library {
+    pub fn open(folder: PathBuf) -> Result<Self, LibraryError> {
+        let failed = |error| LibraryError::Folder {
+            folder: folder.clone(),
+            error,
+        };
+        std::fs::create_dir_all(folder.join("packs")).map_err(failed)?;
+        let state = match std::fs::read(folder.join("state.json")) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => State::default(),
+            Err(error) => return Err(failed(error)),
+        };
+        Ok(Self {
+            state: Mutex::new(state),
+            folder,
+        })
+    }
+
+    /// The versions, in the order they were made.
+    pub fn versions(&self) -> Result<Vec<String>, LibraryError> {
+        let failed = |error| self.failed(error);
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(self.folder.join("packs")).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if is_version(&name) {
+                let modified = entry.metadata().and_then(|metadata| metadata.modified());
+                found.push((modified.map_err(failed)?, name));
+            }
+        }
+        found.sort();
+        Ok(found.into_iter().map(|(_, name)| name).collect())
+    }
+
+    pub fn load(&self, version: &str) -> Result<Pack, LibraryError> {
+        let path = self.path(version);
+        match path.filter(|path| path.exists()) {
+            Some(path) => Ok(pack::load(&path)?),
+            None => Err(LibraryError::Unknown(version.to_owned())),
+        }
+    }
+
+    /// Keeps a pack; its version. One that is there already stays.
+    pub fn add(&self, pack: &Pack) -> Result<String, LibraryError> {
+        let folder = self.folder.join("packs");
+        let unnamed = folder.join(format!("new-{}", uuid::Uuid::now_v7().simple()));
+        let version = pack::save(pack, &unnamed)?;
+        let path = folder.join(&version);
+        if path.exists() {
+            std::fs::remove_dir_all(&unnamed).map_err(|error| self.failed(error))?;
+        } else {
+            std::fs::rename(&unnamed, &path).map_err(|error| self.failed(error))?;
+        }
+        Ok(version)
+    }
+
+    /// The pack that was in force last.
+    pub fn active(&self) -> Result<Option<Pack>, LibraryError> {
+        let version = self.state().active;
+        version.map(|version| self.load(&version)).transpose()
+    }
+
+    pub fn active_version(&self) -> Option<String> {
+        self.state().active
+    }
+
+    pub fn set_active(&self, version: &str) -> Result<(), LibraryError> {
+        self.change(|state| {
+            let before = state.active.replace(version.to_owned());
+            state
+                .previous
+                .extend(before.filter(|before| before != version));
+            let surplus = state.previous.len().saturating_sub(MAX_PREVIOUS);
+            state.previous.drain(..surplus);
+        })
+    }
+
+    /// The version that was active before.
+    pub fn previous(&self) -> Result<Option<String>, LibraryError> {
+        Ok(self.state().previous.last().cloned())
+    }
+
+    pub fn step_back(&self) -> Result<(), LibraryError> {
+        self.change(|state| {
+            if let Some(previous) = state.previous.pop() {
+                state.active = Some(previous);
+            }
+        })
+    }
+
+    fn state(&self) -> State {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), LibraryError> {
+        let mut held = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = held.clone();
+        change(&mut state);
+        let bytes = serde_json::to_vec_pretty(&state).expect("its keys are strings");
+        let unfinished = self.folder.join("state.json.unfinished");
+        std::fs::write(&unfinished, bytes)
+            .and_then(|()| std::fs::rename(&unfinished, self.folder.join("state.json")))
+            .map_err(|error| self.failed(error))?;
+        *held = state;
+        Ok(())
+    }
+
+    /// `None` for what is no version: it may be a path to somewhere else.
+    fn path(&self, version: &str) -> Option<PathBuf> {
+        is_version(version).then(|| Path::new(&self.folder).join("packs").join(version))
+    }
+
+    fn failed(&self, error: std::io::Error) -> LibraryError {
+        LibraryError::Folder {
+            folder: self.folder.clone(),
+            error,
+        }
+    }
+}
+
+fn is_version(name: &str) -> bool {
+    name.len() == 12 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}

@@ -1,0 +1,317 @@
+//! Decisions, with the pack that is in force.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use moka::future::Cache;
+use opentracy_router::decide::{Score, Weights, decide};
+use opentracy_router::{Assessment, Pack, Point};
+use sha2::{Digest as _, Sha256};
+
+use super::candidates::{Excluded, Named};
+use super::drift::Drift;
+use super::embed::{Embed, EmbedError, Urgency};
+use super::library::{Library, LibraryError};
+use crate::config;
+
+/// Answers with one pack at a time: a question sees one from beginning to end.
+pub struct Router {
+    embedder: Option<Arc<dyn Embed>>,
+    active: ArcSwapOption<Active>,
+    library: Library,
+    cache: config::RouterCache,
+    drift_alert: f64,
+    pub drift: Drift,
+}
+
+/// A pack, and what it said of prompts. A new pack begins with nothing said.
+pub struct Active {
+    pub pack: Pack,
+    assessed: Cache<[u8; 32], Arc<Assessment>>,
+}
+
+/// What a decision is about.
+#[derive(Debug, Clone)]
+pub enum About {
+    Text(String),
+    /// Of the pack's embedder.
+    Embedding(Vec<f32>),
+}
+
+/// A question of a model, but for the models.
+#[derive(Debug, Clone)]
+pub struct Question {
+    pub about: About,
+    pub weights: Weights,
+}
+
+/// A decision.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// `provider/model`, best first.
+    pub order: Vec<String>,
+    /// In the order of `order`.
+    pub scores: Vec<Score>,
+    pub excluded: Vec<Excluded>,
+    pub assessment: Arc<Assessment>,
+    pub pack: String,
+    pub cost_weight: f64,
+    pub is_cached: bool,
+    pub is_exploration: bool,
+    pub embedding: Duration,
+    pub routing: Duration,
+}
+
+/// Why there is no decision.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Undecided {
+    #[error("the router is off: there is no embedder")]
+    Off,
+    #[error("there is no router pack in force")]
+    NoPack,
+    #[error(transparent)]
+    Embedder(#[from] EmbedError),
+    #[error("the embedding has {found} numbers, and the pack's embedder gives {expected}")]
+    Dimensions { found: usize, expected: usize },
+    #[error("there is no model to choose from")]
+    NoCandidate,
+}
+
+impl Undecided {
+    /// In a word, as headers and metrics have it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Off => "router_off",
+            Self::NoPack => "no_pack",
+            Self::Embedder(EmbedError::Busy) => "embedder_busy",
+            Self::Embedder(EmbedError::Failed(_)) => "embedder_failed",
+            Self::Dimensions { .. } => "embedding_of_another_length",
+            Self::NoCandidate => "no_candidate",
+        }
+    }
+}
+
+impl Router {
+    /// A pack that can't be used is complained of, and the router goes on without one.
+    pub fn new(
+        config: &config::Router,
+        embedder: Option<Arc<dyn Embed>>,
+        library: Library,
+    ) -> Self {
+        let router = Self {
+            embedder,
+            active: ArcSwapOption::empty(),
+            library,
+            cache: config.cache.clone(),
+            drift_alert: config.drift_alert,
+            drift: Drift::default(),
+        };
+        match router.library.active() {
+            Ok(Some(pack)) => {
+                if let Err(error) = router.put_in_force(pack) {
+                    tracing::error!("the router's pack can't be used: {error}");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!("the router's pack can't be used: {error}"),
+        }
+        router
+    }
+
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
+    pub fn embedder(&self) -> Option<&Arc<dyn Embed>> {
+        self.embedder.as_ref()
+    }
+
+    pub fn active(&self) -> Option<Arc<Active>> {
+        self.active.load_full()
+    }
+
+    /// Makes a pack of the library the one in force, here and after a restart.
+    pub fn activate(&self, version: &str) -> Result<(), LibraryError> {
+        let pack = self.library.load(version)?;
+        self.check(&pack)?;
+        self.library.set_active(version)?;
+        self.put_in_force(pack)
+    }
+
+    /// Goes back to the pack that was in force before; its version.
+    pub fn roll_back(&self) -> Result<String, LibraryError> {
+        let version = self.library.previous()?.ok_or(LibraryError::NoPrevious)?;
+        let pack = self.library.load(&version)?;
+        self.check(&pack)?;
+        self.library.step_back()?;
+        self.put_in_force(pack)?;
+        Ok(version)
+    }
+
+    /// Changes the figures of the pack in force, and not those on disk.
+    pub fn amend(&self, change: impl FnOnce(&mut Pack)) {
+        if let Some(active) = self.active() {
+            let mut pack = active.pack.clone();
+            change(&mut pack);
+            self.active.store(Some(Arc::new(self.with_cache(pack))));
+        }
+    }
+
+    fn check(&self, pack: &Pack) -> Result<(), LibraryError> {
+        match &self.embedder {
+            Some(embedder) if *embedder.identity() != pack.about.embedder => {
+                Err(LibraryError::OtherEmbedder {
+                    pack: pack.about.embedder.model.clone(),
+                    ours: embedder.identity().model.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn put_in_force(&self, pack: Pack) -> Result<(), LibraryError> {
+        self.check(&pack)?;
+        tracing::info!(
+            "router pack {} is in force: {} clusters, {} models",
+            pack.version,
+            pack.clusters.len(),
+            pack.profiles.len()
+        );
+        self.active.store(Some(Arc::new(self.with_cache(pack))));
+        self.drift.clear();
+        Ok(())
+    }
+
+    fn with_cache(&self, pack: Pack) -> Active {
+        Active {
+            pack,
+            assessed: Cache::builder()
+                .max_capacity(self.cache.entries)
+                .time_to_live(self.cache.ttl)
+                .build(),
+        }
+    }
+
+    /// `candidates` gives the models that may be chosen, with their places in the pack.
+    pub async fn decide(
+        &self,
+        question: &Question,
+        candidates: impl FnOnce(&Pack) -> (Vec<Named>, Vec<Excluded>),
+    ) -> Result<Answer, Undecided> {
+        let asked = Instant::now();
+        let active = self.active().ok_or(match self.embedder {
+            None => Undecided::Off,
+            Some(_) => Undecided::NoPack,
+        })?;
+        let mut embedding = Duration::ZERO;
+        let (assessment, is_cached) = match &question.about {
+            About::Text(text) => {
+                let entry = active
+                    .assessed
+                    .entry(Sha256::digest(text.as_bytes()).into())
+                    .or_try_insert_with(async {
+                        let asked = Instant::now();
+                        let assessment = self.assess(&active.pack, text).await;
+                        embedding = asked.elapsed();
+                        assessment.map(Arc::new)
+                    })
+                    .await
+                    .map_err(|error| Undecided::clone(&error))?;
+                let is_fresh = entry.is_fresh();
+                (entry.into_value(), !is_fresh)
+            }
+            About::Embedding(embedding) => {
+                let point = Point {
+                    embedding,
+                    text: None,
+                };
+                (Arc::new(assess(&active.pack, &point)?), false)
+            }
+        };
+        self.drift.note(assessment.is_far, self.drift_alert);
+        let (named, excluded) = candidates(&active.pack);
+        if named.is_empty() {
+            return Err(Undecided::NoCandidate);
+        }
+        let known: Vec<_> = named.iter().map(|named| named.candidate.clone()).collect();
+        let decision = decide(&assessment, &known, &question.weights, fastrand::f64);
+        Ok(Answer {
+            order: decision
+                .order
+                .iter()
+                .map(|&index| named[index].id.clone())
+                .collect(),
+            scores: decision
+                .order
+                .iter()
+                .map(|&index| decision.scores[index])
+                .collect(),
+            excluded,
+            assessment,
+            pack: active.pack.version.clone(),
+            cost_weight: question.weights.cost,
+            is_cached,
+            is_exploration: decision.is_exploration,
+            embedding,
+            routing: asked.elapsed().saturating_sub(embedding),
+        })
+    }
+
+    async fn assess(&self, pack: &Pack, text: &str) -> Result<Assessment, Undecided> {
+        let embedder = self.embedder.as_ref().ok_or(Undecided::Off)?;
+        let embedded = embedder
+            .embed(vec![text.to_owned()], Urgency::Request)
+            .await?;
+        let embedding = embedded.first().map(Vec::as_slice).unwrap_or_default();
+        let point = Point {
+            embedding,
+            text: Some(text),
+        };
+        assess(pack, &point)
+    }
+}
+
+fn assess(pack: &Pack, point: &Point<'_>) -> Result<Assessment, Undecided> {
+    pack.assess(point).ok_or(Undecided::Dimensions {
+        found: point.embedding.len(),
+        expected: pack.clusters.dimensions(),
+    })
+}
+
+impl Answer {
+    /// How the choice was made, in a word.
+    pub fn outcome(&self) -> &'static str {
+        match (self.is_exploration, self.is_cached) {
+            (true, _) => "explored",
+            (false, true) => "cached",
+            (false, false) => "decided",
+        }
+    }
+
+    /// The choice, for people.
+    pub fn reason(&self) -> String {
+        let (Some(first), Some(score)) = (self.order.first(), self.scores.first()) else {
+            return String::new();
+        };
+        let figures = |score: &Score| {
+            format!(
+                "expected error {:.3}, {:.0} % of the dearest candidate's cost",
+                score.error,
+                score.cost_share * 100.0
+            )
+        };
+        let mut reason = format!(
+            "cluster {}: {first} has {}",
+            self.assessment.membership.cluster,
+            figures(score)
+        );
+        if let (Some(second), Some(score)) = (self.order.get(1), self.scores.get(1)) {
+            reason.push_str(&format!("; next is {second} with {}", figures(score)));
+        }
+        if self.is_exploration {
+            reason.push_str("; tried because little is known of it here");
+        }
+        reason
+    }
+}

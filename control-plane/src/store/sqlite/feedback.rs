@@ -1,0 +1,45 @@
+//! What was thought of answers.
+
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use crate::store::{Feedback, Micros, StoreError};
+
+pub fn add(connection: &mut Connection, feedback: &[Feedback]) -> Result<(), rusqlite::Error> {
+    let transaction = connection.transaction()?;
+    for each in feedback {
+        transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO feedback (trace_id, source, at, error) VALUES (?, ?, ?, ?)",
+            )?
+            .execute(params![
+                each.trace_id.as_bytes(),
+                each.source,
+                each.at.0,
+                each.error
+            ])?;
+    }
+    transaction.commit()
+}
+
+pub fn since(
+    connection: &Connection,
+    since: Micros,
+    limit: u32,
+) -> Result<Vec<Feedback>, StoreError> {
+    let feedback = connection
+        .prepare_cached(
+            "SELECT trace_id, source, at, error FROM feedback WHERE at >= ?
+                ORDER BY at DESC, trace_id, source LIMIT ?",
+        )?
+        .query_map(params![since.0, limit], |row| {
+            Ok(Feedback {
+                trace_id: Uuid::from_bytes(row.get(0)?),
+                source: row.get(1)?,
+                at: Micros(row.get(2)?),
+                error: row.get(3)?,
+            })
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(feedback)
+}

@@ -1,0 +1,47 @@
+//! `POST /v1/route`: the control plane's decision, without a call.
+
+use std::time::Duration;
+
+use opentracy_proto::v1;
+use opentracy_translate::error::ApiError;
+use prost::Message;
+
+use crate::gateway::json_headers;
+use crate::{host, root};
+
+pub const PATH: &str = "/v1/route";
+
+/// A batch of prompts takes its time, and nobody's answer waits for it.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Asks; the number of the gRPC call. Answers at once where nobody can be asked.
+pub fn ask(body: Vec<u8>) -> Option<u32> {
+    let message = v1::ExplainRequest { body }.encode_to_vec();
+    let call = root::call("opentracy.v1.RouteService", "Explain", &message, DEADLINE);
+    if call.is_none() {
+        refuse();
+    }
+    call
+}
+
+/// Hands on what the control plane says.
+pub fn answer(status: u32, size: usize) {
+    let answer = root::grpc_message(status, size)
+        .and_then(|bytes| v1::ExplainResponse::decode(bytes.as_slice()).ok());
+    let Some(answer) = answer else {
+        refuse();
+        return;
+    };
+    let status = u16::try_from(answer.status).unwrap_or(500);
+    host::reply(status, &json_headers(), &answer.body);
+}
+
+/// Answers what is no question.
+pub fn reply_error(error: &ApiError) {
+    host::reply(error.status, &json_headers(), &error.to_json());
+}
+
+fn refuse() {
+    let words = "The control plane, which decides on models, does not answer. Try again";
+    reply_error(&ApiError::new(503, words).with_code("router_unavailable"));
+}

@@ -1,0 +1,21 @@
+//! `cargo xtask bench router`: the benchmark of the control plane's crate, with the embedding model at hand.
+
+use anyhow::Result;
+
+use crate::workspace::Workspace;
+use crate::{embedder, process};
+
+pub fn run(workspace: &Workspace) -> Result<()> {
+    let mut bench = workspace.cargo();
+    bench
+        .args([
+            "bench",
+            "--quiet",
+            "--package",
+            "opentracy",
+            "--bench",
+            "router",
+        ])
+        .env("OPENTRACY_EMBEDDER", embedder::find(workspace)?);
+    process::run(&mut bench)
+}
