@@ -35,12 +35,64 @@ pub type Standing = BTreeMap<Owner, v1::Budget>;
 /// How much was spent in the periods under way.
 #[derive(Default)]
 struct Spending {
-    /// The beginnings of the day and of the month that are counted.
-    day: Micros,
-    month: Micros,
-    of_day: BTreeMap<Owner, PicoUsd>,
-    of_month: BTreeMap<Owner, PicoUsd>,
+    day: Tally,
+    month: Tally,
+    /// Calls that were counted and are not stored yet.
     ahead: HashSet<u128>,
+}
+
+/// What was spent in one period.
+#[derive(Default)]
+struct Tally {
+    since: Micros,
+    spent: BTreeMap<Owner, PicoUsd>,
+}
+
+impl Tally {
+    /// Goes on to a period that began at another time.
+    fn begin(&mut self, since: Micros) {
+        if self.since != since {
+            self.since = since;
+            self.spent.clear();
+        }
+    }
+}
+
+impl Spending {
+    fn of(&self, period: Period) -> &Tally {
+        match period {
+            Period::Day => &self.day,
+            Period::Month => &self.month,
+        }
+    }
+
+    /// Adds what a call has cost its owners.
+    fn add(&mut self, started_at: Micros, owners: [Option<Owner>; 2], cost: PicoUsd) {
+        for owner in owners.into_iter().flatten() {
+            for tally in [&mut self.day, &mut self.month] {
+                if started_at >= tally.since {
+                    let spent = tally.spent.entry(owner.clone()).or_default();
+                    spent.0 = spent.0.saturating_add(cost.0);
+                }
+            }
+        }
+    }
+}
+
+impl Owner {
+    /// `key` or `alias`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Key(_) => "key",
+            Self::Alias(_) => "alias",
+        }
+    }
+
+    pub fn into_name(self) -> String {
+        match self {
+            Self::Key(name) | Self::Alias(name) => name,
+        }
+    }
 }
 
 pub struct Ledger {
@@ -96,7 +148,7 @@ impl Ledger {
         }
         let (day, month) = {
             let spending = self.spending();
-            (spending.day, spending.month)
+            (spending.day.since, spending.month.since)
         };
         let mut counted = Vec::new();
         for since in [day, month] {
@@ -110,9 +162,9 @@ impl Ledger {
             counted.push(all);
         }
         let mut spending = self.spending();
-        if (spending.day, spending.month) == (day, month) {
-            spending.of_month = counted.pop().unwrap_or_default();
-            spending.of_day = counted.pop().unwrap_or_default();
+        if (spending.day.since, spending.month.since) == (day, month) {
+            spending.month.spent = counted.pop().unwrap_or_default();
+            spending.day.spent = counted.pop().unwrap_or_default();
             spending.ahead.clear();
         }
         Ok(())
@@ -121,43 +173,12 @@ impl Ledger {
     fn begin_periods(&self, now: Micros) {
         let (day, month) = periods(now);
         let mut spending = self.spending();
-        if spending.day != day {
-            spending.day = day;
-            spending.of_day.clear();
-        }
-        if spending.month != month {
-            spending.month = month;
-            spending.of_month.clear();
-        }
-    }
-
-    /// Adds what a call has cost; how its owners stand may change by it.
-    fn add(&self, started_at: Micros, key: Option<&str>, alias: Option<&str>, cost: PicoUsd) {
-        let mut spending = self.spending();
-        let owners = [
-            key.map(|name| Owner::Key(name.to_owned())),
-            alias.map(|name| Owner::Alias(name.to_owned())),
-        ];
-        for owner in owners.into_iter().flatten() {
-            let Spending {
-                day,
-                month,
-                of_day,
-                of_month,
-                ..
-            } = &mut *spending;
-            for (since, spent) in [(day, of_day), (month, of_month)] {
-                if started_at >= *since {
-                    let spent = spent.entry(owner.clone()).or_default();
-                    spent.0 = spent.0.saturating_add(cost.0);
-                }
-            }
-        }
+        spending.day.begin(day);
+        spending.month.begin(month);
     }
 
     fn publish(&self) {
-        let snapshot = self.snapshot.borrow().clone();
-        let standing = self.stand(&snapshot.config);
+        let standing = self.stand();
         self.standing.send_if_modified(|current| {
             let is_news = *current != standing;
             if is_news {
@@ -172,16 +193,11 @@ impl Ledger {
         });
     }
 
-    fn stand(&self, config: &Config) -> Standing {
-        let spending = self.spending();
-        budgets(config)
-            .filter_map(|(owner, budget)| {
-                let spent = match budget.period {
-                    Period::Day => &spending.of_day,
-                    Period::Month => &spending.of_month,
-                };
-                let spent = spent.get(&owner).copied().unwrap_or_default().usd();
-                let beyond = |limit: Option<f64>| limit.is_some_and(|limit| spent >= limit);
+    fn stand(&self) -> Standing {
+        self.report()
+            .into_iter()
+            .filter_map(|(owner, budget, spent)| {
+                let beyond = |limit: Option<f64>| limit.is_some_and(|limit| spent.usd() >= limit);
                 let stands = match () {
                     () if beyond(budget.hard) => v1::Budget::HardLimit,
                     () if beyond(budget.soft) => v1::Budget::SoftLimit,
@@ -198,11 +214,9 @@ impl Ledger {
         let spending = self.spending();
         budgets(&snapshot.config)
             .map(|(owner, budget)| {
-                let spent = match budget.period {
-                    Period::Day => spending.of_day.get(&owner),
-                    Period::Month => spending.of_month.get(&owner),
-                };
-                (owner, budget, spent.copied().unwrap_or_default())
+                let spent = spending.of(budget.period).spent.get(&owner);
+                let spent = spent.copied().unwrap_or_default();
+                (owner, budget, spent)
             })
             .collect()
     }
@@ -238,38 +252,42 @@ fn periods(now: Micros) -> (Micros, Micros) {
 
 impl Observer for Ledger {
     fn on_taken(&self, request: &v1::IngestRequest) {
+        let mut spending = self.spending();
         for trace in &request.traces {
             let Some(cost) = trace.cost else { continue };
             let Ok(id) = Uuid::try_parse(&trace.id) else {
                 continue;
             };
-            {
-                let mut spending = self.spending();
-                if spending.ahead.len() >= MAX_AHEAD || !spending.ahead.insert(id.as_u128()) {
-                    continue;
-                }
+            if spending.ahead.len() >= MAX_AHEAD || !spending.ahead.insert(id.as_u128()) {
+                continue;
             }
-            let named = |name: &'_ str| (!name.is_empty()).then(|| name.to_owned());
-            self.add(
-                trace.start_unix_micros.into(),
-                named(&trace.key).as_deref(),
-                named(&trace.alias).as_deref(),
-                PicoUsd::from_usd(cost.total),
-            );
+            let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+            let owners = [
+                named(&trace.key).map(Owner::Key),
+                named(&trace.alias).map(Owner::Alias),
+            ];
+            let cost = PicoUsd::from_usd(cost.total);
+            spending.add(trace.start_unix_micros.into(), owners, cost);
         }
+        drop(spending);
         self.publish();
     }
 
     fn on_stored(&self, records: &[Record]) {
+        let mut spending = self.spending();
         for record in records {
-            let was_counted = self.spending().ahead.remove(&record.id.as_u128());
+            let was_counted = spending.ahead.remove(&record.id.as_u128());
             if let Some(cost) = record.cost
                 && !was_counted
             {
-                let (key, alias) = (record.key.as_deref(), record.alias.as_deref());
-                self.add(record.started_at, key, alias, cost.total);
+                let owners = [
+                    record.key.clone().map(Owner::Key),
+                    record.alias.clone().map(Owner::Alias),
+                ];
+                spending.add(record.started_at, owners, cost.total);
             }
         }
+        drop(spending);
         self.publish();
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use opentracy::prices::InForce;
 use opentracy::store::{Filter, Micros};
-use opentracy::{check, envoy, serve};
+use opentracy::{check, envoy, router, serve};
 
 #[derive(Parser)]
 #[command(
@@ -44,6 +44,11 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         prices: InForce,
     },
+    /// Make, fetch and choose what the router has learned.
+    Router {
+        #[command(subcommand)]
+        command: router::command::Command,
+    },
     /// Print an Envoy bootstrap for the configuration.
     EnvoyConfig {
         /// Where Envoy finds the filter.
@@ -79,6 +84,7 @@ fn main() -> ExitCode {
             };
             serve::reprice(path, filter, prices)
         }
+        Command::Router { command } => router::command::run(path, command),
         Command::EnvoyConfig { filter } => envoy::print(path, &filter),
     };
     match result {

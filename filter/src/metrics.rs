@@ -11,9 +11,13 @@ use proxy_wasm::types::MetricType;
 use crate::host;
 
 thread_local! {
-    /// Envoy's numbers of the metrics met so far.
-    static KNOWN: RefCell<HashMap<String, u32>> = RefCell::default();
+    /// Envoy's numbers of the metrics of each provider met so far.
+    static KNOWN: RefCell<HashMap<String, OfProvider>> = RefCell::default();
+    static DROPPED: Metric = define(MetricType::Counter, "opentracy.records_dropped");
 }
+
+/// Envoy's number of a metric; `None` where it would not make one.
+type Metric = Option<u32>;
 
 /// The outcome of a call, or of a record.
 pub struct Call<'a> {
@@ -25,63 +29,83 @@ pub struct Call<'a> {
     pub tokens: Option<(u64, u64)>,
 }
 
+/// The metrics of one provider.
+struct OfProvider {
+    /// By the first digit of the status; the first is for none.
+    requests: [Metric; 6],
+    latency: Metric,
+    time_to_first_token: Metric,
+    tokens_input: Metric,
+    tokens_output: Metric,
+}
+
+impl OfProvider {
+    fn new(provider: &str) -> Self {
+        let name = |what: &str| format!("opentracy.gateway.provider.{provider}.{what}");
+        let counter = |what: &str| define(MetricType::Counter, &name(what));
+        let histogram = |what: &str| define(MetricType::Histogram, &name(what));
+        Self {
+            requests: ["none", "1xx", "2xx", "3xx", "4xx", "5xx"]
+                .map(|class| counter(&format!("status.{class}.requests"))),
+            latency: histogram("latency_ms"),
+            time_to_first_token: histogram("time_to_first_token_ms"),
+            tokens_input: counter("tokens_input"),
+            tokens_output: counter("tokens_output"),
+        }
+    }
+
+    fn count(&self, call: &Call<'_>) {
+        let class = usize::from(call.status / 100);
+        add(self.requests.get(class).copied().flatten(), 1);
+        record(self.latency, call.latency_micros / 1000);
+        if let Some(micros) = call.time_to_first_token_micros {
+            record(self.time_to_first_token, micros / 1000);
+        }
+        if let Some((input, output)) = call.tokens {
+            add(self.tokens_input, input);
+            add(self.tokens_output, output);
+        }
+    }
+}
+
 /// Counts a call.
 pub fn count(call: &Call<'_>) {
     let provider = match call.provider {
         "" => "none",
         provider => provider,
     };
-    let class = match call.status {
-        0 => "none".to_owned(),
-        status => format!("{}xx", status / 100),
-    };
-    let of_provider = format!("opentracy.gateway.provider.{provider}");
-    add(&format!("{of_provider}.status.{class}.requests"), 1);
-    record(
-        &format!("{of_provider}.latency_ms"),
-        call.latency_micros / 1000,
-    );
-    if let Some(micros) = call.time_to_first_token_micros {
-        record(
-            &format!("{of_provider}.time_to_first_token_ms"),
-            micros / 1000,
-        );
-    }
-    if let Some((input, output)) = call.tokens {
-        add(&format!("{of_provider}.tokens_input"), input);
-        add(&format!("{of_provider}.tokens_output"), output);
-    }
+    KNOWN.with_borrow_mut(|known| match known.get(provider) {
+        Some(of_provider) => of_provider.count(call),
+        None => {
+            let of_provider = OfProvider::new(provider);
+            of_provider.count(call);
+            known.insert(provider.to_owned(), of_provider);
+        }
+    });
 }
 
 /// A record that was dropped because too many wait.
 pub fn count_dropped() {
-    add("opentracy.records_dropped", 1);
+    add(DROPPED.with(|dropped| *dropped), 1);
 }
 
 /// Makes the counter that operators alert on, so that it is there before anything is dropped.
 pub fn announce() {
-    add("opentracy.records_dropped", 0);
+    add(DROPPED.with(|dropped| *dropped), 0);
 }
 
-fn add(name: &str, amount: u64) {
-    let Some(metric) = metric(MetricType::Counter, name) else {
-        return;
-    };
+fn define(kind: MetricType, name: &str) -> Metric {
+    hostcalls::define_metric(kind, name).ok()
+}
+
+fn add(metric: Metric, amount: u64) {
+    let Some(metric) = metric else { return };
     let amount = i64::try_from(amount).unwrap_or(i64::MAX);
     host::complain("count", hostcalls::increment_metric(metric, amount));
 }
 
-fn record(name: &str, value: u64) {
-    if let Some(metric) = metric(MetricType::Histogram, name) {
+fn record(metric: Metric, value: u64) {
+    if let Some(metric) = metric {
         host::complain("record", hostcalls::record_metric(metric, value));
     }
-}
-
-fn metric(kind: MetricType, name: &str) -> Option<u32> {
-    if let Some(known) = KNOWN.with_borrow(|known| known.get(name).copied()) {
-        return Some(known);
-    }
-    let made = hostcalls::define_metric(kind, name).ok()?;
-    KNOWN.with_borrow_mut(|known| known.insert(name.to_owned(), made));
-    Some(made)
 }

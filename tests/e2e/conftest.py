@@ -75,8 +75,8 @@ class World:
                 "nowhere-twice": {"candidates": ["nowhere/x", "nowhere/y", chain[2]]},
                 "all-nowhere": {"candidates": ["nowhere/x", "nowhere/y", "nowhere/z"]},
                 "narrow-first": {"candidates": ["narrow/large", "openai/gpt-4o-mini"]},
-                "auto": {"candidates": chain, "route": "auto"},
-                "auto-anyway": {"candidates": chain, "route": "auto", "when_router_is_down": "in_order"},
+                "auto": {"candidates": chain, "route": "auto", "when_router_is_down": "fail"},
+                "auto-anyway": {"candidates": chain, "route": "auto"},
             },
             **more,
         }

@@ -11,8 +11,11 @@ use crate::workspace::{Profile, Workspace};
 use crate::{embedder, envoy, process, wasm};
 
 pub fn run(workspace: &Workspace, pytest_arguments: &[String]) -> Result<()> {
+    let embedder = embedder::find(workspace)?;
     if pytest_arguments.is_empty() {
-        process::run(workspace.cargo().args(["test", "--workspace"]))?;
+        let mut cargo = workspace.cargo();
+        cargo.env("OPENTRACY_TEST_EMBEDDER", &embedder);
+        process::run(cargo.args(["test", "--workspace"]))?;
     }
     let tests = workspace.root.join("tests");
     let node_modules = node_packages(&tests)?;
@@ -31,7 +34,7 @@ pub fn run(workspace: &Workspace, pytest_arguments: &[String]) -> Result<()> {
             wasm::build(workspace, &["trap-for-tests"])?,
         )
         .env("OPENTRACY_ENVOY", envoy::find(workspace)?)
-        .env("OPENTRACY_TEST_EMBEDDER", embedder::find(workspace)?)
+        .env("OPENTRACY_TEST_EMBEDDER", embedder)
         .env("OPENTRACY_TSX", node_modules.join(".bin/tsx"));
     process::run(&mut pytest)
 }

@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::budget::Owner;
 use crate::serve::Shared;
 use crate::telemetry::envoy::{self, CircuitBreaker};
 use crate::telemetry::live::Model;
@@ -94,18 +93,12 @@ pub async fn statsz(State(shared): State<Shared>) -> Json<Statsz> {
             .collect(),
         circuit_breakers: breakers.map(of_provider),
         budgets: budgets
-            .map(|(owner, budget, spent)| {
-                let (owner, name) = match owner {
-                    Owner::Key(name) => ("key", name),
-                    Owner::Alias(name) => ("alias", name),
-                };
-                BudgetFigures {
-                    owner,
-                    name,
-                    spent: spent.usd(),
-                    soft: budget.soft,
-                    hard: budget.hard,
-                }
+            .map(|(owner, budget, spent)| BudgetFigures {
+                owner: owner.kind(),
+                name: owner.into_name(),
+                spent: spent.usd(),
+                soft: budget.soft,
+                hard: budget.hard,
             })
             .collect(),
         journal_backlog_bytes: shared.ingest.backlog_bytes(),

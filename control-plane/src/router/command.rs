@@ -50,7 +50,9 @@ pub enum Command {
 pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<()> {
     let (config, _) = config::load(path).context("the configuration can't be used")?;
     let library = Library::open(config.router.packs())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     match command {
         Command::Fit {
             outcomes,
@@ -61,7 +63,11 @@ pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<()> {
             activate,
         } => {
             let base = match keep_clusters {
-                true => Some(library.active()?.context("there is no active pack to keep clusters of")?),
+                true => Some(
+                    library
+                        .active()?
+                        .context("there is no active pack to keep clusters of")?,
+                ),
                 false => None,
             };
             let order = Order {
@@ -126,9 +132,12 @@ fn embedder(config: &Config) -> anyhow::Result<Arc<dyn Embed>> {
 fn read(path: &Path) -> anyhow::Result<Vec<Outcome>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{} can't be read", path.display()))?;
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let lines = (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| !line.trim().is_empty());
     let parse = |(number, line): (u32, &str)| {
-        Outcome::parse(line).map_err(|reason| anyhow::anyhow!("{}:{number}: {reason}", path.display()))
+        Outcome::parse(line)
+            .map_err(|reason| anyhow::anyhow!("{}:{number}: {reason}", path.display()))
     };
     lines.map(parse).collect()
 }

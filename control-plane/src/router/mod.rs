@@ -5,6 +5,7 @@
 //! [`learn`] makes better ones of outcomes, and [`replay`] says what one would have done.
 
 pub mod candidates;
+pub mod command;
 pub mod drift;
 pub mod embed;
 pub mod learn;

@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::budget::{Ledger, Owner};
+use crate::budget::Ledger;
 use crate::ingest::{Ingest, Observer};
 use crate::router::drift::Drift;
 
@@ -197,10 +197,7 @@ impl Metrics {
         self.spent.clear();
         for (owner, budget, spent) in ledger.report() {
             let limit = budget.hard.or(budget.soft).unwrap_or_default();
-            let (owner, name) = match owner {
-                Owner::Key(name) => ("key", name),
-                Owner::Alias(name) => ("alias", name),
-            };
+            let (owner, name) = (owner.kind(), owner.into_name());
             let ratio = if limit > 0.0 {
                 spent.usd() / limit
             } else {

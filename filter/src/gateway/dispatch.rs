@@ -65,7 +65,6 @@ fn plan(
     call.plan = target.candidates;
     call.alias = target.alias.map(|alias| alias.name.clone());
     call.budget = budget::check(call.key.as_deref(), target.alias)?;
-    let cost_weight = router::cost_weight(request)?;
     let Some(alias) = target.alias else {
         return Ok(None);
     };
@@ -73,6 +72,7 @@ fn plan(
     if let Some(model) = session_model {
         planner::reorder(&mut call.plan, &[model]);
     } else if alias.auto {
+        let cost_weight = router::cost_weight(request)?;
         return Ok(Some(router::Question::new(envelope, alias, cost_weight)));
     }
     Ok(None)
