@@ -106,8 +106,9 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Error {
 
 /// A value as JSON: numbers are numbers.
 fn typed(name: &str, value: String) -> Result<Value, Error> {
-    let is_number =
-        name.starts_with("min_") || name.starts_with("max_") || matches!(name, "limit" | "cluster");
+    let is_number = name.starts_with("min_")
+        || name.starts_with("max_")
+        || matches!(name, "limit" | "cluster" | "calls" | "cost_weight");
     if !is_number {
         return Ok(value.into());
     }

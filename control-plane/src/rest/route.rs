@@ -266,11 +266,14 @@ fn about(request: &RouteRequest<'_>, tools: bool) -> Result<(About, v1::Needs), 
             Ok((About::Text(subject.text), needs(prompt.len(), false)))
         }
         (None, Some(messages), None) => {
-            let parsed: Vec<Message<'_>> = serde_json::from_str(messages.get())
-                .map_err(|error| ApiError::invalid("messages", json::describe_error(&error)))?;
+            let parsed: Vec<Message<'_>> =
+                serde_json::from_str(messages.get()).map_err(|error| {
+                    let words = format!("`messages`: {}", json::describe_error(&error));
+                    ApiError::invalid("messages", words)
+                })?;
             let subject = Subject::of(&parsed);
             if subject.text.is_empty() {
-                let words = "`messages` must hold a user's message with a text";
+                let words = "`messages` must hold a message with a text";
                 return Err(ApiError::invalid("messages", words));
             }
             let needs = needs(messages.get().len(), subject.has_images);

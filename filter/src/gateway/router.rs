@@ -1,5 +1,7 @@
 //! Asks the control plane which candidate suits a prompt.
 
+use std::time::Duration;
+
 use opentracy_proto::v1;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::openai::envelope::Envelope;
@@ -10,9 +12,6 @@ use crate::gateway::dispatch::{self, Outcome};
 use crate::gateway::planner;
 use crate::headers::{self, HeaderList};
 use crate::root;
-
-/// gRPC's status for a call that took too long.
-const DEADLINE_EXCEEDED: u32 = 4;
 
 pub struct Question {
     wire: v1::RouteRequest,
@@ -59,6 +58,7 @@ pub struct Pending {
     request: HeaderList<'static>,
     grpc_call: u32,
     asked_at_micros: u64,
+    deadline: Duration,
     fail_without_router: bool,
 }
 
@@ -87,6 +87,7 @@ pub fn ask(question: Question, call: Box<Call>, request: HeaderList<'static>) ->
             request,
             grpc_call,
             asked_at_micros,
+            deadline,
             fail_without_router,
         })),
         None => without_router(call, &request, "control_plane_down", fail_without_router),
@@ -100,9 +101,12 @@ pub fn read_answer(pending: Pending, status: u32, size: usize) -> Outcome {
     let answer = root::grpc_message(status, size)
         .and_then(|bytes| v1::RouteResponse::decode(bytes.as_slice()).ok());
     let Some(answer) = answer else {
-        let why = match status {
-            DEADLINE_EXCEEDED => "deadline",
-            _ => "control_plane_down",
+        // Envoy tells both by the same status.
+        let deadline = u128::from(call.routing_micros) >= pending.deadline.as_micros();
+        let why = if deadline {
+            "deadline"
+        } else {
+            "control_plane_down"
         };
         return without_router(call, &pending.request, why, pending.fail_without_router);
     };
