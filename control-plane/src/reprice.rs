@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::prices::{InForce, Prices};
-use crate::store::{AuditEntry, Filter, Micros, Order, Query, Store, StoreError};
+use crate::store::{AuditEntry, Filter, Order, Query, Store, StoreError};
 
 /// Calls that are looked at, and written, at once.
 const PAGE: u32 = 5000;
@@ -52,13 +52,8 @@ pub async fn run(
         let Some(next) = page.next else { break };
         query.after = Some(next);
     }
-    let entry = AuditEntry {
-        at: Micros::now(),
-        action: "reprice".to_owned(),
-        request_id,
-        subject: format!("{in_force:?}").to_lowercase(),
-        count: outcome.changed,
-    };
+    let subject = format!("{in_force:?}").to_lowercase();
+    let entry = AuditEntry::new("reprice", request_id, subject, outcome.changed);
     store.note(entry).await?;
     Ok(outcome)
 }

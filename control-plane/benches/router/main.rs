@@ -45,8 +45,8 @@ fn main() -> Result<()> {
             }
         }
     }
-    worlds::run();
     speed::decision();
+    worlds::run();
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use opentracy_router::{Outcome, Pack, Point, matrix, pack};
 
 const DIMENSIONS: usize = 64;
 const TOPICS: usize = 12;
-const STEPS: [usize; 5] = [100, 300, 1000, 3000, 10_000];
+const STEPS: [usize; 4] = [100, 300, 1000, 3000];
 const TESTED: usize = 2000;
 const COST_WEIGHT: f64 = 0.15;
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::catalog;
 use crate::rest::trace::Trace;
-use crate::store::{Micros, Outcome};
+use crate::store::Micros;
 pub use rules::Rules;
 
 /// Reads one object, and says whether it is a log of others'.
@@ -63,7 +63,7 @@ fn of_trace(trace: Trace) -> Result<v1::IngestRequest, String> {
         key: trace.key.unwrap_or_default(),
         stream: trace.stream,
         status: u32::from(trace.status),
-        outcome: outcome(trace.outcome).into(),
+        outcome: v1::Outcome::from(trace.outcome).into(),
         error: trace.error.map(|error| v1::TraceError {
             r#type: error.r#type,
             code: error.code.unwrap_or_default(),
@@ -72,13 +72,7 @@ fn of_trace(trace: Trace) -> Result<v1::IngestRequest, String> {
         latency_micros: micros(trace.latency_ms),
         time_to_first_token_micros: trace.time_to_first_token_ms.map(micros),
         routing_micros: micros(trace.routing_ms),
-        usage: trace.tokens.map(|tokens| v1::Usage {
-            input: tokens.input,
-            output: tokens.output,
-            cache_read: tokens.cache_read,
-            cache_write: tokens.cache_write,
-            reasoning: tokens.reasoning,
-        }),
+        usage: trace.tokens.map(v1::Usage::from),
         cost: trace.cost.map(|cost| v1::Cost {
             input: cost.input,
             output: cost.output,
@@ -305,14 +299,6 @@ fn api(api: Api) -> v1::Api {
         Api::ChatCompletions => v1::Api::ChatCompletions,
         Api::Messages => v1::Api::Messages,
         Api::Responses => v1::Api::Responses,
-    }
-}
-
-fn outcome(outcome: Outcome) -> v1::Outcome {
-    match outcome {
-        Outcome::Completed => v1::Outcome::Completed,
-        Outcome::ClientDisconnected => v1::Outcome::ClientDisconnected,
-        Outcome::UpstreamBrokeOff => v1::Outcome::UpstreamBrokeOff,
     }
 }
 

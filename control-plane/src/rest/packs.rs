@@ -14,7 +14,7 @@ use crate::rest::error::Error;
 use crate::rest::request_id::RequestId;
 use crate::router::library::LibraryError;
 use crate::serve::Shared;
-use crate::store::{AuditEntry, Micros};
+use crate::store::AuditEntry;
 
 /// The router as it is now.
 #[derive(Serialize, ToSchema)]
@@ -156,13 +156,7 @@ async fn note(
     request: RequestId,
     version: String,
 ) -> Result<(), Error> {
-    let entry = AuditEntry {
-        at: Micros::now(),
-        action: action.to_owned(),
-        request_id: request.0,
-        subject: version,
-        count: 1,
-    };
+    let entry = AuditEntry::new(action, request.0, version, 1);
     Ok(shared.store.note(entry).await?)
 }
 

@@ -12,7 +12,7 @@ use crate::rest::error::Error;
 use crate::rest::request_id::RequestId;
 use crate::secrets::{Description, Vault};
 use crate::serve::Shared;
-use crate::store::{AuditEntry, Micros};
+use crate::store::AuditEntry;
 
 const MAX_BYTES: usize = 16 << 10;
 
@@ -130,13 +130,7 @@ async fn with_vault<T: Send + 'static>(
 /// An audit that can't be written is in the log.
 async fn note(shared: &Shared, action: &str, name: &str, request_id: String) {
     tracing::info!(action, name, "a secret was changed");
-    let entry = AuditEntry {
-        at: Micros::now(),
-        action: action.to_owned(),
-        request_id,
-        subject: name.to_owned(),
-        count: 0,
-    };
+    let entry = AuditEntry::new(action, request_id, name, 0);
     if let Err(error) = shared.store.note(entry).await {
         tracing::error!("the audit can't be written: {error}");
     }

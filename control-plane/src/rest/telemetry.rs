@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::rest::analytics::Percentiles;
 use crate::serve::Shared;
 use crate::telemetry::envoy::{self, CircuitBreaker};
 use crate::telemetry::live::Model;
@@ -48,14 +49,7 @@ pub struct ModelFigures {
     /// USD.
     cost: f64,
     /// Of the last 512 calls.
-    latency_ms: LatencyFigures,
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct LatencyFigures {
-    p50: Option<f64>,
-    p95: Option<f64>,
-    p99: Option<f64>,
+    latency_ms: Option<Percentiles>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -107,18 +101,13 @@ pub async fn statsz(State(shared): State<Shared>) -> Json<Statsz> {
 
 impl From<Model> for ModelFigures {
     fn from(model: Model) -> Self {
-        let latency_ms = LatencyFigures {
-            p50: model.latency_ms(0.5),
-            p95: model.latency_ms(0.95),
-            p99: model.latency_ms(0.99),
-        };
         Self {
             requests: model.requests,
             errors: model.errors,
             tokens_input: model.tokens_input,
             tokens_output: model.tokens_output,
             cost: model.cost,
-            latency_ms,
+            latency_ms: model.latency().map(Percentiles::from),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::rest::timeline::{self, TraceInSession};
 use crate::rest::trace::Trace;
 use crate::rest::{import, lines};
 use crate::serve::Shared;
-use crate::store::{self, AuditEntry, Filter, Micros, Order};
+use crate::store::{self, AuditEntry, Filter, Order};
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 500;
@@ -250,13 +250,7 @@ pub async fn delete(
     }
     settle(&shared).await?;
     let count = shared.store.delete(filter).await?;
-    let entry = AuditEntry {
-        at: Micros::now(),
-        action: "delete".to_owned(),
-        request_id,
-        subject,
-        count,
-    };
+    let entry = AuditEntry::new("delete", request_id, subject, count);
     shared.store.note(entry).await?;
     Ok(Json(Deleted { deleted: count }))
 }

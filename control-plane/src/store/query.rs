@@ -150,6 +150,22 @@ pub struct Quantiles {
 
 impl Quantiles {
     pub const LEVELS: [f64; 3] = [0.5, 0.95, 0.99];
+
+    /// Of microseconds, which are put in another order. `None` where there are none.
+    pub fn of<T: Copy + Ord + Into<u64>>(values: &mut [T]) -> Option<Self> {
+        let mut at = |level: f64| {
+            let index = (level * values.len() as f64) as usize;
+            let index = index.min(values.len().checked_sub(1)?);
+            let (_, value, _) = values.select_nth_unstable(index);
+            Some(Micros::from((*value).into()))
+        };
+        let [p50, p95, p99] = Self::LEVELS.map(&mut at);
+        Some(Self {
+            p50: p50?,
+            p95: p95?,
+            p99: p99?,
+        })
+    }
 }
 
 /// What somebody did to the traces.
@@ -163,6 +179,24 @@ pub struct AuditEntry {
     pub subject: String,
     /// Traces that it was done to.
     pub count: u64,
+}
+
+impl AuditEntry {
+    /// What is done now.
+    pub fn new(
+        action: impl Into<String>,
+        request_id: String,
+        subject: impl Into<String>,
+        count: u64,
+    ) -> Self {
+        Self {
+            at: Micros::now(),
+            action: action.into(),
+            request_id,
+            subject: subject.into(),
+            count,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -179,5 +213,15 @@ mod tests {
         for text in ["", "x", "1-", "-1", "g-1"] {
             assert_eq!(text.parse::<Cursor>(), Err(NoCursor), "{text}");
         }
+    }
+
+    #[test]
+    fn quantiles_are_values_that_were_there() {
+        assert_eq!(Quantiles::of::<u32>(&mut []), None);
+        let of = |values: &mut [u32]| Quantiles::of(values).map(|q| [q.p50.0, q.p95.0, q.p99.0]);
+        assert_eq!(of(&mut [7]), Some([7, 7, 7]));
+        assert_eq!(of(&mut [4, 1, 3, 2]), Some([3, 4, 4]));
+        let mut hundred: Vec<u32> = (0..100).rev().collect();
+        assert_eq!(of(&mut hundred), Some([50, 95, 99]));
     }
 }

@@ -11,7 +11,7 @@ use crate::store::{Attempt, Cost, Decision, Micros, Outcome, PicoUsd, Record, To
 /// A record and the words it is found by. `None` for one whose id is none, which the filter never sends.
 pub fn record(trace: v1::Trace) -> Option<(Record, String)> {
     let api = api_of(trace.api());
-    let outcome = outcome_of(trace.outcome());
+    let outcome = trace.outcome().into();
     let mut words = Words::default();
     let request = content(&trace.request, &mut words);
     let response = if is_event_stream(&trace.response) {
@@ -41,20 +41,8 @@ pub fn record(trace: v1::Trace) -> Option<(Record, String)> {
         latency: trace.latency_micros.into(),
         time_to_first_token: trace.time_to_first_token_micros.map(Micros::from),
         routing: trace.routing_micros.into(),
-        tokens: trace.usage.map(|usage| Tokens {
-            input: usage.input,
-            output: usage.output,
-            cache_read: usage.cache_read,
-            cache_write: usage.cache_write,
-            reasoning: usage.reasoning,
-        }),
-        cost: trace.cost.map(|cost| Cost {
-            input: PicoUsd::from_usd(cost.input),
-            output: PicoUsd::from_usd(cost.output),
-            cache_read: PicoUsd::from_usd(cost.cache_read),
-            cache_write: PicoUsd::from_usd(cost.cache_write),
-            total: PicoUsd::from_usd(cost.total),
-        }),
+        tokens: trace.usage.map(Tokens::from),
+        cost: trace.cost.map(Cost::from),
         session_id: some(trace.session_id),
         cluster_id: trace.cluster_id,
         expected_error: trace.expected_error,
@@ -98,11 +86,71 @@ fn api_of(wire: v1::Api) -> Api {
     }
 }
 
-fn outcome_of(wire: v1::Outcome) -> Outcome {
-    match wire {
-        v1::Outcome::ClientDisconnected => Outcome::ClientDisconnected,
-        v1::Outcome::UpstreamBrokeOff => Outcome::UpstreamBrokeOff,
-        v1::Outcome::Completed | v1::Outcome::Unspecified => Outcome::Completed,
+impl From<v1::Outcome> for Outcome {
+    fn from(wire: v1::Outcome) -> Self {
+        match wire {
+            v1::Outcome::ClientDisconnected => Self::ClientDisconnected,
+            v1::Outcome::UpstreamBrokeOff => Self::UpstreamBrokeOff,
+            v1::Outcome::Completed | v1::Outcome::Unspecified => Self::Completed,
+        }
+    }
+}
+
+impl From<Outcome> for v1::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Completed => Self::Completed,
+            Outcome::ClientDisconnected => Self::ClientDisconnected,
+            Outcome::UpstreamBrokeOff => Self::UpstreamBrokeOff,
+        }
+    }
+}
+
+impl From<v1::Usage> for Tokens {
+    fn from(usage: v1::Usage) -> Self {
+        Self {
+            input: usage.input,
+            output: usage.output,
+            cache_read: usage.cache_read,
+            cache_write: usage.cache_write,
+            reasoning: usage.reasoning,
+        }
+    }
+}
+
+impl From<Tokens> for v1::Usage {
+    fn from(tokens: Tokens) -> Self {
+        Self {
+            input: tokens.input,
+            output: tokens.output,
+            cache_read: tokens.cache_read,
+            cache_write: tokens.cache_write,
+            reasoning: tokens.reasoning,
+        }
+    }
+}
+
+impl From<v1::Cost> for Cost {
+    fn from(cost: v1::Cost) -> Self {
+        Self {
+            input: PicoUsd::from_usd(cost.input),
+            output: PicoUsd::from_usd(cost.output),
+            cache_read: PicoUsd::from_usd(cost.cache_read),
+            cache_write: PicoUsd::from_usd(cost.cache_write),
+            total: PicoUsd::from_usd(cost.total),
+        }
+    }
+}
+
+impl From<Cost> for v1::Cost {
+    fn from(cost: Cost) -> Self {
+        Self {
+            input: cost.input.usd(),
+            output: cost.output.usd(),
+            cache_read: cost.cache_read.usd(),
+            cache_write: cost.cache_write.usd(),
+            total: cost.total.usd(),
+        }
     }
 }
 

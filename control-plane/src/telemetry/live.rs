@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use opentracy_proto::v1;
 
 use crate::ingest::Observer;
+use crate::store::Quantiles;
 
 /// Models that are told apart; a client can name any.
 const MAX_MODELS: usize = 500;
@@ -56,13 +57,10 @@ impl Live {
 }
 
 impl Model {
-    /// Milliseconds: the value that a share of the last calls were within.
-    pub fn latency_ms(&self, share: f64) -> Option<f64> {
-        let mut sorted: Vec<u64> = self.latencies.iter().copied().collect();
-        sorted.sort_unstable();
-        let index = (share * sorted.len() as f64) as usize;
-        let value = sorted.get(index.min(sorted.len().checked_sub(1)?))?;
-        Some(*value as f64 / 1000.0)
+    /// Of the last calls.
+    pub fn latency(&self) -> Option<Quantiles> {
+        let mut latencies: Vec<u64> = self.latencies.iter().copied().collect();
+        Quantiles::of(&mut latencies)
     }
 }
 

@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 use crate::budget::Ledger;
 use crate::ingest::{Ingest, Observer};
 use crate::router::drift::Drift;
+use crate::store::Outcome;
 
 /// Models that have figures of their own. A client can name any model, and a figure is kept for ever.
 const MAX_MODELS: usize = 500;
@@ -226,11 +227,7 @@ impl Metrics {
 
     fn count(&self, trace: &v1::Trace) {
         let (provider, model) = self.model(trace);
-        let outcome = match trace.outcome() {
-            v1::Outcome::ClientDisconnected => "client_disconnected",
-            v1::Outcome::UpstreamBrokeOff => "upstream_broke_off",
-            v1::Outcome::Completed | v1::Outcome::Unspecified => "completed",
-        };
+        let outcome = Outcome::from(trace.outcome()).name();
         self.requests
             .get_or_create(&Request {
                 alias: trace.alias.clone(),

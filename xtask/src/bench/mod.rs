@@ -68,7 +68,7 @@ const BEDROCK: &str = "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0";
 const COHERE: &str = "cohere/command-a-03-2025";
 
 /// Each once for whole answers and once for streams.
-const CASES: [Case; 20] = [
+const CASES: [Case; 22] = [
     plain("plain Envoy", false),
     case("OpenAI, passed through", OPENAI, false),
     case("OpenAI to Anthropic", ANTHROPIC, false),
@@ -76,6 +76,7 @@ const CASES: [Case; 20] = [
     case("OpenAI to Bedrock, signed", BEDROCK, false),
     case("OpenAI to Cohere", COHERE, false),
     case("alias with a fallback", "smart", false),
+    case("OpenAI, routed from the cache", "routed", false),
     of(
         Api::Messages,
         case("Messages, passed through", ANTHROPIC, false),
@@ -92,6 +93,7 @@ const CASES: [Case; 20] = [
     case("OpenAI to Bedrock, signed, event stream", BEDROCK, true),
     case("OpenAI to Cohere, SSE", COHERE, true),
     case("alias with a fallback, SSE", "smart", true),
+    case("OpenAI, routed from the cache, SSE", "routed", true),
     of(
         Api::Messages,
         case("Messages, passed through, SSE", ANTHROPIC, true),

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use crate::bench::{Way, cpu, upstream};
 use crate::processes::Processes;
 use crate::workspace::{Profile, Workspace};
-use crate::{envoy, process, wasm};
+use crate::{embedder, envoy, process, wasm};
 
 pub struct Setup {
     plain: SocketAddr,
@@ -56,6 +56,8 @@ impl Setup {
             "the control plane",
             opentracy("serve")
                 .env("OPENTRACY_LOG", "warn")
+                .env("OPENTRACY_STATE", &folder)
+                .env("OPENTRACY_EMBEDDER", embedder::find(workspace)?)
                 // Requests are signed with these.
                 .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
                 .env("AWS_SECRET_ACCESS_KEY", "secret"),
@@ -132,6 +134,7 @@ providers:
   cohere: {{base_url: 'http://{upstream}', api_key: key}}
 aliases:
   smart: {{candidates: [anthropic/claude-sonnet-4-6, openai/gpt-4o-mini]}}
+  routed: {{candidates: [openai/gpt-4o-mini], route: auto}}
 ",
         store.display()
     )

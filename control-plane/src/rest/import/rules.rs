@@ -66,13 +66,7 @@ impl Rules {
             let cost = self
                 .prices
                 .cost(&trace.provider, &trace.model, &tokens, time);
-            trace.cost = cost.map(|cost| v1::Cost {
-                input: cost.input.usd(),
-                output: cost.output.usd(),
-                cache_read: cost.cache_read.usd(),
-                cache_write: cost.cache_write.usd(),
-                total: cost.total.usd(),
-            });
+            trace.cost = cost.map(v1::Cost::from);
         }
     }
 }

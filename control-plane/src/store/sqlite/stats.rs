@@ -73,8 +73,8 @@ pub fn stats(connection: &Connection, query: &StatsQuery) -> Result<Vec<Stats>, 
                 Some(Dimension::Cluster) => first.map(|cluster| cluster.to_string()),
                 _ => name(first).cloned(),
             },
-            latency: quantiles(&mut gathered.latencies),
-            time_to_first_token: quantiles(&mut gathered.first_tokens),
+            latency: Quantiles::of(&mut gathered.latencies),
+            time_to_first_token: Quantiles::of(&mut gathered.first_tokens),
             ..gathered.stats
         })
         .collect();
@@ -105,34 +105,4 @@ pub fn spent(
 /// Four bytes are enough for 71 minutes, which no call lasts.
 fn narrow(micros: i64) -> u32 {
     u32::try_from(micros).unwrap_or(if micros < 0 { 0 } else { u32::MAX })
-}
-
-fn quantiles(values: &mut [u32]) -> Option<Quantiles> {
-    let mut at = |level: f64| {
-        let index = (level * values.len() as f64) as usize;
-        let index = index.min(values.len().checked_sub(1)?);
-        let (_, value, _) = values.select_nth_unstable(index);
-        Some(Micros(i64::from(*value)))
-    };
-    let [p50, p95, p99] = Quantiles::LEVELS.map(&mut at);
-    Some(Quantiles {
-        p50: p50?,
-        p95: p95?,
-        p99: p99?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_values_that_were_there() {
-        assert_eq!(quantiles(&mut []), None);
-        let of = |values: &mut [u32]| quantiles(values).map(|q| [q.p50.0, q.p95.0, q.p99.0]);
-        assert_eq!(of(&mut [7]), Some([7, 7, 7]));
-        assert_eq!(of(&mut [4, 1, 3, 2]), Some([3, 4, 4]));
-        let mut hundred: Vec<u32> = (0..100).rev().collect();
-        assert_eq!(of(&mut hundred), Some([50, 95, 99]));
-    }
 }
