@@ -10,6 +10,13 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && cargo build --locked --package opentracy-filter --profile wasm --target wasm32-wasip1 \
     && cp target/release/opentracy target/wasm32-wasip1/wasm/opentracy_filter.wasm /
 
+FROM rust:1.95-bookworm AS embedder
+RUN apt-get update && apt-get install --yes --no-install-recommends python3-pip
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    cp --recursive "$(cargo xtask embedder)" /embedder
+
 FROM debian:bookworm-slim AS control-plane
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
@@ -17,7 +24,8 @@ RUN apt-get update \
     && useradd --system --home-dir /var/lib/opentracy opentracy \
     && install -d -o opentracy /var/lib/opentracy /run/opentracy
 COPY --from=build /opentracy /usr/local/bin/opentracy
-ENV HOME=/var/lib/opentracy
+COPY --from=embedder /embedder /usr/share/opentracy/embedder
+ENV HOME=/var/lib/opentracy OPENTRACY_EMBEDDER=/usr/share/opentracy/embedder
 USER opentracy
 VOLUME /var/lib/opentracy
 EXPOSE 8000 50051

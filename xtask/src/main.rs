@@ -49,6 +49,8 @@ enum Command {
     },
     /// Build the filter and print where it is.
     Wasm,
+    /// Fetch the embedding model and its runtime, and print where they are.
+    Embedder,
     /// Make the price catalog anew from its published source.
     Catalog,
 }
@@ -71,6 +73,10 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Bench { what } => bench::run(&workspace, &what),
         Command::Wasm => {
             println!("{}", wasm::build(&workspace, &[])?.display());
+            Ok(())
+        }
+        Command::Embedder => {
+            println!("{}", embedder::find(&workspace)?.display());
             Ok(())
         }
         Command::Catalog => catalog::make(&workspace.root),

@@ -112,7 +112,8 @@ const ATTEMPTS: Table = Table {
     partition: Some("toYYYYMM(started_at)"),
     ages_by: Some("started_at"),
     shard_by: "cityHash64(trace_id)",
-    settings: None,
+    // A page asks for the attempts of traces that are far apart.
+    settings: Some("index_granularity = 256"),
 };
 
 const HOURLY: Table = Table {
