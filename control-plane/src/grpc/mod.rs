@@ -10,7 +10,7 @@ use opentracy_proto::v1::config_service_server::ConfigServiceServer;
 use opentracy_proto::v1::route_service_server::RouteServiceServer;
 use opentracy_proto::v1::trace_service_server::TraceServiceServer;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 
 use crate::serve::Shared;
 
@@ -26,6 +26,8 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
+    // Answers are small, and a decision is waited for.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     tonic::transport::Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
@@ -41,6 +43,6 @@ pub async fn serve(
             })
             .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
+        .serve_with_incoming_shutdown(incoming, stop)
         .await
 }
