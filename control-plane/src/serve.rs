@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use opentracy_router::Outcome;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::background::Background;
 use crate::budget::{Ledger, Standing};
@@ -43,6 +44,8 @@ pub struct Shared {
     pub live: Arc<Live>,
     pub router: Arc<Router>,
     pub fits: Arc<learn::Fits>,
+    /// Outcomes that the router learns from.
+    pub heard: mpsc::Sender<Outcome>,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -132,6 +135,7 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
     tokio::spawn(expire(Arc::clone(&store), retention));
     tokio::spawn(Arc::clone(&ledger).keep(Arc::clone(&store), ingest.clone()));
     tokio::spawn(credentials::keep(receiver.clone(), credentials_sender));
+    let (heard, heard_outcomes) = mpsc::channel(learn::MAX_WAITING);
     let shared = Shared {
         snapshot: receiver,
         store: Arc::clone(&store),
@@ -142,8 +146,10 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         live,
         router: Arc::clone(&router),
         fits: Arc::new(learn::Fits::start()?),
+        heard,
     };
-    tokio::spawn(learn::catch_up(router, store));
+    tokio::spawn(learn::catch_up(Arc::clone(&router), store));
+    tokio::spawn(learn::keep(router, heard_outcomes));
     let stop = stop_signal()?;
     let rest_server = axum::serve(management, rest::router(shared.clone()))
         .with_graceful_shutdown(stopped(stop.clone()));

@@ -41,16 +41,24 @@ struct OfProvider {
 
 impl OfProvider {
     fn new(provider: &str) -> Self {
-        let name = |what: &str| format!("opentracy.gateway.provider.{provider}.{what}");
-        let counter = |what: &str| define(MetricType::Counter, &name(what));
-        let histogram = |what: &str| define(MetricType::Histogram, &name(what));
+        const REQUESTS: [&str; 6] = [
+            "status.none.requests",
+            "status.1xx.requests",
+            "status.2xx.requests",
+            "status.3xx.requests",
+            "status.4xx.requests",
+            "status.5xx.requests",
+        ];
+        let define = |kind, what| {
+            let parts = ["opentracy.gateway.provider.", provider, ".", what];
+            define(kind, &parts.concat())
+        };
         Self {
-            requests: ["none", "1xx", "2xx", "3xx", "4xx", "5xx"]
-                .map(|class| counter(&format!("status.{class}.requests"))),
-            latency: histogram("latency_ms"),
-            time_to_first_token: histogram("time_to_first_token_ms"),
-            tokens_input: counter("tokens_input"),
-            tokens_output: counter("tokens_output"),
+            requests: REQUESTS.map(|what| define(MetricType::Counter, what)),
+            latency: define(MetricType::Histogram, "latency_ms"),
+            time_to_first_token: define(MetricType::Histogram, "time_to_first_token_ms"),
+            tokens_input: define(MetricType::Counter, "tokens_input"),
+            tokens_output: define(MetricType::Counter, "tokens_output"),
         }
     }
 

@@ -68,6 +68,7 @@ fn main() -> Result<()> {
         let bulk = bulk::run(folder.path(), &sample.traces, burst.min(50_000))?;
         report("SQLite alone, bulk insert", burst.min(50_000), bulk);
     }
+    backend.calm_down()?;
     questions::ask(&server, &sample.traces[0].id, traffic.start_micros)?;
     println!(
         "memory of the control plane: {} MB at most",

@@ -21,6 +21,26 @@ impl Backend {
             Self::ClickHouse(_) => "ClickHouse",
         }
     }
+
+    /// Waits until what was written is merged, so that searches have the machine to themselves.
+    pub fn calm_down(&self) -> Result<()> {
+        let Self::ClickHouse(url) = self else {
+            return Ok(());
+        };
+        let address = url.trim_start_matches("http://").trim_end_matches('/');
+        let merges = "/?query=SELECT%20count()%20FROM%20system.merges";
+        let mut calm = 0;
+        while calm < 5 {
+            let under_way = request(address, "POST", merges)?;
+            calm = if under_way.trim_ascii() == b"0" {
+                calm + 1
+            } else {
+                0
+            };
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        Ok(())
+    }
 }
 
 pub struct Server {
@@ -68,19 +88,7 @@ impl Server {
 
     /// The body of an answer with status 200.
     pub fn get(&self, path: &str) -> Result<Vec<u8>> {
-        let mut stream = TcpStream::connect(self.rest)?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-        )?;
-        let mut reply = Vec::new();
-        stream.read_to_end(&mut reply)?;
-        let body = reply.windows(4).position(|end| end == b"\r\n\r\n");
-        let body = body.context("no answer")? + 4;
-        if !reply.starts_with(b"HTTP/1.1 200") {
-            bail!("{path}: {}", String::from_utf8_lossy(&reply));
-        }
-        Ok(reply.split_off(body))
+        request(&self.rest.to_string(), "GET", path)
     }
 
     /// Waits until the store has everything.
@@ -106,6 +114,22 @@ impl Server {
         self.child.wait()?;
         Ok(())
     }
+}
+
+fn request(address: &str, method: &str, path: &str) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    )?;
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply)?;
+    let body = reply.windows(4).position(|end| end == b"\r\n\r\n");
+    let body = body.context("no answer")? + 4;
+    if !reply.starts_with(b"HTTP/1.1 200") {
+        bail!("{path}: {}", String::from_utf8_lossy(&reply));
+    }
+    Ok(reply.split_off(body))
 }
 
 fn free_addresses() -> Result<[SocketAddr; 2]> {

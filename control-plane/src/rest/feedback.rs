@@ -36,7 +36,7 @@ pub enum Thumbs {
 
 #[derive(Serialize, ToSchema)]
 pub struct Taken {
-    /// Whether the router has learned from it: the prompt was recorded, and the pack in force knows the model.
+    /// Whether the router learns from it, within seconds: the prompt was recorded, and the pack in force knows the model.
     learned: bool,
 }
 
@@ -85,14 +85,6 @@ pub async fn give(
         active.is_some_and(|active| active.pack.profile_of(model).is_some())
     };
     let outcome = outcome.filter(|outcome| known(&outcome.model));
-    let learned = outcome.is_some();
-    if let Some(outcome) = outcome {
-        let router = std::sync::Arc::clone(&shared.router);
-        tokio::spawn(async move {
-            if let Err(error) = learn::observe(&router, &[outcome]).await {
-                tracing::warn!("feedback is kept, and not in the router's figures yet: {error:#}");
-            }
-        });
-    }
+    let learned = outcome.is_some_and(|outcome| shared.heard.try_send(outcome).is_ok());
     Ok(Json(Taken { learned }))
 }

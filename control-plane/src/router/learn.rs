@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use opentracy_router::fit::{self, Training};
 use opentracy_router::{Outcome, Pack, Point};
 use opentracy_translate::openai::envelope::Envelope;
 use serde::Serialize;
+use tokio::sync::mpsc;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -17,6 +19,9 @@ use crate::store::{Feedback, Micros, Record, Store};
 
 /// Feedback that a fit or a start reads at most, the newest.
 const MAX_FEEDBACK: u32 = 100_000;
+/// Outcomes that may wait to be learned from. What comes while there are so many is learned from at the next start.
+pub const MAX_WAITING: usize = 10_000;
+const MAX_AT_ONCE: usize = 1000;
 /// Jobs that are told of.
 const MAX_JOBS: usize = 100;
 
@@ -224,8 +229,26 @@ pub fn subject(record: &Record) -> Option<String> {
     Some(envelope.subject().text).filter(|text| !text.is_empty())
 }
 
+/// How long outcomes gather before the pack in force changes by them: what it said of prompts is forgotten then.
+const GATHER: Duration = Duration::from_secs(2);
+
+/// Takes what is heard into the figures of the pack in force, for as long as the process runs.
+pub async fn keep(router: Arc<Router>, mut heard: mpsc::Receiver<Outcome>) {
+    let mut outcomes = Vec::new();
+    while heard.recv_many(&mut outcomes, MAX_AT_ONCE).await > 0 {
+        tokio::time::sleep(GATHER).await;
+        while let Ok(outcome) = heard.try_recv() {
+            outcomes.push(outcome);
+        }
+        if let Err(error) = observe(&router, &outcomes).await {
+            tracing::warn!("feedback is kept, and not in the router's figures yet: {error:#}");
+        }
+        outcomes.clear();
+    }
+}
+
 /// Takes outcomes into the figures of the pack in force: a step between two fits.
-pub async fn observe(router: &Router, outcomes: &[Outcome]) -> anyhow::Result<()> {
+async fn observe(router: &Router, outcomes: &[Outcome]) -> anyhow::Result<()> {
     let (Some(embedder), Some(_)) = (router.embedder(), router.active()) else {
         return Ok(());
     };

@@ -1,6 +1,6 @@
 //! Decisions, with the pack that is in force.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -19,6 +19,8 @@ use crate::config;
 pub struct Router {
     embedder: Option<Arc<dyn Embed>>,
     active: ArcSwapOption<Active>,
+    /// Held while the pack in force becomes another: a change is of the pack that it was made for.
+    changing: Mutex<()>,
     library: Library,
     cache: config::RouterCache,
     drift_alert: f64,
@@ -102,6 +104,7 @@ impl Router {
         let router = Self {
             embedder,
             active: ArcSwapOption::empty(),
+            changing: Mutex::default(),
             library,
             cache: config.cache.clone(),
             drift_alert: config.drift_alert,
@@ -151,6 +154,7 @@ impl Router {
 
     /// Changes the figures of the pack in force, and not those on disk.
     pub fn amend(&self, change: impl FnOnce(&mut Pack)) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(active) = self.active() {
             let mut pack = active.pack.clone();
             change(&mut pack);
@@ -172,6 +176,7 @@ impl Router {
 
     fn put_in_force(&self, pack: Pack) -> Result<(), LibraryError> {
         self.check(&pack)?;
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         tracing::info!(
             "router pack {} is in force: {} clusters, {} models",
             pack.version,
