@@ -2,7 +2,7 @@
 //!
 //! A prompt is a [`Point`]: an embedding and, where there is one, its text. A [`Pack`] holds what was learned: semantic
 //! clusters, and for each model a profile of how often it errs. [`Pack::assess`] estimates each model's error for a
-//! point, [`decide`] weighs the estimates against cost and latency. [`fit`] learns a pack from labelled outcomes and
+//! point, [`decide()`] weighs the estimates against cost and latency. [`fit`] learns a pack from labelled outcomes and
 //! [`quality`] says what it is worth.
 //!
 //! The decision is UniRoute's (Jitkrittum et al. 2025): the model that minimises expected error plus λ times cost, with

@@ -7,7 +7,7 @@
 //! | `basis.safetensors` | the projection and the landmarks of the heads; only in a fitted pack |
 //! | `heads.safetensors` | a vector for each profile that has a head: its weights, then its bias |
 //! | `profiles/*.json` | [`Profile`], one for each model |
-//! | `calibration.json` | [`Calibration`](crate::quality::Calibration), by model; only in a fitted pack |
+//! | `calibration.json` | [`Calibration`], by model; only in a fitted pack |
 
 mod files;
 mod import;
