@@ -42,7 +42,11 @@ impl Clusters {
             return None;
         }
         for index in 0..centroids.height() {
-            matrix::normalize(centroids.row_mut(index));
+            let row = centroids.row_mut(index);
+            // What was scaled before is left as it is, to the last bit.
+            if (matrix::dot(row, row) - 1.0).abs() > 1e-5 {
+                matrix::normalize(row);
+            }
         }
         Some(Self {
             centroids,

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from support.control_plane import ClickHouse, ControlPlane
+from support.stack import wait_for
 
 START = 1_760_000_000_000_000
 COUNT = 600
@@ -64,6 +65,8 @@ def made_up_traces():
             "session_id": session if in_session else None,
             "cluster_id": chance.choice([None, *range(5)]),
             "expected_error": chance.choice([None, 0.25]),
+            "decision": chance.choice([None, {"outcome": "decided", "pack": "0123456789ab", "score": 0.5, "cost_weight": 0.1,
+                                              "embedding_ms": 9.25, "reason": "it's the \"best\""}]),
             "user": chance.choice([None, "user-1", "user-2"]),
             "metadata": chance.choice([{}, {"team": "search"}, {"team": "ads", "tier": "gold"}, {"tier": "search"}]),
             "traceparent": chance.choice([None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]),
@@ -344,6 +347,42 @@ def test_calls_are_priced_with_what_was_in_force(pair):
                                   env=control_plane.environment, capture_output=True, text=True)
         assert repriced.stdout == "0 traces cost something else now, 2 do not.\n", repriced
         assert deleted(control_plane, "metadata.case=pricing") == 2
+
+
+EMBEDDER = os.environ.get("OPENTRACY_TEST_EMBEDDER", "")
+
+
+@pytest.mark.skipif(not EMBEDDER, reason="OPENTRACY_TEST_EMBEDDER is not set")
+def test_feedback_is_kept_and_learned_from(tmp_path, clickhouse_url):
+    for name, config in (("sqlite", {}), ("clickhouse", clickhouse_config(clickhouse_url))):
+        folder = tmp_path / name
+        folder.mkdir()
+        control_plane = ControlPlane(folder, config, {"OPENTRACY_EMBEDDER": EMBEDDER}).start()
+        now = datetime.now(timezone.utc).timestamp()
+        ids = [str(uuid.uuid4()) for _ in range(30)]
+        control_plane.import_traces([{
+            "id": trace_id, "started_at": iso(int((now - 60 + number) * 1e6)), "status": 200, "outcome": "completed", "latency_ms": 1, "provider": "demo",
+            "model": "small", "metadata": {"number": str(number)}, "request": {"model": "auto", "messages": [{"role": "user", "content": f"How much is {number}?"}]},
+        } for number, trace_id in enumerate(ids)])
+        control_plane.settle()
+
+        def judge(trace_id, **verdict):
+            status, body = control_plane.request("POST", "/v1/feedback", json.dumps({"trace_id": trace_id, **verdict}).encode())
+            assert (status, json.loads(body)) == (200, {"learned": True})
+
+        for trace_id in ids:
+            judge(trace_id, score=0.25)
+        judge(ids[0], thumbs="up")
+        judge(ids[0], thumbs="down", source="judge")
+        assert deleted(control_plane, "metadata.number=1") == 1
+
+        status, body = control_plane.request("POST", "/v1/router/fits?clusters=5")
+        job = json.loads(body)
+        assert (status, job["outcomes"]) == (202, 30), "29 of the user, one of the judge; the last word of each counts"
+        wait_for(lambda: control_plane.get(f"/v1/router/fits/{job['id']}")["state"] == "done", "the fit", 60)
+        model, = control_plane.get("/v1/router")["pack"]["models"]
+        assert model["mean_error"] == pytest.approx((28 * 0.75 + 0 + 1) / 30)
+        control_plane.stop()
 
 
 def test_the_figures_by_hour_follow_every_change(pair, clickhouse_url):

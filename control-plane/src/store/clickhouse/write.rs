@@ -116,15 +116,15 @@ impl ClickHouse {
         if extent.count == 0 {
             return Ok(0);
         }
-        let attempts = format!(
-            "ALTER TABLE {}{everywhere} DELETE WHERE trace_id IN (SELECT id FROM {traces} WHERE {}) {AND_WAIT}",
-            self.topology.local("attempts"),
-            conditions.sql()
-        );
-        conditions
-            .bind(self.client.query(&attempts))
-            .execute()
-            .await?;
+        for table in ["attempts", "feedback"] {
+            let about_them = format!(
+                "ALTER TABLE {}{everywhere} DELETE WHERE trace_id IN (SELECT id FROM {traces} WHERE {}) {AND_WAIT}",
+                self.topology.local(table),
+                conditions.sql()
+            );
+            let query = conditions.bind(self.client.query(&about_them));
+            query.execute().await?;
+        }
         let rows = format!(
             "ALTER TABLE {}{everywhere} DELETE WHERE {} {AND_WAIT}",
             self.topology.local("traces"),
