@@ -200,6 +200,8 @@ def test_a_request_has_an_id_whoever_gives_it(told):
 
 def test_the_dashboard_asks_for_what_there_is(told):
     stack, _ = told
+    assert stack.post({"model": "auto-anyway", "messages": [{"role": "user", "content": "Hello!"}]})[0] == 200
+    wait_for(lambda: "opentracy_router_decisions" in str(metrics(stack)), "the decision to be counted")
     dashboard = json.loads((ROOT / "envoy" / "grafana-dashboard.json").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
     assert len(queries) >= 8

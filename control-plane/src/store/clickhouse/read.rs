@@ -11,6 +11,9 @@ use crate::store::clickhouse::row::{AttemptRow, TraceRow};
 use crate::store::clickhouse::{ClickHouse, list, number};
 use crate::store::{Attempt, Cursor, Order, Page, Place, Query, StoreError, Trace};
 
+/// Rows that are asked for beyond a page, for those that are there twice.
+const SPARE: usize = 10;
+
 impl ClickHouse {
     /// Whole traces, in no order.
     async fn read(&self, places: &[(i64, u128)]) -> Result<HashMap<u128, Trace>, StoreError> {
@@ -69,15 +72,27 @@ impl ClickHouse {
             conditions.push(Value::Text(after.id.to_string()));
         }
         let limit = query.limit as usize;
-        // Places first: what else a row holds is read only of those that make the page.
-        let sql = format!(
-            "SELECT place, id FROM {} WHERE {} ORDER BY place {direction}, id {direction} LIMIT 1 BY place, id LIMIT {}",
-            self.traces(),
-            conditions.sql(),
-            limit + 1
-        );
-        let found: Vec<At> = conditions.bind(self.client.query(&sql)).fetch_all().await?;
-        let mut places: Vec<(i64, u128)> = found.iter().map(|at| (at.place, at.id)).collect();
+        let mut places: Vec<(i64, u128)> = Vec::new();
+        // A row may be there twice until ClickHouse merges it. Asking it for each only once would have it read everything, so
+        // a few more are asked for, and more again in the rare case that it was not enough.
+        let mut asked = limit + 1 + SPARE;
+        loop {
+            // Places first: what else a row holds is read only of those that make the page.
+            let sql = format!(
+                "SELECT place, id FROM {} WHERE {} ORDER BY place {direction}, id {direction} LIMIT {asked}",
+                self.traces(),
+                conditions.sql(),
+            );
+            let found: Vec<At> = conditions.bind(self.client.query(&sql)).fetch_all().await?;
+            let is_all = found.len() < asked;
+            places.clear();
+            places.extend(found.iter().map(|at| (at.place, at.id)));
+            places.dedup();
+            if is_all || places.len() > limit {
+                break;
+            }
+            asked *= 2;
+        }
         let has_more = places.len() > limit;
         places.truncate(limit);
         let next = places
