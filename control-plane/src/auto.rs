@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_saphyr::{Location, Spanned};
-
-use crate::config::{Alias, Config, DEMO, Provider, Route};
+use crate::config::{Alias, Config, DEMO, Provider, Route, unplaced};
 
 pub const NAME: &str = "auto";
 
@@ -33,7 +31,6 @@ pub fn add(config: &mut Config, providers: &BTreeMap<String, Provider>) {
     let has_real = CANDIDATES
         .iter()
         .any(|(provider, _)| *provider != DEMO && is_callable(provider));
-    let unplaced = |value| Spanned::new(value, Location::UNKNOWN, Location::UNKNOWN);
     let alias = Alias {
         candidates: CANDIDATES
             .iter()
@@ -43,8 +40,5 @@ pub fn add(config: &mut Config, providers: &BTreeMap<String, Provider>) {
         route: Route::Auto,
         ..Alias::default()
     };
-    config.aliases.insert(
-        NAME.to_owned(),
-        Spanned::new(alias, Location::UNKNOWN, Location::UNKNOWN),
-    );
+    config.aliases.insert(NAME.to_owned(), unplaced(alias));
 }

@@ -27,13 +27,12 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub fn new(
-        config: Config,
+        mut config: Config,
         keys: &Keys,
         credentials: &Credentials,
         standing: &Standing,
     ) -> Arc<Self> {
         let providers = config::providers(&config, keys);
-        let mut config = config;
         auto::add(&mut config, &providers);
         let wire = v1::Snapshot {
             providers: providers

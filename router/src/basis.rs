@@ -67,7 +67,7 @@ impl Basis {
         let mean = mean(points, dimensions);
         let components = principal_components(points, &mean);
         let (surface_mean, surface_scale) = surface_scale(points);
-        let mut basis = Self {
+        let basis = Self {
             mean,
             components,
             surface_mean,
@@ -78,9 +78,13 @@ impl Basis {
         let projected: Vec<Vec<f32>> = points.iter().map(|point| basis.project(point)).collect();
         let projected = Matrix::from_rows(projected[0].len(), projected.iter().map(Vec::as_slice));
         let landmarks = kmeans::centroids(&projected, LANDMARKS, seed);
-        basis.squares = landmarks.rows().map(|row| matrix::dot(row, row)).collect();
-        basis.landmarks = landmarks;
-        Some(basis)
+        Self::new(
+            basis.mean,
+            basis.components,
+            surface_mean,
+            surface_scale,
+            landmarks,
+        )
     }
 
     pub fn len(&self) -> usize {
@@ -99,9 +103,7 @@ impl Basis {
             .rows()
             .zip(&self.squares)
             .map(|(landmark, landmark_square)| {
-                let product = matrix::dot(landmark, &projected);
-                let distance = (square + landmark_square - 2.0 * product).max(0.0);
-                (-GAMMA * distance).exp()
+                kernel(square + landmark_square, matrix::dot(landmark, &projected))
             })
             .collect()
     }
@@ -139,8 +141,7 @@ impl Basis {
         let count = self.len();
         let kernel = DMatrix::from_fn(count, count, |row, column| {
             let product = matrix::dot(self.landmarks.row(row), self.landmarks.row(column));
-            let distance = (self.squares[row] + self.squares[column] - 2.0 * product).max(0.0);
-            f64::from((-GAMMA * distance).exp())
+            f64::from(kernel(self.squares[row] + self.squares[column], product))
         });
         let eigen = kernel.symmetric_eigen();
         let roots = eigen
@@ -148,6 +149,12 @@ impl Basis {
             .map(|value| value.max(LEAST).sqrt().recip());
         eigen.eigenvectors * DMatrix::from_diagonal(&roots)
     }
+}
+
+/// Of two points, by the sum of their squared lengths and their dot product.
+fn kernel(squares: f32, product: f32) -> f32 {
+    let distance = (squares - 2.0 * product).max(0.0);
+    (-GAMMA * distance).exp()
 }
 
 fn mean(points: &[Point<'_>], dimensions: usize) -> Vec<f32> {
@@ -176,7 +183,8 @@ fn principal_components(points: &[Point<'_>], mean: &[f32]) -> Matrix {
         .iter()
         .map(|&index| eigen.eigenvalues[index].max(0.0))
         .sum();
-    let scale = variance.max(f64::MIN_POSITIVE).sqrt().recip();
+    // Of points that are all alike there is none; what it is divided by stays a number in single precision.
+    let scale = variance.max(f64::from(f32::MIN_POSITIVE)).sqrt().recip();
     let column = |index: usize| -> DVector<f64> { eigen.eigenvectors.column(index) * scale };
     let rows: Vec<Vec<f32>> = order
         .iter()

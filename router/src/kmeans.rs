@@ -26,7 +26,7 @@ pub fn centroids(points: &Matrix, k: usize, seed: u64) -> Matrix {
 }
 
 /// The centroid that is nearest by squared distance.
-fn nearest(centroids: &Matrix, point: &[f32]) -> usize {
+pub fn nearest(centroids: &Matrix, point: &[f32]) -> usize {
     let distance =
         |centroid: &[f32]| matrix::dot(centroid, centroid) - 2.0 * matrix::dot(centroid, point);
     let by_distance = centroids.rows().map(distance).enumerate();

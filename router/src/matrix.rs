@@ -72,6 +72,17 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
+/// The sum of rows of this width.
+pub fn sum<'a>(width: usize, rows: impl IntoIterator<Item = &'a [f32]>) -> Vec<f32> {
+    let mut sum = vec![0.0; width];
+    for row in rows {
+        sum.iter_mut()
+            .zip(row)
+            .for_each(|(sum, value)| *sum += value);
+    }
+    sum
+}
+
 /// Scales to length one; a vector of zeros stays as it is.
 pub fn normalize(vector: &mut [f32]) {
     let norm = dot(vector, vector).sqrt();

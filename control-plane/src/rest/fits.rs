@@ -72,14 +72,7 @@ pub async fn begin(
     let mut source = "outcomes over REST";
     if outcomes.is_empty() {
         source = "feedback on traces";
-        let found = learn::outcomes_of_feedback(&*shared.store, Micros(0)).await;
-        outcomes = found.map_err(|error| {
-            tracing::error!("{error:#}");
-            ApiError::new(
-                503,
-                "The trace store does not answer; the control plane's log says why",
-            )
-        })?;
+        outcomes = learn::outcomes_of_feedback(&*shared.store, Micros(0)).await?;
     }
     if outcomes.len() < fit::LEAST_PROMPTS {
         let words = format!(

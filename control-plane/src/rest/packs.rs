@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use opentracy_router::Pack;
-use opentracy_router::pack::Kind;
 use opentracy_translate::error::ApiError;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -170,11 +169,7 @@ fn active_version(shared: &Shared) -> Option<String> {
 fn describe(pack: &Pack, version: &str, is_active: bool) -> Description {
     Description {
         version: version.to_owned(),
-        kind: match pack.about.kind {
-            Kind::Prior => "prior",
-            Kind::Fitted => "fitted",
-            Kind::Imported => "imported",
-        },
+        kind: pack.about.kind.name(),
         description: pack.about.description.clone(),
         created_at: pack.about.created_at.clone(),
         is_active,

@@ -128,6 +128,17 @@ pub fn wrong(name: &str, what: &str) -> Error {
     ApiError::invalid(name.to_owned(), format!("`{name}` {what}")).into()
 }
 
+/// A weight in place of an alias's.
+pub fn check_cost_weight(weight: Option<f64>) -> Result<(), ApiError> {
+    match weight {
+        Some(weight) if !weight.is_finite() || weight < 0.0 => Err(ApiError::invalid(
+            "cost_weight",
+            "`cost_weight` must be a number from 0",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// A page's length.
 pub fn limit(given: Option<u32>, default: u32, max: u32) -> Result<u32, Error> {
     let limit = given.unwrap_or(default);

@@ -66,14 +66,7 @@ pub async fn replay(
     let alias = snapshot.config.aliases.get(name).map(|alias| &alias.value);
     let alias =
         alias.ok_or_else(|| ApiError::invalid("route", format!("There is no alias \"{name}\"")))?;
-    if params
-        .cost_weight
-        .is_some_and(|weight| !weight.is_finite() || weight < 0.0)
-    {
-        return Err(
-            ApiError::invalid("cost_weight", "`cost_weight` must be a number from 0").into(),
-        );
-    }
+    params::check_cost_weight(params.cost_weight)?;
     let calls = params.calls.unwrap_or(DEFAULT_CALLS);
     if !(1..=MAX_CALLS).contains(&calls) {
         let words = format!("`calls` must be from 1 to {MAX_CALLS}");

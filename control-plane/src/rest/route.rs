@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::auto;
+use crate::rest::params;
 use crate::router::{About, Answer, Question, Undecided, candidates};
 use crate::serve::Shared;
 
@@ -192,12 +193,8 @@ async fn decide(
     default: Option<&RouteRequest<'_>>,
 ) -> Result<Route, ApiError> {
     let snapshot = Arc::clone(&shared.snapshot.borrow());
-    let of_default = |field: fn(&RouteRequest<'_>) -> Option<String>| default.and_then(field);
-    let name = request
-        .model
-        .clone()
-        .or_else(|| of_default(|request| request.model.clone()));
-    let name = name.as_deref().unwrap_or(auto::NAME);
+    let name = request.model.as_ref().or_else(|| default?.model.as_ref());
+    let name = name.map_or(auto::NAME, String::as_str);
     let alias = snapshot.config.aliases.get(name).map(|alias| &alias.value);
     let alias = alias.ok_or_else(|| {
         let words = format!("There is no alias \"{name}\"; `candidates` can do without one");
@@ -210,10 +207,7 @@ async fn decide(
         None => alias.in_order(),
     };
     let cost_weight = request.cost_weight.or_else(|| default?.cost_weight);
-    if cost_weight.is_some_and(|weight| !weight.is_finite() || weight < 0.0) {
-        let words = "`cost_weight` must be a number from 0";
-        return Err(ApiError::invalid("cost_weight", words));
-    }
+    params::check_cost_weight(cost_weight)?;
     let (about, needs) = about(request, default.is_some_and(|default| default.tools))?;
     let question = Question {
         about,

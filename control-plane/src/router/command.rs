@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use opentracy_router::pack::{self, Kind};
+use opentracy_router::pack;
 use opentracy_router::{Outcome, Pack, fit};
 
 use super::embed::{self, Embed};
@@ -143,13 +143,9 @@ fn read(path: &Path) -> anyhow::Result<Vec<Outcome>> {
 }
 
 fn describe(version: &str, pack: &Pack, is_active: bool) {
-    let kind = match pack.about.kind {
-        Kind::Prior => "prior",
-        Kind::Fitted => "fitted",
-        Kind::Imported => "imported",
-    };
     println!(
-        "{version}  {kind}, {} clusters, {} models, {}{}",
+        "{version}  {}, {} clusters, {} models, {}{}",
+        pack.about.kind.name(),
         pack.clusters.len(),
         pack.profiles.len(),
         pack.about.description,

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::embed::{Embed, Urgency};
 use super::service::Router;
 use crate::background::Background;
-use crate::store::{Feedback, Micros, Record, Store};
+use crate::store::{Feedback, Micros, Record, Store, StoreError};
 
 /// Feedback that a fit or a start reads at most, the newest.
 const MAX_FEEDBACK: u32 = 100_000;
@@ -203,7 +203,7 @@ async fn embed(training: Training, embedder: &dyn Embed) -> anyhow::Result<Train
 pub async fn outcomes_of_feedback(
     store: &dyn Store,
     since: Micros,
-) -> anyhow::Result<Vec<Outcome>> {
+) -> Result<Vec<Outcome>, StoreError> {
     let mut outcomes = Vec::new();
     for feedback in store.feedback(since, MAX_FEEDBACK).await? {
         if let Some(trace) = store.get(feedback.trace_id).await? {

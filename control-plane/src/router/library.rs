@@ -1,6 +1,6 @@
 //! Router packs on disk: all that were ever in force, and which one is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use opentracy_router::pack::{self, Pack, PackError};
@@ -119,8 +119,8 @@ impl Library {
     }
 
     /// The version that was active before.
-    pub fn previous(&self) -> Result<Option<String>, LibraryError> {
-        Ok(self.state().previous.last().cloned())
+    pub fn previous(&self) -> Option<String> {
+        self.state().previous.last().cloned()
     }
 
     pub fn step_back(&self) -> Result<(), LibraryError> {
@@ -153,7 +153,7 @@ impl Library {
 
     /// `None` for what is no version: it may be a path to somewhere else.
     fn path(&self, version: &str) -> Option<PathBuf> {
-        is_version(version).then(|| Path::new(&self.folder).join("packs").join(version))
+        is_version(version).then(|| self.folder.join("packs").join(version))
     }
 
     fn failed(&self, error: std::io::Error) -> LibraryError {

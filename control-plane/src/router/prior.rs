@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use opentracy_router::clusters::{Assignment, Clusters};
 use opentracy_router::logistic::{logit, sigmoid};
 use opentracy_router::pack::{About, Embedder, Kind};
-use opentracy_router::{Matrix, Pack, Profile};
+use opentracy_router::{Matrix, Pack, Profile, matrix};
 use serde::Deserialize;
 
 use super::embed::{Embed, Urgency};
@@ -45,12 +45,16 @@ struct Model {
 /// Makes the pack: one cluster for each domain.
 pub async fn make(embedder: &dyn Embed) -> anyhow::Result<Pack> {
     let facts: Facts = serde_json::from_str(include_str!("../../prior.json"))?;
+    let Embedder { dimensions, .. } = *embedder.identity();
     let mut centroids = Vec::new();
     for domain in &facts.domains {
         let embeddings = embedder.embed(domain.prompts.clone(), Urgency::Job).await?;
-        centroids.push(mean(&embeddings));
+        // Its length does not matter: centroids are scaled.
+        centroids.push(matrix::sum(
+            dimensions,
+            embeddings.iter().map(Vec::as_slice),
+        ));
     }
-    let Embedder { dimensions, .. } = *embedder.identity();
     let centroids = Matrix::from_rows(dimensions, centroids.iter().map(Vec::as_slice));
     let assignment = Assignment::Soft {
         temperature: TEMPERATURE,
@@ -72,16 +76,6 @@ pub async fn make(embedder: &dyn Embed) -> anyhow::Result<Pack> {
         profiles,
         calibration: BTreeMap::new(),
     })
-}
-
-fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
-    let mut sum = vec![0.0; rows.first().map_or(0, Vec::len)];
-    for row in rows {
-        sum.iter_mut()
-            .zip(row)
-            .for_each(|(sum, value)| *sum += value);
-    }
-    sum
 }
 
 fn profiles(facts: &Facts) -> Vec<Profile> {

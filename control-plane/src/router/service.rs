@@ -144,7 +144,7 @@ impl Router {
 
     /// Goes back to the pack that was in force before; its version.
     pub fn roll_back(&self) -> Result<String, LibraryError> {
-        let version = self.library.previous()?.ok_or(LibraryError::NoPrevious)?;
+        let version = self.library.previous().ok_or(LibraryError::NoPrevious)?;
         let pack = self.library.load(&version)?;
         self.check(&pack)?;
         self.library.step_back()?;

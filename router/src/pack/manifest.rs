@@ -38,6 +38,16 @@ pub enum Kind {
     Imported,
 }
 
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prior => "prior",
+            Self::Fitted => "fitted",
+            Self::Imported => "imported",
+        }
+    }
+}
+
 /// What made the embeddings. A pack is of no use with another's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

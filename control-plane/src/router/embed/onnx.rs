@@ -133,12 +133,7 @@ impl Model {
 }
 
 fn mean(tokens: &[f32], count: usize, width: usize) -> Vec<f32> {
-    let mut sum = vec![0.0; width];
-    for token in tokens.chunks_exact(width).take(count) {
-        for (sum, value) in sum.iter_mut().zip(token) {
-            *sum += value;
-        }
-    }
+    let mut sum = matrix::sum(width, tokens.chunks_exact(width).take(count));
     matrix::normalize(&mut sum);
     sum
 }
