@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use opentracy::prices::InForce;
 use opentracy::store::{Filter, Micros};
-use opentracy::{check, envoy, router, serve};
+use opentracy::{check, client_keys, envoy, router, serve};
 
 #[derive(Parser)]
 #[command(
@@ -49,6 +49,11 @@ enum Command {
         #[command(subcommand)]
         command: router::command::Command,
     },
+    /// Make, list, rotate and revoke the keys of clients.
+    Keys {
+        #[command(subcommand)]
+        command: client_keys::command::Command,
+    },
     /// Print an Envoy bootstrap for the configuration.
     EnvoyConfig {
         /// Where Envoy finds the filter.
@@ -85,6 +90,7 @@ fn main() -> ExitCode {
             serve::reprice(path, filter, prices)
         }
         Command::Router { command } => router::command::run(path, command),
+        Command::Keys { command } => client_keys::command::run(command),
         Command::EnvoyConfig { filter } => envoy::print(path, &filter),
     };
     match result {

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::budget::Standing;
+use crate::client_keys;
 use crate::config::{self, Keys};
 use crate::credentials::Credentials;
 use crate::secrets;
@@ -40,9 +41,13 @@ pub async fn watch_files(
 ) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let state = config::state_dir();
-    let secrets = [state.join("secrets.json"), secrets::path(&state)];
+    let of_state = [
+        state.join("secrets.json"),
+        secrets::path(&state),
+        client_keys::path(&state),
+    ];
     let look = || {
-        let files = path.iter().chain(&secrets);
+        let files = path.iter().chain(&of_state);
         files.map(|path| stamp(path)).collect::<Vec<_>>()
     };
     let mut seen = look();

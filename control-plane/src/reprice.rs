@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::prices::{InForce, Prices};
-use crate::store::{AuditEntry, Filter, Order, Query, Store, StoreError};
+use crate::store::{AuditEntry, By, Filter, Order, Query, Store, StoreError};
 
 /// Calls that are looked at, and written, at once.
 const PAGE: u32 = 5000;
@@ -23,7 +23,7 @@ pub async fn run(
     prices: &Prices,
     filter: Filter,
     in_force: InForce,
-    request_id: String,
+    by: By,
 ) -> Result<Repriced, StoreError> {
     let mut outcome = Repriced::default();
     let mut query = Query {
@@ -53,7 +53,7 @@ pub async fn run(
         query.after = Some(next);
     }
     let subject = format!("{in_force:?}").to_lowercase();
-    let entry = AuditEntry::new("reprice", request_id, subject, outcome.changed);
+    let entry = AuditEntry::new("reprice", by, subject, outcome.changed);
     store.note(entry).await?;
     Ok(outcome)
 }

@@ -3,17 +3,17 @@
 //! Each secret is sealed by itself with XChaCha20-Poly1305, under its name, so that one can't be put in another's place.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::private;
 
 /// The variable with the master key, 32 bytes in base64. Without it, a file has it.
 pub const MASTER_KEY: &str = "OPENTRACY_MASTER_KEY";
@@ -118,12 +118,8 @@ impl Vault {
         }
     }
 
-    /// A whole file takes the old one's place, so that no crash leaves half of one.
     fn save(&self, sealed: &Sealed) -> anyhow::Result<()> {
-        let draft = self.path.with_extension("new");
-        write_private(&draft, &serde_json::to_vec_pretty(sealed)?, true)?;
-        std::fs::rename(&draft, &self.path)
-            .with_context(|| format!("{} can't be written", self.path.display()))
+        private::replace(&self.path, &serde_json::to_vec_pretty(sealed)?)
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -131,7 +127,7 @@ impl Vault {
     }
 
     fn seal(&self, name: &str, value: &str) -> anyhow::Result<Entry> {
-        let nonce: [u8; NONCE_BYTES] = random()?;
+        let nonce: [u8; NONCE_BYTES] = private::random()?;
         let payload = Payload {
             msg: value.as_bytes(),
             aad: name.as_bytes(),
@@ -196,12 +192,12 @@ fn master_key(state: &Path) -> anyhow::Result<[u8; KEY_BYTES]> {
     let path = state.join("master.key");
     if !path.exists() {
         std::fs::create_dir_all(state)?;
-        let key: [u8; KEY_BYTES] = random()?;
-        write_private(&path, BASE64.encode(key).as_bytes(), false)?;
+        let key: [u8; KEY_BYTES] = private::random()?;
+        private::write(&path, BASE64.encode(key).as_bytes(), false)?;
         tracing::info!("a master key was made: {}; keep a copy", path.display());
         return Ok(key);
     }
-    ensure_private(&path)?;
+    private::ensure(&path)?;
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("{} can't be read", path.display()))?;
     parse_key(&text).with_context(|| format!("{} must be 32 bytes in base64", path.display()))
@@ -213,42 +209,6 @@ fn parse_key(text: &str) -> anyhow::Result<[u8; KEY_BYTES]> {
     bytes
         .try_into()
         .map_err(|_| anyhow::anyhow!("it is {length} bytes long"))
-}
-
-fn ensure_private(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(path)?.permissions().mode();
-    ensure!(
-        mode & 0o077 == 0,
-        "{} can be read by others; `chmod 600` it",
-        path.display()
-    );
-    Ok(())
-}
-
-fn write_private(path: &Path, bytes: &[u8], may_exist: bool) -> anyhow::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).mode(0o600);
-    if may_exist {
-        options.create(true).truncate(true);
-    } else {
-        options.create_new(true);
-    }
-    let mut file = options
-        .open(path)
-        .with_context(|| format!("{} can't be written", path.display()))?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    Ok(())
-}
-
-fn random<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
-    let mut bytes = [0; LENGTH];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    if filled != LENGTH {
-        bail!("the system gave too few random bytes");
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

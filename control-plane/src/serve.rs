@@ -18,15 +18,17 @@ use crate::config::{Config, Keys, LogFormat};
 use crate::credentials::{self, Credentials};
 use crate::ingest::{Ingest, Observer, Observers};
 use crate::journal::{Bookmark, Journal, Reader};
+use crate::limits::Limits;
 use crate::prices::{InForce, Prices};
 use crate::reload::Inputs;
 use crate::router::library::Library;
 use crate::router::{Router, embed, learn, prior};
 use crate::snapshot::Snapshot;
-use crate::store::{self, Filter, Micros, Store};
+use crate::store::{self, By, Filter, Micros, Store};
 use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Otlp;
+use crate::vms::Vms;
 use crate::{config, grpc, ingest, journal, reload, reprice, rest};
 
 /// How often old traces are looked for.
@@ -42,6 +44,8 @@ pub struct Shared {
     pub prices: Arc<Prices>,
     pub metrics: Arc<Metrics>,
     pub live: Arc<Live>,
+    pub vms: Arc<Vms>,
+    pub limits: Arc<Limits>,
     pub router: Arc<Router>,
     pub fits: Arc<learn::Fits>,
     /// Outcomes that the router learns from.
@@ -92,7 +96,10 @@ pub fn reprice(path: Option<&Path>, filter: Filter, in_force: InForce) -> anyhow
     let prices = Prices::open(&config::state_dir())?;
     let repriced = runtime.block_on(async {
         let store = store::open(&config.store).await?;
-        let by = "opentracy reprice".to_owned();
+        let by = By {
+            actor: "opentracy reprice".to_owned(),
+            ..By::default()
+        };
         anyhow::Ok(reprice::run(&*store, &prices, filter, in_force, by).await?)
     })?;
     println!(
@@ -144,6 +151,8 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         prices,
         metrics,
         live,
+        vms: Arc::default(),
+        limits: Arc::default(),
         router: Arc::clone(&router),
         fits: Arc::new(learn::Fits::start()?),
         heard,

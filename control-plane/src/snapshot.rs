@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentracy_proto::v1;
+use opentracy_translate::access::{Keyring, Role};
 use opentracy_translate::cost::Pricing;
 use opentracy_translate::provider::Format;
 use prost::Message;
@@ -13,8 +14,13 @@ use prost::Message;
 use crate::auto;
 use crate::budget::{Owner, Standing};
 use crate::catalog;
-use crate::config::{self, Alias, Config, Key, Keys, Need, Provider, Route, WhenRouterIsDown};
+use crate::config::{
+    self, Alias, Config, Key, Keys, Need, Provider, Route, WhenRouterIsDown, WithoutControlPlane,
+};
 use crate::credentials::{Credential, Credentials};
+
+/// Where Envoy's jwt_authn leaves a token's payload. It takes away what a client sends there.
+pub const JWT_PAYLOAD: &str = "x-opentracy-jwt";
 
 /// A configuration in force, in every shape it is asked for. It holds keys, so it has no `Debug`.
 pub struct Snapshot {
@@ -23,6 +29,8 @@ pub struct Snapshot {
     /// A digest of `wire`.
     pub version: String,
     pub wire: v1::Snapshot,
+    /// Who may call; nobody is asked where it is empty and nothing requires it.
+    pub keyring: Keyring,
 }
 
 impl Snapshot {
@@ -54,7 +62,28 @@ impl Snapshot {
             traces: Some(trace_policy(&config.traces)),
             keys: client_keys(&config, standing),
             route_deadline_ms: millis(config.router.deadline),
+            jwt: config.access.jwt.as_ref().map(|jwt| v1::Jwt {
+                payload_header: JWT_PAYLOAD.to_owned(),
+                subject_claim: jwt.value.subject_claim.clone(),
+                key_claim: jwt.value.key_claim.clone(),
+            }),
+            circuit_breaker: Some(circuit_breaker(&config.circuit_breaker)),
+            refuse_without_limits: config.limits.without_control_plane
+                == WithoutControlPlane::Refuse,
+            limit_deadline_ms: millis(config.limits.deadline),
+            endpoints: config
+                .endpoints
+                .iter()
+                .map(|(name, target)| (name.clone(), target.value.clone()))
+                .collect(),
+            closed: config.access.required || config.access.jwt.is_some(),
+            internal_token: keys.internal_token().to_owned(),
         };
+        let keyring = config
+            .keys
+            .iter()
+            .filter_map(|(name, key)| key.value.to_key(name))
+            .collect();
         let mut hasher = DefaultHasher::new();
         wire.encode_to_vec().hash(&mut hasher);
         Arc::new(Self {
@@ -62,6 +91,7 @@ impl Snapshot {
             providers,
             version: format!("{:016x}", hasher.finish()),
             wire,
+            keyring,
         })
     }
 
@@ -132,6 +162,14 @@ fn provider(provider: &Provider, credentials: &Credentials) -> v1::Provider {
         path: provider.path.clone(),
         aws: aws(&provider.key, credential),
         auto_cache: provider.auto_cache,
+        keys: provider
+            .more_keys
+            .iter()
+            .map(|(name, value)| v1::Header {
+                name: name.clone(),
+                value: value.clone(),
+            })
+            .collect(),
     }
 }
 
@@ -149,12 +187,30 @@ fn aws(key: &Key, credential: Option<&Credential>) -> Option<v1::AwsCredentials>
 }
 
 fn alias(name: &str, alias: &Alias) -> v1::Alias {
+    let candidates = alias.in_order();
+    let weight = |id: &String| alias.weights.get(id).map_or(1, |weight| weight.value);
     v1::Alias {
         name: name.to_owned(),
-        candidates: alias.in_order(),
+        weights: candidates.iter().map(weight).collect(),
+        candidates,
+        limits: Some(limits(alias.limits)),
+        hedge_after_ms: alias.hedge_after.map(millis),
+        cache_ttl_ms: alias
+            .cache
+            .as_ref()
+            .map_or(0, |cache| millis(cache.ttl).into()),
         retries: alias.retries,
         per_try_timeout_ms: alias.per_try_timeout.map(millis),
-        auto: alias.route == Route::Auto,
+        strategy: match alias.route {
+            Route::InOrder => v1::Strategy::InOrder,
+            Route::Auto => v1::Strategy::Auto,
+            Route::RoundRobin => v1::Strategy::RoundRobin,
+            Route::Weighted => v1::Strategy::Weighted,
+            Route::LowestLatency => v1::Strategy::LowestLatency,
+            Route::LowestCost => v1::Strategy::LowestCost,
+            Route::Sticky => v1::Strategy::Sticky,
+        }
+        .into(),
         fail_without_router: alias.when_router_is_down == WhenRouterIsDown::Fail,
         traces: Some(trace_override(alias.traces)),
         budget: v1::Budget::Within.into(),
@@ -194,14 +250,48 @@ fn client_keys(config: &Config, standing: &Standing) -> Vec<v1::ClientKey> {
     let keys = config.keys.iter();
     keys.filter_map(|(name, key)| {
         let owner = Owner::Key(name.clone());
+        let known = key.value.to_key(name)?;
         Some(v1::ClientKey {
-            name: name.clone(),
-            sha256: key.value.digest()?,
+            name: known.name,
+            sha256: known.digest,
             traces: Some(trace_override(key.value.traces)),
             budget: standing.get(&owner).copied().unwrap_or_default().into(),
+            id: known.id,
+            salt: known.salt,
+            role: match known.rights.role {
+                Role::Admin => v1::Role::Admin,
+                Role::User => v1::Role::User,
+                Role::ReadOnly => v1::Role::ReadOnly,
+            }
+            .into(),
+            models: known.rights.models,
+            endpoints: known.rights.endpoints,
+            expires_unix_seconds: known.rights.expires_unix_seconds,
+            disabled: !known.rights.enabled,
+            limits: Some(limits(key.value.limits)),
         })
     })
     .collect()
+}
+
+fn limits(own: config::Limits) -> v1::Limits {
+    v1::Limits {
+        requests_per_minute: own.requests_per_minute,
+        tokens_per_minute: own.tokens_per_minute,
+        concurrent_requests: own.concurrent_requests,
+    }
+}
+
+fn circuit_breaker(policy: &config::CircuitBreaker) -> v1::CircuitBreakerPolicy {
+    v1::CircuitBreakerPolicy {
+        off: !policy.enabled,
+        consecutive_failures: policy.consecutive_failures,
+        error_rate: policy.error_rate,
+        minimum_calls: policy.minimum_calls,
+        window_ms: millis(policy.window),
+        open_for_ms: millis(policy.open_for),
+        max_open_for_ms: millis(policy.max_open_for),
+    }
 }
 
 /// The catalog with the file's own prices on top.
@@ -215,21 +305,37 @@ fn models(config: &Config) -> Vec<v1::Model> {
                 pricing: Some(pricing(&model.pricing)),
                 max_output_tokens: model.max_output_tokens,
                 bare: catalog::provider_of(&model.name) == Some(model.provider.as_str()),
+                context_tokens: model.context_window,
+                limits: None,
             };
             (format!("{}/{}", model.provider, model.name), wire)
         })
         .collect();
     for (id, price) in &config.prices {
-        if let Some((provider, name)) = id.split_once('/') {
-            let model = models.entry(id.clone()).or_insert_with(|| v1::Model {
-                provider: provider.to_owned(),
-                name: name.to_owned(),
-                ..v1::Model::default()
-            });
+        if let Some(model) = model_of(&mut models, id) {
             model.pricing = Some(pricing(&price.value));
         }
     }
+    for (id, own) in &config.limits.models {
+        if let Some(model) = model_of(&mut models, id) {
+            model.limits = Some(limits(own.value));
+        }
+    }
     models.into_values().collect()
+}
+
+/// The entry of a model, which may be one that the catalog does not know.
+fn model_of<'a>(
+    models: &'a mut BTreeMap<String, v1::Model>,
+    id: &str,
+) -> Option<&'a mut v1::Model> {
+    let (provider, name) = id.split_once('/')?;
+    let entry = models.entry(id.to_owned());
+    Some(entry.or_insert_with(|| v1::Model {
+        provider: provider.to_owned(),
+        name: name.to_owned(),
+        ..v1::Model::default()
+    }))
 }
 
 fn pricing(pricing: &Pricing) -> v1::Pricing {

@@ -30,6 +30,15 @@ impl Moment {
     }
 }
 
+pub fn unix_millis() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(elapsed.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+pub fn unix_seconds() -> u64 {
+    unix_millis() / 1000
+}
+
 /// Microseconds as milliseconds, to the microsecond.
 pub fn millis(micros: u64) -> f64 {
     micros as f64 / 1000.0

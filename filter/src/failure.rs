@@ -23,6 +23,22 @@ pub const fn is_retriable(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..)
 }
 
+/// Whether an attempt's word tells that its model can't be relied on now.
+pub fn is_models_fault(word: &str) -> bool {
+    !matches!(
+        word,
+        "invalid_request"
+            | "authentication"
+            | "permission"
+            | "not_found"
+            | "too_large"
+            | "refused"
+            | "refused_by_gateway"
+            | "abandoned"
+            | "translator_failed"
+    )
+}
+
 /// A reply that Envoy made itself, because the provider gave none: the error for the client and the word for it.
 ///
 /// Source: Envoy's documentation, "response code details".

@@ -44,6 +44,20 @@ pub const PER_TRY_TIMEOUT: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
 pub const COST_WEIGHT: &str = "x-opentracy-cost-weight";
 pub const ROUTING: &str = "x-opentracy-routing";
 
+/// Between the control plane and the filter: the key for whose owner one of them calls the other.
+pub const ON_BEHALF_OF: &str = "x-opentracy-on-behalf-of";
+/// To the control plane: the token that it knows the filter by, which has let the caller in.
+pub const TOKEN: &str = "x-opentracy-token";
+/// On a request: `no-cache` does without an answer that was given before. On a response: whether it was.
+pub const CACHE: &str = "x-opentracy-cache";
+/// The provider that a request goes to which names no model.
+pub const PROVIDER: &str = "x-opentracy-provider";
+
+pub const RETRY_ON: &str = "x-envoy-retry-on";
+pub const RETRIABLE_STATUS_CODES: &str = "x-envoy-retriable-status-codes";
+/// Has Envoy ask the next candidate without giving the first one up.
+pub const HEDGE: &str = "x-envoy-hedge-on-per-try-timeout";
+
 /// `off` keeps what is said in a call out of its trace.
 pub const CONTENT: &str = "x-opentracy-content";
 /// On a response: a budget's soft limit is passed.
@@ -141,6 +155,11 @@ impl<'a> HeaderList<'a> {
         self.get(":status")
             .and_then(|status| status.parse().ok())
             .unwrap_or(0)
+    }
+
+    /// Seconds to wait, where that is how it is said.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.get("retry-after")?.trim().parse().ok()
     }
 
     pub fn is_event_stream(&self) -> bool {

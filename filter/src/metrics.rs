@@ -13,6 +13,8 @@ use crate::host;
 thread_local! {
     /// Envoy's numbers of the metrics of each provider met so far.
     static KNOWN: RefCell<HashMap<String, OfProvider>> = RefCell::default();
+    /// Of refusals, by name.
+    static COUNTERS: RefCell<HashMap<String, Metric>> = RefCell::default();
     static DROPPED: Metric = define(MetricType::Counter, "opentracy.records_dropped");
 }
 
@@ -89,6 +91,26 @@ pub fn count(call: &Call<'_>) {
             of_provider.count(call);
             known.insert(provider.to_owned(), of_provider);
         }
+    });
+}
+
+/// A request that was not let in, by why.
+pub fn count_denied(reason: &str) {
+    count_one("denied", reason);
+}
+
+/// A request that a limit refused, by the limit's owner.
+pub fn count_limited(code: &str) {
+    count_one("limited", code);
+}
+
+fn count_one(what: &'static str, why: &str) {
+    COUNTERS.with_borrow_mut(|counters| {
+        let name = ["opentracy.gateway.", what, ".", why].concat();
+        let counter = counters
+            .entry(name)
+            .or_insert_with_key(|name| define(MetricType::Counter, name));
+        add(*counter, 1);
     });
 }
 

@@ -10,8 +10,10 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType};
 use serde::Deserialize;
+use uuid::Uuid;
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, limits};
+use crate::health;
 use crate::host;
 use crate::metrics;
 use crate::outbox::Outbox;
@@ -32,6 +34,12 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 thread_local! {
     static OUTBOX: RefCell<Outbox> = RefCell::default();
     static LAST_POLL: Cell<Option<Instant>> = const { Cell::new(None) };
+    static NAME: String = Uuid::new_v4().to_string();
+}
+
+/// A random name, for as long as this VM lives.
+pub fn vm_name() -> String {
+    NAME.with(Clone::clone)
 }
 
 /// Hands a record to the control plane, sooner or later.
@@ -70,7 +78,12 @@ impl Root {
         LAST_POLL.set(Some(Instant::now()));
         let version =
             snapshot::current().map_or_else(String::new, |current| current.version.clone());
-        let request = v1::GetSnapshotRequest { version }.encode_to_vec();
+        let request = v1::GetSnapshotRequest {
+            version,
+            vm: vm_name(),
+            circuit_breakers: health::circuit_breakers(),
+        }
+        .encode_to_vec();
         self.poll = call(
             "opentracy.v1.ConfigService",
             "GetSnapshot",
@@ -196,6 +209,9 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         self.poll_snapshot();
         self.deliver();
+        if let Some(snapshot) = snapshot::current() {
+            limits::give_back(&snapshot);
+        }
         crate::provider::attempt_log::forget_old();
     }
 

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use opentracy_proto::v1;
+use opentracy_translate::access::{self, Denial, Keyring, Rights, Role};
 use opentracy_translate::aws::sigv4::Credentials;
-use opentracy_translate::client::responses;
 use opentracy_translate::cost::{Pricing, Usd};
 use opentracy_translate::format::Target;
 use opentracy_translate::model;
@@ -15,7 +15,6 @@ use opentracy_translate::openai;
 use opentracy_translate::openai::dialect::{self, Dialect};
 use opentracy_translate::provider::{self as registry, Format};
 use opentracy_translate::redact::Redactor;
-use sha2::{Digest as _, Sha256};
 
 /// A provider that requests can go to.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +34,21 @@ pub struct Provider {
     /// Requests are signed with these, for this region.
     pub aws: Option<(Credentials, String)>,
     pub auto_cache: bool,
+    /// The headers with further keys, each in the place of the one among `headers`.
+    pub keys: Vec<(String, String)>,
+}
+
+/// A key of a client, and what goes for its calls.
+#[derive(Debug)]
+pub struct Client {
+    pub wire: v1::ClientKey,
+    pub rights: Rights,
+}
+
+impl Client {
+    pub fn check_state(&self, now_unix_seconds: u64) -> Result<(), Denial> {
+        self.rights.check_state(&self.wire.name, now_unix_seconds)
+    }
 }
 
 /// What the catalog knows of a model.
@@ -42,6 +56,9 @@ pub struct Provider {
 pub struct Model {
     pub pricing: Option<Pricing>,
     pub max_output_tokens: Option<u64>,
+    /// How long a conversation may be, its answer included.
+    pub context_tokens: Option<u64>,
+    pub limits: v1::Limits,
 }
 
 #[derive(Default)]
@@ -55,8 +72,18 @@ pub struct Snapshot {
     pub traces: v1::TracePolicy,
     /// For the control plane's decisions.
     pub route_deadline: Duration,
-    /// By their SHA-256.
-    keys: HashMap<Vec<u8>, Rc<v1::ClientKey>>,
+    pub keyring: Keyring,
+    /// By name.
+    pub clients: HashMap<String, Rc<Client>>,
+    pub jwt: Option<v1::Jwt>,
+    /// Whether callers without a key are denied though there is none.
+    pub is_closed: bool,
+    internal_token: String,
+    pub limit_deadline: Duration,
+    pub refuse_without_limits: bool,
+    pub circuit_breaker: v1::CircuitBreakerPolicy,
+    /// Where requests go that name no model, by the name of their endpoint.
+    pub endpoints: HashMap<String, String>,
     /// Made when it is first wanted.
     redactor: OnceCell<Redactor>,
 }
@@ -89,6 +116,8 @@ impl Snapshot {
             let known = Model {
                 pricing: model.pricing.map(|wire| pricing(&wire)),
                 max_output_tokens: model.max_output_tokens.map(u64::from),
+                context_tokens: model.context_tokens.map(u64::from),
+                limits: model.limits.unwrap_or_default(),
             };
             models
                 .entry(model.provider)
@@ -111,22 +140,33 @@ impl Snapshot {
             bare_models,
             traces: wire.traces.unwrap_or_default(),
             route_deadline: Duration::from_millis(wire.route_deadline_ms.into()),
-            keys: wire
+            keyring: wire.keys.iter().map(key).collect(),
+            clients: wire
                 .keys
                 .into_iter()
-                .map(|key| (key.sha256.clone(), Rc::new(key)))
+                .map(|wire| {
+                    let rights = key(&wire).rights;
+                    (wire.name.clone(), Rc::new(Client { wire, rights }))
+                })
                 .collect(),
+            jwt: wire.jwt,
+            is_closed: wire.closed,
+            internal_token: wire.internal_token,
+            limit_deadline: Duration::from_millis(wire.limit_deadline_ms.into()),
+            refuse_without_limits: wire.refuse_without_limits,
+            circuit_breaker: wire.circuit_breaker.unwrap_or_default(),
+            endpoints: wire.endpoints,
             redactor: OnceCell::new(),
         }
     }
 
-    /// The client's key, by what it sent.
-    pub fn key(&self, secret: &str) -> Option<Rc<v1::ClientKey>> {
-        if self.keys.is_empty() {
-            return None;
-        }
-        let digest = Sha256::digest(secret.as_bytes());
-        self.keys.get(digest.as_slice()).map(Rc::clone)
+    /// Whether the control plane sent this.
+    pub fn is_internal_token(&self, secret: &str) -> bool {
+        !self.internal_token.is_empty() && access::is_same(&self.internal_token, secret)
+    }
+
+    pub fn internal_token(&self) -> &str {
+        &self.internal_token
     }
 
     /// What masks. A policy that can't be followed masks with every detector there is: the control plane checks it before.
@@ -153,15 +193,26 @@ impl Snapshot {
 }
 
 impl Provider {
+    /// The headers of a request that goes with this key: 0 for the one that is among them.
+    pub fn headers_with(&self, key: usize) -> impl Iterator<Item = (&str, &str)> {
+        let other = key.checked_sub(1).and_then(|index| self.keys.get(index));
+        self.headers.iter().map(move |(name, value)| match other {
+            Some((of_key, other)) if of_key == name => (name.as_str(), other.as_str()),
+            _ => (name.as_str(), value.as_str()),
+        })
+    }
+
     /// The path of a request; `of_format` is what its format has for it.
     pub fn path(&self, model: &str, of_format: &str) -> String {
         match &self.path {
             None => format!("{}{of_format}", self.base_path),
             Some(path) => {
                 let path = path.replace("{model}", &model::encode_in_path(model));
-                // An OpenAI server's two APIs are neighbours.
-                let path = match path.strip_suffix(openai::PATH) {
-                    Some(root) if of_format == responses::PATH => format!("{root}{of_format}"),
+                // An OpenAI server's APIs are neighbours.
+                let path = match path.split_once(openai::PATH) {
+                    Some((root, rest)) if of_format != openai::PATH => {
+                        format!("{root}{of_format}{rest}")
+                    }
                     _ => path,
                 };
                 format!("{}{path}", self.base_path)
@@ -219,7 +270,32 @@ impl Provider {
                 (credentials, aws.region)
             }),
             auto_cache: wire.auto_cache,
+            keys: wire
+                .keys
+                .into_iter()
+                .map(|header| (header.name, header.value))
+                .collect(),
         }
+    }
+}
+
+fn key(wire: &v1::ClientKey) -> access::Key {
+    access::Key {
+        name: wire.name.clone(),
+        id: wire.id.clone(),
+        salt: wire.salt.clone(),
+        digest: wire.sha256.clone(),
+        rights: Rights {
+            role: match wire.role() {
+                v1::Role::Admin => Role::Admin,
+                v1::Role::User => Role::User,
+                v1::Role::ReadOnly => Role::ReadOnly,
+            },
+            models: wire.models.clone(),
+            endpoints: wire.endpoints.clone(),
+            expires_unix_seconds: wire.expires_unix_seconds,
+            enabled: !wire.disabled,
+        },
     }
 }
 

@@ -12,6 +12,7 @@ use opentracy_translate::trace_context::TraceContext;
 use crate::clock::Moment;
 use crate::headers::{self, HeaderList};
 use crate::host;
+use crate::provider_keys;
 use crate::snapshot::Provider;
 
 const JSON: &str = "application/json";
@@ -46,7 +47,7 @@ pub struct Asked<'a> {
 }
 
 /// Turns the request that Envoy holds into one for a provider. `body` is the client's, `client` its headers, `span` what the
-/// provider's own spans belong under.
+/// provider's own spans belong under. The number of the provider's key that it goes with.
 pub fn send(
     provider: &Provider,
     model: &str,
@@ -55,10 +56,11 @@ pub fn send(
     timeout_ms: u32,
     client: &HeaderList<'_>,
     span: Option<u64>,
-) {
+) -> usize {
+    let key = provider_keys::choose(provider);
     let body = outgoing.body.as_deref().unwrap_or(body);
     let path = provider.path(model, &outgoing.path);
-    let mut headers = request_headers(provider, &path, body, client, span);
+    let mut headers = request_headers(provider, key, &path, body, client, span);
     headers.push(headers::HOP, headers::HOP_DIRECT);
     headers.push(headers::CLUSTER, provider.envoy_cluster.as_str());
     headers.push(headers::PER_TRY_TIMEOUT, timeout_ms.to_string());
@@ -67,11 +69,13 @@ pub fn send(
         host::set_request_body(body);
     }
     host::clear_route_cache();
+    key
 }
 
 /// The headers of a request to a provider, made from scratch. `client` gives those that are passed on.
 fn request_headers<'a>(
     provider: &'a Provider,
+    key: usize,
     path: &str,
     body: &[u8],
     client: &'a HeaderList<'_>,
@@ -89,8 +93,8 @@ fn request_headers<'a>(
         "user-agent",
         concat!("opentracy/", env!("CARGO_PKG_VERSION")),
     );
-    for (name, value) in &provider.headers {
-        list.push(name.as_str(), value.as_str());
+    for (name, value) in provider.headers_with(key) {
+        list.push(name, value);
     }
     if let Some(context) = client
         .get(headers::TRACEPARENT)
@@ -112,24 +116,35 @@ fn request_headers<'a>(
         };
         list.set(headers::ANTHROPIC_BETA, all);
     }
-    if let Some((credentials, region)) = &provider.aws {
-        let request = sigv4::Request {
-            method: "POST",
-            authority: &provider.authority,
-            path,
-            content_type: JSON,
-            body,
-        };
-        let scope = sigv4::Scope {
-            region,
-            service: "bedrock",
-        };
-        let now = Moment::now().unix_seconds();
-        for (name, value) in sigv4::sign(&request, credentials, scope, now) {
-            list.push(name, value);
-        }
-    }
+    sign(provider, "POST", path, body, &mut list);
     list
+}
+
+/// Adds AWS's signature to a request, where the provider wants one.
+pub fn sign(provider: &Provider, method: &str, path: &str, body: &[u8], list: &mut HeaderList<'_>) {
+    let Some((credentials, region)) = &provider.aws else {
+        return;
+    };
+    let request = sigv4::Request {
+        method,
+        authority: &provider.authority,
+        path,
+        content_type: JSON,
+        body,
+    };
+    let scope = sigv4::Scope {
+        region,
+        service: "bedrock",
+    };
+    let now = Moment::now().unix_seconds();
+    for (name, value) in sigv4::sign(&request, credentials, scope, now) {
+        list.push(name, value);
+    }
+}
+
+/// Whether a header is part of a signature that a client made.
+pub fn is_signature(name: &str) -> bool {
+    name.starts_with("x-amz-")
 }
 
 /// Reads a whole answer. `None` when the body is right as it is; the error where the provider failed, whatever status

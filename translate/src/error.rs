@@ -77,6 +77,9 @@ pub struct AttemptSummary {
     pub error: Option<Cow<'static, str>>,
     /// Milliseconds; `None` when not known.
     pub latency_ms: Option<u64>,
+    /// Seconds to wait, where the provider says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
 }
 
 impl ApiError {

@@ -17,18 +17,22 @@
     )
 )]
 
+pub mod access;
 pub mod anthropic;
 pub mod aws;
 pub mod bedrock;
 pub mod client;
 pub mod cohere;
 pub mod cost;
+pub mod embeddings;
+pub mod endpoint;
 pub mod error;
 pub mod format;
 pub mod gemini;
 pub mod hash;
 pub mod json;
 pub mod model;
+pub mod multipart;
 pub mod object;
 pub mod openai;
 pub mod provider;

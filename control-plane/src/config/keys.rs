@@ -6,12 +6,14 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::secrets;
+use crate::{private, secrets};
 
 /// The secrets that were set over REST and those of the secrets file, read once. The environment is asked when a key is wanted.
 #[derive(Clone, Default)]
 pub struct Keys {
     secrets: BTreeMap<String, String>,
+    /// By which the control plane and the filter know each other's requests.
+    internal_token: String,
 }
 
 /// Keys are not for logs.
@@ -27,6 +29,7 @@ impl Keys {
         let mut keys = Self::read(&state.join("secrets.json"))?;
         keys.secrets
             .extend(secrets::read(state)?.unwrap_or_default());
+        keys.internal_token = private::internal_token(state)?;
         Ok(keys)
     }
 
@@ -49,7 +52,14 @@ impl Keys {
                 error.line()
             )
         })?;
-        Ok(Self { secrets })
+        Ok(Self {
+            secrets,
+            ..Self::default()
+        })
+    }
+
+    pub fn internal_token(&self) -> &str {
+        &self.internal_token
     }
 
     /// The key that belongs to an environment variable: the secrets file has it in lower case. An empty one is none.

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Keys, Problem, validate};
+use crate::client_keys::ClientKeys;
+use crate::config::{Config, Keys, Problem, unplaced, validate};
 
 /// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +63,16 @@ pub fn load(path: Option<&Path>) -> Result<(Config, Keys), LoadError> {
     if !problems.is_empty() {
         return Err(LoadError::Invalid(problems));
     }
-    let keys = Keys::of(&state_dir())?;
-    Ok((config, keys))
+    let state = state_dir();
+    for entry in ClientKeys::of(&state).list()? {
+        // The file's own goes first.
+        let name = entry.name.clone();
+        config
+            .keys
+            .entry(name)
+            .or_insert_with(|| unplaced(entry.into()));
+    }
+    Ok((config, Keys::of(&state)?))
 }
 
 fn read(path: &Path) -> Result<Config, LoadError> {

@@ -1,8 +1,11 @@
 //! The configuration file, `opentracy.yaml`. Every key is described in `docs/configuration.md`.
 
+mod access;
 mod keys;
+mod limits;
 mod load;
 mod providers;
+mod resilience;
 mod router;
 mod validate;
 
@@ -15,14 +18,16 @@ use anyhow::Context as _;
 use opentracy_translate::cost::Pricing;
 use opentracy_translate::provider::Format;
 use opentracy_translate::redact;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
-use sha2::{Digest as _, Sha256};
 use url::Url;
 
+pub use access::{Access, ClientKey, Jwt, Made};
 pub use keys::Keys;
+pub use limits::{Limits, LimitsPolicy, WithoutControlPlane};
 pub use load::{LoadError, load, state_dir};
 pub use providers::{DEMO, Key, Need, Provider, providers};
+pub use resilience::{CircuitBreaker, ResponseCache};
 pub use router::{Cache as RouterCache, Embedder, EmbeddingEndpoint, Router, Routing};
 pub use validate::Problem;
 
@@ -44,6 +49,11 @@ pub struct Config {
     pub router: Router,
     /// What clients are known by.
     pub keys: BTreeMap<String, Spanned<ClientKey>>,
+    pub access: Access,
+    pub limits: LimitsPolicy,
+    pub circuit_breaker: CircuitBreaker,
+    /// Where requests go that name no provider, by endpoint: `provider` or `provider/model`.
+    pub endpoints: BTreeMap<String, Spanned<String>>,
 }
 
 /// The listener for applications.
@@ -94,6 +104,8 @@ pub struct ProviderEntry {
     pub cache: Cache,
     pub api_key: Option<String>,
     pub api_key_env: Option<String>,
+    /// Further keys, by the variables that hold them. Calls are spread over all.
+    pub more_api_key_envs: Vec<String>,
     pub headers: BTreeMap<String, Spanned<String>>,
     #[serde(with = "humantime_serde::option")]
     pub timeout: Option<Duration>,
@@ -124,6 +136,13 @@ pub struct Alias {
     pub route: Route,
     pub routing: Routing,
     pub when_router_is_down: WhenRouterIsDown,
+    /// Of candidates, for `route: weighted`; 1 where it is not set.
+    pub weights: BTreeMap<String, Spanned<u32>>,
+    /// Without an answer for so long, the next candidate is asked besides.
+    #[serde(with = "humantime_serde::option")]
+    pub hedge_after: Option<Duration>,
+    pub cache: Option<ResponseCache>,
+    pub limits: Limits,
     pub traces: TraceOverride,
     pub budget: Option<Spanned<Budget>>,
 }
@@ -146,18 +165,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// A key that a client sends, and what goes for its calls.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ClientKey {
-    /// In hexadecimal.
-    pub sha256: Option<Spanned<String>>,
-    /// The environment variable with the key itself.
-    pub key_env: Option<String>,
-    pub traces: TraceOverride,
-    pub budget: Option<Spanned<Budget>>,
-}
-
 /// What of the policy for traces is different for some calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -167,7 +174,7 @@ pub struct TraceOverride {
 }
 
 /// What may be spent.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     #[serde(default)]
@@ -179,7 +186,7 @@ pub struct Budget {
 }
 
 /// After which a budget begins anew, in UTC.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Period {
     Day,
@@ -196,6 +203,16 @@ pub enum Route {
     InOrder,
     /// The control plane decides, for each prompt.
     Auto,
+    /// Each in its turn.
+    RoundRobin,
+    /// At random, by weight.
+    Weighted,
+    /// The one that has been the quickest to begin its answers.
+    LowestLatency,
+    /// The one that the request costs the least at.
+    LowestCost,
+    /// Always the same for a session, so that the provider has its prompt in its cache.
+    Sticky,
 }
 
 /// What becomes of a request of a `route: auto` alias while the control plane does not answer.
@@ -296,6 +313,21 @@ impl Default for Grpc {
     }
 }
 
+impl Budget {
+    /// What is wrong with it.
+    pub fn problem(&self) -> Option<&'static str> {
+        let limits = [self.soft, self.hard].into_iter().flatten();
+        if limits.clone().count() == 0 {
+            return Some("needs `soft` or `hard`, in USD");
+        }
+        if limits.clone().any(|usd| usd.is_nan() || usd < 0.0) {
+            return Some("must not be negative");
+        }
+        let is_reversed = matches!((self.soft, self.hard), (Some(soft), Some(hard)) if soft > hard);
+        is_reversed.then_some("has a `soft` that is more than its `hard`")
+    }
+}
+
 impl Alias {
     /// The candidates as they are tried where nothing else orders them: `provider/model`, the default first.
     pub fn in_order(&self) -> Vec<String> {
@@ -329,19 +361,6 @@ impl ClickHouse {
         std::env::var(variable).map(Some).with_context(|| {
             format!("`store.clickhouse.password_env` names {variable}, which is not set")
         })
-    }
-}
-
-impl ClientKey {
-    /// The key's SHA-256; `None` where neither it nor the key is to be had.
-    pub fn digest(&self) -> Option<Vec<u8>> {
-        if let Some(text) = &self.sha256 {
-            let bytes = text.value.as_bytes().chunks(2);
-            let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-            return bytes.map(byte).collect();
-        }
-        let key = std::env::var(self.key_env.as_ref()?).ok()?;
-        Some(Sha256::digest(key.trim().as_bytes()).to_vec())
     }
 }
 

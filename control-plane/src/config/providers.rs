@@ -25,6 +25,8 @@ pub struct Provider {
     pub format: Format,
     pub base_url: Url,
     pub key: Key,
+    /// Further keys, each as the header that carries it.
+    pub more_keys: Vec<(String, String)>,
     /// Without the key.
     pub headers: BTreeMap<String, String>,
     pub timeout: Duration,
@@ -153,6 +155,12 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
         format,
         base_url,
         key: find_key(name, row, format, &entry, keys),
+        more_keys: entry
+            .more_api_key_envs
+            .iter()
+            .filter_map(|variable| auth(row, format).header(&keys.get(variable)?))
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
         headers,
         timeout: entry.timeout.unwrap_or(TIMEOUT),
         connect_timeout: entry.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
@@ -226,6 +234,16 @@ fn default_headers(format: Format) -> &'static [(&'static str, &'static str)] {
         .map_or(&[], |row| row.headers)
 }
 
+/// How a key is sent.
+fn auth(row: Option<&registry::Provider>, format: Format) -> Auth {
+    match (row, format) {
+        (Some(row), _) if row.auth != Auth::None => row.auth,
+        (_, Format::OpenAi | Format::Vertex | Format::Bedrock | Format::Cohere) => Auth::Bearer,
+        (_, Format::Anthropic) => Auth::Header("x-api-key"),
+        (_, Format::Gemini) => Auth::Header("x-goog-api-key"),
+    }
+}
+
 fn find_key(
     name: &str,
     row: Option<&registry::Provider>,
@@ -233,12 +251,6 @@ fn find_key(
     entry: &ProviderEntry,
     keys: &Keys,
 ) -> Key {
-    let auth = match (row, format) {
-        (Some(row), _) if row.auth != Auth::None => row.auth,
-        (_, Format::OpenAi | Format::Vertex | Format::Bedrock | Format::Cohere) => Auth::Bearer,
-        (_, Format::Anthropic) => Auth::Header("x-api-key"),
-        (_, Format::Gemini) => Auth::Header("x-goog-api-key"),
-    };
     let variable = entry.api_key_env.clone().unwrap_or_else(|| match row {
         Some(row) => row.key_variable.to_owned(),
         None => format!("{}_API_KEY", name.to_ascii_uppercase().replace('-', "_")),
@@ -246,7 +258,7 @@ fn find_key(
     let key = entry.api_key.clone().or_else(|| keys.get(&variable));
     // A server of the operator's own may well take none, unless the file says where the key is.
     let is_needed = entry.api_key_env.is_some() || row.is_some_and(|row| row.auth != Auth::None);
-    match key.as_deref().and_then(|key| auth.header(key)) {
+    match key.as_deref().and_then(|key| auth(row, format).header(key)) {
         Some((name, value)) => Key::Header {
             name: name.to_owned(),
             value,

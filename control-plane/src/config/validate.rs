@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::model::{self, ModelId};
 use opentracy_translate::provider::{self as registry, Format};
 use opentracy_translate::redact::{self, Redactor};
@@ -61,9 +62,17 @@ pub(super) fn problems(config: &Config, file: &str) -> Vec<Problem> {
             );
         }
     }
+    for (name, limits) in &config.limits.models {
+        if ModelId::parse(name).is_none() {
+            let message = "name the model as provider/model, such as openai/gpt-4o";
+            checker.complain(limits.referenced, format!("limits.models.{name}"), message);
+        }
+    }
     for (name, key) in &config.keys {
         checker.check_key(name, key);
     }
+    checker.check_access();
+    checker.check_endpoints();
     checker.check_traces();
     checker.problems
 }
@@ -259,6 +268,17 @@ impl Checker<'_> {
             );
         }
         self.check_routing(&key, &alias.value);
+        for (id, weight) in &alias.value.weights {
+            if !alias
+                .value
+                .candidates
+                .iter()
+                .any(|candidate| candidate.value == *id)
+            {
+                let message = format!("\"{id}\" is not one of the alias's candidates");
+                self.complain(weight.referenced, format!("{key}.weights"), message);
+            }
+        }
         for candidate in &alias.value.candidates {
             if let Some(message) = self.candidate_problem(&candidate.value) {
                 self.complain(candidate.referenced, format!("{key}.candidates"), message);
@@ -295,25 +315,45 @@ impl Checker<'_> {
         self.check_budget(&place, key.value.budget.as_ref());
     }
 
+    fn check_access(&mut self) {
+        let Some(jwt) = &self.config.access.jwt else {
+            return;
+        };
+        if jwt.value.jwks_file.is_some() == jwt.value.jwks_url.is_some() {
+            let message = "needs `jwks_file` or `jwks_url`, one of them";
+            self.complain(jwt.referenced, "access.jwt", message);
+        }
+    }
+
+    fn check_endpoints(&mut self) {
+        for (name, target) in &self.config.endpoints {
+            let key = format!("endpoints.{name}");
+            let endpoint = Endpoint::named(name);
+            if endpoint
+                .is_none_or(|endpoint| endpoint.api().is_some() || endpoint == Endpoint::Proxy)
+            {
+                let message = "is no endpoint with a default; there are embeddings, images, transcriptions, translations, speech, moderations, rerank, completions, files and batches";
+                self.complain(target.referenced, &key, message);
+            }
+            let provider = target.value.split('/').next().unwrap_or_default();
+            if !self.is_provider(provider) {
+                let message =
+                    format!("\"{provider}\" is no provider; write `provider` or `provider/model`");
+                self.complain(target.referenced, &key, message);
+            }
+        }
+    }
+
+    fn is_provider(&self, name: &str) -> bool {
+        registry::find(name).is_some()
+            || name == providers::DEMO
+            || self.config.providers.contains_key(name)
+    }
+
     fn check_budget(&mut self, place: &str, budget: Option<&Spanned<Budget>>) {
         let Some(budget) = budget else { return };
-        let at = budget.referenced;
-        let Budget { soft, hard, .. } = budget.value;
-        let place = format!("{place}.budget");
-        if soft.is_none() && hard.is_none() {
-            self.complain(at, &place, "needs `soft` or `hard`, in USD");
-        }
-        if [soft, hard]
-            .into_iter()
-            .flatten()
-            .any(|usd| usd.is_nan() || usd < 0.0)
-        {
-            self.complain(at, &place, "must not be negative");
-        }
-        if let (Some(soft), Some(hard)) = (soft, hard)
-            && soft > hard
-        {
-            self.complain(at, &place, "`soft` must not be more than `hard`");
+        if let Some(problem) = budget.value.problem() {
+            self.complain(budget.referenced, format!("{place}.budget"), problem);
         }
     }
 

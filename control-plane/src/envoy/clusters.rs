@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::config::Provider;
 use crate::envoy::socket;
@@ -13,6 +14,7 @@ const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProt
 pub const INTERNAL: &str = "opentracy_internal";
 pub const CONTROL_PLANE: &str = "opentracy_control_plane";
 pub const MANAGEMENT: &str = "opentracy_management";
+pub const JWKS: &str = "opentracy_jwks";
 
 /// The file of trusted certificates, where this system has it.
 pub fn trusted_ca() -> &'static str {
@@ -65,6 +67,30 @@ pub fn management(address: SocketAddr) -> Value {
     })
 }
 
+/// Where the keys are that tokens are signed with.
+pub fn jwks(url: &Url, trusted_ca: &str) -> Value {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or(443);
+    let is_address = host.parse::<IpAddr>().is_ok();
+    let mut cluster = json!({
+        "name": JWKS,
+        "type": if is_address { "STATIC" } else { "STRICT_DNS" },
+        "connect_timeout": "5s",
+        "load_assignment": endpoint(JWKS, json!({
+            "socket_address": {"address": host, "port_value": port},
+        })),
+    });
+    if url.scheme() == "https"
+        && let Some(members) = cluster.as_object_mut()
+    {
+        members.insert(
+            "transport_socket".to_owned(),
+            tls(host, trusted_ca, is_address),
+        );
+    }
+    cluster
+}
+
 /// A provider.
 pub fn provider(provider: &Provider, trusted_ca: &str) -> Value {
     let name = provider.envoy_cluster();
@@ -112,13 +138,13 @@ pub fn provider(provider: &Provider, trusted_ca: &str) -> Value {
     if provider.is_tls() {
         members.insert(
             "transport_socket".to_owned(),
-            tls(provider, trusted_ca, is_address),
+            tls(provider.host(), trusted_ca, is_address),
         );
     }
     cluster
 }
 
-fn tls(provider: &Provider, trusted_ca: &str, is_address: bool) -> Value {
+fn tls(host: &str, trusted_ca: &str, is_address: bool) -> Value {
     let name_type = if is_address { "IP_ADDRESS" } else { "DNS" };
     let mut context = json!({
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
@@ -126,13 +152,13 @@ fn tls(provider: &Provider, trusted_ca: &str, is_address: bool) -> Value {
             "validation_context": {
                 "trusted_ca": {"filename": trusted_ca},
                 "match_typed_subject_alt_names": [
-                    {"san_type": name_type, "matcher": {"exact": provider.host()}},
+                    {"san_type": name_type, "matcher": {"exact": host}},
                 ],
             },
         },
     });
     if !is_address && let Some(members) = context.as_object_mut() {
-        members.insert("sni".to_owned(), json!(provider.host()));
+        members.insert("sni".to_owned(), json!(host));
     }
     json!({"name": "envoy.transport_sockets.tls", "typed_config": context})
 }

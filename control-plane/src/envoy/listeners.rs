@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::config::Gateway;
-use crate::envoy::clusters::{INTERNAL, MANAGEMENT};
+use crate::config::{Gateway, Jwt};
+use crate::envoy::clusters::{INTERNAL, JWKS, MANAGEMENT};
 use crate::envoy::{replies, socket};
+use crate::snapshot::JWT_PAYLOAD;
 
 /// The authority of a request on its way to the internal listener. It has a virtual host of its own, where Envoy counts
 /// the attempts: a provider must not see that count.
@@ -22,7 +23,12 @@ const INTERNAL_HEADERS: [&str; 4] = [
 ];
 
 /// The listener for applications, with the gateway stage.
-pub fn edge(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> Value {
+pub fn edge(
+    gateway: &Gateway,
+    jwt: Option<&Jwt>,
+    filter: &Path,
+    longest_timeout: Duration,
+) -> Value {
     let to_management = |matches: Value| json!({"match": matches, "route": {"cluster": MANAGEMENT, "timeout": "10s"}});
     let virtual_hosts = json!([
         {
@@ -55,8 +61,17 @@ pub fn edge(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> Valu
                     "request_headers_to_remove": INTERNAL_HEADERS,
                 },
                 to_management(json!({"path": "/health"})),
+                to_management(json!({"path": "/healthz"})),
+                to_management(json!({"path": "/statsz"})),
+                to_management(json!({"path": "/metrics"})),
                 to_management(json!({"path": "/v1/models"})),
                 to_management(json!({"prefix": "/v1/models/"})),
+                to_management(json!({"path": "/.well-known/agent-card.json"})),
+                // What an agent does takes its time, and is told as it happens.
+                {
+                    "match": {"path": "/v1/a2a"},
+                    "route": {"cluster": MANAGEMENT, "timeout": "0s"},
+                },
                 // The limit of a body goes by the route that the request matches before it is planned.
                 {
                     "match": {"path": "/v1/chat/completions"},
@@ -75,10 +90,12 @@ pub fn edge(gateway: &Gateway, filter: &Path, longest_timeout: Duration) -> Valu
             "local_reply_config".to_owned(),
             replies::edge(gateway.max_body_bytes),
         );
-        members.insert(
-            "http_filters".to_owned(),
-            json!([stage("gateway", filter), router()]),
-        );
+        let filters: Vec<Value> = jwt
+            .map(jwt_authn)
+            .into_iter()
+            .chain([stage("gateway", filter), router()])
+            .collect();
+        members.insert("http_filters".to_owned(), filters.into());
     }
     json!({
         "name": "opentracy_edge",
@@ -150,6 +167,53 @@ fn router() -> Value {
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
             "suppress_envoy_headers": true,
+        },
+    })
+}
+
+/// Envoy's own check of JSON Web Tokens. A request without a good one goes on: it may have an API key.
+fn jwt_authn(jwt: &Jwt) -> Value {
+    let mut provider = json!({
+        "issuer": jwt.issuer,
+        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        "forward": true,
+        // Envoy takes away what a client sends there.
+        "forward_payload_header": JWT_PAYLOAD,
+    });
+    if let Some(members) = provider.as_object_mut() {
+        if !jwt.audiences.is_empty() {
+            members.insert("audiences".to_owned(), json!(jwt.audiences));
+        }
+        match (&jwt.jwks_file, &jwt.jwks_url) {
+            (Some(file), _) => {
+                let file = json!({"filename": file.display().to_string()});
+                members.insert("local_jwks".to_owned(), file);
+            }
+            (None, url) => {
+                let keys = json!({
+                    "http_uri": {
+                        "uri": url.as_ref().map(ToString::to_string),
+                        "cluster": JWKS,
+                        "timeout": "5s",
+                    },
+                    "cache_duration": "300s",
+                });
+                members.insert("remote_jwks".to_owned(), keys);
+            }
+        }
+    }
+    json!({
+        "name": "envoy.filters.http.jwt_authn",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": {"issuer": provider},
+            "rules": [{
+                "match": {"prefix": "/"},
+                "requires": {"requires_any": {"requirements": [
+                    {"provider_name": "issuer"},
+                    {"allow_missing_or_failed": {}},
+                ]}},
+            }],
         },
     })
 }

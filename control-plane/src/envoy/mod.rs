@@ -38,6 +38,10 @@ pub fn bootstrap<'a>(
         clusters::control_plane(reachable(config.grpc.listen)),
         clusters::management(reachable(config.management.listen)),
     ];
+    let jwt = config.access.jwt.as_ref().map(|jwt| &jwt.value);
+    if let Some(url) = jwt.and_then(|jwt| jwt.jwks_url.as_ref()) {
+        all.push(clusters::jwks(url, trusted_ca));
+    }
     let providers: Vec<_> = providers.into_iter().collect();
     all.extend(
         providers
@@ -75,7 +79,7 @@ pub fn bootstrap<'a>(
         },
         "static_resources": {
             "listeners": [
-                listeners::edge(&config.gateway, filter, longest),
+                listeners::edge(&config.gateway, jwt, filter, longest),
                 listeners::internal(&config.gateway, filter, longest),
             ],
             "clusters": all,

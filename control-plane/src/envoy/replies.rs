@@ -15,7 +15,7 @@ pub fn edge(max_body_bytes: u32) -> Value {
             ),
             of_status(
                 404,
-                "There is nothing at %REQ(:PATH)%; the gateway serves POST /v1/chat/completions, GET /v1/models and GET /health",
+                "There is nothing at %REQ(:PATH)%; the gateway serves OpenAI's endpoints below /v1, providers' own below /proxy/PROVIDER, and GET /health",
                 "not_found_error",
                 "unknown_url",
             ),

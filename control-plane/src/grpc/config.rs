@@ -8,9 +8,11 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::snapshot::Snapshot;
+use crate::vms::Vms;
 
 pub struct Service {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub vms: Arc<Vms>,
 }
 
 #[tonic::async_trait]
@@ -20,7 +22,9 @@ impl ConfigService for Service {
         request: Request<v1::GetSnapshotRequest>,
     ) -> Result<Response<v1::GetSnapshotResponse>, Status> {
         let snapshot = Arc::clone(&self.snapshot.borrow());
-        let is_current = request.get_ref().version == snapshot.version;
+        let request = request.into_inner();
+        self.vms.hear(&request.vm, request.circuit_breakers);
+        let is_current = request.version == snapshot.version;
         Ok(Response::new(v1::GetSnapshotResponse {
             version: snapshot.version.clone(),
             snapshot: (!is_current).then(|| snapshot.wire.clone()),

@@ -1,12 +1,15 @@
 //! What the filter asks for and hands over.
 
 mod config;
+mod limit;
 mod route;
 mod trace;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use opentracy_proto::v1::config_service_server::ConfigServiceServer;
+use opentracy_proto::v1::limit_service_server::LimitServiceServer;
 use opentracy_proto::v1::route_service_server::RouteServiceServer;
 use opentracy_proto::v1::trace_service_server::TraceServiceServer;
 use tokio::net::TcpListener;
@@ -33,6 +36,10 @@ pub async fn serve(
         .initial_connection_window_size(WINDOW_BYTES)
         .add_service(ConfigServiceServer::new(config::Service {
             snapshot: shared.snapshot.clone(),
+            vms: Arc::clone(&shared.vms),
+        }))
+        .add_service(LimitServiceServer::new(limit::Service {
+            shared: shared.clone(),
         }))
         .add_service(RouteServiceServer::new(route::Service {
             shared: shared.clone(),

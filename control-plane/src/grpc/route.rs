@@ -26,7 +26,10 @@ impl RouteService for Service {
             snapshot.config.aliases.get(&request.alias).ok_or_else(|| {
                 Status::not_found(format!("there is no alias \"{}\"", request.alias))
             })?;
-        let ids = alias.value.in_order();
+        let ids = match request.candidates {
+            candidates if candidates.is_empty() => alias.value.in_order(),
+            candidates => candidates,
+        };
         let needs = request.needs.unwrap_or_default();
         let question = Question {
             about: About::Text(request.prompt),

@@ -28,6 +28,8 @@ pub struct Entry {
     /// RFC 3339, UTC.
     at: String,
     action: String,
+    /// The name of the key it was asked for with; empty where none was needed.
+    actor: String,
     /// `X-Request-Id` of the request that asked for it.
     request_id: String,
     /// What it was done to.
@@ -58,6 +60,7 @@ impl From<AuditEntry> for Entry {
         Self {
             at: entry.at.timestamp(),
             action: entry.action,
+            actor: entry.actor,
             request_id: entry.request_id,
             subject: entry.subject,
             count: entry.count,

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::rest::error::Error;
+use crate::rest::json::Body;
 use crate::router::learn;
 use crate::serve::Shared;
 use crate::store::{Feedback, Micros};
@@ -49,11 +50,8 @@ pub struct Taken {
 )]
 pub async fn give(
     State(shared): State<Shared>,
-    body: axum::body::Bytes,
+    Body(verdict): Body<Verdict>,
 ) -> Result<Json<Taken>, Error> {
-    let verdict: Verdict = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::new(400, format!("The verdict can't be read: {error}")).with_code("invalid_json")
-    })?;
     let error = match (verdict.thumbs, verdict.score) {
         (Some(Thumbs::Up), None) => 0.0,
         (Some(Thumbs::Down), None) => 1.0,

@@ -1,4 +1,4 @@
-//! `GET /health`.
+//! `GET /health`, and `GET /healthz` for those who want a status only.
 
 use axum::Json;
 use axum::extract::State;
@@ -37,4 +37,10 @@ pub async fn health(State(shared): State<Shared>) -> Json<Health> {
         embedder_ready: shared.router.embedder().is_some(),
         journal_backlog_bytes: shared.ingest.backlog_bytes(),
     })
+}
+
+/// Whether the control plane is up.
+#[utoipa::path(get, path = "/healthz", responses((status = OK, body = String, content_type = "text/plain")))]
+pub async fn healthz() -> &'static str {
+    "ok"
 }

@@ -6,7 +6,6 @@
 mod rules;
 
 use opentracy_proto::v1;
-use opentracy_translate::client::Api;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -55,7 +54,7 @@ fn of_trace(trace: Trace) -> Result<v1::IngestRequest, String> {
     let trace = v1::Trace {
         id: trace.id.to_string(),
         start_unix_micros: start,
-        api: api(trace.api).into(),
+        api: trace.api.number(),
         requested_model: trace.requested_model,
         alias: trace.alias.unwrap_or_default(),
         provider: trace.provider.unwrap_or_default(),
@@ -292,14 +291,6 @@ fn bytes(json: Option<&RawValue>) -> Vec<u8> {
 
 fn body(value: &Value) -> Vec<u8> {
     value.to_string().into_bytes()
-}
-
-fn api(api: Api) -> v1::Api {
-    match api {
-        Api::ChatCompletions => v1::Api::ChatCompletions,
-        Api::Messages => v1::Api::Messages,
-        Api::Responses => v1::Api::Responses,
-    }
 }
 
 #[cfg(test)]

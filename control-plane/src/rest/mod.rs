@@ -1,5 +1,6 @@
 //! REST, for people and their tools. One file a resource.
 
+mod access;
 mod analytics;
 mod audit;
 mod demo;
@@ -9,6 +10,8 @@ mod feedback;
 mod fits;
 mod health;
 mod import;
+mod json;
+mod keys;
 mod lines;
 mod models;
 mod packs;
@@ -42,6 +45,7 @@ struct Document;
 pub fn router(shared: Shared) -> Router {
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::health))
+        .routes(routes!(health::healthz))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
         .routes(routes!(traces::list, traces::import, traces::delete))
@@ -52,6 +56,9 @@ pub fn router(shared: Shared) -> Router {
         .routes(routes!(telemetry::statsz))
         .routes(routes!(secrets::list))
         .routes(routes!(secrets::set, secrets::remove))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::update, keys::revoke))
+        .routes(routes!(keys::rotate))
         .routes(routes!(traces::get))
         .routes(routes!(analytics::summary))
         .routes(routes!(analytics::time_series))
@@ -71,6 +78,10 @@ pub fn router(shared: Shared) -> Router {
         .route("/openapi.json", get(|| async { Json(document) }))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(axum::middleware::from_fn_with_state(
+            shared.clone(),
+            access::layer,
+        ))
         .layer(axum::middleware::from_fn(request_id::layer))
         .with_state(shared)
 }

@@ -1,13 +1,14 @@
 //! `GET /v1/models`, in OpenAI's shape, with prices and limits beside.
 
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use opentracy_translate::cost::Pricing;
 use opentracy_translate::error::ApiError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::catalog;
+use crate::rest::access::Caller;
 use crate::rest::error::Error;
 use crate::serve::Shared;
 use crate::snapshot::Snapshot;
@@ -47,12 +48,16 @@ pub fn callable(snapshot: &Snapshot) -> impl Iterator<Item = &'static catalog::M
         .filter(|model| snapshot.is_callable(&model.provider))
 }
 
-/// The aliases, and the models of every provider that can be called.
+/// The aliases, and the models of every provider that can be called: those that the caller's key is for.
 #[utoipa::path(get, path = "/v1/models", responses((status = OK, body = Models)))]
-pub async fn list(State(shared): State<Shared>) -> Json<Models> {
+pub async fn list(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Json<Models> {
     let snapshot = shared.snapshot.borrow().clone();
     let data = aliases(&snapshot)
         .chain(callable(&snapshot).map(|model| describe(&snapshot, model)))
+        .filter(|model| caller.has_model(&model.id))
         .collect();
     Json(Models {
         object: "list",

@@ -10,10 +10,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::rest::error::Error;
-use crate::rest::request_id::RequestId;
 use crate::router::library::LibraryError;
 use crate::serve::Shared;
-use crate::store::AuditEntry;
+use crate::store::{AuditEntry, By};
 
 /// The router as it is now.
 #[derive(Serialize, ToSchema)]
@@ -127,10 +126,10 @@ pub async fn get(
 pub async fn activate(
     State(shared): State<Shared>,
     Path(version): Path<String>,
-    Extension(request): Extension<RequestId>,
+    Extension(by): Extension<By>,
 ) -> Result<Json<Status>, Error> {
     shared.router.activate(&version)?;
-    note(&shared, "activate router pack", request, version).await?;
+    note(&shared, "activate router pack", by, version).await?;
     Ok(status(State(shared)).await)
 }
 
@@ -142,20 +141,15 @@ pub async fn activate(
 )]
 pub async fn roll_back(
     State(shared): State<Shared>,
-    Extension(request): Extension<RequestId>,
+    Extension(by): Extension<By>,
 ) -> Result<Json<Status>, Error> {
     let version = shared.router.roll_back()?;
-    note(&shared, "roll back router pack", request, version).await?;
+    note(&shared, "roll back router pack", by, version).await?;
     Ok(status(State(shared)).await)
 }
 
-async fn note(
-    shared: &Shared,
-    action: &str,
-    request: RequestId,
-    version: String,
-) -> Result<(), Error> {
-    let entry = AuditEntry::new(action, request.0, version, 1);
+async fn note(shared: &Shared, action: &str, by: By, version: String) -> Result<(), Error> {
+    let entry = AuditEntry::new(action, by, version, 1);
     Ok(shared.store.note(entry).await?)
 }
 

@@ -9,10 +9,9 @@ use utoipa::ToSchema;
 
 use crate::config;
 use crate::rest::error::Error;
-use crate::rest::request_id::RequestId;
 use crate::secrets::{Description, Vault};
 use crate::serve::Shared;
-use crate::store::AuditEntry;
+use crate::store::{AuditEntry, By};
 
 const MAX_BYTES: usize = 16 << 10;
 
@@ -58,7 +57,7 @@ pub async fn list() -> Result<Json<Secrets>, Error> {
 )]
 pub async fn set(
     State(shared): State<Shared>,
-    Extension(RequestId(request_id)): Extension<RequestId>,
+    Extension(by): Extension<By>,
     Path(name): Path<String>,
     body: String,
 ) -> Result<Json<Secret>, Error> {
@@ -73,7 +72,7 @@ pub async fn set(
     }
     let named = name.clone();
     let secret = with_vault(move |vault| vault.set(&named, &value)).await?;
-    note(&shared, "secret.set", &name, request_id).await;
+    note(&shared, "secret.set", &name, by).await;
     Ok(Json(secret.into()))
 }
 
@@ -86,7 +85,7 @@ pub async fn set(
 )]
 pub async fn remove(
     State(shared): State<Shared>,
-    Extension(RequestId(request_id)): Extension<RequestId>,
+    Extension(by): Extension<By>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Error> {
     check_name(&name)?;
@@ -94,7 +93,7 @@ pub async fn remove(
     if !with_vault(move |vault| vault.remove(&named)).await? {
         return Err(ApiError::new(404, format!("There is no secret \"{name}\"")).into());
     }
-    note(&shared, "secret.delete", &name, request_id).await;
+    note(&shared, "secret.delete", &name, by).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -128,9 +127,9 @@ async fn with_vault<T: Send + 'static>(
 }
 
 /// An audit that can't be written is in the log.
-async fn note(shared: &Shared, action: &str, name: &str, request_id: String) {
+async fn note(shared: &Shared, action: &str, name: &str, by: By) {
     tracing::info!(action, name, "a secret was changed");
-    let entry = AuditEntry::new(action, request_id, name, 0);
+    let entry = AuditEntry::new(action, by, name, 0);
     if let Err(error) = shared.store.note(entry).await {
         tracing::error!("the audit can't be written: {error}");
     }

@@ -23,9 +23,12 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
     responses((status = OK, body = String, content_type = "application/openmetrics-text"))
 )]
 pub async fn metrics(State(shared): State<Shared>) -> Response {
-    let text = shared
-        .metrics
-        .text(&shared.ingest, &shared.ledger, &shared.router.drift);
+    let text = shared.metrics.text(
+        &shared.ingest,
+        &shared.ledger,
+        &shared.router.drift,
+        &shared.vms,
+    );
     ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()
 }
 

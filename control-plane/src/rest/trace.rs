@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use opentracy_translate::client::Api;
+use opentracy_translate::endpoint::Endpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -16,10 +16,10 @@ pub struct Trace {
     pub id: Uuid,
     /// RFC 3339, UTC.
     pub started_at: String,
-    /// What the client spoke: `chat_completions`, `messages` or `responses`.
+    /// What was called: `chat_completions`, `messages`, `responses`, `embeddings`, …
     #[schema(value_type = String)]
     #[serde(default)]
-    pub api: Api,
+    pub api: Endpoint,
     /// What the client asked for.
     #[serde(default)]
     pub requested_model: String,

@@ -14,12 +14,11 @@ use crate::prices::InForce;
 use crate::reprice::{self, Repriced};
 use crate::rest::error::Error;
 use crate::rest::params::{self, FilterParams};
-use crate::rest::request_id::RequestId;
 use crate::rest::timeline::{self, TraceInSession};
 use crate::rest::trace::Trace;
 use crate::rest::{import, lines};
 use crate::serve::Shared;
-use crate::store::{self, AuditEntry, Filter, Order};
+use crate::store::{self, AuditEntry, By, Filter, Order};
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 500;
@@ -202,12 +201,12 @@ pub struct RepriceParams {
 )]
 pub async fn reprice(
     State(shared): State<Shared>,
-    Extension(RequestId(request_id)): Extension<RequestId>,
+    Extension(by): Extension<By>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Repriced>, Error> {
     let (filter, RepriceParams { prices }) = params::read(pairs)?;
     settle(&shared).await?;
-    let repriced = reprice::run(&*shared.store, &shared.prices, filter, prices, request_id).await?;
+    let repriced = reprice::run(&*shared.store, &shared.prices, filter, prices, by).await?;
     Ok(Json(repriced))
 }
 
@@ -235,7 +234,7 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 )]
 pub async fn delete(
     State(shared): State<Shared>,
-    Extension(RequestId(request_id)): Extension<RequestId>,
+    Extension(by): Extension<By>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Deleted>, Error> {
     let subject = pairs
@@ -250,7 +249,7 @@ pub async fn delete(
     }
     settle(&shared).await?;
     let count = shared.store.delete(filter).await?;
-    let entry = AuditEntry::new("delete", request_id, subject, count);
+    let entry = AuditEntry::new("delete", by, subject, count);
     shared.store.note(entry).await?;
     Ok(Json(Deleted { deleted: count }))
 }

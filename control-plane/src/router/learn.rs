@@ -225,7 +225,7 @@ pub fn outcome(record: &Record, feedback: &Feedback) -> Option<Outcome> {
 /// What a decision on this call was, or would have been, made on.
 pub fn subject(record: &Record) -> Option<String> {
     let body = record.request.as_ref()?.get().as_bytes();
-    let envelope = Envelope::parse(record.api, body).ok()?;
+    let envelope = Envelope::parse(record.api.api()?, body).ok()?;
     Some(envelope.subject().text).filter(|text| !text.is_empty())
 }
 

@@ -19,7 +19,7 @@ use crate::background::Stopped;
 pub use clickhouse::ClickHouse;
 pub use open::{migrate, open};
 pub use query::{
-    AuditEntry, Bounds, Cursor, Dimension, Filter, NoCursor, Order, Quantiles, Query, Stats,
+    AuditEntry, Bounds, By, Cursor, Dimension, Filter, NoCursor, Order, Quantiles, Query, Stats,
     StatsQuery,
 };
 pub use record::{

@@ -173,6 +173,8 @@ impl Quantiles {
 pub struct AuditEntry {
     pub at: Micros,
     pub action: String,
+    /// Whose request asked for it: a key's name; empty where none was needed.
+    pub actor: String,
     /// The request that asked for it.
     pub request_id: String,
     /// What it was done to, for people.
@@ -181,18 +183,21 @@ pub struct AuditEntry {
     pub count: u64,
 }
 
+/// Who does something, and by which request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct By {
+    pub actor: String,
+    pub request_id: String,
+}
+
 impl AuditEntry {
     /// What is done now.
-    pub fn new(
-        action: impl Into<String>,
-        request_id: String,
-        subject: impl Into<String>,
-        count: u64,
-    ) -> Self {
+    pub fn new(action: impl Into<String>, by: By, subject: impl Into<String>, count: u64) -> Self {
         Self {
             at: Micros::now(),
             action: action.into(),
-            request_id,
+            actor: by.actor,
+            request_id: by.request_id,
             subject: subject.into(),
             count,
         }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use opentracy_translate::client::Api;
 use opentracy_translate::cost::Usd;
+use opentracy_translate::endpoint::Endpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -22,7 +22,7 @@ pub struct Trace {
 pub struct Record {
     pub id: Uuid,
     pub started_at: Micros,
-    pub api: Api,
+    pub api: Endpoint,
     pub requested_model: String,
     pub alias: Option<String>,
     pub provider: Option<String>,

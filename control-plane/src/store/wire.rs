@@ -1,7 +1,7 @@
 //! From what the filter sends to what is stored.
 
 use opentracy_proto::v1;
-use opentracy_translate::client::Api;
+use opentracy_translate::endpoint::Endpoint;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -10,16 +10,17 @@ use crate::store::{Attempt, Cost, Decision, Micros, Outcome, PicoUsd, Record, To
 
 /// A record and the words it is found by. `None` for one whose id is none, which the filter never sends.
 pub fn record(trace: v1::Trace) -> Option<(Record, String)> {
-    let api = api_of(trace.api());
+    let api = Endpoint::numbered(trace.api).unwrap_or_default();
     let outcome = trace.outcome().into();
     let mut words = Words::default();
     let request = content(&trace.request, &mut words);
-    let response = if is_event_stream(&trace.response) {
-        // A stream is put together to the body it stands for.
-        let whole = api.aggregate(&trace.response).to_string();
-        content(whole.as_bytes(), &mut words)
-    } else {
-        content(&trace.response, &mut words)
+    let response = match api.api() {
+        Some(api) if is_event_stream(&trace.response) => {
+            // A stream is put together to the body it stands for.
+            let whole = api.aggregate(&trace.response).to_string();
+            content(whole.as_bytes(), &mut words)
+        }
+        _ => content(&trace.response, &mut words),
     };
     let record = Record {
         id: Uuid::try_parse(&trace.id).ok()?,
@@ -76,14 +77,6 @@ pub fn attempt(attempt: v1::Attempt) -> Option<Attempt> {
         error: some(attempt.error),
         latency: attempt.latency_micros.into(),
     })
-}
-
-fn api_of(wire: v1::Api) -> Api {
-    match wire {
-        v1::Api::ChatCompletions => Api::ChatCompletions,
-        v1::Api::Messages => Api::Messages,
-        v1::Api::Responses => Api::Responses,
-    }
 }
 
 impl From<v1::Outcome> for Outcome {

@@ -19,6 +19,7 @@ use crate::budget::Ledger;
 use crate::ingest::{Ingest, Observer};
 use crate::router::drift::Drift;
 use crate::store::Outcome;
+use crate::vms::Vms;
 
 /// Models that have figures of their own. A client can name any model, and a figure is kept for ever.
 const MAX_MODELS: usize = 500;
@@ -96,6 +97,11 @@ struct Decided {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Denied {
+    reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BudgetOf {
     owner: &'static str,
     name: String,
@@ -112,6 +118,8 @@ pub struct Metrics {
     spent: Family<BudgetOf, Gauge<f64, std::sync::atomic::AtomicU64>>,
     backlog: Gauge,
     decisions: Family<Decided, Counter>,
+    denials: Family<Denied, Counter>,
+    circuit_breakers: Family<Model, Gauge>,
     far_share: Gauge<f64, std::sync::atomic::AtomicU64>,
     models: Mutex<HashSet<(String, String)>>,
 }
@@ -130,6 +138,8 @@ impl Default for Metrics {
             spent: Family::default(),
             backlog: Gauge::default(),
             decisions: Family::default(),
+            denials: Family::default(),
+            circuit_breakers: Family::default(),
             far_share: Gauge::default(),
             models: Mutex::default(),
         };
@@ -180,6 +190,16 @@ impl Default for Metrics {
             metrics.decisions.clone(),
         );
         registry.register(
+            "opentracy_management_denials",
+            "Requests to the management API that were not let in",
+            metrics.denials.clone(),
+        );
+        registry.register(
+            "opentracy_circuit_breaker_state",
+            "Whether a model is called: 0 closed, 1 half-open, 2 open, the worst of Envoy's workers",
+            metrics.circuit_breakers.clone(),
+        );
+        registry.register(
             "opentracy_router_far_prompts_ratio",
             "The share of the last prompts that are unlike all that the router's pack was fitted on",
             metrics.far_share.clone(),
@@ -190,8 +210,24 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// A request to the management API was not let in.
+    pub fn count_denial(&self, reason: &str) {
+        let reason = reason.to_owned();
+        self.denials.get_or_create(&Denied { reason }).inc();
+    }
+
     /// The text that Prometheus reads.
-    pub fn text(&self, ingest: &Ingest, ledger: &Ledger, drift: &Drift) -> String {
+    pub fn text(&self, ingest: &Ingest, ledger: &Ledger, drift: &Drift, vms: &Vms) -> String {
+        self.circuit_breakers.clear();
+        for (model, breaker) in vms.circuit_breakers() {
+            let (provider, name) = model.split_once('/').unwrap_or_default();
+            self.circuit_breakers
+                .get_or_create(&Model {
+                    gen_ai_provider_name: provider.to_owned(),
+                    gen_ai_response_model: name.to_owned(),
+                })
+                .set(i64::from(breaker.state));
+        }
         self.far_share.set(drift.share().unwrap_or_default());
         self.backlog
             .set(i64::try_from(ingest.backlog_bytes()).unwrap_or(i64::MAX));

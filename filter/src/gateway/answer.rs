@@ -13,6 +13,7 @@ use opentracy_translate::openai::response::Summary;
 use opentracy_translate::openai::tap::Output;
 use proxy_wasm::types::Action;
 
+use crate::gateway::cache::{self, Cached};
 use crate::gateway::call::{Call, End};
 use crate::gateway::json_headers;
 use crate::headers::{self, HeaderList};
@@ -28,6 +29,8 @@ pub struct Answer {
     summary: Summary,
     /// What the client got.
     content: Vec<u8>,
+    /// What it was made of, where it is to be kept.
+    kept: Vec<u8>,
     is_complete: bool,
 }
 
@@ -68,8 +71,10 @@ impl Answer {
     pub fn refuse(call: &Call, error: &ApiError) -> Self {
         let mut headers = json_headers();
         call.add_headers(&mut headers);
-        if error.status == 503 {
-            headers.push("retry-after", "1");
+        match error.retry_after {
+            Some(seconds) => headers.set("retry-after", seconds.to_string()),
+            None if error.status == 503 => headers.push("retry-after", "1"),
+            None => {}
         }
         let content = call.api.error_json(error, &[]);
         host::reply(error.status, &headers, &content);
@@ -81,6 +86,43 @@ impl Answer {
             is_complete: true,
             ..Self::default()
         }
+    }
+
+    /// Gives an answer again that was given before.
+    pub fn repeat(call: &mut Call, cached: Cached) -> Self {
+        call.is_cached = true;
+        call.cache_key = None;
+        call.selected = Some((cached.provider, cached.model));
+        call.time_to_first_token_micros = Some(call.started.elapsed_micros());
+        let mut answer = Self {
+            status: 200,
+            is_complete: true,
+            ..Self::default()
+        };
+        let mut headers = HeaderList::default();
+        if cached.is_event_stream {
+            headers.push("content-type", headers::EVENT_STREAM);
+            let mut tap = Tap::new(call.api, call.include_usage);
+            let mut extras = |summary: &Summary| call.extras(summary);
+            answer.content = match tap.push(&cached.body, &mut extras) {
+                Output::Unchanged => cached.body,
+                Output::Replaced(bytes) => bytes,
+            };
+            answer.content.extend(tap.finish(&mut extras));
+            answer.state = State::Streaming(Box::new(Stream {
+                translator: None,
+                tap,
+            }));
+        } else {
+            headers.push("content-type", "application/json");
+            answer.content = cached.body;
+            answer.summary = summarize(call.api, &answer.content);
+            json::append_members(&mut answer.content, &call.extras(&answer.summary));
+            answer.state = State::Over;
+        }
+        call.add_headers(&mut headers);
+        host::reply(200, &headers, &answer.content);
+        answer
     }
 
     pub fn on_headers(&mut self, call: &mut Call, end_of_stream: bool) -> Action {
@@ -141,6 +183,7 @@ impl Answer {
         mut headers: HeaderList<'_>,
         translator: Option<Box<StreamTranslator>>,
     ) {
+        call.tell_health();
         if call.has_tools {
             call.session_for_tools();
         }
@@ -215,11 +258,15 @@ impl Answer {
                 if self.summary.calls_tools {
                     call.session_for_tools();
                 }
+                if call.cache_key.is_some() {
+                    self.kept.clone_from(&body);
+                }
                 json::append_members(&mut body, &call.extras(&self.summary));
                 body
             }
             Err(error) => self.answer_error(call, headers, error),
         };
+        call.tell_health();
         finish_headers(call, headers, body.len());
         body
     }
@@ -255,11 +302,14 @@ impl Answer {
         headers: &mut HeaderList<'_>,
         error: ApiError,
     ) -> Vec<u8> {
-        if let Some(attempt) = call.attempts.last_mut()
-            && attempt.error.is_none()
-        {
-            attempt.error = Some(failure::word_of_status(error.status).into());
+        let retry_after = error.retry_after.or(headers.retry_after());
+        if let Some(attempt) = call.attempts.last_mut() {
+            attempt
+                .error
+                .get_or_insert_with(|| failure::word_of_status(error.status).into());
+            attempt.retry_after = attempt.retry_after.or(retry_after);
         }
+        call.tell_health();
         self.status = error.status;
         headers.set(":status", error.status.to_string());
         headers.set("content-type", "application/json");
@@ -295,6 +345,9 @@ impl Answer {
             call.time_to_first_token_micros
                 .get_or_insert_with(|| call.started.elapsed_micros());
         }
+        if call.cache_key.is_some() {
+            self.kept.extend_from_slice(&chunk);
+        }
         let tap = &mut stream.tap;
         let mut extras = |summary: &Summary| call.extras(summary);
         let (mut bytes, mut is_replaced) = match tap.push(&chunk, &mut extras) {
@@ -314,7 +367,7 @@ impl Answer {
     }
 
     /// The stream of the client is over, one way or another.
-    pub fn finish(mut self, call: Call) {
+    pub fn finish(mut self, mut call: Call) {
         let is_event_stream = matches!(self.state, State::Streaming(_));
         let mut broke_off = false;
         if let State::Streaming(stream) = self.state {
@@ -341,6 +394,20 @@ impl Answer {
         if outcome == v1::Outcome::UpstreamBrokeOff && self.error.is_none() {
             let message = format!("The provider's stream broke off: {details}");
             self.error = Some(ApiError::new(502, message).with_code("incomplete_stream"));
+        }
+        if let Some(key) = call.cache_key.take()
+            && self.status == 200
+            && self.is_complete
+            && self.error.is_none()
+            && let Some((provider, model)) = call.selected.clone()
+        {
+            let answer = Cached {
+                provider,
+                model,
+                is_event_stream,
+                body: self.kept,
+            };
+            cache::keep(&key, answer);
         }
         call.record(End {
             outcome,
@@ -377,6 +444,7 @@ fn note_attempts(call: &mut Call, headers: &HeaderList<'_>, status: u16) -> Sour
                 status: Some(status),
                 error: (status >= 400).then(|| Cow::Borrowed(failure::word_of_status(status))),
                 latency_ms: Some(call.started.elapsed_micros() / 1000),
+                retry_after: None,
             };
             call.note_attempts(vec![attempt]);
             Source::Provider

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use opentracy_proto::v1;
 use opentracy_translate::client::Api;
 use opentracy_translate::cost::Cost;
+use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::{ApiError, AttemptSummary};
 use opentracy_translate::format::Origin;
 use opentracy_translate::openai::response::{Decision, Extras, Routing, Summary};
@@ -12,10 +13,16 @@ use opentracy_translate::trace_context::TraceContext;
 use uuid::Uuid;
 
 use crate::clock::{self, Moment};
+use crate::failure;
+use crate::gateway::access::Caller;
+use crate::gateway::cache;
+use crate::gateway::leases::Charge;
+use crate::gateway::limits;
 use crate::gateway::planner::Candidate;
 use crate::gateway::privacy::{self, Policy};
 use crate::gateway::session;
 use crate::headers::{self, HeaderList};
+use crate::health;
 use crate::metrics;
 use crate::plan::LoggedAttempt;
 use crate::root;
@@ -28,8 +35,17 @@ pub struct Call {
     pub trace_id: String,
     pub started: Moment,
     pub snapshot: Option<Rc<Snapshot>>,
-    /// Whose call it is, where the configuration knows the client's key.
-    pub key: Option<Rc<v1::ClientKey>>,
+    pub caller: Caller,
+    /// What it takes of limits.
+    pub charges: Vec<Charge>,
+    /// What it would have taken.
+    pub refused_charges: Vec<Charge>,
+    /// What it will probably use, its answer included.
+    pub estimated_tokens: u64,
+    /// Where its answer is kept, when it is.
+    pub cache_key: Option<cache::Key>,
+    /// Whether it was answered before.
+    pub is_cached: bool,
     /// W3C Trace Context, as the call came.
     traceparent: String,
     is_opted_out: bool,
@@ -61,6 +77,7 @@ pub struct Call {
     /// The candidate that answered, or the last that failed to.
     pub selected: Option<(String, String)>,
     pub time_to_first_token_micros: Option<u64>,
+    is_health_told: bool,
 }
 
 /// How a call ended.
@@ -75,15 +92,16 @@ pub struct End {
 }
 
 impl Call {
-    pub fn new(api: Api, request: &HeaderList<'_>, body: Vec<u8>) -> Self {
-        let snapshot = snapshot::current();
+    pub fn new(api: Api, caller: Caller, request: &HeaderList<'_>, body: Vec<u8>) -> Self {
         Self {
             api,
             trace_id: Uuid::now_v7().to_string(),
             started: Moment::now(),
-            key: snapshot
-                .as_ref()
-                .and_then(|snapshot| snapshot.key(secret(request)?)),
+            charges: Vec::new(),
+            refused_charges: Vec::new(),
+            estimated_tokens: 0,
+            cache_key: None,
+            is_cached: false,
             traceparent: request
                 .get(headers::TRACEPARENT)
                 .filter(|header| TraceContext::parse(header).is_some())
@@ -91,7 +109,7 @@ impl Call {
                 .to_owned(),
             is_opted_out: privacy::is_opted_out(request),
             budget: v1::Budget::Within,
-            snapshot,
+            snapshot: snapshot::current(),
             body: Rc::new(body),
             requested_model: String::new(),
             alias: None,
@@ -108,12 +126,44 @@ impl Call {
             cluster_id: None,
             expected_error: None,
             decision: None,
-            user: String::new(),
+            user: caller.subject.clone(),
+            caller,
+            is_health_told: false,
             metadata: std::collections::BTreeMap::new(),
             attempts: Vec::new(),
             unreported_attempts: Vec::new(),
             selected: None,
             time_to_first_token_micros: None,
+        }
+    }
+
+    /// The caller's key, where it has one.
+    pub fn client(&self) -> Option<&v1::ClientKey> {
+        self.caller.client.as_ref().map(|client| &client.wire)
+    }
+
+    /// Its name; empty where there is none.
+    pub fn key_name(&self) -> &str {
+        self.client().map_or("", |client| &client.name)
+    }
+
+    /// Tells how the models did that were tried, once that is known.
+    pub fn tell_health(&mut self) {
+        let Some(snapshot) = self.snapshot.as_ref().filter(|_| !self.is_health_told) else {
+            return;
+        };
+        self.is_health_told = true;
+        for attempt in &self.attempts {
+            let error = attempt.error.as_deref();
+            let report = health::Report {
+                is_failure: error.is_some_and(failure::is_models_fault),
+                latency_micros: attempt.latency_ms.map(|ms| ms.saturating_mul(1000)),
+                retry_after: attempt.retry_after,
+            };
+            if error.is_none() || report.is_failure {
+                let model = format!("{}/{}", attempt.provider, attempt.model);
+                health::report(&model, &report, &snapshot.circuit_breaker);
+            }
         }
     }
 
@@ -167,6 +217,7 @@ impl Call {
             status: None,
             error: Some(word.into()),
             latency_ms: (self.plan.len() == 1).then(|| self.started.elapsed_micros() / 1000),
+            retry_after: None,
         })
     }
 
@@ -200,6 +251,9 @@ impl Call {
     pub fn cost(&self, summary: &Summary) -> Option<Cost> {
         let (provider, model) = self.selected.as_ref()?;
         let pricing = self.snapshot.as_ref()?.model(provider, model).pricing?;
+        if self.is_cached {
+            return Some(Cost::default());
+        }
         pricing.cost(summary.usage.as_ref()?)
     }
 
@@ -233,6 +287,17 @@ impl Call {
 
     /// Adds the headers that tell the client of the call.
     pub fn add_headers(&self, response: &mut HeaderList<'_>) {
+        let charges = if self.charges.is_empty() {
+            &self.refused_charges
+        } else {
+            &self.charges
+        };
+        limits::add_headers(charges, response);
+        if self.is_cached {
+            response.push(headers::CACHE, "hit");
+        } else if self.cache_key.is_some() {
+            response.push(headers::CACHE, "miss");
+        }
         response.push(headers::TRACE_ID, self.trace_id.clone());
         response.push(
             headers::ROUTING_MS,
@@ -264,13 +329,17 @@ impl Call {
         let alias = alias.and_then(|name| snapshot.aliases.get(name));
         let overrides = [
             alias.and_then(|alias| alias.traces.as_ref()),
-            self.key.as_ref().and_then(|key| key.traces.as_ref()),
+            self.client().and_then(|client| client.traces.as_ref()),
         ];
         Policy::new(&snapshot.traces, overrides, self.is_opted_out)
     }
 
     /// Hands the trace to the control plane.
     pub fn record(mut self, end: End) {
+        self.tell_health();
+        let usage = end.summary.usage.filter(|_| !self.is_cached);
+        let tokens = usage.map_or(0, |usage| usage.input.saturating_add(usage.output));
+        limits::settle(&self.charges, tokens);
         let cost = self.cost(&end.summary);
         let snapshot = self.snapshot.take().unwrap_or_default();
         let policy = self.policy(&snapshot);
@@ -317,6 +386,7 @@ impl Call {
                 })
             })
             .collect();
+        let key = self.key_name().to_owned();
         let (provider, model) = self.selected.unwrap_or_default();
         let trace = v1::Trace {
             id: self.trace_id,
@@ -353,7 +423,7 @@ impl Call {
             request,
             response,
             content_truncated,
-            key: self.key.map(|key| key.name.clone()).unwrap_or_default(),
+            key,
             traceparent: self.traceparent,
             session_id: self.session.unwrap_or_default(),
             cluster_id: self.cluster_id,
@@ -365,12 +435,7 @@ impl Call {
                 .map(|(name, value)| (masked(name), masked(value)))
                 .collect(),
             user: masked(self.user),
-            api: match self.api {
-                Api::ChatCompletions => v1::Api::ChatCompletions,
-                Api::Messages => v1::Api::Messages,
-                Api::Responses => v1::Api::Responses,
-            }
-            .into(),
+            api: Endpoint::Completion(self.api).number(),
         };
         metrics::count(&metrics::Call {
             provider: &trace.provider,
@@ -384,14 +449,4 @@ impl Call {
             attempts,
         });
     }
-}
-
-/// The key that a client sent: OpenAI's SDKs put it in one place, Anthropic's in another.
-fn secret<'a>(request: &'a HeaderList<'_>) -> Option<&'a str> {
-    let bearer = request.get("authorization").and_then(|value| {
-        value
-            .strip_prefix("Bearer ")
-            .or(value.strip_prefix("bearer "))
-    });
-    bearer.or(request.get("x-api-key")).map(str::trim)
 }

@@ -1,35 +1,76 @@
 //! Sends a request on its way: to a provider, to the internal listener, or back with a refusal.
+//!
+//! In order: whether the caller's limits allow it, whether it was answered before, which candidate is tried first, whether that
+//! one's limits allow it. Where the control plane has to be asked, the request waits and goes on from there.
 
 use std::rc::Rc;
 
-use opentracy_translate::client::Api;
+use opentracy_proto::v1::{self, Owner, Strategy};
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format;
 use opentracy_translate::openai::envelope::Envelope;
 use opentracy_translate::trace_context::span_id;
 
+use crate::gateway::cache::{self, Cached};
 use crate::gateway::call::Call;
+use crate::gateway::leases::Charge;
+use crate::gateway::limits::{self, Admission};
 use crate::gateway::planner::{self, Candidate};
-use crate::gateway::{budget, privacy, router, session};
+use crate::gateway::strategy::{self, About};
+use crate::gateway::{access, budget, context, privacy, router, session};
 use crate::headers::{self, HeaderList};
 use crate::plan::Plan;
-use crate::{host, snapshot, upstream};
+use crate::snapshot::Snapshot;
+use crate::{host, metrics, upstream};
 
 /// The edge's own time-out for an attempt comes this much after the provider stage's, which knows more to say.
 const TIMEOUT_MARGIN_MS: u32 = 500;
+/// More attempts than this are no longer a plan.
+const MAX_ATTEMPTS: usize = 16;
 
 /// What became of a request.
 pub enum Outcome {
     Sent(Box<Call>),
-    /// The control plane was asked for an order first.
-    Asked(Box<router::Pending>),
+    /// The control plane was asked something first.
+    Waiting(Box<Waiting>),
+    /// It was answered before.
+    Known(Box<Call>, Cached),
     Refused(Box<Call>, ApiError),
 }
 
+/// A request that waits for the control plane.
+pub struct Waiting {
+    call: Box<Call>,
+    request: HeaderList<'static>,
+    question: Question,
+}
+
+enum Question {
+    /// What is left of the caller's limits.
+    Caller(limits::Asked),
+    /// Which candidate suits the prompt.
+    Route(router::Asked),
+    /// What is left of the first candidate's limits.
+    Model(limits::Asked),
+}
+
+impl Waiting {
+    pub fn is_call(&self, grpc_call: u32) -> bool {
+        let own = match &self.question {
+            Question::Caller(asked) | Question::Model(asked) => asked.grpc_call,
+            Question::Route(asked) => asked.grpc_call,
+        };
+        own == grpc_call
+    }
+
+    pub fn into_call(self) -> Call {
+        *self.call
+    }
+}
+
 /// Takes a whole request: reads it, plans it and sends it on.
-pub fn start(api: Api, request: HeaderList<'static>, body: Vec<u8>) -> Outcome {
-    let mut call = Box::new(Call::new(api, &request, body));
-    let Some(snapshot) = snapshot::current() else {
+pub fn start(mut call: Box<Call>, request: HeaderList<'static>) -> Outcome {
+    let Some(snapshot) = call.snapshot.clone() else {
         let error = ApiError::new(
             503,
             "The gateway has no configuration yet: its control plane is starting or out of reach. Try again",
@@ -40,50 +81,218 @@ pub fn start(api: Api, request: HeaderList<'static>, body: Vec<u8>) -> Outcome {
     let body = Rc::clone(&call.body);
     let planned = privacy::check(&request)
         .and_then(|()| Envelope::parse(call.api, &body))
-        .and_then(|envelope| Ok((plan(&mut call, &request, &envelope, &snapshot)?, envelope)));
+        .and_then(|envelope| plan(&mut call, &envelope, &snapshot).map(|()| envelope));
     match planned {
         Err(error) => Outcome::Refused(call, error),
-        Ok((None, envelope)) => send(call, &envelope, &request),
-        Ok((Some(question), _)) => router::ask(question, call, request),
+        Ok(envelope) => {
+            let admission = limits::admit(&call.charges, &snapshot);
+            Flow {
+                call,
+                request,
+                envelope: &envelope,
+                snapshot: &snapshot,
+            }
+            .on_caller(admission)
+        }
     }
 }
 
-/// Fills in the call; what to ask the control plane, when it has to be asked.
-fn plan(
-    call: &mut Call,
-    request: &HeaderList<'_>,
-    envelope: &Envelope<'_>,
-    snapshot: &snapshot::Snapshot,
-) -> Result<Option<router::Question>, ApiError> {
+/// Goes on with what the control plane has answered.
+pub fn resume(waiting: Waiting, status: u32, size: usize) -> Outcome {
+    let Waiting {
+        mut call,
+        request,
+        question,
+    } = waiting;
+    let body = Rc::clone(&call.body);
+    let (Ok(envelope), Some(snapshot)) = (Envelope::parse(call.api, &body), call.snapshot.clone())
+    else {
+        // It was read before.
+        return Outcome::Refused(call, ApiError::new(500, "The request is gone"));
+    };
+    match question {
+        Question::Caller(asked) => {
+            let admission = limits::resume(&call.charges, &asked, &snapshot, status, size);
+            Flow {
+                call,
+                request,
+                envelope: &envelope,
+                snapshot: &snapshot,
+            }
+            .on_caller(admission)
+        }
+        Question::Route(asked) => {
+            let routed = router::read_answer(&mut call, &asked, status, size);
+            let flow = Flow {
+                call,
+                request,
+                envelope: &envelope,
+                snapshot: &snapshot,
+            };
+            match routed {
+                Ok(()) => flow.on_order(),
+                Err(error) => Outcome::Refused(flow.call, error),
+            }
+        }
+        Question::Model(asked) => {
+            let charges = model_charges(&call, &snapshot);
+            let admission = limits::resume(&charges, &asked, &snapshot, status, size);
+            Flow {
+                call,
+                request,
+                envelope: &envelope,
+                snapshot: &snapshot,
+            }
+            .on_model(admission)
+        }
+    }
+}
+
+/// Fills in the call.
+fn plan(call: &mut Call, envelope: &Envelope<'_>, snapshot: &Snapshot) -> Result<(), ApiError> {
     call.requested_model = envelope.model.clone().into_owned();
     call.stream = envelope.stream;
     call.include_usage = envelope.include_usage;
     call.has_tools = envelope.has_tools;
-    call.user = envelope.user.clone().unwrap_or_default().into_owned();
+    if let Some(user) = &envelope.user {
+        call.user = user.clone().into_owned();
+    }
     call.metadata = envelope.metadata();
     let target = planner::resolve(snapshot, &envelope.model)?;
     call.plan = target.candidates;
     call.alias = target.alias.map(|alias| alias.name.clone());
-    call.budget = budget::check(call.key.as_deref(), target.alias)?;
-    let Some(alias) = target.alias else {
-        return Ok(None);
-    };
-    let session_model = call.session.as_deref().and_then(session::model_of);
-    if let Some(model) = session_model {
-        planner::reorder(&mut call.plan, &[model]);
-    } else if alias.auto {
-        let cost_weight = router::cost_weight(request)?;
-        return Ok(Some(router::Question::new(envelope, alias, cost_weight)));
+    access::retain_allowed(&call.caller, &envelope.model, &mut call.plan)?;
+    context::retain_fitting(&mut call.plan, envelope, snapshot)?;
+    call.budget = budget::check(call.client(), target.alias)?;
+    let tokens = limits::estimate_tokens(envelope.text.len(), envelope.max_tokens);
+    call.estimated_tokens = tokens;
+    if let Some(client) = call.client() {
+        let own = client.limits.unwrap_or_default();
+        call.charges = limits::charges(Owner::Key, &client.name, &own, tokens);
     }
-    Ok(None)
+    if let Some(alias) = target.alias {
+        let own = alias.limits.unwrap_or_default();
+        call.charges
+            .extend(limits::charges(Owner::Alias, &alias.name, &own, tokens));
+    }
+    Ok(())
 }
 
-/// Sends a request that waited for the control plane.
-pub fn send_later(call: Box<Call>, request: &HeaderList<'_>) -> Outcome {
-    let body = Rc::clone(&call.body);
-    match Envelope::parse(call.api, &body) {
-        Ok(envelope) => send(call, &envelope, request),
-        Err(error) => Outcome::Refused(call, error),
+/// What the first candidate's limits take.
+fn model_charges(call: &Call, snapshot: &Snapshot) -> Vec<Charge> {
+    let Some(candidate) = call.plan.first() else {
+        return Vec::new();
+    };
+    let own = snapshot
+        .model(&candidate.provider.name, &candidate.model)
+        .limits;
+    limits::charges(Owner::Model, &candidate.id(), &own, call.estimated_tokens)
+}
+
+/// A request on its way.
+struct Flow<'a> {
+    call: Box<Call>,
+    request: HeaderList<'static>,
+    envelope: &'a Envelope<'a>,
+    snapshot: &'a Rc<Snapshot>,
+}
+
+impl Flow<'_> {
+    fn wait(self, question: Question) -> Outcome {
+        Outcome::Waiting(Box::new(Waiting {
+            call: self.call,
+            request: self.request,
+            question,
+        }))
+    }
+
+    fn alias(&self) -> Option<&v1::Alias> {
+        self.snapshot.aliases.get(self.call.alias.as_ref()?)
+    }
+
+    fn on_caller(mut self, admission: Admission) -> Outcome {
+        match admission {
+            Admission::Refused(error) => {
+                metrics::count_limited(error.code.as_deref().unwrap_or_default());
+                // Nothing was taken, so there is nothing to give back.
+                self.call.refused_charges = std::mem::take(&mut self.call.charges);
+                return Outcome::Refused(self.call, error);
+            }
+            Admission::Asked(asked) => return self.wait(Question::Caller(asked)),
+            Admission::Admitted => {}
+        }
+        self.call.cache_key = cache::key(&self.call, &self.request);
+        if let Some(known) = self.call.cache_key.as_ref().and_then(cache::find) {
+            return Outcome::Known(self.call, known);
+        }
+        let session_model = self.call.session.as_deref().and_then(session::model_of);
+        if let Some(model) = session_model {
+            planner::reorder(&mut self.call.plan, &[model]);
+            return self.on_order();
+        }
+        let Some(alias) = self.alias().cloned() else {
+            return self.on_order();
+        };
+        if alias.strategy() == Strategy::Auto {
+            let weight = match router::cost_weight(&self.request) {
+                Ok(weight) => weight,
+                Err(error) => return Outcome::Refused(self.call, error),
+            };
+            return match router::ask(&mut self.call, self.envelope, &alias, weight) {
+                Ok(Some(asked)) => self.wait(Question::Route(asked)),
+                Ok(None) => self.on_order(),
+                Err(error) => Outcome::Refused(self.call, error),
+            };
+        }
+        let call = &mut self.call;
+        let about = About {
+            trace_id: &call.trace_id,
+            sticky: strategy::sticky(
+                call.session.as_deref(),
+                &call.user,
+                self.envelope.conversation.get(),
+            ),
+            input_tokens: call.estimated_tokens,
+            output_tokens: self.envelope.max_tokens.unwrap_or_default(),
+        };
+        strategy::order(&mut call.plan, &alias, &about, self.snapshot);
+        self.on_order()
+    }
+
+    /// The candidates are in their order: those go behind that had better not be called.
+    fn on_order(mut self) -> Outcome {
+        let wait = strategy::by_health(&mut self.call.plan);
+        if let (Some(seconds), [only]) = (wait, self.call.plan.as_slice()) {
+            let error = strategy::circuit_open(&only.id(), seconds);
+            return Outcome::Refused(self.call, error);
+        }
+        self.admit_model()
+    }
+
+    fn admit_model(self) -> Outcome {
+        let charges = model_charges(&self.call, self.snapshot);
+        let admission = limits::admit(&charges, self.snapshot);
+        self.on_model(admission)
+    }
+
+    fn on_model(mut self, admission: Admission) -> Outcome {
+        match admission {
+            Admission::Admitted => {
+                let charges = model_charges(&self.call, self.snapshot);
+                self.call.charges.extend(charges);
+                send(self.call, self.envelope, &self.request)
+            }
+            Admission::Asked(asked) => self.wait(Question::Model(asked)),
+            // The next candidate may have something left.
+            Admission::Refused(_) if self.call.plan.len() > 1 => {
+                self.call.plan.remove(0);
+                self.admit_model()
+            }
+            Admission::Refused(error) => {
+                metrics::count_limited(error.code.as_deref().unwrap_or_default());
+                Outcome::Refused(self.call, error)
+            }
+        }
     }
 }
 
@@ -93,12 +302,18 @@ fn send(mut call: Box<Call>, envelope: &Envelope<'_>, request: &HeaderList<'_>) 
         .alias
         .as_ref()
         .and_then(|name| call.snapshot.as_ref()?.aliases.get(name));
-    let tries = 1 + alias.map_or(0, |alias| alias.retries as usize);
+    let retries = alias.map_or(0, |alias| alias.retries as usize);
     let per_try_timeout_ms = alias.and_then(|alias| alias.per_try_timeout_ms);
+    let hedge_after_ms = alias.and_then(|alias| alias.hedge_after_ms);
     call.plan = call
         .plan
         .iter()
-        .flat_map(|candidate| std::iter::repeat_n(candidate.clone(), tries))
+        .flat_map(|candidate| {
+            // A key that is refused or at its limit is no reason to give the candidate up.
+            let tries = 1 + retries.max(candidate.provider.keys.len());
+            std::iter::repeat_n(candidate.clone(), tries)
+        })
+        .take(MAX_ATTEMPTS)
         .collect();
     match call.plan.as_slice() {
         [only] => {
@@ -107,7 +322,7 @@ fn send(mut call: Box<Call>, envelope: &Envelope<'_>, request: &HeaderList<'_>) 
             }
             call.is_direct = true;
         }
-        _ => send_planned(&call, per_try_timeout_ms, request),
+        _ => send_planned(&call, per_try_timeout_ms, hedge_after_ms, request),
     }
     Outcome::Sent(call)
 }
@@ -132,7 +347,12 @@ fn send_direct(
 }
 
 /// Sends the request as it is, with a plan for the provider stage to follow.
-fn send_planned(call: &Call, per_try_timeout_ms: Option<u32>, request: &HeaderList<'_>) {
+fn send_planned(
+    call: &Call,
+    per_try_timeout_ms: Option<u32>,
+    hedge_after_ms: Option<u32>,
+    request: &HeaderList<'_>,
+) {
     let plan = Plan {
         trace_id: call.trace_id.as_str().into(),
         api: call.api,
@@ -161,10 +381,17 @@ fn send_planned(call: &Call, per_try_timeout_ms: Option<u32>, request: &HeaderLi
     onward.push("content-length", call.body.len().to_string());
     onward.push(headers::HOP, headers::HOP_INTERNAL);
     onward.push(headers::PLAN, plan.to_header());
-    onward.push(
-        headers::PER_TRY_TIMEOUT,
-        timeout.saturating_add(TIMEOUT_MARGIN_MS).to_string(),
-    );
+    match hedge_after_ms {
+        // Envoy then asks the next candidate besides, and takes the answer that begins first.
+        Some(after) => {
+            onward.push(headers::PER_TRY_TIMEOUT, after.to_string());
+            onward.push(headers::HEDGE, "true");
+        }
+        None => onward.push(
+            headers::PER_TRY_TIMEOUT,
+            timeout.saturating_add(TIMEOUT_MARGIN_MS).to_string(),
+        ),
+    }
     onward.push(
         headers::MAX_RETRIES,
         call.plan.len().saturating_sub(1).to_string(),

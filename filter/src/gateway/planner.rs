@@ -101,7 +101,7 @@ fn resolve_alias<'s>(snapshot: &'s Snapshot, alias: &'s v1::Alias) -> Result<Tar
     })
 }
 
-fn key_missing(provider: &str, variable: &str) -> ApiError {
+pub fn key_missing(provider: &str, variable: &str) -> ApiError {
     ApiError::new(
         401,
         format!(

@@ -8,34 +8,9 @@ use opentracy_translate::openai::envelope::Envelope;
 use prost::Message;
 
 use crate::gateway::call::Call;
-use crate::gateway::dispatch::{self, Outcome};
 use crate::gateway::planner;
 use crate::headers::{self, HeaderList};
 use crate::root;
-
-pub struct Question {
-    wire: v1::RouteRequest,
-    fail_without_router: bool,
-}
-
-impl Question {
-    pub fn new(envelope: &Envelope<'_>, alias: &v1::Alias, cost_weight: Option<f64>) -> Self {
-        let subject = envelope.subject();
-        Self {
-            wire: v1::RouteRequest {
-                alias: alias.name.clone(),
-                prompt: subject.text,
-                cost_weight,
-                needs: Some(v1::Needs {
-                    conversation_bytes: envelope.text.len() as u64,
-                    tools: envelope.has_tools,
-                    images: subject.has_images,
-                }),
-            },
-            fail_without_router: alias.fail_without_router,
-        }
-    }
-}
 
 /// What a client wants the cost to weigh, in place of the alias's own.
 pub fn cost_weight(request: &HeaderList<'_>) -> Result<Option<f64>, ApiError> {
@@ -52,85 +27,95 @@ pub fn cost_weight(request: &HeaderList<'_>) -> Result<Option<f64>, ApiError> {
         })
 }
 
-/// A request that waits for the control plane's decision.
-pub struct Pending {
-    call: Box<Call>,
-    request: HeaderList<'static>,
-    grpc_call: u32,
+/// A question that a request waits for the answer to.
+pub struct Asked {
+    pub grpc_call: u32,
     asked_at_micros: u64,
     deadline: Duration,
     fail_without_router: bool,
 }
 
-impl Pending {
-    pub fn is_call(&self, grpc_call: u32) -> bool {
-        self.grpc_call == grpc_call
+/// Asks; `None` where there is nobody to ask and the request goes on without.
+pub fn ask(
+    call: &mut Call,
+    envelope: &Envelope<'_>,
+    alias: &v1::Alias,
+    cost_weight: Option<f64>,
+) -> Result<Option<Asked>, ApiError> {
+    let subject = envelope.subject();
+    let message = v1::RouteRequest {
+        alias: alias.name.clone(),
+        prompt: subject.text,
+        cost_weight,
+        needs: Some(v1::Needs {
+            conversation_bytes: envelope.text.len() as u64,
+            tools: envelope.has_tools,
+            images: subject.has_images,
+        }),
+        candidates: call.plan.iter().map(planner::Candidate::id).collect(),
     }
-
-    pub fn into_call(self) -> Call {
-        *self.call
-    }
-}
-
-pub fn ask(question: Question, call: Box<Call>, request: HeaderList<'static>) -> Outcome {
-    let message = question.wire.encode_to_vec();
-    let asked_at_micros = call.started.elapsed_micros();
-    let fail_without_router = question.fail_without_router;
+    .encode_to_vec();
     let deadline = call
         .snapshot
         .as_ref()
-        .map(|snapshot| snapshot.route_deadline);
-    let deadline = deadline.unwrap_or_default();
+        .map(|snapshot| snapshot.route_deadline)
+        .unwrap_or_default();
+    let fail_without_router = alias.fail_without_router;
     match root::call("opentracy.v1.RouteService", "Route", &message, deadline) {
-        Some(grpc_call) => Outcome::Asked(Box::new(Pending {
-            call,
-            request,
+        Some(grpc_call) => Ok(Some(Asked {
             grpc_call,
-            asked_at_micros,
+            asked_at_micros: call.started.elapsed_micros(),
             deadline,
             fail_without_router,
         })),
-        None => without_router(call, &request, "control_plane_down", fail_without_router),
+        None => without_router(call, "control_plane_down", fail_without_router).map(|()| None),
     }
 }
 
 /// Takes the control plane's answer, or the lack of one.
-pub fn read_answer(pending: Pending, status: u32, size: usize) -> Outcome {
-    let mut call = pending.call;
-    call.routing_micros = call.started.elapsed_micros() - pending.asked_at_micros;
+pub fn read_answer(
+    call: &mut Call,
+    asked: &Asked,
+    status: u32,
+    size: usize,
+) -> Result<(), ApiError> {
+    call.routing_micros = call.started.elapsed_micros() - asked.asked_at_micros;
     let answer = root::grpc_message(status, size)
         .and_then(|bytes| v1::RouteResponse::decode(bytes.as_slice()).ok());
     let Some(answer) = answer else {
         // Envoy tells both by the same status, and its timers may be a little early by our clock.
-        let almost = pending.deadline.mul_f32(0.9).as_micros();
+        let almost = asked.deadline.mul_f32(0.9).as_micros();
         let why = if u128::from(call.routing_micros) >= almost {
             "deadline"
         } else {
             "control_plane_down"
         };
-        return without_router(call, &pending.request, why, pending.fail_without_router);
+        return without_router(call, why, asked.fail_without_router);
     };
     planner::reorder(&mut call.plan, &answer.candidates);
     call.cluster_id = answer.cluster_id;
     call.expected_error = answer.expected_error;
     call.decision = answer.decision;
-    dispatch::send_later(call, &pending.request)
+    Ok(())
 }
 
-fn without_router(mut call: Box<Call>, request: &HeaderList<'_>, why: &str, fail: bool) -> Outcome {
+fn without_router(call: &mut Call, why: &str, fail: bool) -> Result<(), ApiError> {
+    let reason = if fail {
+        "there was no decision, and the alias wants none of its candidates without one"
+    } else {
+        "there was no decision: the alias's candidates were tried in their order"
+    };
     call.decision = Some(v1::Decision {
         outcome: why.to_owned(),
-        reason: "there was no decision: the alias's candidates were tried in their order"
-            .to_owned(),
+        reason: reason.to_owned(),
         ..v1::Decision::default()
     });
     if !fail {
-        return dispatch::send_later(call, request);
+        return Ok(());
     }
     let message = format!(
         "The alias \"{}\" needs the control plane to choose a model, and it does not answer. Try again, or set `when_router_is_down: in_order` for the alias",
         call.alias.as_deref().unwrap_or_default()
     );
-    let error = ApiError::new(503, message).with_code("router_unavailable");
-    Outcome::Refused(call, error)
+    Err(ApiError::new(503, message).with_code("router_unavailable"))
 }

@@ -16,7 +16,7 @@ use crate::plan::{LoggedAttempt, Plan};
 use crate::provider::attempt_log;
 use crate::snapshot::{self, Provider, Snapshot};
 use crate::upstream::Asked;
-use crate::{host, root, upstream};
+use crate::{host, provider_keys, root, upstream};
 
 pub struct Attempt {
     api: Api,
@@ -34,6 +34,8 @@ pub struct Attempt {
     status: Option<u16>,
     error: Option<&'static str>,
     is_logged: bool,
+    /// The number of the provider's key that it went with.
+    key: usize,
 }
 
 impl Attempt {
@@ -68,6 +70,7 @@ impl Attempt {
             status: None,
             error: None,
             is_logged: false,
+            key: 0,
         }
     }
 
@@ -87,7 +90,7 @@ impl Attempt {
         };
         let target = provider.target(&self.id.name, Some(snapshot));
         let outgoing = format::translate_request(self.api, &body, &target)?;
-        upstream::send(
+        self.key = upstream::send(
             provider,
             &self.id.name,
             &outgoing,
@@ -124,16 +127,25 @@ impl Attempt {
 
     /// Notes how the attempt went and returns the list of all so far, for the gateway stage. `error` is empty for one
     /// that succeeded.
-    pub fn log(&mut self, status: Option<u16>, error: &'static str) -> String {
+    pub fn log(
+        &mut self,
+        status: Option<u16>,
+        error: &'static str,
+        retry_after: Option<u64>,
+    ) -> String {
         self.status = status;
         self.error = (!error.is_empty()).then_some(error);
         self.is_logged = true;
+        if let (Some(provider), Some(status)) = (&self.provider, status) {
+            provider_keys::report(provider, self.key, status, retry_after);
+        }
         let summary = AttemptSummary {
             provider: self.id.provider.clone(),
             model: self.id.name.clone(),
             status,
             error: self.error.map(Into::into),
             latency_ms: Some(self.started.elapsed_micros() / 1000),
+            retry_after,
         };
         let all = attempt_log::add(
             &self.trace_id,
@@ -143,6 +155,15 @@ impl Attempt {
             },
         );
         serde_json::to_string(&all).unwrap_or_default()
+    }
+
+    /// Whether a status is worth another attempt. A key that is refused is where there are others.
+    pub fn is_retriable(&self, status: u16) -> bool {
+        let has_more_keys = self
+            .provider
+            .as_ref()
+            .is_some_and(|provider| !provider.keys.is_empty());
+        failure::is_retriable(status) || (has_more_keys && matches!(status, 401 | 403))
     }
 
     /// Notes that a stream broke off after it had begun.
@@ -161,7 +182,7 @@ impl Attempt {
             } else {
                 failure::of_envoy_reply("", &details).1
             };
-            self.log(None, word);
+            self.log(None, word, None);
         }
         if self.is_last || self.error.is_none() {
             attempt_log::forget(&self.trace_id);

@@ -65,6 +65,7 @@ mod tests {
                 status: None,
                 error: None,
                 latency_ms: None,
+                retry_after: None,
             },
         }
     }

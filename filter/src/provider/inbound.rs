@@ -94,11 +94,11 @@ impl Inbound {
             }
             Progress::Begun(translator, out) => {
                 let status = headers.status();
-                let log = attempt.log(Some(status), "");
+                let log = attempt.log(Some(status), "", None);
                 if translator.error().is_some() {
                     attempt.broke_off();
                 }
-                mark(&mut headers, log, status);
+                mark(attempt, &mut headers, log, status);
                 headers.set("content-type", headers::EVENT_STREAM);
                 host::set_response_headers(&headers);
                 host::set_response_body(&out);
@@ -119,8 +119,8 @@ impl Inbound {
             let held = host::response_body(0);
             let (body, mut headers) = match failure {
                 Some((error, word)) => {
-                    let log = attempt.log(None, word);
-                    let (body, headers) = error_reply(headers, &error, log);
+                    let log = attempt.log(None, word, None);
+                    let (body, headers) = error_reply(attempt, headers, &error, log);
                     (Some(body), headers)
                 }
                 None => answer(attempt, headers, &held),
@@ -153,8 +153,8 @@ fn answer(
     };
     match read {
         Ok(translated) => {
-            let log = attempt.log(Some(status), "");
-            mark(&mut headers, log, status);
+            let log = attempt.log(Some(status), "", None);
+            mark(attempt, &mut headers, log, status);
             let length = translated.as_ref().map_or(body.len(), Vec::len);
             headers.push("content-length", length.to_string());
             (translated, headers)
@@ -175,11 +175,13 @@ fn failed(
     let status = headers.status();
     // The provider's own status where it has one to show: a 529 is a 503 to the client, and stays a 529 in the log.
     let told = if status >= 400 { status } else { error.status };
-    let log = attempt.log(Some(told), failure::word_of_status(told));
-    error_reply(headers, error, log)
+    let retry_after = error.retry_after.or(headers.retry_after());
+    let log = attempt.log(Some(told), failure::word_of_status(told), retry_after);
+    error_reply(attempt, headers, error, log)
 }
 
 fn error_reply(
+    attempt: &Attempt,
     mut headers: HeaderList<'static>,
     error: &ApiError,
     log: String,
@@ -191,14 +193,14 @@ fn error_reply(
         headers.set("retry-after", seconds.to_string());
     }
     headers.set("content-length", body.len().to_string());
-    mark(&mut headers, log, error.status);
+    mark(attempt, &mut headers, log, error.status);
     (body, headers)
 }
 
 /// Tells the gateway stage what was tried, and Envoy whether to try on.
-fn mark(headers: &mut HeaderList<'static>, log: String, status: u16) {
+fn mark(attempt: &Attempt, headers: &mut HeaderList<'static>, log: String, status: u16) {
     headers.push(headers::ATTEMPT_LOG, log);
-    if failure::is_retriable(status) {
+    if attempt.is_retriable(status) {
         headers.push(headers::RETRY, "1");
     }
 }

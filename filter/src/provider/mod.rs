@@ -65,7 +65,7 @@ impl ProviderStage {
         let (inbound, action) = match attempt.send(&request, host::request_body()) {
             Ok(()) => (Inbound::default(), Action::Continue),
             Err(error) => {
-                let log = attempt.log(None, "refused_by_gateway");
+                let log = attempt.log(None, "refused_by_gateway", None);
                 refuse(&error, Some(&log));
                 (Inbound::over(), Action::Pause)
             }

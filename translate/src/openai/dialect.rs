@@ -37,6 +37,10 @@ pub struct Dialect {
     pub own_answers: bool,
     /// Whether it serves OpenAI's Responses API too.
     pub responses: bool,
+    /// Whether its embeddings come as base64 where that is asked for.
+    pub base64_embeddings: bool,
+    /// What it calls the `dimensions` of embeddings, where that is not its name.
+    pub embedding_dimensions: Option<&'static str>,
 }
 
 /// What becomes of a field.
@@ -95,6 +99,8 @@ pub const OPENAI: Dialect = Dialect {
     reasoning_max_tokens: Some("max_completion_tokens"),
     own_answers: false,
     responses: true,
+    base64_embeddings: true,
+    embedding_dimensions: None,
 };
 
 /// A server about which nothing is known: what the client says goes there as it is.
@@ -103,6 +109,7 @@ pub const COMPATIBLE: Dialect = Dialect {
     thoughts_come_back: true,
     reasoning_max_tokens: None,
     responses: false,
+    base64_embeddings: false,
     ..OPENAI
 };
 
@@ -162,6 +169,7 @@ pub const MISTRAL: Dialect = Dialect {
     known_message_fields: &["role", "content", "tool_calls", "tool_call_id", "prefix"],
     stream_usage: StreamUsage::Always,
     tool_call_ids: ToolCallIds::NineAlphanumerics,
+    embedding_dimensions: Some("output_dimension"),
     own_answers: true,
     ..OPEN_MODELS
 };

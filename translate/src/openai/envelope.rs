@@ -31,6 +31,8 @@ pub struct Envelope<'a> {
     pub user: Option<Cow<'a, str>>,
     /// Whether the model is given tools, so that it may call them.
     pub has_tools: bool,
+    /// How long the answer may be.
+    pub max_tokens: Option<u64>,
     raw_metadata: Option<&'a RawValue>,
 }
 
@@ -51,6 +53,8 @@ struct Fields<'a> {
     metadata: Option<&'a RawValue>,
     #[serde(borrow)]
     tools: Option<&'a RawValue>,
+    #[serde(borrow, alias = "max_completion_tokens", alias = "max_output_tokens")]
+    max_tokens: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -128,6 +132,7 @@ impl<'a> Envelope<'a> {
             has_tools: fields
                 .tools
                 .is_some_and(|raw| !matches!(raw.get(), "null" | "[]")),
+            max_tokens: fields.max_tokens.and_then(|raw| raw.get().parse().ok()),
             raw_metadata: fields.metadata,
         })
     }

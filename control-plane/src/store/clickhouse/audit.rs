@@ -11,6 +11,7 @@ impl ClickHouse {
         let row = AuditRow {
             at: entry.at.0,
             action: entry.action,
+            actor: entry.actor,
             request_id: entry.request_id,
             subject: entry.subject,
             count: entry.count,
@@ -29,6 +30,7 @@ impl ClickHouse {
             .map(|row| AuditEntry {
                 at: Micros(row.at),
                 action: row.action,
+                actor: row.actor,
                 request_id: row.request_id,
                 subject: row.subject,
                 count: row.count,
@@ -44,4 +46,5 @@ struct AuditRow {
     request_id: String,
     subject: String,
     count: u64,
+    actor: String,
 }

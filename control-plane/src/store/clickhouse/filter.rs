@@ -31,13 +31,10 @@ impl Conditions {
         all.names(filter);
         all.numbers(filter);
         for (name, value) in &filter.metadata {
-            all.and("mapContains(metadata, ?)", Value::Text(name.clone()));
-            if let Some(value) = value {
-                // The first can use the index, the second is exact.
-                all.and("has(mapValues(metadata), ?)", Value::Text(value.clone()));
-                all.and("metadata[?] = ?", Value::Text(name.clone()));
-                all.values.push(Value::Text(value.clone()));
-            }
+            all.label(match value {
+                Some(value) => format!("metadata.{name}={value}"),
+                None => format!("metadata.{name}"),
+            });
         }
         if !filter.words.is_empty() {
             all.and("hasAllTokens(words, ?)", Value::Words(filter.words.clone()));
@@ -81,17 +78,24 @@ impl Conditions {
         }
     }
 
+    fn label(&mut self, label: String) {
+        self.and("has(labels, ?)", Value::Text(label));
+    }
+
     fn names(&mut self, filter: &Filter) {
         for (column, name) in [
             ("provider", &filter.provider),
             ("alias", &filter.alias),
             ("client_key", &filter.key),
             ("error_type", &filter.error_type),
-            ("session_id", &filter.session),
-            ("user", &filter.user),
         ] {
             if let Some(name) = name {
                 self.and(format!("{column} = ?"), Value::Text(name.clone()));
+            }
+        }
+        for (label, name) in [("session", &filter.session), ("user", &filter.user)] {
+            if let Some(name) = name {
+                self.label(format!("{label}={name}"));
             }
         }
         if let Some(model) = &filter.model {

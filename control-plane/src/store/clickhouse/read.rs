@@ -1,6 +1,6 @@
 //! Rows into traces.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use clickhouse::Row;
 use serde::Deserialize;
@@ -21,11 +21,13 @@ impl ClickHouse {
             return Ok(HashMap::new());
         }
         let ids = list(places.iter().map(|(_, id)| number(*id)));
+        let wanted: HashSet<u128> = places.iter().map(|&(_, id)| id).collect();
         let places = list(places.iter().map(|(place, _)| place.to_string()));
-        // The places are the table's own order: asking its indexes besides would only take time.
+        // Hardly ever are there two at a place. It is the table's own order: asking its indexes besides, or
+        // sharing so little work among threads, would only take time.
         let rows = format!(
-            "SELECT * REPLACE ('' AS words) FROM {} WHERE place IN ({places}) AND id IN ({ids}) ORDER BY version
-                SETTINGS use_skip_indexes = 0",
+            "SELECT * REPLACE ('' AS words) FROM {} WHERE place IN ({places}) ORDER BY version
+                SETTINGS use_skip_indexes = 0, max_threads = 1",
             self.traces(),
         );
         let attempts = format!(
@@ -37,7 +39,7 @@ impl ClickHouse {
             self.client.query(&attempts).fetch_all::<AttemptRow>(),
         )?;
         let mut traces = HashMap::new();
-        for row in rows {
+        for row in rows.into_iter().filter(|row| wanted.contains(&row.id)) {
             let id = row.id;
             let trace = Trace {
                 record: row.into_record()?,
@@ -77,9 +79,11 @@ impl ClickHouse {
         // a few more are asked for, and more again in the rare case that it was not enough.
         let mut asked = limit + 1 + SPARE;
         loop {
-            // Places first: what else a row holds is read only of those that make the page.
+            // Places first: what else a row holds is read only of those that make the page. Indexes are asked once, before,
+            // and not again for each of the pieces that they leave.
             let sql = format!(
-                "SELECT place, id FROM {} WHERE {} ORDER BY place {direction}, id {direction} LIMIT {asked}",
+                "SELECT place, id FROM {} WHERE {} ORDER BY place {direction}, id {direction} LIMIT {asked}
+                    SETTINGS use_skip_indexes_on_data_read = 0",
                 self.traces(),
                 conditions.sql(),
             );

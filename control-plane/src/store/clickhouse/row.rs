@@ -1,7 +1,7 @@
 //! A record as a row of ClickHouse's. What is nothing is an empty text, or null for a number.
 
 use clickhouse::Row;
-use opentracy_translate::client::Api;
+use opentracy_translate::endpoint::Endpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -146,7 +146,7 @@ impl TraceRow {
             raw.map(Some)
                 .map_err(|error| StoreError::Unreadable(error.to_string()))
         };
-        let api = Api::ALL.into_iter().find(|api| api.name() == self.api);
+        let api = Endpoint::named(&self.api);
         let outcome = Outcome::ALL
             .into_iter()
             .find(|outcome| outcome.name() == self.outcome);

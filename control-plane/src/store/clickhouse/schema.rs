@@ -190,6 +190,23 @@ const FEEDBACK: Table = Table {
     settings: None,
 };
 
+/// What traces are looked for by one value of, in one column: a single index answers for all of them.
+const LABELS: &str = "Array(String) MATERIALIZED arrayConcat(
+        ['session=' || session_id, 'user=' || user],
+        arrayMap(name -> 'metadata.' || name, mapKeys(metadata)),
+        arrayMap((name, value) -> 'metadata.' || name || '=' || value, mapKeys(metadata), mapValues(metadata))
+    ) CODEC(ZSTD(1))";
+
+/// Indexes that cost more than they save: most pieces have a row that passes.
+const NEEDLESS_INDEXES: [&str; 6] = [
+    "traces_by_session",
+    "traces_by_user",
+    "traces_by_metadata",
+    "traces_by_error",
+    "traces_by_latency",
+    "traces_by_cost",
+];
+
 /// What the figures of an hour or a day are made of. Columns are named with their table: a name alone would be the sum of that name.
 const FIGURES: &str = "count() AS requests, countIf(t.error_type != '') AS errors,
     sum(ifNull(t.tokens_input, 0)) AS tokens_input, sum(ifNull(t.tokens_output, 0)) AS tokens_output,
@@ -326,17 +343,34 @@ ENGINE = {} ORDER BY version",
             ));
         }
         // The table that others are read from comes last, so that it never asks them for what they lack.
-        let mut decisions: Vec<String> = self
-            .tables("traces")
-            .into_iter()
-            .map(|table| {
-                format!(
-                    "ALTER TABLE {table}{} ADD COLUMN IF NOT EXISTS decision String CODEC(ZSTD(1))",
-                    self.on_cluster()
-                )
-            })
-            .collect();
+        let mut decisions = self.alter(
+            "traces",
+            "ADD COLUMN IF NOT EXISTS decision String CODEC(ZSTD(1))",
+        );
         decisions.extend(self.create(&FEEDBACK));
+        let mut labels = self.alter(
+            "traces",
+            &format!("ADD COLUMN IF NOT EXISTS labels {LABELS}"),
+        );
+        let indexes: Vec<String> = NEEDLESS_INDEXES
+            .iter()
+            .map(|index| format!("DROP INDEX IF EXISTS {index}"))
+            .chain([
+                "ADD INDEX IF NOT EXISTS traces_by_label labels TYPE text(tokenizer = 'array')"
+                    .to_owned(),
+                // A page's rows are far apart, and each is read with what is beside it.
+                "MODIFY SETTING min_compress_block_size = 4096, max_compress_block_size = 65536"
+                    .to_owned(),
+                "MATERIALIZE COLUMN labels".to_owned(),
+                "MATERIALIZE INDEX traces_by_label".to_owned(),
+            ])
+            .collect();
+        let (local, everywhere) = (self.local("traces"), self.on_cluster());
+        labels.extend(
+            indexes
+                .iter()
+                .map(|change| format!("ALTER TABLE {local}{everywhere} {change}")),
+        );
         vec![
             Migration {
                 name: "traces and attempts",
@@ -354,7 +388,23 @@ ENGINE = {} ORDER BY version",
                 name: "decisions and feedback",
                 statements: decisions,
             },
+            Migration {
+                name: "labels",
+                statements: labels,
+            },
+            Migration {
+                name: "actors",
+                statements: self.alter("audit", "ADD COLUMN IF NOT EXISTS actor String"),
+            },
         ]
+    }
+
+    /// A change of a table, wherever it is.
+    fn alter(&self, table: &str, change: &str) -> Vec<String> {
+        let tables = self.tables(table).into_iter();
+        tables
+            .map(|table| format!("ALTER TABLE {table}{} {change}", self.on_cluster()))
+            .collect()
     }
 
     /// What makes rows go after their time, which the operator may change.

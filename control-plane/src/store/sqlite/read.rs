@@ -59,7 +59,7 @@ pub fn list(connection: &Connection, query: &Query) -> Result<Page, StoreError> 
 pub fn audit(connection: &Connection, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
     let entries = connection
         .prepare_cached(
-            "SELECT at, action, request_id, subject, count FROM audit ORDER BY rowid DESC LIMIT ?",
+            "SELECT at, action, request_id, subject, count, actor FROM audit ORDER BY rowid DESC LIMIT ?",
         )?
         .query_map([limit], |row| {
             Ok(AuditEntry {
@@ -68,6 +68,7 @@ pub fn audit(connection: &Connection, limit: u32) -> Result<Vec<AuditEntry>, Sto
                 request_id: row.get(2)?,
                 subject: row.get(3)?,
                 count: row.get::<_, i64>(4)?.unsigned_abs(),
+                actor: row.get(5)?,
             })
         })?
         .collect::<Result<_, _>>()?;

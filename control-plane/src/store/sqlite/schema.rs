@@ -75,6 +75,9 @@ const STEPS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX feedback_by_time ON feedback (at);
 ",
+    "
+    ALTER TABLE audit ADD COLUMN actor TEXT NOT NULL DEFAULT '';
+",
 ];
 
 pub fn migrate(connection: &Connection) -> anyhow::Result<()> {

@@ -65,7 +65,7 @@ pub fn replace(connection: &mut Connection, records: &[Record]) -> Result<(), St
 pub fn note(connection: &Connection, entry: &AuditEntry) -> Result<(), rusqlite::Error> {
     connection
         .prepare_cached(
-            "INSERT INTO audit (at, action, request_id, subject, count) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO audit (at, action, request_id, subject, count, actor) VALUES (?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             entry.at.0,
@@ -73,6 +73,7 @@ pub fn note(connection: &Connection, entry: &AuditEntry) -> Result<(), rusqlite:
             entry.request_id,
             entry.subject,
             int(entry.count),
+            entry.actor,
         ])?;
     Ok(())
 }

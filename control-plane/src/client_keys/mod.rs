@@ -1,0 +1,269 @@
+//! Keys that OpenTracy made for clients, in a file of the state folder. Of a key itself only a salted digest is kept.
+
+pub mod command;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
+use opentracy_translate::access::{self, Role};
+use opentracy_translate::model;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::config::{Budget, ClientKey, Limits, Made, unplaced};
+use crate::private;
+
+const SALT_BYTES: usize = 16;
+const SECRET_BYTES: usize = 32;
+const ID_BYTES: usize = 6;
+
+/// What a key is good for, as people write it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Terms {
+    #[schema(value_type = String, example = "user")]
+    pub role: Role,
+    /// Patterns of aliases and of `provider/model`, such as `openai/*`; every one where it is empty.
+    pub models: Vec<String>,
+    /// Patterns of paths, after a method where they are for one only, such as `POST /v1/chat/*`; every one where it is empty.
+    pub endpoints: Vec<String>,
+    /// RFC 3339; never where it is not set.
+    #[schema(value_type = Option<String>)]
+    pub expires_at: Option<jiff::Timestamp>,
+    pub disabled: bool,
+    /// For people.
+    pub owner: Option<String>,
+    /// For people and their tools.
+    pub metadata: BTreeMap<String, String>,
+    pub limits: Limits,
+    #[schema(value_type = Option<Object>)]
+    pub budget: Option<Budget>,
+}
+
+/// A key as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    pub name: String,
+    pub made: Made,
+    /// RFC 3339.
+    pub created_at: String,
+    /// RFC 3339; `None` where it still is the first.
+    pub rotated_at: Option<String>,
+    pub terms: Terms,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    keys: Vec<Entry>,
+}
+
+/// What went wrong with a key, where the caller is to blame.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("there is no key \"{0}\"")]
+    NotFound(String),
+    #[error("there is a key \"{0}\" already")]
+    Exists(String),
+    #[error("{0}")]
+    Terms(String),
+}
+
+pub struct ClientKeys {
+    path: PathBuf,
+}
+
+/// The file of a state folder.
+pub fn path(state: &Path) -> PathBuf {
+    state.join("keys.json")
+}
+
+impl ClientKeys {
+    pub fn of(state: &Path) -> Self {
+        Self { path: path(state) }
+    }
+
+    pub fn list(&self) -> anyhow::Result<Vec<Entry>> {
+        let bytes = match std::fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("{} can't be read", self.path.display()));
+            }
+        };
+        private::ensure(&self.path)?;
+        let file: File = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} can't be read", self.path.display()))?;
+        Ok(file.keys)
+    }
+
+    /// Makes a key; what is given back besides it is shown once and kept nowhere.
+    pub fn create(&self, name: &str, terms: Terms) -> anyhow::Result<(Entry, String)> {
+        check(name, &terms)?;
+        self.change(|keys| {
+            if keys.iter().any(|entry| entry.name == name) {
+                bail!(Refused::Exists(name.to_owned()));
+            }
+            let (made, secret) = make()?;
+            let entry = Entry {
+                name: name.to_owned(),
+                made,
+                created_at: jiff::Timestamp::now().to_string(),
+                rotated_at: None,
+                terms,
+            };
+            keys.push(entry.clone());
+            Ok((entry, secret))
+        })
+    }
+
+    /// Puts a new key in the old one's place, on the same terms.
+    pub fn rotate(&self, name: &str) -> anyhow::Result<(Entry, String)> {
+        self.change(|keys| {
+            let entry = find(keys, name)?;
+            let (made, secret) = make()?;
+            entry.made = made;
+            entry.rotated_at = Some(jiff::Timestamp::now().to_string());
+            Ok((entry.clone(), secret))
+        })
+    }
+
+    pub fn set_terms(&self, name: &str, terms: Terms) -> anyhow::Result<Entry> {
+        check(name, &terms)?;
+        self.change(|keys| {
+            let entry = find(keys, name)?;
+            entry.terms = terms;
+            Ok(entry.clone())
+        })
+    }
+
+    pub fn revoke(&self, name: &str) -> anyhow::Result<()> {
+        self.change(|keys| {
+            find(keys, name)?;
+            keys.retain(|entry| entry.name != name);
+            Ok(())
+        })
+    }
+
+    /// Reads, changes and writes, while no other process does.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Vec<Entry>) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let lock = std::fs::File::create(self.path.with_extension("lock"))?;
+        flock(&lock, FlockOperation::LockExclusive)?;
+        let mut keys = self.list()?;
+        let changed = change(&mut keys)?;
+        private::replace(&self.path, &serde_json::to_vec_pretty(&File { keys })?)?;
+        Ok(changed)
+    }
+}
+
+fn find<'a>(keys: &'a mut [Entry], name: &str) -> anyhow::Result<&'a mut Entry> {
+    let found = keys.iter_mut().find(|entry| entry.name == name);
+    found.ok_or_else(|| Refused::NotFound(name.to_owned()).into())
+}
+
+fn check(name: &str, terms: &Terms) -> anyhow::Result<()> {
+    let is_name = model::is_plausible_name(name) && !name.contains('/');
+    let words = "A key's name is a word of at most 200 characters, without spaces and slashes";
+    ensure!(is_name, Refused::Terms(words.to_owned()));
+    for pattern in &terms.endpoints {
+        let path = pattern
+            .split_once(' ')
+            .map_or(pattern.as_str(), |(_, path)| path);
+        let words =
+            format!("\"{pattern}\" in `endpoints` is no path; write one such as `POST /v1/chat/*`");
+        ensure!(path.starts_with('/') || path == "*", Refused::Terms(words));
+    }
+    if let Some(problem) = terms.budget.and_then(|budget| budget.problem()) {
+        bail!(Refused::Terms(format!("`budget` {problem}")));
+    }
+    Ok(())
+}
+
+fn make() -> anyhow::Result<(Made, String)> {
+    let id: [u8; ID_BYTES] = private::random()?;
+    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let random: [u8; SECRET_BYTES] = private::random()?;
+    let secret = access::secret(&id, &URL_SAFE_NO_PAD.encode(random));
+    let salt: [u8; SALT_BYTES] = private::random()?;
+    let made = Made {
+        id,
+        salt: BASE64.encode(salt),
+        digest: BASE64.encode(access::digest(&salt, &secret)),
+    };
+    Ok((made, secret))
+}
+
+impl From<Entry> for ClientKey {
+    fn from(Entry { made, terms, .. }: Entry) -> Self {
+        Self {
+            role: terms.role,
+            models: terms.models,
+            endpoints: terms.endpoints,
+            expires_at: terms.expires_at,
+            disabled: terms.disabled,
+            limits: terms.limits,
+            budget: terms.budget.map(unplaced),
+            made: Some(made),
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_rotated_and_revoked_and_is_not_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = ClientKeys::of(folder.path());
+        assert!(keys.list().unwrap().is_empty());
+        let (_, secret) = keys.create("team-a", Terms::default()).unwrap();
+        let kept = |secret: &str| {
+            let entries = keys.list().unwrap().into_iter();
+            let all = entries.filter_map(|entry| {
+                let name = entry.name.clone();
+                ClientKey::from(entry).to_key(&name)
+            });
+            let keyring: access::Keyring = all.collect();
+            keyring.check(Some(secret), 0).is_ok()
+        };
+        assert!(kept(&secret));
+        assert!(keys.create("team-a", Terms::default()).is_err());
+        let (_, next) = keys.rotate("team-a").unwrap();
+        assert!(kept(&next) && !kept(&secret));
+        let file = std::fs::read_to_string(path(folder.path())).unwrap();
+        let random = next.rsplit('_').next().unwrap();
+        assert!(!file.contains(random), "only a digest is kept");
+        keys.revoke("team-a").unwrap();
+        assert!(!kept(&next));
+        assert!(keys.revoke("team-a").is_err());
+    }
+
+    #[test]
+    fn terms_that_mean_nothing_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = ClientKeys::of(folder.path());
+        let terms = |json: &str| serde_json::from_str::<Terms>(json).unwrap();
+        for (name, terms) in [
+            ("a b", Terms::default()),
+            ("a", terms(r#"{"endpoints": ["POST v1"]}"#)),
+            ("a", terms(r#"{"budget": {"soft": 2, "hard": 1}}"#)),
+        ] {
+            let error = keys.create(name, terms).unwrap_err();
+            assert!(error.downcast_ref::<Refused>().is_some(), "{error}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Who may do what here.
+//!
+//! Without keys everybody may: the listener is on the loopback. A browser is then the one that could be made to call by somebody
+//! else, so that requests of other sites, and requests to names that are not ours, are refused.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use opentracy_translate::access::{self, Denial, Key, Role};
+use opentracy_translate::error::ApiError;
+
+use crate::rest::error::Error;
+use crate::rest::request_id::RequestId;
+use crate::serve::Shared;
+use crate::snapshot::Snapshot;
+use crate::store::By;
+
+/// With the token that the filter and the control plane know each other by.
+const TOKEN: &str = "x-opentracy-token";
+/// The name of the key that the filter has let in.
+const ON_BEHALF_OF: &str = "x-opentracy-on-behalf-of";
+
+/// The key that a request came with; `None` where none is needed.
+#[derive(Clone)]
+pub struct Caller(pub Option<Arc<Key>>);
+
+impl Caller {
+    /// Whether a name is among the models of the caller.
+    pub fn has_model(&self, name: &str) -> bool {
+        let key = self.0.as_ref();
+        key.is_none_or(|key| key.rights.has_model(name))
+    }
+}
+
+/// Lets those in who may come in.
+pub async fn layer(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    let snapshot = Arc::clone(&shared.snapshot.borrow());
+    let admitted = admit(
+        &snapshot,
+        request.method(),
+        request.uri().path(),
+        request.headers(),
+    );
+    let caller = match admitted {
+        Ok(caller) => caller,
+        Err(error) => {
+            shared
+                .metrics
+                .count_denial(error.code.as_deref().unwrap_or_default());
+            return Error(error).into_response();
+        }
+    };
+    let request_id = request.extensions().get::<RequestId>();
+    let by = By {
+        actor: caller
+            .0
+            .as_ref()
+            .map_or_else(String::new, |key| key.name.clone()),
+        request_id: request_id.map_or_else(String::new, |RequestId(id)| id.clone()),
+    };
+    request.extensions_mut().insert(by);
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+fn admit(
+    snapshot: &Snapshot,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Caller, ApiError> {
+    if is_for_everybody(path) {
+        return Ok(Caller(None));
+    }
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let is_open = snapshot.keyring.is_empty() && !snapshot.wire.closed;
+    if let Some(token) = text(TOKEN) {
+        // The filter has let the caller in.
+        let internal = snapshot.wire.internal_token.as_str();
+        if internal.is_empty() || !access::is_same(internal, token) {
+            return Err(Denial::Unknown.into());
+        }
+        let key = snapshot
+            .keyring
+            .named(text(ON_BEHALF_OF).unwrap_or_default());
+        let role = key.map_or(Role::User, |key| key.rights.role);
+        check_role(if is_open { Role::Admin } else { role }, method, path)?;
+        return Ok(Caller(key.map(Arc::clone)));
+    }
+    if is_open {
+        check_origin(
+            snapshot,
+            text("host"),
+            text("origin"),
+            text("sec-fetch-site"),
+        )?;
+        return Ok(Caller(None));
+    }
+    let secret = access::sent(text(header::AUTHORIZATION.as_str()), text("x-api-key"));
+    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
+    let key = snapshot.keyring.check(secret, now)?;
+    check_role(key.rights.role, method, path)?;
+    key.rights
+        .check_endpoint(&key.name, method.as_str(), path)?;
+    Ok(Caller(Some(Arc::clone(key))))
+}
+
+fn check_role(role: Role, method: &Method, path: &str) -> Result<(), Denial> {
+    let may = match role {
+        Role::Admin => true,
+        Role::ReadOnly => matches!(*method, Method::GET | Method::HEAD),
+        Role::User => is_for_users(path),
+    };
+    if may {
+        Ok(())
+    } else {
+        Err(Denial::Role { role })
+    }
+}
+
+/// What tells nothing, and the models that are made here.
+fn is_for_everybody(path: &str) -> bool {
+    matches!(
+        path,
+        "/health" | "/healthz" | "/.well-known/agent-card.json"
+    ) || path.starts_with("/demo/")
+}
+
+/// What an application asks of the control plane, on the gateway's listener too.
+fn is_for_users(path: &str) -> bool {
+    matches!(
+        path,
+        "/v1/models" | "/v1/route" | "/v1/feedback" | "/v1/a2a"
+    ) || path.starts_with("/v1/models/")
+}
+
+/// Without keys, a page of somebody else's must not make a browser call, nor a name of somebody else's lead here.
+fn check_origin(
+    snapshot: &Snapshot,
+    host: Option<&str>,
+    origin: Option<&str>,
+    site: Option<&str>,
+) -> Result<(), ApiError> {
+    let refused = |words: String| Err(ApiError::new(403, words).with_code("cross_site_request"));
+    let host = host.unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let is_ours = name.is_empty()
+        || name.eq_ignore_ascii_case("localhost")
+        || address.parse::<std::net::IpAddr>().is_ok()
+        || snapshot
+            .config
+            .access
+            .hosts
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(name));
+    if !is_ours {
+        return refused(format!(
+            "\"{name}\" is not a name of this control plane; add it to `access.hosts`, or make an API key"
+        ));
+    }
+    let is_foreign = match (site, origin) {
+        (Some(site), _) => !matches!(site, "same-origin" | "none"),
+        (None, Some(origin)) => origin.split_once("://").is_none_or(|(_, of)| of != host),
+        (None, None) => false,
+    };
+    if is_foreign {
+        return refused("A page of another site may not call the control plane".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! `/v1/keys`: the keys of clients. One is shown when it is made, and never again.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use opentracy_translate::access::Role;
+use opentracy_translate::error::ApiError;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::client_keys::{ClientKeys, Entry, Refused, Terms};
+use crate::config;
+use crate::rest::error::Error;
+use crate::rest::json::Body;
+use crate::serve::Shared;
+use crate::store::{AuditEntry, By};
+
+#[derive(Serialize, ToSchema)]
+pub struct ClientKeyList {
+    data: Vec<ClientKey>,
+}
+
+/// A key, without what it is.
+#[derive(Serialize, ToSchema)]
+pub struct ClientKey {
+    name: String,
+    /// What the key begins with.
+    prefix: String,
+    /// RFC 3339, UTC.
+    created_at: String,
+    /// RFC 3339, UTC; `null` where it still is the first.
+    rotated_at: Option<String>,
+    #[serde(flatten)]
+    terms: Terms,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct NewClientKey {
+    /// The key itself. It is not kept, so keep it.
+    secret: String,
+    #[serde(flatten)]
+    key: ClientKey,
+}
+
+/// What a key is to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "serde_json::Map<String, serde_json::Value>")]
+pub struct KeyRequest {
+    /// What traces, limits and budgets call it.
+    name: String,
+    #[serde(flatten)]
+    terms: Terms,
+}
+
+/// Flattened by hand, so that a member that is not known is complained of.
+impl TryFrom<serde_json::Map<String, serde_json::Value>> for KeyRequest {
+    type Error = String;
+
+    fn try_from(mut members: serde_json::Map<String, serde_json::Value>) -> Result<Self, String> {
+        let Some(serde_json::Value::String(name)) = members.remove("name") else {
+            return Err("`name` must be a text".to_owned());
+        };
+        let terms = serde_json::from_value(members.into()).map_err(|error| error.to_string())?;
+        Ok(Self { name, terms })
+    }
+}
+
+/// The keys that were made here. Those of the configuration file are not among them.
+#[utoipa::path(get, path = "/v1/keys", responses((status = OK, body = ClientKeyList)))]
+pub async fn list() -> Result<Json<ClientKeyList>, Error> {
+    let entries = with_keys(|keys| keys.list()).await?;
+    Ok(Json(ClientKeyList {
+        data: entries.into_iter().map(ClientKey::from).collect(),
+    }))
+}
+
+/// Makes a key. It works within two seconds; with the first, nobody gets in without one any more.
+#[utoipa::path(
+    post,
+    path = "/v1/keys",
+    request_body = KeyRequest,
+    responses(
+        (status = CREATED, body = NewClientKey),
+        (status = BAD_REQUEST, description = "Terms that mean nothing"),
+        (status = CONFLICT, description = "There is a key of this name, or no administrator's yet")
+    )
+)]
+pub async fn create(
+    State(shared): State<Shared>,
+    Extension(by): Extension<By>,
+    Body(KeyRequest { name, terms }): Body<KeyRequest>,
+) -> Result<(StatusCode, Json<NewClientKey>), Error> {
+    let is_first = shared.snapshot.borrow().keyring.is_empty();
+    if is_first && terms.role != Role::Admin {
+        let words = "Make a key with the role `admin` first: with any key there is, this endpoint asks for an administrator's";
+        return Err(ApiError::new(409, words)
+            .with_code("admin_key_missing")
+            .into());
+    }
+    if shared.snapshot.borrow().config.keys.contains_key(&name) {
+        return Err(refused(&Refused::Exists(name)));
+    }
+    let named = name.clone();
+    let (entry, secret) = with_keys(move |keys| keys.create(&named, terms)).await?;
+    note(&shared, "key.create", &name, by).await?;
+    let key = NewClientKey {
+        secret,
+        key: entry.into(),
+    };
+    Ok((StatusCode::CREATED, Json(key)))
+}
+
+/// Sets the terms of a key, all of them.
+#[utoipa::path(
+    put,
+    path = "/v1/keys/{name}",
+    params(("name" = String, Path, description = "Its name")),
+    request_body = Terms,
+    responses((status = OK, body = ClientKey), (status = NOT_FOUND, description = "No such key"))
+)]
+pub async fn update(
+    State(shared): State<Shared>,
+    Extension(by): Extension<By>,
+    Path(name): Path<String>,
+    Body(terms): Body<Terms>,
+) -> Result<Json<ClientKey>, Error> {
+    let named = name.clone();
+    let entry = with_keys(move |keys| keys.set_terms(&named, terms)).await?;
+    note(&shared, "key.update", &name, by).await?;
+    Ok(Json(entry.into()))
+}
+
+/// Puts a new key in the old one's place, on the same terms. The old one stops working within two seconds.
+#[utoipa::path(
+    post,
+    path = "/v1/keys/{name}/rotate",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = OK, body = NewClientKey), (status = NOT_FOUND, description = "No such key"))
+)]
+pub async fn rotate(
+    State(shared): State<Shared>,
+    Extension(by): Extension<By>,
+    Path(name): Path<String>,
+) -> Result<Json<NewClientKey>, Error> {
+    let named = name.clone();
+    let (entry, secret) = with_keys(move |keys| keys.rotate(&named)).await?;
+    note(&shared, "key.rotate", &name, by).await?;
+    Ok(Json(NewClientKey {
+        secret,
+        key: entry.into(),
+    }))
+}
+
+/// Removes a key. It stops working within two seconds.
+#[utoipa::path(
+    delete,
+    path = "/v1/keys/{name}",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = NO_CONTENT), (status = NOT_FOUND, description = "No such key"))
+)]
+pub async fn revoke(
+    State(shared): State<Shared>,
+    Extension(by): Extension<By>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Error> {
+    let named = name.clone();
+    with_keys(move |keys| keys.revoke(&named)).await?;
+    note(&shared, "key.revoke", &name, by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn with_keys<T: Send + 'static>(
+    work: impl FnOnce(ClientKeys) -> anyhow::Result<T> + Send + 'static,
+) -> Result<T, Error> {
+    let worked = tokio::task::spawn_blocking(|| work(ClientKeys::of(&config::state_dir()))).await;
+    let worked = worked.map_err(anyhow::Error::from).flatten();
+    worked.map_err(|error| match error.downcast_ref() {
+        Some(why) => refused(why),
+        None => {
+            tracing::error!("the keys can't be used: {error:#}");
+            ApiError::new(
+                500,
+                "The keys can't be used; the control plane's log says why",
+            )
+            .into()
+        }
+    })
+}
+
+fn refused(why: &Refused) -> Error {
+    let status = match why {
+        Refused::NotFound(_) => 404,
+        Refused::Exists(_) => 409,
+        Refused::Terms(_) => 400,
+    };
+    let words = why.to_string();
+    let mut letters = words.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    let words: String = first.into_iter().chain(letters).collect();
+    ApiError::new(status, words).into()
+}
+
+async fn note(shared: &Shared, action: &str, name: &str, by: By) -> Result<(), Error> {
+    tracing::info!(action, name, by = by.actor, "a key was changed");
+    let entry = AuditEntry::new(action, by, name, 0);
+    Ok(shared.store.note(entry).await?)
+}
+
+impl From<Entry> for ClientKey {
+    fn from(entry: Entry) -> Self {
+        Self {
+            name: entry.name,
+            prefix: format!("otk_{}_", entry.made.id),
+            created_at: entry.created_at,
+            rotated_at: entry.rotated_at,
+            terms: entry.terms,
+        }
+    }
+}

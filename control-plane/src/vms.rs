@@ -1,0 +1,60 @@
+//! The filter's VMs, one for each worker of each Envoy, as they were last heard of.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use opentracy_proto::v1;
+
+/// A VM asks for the configuration every second; one that has not for so long is gone.
+const GONE_AFTER: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub struct Vms(Mutex<HashMap<String, Vm>>);
+
+struct Vm {
+    heard_at: Instant,
+    circuit_breakers: Vec<v1::CircuitBreaker>,
+}
+
+impl Vms {
+    pub fn hear(&self, name: &str, circuit_breakers: Vec<v1::CircuitBreaker>) {
+        if name.is_empty() {
+            return;
+        }
+        let mut vms = self.lock();
+        vms.retain(|_, vm| vm.heard_at.elapsed() < GONE_AFTER);
+        let vm = Vm {
+            heard_at: Instant::now(),
+            circuit_breakers,
+        };
+        vms.insert(name.to_owned(), vm);
+    }
+
+    /// Their names.
+    pub fn alive(&self) -> HashSet<String> {
+        let vms = self.lock();
+        let alive = vms
+            .iter()
+            .filter(|(_, vm)| vm.heard_at.elapsed() < GONE_AFTER);
+        alive.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// By model, as the VM has it that lets the fewest calls through.
+    pub fn circuit_breakers(&self) -> BTreeMap<String, v1::CircuitBreaker> {
+        let mut worst: BTreeMap<String, v1::CircuitBreaker> = BTreeMap::new();
+        for vm in self.lock().values() {
+            for breaker in &vm.circuit_breakers {
+                let known = worst.entry(breaker.model.clone()).or_default();
+                if (breaker.state, breaker.opened) >= (known.state, known.opened) {
+                    known.clone_from(breaker);
+                }
+            }
+        }
+        worst
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vm>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

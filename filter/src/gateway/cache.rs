@@ -1,0 +1,138 @@
+//! Answers that are given again to the same request of the same key, for aliases that want it.
+//!
+//! They are in Envoy's shared data, so that all its workers have them. It forgets nothing by itself: there are so many places, a
+//! request has one of them, and a newer answer takes an older one's.
+
+use opentracy_translate::hash;
+use proxy_wasm::hostcalls;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::clock;
+use crate::gateway::call::Call;
+use crate::headers::{self, HeaderList};
+use crate::host;
+
+/// Together with the longest answer, what an Envoy keeps at most: 64 MiB.
+const PLACES: u128 = 512;
+const MAX_BYTES: usize = 128 << 10;
+
+/// Where a request's answer is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    place: String,
+    digest: Vec<u8>,
+    ttl_ms: u64,
+}
+
+/// An answer as it came from the provider stage, before what is told of the call was added.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cached {
+    pub provider: String,
+    pub model: String,
+    pub is_event_stream: bool,
+    pub body: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    digest: Vec<u8>,
+    until_ms: u64,
+    provider: String,
+    model: String,
+    is_event_stream: bool,
+}
+
+/// The key of a request; `None` where its answer is neither looked for nor kept.
+pub fn key(call: &Call, request: &HeaderList<'_>) -> Option<Key> {
+    let snapshot = call.snapshot.as_ref()?;
+    let alias = snapshot.aliases.get(call.alias.as_ref()?)?;
+    let is_unwanted = request
+        .get(headers::CACHE)
+        .is_some_and(|wish| wish.trim().eq_ignore_ascii_case("no-cache"));
+    if alias.cache_ttl_ms == 0 || is_unwanted {
+        return None;
+    }
+    let mut hasher = Sha256::new();
+    // What belongs to it: whose request it is, what it is for, and all it says.
+    for part in [call.key_name(), &alias.name, call.api.name()] {
+        hasher.update(part.as_bytes());
+        hasher.update([0]);
+    }
+    hasher.update(call.body.as_slice());
+    let digest = hasher.finalize().to_vec();
+    Some(Key {
+        place: format!("answer/{}", hash::fnv1a(&digest) % PLACES),
+        digest,
+        ttl_ms: alias.cache_ttl_ms,
+    })
+}
+
+/// The answer that was kept for a request.
+pub fn find(key: &Key) -> Option<Cached> {
+    let (bytes, _) = hostcalls::get_shared_data(&key.place).ok()?;
+    read(&bytes?, key, clock::unix_millis())
+}
+
+/// Keeps an answer, unless it is too long.
+pub fn keep(key: &Key, answer: Cached) {
+    if answer.body.len() > MAX_BYTES {
+        return;
+    }
+    let bytes = write(key, answer, clock::unix_millis());
+    host::complain(
+        "keep an answer",
+        hostcalls::set_shared_data(&key.place, Some(&bytes), None),
+    );
+}
+
+fn write(key: &Key, answer: Cached, now_ms: u64) -> Vec<u8> {
+    let head = Head {
+        digest: key.digest.clone(),
+        until_ms: now_ms.saturating_add(key.ttl_ms),
+        provider: answer.provider,
+        model: answer.model,
+        is_event_stream: answer.is_event_stream,
+    };
+    let mut bytes = serde_json::to_vec(&head).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes.extend(answer.body);
+    bytes
+}
+
+fn read(bytes: &[u8], key: &Key, now_ms: u64) -> Option<Cached> {
+    // JSON of one line, then the body.
+    let end = bytes.iter().position(|&byte| byte == b'\n')?;
+    let head: Head = serde_json::from_slice(bytes.get(..end)?).ok()?;
+    (head.digest == key.digest && now_ms < head.until_ms).then(|| Cached {
+        provider: head.provider,
+        model: head.model,
+        is_event_stream: head.is_event_stream,
+        body: bytes.get(end + 1..).unwrap_or_default().to_vec(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_for_its_request_and_for_its_time() {
+        let key = |digest: u8| Key {
+            place: "answer/1".to_owned(),
+            digest: vec![digest],
+            ttl_ms: 100,
+        };
+        let answer = || Cached {
+            provider: "openai".to_owned(),
+            model: "gpt-4o".to_owned(),
+            is_event_stream: true,
+            body: b"data: {}\n\n".to_vec(),
+        };
+        let bytes = write(&key(1), answer(), 1000);
+        assert_eq!(read(&bytes, &key(1), 1099), Some(answer()));
+        assert_eq!(read(&bytes, &key(1), 1100), None, "too old");
+        assert_eq!(read(&bytes, &key(2), 1000), None, "another request's");
+        assert_eq!(read(b"", &key(1), 0), None);
+    }
+}

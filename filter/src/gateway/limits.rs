@@ -1,0 +1,256 @@
+//! Limits: what a request takes of them, and who is asked where this VM has nothing left.
+
+use std::time::Instant;
+
+use opentracy_proto::v1;
+use opentracy_proto::v1::{Owner, Unit};
+use opentracy_translate::error::ApiError;
+use prost::Message as _;
+
+use crate::gateway::leases::{self, Bucket, Charge, Taken};
+use crate::headers::HeaderList;
+use crate::root;
+use crate::snapshot::Snapshot;
+
+/// Tokens of an answer that the request sets no bound to.
+const ANSWER_TOKENS: u64 = 256;
+/// Bytes of a request that make a token.
+const BYTES_PER_TOKEN: u64 = 4;
+/// How long to wait for a slot.
+const SLOT_RETRY_SECONDS: u64 = 1;
+
+/// What a request will probably use.
+pub fn estimate_tokens(body_bytes: usize, max_tokens: Option<u64>) -> u64 {
+    let asked = u64::try_from(body_bytes).unwrap_or(u64::MAX) / BYTES_PER_TOKEN;
+    asked
+        .saturating_add(max_tokens.unwrap_or(ANSWER_TOKENS))
+        .max(1)
+}
+
+/// What a request takes of the limits of one owner.
+pub fn charges(owner: Owner, name: &str, limits: &v1::Limits, tokens: u64) -> Vec<Charge> {
+    let of = |unit, limit: Option<u64>, units| {
+        limit.map(|limit| Charge {
+            bucket: Bucket {
+                owner,
+                name: name.to_owned(),
+                unit,
+            },
+            units,
+            limit,
+        })
+    };
+    [
+        of(Unit::Requests, limits.requests_per_minute, 1),
+        of(Unit::Tokens, limits.tokens_per_minute, tokens),
+        of(Unit::Concurrent, limits.concurrent_requests, 1),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A question to the control plane that a request waits for.
+pub struct Asked {
+    pub grpc_call: u32,
+    missing: Vec<Charge>,
+}
+
+/// What became of a request's charges.
+pub enum Admission {
+    Admitted,
+    Asked(Asked),
+    Refused(ApiError),
+}
+
+/// Takes the charges from what this VM has, or asks for more.
+pub fn admit(charges: &[Charge], snapshot: &Snapshot) -> Admission {
+    if charges.is_empty() {
+        return Admission::Admitted;
+    }
+    if let Some(charge) = charges.iter().find(|charge| charge.units > charge.limit) {
+        return Admission::Refused(too_large(charge));
+    }
+    match leases::with(|leases| leases.take(charges, Instant::now())) {
+        Taken::All => Admission::Admitted,
+        Taken::Exhausted(charge, wait) => {
+            Admission::Refused(exhausted(&charge, wait.as_secs() + 1))
+        }
+        Taken::Missing(missing) => match ask(&missing, snapshot) {
+            Some(grpc_call) => Admission::Asked(Asked { grpc_call, missing }),
+            None => alone(charges, &missing, snapshot),
+        },
+    }
+}
+
+/// Goes on with what the control plane has answered.
+pub fn resume(
+    charges: &[Charge],
+    asked: &Asked,
+    snapshot: &Snapshot,
+    status: u32,
+    size: usize,
+) -> Admission {
+    let answer = root::grpc_message(status, size)
+        .and_then(|bytes| v1::AcquireResponse::decode(bytes.as_slice()).ok());
+    let Some(answer) = answer else {
+        return alone(charges, &asked.missing, snapshot);
+    };
+    let now = Instant::now();
+    leases::with(|leases| leases.grant(&asked.missing, &answer, now));
+    match leases::with(|leases| leases.take(charges, now)) {
+        Taken::All => Admission::Admitted,
+        Taken::Exhausted(charge, wait) => {
+            Admission::Refused(exhausted(&charge, wait.as_secs() + 1))
+        }
+        Taken::Missing(missing) => {
+            let denied = |charge: &&Charge| {
+                let granted = asked.missing.iter().zip(&answer.grants);
+                let mut granted = granted.filter(|(_, grant)| grant.units == 0);
+                granted.any(|(asked, _)| asked.bucket == charge.bucket)
+            };
+            match missing.iter().find(denied) {
+                Some(charge) => Admission::Refused(exhausted(charge, SLOT_RETRY_SECONDS)),
+                // Others took what was granted while this request waited.
+                None => match ask(&missing, snapshot) {
+                    Some(grpc_call) => Admission::Asked(Asked { grpc_call, missing }),
+                    None => alone(charges, &missing, snapshot),
+                },
+            }
+        }
+    }
+}
+
+fn ask(missing: &[Charge], snapshot: &Snapshot) -> Option<u32> {
+    let wants = missing.iter().map(|charge| v1::Want {
+        bucket: Some((&charge.bucket).into()),
+        units: charge.units,
+    });
+    acquire(wants.collect(), Vec::new(), snapshot)
+}
+
+fn acquire(wants: Vec<v1::Want>, released: Vec<v1::Released>, snapshot: &Snapshot) -> Option<u32> {
+    let request = v1::AcquireRequest {
+        vm: root::vm_name(),
+        wants,
+        released,
+    };
+    let message = request.encode_to_vec();
+    root::call(
+        "opentracy.v1.LimitService",
+        "Acquire",
+        &message,
+        snapshot.limit_deadline,
+    )
+}
+
+/// The control plane is not there.
+fn alone(charges: &[Charge], missing: &[Charge], snapshot: &Snapshot) -> Admission {
+    if snapshot.refuse_without_limits {
+        let words = "The gateway can't tell whether the call is within its limits: its control plane does not answer. Try again";
+        return Admission::Refused(ApiError::new(503, words).with_code("limits_unavailable"));
+    }
+    let now = Instant::now();
+    leases::with(|leases| leases.grant_alone(missing, now));
+    match leases::with(|leases| leases.take(charges, now)) {
+        Taken::All => Admission::Admitted,
+        Taken::Exhausted(charge, wait) => {
+            Admission::Refused(exhausted(&charge, wait.as_secs() + 1))
+        }
+        Taken::Missing(missing) => match missing.first() {
+            Some(charge) => Admission::Refused(exhausted(charge, SLOT_RETRY_SECONDS)),
+            None => Admission::Admitted,
+        },
+    }
+}
+
+/// A request is over: `tokens` is what it has used.
+pub fn settle(charges: &[Charge], tokens: u64) {
+    let now = Instant::now();
+    leases::with(|leases| {
+        for charge in charges {
+            match charge.bucket.unit {
+                Unit::Requests => {}
+                Unit::Tokens => leases.settle(charge, tokens, now),
+                Unit::Concurrent => leases.release(charge, now),
+            }
+        }
+    });
+}
+
+/// Hands slots that nobody uses back to the control plane.
+pub fn give_back(snapshot: &Snapshot) {
+    let released = leases::with(|leases| {
+        leases.forget_old(Instant::now());
+        leases.give_back()
+    });
+    if !released.is_empty() {
+        acquire(Vec::new(), released, snapshot);
+    }
+}
+
+/// Tells a client how its limits stand, by the headers that OpenAI's SDKs read: those of the first owner that has one.
+pub fn add_headers(charges: &[Charge], response: &mut HeaderList<'_>) {
+    const OF_REQUESTS: [&str; 3] = [
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-reset-requests",
+    ];
+    const OF_TOKENS: [&str; 3] = [
+        "x-ratelimit-limit-tokens",
+        "x-ratelimit-remaining-tokens",
+        "x-ratelimit-reset-tokens",
+    ];
+    if charges.is_empty() {
+        return;
+    }
+    let now = Instant::now();
+    for (unit, [limit, remaining, reset]) in
+        [(Unit::Requests, OF_REQUESTS), (Unit::Tokens, OF_TOKENS)]
+    {
+        let standing = charges
+            .iter()
+            .find(|charge| charge.bucket.unit == unit)
+            .and_then(|charge| leases::with(|leases| leases.standing(charge, now)));
+        if let Some(standing) = standing {
+            // A provider's own would be about the gateway's account.
+            response.set(limit, standing.limit.to_string());
+            response.set(remaining, standing.remaining.to_string());
+            response.set(reset, format!("{}ms", standing.reset.as_millis()));
+        }
+    }
+}
+
+fn exhausted(charge: &Charge, retry_after: u64) -> ApiError {
+    let (kind, name) = (kind(charge.bucket.owner), &charge.bucket.name);
+    let (what, code) = match charge.bucket.unit {
+        Unit::Requests => ("requests per minute", "rate_limit_exceeded"),
+        Unit::Tokens => ("tokens per minute", "rate_limit_exceeded"),
+        Unit::Concurrent => ("concurrent requests", "concurrency_limit_exceeded"),
+    };
+    let message = format!(
+        "The {kind} \"{name}\" has reached its limit of {} {what}. Try again in {retry_after} s",
+        charge.limit
+    );
+    ApiError {
+        retry_after: Some(retry_after),
+        ..ApiError::new(429, message).with_code(code)
+    }
+}
+
+fn too_large(charge: &Charge) -> ApiError {
+    let (kind, name) = (kind(charge.bucket.owner), &charge.bucket.name);
+    let message = format!(
+        "The request is about {} tokens, more than the {kind} \"{name}\" may use in a minute ({}). Send less, or ask for fewer",
+        charge.units, charge.limit
+    );
+    ApiError::new(429, message).with_code("rate_limit_exceeded")
+}
+
+const fn kind(owner: Owner) -> &'static str {
+    match owner {
+        Owner::Key => "key",
+        Owner::Alias => "alias",
+        Owner::Model => "model",
+    }
+}

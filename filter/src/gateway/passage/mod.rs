@@ -1,0 +1,320 @@
+//! Calls that pass to a provider as they are, or nearly: every endpoint that is not about a conversation.
+//!
+//! [`target`] says where one goes, [`send`] makes its request, [`record`] becomes its trace. What is streamed is not held: a
+//! file goes up, and speech comes down, piece by piece.
+
+mod record;
+mod send;
+mod target;
+
+use opentracy_proto::v1::Owner;
+use opentracy_translate::endpoint::Endpoint;
+use opentracy_translate::error::ApiError;
+use opentracy_translate::multipart;
+use proxy_wasm::types::Action;
+
+use crate::gateway::access::Caller;
+use crate::gateway::leases::Charge;
+use crate::gateway::limits::{self, Admission};
+use crate::gateway::{json_headers, strategy};
+use crate::headers::{self, HeaderList};
+use crate::{host, metrics, snapshot, upstream};
+use record::Record;
+use target::Target;
+
+/// How much of a form is looked through for the model.
+const FORM_BYTES: usize = 64 << 10;
+
+pub struct Passage {
+    endpoint: Endpoint,
+    request: HeaderList<'static>,
+    has_body: bool,
+    state: State,
+    charges: Vec<Charge>,
+    record: Record,
+}
+
+enum State {
+    /// What is needed of the body is not there yet.
+    Receiving,
+    /// The control plane is asked what limits leave.
+    Waiting(Box<Target>, limits::Asked),
+    /// At the provider.
+    Sent(Box<Target>),
+    /// A whole answer is held, to be translated.
+    Holding(Box<Target>, HeaderList<'static>),
+    /// Answered here.
+    Over,
+}
+
+impl Passage {
+    /// Takes the headers of a request.
+    pub fn begin(
+        endpoint: Endpoint,
+        caller: Caller,
+        request: HeaderList<'static>,
+        end_of_stream: bool,
+    ) -> (Self, Action) {
+        let mut passage = Self {
+            endpoint,
+            record: Record::new(endpoint, caller, &request),
+            request,
+            has_body: !end_of_stream,
+            state: State::Receiving,
+            charges: Vec::new(),
+        };
+        let action = passage.advance(end_of_stream);
+        (passage, action)
+    }
+
+    pub fn on_body(&mut self, end_of_stream: bool) -> Action {
+        match self.state {
+            State::Receiving => self.advance(end_of_stream),
+            State::Waiting(..) => Action::Pause,
+            State::Sent(_) | State::Holding(..) | State::Over => Action::Continue,
+        }
+    }
+
+    pub fn is_waiting_for(&self, grpc_call: u32) -> bool {
+        matches!(&self.state, State::Waiting(_, asked) if asked.grpc_call == grpc_call)
+    }
+
+    /// Goes on with what the control plane has answered. Whether the request is on its way.
+    pub fn resume(&mut self, status: u32, size: usize) -> Action {
+        let State::Waiting(target, asked) = std::mem::replace(&mut self.state, State::Over) else {
+            return Action::Continue;
+        };
+        let Some(snapshot) = snapshot::current() else {
+            return Action::Pause;
+        };
+        let admission = limits::resume(&self.charges, &asked, &snapshot, status, size);
+        self.on_admission(target, admission)
+    }
+
+    /// Goes as far as what is there allows.
+    fn advance(&mut self, end_of_stream: bool) -> Action {
+        match self.find_target(end_of_stream) {
+            Ok(None) => Action::Pause,
+            Ok(Some(target)) => self.admit(Box::new(target)),
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    /// Where the request goes; `None` where more of it is needed to know.
+    fn find_target(&mut self, end_of_stream: bool) -> Result<Option<Target>, ApiError> {
+        let Some(snapshot) = snapshot::current() else {
+            let words = "The gateway has no configuration yet: its control plane is starting or out of reach. Try again";
+            return Err(ApiError::new(503, words).with_code("gateway_starting"));
+        };
+        let path = self.request.get(":path").unwrap_or_default();
+        let caller = &self.record.caller;
+        match self.endpoint {
+            Endpoint::Proxy => {
+                let target = target::of_proxy(&snapshot, caller, path)?;
+                // What is signed is signed with all of its body.
+                let is_whole = target.provider.aws.is_none() || end_of_stream;
+                Ok(is_whole.then_some(target))
+            }
+            Endpoint::Files | Endpoint::Batches => {
+                let wanted = self.request.get(headers::PROVIDER);
+                target::of_resource(&snapshot, caller, self.endpoint, wanted, path).map(Some)
+            }
+            Endpoint::Transcriptions | Endpoint::Translations => {
+                let content_type = self.request.get("content-type").unwrap_or_default();
+                let Some(boundary) = multipart::boundary(content_type) else {
+                    let words = "Send the audio as a form: `Content-Type: multipart/form-data` with `file` and `model`";
+                    return Err(ApiError::new(400, words).with_code("invalid_form"));
+                };
+                let body = host::request_body();
+                let is_enough = end_of_stream || body.len() >= FORM_BYTES;
+                match multipart::find_model(&body, boundary) {
+                    multipart::Model::Unknown if !is_enough => Ok(None),
+                    multipart::Model::Named(range) => {
+                        target::of_form(&snapshot, caller, self.endpoint, &body, range).map(Some)
+                    }
+                    multipart::Model::Unknown | multipart::Model::NotFirst => {
+                        target::of_default(&snapshot, caller, self.endpoint).map(Some)
+                    }
+                }
+            }
+            _ if !end_of_stream => Ok(None),
+            _ => {
+                let body = host::request_body();
+                let target = target::of_json(&snapshot, caller, self.endpoint, &body)?;
+                self.record.asked(body);
+                Ok(Some(target))
+            }
+        }
+    }
+
+    fn admit(&mut self, target: Box<Target>) -> Action {
+        let Some(snapshot) = snapshot::current() else {
+            return Action::Pause;
+        };
+        self.record.aim(&target);
+        let tokens = limits::estimate_tokens(self.record.request.len(), Some(0));
+        if let Some(client) = &self.record.caller.client {
+            let own = client.wire.limits.unwrap_or_default();
+            self.charges = limits::charges(Owner::Key, &client.wire.name, &own, tokens);
+        }
+        if let Some(alias) = target
+            .alias
+            .as_ref()
+            .and_then(|name| snapshot.aliases.get(name))
+        {
+            let own = alias.limits.unwrap_or_default();
+            self.charges
+                .extend(limits::charges(Owner::Alias, &alias.name, &own, tokens));
+        }
+        if !target.model.is_empty() {
+            let own = snapshot.model(&target.provider.name, &target.model).limits;
+            self.charges
+                .extend(limits::charges(Owner::Model, &target.id(), &own, tokens));
+        }
+        let admission = limits::admit(&self.charges, &snapshot);
+        self.on_admission(target, admission)
+    }
+
+    fn on_admission(&mut self, target: Box<Target>, admission: Admission) -> Action {
+        match admission {
+            Admission::Asked(asked) => {
+                self.state = State::Waiting(target, asked);
+                Action::Pause
+            }
+            Admission::Refused(error) => {
+                metrics::count_limited(error.code.as_deref().unwrap_or_default());
+                self.record.refused_charges = std::mem::take(&mut self.charges);
+                self.refuse(&error)
+            }
+            Admission::Admitted => {
+                if !target.model.is_empty()
+                    && let Some(seconds) = strategy::wait_for(&target.id())
+                {
+                    return self.refuse(&strategy::circuit_open(&target.id(), seconds));
+                }
+                send::send(&target, &self.request, self.has_body, &self.record);
+                self.state = State::Sent(target);
+                Action::Continue
+            }
+        }
+    }
+
+    fn refuse(&mut self, error: &ApiError) -> Action {
+        let mut reply = json_headers();
+        self.record.add_headers(&self.charges, &mut reply);
+        if let Some(seconds) = error.retry_after {
+            reply.set("retry-after", seconds.to_string());
+        }
+        host::reply(error.status, &reply, &error.to_json());
+        self.record.fail(error);
+        self.state = State::Over;
+        Action::Pause
+    }
+
+    pub fn on_response_headers(&mut self, end_of_stream: bool) -> Action {
+        let State::Sent(target) = std::mem::replace(&mut self.state, State::Over) else {
+            return Action::Continue;
+        };
+        let mut response = host::response_headers();
+        let is_envoys = response.get(headers::LOCAL_REPLY).is_some();
+        self.record
+            .began(&response, is_envoys, &host::response_details());
+        response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
+        self.record.add_headers(&self.charges, &mut response);
+        let is_held = target.translation.is_some() && !is_envoys && !end_of_stream;
+        if is_held {
+            response.retain(|name| name != "content-length");
+            self.state = State::Holding(target, response);
+            return Action::Pause;
+        }
+        host::set_response_headers(&response);
+        self.state = State::Sent(target);
+        Action::Continue
+    }
+
+    pub fn on_response_body(&mut self, end_of_stream: bool) -> Action {
+        match &self.state {
+            State::Sent(_) => {
+                if self.record.wants_more() {
+                    let chunk = host::response_body(0);
+                    self.record.answered(&chunk);
+                }
+                if end_of_stream {
+                    self.record.is_complete = true;
+                }
+                Action::Continue
+            }
+            State::Holding(..) if end_of_stream => self.translate(),
+            State::Holding(..) => Action::Pause,
+            State::Receiving | State::Waiting(..) | State::Over => Action::Continue,
+        }
+    }
+
+    /// The whole answer of a provider with a format of its own is there.
+    fn translate(&mut self) -> Action {
+        let State::Holding(target, mut response) = std::mem::replace(&mut self.state, State::Over)
+        else {
+            return Action::Continue;
+        };
+        let body = host::response_body(0);
+        let status = response.status();
+        let read = target.read_answer(status, &body, &self.record.request);
+        let body = match read {
+            Ok(translated) => translated.unwrap_or(body),
+            Err(error) => {
+                response.set(":status", error.status.to_string());
+                response.set("content-type", "application/json");
+                self.record.fail(&error);
+                error.to_json()
+            }
+        };
+        response.set("content-length", body.len().to_string());
+        host::set_response_headers(&response);
+        host::set_response_body(&body);
+        self.record.answered(&body);
+        self.record.is_complete = true;
+        self.state = State::Sent(target);
+        Action::Continue
+    }
+
+    /// The stream of the client is over, one way or another.
+    pub fn finish(self) {
+        let details = if self.record.is_complete {
+            String::new()
+        } else {
+            host::response_details()
+        };
+        self.record.finish(&self.charges, &details);
+    }
+}
+
+/// The headers of a provider that go with a request of a client's own.
+fn is_clients_own(name: &str) -> bool {
+    const KEPT_BACK: [&str; 16] = [
+        "authorization",
+        "x-api-key",
+        "x-goog-api-key",
+        "api-key",
+        "cookie",
+        "host",
+        "connection",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "forwarded",
+        "via",
+    ];
+    !name.starts_with(':')
+        && !headers::is_internal(name)
+        && !name.starts_with("x-forwarded-")
+        && !matches!(
+            name,
+            "x-real-ip" | "x-request-id" | "expect" | "content-length"
+        )
+        && !upstream::is_signature(name)
+        && !KEPT_BACK.contains(&name)
+}

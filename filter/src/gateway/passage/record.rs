@@ -1,0 +1,329 @@
+//! The trace of a call that passes.
+
+use std::rc::Rc;
+
+use opentracy_proto::v1;
+use opentracy_translate::cost::Usage;
+use opentracy_translate::embeddings;
+use opentracy_translate::endpoint::Endpoint;
+use opentracy_translate::error::{ApiError, ErrorType};
+use opentracy_translate::openai::error as openai_error;
+use opentracy_translate::trace_context::{TraceContext, span_id};
+use uuid::Uuid;
+
+use crate::clock::Moment;
+use crate::gateway::access::Caller;
+use crate::gateway::leases::Charge;
+use crate::gateway::limits;
+use crate::gateway::passage::target::Target;
+use crate::gateway::privacy::{self, Policy};
+use crate::headers::{self, HeaderList};
+use crate::snapshot::{self, Snapshot};
+use crate::{failure, health, metrics, root};
+
+/// How much of an answer is looked at for what it used.
+const MAX_BYTES: usize = 1 << 20;
+/// What an event of a stream begins with.
+const DATA: &[u8] = b"data:";
+
+pub struct Record {
+    endpoint: Endpoint,
+    pub caller: Caller,
+    trace_id: String,
+    started: Moment,
+    traceparent: String,
+    is_opted_out: bool,
+    snapshot: Option<Rc<Snapshot>>,
+    /// The client's body, where it is JSON and was held.
+    pub request: Vec<u8>,
+    /// How much of the body Envoy held when the request was sent on.
+    pub held_bytes: usize,
+    pub refused_charges: Vec<Charge>,
+    provider: String,
+    model: String,
+    requested: String,
+    alias: String,
+    status: u16,
+    is_text: bool,
+    is_event_stream: bool,
+    response: Vec<u8>,
+    error: Option<v1::TraceError>,
+    /// The failed attempt's word, where Envoy or the provider gave none of its own.
+    failure: Option<&'static str>,
+    first_byte_micros: Option<u64>,
+    pub is_complete: bool,
+}
+
+impl Record {
+    pub fn new(endpoint: Endpoint, caller: Caller, request: &HeaderList<'_>) -> Self {
+        Self {
+            endpoint,
+            caller,
+            trace_id: Uuid::now_v7().to_string(),
+            started: Moment::now(),
+            traceparent: request
+                .get(headers::TRACEPARENT)
+                .filter(|header| TraceContext::parse(header).is_some())
+                .unwrap_or_default()
+                .to_owned(),
+            is_opted_out: privacy::is_opted_out(request),
+            snapshot: snapshot::current(),
+            request: Vec::new(),
+            held_bytes: 0,
+            refused_charges: Vec::new(),
+            provider: String::new(),
+            model: String::new(),
+            requested: String::new(),
+            alias: String::new(),
+            status: 0,
+            is_text: false,
+            is_event_stream: false,
+            response: Vec::new(),
+            error: None,
+            failure: None,
+            first_byte_micros: None,
+            is_complete: false,
+        }
+    }
+
+    /// The whole request is there.
+    pub fn asked(&mut self, body: Vec<u8>) {
+        self.held_bytes = body.len();
+        self.request = body;
+    }
+
+    /// It is known where the request goes.
+    pub fn aim(&mut self, target: &Target) {
+        self.provider.clone_from(&target.provider.name);
+        self.model.clone_from(&target.model);
+        self.requested.clone_from(&target.requested);
+        self.alias = target.alias.clone().unwrap_or_default();
+        if self.held_bytes == 0 && target.body.is_some() {
+            self.held_bytes = crate::host::request_body().len();
+        }
+    }
+
+    /// Adds the trace context that the provider's own spans belong under.
+    pub fn add_traceparent<'a>(&self, request: &'a HeaderList<'_>, onward: &mut HeaderList<'a>) {
+        if let Some(context) = TraceContext::parse(&self.traceparent) {
+            onward.set(
+                headers::TRACEPARENT,
+                context.header(span_id(&self.trace_id, 1)),
+            );
+            if onward.get("tracestate").is_none() {
+                onward.copy(request, "tracestate");
+            }
+        }
+    }
+
+    /// Adds the headers that tell the client of the call.
+    pub fn add_headers(&self, charges: &[Charge], response: &mut HeaderList<'_>) {
+        let charges = if charges.is_empty() {
+            &self.refused_charges
+        } else {
+            charges
+        };
+        limits::add_headers(charges, response);
+        response.push(headers::TRACE_ID, self.trace_id.clone());
+        if !self.provider.is_empty() {
+            let selected = match self.model.as_str() {
+                "" => self.provider.clone(),
+                model => format!("{}/{model}", self.provider),
+            };
+            response.push(headers::SELECTED_MODEL, selected);
+        }
+    }
+
+    /// The answer has begun.
+    pub fn began(&mut self, response: &HeaderList<'_>, is_envoys: bool, details: &str) {
+        self.status = response.status();
+        self.first_byte_micros = Some(self.started.elapsed_micros());
+        self.is_event_stream = response.is_event_stream();
+        let kind = response.get("content-type").unwrap_or_default();
+        self.is_text = self.is_event_stream || kind.contains("json") || kind.starts_with("text/");
+        if is_envoys {
+            let (error, word) = failure::of_envoy_reply(&self.provider, details);
+            self.failure = Some(word);
+            self.fail(&ApiError {
+                status: self.status,
+                ..error
+            });
+        } else if self.status >= 400 {
+            self.failure = Some(failure::word_of_status(self.status));
+        }
+        self.tell_health(response.retry_after());
+    }
+
+    fn tell_health(&self, retry_after: Option<u64>) {
+        let Some(snapshot) = self.snapshot.as_ref().filter(|_| !self.model.is_empty()) else {
+            return;
+        };
+        let is_failure = self.failure.is_some_and(failure::is_models_fault);
+        if self.failure.is_none() || is_failure {
+            let report = health::Report {
+                is_failure,
+                latency_micros: self.first_byte_micros,
+                retry_after,
+            };
+            let model = format!("{}/{}", self.provider, self.model);
+            health::report(&model, &report, &snapshot.circuit_breaker);
+        }
+    }
+
+    /// Whether more of the answer is worth a look.
+    pub fn wants_more(&self) -> bool {
+        self.is_text && self.response.len() < MAX_BYTES
+    }
+
+    pub fn answered(&mut self, bytes: &[u8]) {
+        self.response.extend_from_slice(bytes);
+    }
+
+    pub fn fail(&mut self, error: &ApiError) {
+        self.status = error.status;
+        self.is_complete = true;
+        self.error = Some(v1::TraceError {
+            r#type: error.kind.as_str().to_owned(),
+            code: error.code.clone().unwrap_or_default().into_owned(),
+            message: error.message.clone(),
+        });
+    }
+
+    /// What the provider says that the call used.
+    fn usage(&self) -> Option<Usage> {
+        let of = |bytes: &[u8]| {
+            let (input, output) = embeddings::usage(bytes)?;
+            Some(Usage {
+                input,
+                output,
+                ..Usage::default()
+            })
+        };
+        if !self.is_event_stream {
+            return of(&self.response);
+        }
+        // The last event that says it.
+        let lines = self.response.split(|&byte| byte == b'\n');
+        let events: Vec<&[u8]> = lines.filter_map(|line| line.strip_prefix(DATA)).collect();
+        events.iter().rev().find_map(|event| of(event.trim_ascii()))
+    }
+
+    /// Hands the trace to the control plane.
+    pub fn finish(mut self, charges: &[Charge], details: &str) {
+        let usage = self.usage();
+        let tokens = usage.map_or(0, |usage| usage.input.saturating_add(usage.output));
+        limits::settle(charges, tokens);
+        let Some(snapshot) = self.snapshot.take() else {
+            return;
+        };
+        let pricing = snapshot.model(&self.provider, &self.model).pricing;
+        let cost = usage.and_then(|usage| pricing?.cost(&usage));
+        let outcome = if self.is_complete {
+            v1::Outcome::Completed
+        } else if details.contains("downstream") {
+            v1::Outcome::ClientDisconnected
+        } else {
+            v1::Outcome::UpstreamBrokeOff
+        };
+        if self.error.is_none() && self.status >= 400 {
+            self.error = Some(v1::TraceError {
+                r#type: ErrorType::of_status(self.status).as_str().to_owned(),
+                code: String::new(),
+                message: openai_error::read(&self.response).message,
+            });
+        }
+        let (request, response, content_truncated) = self.content(&snapshot);
+        let attempt = v1::Attempt {
+            trace_id: self.trace_id.clone(),
+            number: 1,
+            provider: self.provider.clone(),
+            model: self.model.clone(),
+            status: u32::from(self.status),
+            error: self.failure.unwrap_or_default().to_owned(),
+            latency_micros: self.started.elapsed_micros(),
+            start_unix_micros: self.started.unix_micros(),
+            traceparent: self.traceparent.clone(),
+        };
+        let was_sent = self.first_byte_micros.is_some();
+        let client = self.caller.client.as_ref();
+        let trace = v1::Trace {
+            id: self.trace_id,
+            start_unix_micros: self.started.unix_micros(),
+            requested_model: self.requested,
+            alias: self.alias,
+            provider: self.provider,
+            model: self.model,
+            stream: self.is_event_stream,
+            status: u32::from(self.status),
+            error: self.error,
+            outcome: outcome.into(),
+            latency_micros: self.started.elapsed_micros(),
+            time_to_first_token_micros: self.first_byte_micros,
+            usage: usage.map(|usage| v1::Usage {
+                input: usage.input,
+                output: usage.output,
+                ..v1::Usage::default()
+            }),
+            cost: cost.map(|cost| v1::Cost {
+                input: cost.input.0,
+                output: cost.output.0,
+                total: cost.total.0,
+                ..v1::Cost::default()
+            }),
+            request,
+            response,
+            content_truncated,
+            user: self.caller.subject,
+            api: self.endpoint.number(),
+            key: client.map_or_else(String::new, |client| client.wire.name.clone()),
+            traceparent: self.traceparent,
+            ..v1::Trace::default()
+        };
+        metrics::count(&metrics::Call {
+            provider: &trace.provider,
+            status: u16::try_from(trace.status).unwrap_or_default(),
+            latency_micros: trace.latency_micros,
+            time_to_first_token_micros: trace.time_to_first_token_micros,
+            tokens: trace.usage.map(|usage| (usage.input, usage.output)),
+        });
+        root::record(&v1::IngestRequest {
+            traces: vec![trace],
+            attempts: was_sent.then_some(attempt).into_iter().collect(),
+        });
+    }
+
+    /// What was said, as far as the policy keeps it, and whether it was cut.
+    fn content(&mut self, snapshot: &Snapshot) -> (Vec<u8>, Vec<u8>, bool) {
+        let alias = snapshot.aliases.get(&self.alias);
+        let client = self.caller.client.as_ref();
+        let overrides = [
+            alias.and_then(|alias| alias.traces.as_ref()),
+            client.and_then(|client| client.wire.traces.as_ref()),
+        ];
+        let policy = Policy::new(&snapshot.traces, overrides, self.is_opted_out);
+        let mut request = std::mem::take(&mut self.request);
+        let mut response = std::mem::take(&mut self.response);
+        // Vectors are no words, and a provider's own API is nobody's to read.
+        match self.endpoint {
+            Endpoint::Embeddings => response.clear(),
+            Endpoint::Proxy | Endpoint::Files | Endpoint::Batches => {
+                request.clear();
+                response.clear();
+            }
+            _ => {}
+        }
+        if !policy.content {
+            return (Vec::new(), Vec::new(), false);
+        }
+        if policy.redact {
+            let redactor = snapshot.redactor();
+            request = redactor.mask_body(&request);
+            response = redactor.mask_body(&response);
+        }
+        let limit = usize::try_from(snapshot.traces.max_content_bytes).unwrap_or(usize::MAX);
+        let is_cut = request.len() > limit || response.len() > limit;
+        request.truncate(limit);
+        response.truncate(limit);
+        (request, response, is_cut)
+    }
+}

@@ -1,0 +1,80 @@
+//! The request that a provider gets of a call that passes.
+
+use crate::gateway::passage::is_clients_own;
+use crate::gateway::passage::record::Record;
+use crate::gateway::passage::target::Target;
+use crate::headers::{self, HeaderList};
+use crate::{host, provider_keys, upstream};
+
+/// What of a client's headers every provider gets, where not all of them go along.
+const PASSED: [&str; 4] = ["content-type", "accept", "accept-language", "openai-beta"];
+/// Failures that are worth another attempt, where the whole body is there.
+const RETRY_ON: &str = "5xx,reset,connect-failure,refused-stream,retriable-status-codes";
+
+/// Turns the request that Envoy holds into one for a provider.
+pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &Record) {
+    let provider = &target.provider;
+    let key = provider_keys::choose(provider);
+    let method = request.get(":method").unwrap_or("GET");
+    let mut onward = HeaderList::with_capacity(24);
+    onward.push(":method", method);
+    onward.push(":scheme", provider.scheme.as_str());
+    onward.push(":authority", provider.authority.as_str());
+    onward.push(":path", target.path.as_str());
+    onward.push(headers::FORWARDED_PROTO, "http");
+    if target.is_proxied {
+        for name in request.names().filter(|name| is_clients_own(name)) {
+            onward.copy(request, name);
+        }
+    } else {
+        for name in PASSED {
+            onward.copy(request, name);
+        }
+        onward.push(
+            "user-agent",
+            concat!("opentracy/", env!("CARGO_PKG_VERSION")),
+        );
+    }
+    for (name, value) in provider.headers_with(key) {
+        // What the client says of the provider's own API goes first, but never for a key: those are kept back.
+        if onward.get(name).is_none() {
+            onward.push(name, value);
+        }
+    }
+    let held = target.body.as_deref();
+    let given = request
+        .get("content-length")
+        .and_then(|length| length.parse::<usize>().ok());
+    let length = match held {
+        // A form is only begun: what follows is as long as it was.
+        Some(body) => {
+            given.map(|given| given + body.len() - record.held_bytes.min(given + body.len()))
+        }
+        None => given,
+    };
+    if let Some(length) = length {
+        onward.push("content-length", length.to_string());
+    }
+    if provider.aws.is_some() {
+        let body = match held {
+            Some(body) => body.to_vec(),
+            None if has_body => host::request_body(),
+            None => Vec::new(),
+        };
+        upstream::sign(provider, method, &target.path, &body, &mut onward);
+    }
+    record.add_traceparent(request, &mut onward);
+    onward.push(headers::HOP, headers::HOP_DIRECT);
+    onward.push(headers::CLUSTER, provider.envoy_cluster.as_str());
+    onward.push(headers::PER_TRY_TIMEOUT, provider.timeout_ms.to_string());
+    if target.retries > 0 {
+        onward.push(headers::RETRY_ON, RETRY_ON);
+        onward.push(headers::RETRIABLE_STATUS_CODES, "408,429");
+        onward.push(headers::MAX_RETRIES, target.retries.to_string());
+    }
+    host::set_request_headers(&onward);
+    if let Some(body) = held {
+        host::set_request_body(body);
+    }
+    host::clear_route_cache();
+}

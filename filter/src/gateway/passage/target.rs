@@ -1,0 +1,446 @@
+//! Where a call goes that is not about a conversation.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use opentracy_translate::access::Denial;
+use opentracy_translate::embeddings;
+use opentracy_translate::endpoint::{Endpoint, PROXY};
+use opentracy_translate::error::ApiError;
+use opentracy_translate::format::{self, Outgoing};
+use opentracy_translate::json;
+use opentracy_translate::model::{self, ModelId};
+use opentracy_translate::object::Object;
+use opentracy_translate::provider::Format;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::gateway::access::{self, Caller};
+use crate::gateway::planner;
+use crate::snapshot::{Provider, Snapshot};
+
+/// Who is asked for a model whose provider nothing tells.
+const DEFAULT_PROVIDER: &str = "openai";
+
+pub struct Target {
+    pub provider: Rc<Provider>,
+    /// The provider's name for it; empty where none is named.
+    pub model: String,
+    /// As the client named it.
+    pub requested: String,
+    pub alias: Option<String>,
+    /// The whole path at the provider.
+    pub path: String,
+    /// What goes in the place of the client's body; `None` where that is right as it is.
+    pub body: Option<Vec<u8>>,
+    /// Set where the answer is in another format than the client expects.
+    pub translation: Option<Endpoint>,
+    /// Whether all of the client's headers go along.
+    pub is_proxied: bool,
+    /// Further attempts, where the whole body is there.
+    pub retries: u32,
+}
+
+impl Target {
+    /// `provider/model`.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.provider.name, self.model)
+    }
+
+    /// An answer in OpenAI's format; `None` where it is right as it is.
+    pub fn read_answer(
+        &self,
+        status: u16,
+        body: &[u8],
+        request: &[u8],
+    ) -> Result<Option<Vec<u8>>, ApiError> {
+        if status >= 400 {
+            let (format, name) = (self.provider.format, &self.provider.name);
+            return Err(format::translate_error(format, name, status, body));
+        }
+        embeddings::translate_response(body, request, &self.embeddings())
+    }
+
+    fn embeddings(&self) -> embeddings::Target<'_> {
+        embeddings::Target {
+            format: self.provider.format,
+            model: &self.model,
+            dialect: self.provider.dialect,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
+}
+
+/// A call with a JSON body that names its model.
+pub fn of_json(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    endpoint: Endpoint,
+    body: &[u8],
+) -> Result<Target, ApiError> {
+    let text = std::str::from_utf8(body)
+        .map_err(|_| ApiError::new(400, "The body is not UTF-8").with_code("invalid_json"))?;
+    if !text.trim_start().starts_with('{') {
+        let words = "The request's body must be a JSON object";
+        return Err(ApiError::new(400, words).with_code("invalid_json"));
+    }
+    let fields: Fields<'_> = json::parse(body)?;
+    let named = fields.model.filter(|raw| raw.get() != "null");
+    let Some(raw) = named else {
+        let mut target = of_default(snapshot, caller, endpoint)?;
+        if !target.model.is_empty() {
+            target.body = Some(with_model(text, &target.model)?);
+        }
+        return translated(target, endpoint, body);
+    };
+    let requested = json::text(raw)
+        .map_err(|_| ApiError::invalid("model", "`model` must be a string"))?
+        .into_owned();
+    let mut target = resolve(snapshot, caller, endpoint, &requested)?;
+    if target.model != requested {
+        target.body = Some(with_model(text, &target.model)?);
+    }
+    translated(target, endpoint, body)
+}
+
+fn with_model(text: &str, model: &str) -> Result<Vec<u8>, ApiError> {
+    let mut object = Object::parse(text).map_err(|error| {
+        ApiError::new(400, json::describe_error(&error)).with_code("invalid_json")
+    })?;
+    object.set("model", model);
+    let mut body = Vec::new();
+    json::write(&mut body, &object);
+    Ok(body)
+}
+
+/// Puts a request into the words of a provider that has others.
+fn translated(mut target: Target, endpoint: Endpoint, body: &[u8]) -> Result<Target, ApiError> {
+    match endpoint {
+        Endpoint::Embeddings => {
+            let Outgoing { path, body } =
+                embeddings::translate_request(body, &target.embeddings())?;
+            target.path = match target.provider.format {
+                Format::OpenAi => target.path,
+                _ => format!("{}{path}", target.provider.base_path),
+            };
+            target.body = body;
+            target.translation = Some(endpoint);
+        }
+        // Cohere's own shape is what others have taken over.
+        Endpoint::Rerank if target.provider.format == Format::Cohere => {
+            target.path = format!("{}/v2/rerank", target.provider.base_path);
+        }
+        _ if target.provider.format != Format::OpenAi => {
+            let message = format!(
+                "{} has no {}; ask for a model of another provider, or use /proxy/{}/ for its own API",
+                target.provider.name,
+                endpoint.path(),
+                target.provider.name
+            );
+            return Err(ApiError::invalid("model", message).with_code("unsupported_endpoint"));
+        }
+        _ => {}
+    }
+    Ok(target)
+}
+
+/// A form that names its model there.
+pub fn of_form(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    endpoint: Endpoint,
+    body: &[u8],
+    model: Range<usize>,
+) -> Result<Target, ApiError> {
+    let requested = body.get(model.clone()).unwrap_or_default();
+    let requested = String::from_utf8_lossy(requested).trim().to_owned();
+    let mut target = resolve(snapshot, caller, endpoint, &requested)?;
+    if target.model != requested {
+        let before = body.get(..model.start).unwrap_or_default();
+        let after = body.get(model.end..).unwrap_or_default();
+        target.body = Some([before, target.model.as_bytes(), after].concat());
+    }
+    Ok(target)
+}
+
+/// A call that names no model, or too late.
+pub fn of_default(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    endpoint: Endpoint,
+) -> Result<Target, ApiError> {
+    let configured = snapshot.endpoints.get(endpoint.name());
+    let (provider, model) = match configured.map(|target| target.split_once('/')) {
+        Some(Some((provider, model))) => (provider, model),
+        Some(None) => (configured.map_or(DEFAULT_PROVIDER, String::as_str), ""),
+        None => (DEFAULT_PROVIDER, ""),
+    };
+    let provider = find(snapshot, provider)?;
+    check(caller, &provider, model)?;
+    Ok(target(endpoint, provider, model, model))
+}
+
+fn resolve(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    endpoint: Endpoint,
+    requested: &str,
+) -> Result<Target, ApiError> {
+    let is_named =
+        ModelId::parse(requested).is_some_and(|id| snapshot.providers.contains_key(&id.provider));
+    let is_known = snapshot.aliases.contains_key(requested)
+        || snapshot.bare_models.contains_key(requested)
+        || is_named;
+    if !is_known && model::is_plausible_name(requested) {
+        // The catalog knows few models of this kind, so the endpoint's provider is asked.
+        let provider = snapshot.endpoints.get(endpoint.name());
+        let provider = provider.and_then(|target| target.split('/').next());
+        let provider = find(snapshot, provider.unwrap_or(DEFAULT_PROVIDER))?;
+        check(caller, &provider, requested)?;
+        return Ok(target(endpoint, provider, requested, requested));
+    }
+    let found = planner::resolve(snapshot, requested)?;
+    let mut candidates = found.candidates;
+    access::retain_allowed(caller, requested, &mut candidates)?;
+    let Some(candidate) = candidates.into_iter().next() else {
+        return Err(ApiError::new(404, "There is no candidate"));
+    };
+    Ok(Target {
+        alias: found.alias.map(|alias| alias.name.clone()),
+        retries: found.alias.map_or(0, |alias| alias.retries),
+        ..target(endpoint, candidate.provider, &candidate.model, requested)
+    })
+}
+
+fn target(endpoint: Endpoint, provider: Rc<Provider>, model: &str, requested: &str) -> Target {
+    let suffix = endpoint.path().strip_prefix("/v1").unwrap_or_default();
+    Target {
+        path: provider.path(model, suffix),
+        provider,
+        model: model.to_owned(),
+        requested: requested.to_owned(),
+        alias: None,
+        body: None,
+        translation: None,
+        is_proxied: false,
+        retries: 0,
+    }
+}
+
+/// Files and batches: those of the provider that the client names, or that is configured.
+pub fn of_resource(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    endpoint: Endpoint,
+    wanted: Option<&str>,
+    path: &str,
+) -> Result<Target, ApiError> {
+    let configured = snapshot.endpoints.get(endpoint.name());
+    let name = wanted.or(configured.map(String::as_str));
+    let provider = find(snapshot, name.unwrap_or(DEFAULT_PROVIDER))?;
+    check(caller, &provider, "")?;
+    check_path(path)?;
+    let rest = path.strip_prefix("/v1").unwrap_or(path);
+    Ok(Target {
+        path: format!("{}{rest}", provider.base_path),
+        ..target(endpoint, provider, "", "")
+    })
+}
+
+/// A provider's own API: `/proxy/PROVIDER/` and then its path, with or without what its base URL begins with.
+pub fn of_proxy(snapshot: &Snapshot, caller: &Caller, path: &str) -> Result<Target, ApiError> {
+    let rest = path.strip_prefix(PROXY).unwrap_or_default();
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (name, rest) = rest.split_at(end);
+    let provider = find(snapshot, name)?;
+    check(caller, &provider, "")?;
+    check_path(rest)?;
+    let base = provider.base_path.as_str();
+    let is_whole = rest
+        .strip_prefix(base)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+    let path = if is_whole && !rest.is_empty() {
+        rest.to_owned()
+    } else {
+        format!("{base}{rest}")
+    };
+    Ok(Target {
+        path: if path.starts_with('/') {
+            path
+        } else {
+            format!("/{path}")
+        },
+        is_proxied: true,
+        ..target(Endpoint::Proxy, provider, "", "")
+    })
+}
+
+/// Nothing in a path may lead out of what a provider serves.
+fn check_path(path: &str) -> Result<(), ApiError> {
+    let path = path.split('?').next().unwrap_or_default();
+    let lower = path.to_ascii_lowercase();
+    let leads_out = path.split('/').any(|part| matches!(part, "." | ".."))
+        || ["%2e", "%2f", "%5c", "\\", "%00"]
+            .iter()
+            .any(|piece| lower.contains(piece));
+    if leads_out || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let words = "The path must not hold `.` or `..` as a part, nor escaped slashes or dots";
+        return Err(ApiError::new(400, words).with_code("invalid_path"));
+    }
+    Ok(())
+}
+
+fn find(snapshot: &Snapshot, name: &str) -> Result<Rc<Provider>, ApiError> {
+    let Some(provider) = snapshot.providers.get(name) else {
+        let message = format!("There is no provider \"{name}\"; the configuration names them");
+        return Err(ApiError::new(404, message).with_code("provider_not_found"));
+    };
+    match &provider.missing_key_variable {
+        Some(variable) => Err(planner::key_missing(&provider.name, variable)),
+        None => Ok(Rc::clone(provider)),
+    }
+}
+
+/// Whether the caller's key is for a model; for any of a provider where none is named.
+fn check(caller: &Caller, provider: &Provider, model: &str) -> Result<(), ApiError> {
+    let Some(client) = &caller.client else {
+        return Ok(());
+    };
+    let id = format!(
+        "{}/{}",
+        provider.name,
+        if model.is_empty() { "*" } else { model }
+    );
+    if client.rights.has_model(&id) || client.rights.has_model(model) {
+        return Ok(());
+    }
+    Err(Denial::Model {
+        key: client.wire.name.clone(),
+        model: id,
+    }
+    .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentracy_proto::v1;
+
+    fn snapshot() -> Snapshot {
+        let provider = |name: &str, base_path: &str, format: v1::Format| v1::Provider {
+            name: name.to_owned(),
+            base_path: base_path.to_owned(),
+            format: format.into(),
+            dialect: name.to_owned(),
+            ..v1::Provider::default()
+        };
+        Snapshot::new(
+            "1".to_owned(),
+            v1::Snapshot {
+                providers: vec![
+                    provider("openai", "/v1", v1::Format::Openai),
+                    provider("cohere", "", v1::Format::Cohere),
+                    provider("demo", "/demo/v1", v1::Format::Openai),
+                ],
+                endpoints: [("moderations", "demo/guard"), ("files", "demo")]
+                    .map(|(name, target)| (name.to_owned(), target.to_owned()))
+                    .into(),
+                ..v1::Snapshot::default()
+            },
+        )
+    }
+
+    fn proxied(path: &str) -> Result<String, u16> {
+        let target = of_proxy(&snapshot(), &Caller::default(), path);
+        target
+            .map(|target| target.path)
+            .map_err(|error| error.status)
+    }
+
+    #[test]
+    fn a_proxied_path_stays_below_its_providers() {
+        assert_eq!(
+            proxied("/proxy/openai/v1/models?limit=1").unwrap(),
+            "/v1/models?limit=1"
+        );
+        assert_eq!(proxied("/proxy/openai/models").unwrap(), "/v1/models");
+        assert_eq!(proxied("/proxy/openai/v1x").unwrap(), "/v1/v1x");
+        assert_eq!(proxied("/proxy/cohere/v2/chat").unwrap(), "/v2/chat");
+        assert_eq!(
+            proxied("/proxy/demo/v1/traces").unwrap(),
+            "/demo/v1/v1/traces"
+        );
+        for outside in [
+            "/proxy/demo/demo/v1/../../v1/traces",
+            "/proxy/demo/%2e%2E/v1/traces",
+            "/proxy/demo/..%2fv1",
+            "/proxy/demo/a\\b",
+        ] {
+            assert_eq!(proxied(outside), Err(400), "{outside}");
+        }
+        assert_eq!(proxied("/proxy/nobody/v1"), Err(404));
+    }
+
+    #[test]
+    fn a_model_leads_to_its_provider_and_a_default_to_its_own() {
+        let target = |endpoint, body: &str| {
+            let target = of_json(&snapshot(), &Caller::default(), endpoint, body.as_bytes());
+            target.map(|target| (target.id(), target.path))
+        };
+        let found = |endpoint, body| target(endpoint, body).unwrap();
+        assert_eq!(
+            found(
+                Endpoint::Embeddings,
+                r#"{"model":"text-embedding-3-small","input":"a"}"#
+            ),
+            (
+                "openai/text-embedding-3-small".into(),
+                "/v1/embeddings".into()
+            )
+        );
+        assert_eq!(
+            found(
+                Endpoint::Embeddings,
+                r#"{"model":"cohere/embed-v4.0","input":"a"}"#
+            ),
+            ("cohere/embed-v4.0".into(), "/v2/embed".into())
+        );
+        assert_eq!(
+            found(Endpoint::Moderations, r#"{"input":"a"}"#),
+            ("demo/guard".into(), "/demo/v1/moderations".into())
+        );
+        assert_eq!(
+            found(
+                Endpoint::Rerank,
+                r#"{"model":"cohere/rerank-v4","query":"a","documents":[]}"#
+            )
+            .1,
+            "/v2/rerank"
+        );
+        let error = target(Endpoint::Images, r#"{"model":"cohere/x","prompt":"a"}"#).unwrap_err();
+        assert_eq!(error.code.as_deref(), Some("unsupported_endpoint"));
+        for broken in ["", "[]", "{", r#"{"model":1}"#] {
+            assert_eq!(
+                target(Endpoint::Speech, broken).unwrap_err().status,
+                400,
+                "{broken}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_form_gets_the_providers_name_for_its_model() {
+        let body = b"--b\r\n...\r\n\r\nopenai/whisper-1\r\n--b";
+        let start = 12;
+        let range = start..start + "openai/whisper-1".len();
+        let caller = Caller::default();
+        let target = of_form(&snapshot(), &caller, Endpoint::Transcriptions, body, range).unwrap();
+        assert_eq!(target.body.unwrap(), b"--b\r\n...\r\n\r\nwhisper-1\r\n--b");
+        assert_eq!(target.path, "/v1/audio/transcriptions");
+    }
+}

@@ -1,0 +1,240 @@
+//! The order in which an alias's candidates are tried, where the control plane does not decide it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use opentracy_proto::v1::{self, Strategy};
+use opentracy_translate::cost::Usage;
+use opentracy_translate::error::ApiError;
+use opentracy_translate::hash;
+
+use crate::clock;
+use crate::gateway::planner::Candidate;
+use crate::health;
+use crate::snapshot::Snapshot;
+
+/// Of a conversation, what tells it from others.
+const STICKY_BYTES: usize = 1024;
+
+thread_local! {
+    /// Whose turn it is, by alias.
+    static TURNS: RefCell<HashMap<String, usize>> = RefCell::default();
+}
+
+/// What of a request an order may depend on.
+pub struct About<'a> {
+    /// Random.
+    pub trace_id: &'a str,
+    /// What stays the same in a conversation.
+    pub sticky: &'a str,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+}
+
+/// Of a session, a user, or the beginning of a conversation: the first that there is.
+pub fn sticky<'a>(session: Option<&'a str>, user: &'a str, conversation: &'a str) -> &'a str {
+    match session {
+        Some(session) => session,
+        None if !user.is_empty() => user,
+        None => {
+            let mut end = conversation.len().min(STICKY_BYTES);
+            while !conversation.is_char_boundary(end) {
+                end -= 1;
+            }
+            conversation.get(..end).unwrap_or_default()
+        }
+    }
+}
+
+/// Orders the candidates as their alias wants.
+pub fn order(
+    candidates: &mut Vec<Candidate>,
+    alias: &v1::Alias,
+    about: &About<'_>,
+    snapshot: &Snapshot,
+) {
+    match alias.strategy() {
+        Strategy::InOrder | Strategy::Auto => {}
+        Strategy::RoundRobin => {
+            let turn = TURNS.with_borrow_mut(|turns| {
+                let turn = turns.entry(alias.name.clone()).or_default();
+                *turn = turn.wrapping_add(1);
+                turn.wrapping_sub(1)
+            });
+            let count = candidates.len().max(1);
+            candidates.rotate_left(turn % count);
+        }
+        Strategy::Weighted => {
+            let weight = |candidate: &Candidate| {
+                let id = candidate.id();
+                let index = alias.candidates.iter().position(|other| *other == id);
+                let weight = index.and_then(|index| alias.weights.get(index));
+                u128::from(weight.copied().unwrap_or(1))
+            };
+            let total: u128 = candidates.iter().map(weight).sum();
+            let mut at = hash::fnv1a(about.trace_id.as_bytes()) % total.max(1);
+            let chosen = candidates.iter().position(|candidate| {
+                let own = weight(candidate);
+                let is_it = at < own;
+                at = at.saturating_sub(own);
+                is_it
+            });
+            if let Some(chosen) = chosen {
+                let candidate = candidates.remove(chosen);
+                candidates.insert(0, candidate);
+            }
+        }
+        // One that nobody has called yet is called first, so that it is known.
+        Strategy::LowestLatency => {
+            candidates.sort_by_cached_key(|candidate| health::of(&candidate.id()).latency_us());
+        }
+        Strategy::LowestCost => candidates.sort_by(|a, b| {
+            let cost = |candidate: &Candidate| cost(candidate, about, snapshot);
+            cost(a).total_cmp(&cost(b))
+        }),
+        // Each candidate draws for itself, so that one that comes or goes moves nobody else's sessions.
+        Strategy::Sticky => candidates.sort_by_cached_key(|candidate| {
+            let draw = format!("{}\n{}", candidate.id(), about.sticky);
+            std::cmp::Reverse(hash::fnv1a(draw.as_bytes()))
+        }),
+    }
+}
+
+/// What a request would cost; more than anything where no price is known.
+fn cost(candidate: &Candidate, about: &About<'_>, snapshot: &Snapshot) -> f64 {
+    let usage = Usage {
+        input: about.input_tokens,
+        output: about.output_tokens,
+        ..Usage::default()
+    };
+    let pricing = snapshot
+        .model(&candidate.provider.name, &candidate.model)
+        .pricing;
+    let cost = pricing.and_then(|pricing| pricing.cost(&usage));
+    cost.map_or(f64::MAX, |cost| cost.total.0)
+}
+
+/// Puts the candidates behind that are not called now, or whose provider has asked for patience. The seconds to wait where none
+/// may be called.
+pub fn by_health(candidates: &mut [Candidate]) -> Option<u64> {
+    let now_ms = clock::unix_millis();
+    let place = |candidate: &Candidate| {
+        let health = health::of(&candidate.id());
+        (!health.may_be_called(now_ms), health.is_resting(now_ms))
+    };
+    if candidates.len() > 1 {
+        candidates.sort_by_cached_key(place);
+    }
+    wait_for(&candidates.first()?.id())
+}
+
+/// The seconds to wait before a model is called again; `None` where it may be called now.
+pub fn wait_for(model: &str) -> Option<u64> {
+    if health::take_turn(model) {
+        return None;
+    }
+    Some(health::of(model).wait_seconds(clock::unix_millis()))
+}
+
+/// The error for a model that is not called now.
+pub fn circuit_open(model: &str, seconds: u64) -> ApiError {
+    let message = format!(
+        "{model} has failed too often of late and is not called for {seconds} s. Try then, or ask for an alias with other candidates"
+    );
+    ApiError {
+        retry_after: Some(seconds),
+        ..ApiError::new(503, message).with_code("circuit_open")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::planner::resolve;
+    use opentracy_proto::v1;
+
+    fn snapshot(strategy: Strategy, weights: &[u32]) -> Snapshot {
+        let provider = |name: &str| v1::Provider {
+            name: name.to_owned(),
+            ..v1::Provider::default()
+        };
+        let model = |provider: &str, price: f64| v1::Model {
+            provider: provider.to_owned(),
+            name: "m".to_owned(),
+            pricing: Some(v1::Pricing {
+                input: Some(price),
+                output: Some(price),
+                ..v1::Pricing::default()
+            }),
+            ..v1::Model::default()
+        };
+        let alias = v1::Alias {
+            name: "smart".to_owned(),
+            candidates: ["a/m", "b/m", "c/m"].map(str::to_owned).to_vec(),
+            strategy: strategy.into(),
+            weights: weights.to_vec(),
+            ..v1::Alias::default()
+        };
+        Snapshot::new(
+            "1".to_owned(),
+            v1::Snapshot {
+                providers: ["a", "b", "c"].map(provider).to_vec(),
+                aliases: vec![alias],
+                models: vec![model("a", 3.0), model("b", 1.0)],
+                ..v1::Snapshot::default()
+            },
+        )
+    }
+
+    fn first(snapshot: &Snapshot, trace_id: &str, sticky: &str) -> String {
+        let mut target = resolve(snapshot, "smart").unwrap();
+        let about = About {
+            trace_id,
+            sticky,
+            input_tokens: 10,
+            output_tokens: 10,
+        };
+        let alias = target.alias.unwrap();
+        order(&mut target.candidates, alias, &about, snapshot);
+        assert_eq!(target.candidates.len(), 3, "nothing is lost");
+        target.candidates[0].provider.name.clone()
+    }
+
+    #[test]
+    fn each_has_its_turn() {
+        let snapshot = snapshot(Strategy::RoundRobin, &[]);
+        let turns: Vec<String> = (0..4).map(|_| first(&snapshot, "", "")).collect();
+        assert_eq!(turns, ["a", "b", "c", "a"]);
+    }
+
+    #[test]
+    fn weights_are_shares() {
+        let snapshot = snapshot(Strategy::Weighted, &[1, 0, 3]);
+        let mut counts = [0; 3];
+        for number in 0..4000 {
+            let name = first(&snapshot, &format!("trace-{number}"), "");
+            counts[usize::from(name.as_bytes()[0] - b'a')] += 1;
+        }
+        assert_eq!(counts[1], 0);
+        assert!((900..1100).contains(&counts[0]), "{counts:?}");
+    }
+
+    #[test]
+    fn the_cheapest_is_first_and_what_has_no_price_last() {
+        let snapshot = snapshot(Strategy::LowestCost, &[]);
+        assert_eq!(first(&snapshot, "", ""), "b");
+    }
+
+    #[test]
+    fn a_session_stays_where_it_is() {
+        let snapshot = snapshot(Strategy::Sticky, &[]);
+        let mut seen = std::collections::BTreeSet::new();
+        for number in 0..50 {
+            let session = format!("session {number}");
+            let name = first(&snapshot, "x", &session);
+            assert_eq!(name, first(&snapshot, "y", &session));
+            seen.insert(name);
+        }
+        assert_eq!(seen.len(), 3, "sessions are spread");
+    }
+}

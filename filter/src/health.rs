@@ -1,0 +1,326 @@
+//! How the models do: whether they are called, and how quickly they begin to answer.
+//!
+//! All VMs of an Envoy share what they have seen, by Envoy's shared data, so that one worker's failures keep the others from failing.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use opentracy_proto::v1;
+use opentracy_proto::v1::{CircuitBreakerPolicy, CircuitBreakerState};
+use proxy_wasm::hostcalls;
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+
+/// How often a change is tried that another VM gets in the way of.
+const TRIES: usize = 4;
+/// A model that is tried again, and does not say how it went, is tried anew after so long.
+const PROBE_MS: u64 = 10_000;
+/// How much of the average each answer makes up: one part in this many.
+const SMOOTHING: u64 = 8;
+/// Models that are kept count of. A client can name any.
+const MAX_MODELS: usize = 500;
+
+/// What is known of a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    window_since_ms: u64,
+    calls: u32,
+    failures: u32,
+    consecutive: u32,
+    /// Not called until then; 0 where it is closed.
+    open_until_ms: u64,
+    open_for_ms: u32,
+    opened: u64,
+    /// Whoever tries it has until then to say how it went.
+    probe_until_ms: u64,
+    /// The provider has asked for patience until then.
+    rest_until_ms: u64,
+    latency_us: u64,
+}
+
+/// How a call of a model went.
+#[derive(Debug, Clone, Copy)]
+pub struct Report {
+    pub is_failure: bool,
+    /// To the beginning of its answer.
+    pub latency_micros: Option<u64>,
+    /// Seconds to wait, where the provider says so.
+    pub retry_after: Option<u64>,
+}
+
+impl Health {
+    pub fn state(&self, now_ms: u64) -> CircuitBreakerState {
+        match self.open_until_ms {
+            0 => CircuitBreakerState::Closed,
+            until if now_ms < until => CircuitBreakerState::Open,
+            _ => CircuitBreakerState::HalfOpen,
+        }
+    }
+
+    /// Whether a call may be made now.
+    pub fn may_be_called(&self, now_ms: u64) -> bool {
+        match self.state(now_ms) {
+            CircuitBreakerState::Closed => true,
+            CircuitBreakerState::HalfOpen => self.probe_until_ms <= now_ms,
+            CircuitBreakerState::Open => false,
+        }
+    }
+
+    /// Whether the provider has asked for patience.
+    pub fn is_resting(&self, now_ms: u64) -> bool {
+        now_ms < self.rest_until_ms
+    }
+
+    /// Seconds until it may be called.
+    pub fn wait_seconds(&self, now_ms: u64) -> u64 {
+        let until = self.open_until_ms.max(self.probe_until_ms);
+        until.saturating_sub(now_ms).div_ceil(1000).max(1)
+    }
+
+    /// The moving average; 0 where there was none yet.
+    pub fn latency_us(&self) -> u64 {
+        self.latency_us
+    }
+
+    fn report(&mut self, report: &Report, policy: &CircuitBreakerPolicy, now_ms: u64) {
+        if let Some(micros) = report.latency_micros.filter(|_| !report.is_failure) {
+            self.latency_us = match self.latency_us {
+                0 => micros,
+                average => (average * (SMOOTHING - 1) + micros) / SMOOTHING,
+            };
+        }
+        if let Some(seconds) = report.retry_after.filter(|_| report.is_failure) {
+            let longest = u64::from(policy.max_open_for_ms);
+            let wait = seconds.saturating_mul(1000).min(longest);
+            self.rest_until_ms = now_ms.saturating_add(wait);
+        }
+        if policy.off {
+            return;
+        }
+        match self.state(now_ms) {
+            CircuitBreakerState::HalfOpen if report.is_failure => {
+                let longer = self.open_for_ms.saturating_mul(2);
+                self.open(longer.min(policy.max_open_for_ms), now_ms);
+            }
+            CircuitBreakerState::HalfOpen => {
+                *self = Self {
+                    opened: self.opened,
+                    latency_us: self.latency_us,
+                    window_since_ms: now_ms,
+                    calls: 1,
+                    ..Self::default()
+                };
+            }
+            // Calls that were under way when it was opened tell nothing new.
+            CircuitBreakerState::Open => {}
+            CircuitBreakerState::Closed => {
+                if now_ms.saturating_sub(self.window_since_ms) >= u64::from(policy.window_ms) {
+                    (self.window_since_ms, self.calls, self.failures) = (now_ms, 0, 0);
+                }
+                self.calls = self.calls.saturating_add(1);
+                if !report.is_failure {
+                    self.consecutive = 0;
+                    return;
+                }
+                self.failures = self.failures.saturating_add(1);
+                self.consecutive = self.consecutive.saturating_add(1);
+                let share = f64::from(self.failures) / f64::from(self.calls);
+                let too_many = self.calls >= policy.minimum_calls && share >= policy.error_rate;
+                if too_many || self.consecutive >= policy.consecutive_failures {
+                    self.open(policy.open_for_ms, now_ms);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, for_ms: u32, now_ms: u64) {
+        self.open_for_ms = for_ms;
+        self.open_until_ms = now_ms.saturating_add(u64::from(for_ms)).max(1);
+        self.opened = self.opened.saturating_add(1);
+        self.probe_until_ms = 0;
+    }
+}
+
+thread_local! {
+    /// The models that this VM has met.
+    static MET: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+}
+
+/// What is known of a model, `provider/model`.
+pub fn of(model: &str) -> Health {
+    read(model).0
+}
+
+/// Takes the turn to try a model that was not called for a while. `false` where somebody else has it.
+pub fn take_turn(model: &str) -> bool {
+    let now_ms = clock::unix_millis();
+    let mut has_turn = false;
+    change(model, |health| {
+        has_turn = health.may_be_called(now_ms);
+        if has_turn && health.state(now_ms) == CircuitBreakerState::HalfOpen {
+            health.probe_until_ms = now_ms.saturating_add(PROBE_MS);
+            return true;
+        }
+        false
+    });
+    has_turn
+}
+
+/// Notes how a call went.
+pub fn report(model: &str, report: &Report, policy: &CircuitBreakerPolicy) {
+    let is_known = MET.with_borrow_mut(|met| {
+        if met.contains(model) {
+            return true;
+        }
+        met.len() < MAX_MODELS && met.insert(model.to_owned())
+    });
+    if is_known {
+        let now_ms = clock::unix_millis();
+        change(model, |health| {
+            health.report(report, policy, now_ms);
+            true
+        });
+    }
+}
+
+/// The circuit breakers of the models that this VM has met.
+pub fn circuit_breakers() -> Vec<v1::CircuitBreaker> {
+    let now_ms = clock::unix_millis();
+    MET.with_borrow(|met| {
+        let breakers = met.iter().map(|model| {
+            let health = of(model);
+            v1::CircuitBreaker {
+                model: model.clone(),
+                state: health.state(now_ms).into(),
+                opened: health.opened,
+                open_for_ms: health.open_until_ms.saturating_sub(now_ms),
+            }
+        });
+        breakers.collect()
+    })
+}
+
+fn key(model: &str) -> String {
+    format!("health/{model}")
+}
+
+fn read(model: &str) -> (Health, Option<u32>) {
+    match hostcalls::get_shared_data(&key(model)) {
+        Ok((Some(bytes), cas)) => (serde_json::from_slice(&bytes).unwrap_or_default(), cas),
+        _ => (Health::default(), None),
+    }
+}
+
+fn change(model: &str, mut change: impl FnMut(&mut Health) -> bool) {
+    for _ in 0..TRIES {
+        let (mut health, cas) = read(model);
+        if !change(&mut health) {
+            return;
+        }
+        let bytes = serde_json::to_vec(&health).unwrap_or_default();
+        if hostcalls::set_shared_data(&key(model), Some(&bytes), cas).is_ok() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> CircuitBreakerPolicy {
+        CircuitBreakerPolicy {
+            off: false,
+            consecutive_failures: 3,
+            error_rate: 0.5,
+            minimum_calls: 10,
+            window_ms: 1000,
+            open_for_ms: 100,
+            max_open_for_ms: 300,
+        }
+    }
+
+    fn told(health: &mut Health, failures: &[bool], now_ms: u64) -> CircuitBreakerState {
+        for &is_failure in failures {
+            let report = Report {
+                is_failure,
+                latency_micros: Some(100),
+                retry_after: None,
+            };
+            health.report(&report, &policy(), now_ms);
+        }
+        health.state(now_ms)
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_and_a_success_closes_it() {
+        use CircuitBreakerState::{Closed, HalfOpen, Open};
+        let mut health = Health::default();
+        assert_eq!(
+            told(&mut health, &[true, true, false, true, true], 1),
+            Closed
+        );
+        assert_eq!(told(&mut health, &[true], 1), Open);
+        assert!(!health.may_be_called(100));
+        assert_eq!(health.state(101), HalfOpen);
+        assert!(health.may_be_called(101));
+        assert_eq!(told(&mut health, &[true], 101), Open);
+        assert_eq!(health.state(300), Open, "twice as long the second time");
+        assert_eq!(told(&mut health, &[true], 301), Open);
+        assert_eq!(
+            health.state(601),
+            HalfOpen,
+            "and never longer than the longest"
+        );
+        assert_eq!(told(&mut health, &[false], 601), Closed);
+        assert_eq!(health.opened, 3);
+    }
+
+    #[test]
+    fn a_share_of_failures_opens_it_once_there_are_calls_enough() {
+        let mut health = Health::default();
+        let alternating = [true, false].repeat(4);
+        assert_eq!(
+            told(&mut health, &alternating, 1),
+            CircuitBreakerState::Closed
+        );
+        assert_eq!(
+            told(&mut health, &[false, true], 2),
+            CircuitBreakerState::Open
+        );
+        let mut health = Health::default();
+        told(&mut health, &alternating, 1);
+        assert_eq!(
+            told(&mut health, &[false, true], 1002),
+            CircuitBreakerState::Closed,
+            "a new window"
+        );
+    }
+
+    #[test]
+    fn a_provider_that_asks_for_patience_gets_it() {
+        let mut health = Health::default();
+        let report = Report {
+            is_failure: true,
+            latency_micros: None,
+            retry_after: Some(60),
+        };
+        health.report(&report, &policy(), 1000);
+        assert!(health.is_resting(1299) && !health.is_resting(1300));
+    }
+
+    #[test]
+    fn latency_is_a_moving_average_of_what_went_well() {
+        let mut health = Health::default();
+        told(&mut health, &[false; 4], 1);
+        assert_eq!(health.latency_us(), 100);
+        let slow = Report {
+            is_failure: false,
+            latency_micros: Some(900),
+            retry_after: None,
+        };
+        health.report(&slow, &policy(), 2);
+        assert_eq!(health.latency_us(), 200);
+    }
+}

@@ -1,0 +1,91 @@
+//! Which of a provider's keys a request goes with. One that is refused, or at its limit, rests for a while.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::snapshot::Provider;
+
+/// How long a key rests at its limit where the provider does not say.
+const REST: Duration = Duration::from_secs(10);
+/// How long a key rests that is refused.
+const REFUSED_REST: Duration = Duration::from_secs(60);
+const LONGEST_REST: Duration = Duration::from_secs(600);
+
+#[derive(Default)]
+struct Resting {
+    /// By provider and number.
+    until: HashMap<(String, usize), Instant>,
+    /// The number of the key that is next, by provider.
+    next: HashMap<String, usize>,
+}
+
+thread_local! {
+    static RESTING: RefCell<Resting> = RefCell::default();
+}
+
+/// The number of the key to go with: 0 for the first.
+pub fn choose(provider: &Provider) -> usize {
+    if provider.keys.is_empty() {
+        return 0;
+    }
+    RESTING.with_borrow_mut(|resting| {
+        resting.choose(&provider.name, provider.keys.len() + 1, Instant::now())
+    })
+}
+
+/// Notes how a key did.
+pub fn report(provider: &Provider, number: usize, status: u16, retry_after: Option<u64>) {
+    let rest = match status {
+        401 | 403 => REFUSED_REST,
+        429 => retry_after.map_or(REST, Duration::from_secs),
+        _ => return,
+    };
+    if !provider.keys.is_empty() {
+        let until = Instant::now() + rest.min(LONGEST_REST);
+        RESTING.with_borrow_mut(|resting| {
+            resting.until.insert((provider.name.clone(), number), until)
+        });
+    }
+}
+
+impl Resting {
+    /// Each in its turn; the one that has rested most where all do.
+    fn choose(&mut self, provider: &str, count: usize, now: Instant) -> usize {
+        let next = self.next.entry(provider.to_owned()).or_default();
+        let turn = *next;
+        *next = next.wrapping_add(1);
+        let until = |number: &usize| {
+            let until = self.until.get(&(provider.to_owned(), *number));
+            until.copied().filter(|until| *until > now)
+        };
+        let in_turn = (0..count).map(|step| turn.wrapping_add(step) % count);
+        in_turn.min_by_key(until).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_take_turns_and_rest() {
+        let (mut resting, now) = (Resting::default(), Instant::now());
+        let choose = |resting: &mut Resting| resting.choose("p", 3, now);
+        let turns: Vec<usize> = (0..4).map(|_| choose(&mut resting)).collect();
+        assert_eq!(turns, [0, 1, 2, 0]);
+        let rest = |resting: &mut Resting, number, seconds| {
+            let until = now + Duration::from_secs(seconds);
+            resting.until.insert(("p".to_owned(), number), until);
+        };
+        rest(&mut resting, 1, 5);
+        assert_ne!(choose(&mut resting), 1);
+        rest(&mut resting, 0, 9);
+        rest(&mut resting, 2, 7);
+        assert_eq!(
+            choose(&mut resting),
+            1,
+            "all rest, and it is the first to have rested"
+        );
+    }
+}

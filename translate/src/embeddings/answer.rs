@@ -1,0 +1,83 @@
+//! OpenAI's answer with embeddings.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::error::ApiError;
+use crate::json;
+
+/// What every provider's answer comes down to.
+pub struct Answer {
+    pub vectors: Vec<Vec<f32>>,
+    /// Nothing where the provider does not say.
+    pub tokens: u64,
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    data: Vec<Datum>,
+    #[serde(default)]
+    usage: Usage,
+}
+
+#[derive(Deserialize)]
+struct Datum {
+    embedding: Vec<f32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Usage {
+    prompt_tokens: u64,
+}
+
+/// Reads OpenAI's own.
+pub fn read(body: &[u8]) -> Result<Answer, ApiError> {
+    let wire: Wire = json::from_bytes(body).map_err(ApiError::unreadable)?;
+    Ok(Answer {
+        vectors: wire.data.into_iter().map(|datum| datum.embedding).collect(),
+        tokens: wire.usage.prompt_tokens,
+    })
+}
+
+/// The tokens that an answer of OpenAI's says were used, of this and of other endpoints: read in, written out.
+pub fn usage(body: &[u8]) -> Option<(u64, u64)> {
+    #[derive(Deserialize)]
+    struct Body {
+        usage: Option<Counts>,
+    }
+    #[derive(Deserialize)]
+    struct Counts {
+        #[serde(alias = "input_tokens")]
+        prompt_tokens: Option<u64>,
+        #[serde(alias = "output_tokens")]
+        completion_tokens: Option<u64>,
+        total_tokens: Option<u64>,
+    }
+    let usage = json::from_bytes::<Body>(body).ok()?.usage?;
+    let read = usage.prompt_tokens.or(usage.total_tokens)?;
+    Some((read, usage.completion_tokens.unwrap_or_default()))
+}
+
+impl Answer {
+    pub fn to_json(&self, model: &str, as_base64: bool) -> Vec<u8> {
+        let data = self.vectors.iter().enumerate().map(|(index, vector)| {
+            let embedding: Value = if as_base64 {
+                let bytes: Vec<u8> = vector
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect();
+                BASE64.encode(bytes).into()
+            } else {
+                vector.iter().copied().collect()
+            };
+            json!({"object": "embedding", "index": index, "embedding": embedding})
+        });
+        let data: Vec<Value> = data.collect();
+        let usage = json!({"prompt_tokens": self.tokens, "total_tokens": self.tokens});
+        let body = json!({"object": "list", "data": data, "model": model, "usage": usage});
+        body.to_string().into_bytes()
+    }
+}

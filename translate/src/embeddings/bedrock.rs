@@ -1,0 +1,52 @@
+//! Bedrock's `invoke`, for Amazon's Titan and Cohere's models.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Answer, Request, cohere, with};
+use crate::error::ApiError;
+use crate::json;
+use crate::model;
+
+pub fn request(
+    name: &str,
+    request: &Request<'_>,
+) -> Result<(Cow<'static, str>, Vec<u8>), ApiError> {
+    let body = if name.contains("titan-embed") {
+        let texts = request.texts()?;
+        let [text] = texts.as_slice() else {
+            let words = "Amazon's Titan takes one text in a request; send each by itself, or ask for a model of Cohere's";
+            return Err(ApiError::invalid("input", words));
+        };
+        let body = json!({"inputText": text});
+        with(body, "dimensions", request.dimensions)
+    } else if name.contains("cohere.embed") {
+        cohere::texts(request)?
+    } else {
+        let words = format!(
+            "\"{name}\" is no model for embeddings that is known here; there are Amazon's Titan and Cohere's on Bedrock"
+        );
+        return Err(ApiError::invalid("model", words));
+    };
+    let path = format!("/model/{}/invoke", model::encode_in_path(name));
+    Ok((path.into(), body.to_string().into_bytes()))
+}
+
+pub fn response(body: &[u8]) -> Result<Answer, ApiError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Titan {
+        embedding: Vec<f32>,
+        #[serde(default)]
+        input_text_token_count: u64,
+    }
+    match json::from_bytes::<Titan>(body) {
+        Ok(titan) => Ok(Answer {
+            vectors: vec![titan.embedding],
+            tokens: titan.input_text_token_count,
+        }),
+        Err(_) => cohere::response(body),
+    }
+}

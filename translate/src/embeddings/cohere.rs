@@ -1,0 +1,68 @@
+//! Cohere's `embed`, version 2.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, Request, with};
+use crate::error::ApiError;
+use crate::json;
+
+/// What Cohere is told of a text where the client says nothing: OpenAI knows no such difference.
+const INPUT_TYPE: &str = "search_document";
+
+pub fn request(
+    name: &str,
+    request: &Request<'_>,
+) -> Result<(Cow<'static, str>, Vec<u8>), ApiError> {
+    let body = with(texts(request)?, "model", Some(name));
+    let body = with(body, "embedding_types", Some(json!(["float"])));
+    Ok(("/v2/embed".into(), body.to_string().into_bytes()))
+}
+
+/// What Cohere's models are asked wherever they run.
+pub fn texts(request: &Request<'_>) -> Result<Value, ApiError> {
+    let body = json!({
+        "texts": request.texts()?,
+        "input_type": request.input_type.as_deref().unwrap_or(INPUT_TYPE),
+    });
+    Ok(with(body, "output_dimension", request.dimensions))
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Vectors {
+    /// Version 1, and Bedrock.
+    Plain(Vec<Vec<f32>>),
+    ByType {
+        float: Vec<Vec<f32>>,
+    },
+}
+
+pub fn response(body: &[u8]) -> Result<Answer, ApiError> {
+    #[derive(Deserialize)]
+    struct Wire {
+        embeddings: Vectors,
+        #[serde(default)]
+        meta: Meta,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Meta {
+        billed_units: Billed,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Billed {
+        input_tokens: f64,
+    }
+    let wire: Wire = json::from_bytes(body).map_err(ApiError::unreadable)?;
+    let vectors = match wire.embeddings {
+        Vectors::Plain(vectors) | Vectors::ByType { float: vectors } => vectors,
+    };
+    Ok(Answer {
+        vectors,
+        tokens: wire.meta.billed_units.input_tokens.max(0.0) as u64,
+    })
+}

@@ -1,0 +1,53 @@
+//! Google's `batchEmbedContents`.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, Request, with};
+use crate::error::ApiError;
+use crate::json;
+use crate::model;
+
+pub fn request(
+    name: &str,
+    request: &Request<'_>,
+) -> Result<(Cow<'static, str>, Vec<u8>), ApiError> {
+    let requests: Vec<Value> = request
+        .texts()?
+        .iter()
+        .map(|text| {
+            let each = json!({
+                "model": format!("models/{name}"),
+                "content": {"parts": [{"text": text}]},
+            });
+            let each = with(each, "outputDimensionality", request.dimensions);
+            let task = request.input_type.as_ref().map(|task| task.to_uppercase());
+            with(each, "taskType", task)
+        })
+        .collect();
+    let path = format!("/models/{}:batchEmbedContents", model::encode_in_path(name));
+    let body = json!({"requests": requests}).to_string();
+    Ok((path.into(), body.into_bytes()))
+}
+
+pub fn response(body: &[u8]) -> Result<Answer, ApiError> {
+    #[derive(Deserialize)]
+    struct Wire {
+        embeddings: Vec<Embedding>,
+    }
+    #[derive(Deserialize)]
+    struct Embedding {
+        values: Vec<f32>,
+    }
+    let wire: Wire = json::from_bytes(body).map_err(ApiError::unreadable)?;
+    Ok(Answer {
+        vectors: wire
+            .embeddings
+            .into_iter()
+            .map(|each| each.values)
+            .collect(),
+        tokens: 0,
+    })
+}

@@ -1,0 +1,175 @@
+//! What the gateway serves.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::client::Api;
+
+/// An endpoint whose calls are traced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// A model says something, in one of the clients' APIs.
+    Completion(Api),
+    Embeddings,
+    Images,
+    Transcriptions,
+    Translations,
+    Speech,
+    Moderations,
+    Rerank,
+    /// OpenAI's old completions of a prompt.
+    Completions,
+    Files,
+    Batches,
+    /// A provider's own API, as it is.
+    Proxy,
+}
+
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self::Completion(Api::default())
+    }
+}
+
+/// What a path of a provider's own API begins with; the provider follows.
+pub const PROXY: &str = "/proxy/";
+
+impl Endpoint {
+    pub const ALL: [Self; 14] = [
+        Self::Completion(Api::ChatCompletions),
+        Self::Completion(Api::Messages),
+        Self::Completion(Api::Responses),
+        Self::Embeddings,
+        Self::Images,
+        Self::Transcriptions,
+        Self::Translations,
+        Self::Speech,
+        Self::Moderations,
+        Self::Rerank,
+        Self::Completions,
+        Self::Files,
+        Self::Batches,
+        Self::Proxy,
+    ];
+
+    /// Its name, in traces and in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Completion(api) => api.name(),
+            Self::Embeddings => "embeddings",
+            Self::Images => "images",
+            Self::Transcriptions => "transcriptions",
+            Self::Translations => "translations",
+            Self::Speech => "speech",
+            Self::Moderations => "moderations",
+            Self::Rerank => "rerank",
+            Self::Completions => "completions",
+            Self::Files => "files",
+            Self::Batches => "batches",
+            Self::Proxy => "proxy",
+        }
+    }
+
+    /// Where the gateway serves it; what it has below, for those that have something there.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Completion(api) => api.path(),
+            Self::Embeddings => "/v1/embeddings",
+            Self::Images => "/v1/images/generations",
+            Self::Transcriptions => "/v1/audio/transcriptions",
+            Self::Translations => "/v1/audio/translations",
+            Self::Speech => "/v1/audio/speech",
+            Self::Moderations => "/v1/moderations",
+            Self::Rerank => "/v1/rerank",
+            Self::Completions => "/v1/completions",
+            Self::Files => "/v1/files",
+            Self::Batches => "/v1/batches",
+            Self::Proxy => PROXY,
+        }
+    }
+
+    /// The endpoint that serves a path.
+    pub fn at(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|endpoint| {
+            let rest = path.strip_prefix(endpoint.path());
+            match endpoint {
+                Self::Files | Self::Batches => {
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                }
+                Self::Proxy => rest.is_some(),
+                _ => rest == Some(""),
+            }
+        })
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|endpoint| endpoint.name() == name)
+    }
+
+    /// The client's API, where a model says something.
+    pub fn api(self) -> Option<Api> {
+        match self {
+            Self::Completion(api) => Some(api),
+            _ => None,
+        }
+    }
+
+    /// Its number in the protocol between the filter and the control plane.
+    pub fn number(self) -> i32 {
+        let index = Self::ALL.into_iter().position(|endpoint| endpoint == self);
+        index
+            .and_then(|index| i32::try_from(index).ok())
+            .unwrap_or_default()
+    }
+
+    pub fn numbered(number: i32) -> Option<Self> {
+        let index = usize::try_from(number).ok()?;
+        Self::ALL.get(index).copied()
+    }
+}
+
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::named(&name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            serde::de::Error::custom(format!("\"{name}\" is no endpoint; there are {names}"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_leads_to_its_endpoint() {
+        for (path, expected) in [
+            ("/v1/embeddings", Some(Endpoint::Embeddings)),
+            ("/v1/files", Some(Endpoint::Files)),
+            ("/v1/files/file-1/content", Some(Endpoint::Files)),
+            ("/v1/filesystem", None),
+            ("/v1/embeddings/x", None),
+            ("/proxy/openai/v1/models", Some(Endpoint::Proxy)),
+            ("/v1/messages", Some(Endpoint::Completion(Api::Messages))),
+        ] {
+            assert_eq!(Endpoint::at(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_and_numbers_lead_back() {
+        for endpoint in Endpoint::ALL {
+            assert_eq!(Endpoint::numbered(endpoint.number()), Some(endpoint));
+            let json = serde_json::to_string(&endpoint).unwrap();
+            assert_eq!(serde_json::from_str::<Endpoint>(&json).unwrap(), endpoint);
+        }
+    }
+}
