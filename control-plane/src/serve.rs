@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use crate::agents::Agents;
 use crate::background::Background;
 use crate::budget::{Ledger, Standing};
 use crate::config::{Config, Keys, LogFormat};
@@ -21,6 +22,7 @@ use crate::journal::{Bookmark, Journal, Reader};
 use crate::limits::Limits;
 use crate::prices::{InForce, Prices};
 use crate::reload::Inputs;
+use crate::rest::a2a::Tasks;
 use crate::router::library::Library;
 use crate::router::{Router, embed, learn, prior};
 use crate::snapshot::Snapshot;
@@ -45,6 +47,10 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     pub live: Arc<Live>,
     pub vms: Arc<Vms>,
+    pub agents: Arc<Agents>,
+    pub tasks: Arc<Tasks>,
+    /// For calls of our own.
+    pub http: reqwest::Client,
     pub limits: Arc<Limits>,
     pub router: Arc<Router>,
     pub fits: Arc<learn::Fits>,
@@ -152,6 +158,9 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         metrics,
         live,
         vms: Arc::default(),
+        agents: Arc::default(),
+        tasks: Arc::default(),
+        http: reqwest::Client::builder().no_proxy().build()?,
         limits: Arc::default(),
         router: Arc::clone(&router),
         fits: Arc::new(learn::Fits::start()?),

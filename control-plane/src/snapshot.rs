@@ -11,6 +11,7 @@ use opentracy_translate::cost::Pricing;
 use opentracy_translate::provider::Format;
 use prost::Message;
 
+use crate::agents;
 use crate::auto;
 use crate::budget::{Owner, Standing};
 use crate::catalog;
@@ -42,6 +43,7 @@ impl Snapshot {
     ) -> Arc<Self> {
         let providers = config::providers(&config, keys);
         auto::add(&mut config, &providers);
+        agents::add_aliases(&mut config);
         let wire = v1::Snapshot {
             providers: providers
                 .values()

@@ -55,6 +55,9 @@ pub const PROVIDER: &str = "x-opentracy-provider";
 
 pub const RETRY_ON: &str = "x-envoy-retry-on";
 pub const RETRIABLE_STATUS_CODES: &str = "x-envoy-retriable-status-codes";
+/// From the control plane: the candidate that is asked first.
+pub const PREFER: &str = "x-opentracy-prefer";
+
 /// Has Envoy ask the next candidate without giving the first one up.
 pub const HEDGE: &str = "x-envoy-hedge-on-per-try-timeout";
 

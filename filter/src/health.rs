@@ -90,13 +90,13 @@ impl Health {
                 average => (average * (SMOOTHING - 1) + micros) / SMOOTHING,
             };
         }
+        if policy.off {
+            return;
+        }
         if let Some(seconds) = report.retry_after.filter(|_| report.is_failure) {
             let longest = u64::from(policy.max_open_for_ms);
             let wait = seconds.saturating_mul(1000).min(longest);
             self.rest_until_ms = now_ms.saturating_add(wait);
-        }
-        if policy.off {
-            return;
         }
         match self.state(now_ms) {
             CircuitBreakerState::HalfOpen if report.is_failure => {

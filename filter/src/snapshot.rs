@@ -16,6 +16,9 @@ use opentracy_translate::openai::dialect::{self, Dialect};
 use opentracy_translate::provider::{self as registry, Format};
 use opentracy_translate::redact::Redactor;
 
+/// The provider that the control plane's agents are behind.
+const AGENTS: &str = "agents";
+
 /// A provider that requests can go to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Provider {
@@ -193,6 +196,11 @@ impl Snapshot {
 }
 
 impl Provider {
+    /// Whether the control plane answers, by asking models and tools.
+    pub fn is_agents(&self) -> bool {
+        self.name == AGENTS
+    }
+
     /// The headers of a request that goes with this key: 0 for the one that is among them.
     pub fn headers_with(&self, key: usize) -> impl Iterator<Item = (&str, &str)> {
         let other = key.checked_sub(1).and_then(|index| self.keys.get(index));

@@ -116,6 +116,10 @@ fn request_headers<'a>(
         };
         list.set(headers::ANTHROPIC_BETA, all);
     }
+    if provider.is_agents() {
+        list.copy(client, headers::SESSION_ID);
+        list.copy(client, headers::ON_BEHALF_OF);
+    }
     sign(provider, "POST", path, body, &mut list);
     list
 }

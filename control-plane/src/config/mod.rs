@@ -1,6 +1,7 @@
 //! The configuration file, `opentracy.yaml`. Every key is described in `docs/configuration.md`.
 
 mod access;
+mod agents;
 mod keys;
 mod limits;
 mod load;
@@ -23,6 +24,7 @@ use serde_saphyr::{Location, Spanned};
 use url::Url;
 
 pub use access::{Access, ClientKey, Jwt, Made};
+pub use agents::{Agent, AgentLimits, McpServer, McpTransport};
 pub use keys::Keys;
 pub use limits::{Limits, LimitsPolicy, WithoutControlPlane};
 pub use load::{LoadError, load, state_dir};
@@ -50,6 +52,8 @@ pub struct Config {
     /// What clients are known by.
     pub keys: BTreeMap<String, Spanned<ClientKey>>,
     pub access: Access,
+    /// Models with tools, by the names that clients ask for them by.
+    pub agents: BTreeMap<String, Spanned<Agent>>,
     pub limits: LimitsPolicy,
     pub circuit_breaker: CircuitBreaker,
     /// Where requests go that name no provider, by endpoint: `provider` or `provider/model`.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use opentracy_translate::provider::{self as registry, Auth, Format};
 use url::Url;
 
+use crate::agents;
 use crate::config::{Cache, Config, Keys, ProviderEntry};
 use crate::credentials::Source;
 
@@ -114,6 +115,7 @@ pub fn providers(config: &Config, keys: &Keys) -> BTreeMap<String, Provider> {
     let built_in = registry::PROVIDERS.iter().map(|row| row.name);
     built_in
         .chain([DEMO])
+        .chain((!config.agents.is_empty()).then_some(agents::PROVIDER))
         .chain(config.providers.keys().map(String::as_str))
         .filter_map(|name| {
             let entry = config.providers.get(name).map(|entry| entry.value.clone());
@@ -125,13 +127,12 @@ pub fn providers(config: &Config, keys: &Keys) -> BTreeMap<String, Provider> {
 
 fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Option<Provider> {
     let row = registry::find(name);
-    let demo_url = format!("http://{}/demo/v1", config.management.listen);
-    let default_url = row
-        .map(|row| row.base_url)
-        .or((name == DEMO).then_some(&demo_url));
+    let is_own = matches!(name, DEMO | agents::PROVIDER);
+    let own_url = format!("http://{}/{name}/v1", config.management.listen);
+    let default_url = row.map(|row| row.base_url).or(is_own.then_some(&own_url));
     let default_format = row
         .map(|row| row.format)
-        .or((name == DEMO).then_some(Format::OpenAi));
+        .or(is_own.then_some(Format::OpenAi));
     let format = entry.format.or(default_format)?;
     let base_url = match (&entry.base_url, format) {
         (Some(url), _) => parse_base_url(&url.value),
@@ -154,7 +155,13 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
         name: name.to_owned(),
         format,
         base_url,
-        key: find_key(name, row, format, &entry, keys),
+        key: match name {
+            agents::PROVIDER => Key::Header {
+                name: "authorization".to_owned(),
+                value: format!("Bearer {}", keys.internal_token()),
+            },
+            _ => find_key(name, row, format, &entry, keys),
+        },
         more_keys: entry
             .more_api_key_envs
             .iter()

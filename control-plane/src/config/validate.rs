@@ -9,7 +9,7 @@ use opentracy_translate::redact::{self, Redactor};
 use serde_saphyr::{Location, Spanned};
 
 use crate::catalog;
-use crate::config::{Alias, Budget, ClientKey, Config, ProviderEntry, providers};
+use crate::config::{Agent, Alias, Budget, ClientKey, Config, ProviderEntry, providers};
 
 /// More attempts than this are no longer a plan.
 const MAX_ATTEMPTS: usize = 16;
@@ -72,6 +72,9 @@ pub(super) fn problems(config: &Config, file: &str) -> Vec<Problem> {
         checker.check_key(name, key);
     }
     checker.check_access();
+    for (name, agent) in &config.agents {
+        checker.check_agent(name, agent);
+    }
     checker.check_endpoints();
     checker.check_traces();
     checker.problems
@@ -313,6 +316,45 @@ impl Checker<'_> {
             (None, None) => self.complain(at, &place, "needs `sha256` or `key_env`"),
         }
         self.check_budget(&place, key.value.budget.as_ref());
+    }
+
+    fn check_agent(&mut self, name: &str, agent: &Spanned<Agent>) {
+        let key = format!("agents.{name}");
+        let at = agent.referenced;
+        if !model::is_plausible_name(name) || name.contains('/') {
+            self.complain(
+                at,
+                &key,
+                "an agent's name is a word without spaces or slashes",
+            );
+        }
+        if self.config.aliases.contains_key(name) {
+            self.complain(at, &key, "is the name of an alias already");
+        }
+        if agent.value.candidates.is_empty() {
+            let message = "is empty; list at least one provider/model";
+            self.complain(at, format!("{key}.candidates"), message);
+        }
+        for candidate in &agent.value.candidates {
+            if let Some(message) = self.candidate_problem(&candidate.value) {
+                self.complain(candidate.referenced, format!("{key}.candidates"), message);
+            }
+        }
+        for (server, config) in &agent.value.mcp_servers {
+            let key = format!("{key}.mcp_servers.{server}");
+            let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            if server.is_empty() || !server.bytes().all(is_word) || server.contains("__") {
+                let message = "a server's name is made of letters, digits, - and single _";
+                self.complain(config.referenced, &key, message);
+            }
+            if config.value.url.is_some() != config.value.command.is_empty() {
+                self.complain(
+                    config.referenced,
+                    &key,
+                    "needs `url` or `command`, one of them",
+                );
+            }
+        }
     }
 
     fn check_access(&mut self) {

@@ -74,7 +74,11 @@ pub fn edge(
                 },
                 // The limit of a body goes by the route that the request matches before it is planned.
                 {
-                    "match": {"path": "/v1/chat/completions"},
+                    "match": {"prefix": "/v1/"},
+                    "route": {"cluster": INTERNAL, "timeout": "0s"},
+                },
+                {
+                    "match": {"prefix": "/proxy/"},
                     "route": {"cluster": INTERNAL, "timeout": "0s"},
                 },
             ],

@@ -28,6 +28,11 @@ const ON_BEHALF_OF: &str = "x-opentracy-on-behalf-of";
 pub struct Caller(pub Option<Arc<Key>>);
 
 impl Caller {
+    /// The key's name; empty where there is none.
+    pub fn name(&self) -> &str {
+        self.0.as_ref().map_or("", |key| &key.name)
+    }
+
     /// Whether a name is among the models of the caller.
     pub fn has_model(&self, name: &str) -> bool {
         let key = self.0.as_ref();
@@ -76,13 +81,17 @@ fn admit(
         return Ok(Caller(None));
     }
     let text = |name: &str| headers.get(name)?.to_str().ok();
+    if path.starts_with("/agents/") {
+        // Only the filter comes here, as to any provider.
+        let sent = access::sent(text(header::AUTHORIZATION.as_str()), None);
+        check_internal(snapshot, sent.unwrap_or_default())?;
+        let name = text(ON_BEHALF_OF).unwrap_or_default();
+        return Ok(Caller(snapshot.keyring.named(name).map(Arc::clone)));
+    }
     let is_open = snapshot.keyring.is_empty() && !snapshot.wire.closed;
     if let Some(token) = text(TOKEN) {
         // The filter has let the caller in.
-        let internal = snapshot.wire.internal_token.as_str();
-        if internal.is_empty() || !access::is_same(internal, token) {
-            return Err(Denial::Unknown.into());
-        }
+        check_internal(snapshot, token)?;
         let key = snapshot
             .keyring
             .named(text(ON_BEHALF_OF).unwrap_or_default());
@@ -108,6 +117,14 @@ fn admit(
     Ok(Caller(Some(Arc::clone(key))))
 }
 
+fn check_internal(snapshot: &Snapshot, token: &str) -> Result<(), Denial> {
+    let internal = snapshot.wire.internal_token.as_str();
+    if !internal.is_empty() && access::is_same(internal, token) {
+        return Ok(());
+    }
+    Err(Denial::Unknown)
+}
+
 fn check_role(role: Role, method: &Method, path: &str) -> Result<(), Denial> {
     let may = match role {
         Role::Admin => true,
@@ -131,10 +148,9 @@ fn is_for_everybody(path: &str) -> bool {
 
 /// What an application asks of the control plane, on the gateway's listener too.
 fn is_for_users(path: &str) -> bool {
-    matches!(
-        path,
-        "/v1/models" | "/v1/route" | "/v1/feedback" | "/v1/a2a"
-    ) || path.starts_with("/v1/models/")
+    matches!(path, "/v1/models" | "/v1/route" | "/v1/feedback")
+        || path.starts_with("/v1/a2a")
+        || path.starts_with("/v1/models/")
 }
 
 /// Without keys, a page of somebody else's must not make a browser call, nor a name of somebody else's lead here.

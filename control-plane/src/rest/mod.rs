@@ -1,6 +1,8 @@
 //! REST, for people and their tools. One file a resource.
 
+pub mod a2a;
 mod access;
+mod agents;
 mod analytics;
 mod audit;
 mod demo;
@@ -73,6 +75,11 @@ pub fn router(shared: Shared) -> Router {
         .routes(routes!(replay::replay))
         .routes(routes!(feedback::give))
         .routes(routes!(demo::chat_completions))
+        .routes(routes!(agents::chat_completions))
+        .routes(routes!(a2a::call))
+        .routes(routes!(a2a::call_agent))
+        .routes(routes!(a2a::card))
+        .routes(routes!(a2a::card_of_agent))
         .split_for_parts();
     router
         .route("/openapi.json", get(|| async { Json(document) }))

@@ -7,6 +7,7 @@ use opentracy_translate::error::ApiError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::agents;
 use crate::catalog;
 use crate::rest::access::Caller;
 use crate::rest::error::Error;
@@ -97,7 +98,16 @@ pub async fn get(
 }
 
 fn aliases(snapshot: &Snapshot) -> impl Iterator<Item = Model> {
-    snapshot.config.aliases.iter().map(|(name, alias)| Model {
+    let of_agents: Vec<String> = snapshot
+        .config
+        .agents
+        .keys()
+        .map(|name| agents::alias_of(name))
+        .collect();
+    let aliases = snapshot.config.aliases.iter();
+    // What an agent asks for is its own affair.
+    let aliases = aliases.filter(move |(name, _)| !of_agents.contains(name));
+    aliases.map(|(name, alias)| Model {
         id: name.clone(),
         object: "model",
         created: 0,

@@ -6,9 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use opentracy_proto::v1::{self, CircuitBreakerState};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::agents::Health;
 use crate::rest::analytics::Percentiles;
 use crate::serve::Shared;
 use crate::telemetry::envoy::{self, CircuitBreaker};
@@ -38,9 +40,37 @@ pub struct Statsz {
     models: BTreeMap<String, ModelFigures>,
     /// By provider; `null` when Envoy does not answer.
     circuit_breakers: Option<BTreeMap<String, CircuitBreaker>>,
+    /// By `provider/model`: whether the filter calls it, as the worker has it that lets the fewest calls through.
+    model_circuit_breakers: BTreeMap<String, ModelCircuitBreaker>,
+    /// By agent and server: how the servers of tools do that were needed since the start.
+    mcp_servers: BTreeMap<String, BTreeMap<String, Health>>,
     budgets: Vec<BudgetFigures>,
     /// Bytes of traces that wait for the store.
     journal_backlog_bytes: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ModelCircuitBreaker {
+    /// `closed`, `half_open` or `open`.
+    state: &'static str,
+    /// How often it was opened.
+    opened: u64,
+    /// Until it is tried again; 0 where it is not open.
+    open_for_ms: u64,
+}
+
+impl From<v1::CircuitBreaker> for ModelCircuitBreaker {
+    fn from(breaker: v1::CircuitBreaker) -> Self {
+        Self {
+            state: match breaker.state() {
+                CircuitBreakerState::Closed => "closed",
+                CircuitBreakerState::HalfOpen => "half_open",
+                CircuitBreakerState::Open => "open",
+            },
+            opened: breaker.opened,
+            open_for_ms: breaker.open_for_ms,
+        }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -89,6 +119,13 @@ pub async fn statsz(State(shared): State<Shared>) -> Json<Statsz> {
             .map(|(name, model)| (name, ModelFigures::from(model)))
             .collect(),
         circuit_breakers: breakers.map(of_provider),
+        model_circuit_breakers: shared
+            .vms
+            .circuit_breakers()
+            .into_iter()
+            .map(|(model, breaker)| (model, breaker.into()))
+            .collect(),
+        mcp_servers: shared.agents.health(),
         budgets: budgets
             .map(|(owner, budget, spent)| BudgetFigures {
                 owner: owner.kind(),

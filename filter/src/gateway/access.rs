@@ -20,6 +20,15 @@ pub struct Caller {
     pub client: Option<Rc<Client>>,
     /// The person that a token names.
     pub subject: String,
+    /// Whether it is the control plane, for somebody whom it has let in itself.
+    pub is_internal: bool,
+}
+
+impl Caller {
+    /// The key whose rights are to be looked at: what an agent asks for is not what its caller may ask for.
+    pub fn restricted(&self) -> Option<&Rc<Client>> {
+        self.client.as_ref().filter(|_| !self.is_internal)
+    }
 }
 
 /// Lets a request in, or says why not.
@@ -30,7 +39,7 @@ pub fn admit(
     path: &str,
 ) -> Result<Caller, Denial> {
     let caller = identify(snapshot, request)?;
-    if let Some(client) = &caller.client {
+    if let Some(client) = caller.restricted() {
         client
             .rights
             .check_endpoint(&client.wire.name, method, path)?;
@@ -51,6 +60,7 @@ fn identify(snapshot: &Snapshot, request: &HeaderList<'_>) -> Result<Caller, Den
         return Ok(Caller {
             client: snapshot.clients.get(name).map(Rc::clone),
             subject: String::new(),
+            is_internal: true,
         });
     }
     if snapshot.keyring.is_empty() && !snapshot.is_closed {
@@ -59,7 +69,7 @@ fn identify(snapshot: &Snapshot, request: &HeaderList<'_>) -> Result<Caller, Den
     let key = snapshot.keyring.check(secret, clock::unix_seconds())?;
     Ok(Caller {
         client: snapshot.clients.get(&key.name).map(Rc::clone),
-        subject: String::new(),
+        ..Caller::default()
     })
 }
 
@@ -82,6 +92,7 @@ fn of_token(snapshot: &Snapshot, jwt: &v1::Jwt, payload: &str) -> Result<Caller,
     Ok(Caller {
         client,
         subject: claim(&jwt.subject_claim).unwrap_or_default().to_owned(),
+        is_internal: false,
     })
 }
 
@@ -91,7 +102,7 @@ pub fn retain_allowed(
     requested: &str,
     candidates: &mut Vec<Candidate>,
 ) -> Result<(), Denial> {
-    let Some(client) = &caller.client else {
+    let Some(client) = caller.restricted() else {
         return Ok(());
     };
     if client.rights.has_model(requested) {

@@ -21,7 +21,7 @@ use crate::gateway::{access, budget, context, privacy, router, session};
 use crate::headers::{self, HeaderList};
 use crate::plan::Plan;
 use crate::snapshot::Snapshot;
-use crate::{host, metrics, upstream};
+use crate::{health, host, metrics, upstream};
 
 /// The edge's own time-out for an attempt comes this much after the provider stage's, which knows more to say.
 const TIMEOUT_MARGIN_MS: u32 = 500;
@@ -225,8 +225,12 @@ impl Flow<'_> {
         if let Some(known) = self.call.cache_key.as_ref().and_then(cache::find) {
             return Outcome::Known(self.call, known);
         }
+        let preferred = self.request.get(headers::PREFER);
+        let preferred = preferred
+            .filter(|_| self.call.caller.is_internal)
+            .map(str::to_owned);
         let session_model = self.call.session.as_deref().and_then(session::model_of);
-        if let Some(model) = session_model {
+        if let Some(model) = preferred.or(session_model) {
             planner::reorder(&mut self.call.plan, &[model]);
             return self.on_order();
         }
@@ -254,6 +258,7 @@ impl Flow<'_> {
             ),
             input_tokens: call.estimated_tokens,
             output_tokens: self.envelope.max_tokens.unwrap_or_default(),
+            latency_us: &|model| health::of(model).latency_us(),
         };
         strategy::order(&mut call.plan, &alias, &about, self.snapshot);
         self.on_order()
@@ -269,6 +274,26 @@ impl Flow<'_> {
         self.admit_model()
     }
 
+    /// An agent is told whom it works for, and in which session.
+    fn introduce(&mut self) {
+        if self
+            .call
+            .plan
+            .iter()
+            .any(|candidate| candidate.provider.is_agents())
+        {
+            let model = self.call.requested_model.clone();
+            let session = self
+                .call
+                .session
+                .get_or_insert_with(|| session::issue(&model))
+                .clone();
+            let name = self.call.key_name().to_owned();
+            self.request.set(headers::SESSION_ID, session);
+            self.request.set(headers::ON_BEHALF_OF, name);
+        }
+    }
+
     fn admit_model(self) -> Outcome {
         let charges = model_charges(&self.call, self.snapshot);
         let admission = limits::admit(&charges, self.snapshot);
@@ -280,6 +305,7 @@ impl Flow<'_> {
             Admission::Admitted => {
                 let charges = model_charges(&self.call, self.snapshot);
                 self.call.charges.extend(charges);
+                self.introduce();
                 send(self.call, self.envelope, &self.request)
             }
             Admission::Asked(asked) => self.wait(Question::Model(asked)),
@@ -400,6 +426,14 @@ fn send_planned(
         onward.copy(request, name);
     }
     onward.copy(request, headers::ANTHROPIC_BETA);
+    if call
+        .plan
+        .iter()
+        .any(|candidate| candidate.provider.is_agents())
+    {
+        onward.copy(request, headers::SESSION_ID);
+        onward.copy(request, headers::ON_BEHALF_OF);
+    }
     #[cfg(feature = "trap-for-tests")]
     onward.copy(request, "x-opentracy-trap");
     host::set_request_headers(&onward);

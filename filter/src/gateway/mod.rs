@@ -210,6 +210,14 @@ impl Gateway {
     fn pass_to_management(&mut self, mut request: HeaderList<'static>) -> Action {
         let path = request.get(":path").unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
+        if is_nothing(path) {
+            let message = format!(
+                "There is nothing at {path}; the documentation lists the gateway's endpoints"
+            );
+            let error = ApiError::new(404, message).with_code("unknown_url");
+            host::reply(404, &json_headers(), &error.to_json());
+            return Action::Pause;
+        }
         let mut told = Vec::new();
         if let Some(snapshot) = snapshot::current().filter(|_| !is_for_everybody(path)) {
             let method = request.get(":method").unwrap_or_default();
@@ -311,6 +319,13 @@ fn deny(api: Api, denial: Denial) {
         headers.push("www-authenticate", "Bearer");
     }
     host::reply(error.status, &headers, &api.error_json(&error, &[]));
+}
+
+/// Whether Envoy's routes have a path only for the sake of those that are served here.
+fn is_nothing(path: &str) -> bool {
+    let is_managements =
+        matches!(path, "/v1/models" | "/v1/a2a") || path.starts_with("/v1/models/");
+    (path.starts_with("/v1/") || path.starts_with(endpoint::PROXY)) && !is_managements
 }
 
 /// What tells nothing.

@@ -7,6 +7,7 @@ use opentracy_proto::v1::{self, Strategy};
 use opentracy_translate::cost::Usage;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::hash;
+use sha2::{Digest as _, Sha256};
 
 use crate::clock;
 use crate::gateway::planner::Candidate;
@@ -29,6 +30,8 @@ pub struct About<'a> {
     pub sticky: &'a str,
     pub input_tokens: u64,
     pub output_tokens: u64,
+    /// What a model takes to begin its answers; 0 where that is not known.
+    pub latency_us: &'a dyn Fn(&str) -> u64,
 }
 
 /// Of a session, a user, or the beginning of a conversation: the first that there is.
@@ -86,7 +89,7 @@ pub fn order(
         }
         // One that nobody has called yet is called first, so that it is known.
         Strategy::LowestLatency => {
-            candidates.sort_by_cached_key(|candidate| health::of(&candidate.id()).latency_us());
+            candidates.sort_by_cached_key(|candidate| (about.latency_us)(&candidate.id()));
         }
         Strategy::LowestCost => candidates.sort_by(|a, b| {
             let cost = |candidate: &Candidate| cost(candidate, about, snapshot);
@@ -94,8 +97,7 @@ pub fn order(
         }),
         // Each candidate draws for itself, so that one that comes or goes moves nobody else's sessions.
         Strategy::Sticky => candidates.sort_by_cached_key(|candidate| {
-            let draw = format!("{}\n{}", candidate.id(), about.sticky);
-            std::cmp::Reverse(hash::fnv1a(draw.as_bytes()))
+            Sha256::digest(format!("{}\n{}", candidate.id(), about.sticky)).to_vec()
         }),
     }
 }
@@ -193,6 +195,11 @@ mod tests {
             sticky,
             input_tokens: 10,
             output_tokens: 10,
+            latency_us: &|model| match model {
+                "a/m" => 30,
+                "b/m" => 20,
+                _ => 10,
+            },
         };
         let alias = target.alias.unwrap();
         order(&mut target.candidates, alias, &about, snapshot);
@@ -223,6 +230,12 @@ mod tests {
     fn the_cheapest_is_first_and_what_has_no_price_last() {
         let snapshot = snapshot(Strategy::LowestCost, &[]);
         assert_eq!(first(&snapshot, "", ""), "b");
+    }
+
+    #[test]
+    fn the_quickest_is_first() {
+        let snapshot = snapshot(Strategy::LowestLatency, &[]);
+        assert_eq!(first(&snapshot, "", ""), "c");
     }
 
     #[test]

@@ -308,7 +308,7 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Rc<Provider>, ApiError> {
 
 /// Whether the caller's key is for a model; for any of a provider where none is named.
 fn check(caller: &Caller, provider: &Provider, model: &str) -> Result<(), ApiError> {
-    let Some(client) = &caller.client else {
+    let Some(client) = caller.restricted() else {
         return Ok(());
     };
     let id = format!(

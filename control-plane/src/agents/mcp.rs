@@ -1,0 +1,257 @@
+//! A server of tools, by the Model Context Protocol.
+
+use std::collections::HashMap;
+use std::process::Stdio;
+use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use axum::http::{HeaderName, HeaderValue};
+use rmcp::model::{CallToolRequestParams, ContentBlock, Tool};
+use rmcp::service::RunningService;
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+use rmcp::transport::{StreamableHttpClientTransport, TokioChildProcess};
+use rmcp::{RoleClient, ServiceExt as _};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::agents::sse_transport;
+use crate::config::{McpServer, McpTransport};
+
+/// A server that has not come up by then is not waited for.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// A server that failed is left alone for so long.
+const REST: Duration = Duration::from_secs(5);
+/// Of an answer, what the model is told at most.
+const MAX_ANSWER: usize = 64 << 10;
+
+type Connection = RunningService<RoleClient, ()>;
+
+pub struct Server {
+    name: String,
+    config: McpServer,
+    connection: tokio::sync::Mutex<Option<Arc<Connected>>>,
+    state: Mutex<State>,
+}
+
+/// A connection, and the tools at its other end.
+pub struct Connected {
+    service: Connection,
+    pub tools: Vec<Tool>,
+}
+
+#[derive(Default)]
+struct State {
+    health: Health,
+    failed_at: Option<Instant>,
+}
+
+/// How a server does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Health {
+    /// Whether it is connected.
+    pub connected: bool,
+    pub tools: usize,
+    pub calls: u64,
+    pub failures: u64,
+    /// What went wrong last; `null` where nothing did since it was connected.
+    pub error: Option<String>,
+}
+
+/// What a tool said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub text: String,
+    pub is_error: bool,
+}
+
+impl Answer {
+    pub fn error(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            is_error: true,
+        }
+    }
+}
+
+impl Server {
+    pub fn new(name: &str, config: &McpServer) -> Self {
+        Self {
+            name: name.to_owned(),
+            config: config.clone(),
+            connection: tokio::sync::Mutex::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    pub fn health(&self) -> Health {
+        self.state().health.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection, made anew where there is none. One that failed a moment ago is not tried again yet.
+    pub async fn connected(&self) -> anyhow::Result<Arc<Connected>> {
+        let mut connection = self.connection.lock().await;
+        if let Some(connected) = connection.as_ref().filter(|connected| connected.is_up()) {
+            return Ok(Arc::clone(connected));
+        }
+        *connection = None;
+        let rests = self.state().failed_at.is_some_and(|at| at.elapsed() < REST);
+        if rests {
+            let error = self.state().health.error.clone().unwrap_or_default();
+            anyhow::bail!("{error} (it is tried again in a moment)");
+        }
+        let made = tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await;
+        let made = made
+            .map_err(|_| {
+                anyhow::anyhow!("it did not come up within {} s", CONNECT_TIMEOUT.as_secs())
+            })
+            .flatten();
+        match made {
+            Ok(connected) => {
+                let connected = Arc::new(connected);
+                *connection = Some(Arc::clone(&connected));
+                let mut state = self.state();
+                state.failed_at = None;
+                state.health.connected = true;
+                state.health.error = None;
+                state.health.tools = connected.tools.len();
+                Ok(connected)
+            }
+            Err(error) => {
+                let message = format!("{error:#}");
+                tracing::warn!(server = self.name, "an MCP server can't be used: {message}");
+                let mut state = self.state();
+                state.failed_at = Some(Instant::now());
+                state.health.connected = false;
+                state.health.error = Some(message);
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect(&self) -> anyhow::Result<Connected> {
+        let service = match (&self.config.url, self.config.transport) {
+            (None, _) => ().serve(self.spawn()?).await?,
+            (Some(url), McpTransport::StreamableHttp) => {
+                let config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
+                    .custom_headers(self.headers()?);
+                ().serve(StreamableHttpClientTransport::from_config(config))
+                    .await?
+            }
+            (Some(url), McpTransport::Sse) => {
+                let transport = sse_transport::connect(url.clone(), self.headers()?).await?;
+                ().serve(transport).await?
+            }
+        };
+        let tools = service
+            .list_all_tools()
+            .await
+            .context("its tools can't be listed")?;
+        Ok(Connected { service, tools })
+    }
+
+    fn spawn(&self) -> anyhow::Result<TokioChildProcess> {
+        let (program, arguments) = self
+            .config
+            .command
+            .split_first()
+            .context("it has no command")?;
+        let mut command = tokio::process::Command::new(program);
+        command.args(arguments).env_clear();
+        for name in ["PATH", "HOME"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.envs(&self.config.env).kill_on_drop(true);
+        let (process, _) = TokioChildProcess::builder(command)
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("`{program}` can't be started"))?;
+        Ok(process)
+    }
+
+    fn headers(&self) -> anyhow::Result<HashMap<HeaderName, HeaderValue>> {
+        let mut headers = HashMap::new();
+        let mut add = |name: &str, value: &str| -> anyhow::Result<()> {
+            let mut value = HeaderValue::from_str(value)
+                .with_context(|| format!("the header {name} has a value that can't be sent"))?;
+            value.set_sensitive(true);
+            headers.insert(HeaderName::from_str(name)?, value);
+            Ok(())
+        };
+        for (name, value) in &self.config.headers {
+            add(name, value)?;
+        }
+        for (name, variable) in &self.config.header_envs {
+            let value = std::env::var(variable)
+                .with_context(|| format!("`header_envs` names {variable}, which is not set"))?;
+            add(name, value.trim())?;
+        }
+        Ok(headers)
+    }
+
+    /// Calls a tool. What goes wrong is told to the model, which may know what to do.
+    pub async fn call(
+        &self,
+        tool: &str,
+        arguments: Map<String, Value>,
+        timeout: Duration,
+    ) -> Answer {
+        let called = async {
+            let connected = self.connected().await?;
+            let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+            anyhow::Ok(connected.service.call_tool(params).await?)
+        };
+        let result = tokio::time::timeout(timeout, called).await;
+        let answer = match result {
+            Ok(Ok(result)) => Answer {
+                text: text_of(&result.content, result.structured_content.as_ref()),
+                is_error: result.is_error.unwrap_or(false),
+            },
+            Ok(Err(error)) => Answer::error(format!("The tool failed: {error:#}")),
+            Err(_) => Answer::error(format!("The tool did not answer within {timeout:?}")),
+        };
+        let mut state = self.state();
+        state.health.calls += 1;
+        if answer.is_error {
+            state.health.failures += 1;
+            state.health.error = Some(answer.text.chars().take(200).collect());
+        }
+        answer
+    }
+}
+
+impl Connected {
+    fn is_up(&self) -> bool {
+        !self.service.is_transport_closed()
+    }
+}
+
+/// What a tool said, as text: a model of any provider can read that.
+fn text_of(content: &[ContentBlock], structured: Option<&Value>) -> String {
+    let parts = content.iter().map(|block| match block {
+        ContentBlock::Text(text) => text.text.clone(),
+        ContentBlock::Image(image) => format!("[an image of type {}]", image.mime_type),
+        ContentBlock::Audio(audio) => format!("[a recording of type {}]", audio.mime_type),
+        other => serde_json::to_string(other).unwrap_or_default(),
+    });
+    let mut text = parts.collect::<Vec<_>>().join("\n");
+    if text.is_empty()
+        && let Some(structured) = structured
+    {
+        text = structured.to_string();
+    }
+    if text.len() > MAX_ANSWER {
+        let end = text.floor_char_boundary(MAX_ANSWER);
+        text.truncate(end);
+        text.push_str("\n[the rest is left out]");
+    }
+    text
+}

@@ -1,0 +1,309 @@
+//! The loop: the model answers, its tools are called, and it answers again, until it wants no more of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use opentracy_translate::access::is_like;
+use opentracy_translate::error::ApiError;
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::agents::mcp::{Answer, Server};
+use crate::agents::turn::{Call, Gateway, Turn};
+use crate::agents::{Agent, alias_of};
+
+/// Between a server's name and its tool's.
+const SEPARATOR: &str = "__";
+/// The longest name of a function that every provider takes.
+const MAX_NAME: usize = 64;
+/// Members of a client's request that are the agent's own affair.
+const NOT_PASSED: [&str; 6] = [
+    "model",
+    "messages",
+    "tools",
+    "stream",
+    "stream_options",
+    "functions",
+];
+
+/// What happens while an agent works.
+#[derive(Debug)]
+pub enum Event {
+    /// The model says something.
+    Text(String),
+    ToolCalled {
+        name: String,
+    },
+    ToolAnswered {
+        name: String,
+        is_error: bool,
+    },
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct Stopped {
+    pub text: String,
+    /// Tools of the client's own that the model wants called.
+    pub calls: Vec<Call>,
+    pub finish_reason: String,
+    pub used: Used,
+}
+
+/// What it took.
+#[derive(Debug, Clone, Default)]
+pub struct Used {
+    pub turns: u32,
+    pub tool_calls: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    /// USD, as far as prices are known.
+    pub cost: f64,
+}
+
+/// A client's request to an agent.
+pub struct Run {
+    pub agent: Arc<Agent>,
+    pub gateway: Gateway,
+    /// The client's whole request.
+    pub request: Map<String, Value>,
+    pub events: mpsc::UnboundedSender<Event>,
+}
+
+/// A tool that can be called here.
+struct Tool {
+    server: Arc<Server>,
+    name: String,
+    definition: Value,
+}
+
+impl Run {
+    pub async fn run(self) -> Result<Stopped, ApiError> {
+        let limit = self.agent.config.limits.timeout;
+        let worked = tokio::time::timeout(limit, self.work()).await;
+        worked.unwrap_or_else(|_| {
+            let message = format!("The agent was not done within {} s", limit.as_secs());
+            Err(ApiError::new(422, message).with_code("agent_timeout"))
+        })
+    }
+
+    async fn work(self) -> Result<Stopped, ApiError> {
+        let limits = &self.agent.config.limits;
+        let tools = self.tools().await?;
+        let mut messages = self.messages()?;
+        let (mut used, mut model) = (Used::default(), String::new());
+        let began = Instant::now();
+        loop {
+            if used.turns >= limits.max_turns {
+                let message = format!(
+                    "The agent was not done after {} turns; raise `agents.{}.limits.max_turns`, or ask for less",
+                    used.turns, self.agent.name
+                );
+                return Err(ApiError::new(422, message).with_code("agent_turn_limit"));
+            }
+            if limits.max_cost.is_some_and(|max| used.cost >= max) {
+                let message = format!(
+                    "The agent has spent {:.6} USD and is not done; raise `agents.{}.limits.max_cost`, or ask for less",
+                    used.cost, self.agent.name
+                );
+                return Err(ApiError::new(422, message).with_code("agent_cost_limit"));
+            }
+            let turn = self.turn(&messages, &tools, &model).await?;
+            used.turns += 1;
+            used.input_tokens += turn.input_tokens;
+            used.output_tokens += turn.output_tokens;
+            used.cost += turn.cost.unwrap_or_default();
+            model.clone_from(&turn.model);
+            let (own, clients): (Vec<Call>, Vec<Call>) = turn
+                .calls
+                .into_iter()
+                .partition(|call| tools.contains_key(&call.name));
+            if own.is_empty() {
+                tracing::debug!(agent = self.agent.name, turns = used.turns, elapsed = ?began.elapsed(), "done");
+                return Ok(Stopped {
+                    text: turn.text,
+                    finish_reason: if clients.is_empty() {
+                        turn.finish_reason
+                    } else {
+                        "tool_calls".to_owned()
+                    },
+                    calls: clients,
+                    used,
+                });
+            }
+            // What the client is to call waits until the model knows what the others said: it asks again then.
+            used.tool_calls += own.len() as u64;
+            messages.push(asked(&turn.text, &own));
+            messages.extend(self.call(&tools, own).await);
+        }
+    }
+
+    async fn turn(
+        &self,
+        messages: &[Value],
+        tools: &BTreeMap<String, Tool>,
+        model: &str,
+    ) -> Result<Turn, ApiError> {
+        let mut body: Map<String, Value> = self
+            .request
+            .iter()
+            .filter(|(name, _)| !NOT_PASSED.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        body.insert("model".to_owned(), alias_of(&self.agent.name).into());
+        body.insert("messages".to_owned(), messages.into());
+        let of_client = self.request.get("tools").and_then(Value::as_array);
+        let all: Vec<Value> = tools
+            .values()
+            .map(|tool| tool.definition.clone())
+            .chain(of_client.into_iter().flatten().cloned())
+            .collect();
+        if !all.is_empty() {
+            body.insert("tools".to_owned(), all.into());
+        }
+        let events = &self.events;
+        let on_text = |text: &str| {
+            // Nobody may be listening.
+            let _ = events.send(Event::Text(text.to_owned()));
+        };
+        self.gateway.turn(body.into(), model, on_text).await
+    }
+
+    /// The system prompt, and what the client says.
+    fn messages(&self) -> Result<Vec<Value>, ApiError> {
+        let said = self.request.get("messages").and_then(Value::as_array);
+        let said =
+            said.ok_or_else(|| ApiError::invalid("messages", "`messages` must be a list"))?;
+        let system = self.agent.config.system_prompt.as_ref();
+        let system = system.map(|prompt| json!({"role": "system", "content": prompt}));
+        Ok(system.into_iter().chain(said.iter().cloned()).collect())
+    }
+
+    /// The tools of all servers, by the names that the model gets. A server that is down has none, unless all are.
+    async fn tools(&self) -> Result<BTreeMap<String, Tool>, ApiError> {
+        let mut connecting = JoinSet::new();
+        for (name, server) in &self.agent.servers {
+            let (name, server) = (name.clone(), Arc::clone(server));
+            connecting.spawn(async move {
+                let connected = server.connected().await;
+                (name, server, connected)
+            });
+        }
+        let (mut tools, mut failures) = (BTreeMap::new(), Vec::new());
+        while let Some(joined) = connecting.join_next().await {
+            let Ok((name, server, connected)) = joined else {
+                continue;
+            };
+            let connected = match connected {
+                Ok(connected) => connected,
+                Err(error) => {
+                    failures.push(format!("{name}: {error:#}"));
+                    continue;
+                }
+            };
+            for tool in &connected.tools {
+                let full = format!("{name}{SEPARATOR}{}", tool.name);
+                let allowed = &self.agent.config.tools;
+                let is_allowed =
+                    allowed.is_empty() || allowed.iter().any(|pattern| is_like(pattern, &full));
+                if !is_allowed || full.len() > MAX_NAME {
+                    continue;
+                }
+                let definition = json!({"type": "function", "function": {
+                    "name": full,
+                    "description": tool.description.as_deref().unwrap_or_default(),
+                    "parameters": &*tool.input_schema,
+                }});
+                let tool = Tool {
+                    server: Arc::clone(&server),
+                    name: tool.name.to_string(),
+                    definition,
+                };
+                tools.insert(full, tool);
+            }
+        }
+        if !failures.is_empty() && failures.len() == self.agent.servers.len() {
+            let message = format!(
+                "No MCP server of the agent \"{}\" can be used: {}",
+                self.agent.name,
+                failures.join("; ")
+            );
+            return Err(ApiError::new(424, message).with_code("mcp_unavailable"));
+        }
+        Ok(tools)
+    }
+
+    /// Calls tools, all at once, and gives what they say in the order in which they were asked for.
+    async fn call(&self, tools: &BTreeMap<String, Tool>, calls: Vec<Call>) -> Vec<Value> {
+        let timeout = self.agent.config.limits.tool_timeout;
+        let mut calling = JoinSet::new();
+        for (index, call) in calls.iter().enumerate() {
+            let Some(tool) = tools.get(&call.name) else {
+                continue;
+            };
+            let _ = self.events.send(Event::ToolCalled {
+                name: call.name.clone(),
+            });
+            let (server, name) = (Arc::clone(&tool.server), tool.name.clone());
+            let arguments = call.arguments.clone();
+            calling.spawn(async move {
+                let text = if arguments.trim().is_empty() {
+                    "{}"
+                } else {
+                    &arguments
+                };
+                let answer = match serde_json::from_str(text) {
+                    Ok(arguments) => server.call(&name, arguments, timeout).await,
+                    Err(error) => {
+                        Answer::error(format!("The arguments are no JSON object: {error}"))
+                    }
+                };
+                (index, answer)
+            });
+        }
+        let mut answers: BTreeMap<usize, Answer> = BTreeMap::new();
+        while let Some(joined) = calling.join_next().await {
+            let Ok((index, answer)) = joined else {
+                continue;
+            };
+            if let Some(call) = calls.get(index) {
+                let told = Event::ToolAnswered {
+                    name: call.name.clone(),
+                    is_error: answer.is_error,
+                };
+                let _ = self.events.send(told);
+            }
+            answers.insert(index, answer);
+        }
+        let answered = calls.iter().enumerate().map(|(index, call)| {
+            let answer = answers.remove(&index);
+            let answer = answer.unwrap_or_else(|| Answer::error("The tool failed"));
+            json!({"role": "tool", "tool_call_id": call.id, "content": answer.text})
+        });
+        answered.collect()
+    }
+}
+
+/// The model's turn, with the calls that were made of it.
+fn asked(text: &str, calls: &[Call]) -> Value {
+    let content = if text.is_empty() {
+        Value::Null
+    } else {
+        text.into()
+    };
+    json!({"role": "assistant", "content": content, "tool_calls": wire(calls)})
+}
+
+/// Calls as OpenAI has them.
+pub fn wire(calls: &[Call]) -> Vec<Value> {
+    let calls = calls.iter().map(|call| {
+        json!({
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        })
+    });
+    calls.collect()
+}

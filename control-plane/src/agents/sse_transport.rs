@@ -1,0 +1,137 @@
+//! The Model Context Protocol over HTTP as it was before streamable HTTP: the server tells in a stream of events where messages are to
+//! be posted, and answers there.
+//!
+//! Source: Model Context Protocol, version 2024-11-05, "HTTP with SSE".
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use opentracy_translate::sse;
+use rmcp::RoleClient;
+use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
+use rmcp::transport::Transport;
+use tokio::sync::mpsc;
+use url::Url;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages of the server that wait to be read.
+const WAITING: usize = 64;
+/// Where messages go is told in an event of this name, which has no name of its own in what is parsed.
+const ENDPOINT: &[u8] = b"event: endpoint";
+
+pub struct SseTransport {
+    client: reqwest::Client,
+    endpoint: Url,
+    messages: mpsc::Receiver<RxJsonRpcMessage<RoleClient>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SseError {
+    #[error("a message could not be posted: {0}")]
+    Http(#[from] reqwest::Error),
+}
+
+/// Opens the stream, and waits for the server to say where messages go.
+pub async fn connect(
+    url: Url,
+    headers: HashMap<HeaderName, HeaderValue>,
+) -> anyhow::Result<SseTransport> {
+    let headers: HeaderMap = headers.into_iter().collect();
+    let client = reqwest::Client::builder()
+        .default_headers(headers)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .build()?;
+    let request = client
+        .get(url.clone())
+        .header("accept", "text/event-stream");
+    let mut stream = request.send().await?.error_for_status()?;
+    let mut parser = sse::Parser::default();
+    let (sender, messages) = mpsc::channel(WAITING);
+    let endpoint = loop {
+        let chunk = stream.chunk().await?.context("the stream ended at once")?;
+        let found = read(&mut parser, &chunk)?;
+        let endpoint = found.into_iter().find_map(|event| match event {
+            Event::Endpoint(text) => Some(text),
+            Event::Message(_) => None,
+        });
+        if let Some(endpoint) = endpoint {
+            break url
+                .join(&endpoint)
+                .context("the server's endpoint is no address")?;
+        }
+    };
+    // A server must not have us post elsewhere.
+    ensure!(
+        endpoint.origin() == url.origin(),
+        "the server's endpoint {endpoint} is on another host"
+    );
+    tokio::spawn(async move {
+        while let Ok(Some(chunk)) = stream.chunk().await {
+            let Ok(events) = read(&mut parser, &chunk) else {
+                return;
+            };
+            for event in events {
+                if let Event::Message(message) = event
+                    && sender.send(*message).await.is_err()
+                {
+                    return;
+                }
+            }
+        }
+    });
+    Ok(SseTransport {
+        client,
+        endpoint,
+        messages,
+    })
+}
+
+enum Event {
+    Endpoint(String),
+    Message(Box<RxJsonRpcMessage<RoleClient>>),
+}
+
+fn read(parser: &mut sse::Parser, bytes: &[u8]) -> anyhow::Result<Vec<Event>> {
+    let mut events = Vec::new();
+    let pushed = parser.push(bytes, |event| {
+        let Some(data) = event.data() else { return };
+        let is_endpoint = event
+            .raw
+            .split(|&byte| byte == b'\n')
+            .any(|line| line.trim_ascii() == ENDPOINT);
+        if is_endpoint {
+            let text = String::from_utf8_lossy(&data).into_owned();
+            events.push(Event::Endpoint(text));
+        } else if let Ok(message) = serde_json::from_slice(&data) {
+            events.push(Event::Message(Box::new(message)));
+        }
+    });
+    pushed.map_err(|_| anyhow::anyhow!("an event is too long"))?;
+    Ok(events)
+}
+
+impl Transport<RoleClient> for SseTransport {
+    type Error = SseError;
+
+    fn send(
+        &mut self,
+        message: TxJsonRpcMessage<RoleClient>,
+    ) -> impl Future<Output = Result<(), SseError>> + Send + 'static {
+        let request = self.client.post(self.endpoint.clone()).json(&message);
+        async move {
+            request.send().await?.error_for_status()?;
+            Ok(())
+        }
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
+        self.messages.recv().await
+    }
+
+    async fn close(&mut self) -> Result<(), SseError> {
+        self.messages.close();
+        Ok(())
+    }
+}

@@ -1,0 +1,260 @@
+//! Tasks: what agents are working on for others, and what has become of it.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use uuid::Uuid;
+
+/// Tasks that are remembered.
+const MAX_TASKS: usize = 1000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Working,
+    Completed,
+    Failed,
+    Canceled,
+}
+
+/// What somebody said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub id: String,
+    pub is_user: bool,
+    pub text: String,
+}
+
+impl Message {
+    pub fn user(id: Option<String>, text: String) -> Self {
+        Self {
+            id: id.unwrap_or_else(new_id),
+            is_user: true,
+            text,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub id: String,
+    pub context_id: String,
+    /// The name of the caller's key.
+    pub owner: String,
+    pub state: State,
+    pub message: Message,
+    /// What the agent has said so far.
+    pub text: String,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// RFC 3339.
+    pub updated_at: String,
+}
+
+/// What is told of a task.
+#[derive(Debug, Clone)]
+pub enum Told {
+    /// The agent says more; whether it is the first of it.
+    Text(String, bool),
+    /// It is over.
+    Ended(State, Option<String>),
+}
+
+struct Entry {
+    task: Task,
+    listener: Option<mpsc::UnboundedSender<Told>>,
+    work: Option<AbortHandle>,
+}
+
+/// Oldest first.
+#[derive(Default)]
+pub struct Tasks(Mutex<VecDeque<Entry>>);
+
+impl Tasks {
+    /// Begins a task; with it come those who listen to it, and all that was said in its context, as a model reads it. The error names a
+    /// task that is not there.
+    pub fn begin(
+        &self,
+        owner: &str,
+        message: Message,
+        context_id: Option<String>,
+        task_id: Option<String>,
+    ) -> Result<(Task, mpsc::UnboundedReceiver<Told>, Vec<Value>), String> {
+        let mut entries = self.lock();
+        let of_owner = |entry: &&Entry| entry.task.owner == owner;
+        let context_id = match task_id {
+            // A task that is over is not taken up again: what follows it is another in its context.
+            Some(id) => {
+                let known = entries
+                    .iter()
+                    .filter(of_owner)
+                    .find(|entry| entry.task.id == id);
+                known.map(|entry| entry.task.context_id.clone()).ok_or(id)?
+            }
+            None => context_id.unwrap_or_else(new_id),
+        };
+        let mut messages = Vec::new();
+        let earlier = entries.iter().filter(of_owner);
+        for entry in earlier.filter(|entry| entry.task.context_id == context_id) {
+            messages.push(json!({"role": "user", "content": entry.task.message.text}));
+            if !entry.task.text.is_empty() {
+                messages.push(json!({"role": "assistant", "content": entry.task.text}));
+            }
+        }
+        messages.push(json!({"role": "user", "content": message.text}));
+        let task = Task {
+            id: new_id(),
+            context_id,
+            owner: owner.to_owned(),
+            state: State::Working,
+            message,
+            text: String::new(),
+            error: None,
+            updated_at: now(),
+        };
+        let (listener, told) = mpsc::unbounded_channel();
+        entries.push_back(Entry {
+            task: task.clone(),
+            listener: Some(listener),
+            work: None,
+        });
+        if entries.len() > MAX_TASKS
+            && let Some(oldest) = entries.pop_front()
+            && let Some(work) = oldest.work
+        {
+            work.abort();
+        }
+        Ok((task, told, messages))
+    }
+
+    /// What can be stopped to stop a task.
+    pub fn works_by(&self, id: &str, work: AbortHandle) {
+        self.change(id, |entry| entry.work = Some(work));
+    }
+
+    pub fn get(&self, id: &str, owner: &str) -> Option<Task> {
+        let entries = self.lock();
+        let mut tasks = entries.iter().map(|entry| &entry.task);
+        let task = tasks.find(|task| task.id == id && task.owner == owner);
+        task.cloned()
+    }
+
+    pub fn say(&self, id: &str, text: &str) {
+        self.change(id, |entry| {
+            if entry.task.state != State::Working {
+                return;
+            }
+            let is_first = entry.task.text.is_empty();
+            entry.task.text.push_str(text);
+            entry.tell(Told::Text(text.to_owned(), is_first));
+        });
+    }
+
+    pub fn end(&self, id: &str, state: State, error: Option<String>) {
+        self.change(id, |entry| entry.end(state, error));
+    }
+
+    /// Stops a task; `None` where it is over.
+    pub fn cancel(&self, id: &str) -> Option<Task> {
+        let mut canceled = None;
+        self.change(id, |entry| {
+            if entry.task.state == State::Working {
+                if let Some(work) = entry.work.take() {
+                    work.abort();
+                }
+                entry.end(State::Canceled, None);
+                canceled = Some(entry.task.clone());
+            }
+        });
+        canceled
+    }
+
+    fn change(&self, id: &str, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.lock().iter_mut().find(|entry| entry.task.id == id) {
+            change(entry);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn tell(&self, told: Told) {
+        if let Some(listener) = &self.listener {
+            // Nobody may be listening any more.
+            let _ = listener.send(told);
+        }
+    }
+
+    fn end(&mut self, state: State, error: Option<String>) {
+        if self.task.state != State::Working {
+            return;
+        }
+        self.task.state = state;
+        self.task.error.clone_from(&error);
+        self.task.updated_at = now();
+        self.tell(Told::Ended(state, error));
+        self.listener = None;
+        self.work = None;
+    }
+}
+
+pub fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+pub fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(tasks: &Tasks, owner: &str, text: &str, context: Option<&str>) -> (Task, Vec<Value>) {
+        let message = Message::user(None, text.to_owned());
+        let context = context.map(str::to_owned);
+        let (task, _, messages) = tasks.begin(owner, message, context, None).unwrap();
+        (task, messages)
+    }
+
+    #[test]
+    fn a_context_remembers_what_was_said_by_its_owner() {
+        let tasks = Tasks::default();
+        let (first, _) = begin(&tasks, "a", "one", None);
+        tasks.say(&first.id, "1");
+        tasks.end(&first.id, State::Completed, None);
+        let (_, messages) = begin(&tasks, "a", "two", Some(&first.context_id));
+        assert_eq!(messages.len(), 3);
+        let (_, messages) = begin(&tasks, "b", "two", Some(&first.context_id));
+        assert_eq!(messages.len(), 1, "of another's context nothing is known");
+        assert!(tasks.get(&first.id, "b").is_none());
+    }
+
+    #[test]
+    fn a_task_ends_once() {
+        let tasks = Tasks::default();
+        let (task, _) = begin(&tasks, "a", "one", None);
+        assert_eq!(tasks.cancel(&task.id).unwrap().state, State::Canceled);
+        tasks.end(&task.id, State::Completed, None);
+        tasks.say(&task.id, "late");
+        let task = tasks.get(&task.id, "a").unwrap();
+        assert_eq!((task.state, task.text.as_str()), (State::Canceled, ""));
+        assert!(tasks.cancel(&task.id).is_none());
+    }
+
+    #[test]
+    fn only_so_many_are_remembered() {
+        let tasks = Tasks::default();
+        let (first, _) = begin(&tasks, "a", "one", None);
+        for _ in 0..MAX_TASKS {
+            begin(&tasks, "a", "more", None);
+        }
+        assert!(tasks.get(&first.id, "a").is_none());
+        assert_eq!(tasks.lock().len(), MAX_TASKS);
+    }
+}

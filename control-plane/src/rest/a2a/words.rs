@@ -1,0 +1,181 @@
+//! The words of the protocol's two versions.
+
+use serde_json::{Value, json};
+
+use super::task::{Message, State, Task, Told, new_id, now};
+
+/// A version, by what its methods are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Words {
+    /// 0.3: `message/send`.
+    Slashes,
+    /// 1.0: `SendMessage`.
+    Camels,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Send,
+    Stream,
+    Get,
+    Cancel,
+}
+
+const METHODS: [(&str, Words, Action); 8] = [
+    ("message/send", Words::Slashes, Action::Send),
+    ("message/stream", Words::Slashes, Action::Stream),
+    ("tasks/get", Words::Slashes, Action::Get),
+    ("tasks/cancel", Words::Slashes, Action::Cancel),
+    ("SendMessage", Words::Camels, Action::Send),
+    ("SendStreamingMessage", Words::Camels, Action::Stream),
+    ("GetTask", Words::Camels, Action::Get),
+    ("CancelTask", Words::Camels, Action::Cancel),
+];
+
+/// The text of a message's parts.
+pub fn text_of(message: &Value) -> Result<String, String> {
+    let parts = message.get("parts").and_then(Value::as_array);
+    let parts = parts.filter(|parts| !parts.is_empty());
+    let parts = parts.ok_or("`message.parts` must be a list with at least one part")?;
+    let texts = parts
+        .iter()
+        .map(|part| match part.get("text").and_then(Value::as_str) {
+            Some(text) => Ok(text),
+            None => Err("the agent takes text only; send parts with `text`".to_owned()),
+        });
+    Ok(texts.collect::<Result<Vec<_>, _>>()?.join("\n"))
+}
+
+impl Words {
+    pub fn of_method(method: &str) -> Option<(Self, Action)> {
+        let known = METHODS.into_iter().find(|(name, ..)| *name == method);
+        known.map(|(_, words, action)| (words, action))
+    }
+
+    /// Whether the caller looks for the task later.
+    pub fn wants_no_wait(self, params: &Value) -> bool {
+        let configuration = params.get("configuration");
+        let says = |name: &str| configuration?.get(name)?.as_bool();
+        match self {
+            Self::Slashes => says("blocking") == Some(false),
+            Self::Camels => says("returnImmediately") == Some(true),
+        }
+    }
+
+    pub fn state(self, state: State) -> &'static str {
+        match (self, state) {
+            (Self::Slashes, State::Working) => "working",
+            (Self::Slashes, State::Completed) => "completed",
+            (Self::Slashes, State::Failed) => "failed",
+            (Self::Slashes, State::Canceled) => "canceled",
+            (Self::Camels, State::Working) => "TASK_STATE_WORKING",
+            (Self::Camels, State::Completed) => "TASK_STATE_COMPLETED",
+            (Self::Camels, State::Failed) => "TASK_STATE_FAILED",
+            (Self::Camels, State::Canceled) => "TASK_STATE_CANCELED",
+        }
+    }
+
+    fn part(self, text: &str) -> Value {
+        match self {
+            Self::Slashes => json!({"kind": "text", "text": text}),
+            Self::Camels => json!({"text": text}),
+        }
+    }
+
+    fn message(self, message: &Message, task: &str, context: &str) -> Value {
+        let role = match (self, message.is_user) {
+            (Self::Slashes, true) => "user",
+            (Self::Slashes, false) => "agent",
+            (Self::Camels, true) => "ROLE_USER",
+            (Self::Camels, false) => "ROLE_AGENT",
+        };
+        let parts = [self.part(&message.text)];
+        let whole = json!({
+            "messageId": message.id, "role": role, "parts": parts, "taskId": task, "contextId": context,
+        });
+        self.kind("message", whole)
+    }
+
+    /// In version 0.3 objects say what they are.
+    fn kind(self, kind: &str, mut object: Value) -> Value {
+        if self == Self::Slashes {
+            object["kind"] = kind.into();
+        }
+        object
+    }
+
+    fn status(
+        self,
+        state: State,
+        error: Option<&str>,
+        at: &str,
+        task: &str,
+        context: &str,
+    ) -> Value {
+        let mut status = json!({"state": self.state(state), "timestamp": at});
+        if let Some(error) = error {
+            let message = Message {
+                id: new_id(),
+                is_user: false,
+                text: error.to_owned(),
+            };
+            status["message"] = self.message(&message, task, context);
+        }
+        status
+    }
+
+    fn artifact(self, task: &str, text: &str) -> Value {
+        json!({"artifactId": format!("{task}-answer"), "name": "answer", "parts": [self.part(text)]})
+    }
+
+    pub fn task(self, task: &Task) -> Value {
+        let (id, context) = (task.id.as_str(), task.context_id.as_str());
+        let error = task.error.as_deref();
+        let mut whole = json!({
+            "id": id,
+            "contextId": context,
+            "status": self.status(task.state, error, &task.updated_at, id, context),
+            "history": [self.message(&task.message, id, context)],
+        });
+        if !task.text.is_empty() {
+            whole["artifacts"] = json!([self.artifact(id, &task.text)]);
+        }
+        self.kind("task", whole)
+    }
+
+    /// The answer to a message.
+    pub fn sent(self, task: &Task) -> Value {
+        let task = self.task(task);
+        match self {
+            Self::Slashes => task,
+            Self::Camels => json!({"task": task}),
+        }
+    }
+
+    /// What a stream tells of what happens.
+    pub fn told(self, task: &str, context: &str, told: &Told) -> Value {
+        match told {
+            Told::Text(text, is_first) => {
+                let update = json!({
+                    "taskId": task, "contextId": context, "artifact": self.artifact(task, text),
+                    "append": !is_first, "lastChunk": false,
+                });
+                match self {
+                    Self::Slashes => self.kind("artifact-update", update),
+                    Self::Camels => json!({"artifactUpdate": update}),
+                }
+            }
+            Told::Ended(state, error) => {
+                let status = self.status(*state, error.as_deref(), &now(), task, context);
+                let mut update = json!({"taskId": task, "contextId": context, "status": status});
+                match self {
+                    Self::Slashes => {
+                        update["final"] = true.into();
+                        self.kind("status-update", update)
+                    }
+                    Self::Camels => json!({"statusUpdate": update}),
+                }
+            }
+        }
+    }
+}

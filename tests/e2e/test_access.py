@@ -1,0 +1,365 @@
+"""Who may call what: keys and their rights, on both listeners."""
+
+import json
+import subprocess
+import time
+
+import openai
+import pytest
+from support.stack import Stack, wait_for
+
+SECRETS = {name: f"secret-of-{name}" for name in
+           ("admin", "user", "reader", "cheap", "chat-only", "expired", "disabled")}
+HELLO = [{"role": "user", "content": "Hello!"}]
+
+
+def key_config(name):
+    return {"key_env": f"KEY_{name.upper().replace('-', '_')}"}
+
+
+@pytest.fixture(scope="module")
+def guarded(session_world, tmp_path_factory):
+    session_world.reset()
+    config = session_world.config()
+    terms = {
+        "admin": {"role": "admin"},
+        "user": {},
+        "reader": {"role": "read-only"},
+        "cheap": {"models": ["twice", "openai/gpt-4o*"]},
+        "chat-only": {"endpoints": ["POST /v1/chat/*"]},
+        "expired": {"expires_at": "2020-01-01T00:00:00Z"},
+        "disabled": {"disabled": True},
+    }
+    config["keys"] = {name: {**key_config(name), **of_name} for name, of_name in terms.items()}
+    environment = {key_config(name)["key_env"]: secret for name, secret in SECRETS.items()}
+    stack = Stack(tmp_path_factory.mktemp("access"), config, environment=environment).start()
+    yield stack
+    stack.stop()
+
+
+def bearer(name):
+    return {"authorization": f"Bearer {SECRETS.get(name, name)}"} if name else {}
+
+
+def call(stack, key, method, path, body=None, origin=None):
+    with stack._open(body, headers=bearer(key), path=path, method=method, origin=origin) as reply:
+        return reply.status, reply.read()
+
+
+CHAT = ("POST", "/v1/chat/completions", {"model": "openai/gpt-4o-mini", "messages": HELLO})
+CLAUDE = ("POST", "/v1/chat/completions", {"model": "anthropic/claude-sonnet-4-6", "messages": HELLO})
+MESSAGES = ("POST", "/v1/messages", {"model": "openai/gpt-4o-mini", "max_tokens": 5, "messages": HELLO})
+EMBEDDINGS = ("POST", "/v1/embeddings", {"model": "openai/text-embedding-3-small", "input": "a"})
+PROXY = ("GET", "/proxy/openai/v1/models", None)
+MODELS = ("GET", "/v1/models", None)
+STATSZ = ("GET", "/statsz", None)
+HEALTH = ("GET", "/health", None)
+NOTHING = ("GET", "/v1/nothing", None)
+
+# What each key gets of each endpoint of the gateway: a status, and where it is an error its code.
+GATEWAY = {
+    "admin": {CHAT[1]: 200, MESSAGES[1]: 200, EMBEDDINGS[1]: 200, PROXY[1]: 200, MODELS[1]: 200, STATSZ[1]: 200},
+    "user": {CHAT[1]: 200, MESSAGES[1]: 200, EMBEDDINGS[1]: 200, PROXY[1]: 200, MODELS[1]: 200, STATSZ[1]: "role_not_allowed"},
+    "reader": {CHAT[1]: "role_not_allowed", MESSAGES[1]: "role_not_allowed", EMBEDDINGS[1]: "role_not_allowed", PROXY[1]: 200,
+               MODELS[1]: 200, STATSZ[1]: 200},
+    "cheap": {CHAT[1]: 200, MESSAGES[1]: 200, EMBEDDINGS[1]: "model_not_allowed", PROXY[1]: "model_not_allowed", MODELS[1]: 200,
+              STATSZ[1]: "role_not_allowed"},
+    "chat-only": {CHAT[1]: 200, MESSAGES[1]: "endpoint_not_allowed", EMBEDDINGS[1]: "endpoint_not_allowed",
+                  PROXY[1]: "endpoint_not_allowed", MODELS[1]: "endpoint_not_allowed", STATSZ[1]: "endpoint_not_allowed"},
+    "expired": dict.fromkeys([CHAT[1], MESSAGES[1], EMBEDDINGS[1], PROXY[1], MODELS[1], STATSZ[1]], "api_key_expired"),
+    "disabled": dict.fromkeys([CHAT[1], MESSAGES[1], EMBEDDINGS[1], PROXY[1], MODELS[1], STATSZ[1]], "api_key_disabled"),
+    "not-a-key": dict.fromkeys([CHAT[1], MESSAGES[1], EMBEDDINGS[1], PROXY[1], MODELS[1], STATSZ[1]], "invalid_api_key"),
+    None: dict.fromkeys([CHAT[1], MESSAGES[1], EMBEDDINGS[1], PROXY[1], MODELS[1], STATSZ[1]], "missing_api_key"),
+}
+UNAUTHENTICATED = {"missing_api_key", "invalid_api_key", "api_key_expired", "api_key_disabled"}
+
+
+@pytest.mark.parametrize("key", GATEWAY)
+@pytest.mark.parametrize("request_", [CHAT, MESSAGES, EMBEDDINGS, PROXY, MODELS, STATSZ], ids=lambda request: request[1])
+def test_the_gateway_lets_in_who_may_come_in(guarded, world, key, request_):
+    expected = GATEWAY[key][request_[1]]
+    status, body = call(guarded, key, *request_)
+    if expected == 200:
+        assert status == 200, body
+        return
+    assert status == (401 if expected in UNAUTHENTICATED else 403)
+    error = json.loads(body)["error"]
+    # Anthropic's clients are told in Anthropic's words, which have no code.
+    if request_ is MESSAGES:
+        assert error["type"] == ("authentication_error" if status == 401 else "permission_error")
+    else:
+        assert (error["code"], error["type"]) == (expected, "authentication_error" if status == 401 else "permission_error")
+    assert not any(provider.requests for provider in world.providers), "nobody was asked"
+
+
+# What each key gets of the management API.
+MANAGEMENT = [("GET", "/v1/traces"), ("GET", "/v1/secrets"), ("GET", "/metrics"), ("DELETE", "/v1/traces?user=x"),
+              ("PUT", "/v1/secrets/x_key"), ("POST", "/v1/keys")]
+
+
+@pytest.mark.parametrize("method,path", MANAGEMENT)
+@pytest.mark.parametrize("key", GATEWAY)
+def test_the_management_api_lets_in_who_may_come_in(guarded, key, method, path):
+    bodies = {"PUT": {"value": "x"}, "POST": {"name": f"made-{time.time_ns()}"}}
+    status, _ = call(guarded, key, method, path, bodies.get(method), guarded.management)
+    if key == "admin":
+        assert status in (200, 201)
+    elif key == "reader":
+        assert status == (200 if method == "GET" else 403)
+    elif key in ("user", "cheap", "chat-only"):
+        assert status == 403
+    else:
+        assert status == 401
+
+
+@pytest.mark.parametrize("path", ["/health", "/healthz"])
+def test_health_is_for_everybody(guarded, path):
+    for origin in (guarded.origin, guarded.management):
+        assert call(guarded, None, "GET", path, origin=origin)[0] == 200
+
+
+def test_an_official_sdk_sees_the_errors_it_knows(guarded, world, hello):
+    def create(key, model="openai/gpt-4o-mini"):
+        client = openai.OpenAI(base_url=guarded.base_url, api_key=key, max_retries=0)
+        return client.chat.completions.create(model=model, messages=hello)
+
+    with pytest.raises(openai.AuthenticationError) as raised:
+        create("wrong")
+    assert raised.value.response.headers["www-authenticate"] == "Bearer"
+    with pytest.raises(openai.PermissionDeniedError) as raised:
+        create(SECRETS["cheap"], "anthropic/claude-sonnet-4-6")
+    assert 'key "cheap"' in raised.value.message and "anthropic/claude-sonnet-4-6" in raised.value.message
+    assert create(SECRETS["user"]).choices[0].message.content
+
+
+def test_a_key_narrows_an_alias_to_its_own_models(guarded, world):
+    body = {"model": "smart", "messages": HELLO}
+    status, headers, _ = guarded.post(body, headers=bearer("cheap"))
+    assert (status, headers["x-opentracy-selected-model"]) == (200, "openai/gpt-4o-mini")
+    status, headers, _ = guarded.post(body, headers=bearer("user"))
+    assert headers["x-opentracy-selected-model"] == "anthropic/claude-sonnet-4-6"
+    status, _, reply = guarded.post({**body, "model": "cloud"}, headers=bearer("chat-only"))
+    assert status == 200
+    ids = {model["id"] for model in json.loads(call(guarded, "cheap", "GET", "/v1/models")[1])["data"]}
+    assert "openai/gpt-4o-mini" in ids and "twice" in ids and "smart" not in ids
+
+
+def test_a_caller_can_not_speak_for_another(guarded, world):
+    forged = {**bearer("user"), "x-opentracy-token": "x", "x-opentracy-on-behalf-of": "admin", "x-opentracy-jwt": "e30"}
+    with guarded._open(None, headers=forged, path="/statsz", method="GET") as reply:
+        assert reply.status == 403
+    with guarded._open(None, headers=forged, path="/v1/traces", method="GET", origin=guarded.management) as reply:
+        assert reply.status == 401
+
+
+def test_denials_are_counted_by_reason_and_leave_no_traces(guarded, world):
+    before = guarded.stats("denied.invalid_api_key")
+    assert call(guarded, "wrong", *CHAT)[0] == 401
+    name = "wasmcustom.opentracy.gateway.denied.invalid_api_key"
+    wait_for(lambda: guarded.stats("denied.invalid_api_key").get(name, 0) > before.get(name, 0), "the count")
+    assert call(guarded, "wrong", "GET", "/v1/traces", origin=guarded.management)[0] == 401
+    metrics = call(guarded, "reader", "GET", "/metrics", origin=guarded.management)[1].decode()
+    assert 'opentracy_management_denials_total{reason="invalid_api_key"}' in metrics
+    traces = json.loads(call(guarded, "admin", "GET", "/v1/traces?status=401", origin=guarded.management)[1])
+    assert not traces["data"]
+
+
+# Keys that are made here
+
+
+@pytest.fixture
+def keyed(own_stack, world):
+    stack = own_stack()
+    status, _, made = stack.post({"name": "root", "role": "user"}, path="/v1/keys", origin=stack.management)
+    assert (status, made["error"]["code"]) == (409, "admin_key_missing"), "nobody locks themselves out"
+    status, _, made = stack.post({"name": "root", "role": "admin"}, path="/v1/keys", origin=stack.management)
+    assert status == 201 and made["secret"].startswith(made["prefix"])
+    return stack, {"authorization": f"Bearer {made['secret']}"}
+
+
+def everywhere(stack, secret, expected):
+    """Every worker of Envoy, and the control plane."""
+    headers = {"authorization": f"Bearer {secret}"} if secret else {}
+    body = {"model": "demo/echo", "messages": HELLO}
+    statuses = {stack.post(body, headers=headers)[0] for _ in range(12)}
+    with stack._open(None, headers=headers, path="/v1/models", method="GET", origin=stack.management) as reply:
+        statuses.add(reply.status)
+    return statuses == {expected}
+
+
+def within_two_seconds(condition, what):
+    wait_for(condition, what, timeout=2.0)
+
+
+def test_a_key_is_made_rotated_and_revoked_within_two_seconds(keyed):
+    stack, root = keyed
+    within_two_seconds(lambda: everywhere(stack, None, 401), "closing the door")
+
+    def manage(method, path, body=None):
+        status, _, reply = stack.post(body, method=method, path=path, headers=root, origin=stack.management)
+        return status, reply
+
+    status, made = manage("POST", "/v1/keys", {"name": "app", "owner": "a team", "metadata": {"cost-center": "7"}})
+    assert status == 201
+    within_two_seconds(lambda: everywhere(stack, made["secret"], 200), "a new key's start")
+    assert manage("POST", "/v1/keys", {"name": "app"})[0] == 409
+
+    status, rotated = manage("POST", "/v1/keys/app/rotate")
+    assert status == 200 and rotated["owner"] == "a team"
+    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 200) and everywhere(stack, made["secret"], 401), "a rotation")
+
+    status, disabled = manage("PUT", "/v1/keys/app", {"disabled": True})
+    assert status == 200 and disabled["disabled"] and disabled["owner"] is None, "all terms are set"
+    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 401), "disabling")
+    assert manage("PUT", "/v1/keys/app", {"models": ["demo/*"]})[0] == 200
+    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 200), "enabling")
+
+    assert manage("DELETE", "/v1/keys/app")[0] == 204
+    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 401), "a revocation")
+    assert manage("DELETE", "/v1/keys/app")[0] == 404
+
+    listed = manage("GET", "/v1/keys")[1]["data"]
+    assert [key["name"] for key in listed] == ["root"]
+    entries = [(entry["action"], entry["subject"], entry["actor"]) for entry in manage("GET", "/v1/audit")[1]["data"]]
+    assert ("key.create", "app", "root") in entries and ("key.revoke", "app", "root") in entries
+
+    # Only what can't be turned back is kept, and nothing of it is told.
+    secrets = [made["secret"], rotated["secret"], root["authorization"].removeprefix("Bearer ")]
+    files = b"".join(path.read_bytes() for path in (stack.folder / ".opentracy").rglob("*") if path.is_file())
+    logs = (stack.log("control-plane") + stack.log("envoy")).encode()
+    for secret in secrets:
+        random = secret.rsplit("_", 1)[1].encode()
+        assert random not in files and random not in logs
+    assert not any(secret in json.dumps(listed) for secret in secrets)
+
+
+@pytest.mark.parametrize("body,words", [
+    ({"name": "a b"}, "without spaces"),
+    ({"name": ""}, "word"),
+    ({}, "`name`"),
+    ({"name": "a", "role": "boss"}, "admin"),
+    ({"name": "a", "modles": []}, "modles"),
+    ({"name": "a", "endpoints": ["chat"]}, "no path"),
+    ({"name": "a", "expires_at": "soon"}, "expires_at"),
+    ({"name": "a", "budget": {"soft": 2, "hard": 1}}, "budget"),
+    ([], "JSON object"),
+])
+def test_terms_that_mean_nothing_are_refused(guarded, body, words):
+    status, _, reply = guarded.post(body, path="/v1/keys", headers=bearer("admin"), origin=guarded.management)
+    assert status == 400
+    assert words in reply["error"]["message"], reply
+
+
+def test_the_command_makes_keys_beside_a_running_control_plane(own_stack, world):
+    stack = own_stack()
+
+    def keys(*arguments):
+        command = [stack._binary, "keys", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=stack._environment, cwd=stack.folder)
+
+    made = keys("create", "ci", "--role", "user", "--model", "demo/*", "--requests-per-minute", "100")
+    secret = made.stdout.strip()
+    assert made.returncode == 0 and secret.startswith("otk_")
+    within_two_seconds(lambda: everywhere(stack, secret, 200) and everywhere(stack, None, 401), "the key's start")
+    assert "ci (otk_" in keys("list").stdout
+    again = keys("create", "ci")
+    assert again.returncode == 1 and 'there is a key "ci" already' in again.stderr
+    rotated = keys("rotate", "ci").stdout.strip()
+    within_two_seconds(lambda: everywhere(stack, rotated, 200) and everywhere(stack, secret, 401), "the rotation")
+    assert keys("revoke", "ci").returncode == 0
+    within_two_seconds(lambda: everywhere(stack, None, 200), "opening the door")
+
+
+# Tokens
+
+
+@pytest.fixture(scope="module")
+def issuer():
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def encoded(data):
+    import base64
+
+    if isinstance(data, dict):
+        data = json.dumps(data).encode()
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def token(private_key, **claims):
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding
+
+    claims = {"iss": "https://id.example", "aud": "llm", "exp": int(time.time()) + 300, **claims}
+    signed = f"{encoded({'alg': 'RS256', 'kid': '1', 'typ': 'JWT'})}.{encoded(claims)}"
+    return f"{signed}.{encoded(private_key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+
+
+@pytest.fixture(scope="module")
+def tokened(session_world, tmp_path_factory, issuer):
+    session_world.reset()
+    folder = tmp_path_factory.mktemp("tokens")
+    numbers = issuer.public_key().public_numbers()
+    as_bytes = lambda number: encoded(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+    jwks = {"keys": [{"kty": "RSA", "kid": "1", "alg": "RS256", "use": "sig", "n": as_bytes(numbers.n), "e": as_bytes(numbers.e)}]}
+    (folder / "jwks.json").write_text(json.dumps(jwks))
+    config = session_world.config()
+    config["access"] = {"jwt": {"issuer": "https://id.example", "audiences": ["llm"], "jwks_file": str(folder / "jwks.json")}}
+    config["keys"] = {"cheap": {"key_env": "KEY_CHEAP", "models": ["openai/*"]}}
+    stack = Stack(folder, config, environment={"KEY_CHEAP": SECRETS["cheap"]}).start()
+    yield stack
+    stack.stop()
+
+
+def test_a_token_that_envoy_has_checked_lets_in(tokened, world, issuer):
+    def ask(authorization, model="anthropic/claude-sonnet-4-6", **headers):
+        headers = {**({"authorization": authorization} if authorization else {}), **headers}
+        return tokened.post({"model": model, "messages": HELLO}, headers=headers)
+
+    status, headers, _ = ask(f"Bearer {token(issuer, sub='ann')}")
+    assert status == 200
+    trace = wait_for(lambda: tokened.post(None, method="GET", path=f"/v1/traces/{headers['x-opentracy-trace-id']}",
+                                          headers=bearer("cheap"), origin=tokened.management)[0] == 403, "the answer")
+    assert trace, "a user's key does not read traces"
+    # The rights of the key that a token names.
+    assert ask(f"Bearer {token(issuer, sub='bob', opentracy_key='cheap')}")[2]["error"]["code"] == "model_not_allowed"
+    assert ask(f"Bearer {token(issuer, sub='bob', opentracy_key='cheap')}", "openai/gpt-4o")[0] == 200
+    assert ask(f"Bearer {token(issuer, sub='bob', opentracy_key='nobody')}")[0] == 401
+    # API keys go on working beside tokens.
+    assert ask(f"Bearer {SECRETS['cheap']}", "openai/gpt-4o")[0] == 200
+    payload = encoded({"sub": "mallory", "iss": "https://id.example"})
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    for refused in (None, f"Bearer {token(issuer, exp=1)}", f"Bearer {token(issuer, aud='other')}", f"Bearer {token(stranger)}",
+                    f"Bearer e30.{payload}."):
+        assert ask(refused, **{"x-opentracy-jwt": payload})[0] == 401, refused
+    for key in (f"Bearer {token(issuer, sub='ann')}",):
+        with tokened._open(None, headers={"authorization": key}, path="/v1/models", method="GET") as reply:
+            assert reply.status == 200
+
+
+# A browser
+
+
+@pytest.mark.parametrize("headers,status", [
+    ({}, 200),
+    ({"origin": "https://evil.example"}, 403),
+    ({"origin": "null"}, 403),
+    ({"sec-fetch-site": "cross-site"}, 403),
+    ({"sec-fetch-site": "same-origin"}, 200),
+    ({"host": "evil.example"}, 403),
+    ({"host": "localhost:8000"}, 200),
+    ({"host": "[::1]:8000"}, 200),
+])
+def test_without_keys_no_other_site_makes_a_browser_call(stack, headers, status):
+    with stack._open(None, headers=headers, path="/v1/traces", method="GET", origin=stack.management) as reply:
+        assert reply.status == status
+        assert "access-control-allow-origin" not in reply.headers
+
+
+def test_the_gateways_name_may_be_any(stack):
+    with stack._open(None, headers={"host": "llm.example.com"}, path="/v1/models", method="GET") as reply:
+        assert reply.status == 200
