@@ -33,7 +33,7 @@ struct Window {
     granted: u64,
 }
 
-/// What a VM was granted of concurrent requests, and what it has given back, since it was started.
+/// What a VM was granted of concurrent requests, and what it has given back of them or of tokens, since it was started.
 #[derive(Default)]
 struct Slots {
     granted: u64,
@@ -92,7 +92,6 @@ impl Limits {
         });
         v1::AcquireResponse {
             grants: grants.collect(),
-            vms: u32::try_from(vms).unwrap_or(u32::MAX),
         }
     }
 }
@@ -152,11 +151,17 @@ impl State {
             of_bucket.retain(|name, _| name == vm || alive.contains(name));
         }
         for each in released {
-            let bucket = each.bucket.unwrap_or_default().into();
-            let slots = self.slots.entry(bucket).or_default();
+            let bucket: Bucket = each.bucket.unwrap_or_default().into();
+            let slots = self.slots.entry(bucket.clone()).or_default();
             // Later ones may arrive first.
             let own = slots.entry(vm.to_owned()).or_default();
-            own.released = own.released.max(each.slots);
+            let more = each.units.saturating_sub(own.released);
+            own.released += more;
+            if bucket.unit == i32::from(Unit::Tokens)
+                && let Some(window) = self.windows.get_mut(&bucket)
+            {
+                window.granted = window.granted.saturating_sub(more);
+            }
         }
     }
 }
@@ -198,7 +203,7 @@ mod tests {
 
     fn config() -> Config {
         serde_saphyr::from_str(
-            "keys:\n  a: {key_env: X, limits: {requests_per_minute: 1000, concurrent_requests: 3}}\n",
+            "keys:\n  a: {key_env: X, limits: {requests_per_minute: 1000, tokens_per_minute: 1000, concurrent_requests: 3}}\n",
         )
         .unwrap()
     }
@@ -218,7 +223,7 @@ mod tests {
         };
         let released = v1::Released {
             bucket: Some(bucket.clone()),
-            slots: released,
+            units: released,
         };
         let request = v1::AcquireRequest {
             vm: vm.to_owned(),
@@ -257,6 +262,16 @@ mod tests {
         assert_eq!(ask(&limits, "x", Unit::Requests, 990, 0, 0).units, 990);
         assert_eq!(ask(&limits, "x", Unit::Requests, 11, 0, 1).units, 0);
         assert_eq!(ask(&limits, "x", Unit::Requests, 10, 0, 2).units, 10);
+    }
+
+    #[test]
+    fn tokens_that_were_not_used_are_there_for_others() {
+        let limits = Limits::default();
+        let ask = |vm, units, released| ask(&limits, vm, Unit::Tokens, units, released, 0).units;
+        assert_eq!(ask("x", 900, 0), 900);
+        assert_eq!(ask("y", 200, 0), 0);
+        assert_eq!(ask("x", 10, 850), 10);
+        assert_eq!(ask("y", 200, 0), 200);
     }
 
     #[test]

@@ -8,6 +8,17 @@ use opentracy::prices::InForce;
 use opentracy::store::{Filter, Micros};
 use opentracy::{check, client_keys, envoy, router, serve};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The allocator can keep account of what memory is held by, and begins to when a profile is asked for.
+#[expect(
+    unsafe_code,
+    reason = "the allocator looks for its settings by this name"
+)]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static MALLOC_CONF: &[u8] = b"prof:true,prof_active:false,lg_prof_sample:19\0";
+
 #[derive(Parser)]
 #[command(
     version,

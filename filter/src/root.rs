@@ -80,7 +80,10 @@ impl Root {
             snapshot::current().map_or_else(String::new, |current| current.version.clone());
         let request = v1::GetSnapshotRequest {
             version,
-            vm: vm_name(),
+            vm: match self.stage {
+                Some(Stage::Gateway) => vm_name(),
+                _ => String::new(),
+            },
             circuit_breakers: health::circuit_breakers(),
         }
         .encode_to_vec();
@@ -121,6 +124,7 @@ impl Root {
 fn use_snapshot(response: &[u8]) -> bool {
     match v1::GetSnapshotResponse::decode(response) {
         Ok(response) => {
+            limits::share_with(response.vms);
             let Some(wire) = response.snapshot else {
                 return false;
             };

@@ -5,6 +5,7 @@ import pytest
 from support.stack import Stack, wait_for
 
 KEY = "client-key-of-the-team"
+ROOT = "an-administrators-key"
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +18,12 @@ def budgeted(session_world, tmp_path_factory):
         "spent": {**one, "budget": {"hard": 1e-9}},
         "free": one,
     }
-    config["keys"] = {"team": {"key_env": "TEAM_KEY", "budget": {"period": "month", "hard": 1e-9}}}
-    stack = Stack(tmp_path_factory.mktemp("budgets"), config, environment={"TEAM_KEY": KEY}).start()
+    config["keys"] = {
+        "team": {"key_env": "TEAM_KEY", "budget": {"period": "month", "hard": 1e-9}},
+        "root": {"key_env": "ROOT_KEY", "role": "admin"},
+    }
+    environment = {"TEAM_KEY": KEY, "ROOT_KEY": ROOT}
+    stack = Stack(tmp_path_factory.mktemp("budgets"), config, environment=environment, key=ROOT).start()
     yield stack
     stack.stop()
 
@@ -35,7 +40,7 @@ def wait_for_refusals(stack, *request, **more):
 def test_a_hard_limit_refuses_as_openai_does(budgeted, hello):
     assert ask(budgeted, "spent")[0] == 200
     wait_for_refusals(budgeted, "spent")
-    client = openai.OpenAI(base_url=budgeted.base_url, api_key="x", max_retries=0)
+    client = openai.OpenAI(base_url=budgeted.base_url, api_key=ROOT, max_retries=0)
     with pytest.raises(openai.RateLimitError) as raised:
         client.chat.completions.create(model="spent", messages=hello)
     assert raised.value.code == "insufficient_quota" and raised.value.type == "insufficient_quota"

@@ -99,7 +99,7 @@ def test_an_alias_that_needs_the_control_plane_says_so_when_it_is_down(own_stack
     assert status == 503
 
 
-@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/chat/completions/more", "/v1/embeddings", "/", "/v2"])
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/chat/completions/more", "/v1/filesystem", "/", "/v2"])
 def test_a_path_that_is_not_there(stack, path):
     status, error = refusal(stack, {"model": "gpt-4o", "messages": HELLO}, path=path)
     assert (status, error["code"]) == (404, "unknown_url")

@@ -180,12 +180,15 @@ def test_64_requests_that_all_fall_over_at_once_are_all_answered(stack, world, s
 @pytest.mark.parametrize("size", [20_000, 2_000_000, 20_000_000])
 def test_a_large_body_falls_over_whole(client, world, size):
     world.openai.habit = world.second.habit = mock.status(503)
-    messages = [{"role": "user", "content": "x" * size}]
+    # Of an image, nobody can tell by its bytes how many tokens it is.
+    data = "A" * (size // 4 * 4)
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}]
     answer = client.chat.completions.create(model="chain", messages=messages)
     assert answer._routing["attempts"] == 3
     for provider in world.providers[:2]:
         assert provider.requests[0].json["messages"] == messages
-    assert world.anthropic.requests[0].json["messages"][0]["content"][0]["text"] == messages[0]["content"]
+    assert world.anthropic.requests[0].json["messages"][0]["content"][1]["source"]["data"] == data
 
 
 @pytest.mark.parametrize("stream", [False, True])

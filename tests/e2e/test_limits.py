@@ -65,6 +65,7 @@ def burst(stack, key, clients, each, origins=None):
     return collections.Counter(reply[0] for reply in replies), replies
 
 
+@pytest.mark.timeout(180)
 def test_a_hundred_clients_get_exactly_what_a_key_is_good_for_in_a_minute(limited, world):
     stay_within_a_minute(25)
     counts, replies = burst(limited, "sixty", clients=100, each=3)
@@ -81,6 +82,7 @@ def test_a_hundred_clients_get_exactly_what_a_key_is_good_for_in_a_minute(limite
     assert abs(counts[200] - 60) <= 60 * 0.02, counts
 
 
+@pytest.mark.timeout(90)
 def test_a_client_is_told_how_its_limit_stands(limited, world, hello):
     stay_within_a_minute(8)
     client = openai.OpenAI(base_url=limited.base_url, api_key="few", max_retries=0)
@@ -101,11 +103,14 @@ def test_a_client_is_told_how_its_limit_stands(limited, world, hello):
     assert names["wasmcustom.opentracy.gateway.limited.rate_limit_exceeded"] >= 1
 
 
+@pytest.mark.timeout(90)
 def test_tokens_are_estimated_first_and_counted_then(limited, world):
     stay_within_a_minute(10)
     # Each is estimated at more than 400 and uses 30.
-    statuses = [ask(limited, "tokens", max_tokens=400)[0] for _ in range(20)]
-    assert statuses == [200] * 20
+    for _ in range(20):
+        assert ask(limited, "tokens", max_tokens=400)[0] == 200
+        # What it came to is known when the client has all of its answer, and a moment later to all of Envoy's workers.
+        time.sleep(0.05)
     status, headers, reply = ask(limited, "tokens", max_tokens=5000)
     assert status == 429 and "5" in reply["error"]["message"] and "more than" in reply["error"]["message"]
     status, headers, _ = ask(limited, "tokens", max_tokens=10)
@@ -160,6 +165,7 @@ def test_slots_come_back_when_clients_leave(limited, world):
     wait_for(lambda: ask(limited, "two-at-once")[0] == 200, "a free slot", 3)
 
 
+@pytest.mark.timeout(90)
 def test_an_alias_has_a_limit_whoever_asks(limited, world):
     stay_within_a_minute(5)
     statuses = [ask(limited, key, "narrow")[0] for key in ("free", "shared", "free")]
@@ -167,6 +173,7 @@ def test_an_alias_has_a_limit_whoever_asks(limited, world):
     assert 'alias "narrow"' in ask(limited, "free", "narrow")[2]["error"]["message"]
 
 
+@pytest.mark.timeout(90)
 def test_a_model_at_its_limit_gives_way_to_the_next(limited, world):
     stay_within_a_minute(5)
     models = [ask(limited, "free", "spill")[1]["x-opentracy-selected-model"] for _ in range(4)]
@@ -175,6 +182,7 @@ def test_a_model_at_its_limit_gives_way_to_the_next(limited, world):
     assert status == 429 and 'model "openai/gpt-4o"' in reply["error"]["message"]
 
 
+@pytest.mark.timeout(120)
 def test_limits_are_of_all_envoys_together(limited, world, tmp_path):
     """A second Envoy with the same control plane."""
     other = dict(limited.ports, gateway=free_port(), admin=free_port())

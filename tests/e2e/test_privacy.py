@@ -10,6 +10,7 @@ from support.stack import wait_for
 
 KEY = "client-key-of-the-quiet-team"
 OTHER = "client-key-of-the-masked-team"
+ROOT = "an-administrators-key"
 SAID = "Write to jane.doe@example.com or +49 170 1234567, card 4111 1111 1111 1111, IBAN DE44500105175407324931, from 203.0.113.9, badge EMP-123456"
 SENSITIVE = ["jane.doe", "170 1234567", "4111 1111", "DE4450010517", "203.0.113.9", "EMP-123456"]
 
@@ -28,8 +29,10 @@ def private(session_world, tmp_path_factory):
     config["keys"] = {
         "quiet-team": {"key_env": "QUIET_KEY", "traces": {"content": False}},
         "masked-team": {"key_env": "MASKED_KEY", "traces": {"redact": True}},
+        "root": {"key_env": "ROOT_KEY", "role": "admin"},
     }
-    stack = Stack(tmp_path_factory.mktemp("private"), config, environment={"QUIET_KEY": KEY, "MASKED_KEY": OTHER}).start()
+    environment = {"QUIET_KEY": KEY, "MASKED_KEY": OTHER, "ROOT_KEY": ROOT}
+    stack = Stack(tmp_path_factory.mktemp("private"), config, environment=environment, key=ROOT).start()
     yield stack
     stack.stop()
 
@@ -45,7 +48,7 @@ def trace_of(stack, model="openai/gpt-4o-mini", headers=None, **more):
 def test_everything_is_recorded_by_default(private):
     trace = trace_of(private)
     assert all(word in json.dumps(trace) for word in SENSITIVE)
-    assert trace["key"] is None
+    assert trace["key"] == "root"
 
 
 @pytest.mark.parametrize("case", [

@@ -47,7 +47,7 @@ def resilient(own_stack, world):
 
 
 def breaker(stack, model):
-    return stack.get("/statsz", stack.management)["models_circuit_breakers"].get(model, {}).get("state")
+    return stack.get("/statsz", stack.management)["model_circuit_breakers"].get(model, {}).get("state")
 
 
 def test_a_circuit_breaker_opens_and_closes(resilient, world):
@@ -118,7 +118,7 @@ def test_chaos(resilient, world):
         statuses = []
         for _ in range(10):
             statuses += pool.map(one, range(100))
-            states = resilient.get("/statsz", resilient.management)["models_circuit_breakers"]
+            states = resilient.get("/statsz", resilient.management)["model_circuit_breakers"]
             opened |= {model for model, breaker in states.items() if breaker["opened"]}
     counts = collections.Counter(statuses)
     print(f"1000 calls through chaos: {dict(counts)}; circuit breakers that opened: {sorted(opened)}")

@@ -280,7 +280,7 @@ def test_feedback_moves_the_estimate_at_once_and_outlives_a_restart(own_routed):
 
 @pytest.mark.parametrize("verdict, status, words", [
     ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "thumbs": "up"}, 404, "no trace"),
-    ({"trace_id": "x", "thumbs": "up"}, 400, "verdict"),
+    ({"trace_id": "x", "thumbs": "up"}, 400, "trace_id"),
     ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "score": 2}, 400, "score"),
     ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "score": 1, "thumbs": "up"}, 400, "thumbs"),
 ])

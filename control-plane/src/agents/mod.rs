@@ -11,6 +11,7 @@ mod turn;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::config::{self, Config, unplaced};
 
@@ -20,6 +21,9 @@ pub use turn::Gateway;
 
 /// The provider that agents are behind.
 pub const PROVIDER: &str = "agents";
+
+/// By so much the gateway waits longer than an agent may take.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The alias of the models that think for an agent.
 pub fn alias_of(agent: &str) -> String {
@@ -32,7 +36,8 @@ pub fn add_aliases(config: &mut Config) {
     for (name, agent) in &agents {
         let of_agent = config::Alias {
             candidates: vec![unplaced(format!("{PROVIDER}/{name}"))],
-            per_try_timeout: Some(agent.value.limits.timeout),
+            // The agent ends by itself, with better words.
+            per_try_timeout: Some(agent.value.limits.timeout + GRACE),
             ..config::Alias::default()
         };
         let of_model = config::Alias {

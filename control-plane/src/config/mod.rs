@@ -75,6 +75,8 @@ pub struct Gateway {
 #[serde(default, deny_unknown_fields)]
 pub struct Management {
     pub listen: SocketAddr,
+    /// Serves `/debug/pprof/*`, to those with a key.
+    pub profiling: bool,
 }
 
 /// The listener for the filter.
@@ -305,6 +307,7 @@ impl Default for Management {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            profiling: false,
         }
     }
 }
@@ -328,7 +331,7 @@ impl Budget {
             return Some("must not be negative");
         }
         let is_reversed = matches!((self.soft, self.hard), (Some(soft), Some(hard)) if soft > hard);
-        is_reversed.then_some("has a `soft` that is more than its `hard`")
+        is_reversed.then_some("`soft` must not be more than `hard`")
     }
 }
 

@@ -69,7 +69,7 @@ pub fn edge(
                 to_management(json!({"path": "/.well-known/agent-card.json"})),
                 // What an agent does takes its time, and is told as it happens.
                 {
-                    "match": {"path": "/v1/a2a"},
+                    "match": {"path_separated_prefix": "/v1/a2a"},
                     "route": {"cluster": MANAGEMENT, "timeout": "0s"},
                 },
                 // The limit of a body goes by the route that the request matches before it is planned.

@@ -28,6 +28,7 @@ impl ConfigService for Service {
         Ok(Response::new(v1::GetSnapshotResponse {
             version: snapshot.version.clone(),
             snapshot: (!is_current).then(|| snapshot.wire.clone()),
+            vms: u32::try_from(self.vms.alive().len()).unwrap_or(u32::MAX),
         }))
     }
 }

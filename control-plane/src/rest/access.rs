@@ -140,10 +140,9 @@ fn check_role(role: Role, method: &Method, path: &str) -> Result<(), Denial> {
 
 /// What tells nothing, and the models that are made here.
 fn is_for_everybody(path: &str) -> bool {
-    matches!(
-        path,
-        "/health" | "/healthz" | "/.well-known/agent-card.json"
-    ) || path.starts_with("/demo/")
+    matches!(path, "/health" | "/healthz")
+        || path.ends_with("/.well-known/agent-card.json")
+        || path.starts_with("/demo/")
 }
 
 /// What an application asks of the control plane, on the gateway's listener too.

@@ -30,6 +30,15 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(invalid("The body must be a JSON object".to_owned()));
     }
-    serde_json::from_slice(bytes)
-        .map_err(|error| invalid(format!("The body can't be read: {error}")))
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let read = serde_path_to_error::deserialize(&mut reader);
+    read.map_err(|error| invalid(describe(&error)))
+}
+
+/// What is wrong, and where.
+pub fn describe(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    match error.path().to_string().as_str() {
+        "." => format!("The body can't be read: {}", error.inner()),
+        path => format!("`{path}` can't be read: {}", error.inner()),
+    }
 }

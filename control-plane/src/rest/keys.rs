@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::client_keys::{ClientKeys, Entry, Refused, Terms};
 use crate::config;
 use crate::rest::error::Error;
-use crate::rest::json::Body;
+use crate::rest::json::{self, Body};
 use crate::serve::Shared;
 use crate::store::{AuditEntry, By};
 
@@ -60,7 +60,9 @@ impl TryFrom<serde_json::Map<String, serde_json::Value>> for KeyRequest {
         let Some(serde_json::Value::String(name)) = members.remove("name") else {
             return Err("`name` must be a text".to_owned());
         };
-        let terms = serde_json::from_value(members.into()).map_err(|error| error.to_string())?;
+        let terms = serde_json::Value::from(members);
+        let terms =
+            serde_path_to_error::deserialize(terms).map_err(|error| json::describe(&error))?;
         Ok(Self { name, terms })
     }
 }

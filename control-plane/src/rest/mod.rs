@@ -18,6 +18,7 @@ mod lines;
 mod models;
 mod packs;
 mod params;
+mod pprof;
 mod replay;
 mod request_id;
 pub mod route;
@@ -76,6 +77,9 @@ pub fn router(shared: Shared) -> Router {
         .routes(routes!(feedback::give))
         .routes(routes!(demo::chat_completions))
         .routes(routes!(agents::chat_completions))
+        .routes(routes!(pprof::profile))
+        .routes(routes!(pprof::flamegraph))
+        .routes(routes!(pprof::heap))
         .routes(routes!(a2a::call))
         .routes(routes!(a2a::call_agent))
         .routes(routes!(a2a::card))

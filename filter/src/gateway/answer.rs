@@ -32,6 +32,7 @@ pub struct Answer {
     /// What it was made of, where it is to be kept.
     kept: Vec<u8>,
     is_complete: bool,
+    is_event_stream: bool,
 }
 
 #[derive(Default)]
@@ -96,6 +97,7 @@ impl Answer {
         call.time_to_first_token_micros = Some(call.started.elapsed_micros());
         let mut answer = Self {
             status: 200,
+            state: State::Over,
             is_complete: true,
             ..Self::default()
         };
@@ -109,16 +111,13 @@ impl Answer {
                 Output::Replaced(bytes) => bytes,
             };
             answer.content.extend(tap.finish(&mut extras));
-            answer.state = State::Streaming(Box::new(Stream {
-                translator: None,
-                tap,
-            }));
+            answer.summary = tap.summary().clone();
+            answer.is_event_stream = true;
         } else {
             headers.push("content-type", "application/json");
             answer.content = cached.body;
             answer.summary = summarize(call.api, &answer.content);
             json::append_members(&mut answer.content, &call.extras(&answer.summary));
-            answer.state = State::Over;
         }
         call.add_headers(&mut headers);
         host::reply(200, &headers, &answer.content);
@@ -191,6 +190,7 @@ impl Answer {
         call.add_headers(&mut headers);
         host::set_response_headers(&headers);
         let tap = Tap::new(call.api, call.include_usage);
+        self.is_event_stream = true;
         self.state = State::Streaming(Box::new(Stream { translator, tap }));
     }
 
@@ -368,7 +368,6 @@ impl Answer {
 
     /// The stream of the client is over, one way or another.
     pub fn finish(mut self, mut call: Call) {
-        let is_event_stream = matches!(self.state, State::Streaming(_));
         let mut broke_off = false;
         if let State::Streaming(stream) = self.state {
             let tap = &stream.tap;
@@ -404,7 +403,7 @@ impl Answer {
             let answer = Cached {
                 provider,
                 model,
-                is_event_stream,
+                is_event_stream: self.is_event_stream,
                 body: self.kept,
             };
             cache::keep(&key, answer);
@@ -415,7 +414,7 @@ impl Answer {
             error: self.error,
             summary: self.summary,
             response: self.content,
-            is_event_stream,
+            is_event_stream: self.is_event_stream,
         });
     }
 }

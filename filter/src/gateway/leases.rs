@@ -8,6 +8,10 @@ use opentracy_proto::v1;
 use opentracy_proto::v1::{Owner, Unit};
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// Of a limit, what a VM may keep for a while that it does not need: one part in this many.
+const LEFT_OVER: u64 = 50;
+/// So late in a minute nothing of it is given back.
+const LATE: Duration = Duration::from_secs(1);
 /// Leases that are remembered before those are looked for that nobody uses.
 const MANY: usize = 5000;
 
@@ -54,7 +58,7 @@ struct Lease {
     remaining: u64,
     ends: Instant,
     is_exhausted: bool,
-    /// Slots, since the VM was started.
+    /// What was given back, since the VM was started.
     released: u64,
     in_use: u64,
     is_release_told: bool,
@@ -133,7 +137,6 @@ impl Leases {
 
     /// Takes in what the control plane grants.
     pub fn grant(&mut self, asked: &[Charge], answer: &v1::AcquireResponse, now: Instant) {
-        self.vms = answer.vms;
         for (charge, grant) in asked.iter().zip(&answer.grants) {
             let lease = self.lease(&charge.bucket, now);
             lease.turn(charge.bucket.unit, now);
@@ -170,8 +173,8 @@ impl Leases {
         }
     }
 
-    /// Puts right what was estimated, now that it is known.
-    pub fn settle(&mut self, charge: &Charge, actual: u64, now: Instant) {
+    /// Puts right what was estimated, now that it is known. Whether so much is left over that others should have it.
+    pub fn settle(&mut self, charge: &Charge, actual: u64, now: Instant) -> bool {
         let lease = self.lease(&charge.bucket, now);
         let too_much = signed(charge.units).saturating_sub(signed(actual));
         if lease.ends > now {
@@ -180,23 +183,28 @@ impl Leases {
             // Of a minute that is over nothing is given back, and what was taken beyond it was not counted.
             lease.left = lease.left.saturating_add(too_much.min(0));
         }
+        lease.left > signed(charge.limit / LEFT_OVER)
     }
 
-    /// A request that held a slot is over.
-    pub fn release(&mut self, charge: &Charge, now: Instant) {
+    /// A request that held a slot is over. Whether so many are free that others should have them.
+    pub fn release(&mut self, charge: &Charge, now: Instant) -> bool {
         let lease = self.lease(&charge.bucket, now);
         lease.in_use = lease.in_use.saturating_sub(charge.units);
         lease.left = lease.left.saturating_add(signed(charge.units));
+        lease.left > signed(charge.limit / LEFT_OVER)
     }
 
-    /// Slots that nobody uses go back to the control plane. What was told before is told again: it may have been lost.
-    pub fn give_back(&mut self) -> Vec<v1::Released> {
+    /// Slots and tokens that nobody uses go back to the control plane.
+    pub fn give_back(&mut self, now: Instant) -> Vec<v1::Released> {
         let mut released = Vec::new();
         for (bucket, lease) in &mut self.leases {
-            if bucket.unit != Unit::Concurrent {
-                continue;
-            }
-            if lease.left > 0 && lease.alone_since.is_none() {
+            let is_returned = match bucket.unit {
+                Unit::Concurrent => true,
+                // Of a minute that is nearly over it would come too late.
+                Unit::Tokens => lease.ends > now + LATE,
+                Unit::Requests => false,
+            };
+            if is_returned && lease.left > 0 && lease.alone_since.is_none() {
                 lease.released = lease.released.saturating_add(unsigned(lease.left));
                 lease.left = 0;
                 lease.is_release_told = false;
@@ -205,11 +213,16 @@ impl Leases {
                 lease.is_release_told = true;
                 released.push(v1::Released {
                     bucket: Some(bucket.into()),
-                    slots: lease.released,
+                    units: lease.released,
                 });
             }
         }
         released
+    }
+
+    /// Notes how many VMs there are.
+    pub fn share_with(&mut self, vms: u32) {
+        self.vms = vms;
     }
 
     /// How a bucket stands.
@@ -229,7 +242,7 @@ impl Leases {
         if self.leases.len() > MANY {
             self.leases.retain(|bucket, lease| match bucket.unit {
                 Unit::Concurrent => lease.in_use > 0 || lease.released > 0,
-                Unit::Requests | Unit::Tokens => lease.ends > now,
+                Unit::Requests | Unit::Tokens => lease.ends > now || lease.released > 0,
             });
         }
     }
@@ -286,7 +299,6 @@ mod tests {
                 remaining,
                 reset_ms: 10_000,
             }],
-            vms: 2,
         }
     }
 
@@ -322,8 +334,10 @@ mod tests {
         );
         leases.grant(&estimate, &answer(25, 65), now);
         assert_eq!(leases.take(&estimate, now), Taken::All);
-        leases.settle(&estimate[0], 0, now);
+        assert!(leases.settle(&estimate[0], 0, now), "others may want it");
         assert_eq!(leases.take(&estimate, now), Taken::All, "it was given back");
+        leases.settle(&estimate[0], 0, now);
+        assert_eq!(leases.give_back(now)[0].units, 10);
     }
 
     #[test]
@@ -332,11 +346,15 @@ mod tests {
         let slot = [charge(Unit::Concurrent, 1)];
         leases.grant(&slot, &answer(1, 0), now);
         assert_eq!(leases.take(&slot, now), Taken::All);
-        assert!(leases.give_back().is_empty(), "it is in use");
+        assert!(leases.give_back(now).is_empty(), "it is in use");
         leases.release(&slot[0], now);
-        let released: Vec<u64> = leases.give_back().iter().map(|each| each.slots).collect();
+        let released: Vec<u64> = leases
+            .give_back(now)
+            .iter()
+            .map(|each| each.units)
+            .collect();
         assert_eq!(released, [1]);
-        assert!(leases.give_back().is_empty());
+        assert!(leases.give_back(now).is_empty());
         assert!(matches!(leases.take(&slot, now), Taken::Missing(_)));
     }
 
@@ -344,6 +362,7 @@ mod tests {
     fn alone_a_vm_keeps_to_its_share() {
         let (mut leases, now) = (Leases::default(), Instant::now());
         let one = [charge(Unit::Requests, 1)];
+        leases.share_with(2);
         leases.grant(&one, &answer(1, 99), now);
         let later = now + Duration::from_secs(20);
         let mut passed = 0;

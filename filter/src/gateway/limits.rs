@@ -10,7 +10,7 @@ use prost::Message as _;
 use crate::gateway::leases::{self, Bucket, Charge, Taken};
 use crate::headers::HeaderList;
 use crate::root;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{self, Snapshot};
 
 /// Tokens of an answer that the request sets no bound to.
 const ANSWER_TOKENS: u64 = 256;
@@ -167,26 +167,36 @@ fn alone(charges: &[Charge], missing: &[Charge], snapshot: &Snapshot) -> Admissi
 /// A request is over: `tokens` is what it has used.
 pub fn settle(charges: &[Charge], tokens: u64) {
     let now = Instant::now();
+    let mut is_much_left = false;
     leases::with(|leases| {
         for charge in charges {
             match charge.bucket.unit {
                 Unit::Requests => {}
-                Unit::Tokens => leases.settle(charge, tokens, now),
-                Unit::Concurrent => leases.release(charge, now),
+                Unit::Tokens => is_much_left |= leases.settle(charge, tokens, now),
+                Unit::Concurrent => is_much_left |= leases.release(charge, now),
             }
         }
     });
+    if let Some(snapshot) = snapshot::current().filter(|_| is_much_left) {
+        give_back(&snapshot);
+    }
 }
 
-/// Hands slots that nobody uses back to the control plane.
+/// Hands what nobody uses back to the control plane.
 pub fn give_back(snapshot: &Snapshot) {
     let released = leases::with(|leases| {
-        leases.forget_old(Instant::now());
-        leases.give_back()
+        let now = Instant::now();
+        leases.forget_old(now);
+        leases.give_back(now)
     });
     if !released.is_empty() {
         acquire(Vec::new(), released, snapshot);
     }
+}
+
+/// Notes how many VMs share what limits leave, for when there is nobody to ask.
+pub fn share_with(vms: u32) {
+    leases::with(|leases| leases.share_with(vms));
 }
 
 /// Tells a client how its limits stand, by the headers that OpenAI's SDKs read: those of the first owner that has one.

@@ -323,17 +323,17 @@ fn deny(api: Api, denial: Denial) {
 
 /// Whether Envoy's routes have a path only for the sake of those that are served here.
 fn is_nothing(path: &str) -> bool {
-    let is_managements =
-        matches!(path, "/v1/models" | "/v1/a2a") || path.starts_with("/v1/models/");
+    const MANAGEMENTS: [&str; 2] = ["/v1/models", "/v1/a2a"];
+    let is_managements = MANAGEMENTS.iter().any(|own| {
+        path.strip_prefix(own)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
     (path.starts_with("/v1/") || path.starts_with(endpoint::PROXY)) && !is_managements
 }
 
-/// What tells nothing.
+/// What tells nothing that is not for all to know.
 fn is_for_everybody(path: &str) -> bool {
-    matches!(
-        path,
-        "/health" | "/healthz" | "/.well-known/agent-card.json"
-    )
+    matches!(path, "/health" | "/healthz") || path.ends_with("/.well-known/agent-card.json")
 }
 
 /// What is answered here.

@@ -473,6 +473,11 @@ async def count_tokens(provider, request, writer):
     await writer.reply(200, {"input_tokens": 4321}, {"set-cookie": "a=b", "x-envoy-overloaded": "1"})
 
 
+async def anything(provider, request, writer):
+    """Answers whatever is asked, on any path."""
+    await writer.reply(200, {"object": "list", "data": [], "usage": {"prompt_tokens": 3, "total_tokens": 3}})
+
+
 async def assistant(provider, request, writer):
     """Calls the first tool it is given, once for each of two cities, and tells what the tools said."""
     body = json.dumps(request.json)

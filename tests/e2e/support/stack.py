@@ -31,7 +31,7 @@ def wait_for(condition, what, timeout=20.0):
 
 class Stack:
     def __init__(self, folder: pathlib.Path, config: dict, filter_path=None, environment=None, concurrency=2,
-                 edit_bootstrap=None):
+                 edit_bootstrap=None, key=None):
         self.folder = folder
         self.ports = {name: free_port() for name in ("gateway", "admin", "management", "grpc")}
         self._filter = filter_path or os.environ["OPENTRACY_FILTER"]
@@ -41,6 +41,8 @@ class Stack:
         self._concurrency = concurrency
         self._edit_bootstrap = edit_bootstrap
         self._config = config
+        # Sent with every request that comes without one.
+        self.key = key
         self.config_path = folder / "opentracy.yaml"
         self.control_plane = None
         self.envoy = None
@@ -131,7 +133,8 @@ class Stack:
 
     def get(self, path, origin=None, default=Exception):
         try:
-            with urllib.request.urlopen((origin or self.origin) + path, timeout=10) as reply:
+            request = urllib.request.Request((origin or self.origin) + path, headers=self._with_key({}))
+            with urllib.request.urlopen(request, timeout=10) as reply:
                 return json.load(reply)
         except (urllib.error.URLError, OSError) as error:
             if default is Exception:
@@ -152,12 +155,18 @@ class Stack:
     def _open(self, body, headers=None, path="/v1/chat/completions", method="POST", origin=None):
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            (origin or self.origin) + path, data=data, method=method, headers={"content-type": "application/json", **(headers or {})}
+            (origin or self.origin) + path, data=data, method=method,
+            headers={"content-type": "application/json", **self._with_key(headers or {})},
         )
         try:
             return urllib.request.urlopen(request, timeout=60)
         except urllib.error.HTTPError as error:
             return error
+
+    def _with_key(self, headers):
+        if not self.key or {"authorization", "x-api-key"} & {name.lower() for name in headers}:
+            return headers
+        return {"authorization": f"Bearer {self.key}", **headers}
 
     def trace(self, trace_id, attempts=1):
         """One trace, once it is there with all its attempts: those come on their own."""
