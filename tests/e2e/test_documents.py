@@ -61,9 +61,15 @@ def test_every_configuration_key_is_documented():
         for name, item in value.items():
             if at == "traces.patterns":
                 yield f"{at}.NAME", item
-            elif at in ("providers", "aliases", "prices", "keys"):
+            elif at == "aliases.NAME.weights":
+                yield f"{at}.MODEL", item
+            elif at == "limits.models":
+                yield f"{at}.PROVIDER/MODEL", item
+            elif at == "endpoints":
+                yield f"{at}.NAME", item
+            elif at in ("providers", "aliases", "prices", "keys", "agents", "agents.NAME.mcp_servers"):
                 yield from keys(item, f"{at}.NAME") if at != "prices" else iter([("prices", item)])
-            elif isinstance(item, dict) and name != "headers":
+            elif isinstance(item, dict) and name not in ("headers", "header_envs", "env"):
                 yield from keys(item, f"{at}.{name}" if at else name)
             else:
                 yield f"{at}.{name}", item

@@ -292,6 +292,7 @@ def test_a_task_is_canceled(agency, world):
     world.openai.habit = slow
     began = rpc(agency, "message/send", {**message("x"), "configuration": {"blocking": False}})["result"]
     assert began["status"]["state"] == "working"
+    wait_for(lambda: world.openai.requests, "the call of the model", 5)
     assert rpc(agency, "tasks/cancel", {"id": began["id"]})["result"]["status"]["state"] == "canceled"
     assert rpc(agency, "GetTask", {"id": began["id"]})["result"]["status"]["state"] == "TASK_STATE_CANCELED"
     wait_for(lambda: world.openai.requests[-1].cancelled.is_set(), "the call's end", 8)

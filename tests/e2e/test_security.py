@@ -1,6 +1,13 @@
 """What a client may not do, and what nobody may see."""
 
+import gzip
+import os
 import pathlib
+import socket
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
@@ -140,3 +147,158 @@ def test_keys_are_nowhere_to_be_seen(stack, world):
     seen.append((pathlib.Path(stack.folder) / "envoy.yaml").read_text())
     for key in KEYS:
         assert not any(key in text for text in seen)
+
+
+def exchange(stack, data, wait=5):
+    """What comes back for bytes on a connection."""
+    with socket.create_connection(("127.0.0.1", stack.ports["gateway"]), timeout=wait) as connection:
+        connection.sendall(data)
+        reply = b""
+        try:
+            while chunk := connection.recv(65536):
+                reply += chunk
+        except TimeoutError:
+            pass
+    return reply
+
+
+BODY = b'{"model":"openai/gpt-4o-mini","messages":[{"role":"user","content":"first"}]}'
+SECOND = b"GET /v1/traces HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("headers", [
+    b"content-length: %d\r\ntransfer-encoding: chunked\r\n" % len(BODY),
+    b"content-length: %d\r\ncontent-length: 0\r\n" % len(BODY),
+    b"transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n",
+    b"transfer-encoding: xchunked\r\n",
+    b"content-length: +%d\r\n" % len(BODY),
+])
+def test_no_request_is_smuggled(stack, world, headers):
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" + headers + b"\r\n"
+    reply = exchange(stack, head + BODY + SECOND, wait=2)
+    assert b"HTTP/1.1 400" in reply or b"HTTP/1.1 501" in reply or reply == b"", reply[:300]
+    assert not world.openai.requests
+
+
+def test_a_replaced_body_has_its_own_length(stack, world):
+    """Requests to one provider over one connection, of lengths that change on the way."""
+    for size in (1, 5000, 3, 70_000, 2):
+        messages = [{"role": "user", "content": "x" * size}]
+        assert stack.post({"model": "anthropic/claude-sonnet-4-6", "messages": messages})[0] == 200
+    for request in world.anthropic.requests:
+        assert int(request.headers["content-length"]) == len(request.body)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
+def test_a_compressed_body_is_not_unpacked(stack, world, encoding):
+    bomb = gzip.compress(b"0" * (64 << 20))
+    status, _, reply = stack.post(bomb, headers={"content-encoding": encoding})
+    assert (status, reply["error"]["code"]) == (400, "invalid_json")
+    assert not world.openai.requests
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-6", "chain"])
+def test_json_that_nests_without_end_is_refused(stack, world, model):
+    from support import providers as mock
+
+    # A provider that does not look at it: what would become of it there is another matter.
+    completion = world.openai.body(type("Asked", (), {"path": "", "json": {"model": "x"}}), "fine", [])
+    world.openai.habit = mock.status(200, body=completion)
+    deep = b"[" * 200_000 + b"]" * 200_000
+    for field in (b"metadata", b"tools", b"x"):
+        body = b'{"model":"%s","messages":[{"role":"user","content":"x"}],"%s":%s}' % (model.encode(), field, deep)
+        status, _, reply = stack.post(body)
+        assert status in (200, 400), reply
+    assert stack.post({"model": model, "messages": HELLO})[0] == 200, "it goes on"
+    assert "trap" not in stack.log("envoy").lower()
+
+
+def test_a_slow_client_holds_up_nobody(stack, world):
+    slow = [socket.create_connection(("127.0.0.1", stack.ports["gateway"])) for _ in range(200)]
+    try:
+        for connection in slow:
+            connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        began = time.monotonic()
+        assert stack.post({"model": "openai/gpt-4o-mini", "messages": HELLO})[0] == 200
+        assert time.monotonic() - began < 5
+    finally:
+        for connection in slow:
+            connection.close()
+    bootstrap = (stack.folder / "envoy.yaml").read_text()
+    assert "request_headers_timeout: 30s" in bootstrap
+
+
+def test_a_trap_is_never_a_way_around(world, own_stack):
+    """The filter fails closed: while its VM is gone, nothing passes to a provider untranslated."""
+    bootstrap = own_stack().folder.joinpath("envoy.yaml").read_text()
+    assert bootstrap.count("FAIL_RELOAD") == 2 and "FAIL_OPEN" not in bootstrap
+
+
+def test_profiles_are_off_and_for_those_with_a_key(stack, world, own_stack):
+    status, _, reply = stack.post(None, method="GET", path="/debug/pprof/profile", origin=stack.management)
+    assert (status, reply["error"]["code"]) == (404, "profiling_off")
+    # The listener for applications does not have them at all.
+    assert stack.post(None, method="GET", path="/debug/pprof/profile")[0] == 404
+    config = world.config()
+    config["keys"] = {"root": {"key_env": "ROOT", "role": "admin"}, "user": {"key_env": "USER_KEY"}}
+    own = own_stack(config, environment={"ROOT": "root", "USER_KEY": "user"})
+    own.write_config({**config, "management": {"listen": f"127.0.0.1:{own.ports['management']}", "profiling": True}})
+    open_ = lambda path, key: own._open(None, method="GET", path=path, origin=own.management,
+                                        headers={"authorization": f"Bearer {key}"} if key else {})
+    time.sleep(1)
+    for key, status in ((None, 401), ("user", 403)):
+        with open_("/debug/pprof/heap", key) as reply:
+            assert reply.status == status
+    # Somebody keeps it busy meanwhile.
+    over = threading.Event()
+
+    def work():
+        while not over.is_set():
+            open_("/v1/models", "root").close()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        with open_("/debug/pprof/flamegraph?seconds=2", "root") as reply:
+            assert reply.status == 200 and b"<svg" in reply.read()
+        with open_("/debug/pprof/profile?seconds=2", "root") as reply:
+            assert reply.status == 200 and reply.headers["content-type"] == "application/octet-stream"
+    finally:
+        over.set()
+        worker.join()
+    with open_("/debug/pprof/heap", "root") as reply:
+        assert reply.status == 200 and gzip.decompress(reply.read())
+    with open_("/debug/pprof/profile?seconds=0", "root") as reply:
+        assert reply.status == 400
+
+
+# How a body of lines is written.
+LINES = """
+import json
+import schemathesis
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(context, value):
+    return json.dumps(value).encode()
+"""
+
+
+@pytest.mark.timeout(300)
+def test_the_management_api_has_an_answer_to_anything(own_stack, world, tmp_path):
+    """Every operation of the OpenAPI document, with data made to break it: an error may come back, but no 500."""
+    # With a router, where this machine has what it needs.
+    embedder = os.environ.get("OPENTRACY_TEST_EMBEDDER")
+    stack = own_stack(environment={"OPENTRACY_EMBEDDER": embedder} if embedder else {})
+    (tmp_path / "hooks.py").write_text(LINES)
+    program = pathlib.Path(sys.executable).parent / "schemathesis"
+    ran = subprocess.run(
+        [program, "run", f"{stack.management}/openapi.json", "--checks", "not_a_server_error", "--max-examples", "25",
+         "--workers", "2", "--seed", "7", "--request-timeout", "20", "--no-color",
+         # It holds its answer back for as long as it is asked to.
+         "--exclude-path-regex", "^/debug/"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=280,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(tmp_path)})
+    print(ran.stdout[-3000:])
+    assert ran.returncode == 0, ran.stdout[-6000:]
+    assert stack.get("/health", stack.management)["status"] == "ok"
+    assert "panicked" not in stack.log("control-plane")

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use opentracy_translate::error::ApiError;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use uuid::Uuid;
@@ -21,6 +22,9 @@ use crate::rest::access::Caller;
 use crate::rest::error::Error;
 use crate::rest::json::Body;
 use crate::serve::Shared;
+
+/// What ends a stream.
+const DONE: &str = "[DONE]";
 
 /// Has an agent answer.
 #[utoipa::path(
@@ -173,36 +177,41 @@ async fn stream(
     mut received: mpsc::UnboundedReceiver<Event>,
     shape: Shape,
 ) -> Result<Response, Error> {
-    let work = tokio::spawn(run.run());
+    // With whoever waits for it gone, the work is dropped, and so stopped.
+    let mut work = JoinSet::new();
+    work.spawn(run.run());
     let first = received.recv().await;
     let (sender, chunks) = mpsc::unbounded_channel::<String>();
+    let role = shape.chunk(json!({"role": "assistant", "content": ""}), Value::Null);
     let Some(first) = first else {
         // It is over already.
-        let stopped = joined(work.await)?;
-        let role = shape.chunk(json!({"role": "assistant", "content": ""}), Value::Null);
+        let stopped = joined(work.join_next().await)?;
         for chunk in std::iter::once(role).chain(shape.end(&stopped)) {
             let _ = sender.send(chunk.to_string());
         }
-        let _ = sender.send("[DONE]".to_owned());
+        let _ = sender.send(DONE.to_owned());
         return Ok(respond(chunks));
     };
     tokio::spawn(async move {
-        // Whoever is gone is told nothing more, and the agent need not go on.
-        let stop = work.abort_handle();
+        // Nobody may be listening: that is looked for below.
         let send = |chunk: Value| {
-            if sender.send(chunk.to_string()).is_err() {
-                stop.abort();
-            }
+            let _ = sender.send(chunk.to_string());
         };
-        send(shape.chunk(json!({"role": "assistant", "content": ""}), Value::Null));
+        send(role);
         send(shape.event(first));
-        while let Some(event) = received.recv().await {
-            send(shape.event(event));
+        loop {
+            tokio::select! {
+                () = sender.closed() => return,
+                event = received.recv() => match event {
+                    Some(event) => send(shape.event(event)),
+                    None => break,
+                },
+            }
         }
-        match joined(work.await) {
+        match joined(work.join_next().await) {
             Ok(stopped) => {
                 shape.end(&stopped).into_iter().for_each(&send);
-                let _ = sender.send("[DONE]".to_owned());
+                let _ = sender.send(DONE.to_owned());
             }
             Err(error) => {
                 let text = String::from_utf8_lossy(&error.to_json()).into_owned();
@@ -214,12 +223,15 @@ async fn stream(
 }
 
 fn joined(
-    result: Result<Result<Stopped, ApiError>, tokio::task::JoinError>,
+    result: Option<Result<Result<Stopped, ApiError>, tokio::task::JoinError>>,
 ) -> Result<Stopped, ApiError> {
-    result.unwrap_or_else(|error| {
-        tracing::error!("an agent's run ended: {error}");
-        Err(ApiError::new(500, "The agent's run ended"))
-    })
+    match result {
+        Some(Ok(result)) => result,
+        ended => {
+            tracing::error!("an agent's run ended: {ended:?}");
+            Err(ApiError::new(500, "The agent's run ended"))
+        }
+    }
 }
 
 fn respond(chunks: mpsc::UnboundedReceiver<String>) -> Response {

@@ -85,6 +85,7 @@ pub fn router(shared: Shared) -> Router {
         .routes(routes!(a2a::card))
         .routes(routes!(a2a::card_of_agent))
         .split_for_parts();
+    let document = describe(document);
     router
         .route("/openapi.json", get(|| async { Json(document) }))
         .fallback(error::not_found)
@@ -95,4 +96,20 @@ pub fn router(shared: Shared) -> Router {
         ))
         .layer(axum::middleware::from_fn(request_id::layer))
         .with_state(shared)
+}
+
+/// The document as others read it: axum's own sign for a path's rest is not OpenAPI's, and what a flattened object refuses by itself
+/// must not stand beside its neighbours.
+fn describe(document: utoipa::openapi::OpenApi) -> serde_json::Value {
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    if let Some(paths) = document["paths"].as_object_mut() {
+        *paths = std::mem::take(paths)
+            .into_iter()
+            .map(|(path, operations)| (path.replace("{*", "{"), operations))
+            .collect();
+    }
+    if let Some(terms) = document["components"]["schemas"]["Terms"].as_object_mut() {
+        terms.remove("additionalProperties");
+    }
+    document
 }

@@ -64,7 +64,11 @@ async fn sample(duration: Duration) -> Result<pprof::Report, ApiError> {
         .build()
         .map_err(failed)?;
     tokio::time::sleep(duration).await;
-    guard.report().build().map_err(failed)
+    let report = guard.report().build().map_err(failed)?;
+    if report.data.is_empty() {
+        return Err(failed("nothing ran in that time; ask for more seconds"));
+    }
+    Ok(report)
 }
 
 /// Where the processor's time goes, as pprof reads it.
