@@ -1,8 +1,8 @@
 //! Agents: a model that calls tools until it has an answer.
 //!
-//! A client asks for an agent as it asks for a model. The filter sends the request here like to any provider; [`run`] has the model's
-//! turns made by the gateway ([`turn`]), so that they are routed, priced and traced like anybody's, and calls the tools between
-//! them ([`mcp`]).
+//! A client asks for an agent as it asks for a model. The filter sends the request here like to any provider; `run` has the model's
+//! turns made by the gateway (`turn`), so that they are routed, priced and traced like anybody's, and calls the tools between
+//! them (`mcp`).
 
 mod mcp;
 mod run;
