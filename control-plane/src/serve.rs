@@ -124,6 +124,15 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         grpc = %config.grpc.listen,
         "the control plane is up"
     );
+    if !config.management.listen.ip().is_loopback()
+        && config.keys.is_empty()
+        && !config.access.required
+    {
+        tracing::warn!(
+            "whoever reaches {} may read traces and change keys: make one with `opentracy keys create admin --role admin`",
+            config.management.listen
+        );
+    }
     let (credentials_sender, credentials) = watch::channel(Credentials::new());
     let (standing_sender, standing) = watch::channel(Standing::new());
     let inputs = Inputs {

@@ -2,6 +2,7 @@
 
 import openai
 import pytest
+from support.providers import anything
 from support.stack import Stack, wait_for
 
 KEY = "client-key-of-the-team"
@@ -104,3 +105,13 @@ def test_what_can_not_be_is_told(tmp_path, config, words):
     control_plane = ControlPlane(tmp_path, config)
     check = subprocess.run(control_plane.command("check"), env=control_plane.environment, capture_output=True, text=True)
     assert check.returncode == 1 and words in check.stderr, check.stderr
+
+
+def test_a_budget_is_for_every_endpoint(budgeted, world):
+    world.openai.habit = anything
+    of_team = {"authorization": f"Bearer {KEY}"}
+    wait_for_refusals(budgeted, "openai/gpt-4o", headers=of_team)
+    for path, body in (("/v1/embeddings", {"model": "openai/text-embedding-3-small", "input": "a"}), ("/proxy/openai/x", {})):
+        status, _, reply = budgeted.post(body, path=path, headers=of_team)
+        assert (status, reply["error"]["code"]) == (429, "insufficient_quota")
+    assert budgeted.post({"model": "openai/text-embedding-3-small", "input": "a"}, path="/v1/embeddings")[0] == 200

@@ -42,4 +42,5 @@ pub mod sse;
 pub mod stream;
 pub mod trace_context;
 mod turns;
+pub mod usage;
 pub mod vertex;

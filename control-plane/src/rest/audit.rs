@@ -55,6 +55,19 @@ pub async fn list(
     }))
 }
 
+/// Notes what was done. An audit that can't be written is in the log, and undoes nothing.
+pub async fn note(shared: &Shared, entry: AuditEntry) {
+    tracing::info!(
+        action = entry.action,
+        subject = entry.subject,
+        by = entry.actor,
+        "noted in the audit"
+    );
+    if let Err(error) = shared.store.note(entry).await {
+        tracing::error!("the audit can't be written: {error}");
+    }
+}
+
 impl From<AuditEntry> for Entry {
     fn from(entry: AuditEntry) -> Self {
         Self {

@@ -1,19 +1,20 @@
 //! `/v1/router/fits`: new packs of outcomes.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
 use opentracy_router::{Outcome, fit};
 use opentracy_translate::error::ApiError;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use crate::rest::audit;
 use crate::rest::error::Error;
 use crate::rest::lines::Objects;
 use crate::router::learn::{self, Job, Order};
 use crate::serve::Shared;
-use crate::store::Micros;
+use crate::store::{AuditEntry, By, Micros};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -57,6 +58,7 @@ pub struct Jobs {
 )]
 pub async fn begin(
     State(shared): State<Shared>,
+    Extension(by): Extension<By>,
     Query(params): Query<FitParams>,
     body: Body,
 ) -> Result<(axum::http::StatusCode, Json<Job>), Error> {
@@ -94,6 +96,7 @@ pub async fn begin(
         source: source.to_owned(),
     };
     let router = std::sync::Arc::clone(&shared.router);
+    audit::note(&shared, AuditEntry::new("router.fit", by, source, 0)).await;
     let job = shared.fits.begin(router, outcomes, order);
     Ok((axum::http::StatusCode::ACCEPTED, Json(job)))
 }

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::client_keys::{ClientKeys, Entry, Refused, Terms};
 use crate::config;
+use crate::rest::audit;
 use crate::rest::error::Error;
 use crate::rest::json::{self, Body};
 use crate::serve::Shared;
@@ -104,7 +105,7 @@ pub async fn create(
     }
     let named = name.clone();
     let (entry, secret) = with_keys(move |keys| keys.create(&named, terms)).await?;
-    note(&shared, "key.create", &name, by).await?;
+    audit::note(&shared, AuditEntry::new("key.create", by, &*name, 0)).await;
     let key = NewClientKey {
         secret,
         key: entry.into(),
@@ -128,7 +129,7 @@ pub async fn update(
 ) -> Result<Json<ClientKey>, Error> {
     let named = name.clone();
     let entry = with_keys(move |keys| keys.set_terms(&named, terms)).await?;
-    note(&shared, "key.update", &name, by).await?;
+    audit::note(&shared, AuditEntry::new("key.update", by, &*name, 0)).await;
     Ok(Json(entry.into()))
 }
 
@@ -146,7 +147,7 @@ pub async fn rotate(
 ) -> Result<Json<NewClientKey>, Error> {
     let named = name.clone();
     let (entry, secret) = with_keys(move |keys| keys.rotate(&named)).await?;
-    note(&shared, "key.rotate", &name, by).await?;
+    audit::note(&shared, AuditEntry::new("key.rotate", by, &*name, 0)).await;
     Ok(Json(NewClientKey {
         secret,
         key: entry.into(),
@@ -167,7 +168,7 @@ pub async fn revoke(
 ) -> Result<StatusCode, Error> {
     let named = name.clone();
     with_keys(move |keys| keys.revoke(&named)).await?;
-    note(&shared, "key.revoke", &name, by).await?;
+    audit::note(&shared, AuditEntry::new("key.revoke", by, &*name, 0)).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -200,12 +201,6 @@ fn refused(why: &Refused) -> Error {
     let first = letters.next().map(|letter| letter.to_ascii_uppercase());
     let words: String = first.into_iter().chain(letters).collect();
     ApiError::new(status, words).into()
-}
-
-async fn note(shared: &Shared, action: &str, name: &str, by: By) -> Result<(), Error> {
-    tracing::info!(action, name, by = by.actor, "a key was changed");
-    let entry = AuditEntry::new(action, by, name, 0);
-    Ok(shared.store.note(entry).await?)
 }
 
 impl From<Entry> for ClientKey {

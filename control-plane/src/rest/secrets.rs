@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::config;
+use crate::rest::audit;
 use crate::rest::error::Error;
 use crate::secrets::{Description, Vault};
 use crate::serve::Shared;
@@ -72,7 +73,7 @@ pub async fn set(
     }
     let named = name.clone();
     let secret = with_vault(move |vault| vault.set(&named, &value)).await?;
-    note(&shared, "secret.set", &name, by).await;
+    audit::note(&shared, AuditEntry::new("secret.set", by, &*name, 0)).await;
     Ok(Json(secret.into()))
 }
 
@@ -93,7 +94,7 @@ pub async fn remove(
     if !with_vault(move |vault| vault.remove(&named)).await? {
         return Err(ApiError::new(404, format!("There is no secret \"{name}\"")).into());
     }
-    note(&shared, "secret.delete", &name, by).await;
+    audit::note(&shared, AuditEntry::new("secret.delete", by, &*name, 0)).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -124,15 +125,6 @@ async fn with_vault<T: Send + 'static>(
             )
             .into()
         })
-}
-
-/// An audit that can't be written is in the log.
-async fn note(shared: &Shared, action: &str, name: &str, by: By) {
-    tracing::info!(action, name, "a secret was changed");
-    let entry = AuditEntry::new(action, by, name, 0);
-    if let Err(error) = shared.store.note(entry).await {
-        tracing::error!("the audit can't be written: {error}");
-    }
 }
 
 impl From<Description> for Secret {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::prices::InForce;
 use crate::reprice::{self, Repriced};
+use crate::rest::audit;
 use crate::rest::error::Error;
 use crate::rest::params::{self, FilterParams};
 use crate::rest::timeline::{self, TraceInSession};
@@ -143,7 +144,11 @@ const IMPORT_AT_ONCE: usize = 500;
     request_body(content = String, content_type = "application/x-ndjson"),
     responses((status = OK, body = Imported), (status = BAD_REQUEST, description = "Nothing could be read"))
 )]
-pub async fn import(State(shared): State<Shared>, body: Body) -> Result<Json<Imported>, Error> {
+pub async fn import(
+    State(shared): State<Shared>,
+    Extension(by): Extension<By>,
+    body: Body,
+) -> Result<Json<Imported>, Error> {
     let mut outcome = Imported::default();
     let mut lines = lines::Objects::new(body);
     let rules = import::Rules::new(&shared);
@@ -173,6 +178,9 @@ pub async fn import(State(shared): State<Shared>, body: Body) -> Result<Json<Imp
     }
     if !waiting.traces.is_empty() {
         shared.ingest.import(&waiting).await?;
+    }
+    if outcome.imported > 0 {
+        audit::note(&shared, AuditEntry::new("import", by, "", outcome.imported)).await;
     }
     match outcome.failed.first() {
         Some(failed) if outcome.imported == 0 => {

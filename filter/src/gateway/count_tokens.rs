@@ -9,13 +9,14 @@ use opentracy_translate::openai::envelope::Envelope;
 use opentracy_translate::provider::Format;
 use proxy_wasm::types::Action;
 
+use crate::gateway::access::{self, Caller};
 use crate::gateway::{json_headers, planner};
 use crate::headers::HeaderList;
 use crate::{host, snapshot, upstream};
 
 /// Answers, or sends the request on to who knows better.
-pub fn answer(request: &HeaderList<'_>, body: &[u8]) -> Action {
-    match forward(request, body) {
+pub fn answer(caller: &Caller, request: &HeaderList<'_>, body: &[u8]) -> Action {
+    match forward(caller, request, body) {
         Ok(true) => Action::Continue,
         Ok(false) => {
             let tokens = count::estimate(body);
@@ -31,12 +32,13 @@ pub fn answer(request: &HeaderList<'_>, body: &[u8]) -> Action {
 }
 
 /// Whether the model's provider was asked.
-fn forward(request: &HeaderList<'_>, body: &[u8]) -> Result<bool, ApiError> {
+fn forward(caller: &Caller, request: &HeaderList<'_>, body: &[u8]) -> Result<bool, ApiError> {
     let envelope = Envelope::parse(Api::Messages, body)?;
     let Some(snapshot) = snapshot::current() else {
         return Ok(false);
     };
-    let target = planner::resolve(&snapshot, &envelope.model)?;
+    let mut target = planner::resolve(&snapshot, &envelope.model)?;
+    access::retain_allowed(caller, &envelope.model, &mut target.candidates)?;
     let Some(candidate) = target
         .candidates
         .first()

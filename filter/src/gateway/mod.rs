@@ -258,7 +258,7 @@ impl Gateway {
                 self.settle(dispatch::start(Box::new(call), request))
             }
             Endpoint::CountTokens => {
-                let action = count_tokens::answer(&request, &body);
+                let action = count_tokens::answer(&caller, &request, &body);
                 if action == Action::Continue {
                     self.state = State::Forwarded;
                 }

@@ -42,25 +42,6 @@ pub fn read(body: &[u8]) -> Result<Answer, ApiError> {
     })
 }
 
-/// The tokens that an answer of OpenAI's says were used, of this and of other endpoints: read in, written out.
-pub fn usage(body: &[u8]) -> Option<(u64, u64)> {
-    #[derive(Deserialize)]
-    struct Body {
-        usage: Option<Counts>,
-    }
-    #[derive(Deserialize)]
-    struct Counts {
-        #[serde(alias = "input_tokens")]
-        prompt_tokens: Option<u64>,
-        #[serde(alias = "output_tokens")]
-        completion_tokens: Option<u64>,
-        total_tokens: Option<u64>,
-    }
-    let usage = json::from_bytes::<Body>(body).ok()?.usage?;
-    let read = usage.prompt_tokens.or(usage.total_tokens)?;
-    Some((read, usage.completion_tokens.unwrap_or_default()))
-}
-
 impl Answer {
     pub fn to_json(&self, model: &str, as_base64: bool) -> Vec<u8> {
         let data = self.vectors.iter().enumerate().map(|(index, vector)| {

@@ -22,7 +22,6 @@ use crate::openai::dialect::Dialect;
 use crate::provider::Format;
 
 use answer::Answer;
-pub use answer::usage;
 
 const PATH: &str = "/embeddings";
 

@@ -39,7 +39,7 @@ const SECRETS: &[(&str, Check)] = &[
     ),
     (r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_*-]{6,}", always),
     (
-        r"\b(?:gsk|xai|hf|glpat|ghp|gho|ghu|ghs|ghr|github_pat|npm|pypi|nvapi|pplx|csk|r8|dop_v1|shpat|tvly|whsec|SG|xox[abprs])[-_.][A-Za-z0-9_.-]{10,}",
+        r"\b(?:gsk|xai|hf|glpat|ghp|gho|ghu|ghs|ghr|github_pat|npm|pypi|nvapi|pplx|csk|r8|dop_v1|shpat|tvly|whsec|SG|otk|xox[abprs])[-_.][A-Za-z0-9_.-]{10,}",
         always,
     ),
     (r"\bAIza[A-Za-z0-9_-]{30,}", always),

@@ -16,9 +16,9 @@ use proxy_wasm::types::Action;
 use crate::gateway::access::Caller;
 use crate::gateway::leases::Charge;
 use crate::gateway::limits::{self, Admission};
-use crate::gateway::{json_headers, strategy};
+use crate::gateway::{budget, json_headers, privacy, strategy};
 use crate::headers::{self, HeaderList};
-use crate::{host, metrics, snapshot, upstream};
+use crate::{host, metrics, snapshot};
 use record::Record;
 use target::Target;
 
@@ -152,16 +152,26 @@ impl Passage {
             return Action::Pause;
         };
         self.record.aim(&target);
+        let alias = target
+            .alias
+            .as_ref()
+            .and_then(|name| snapshot.aliases.get(name));
+        let client = self
+            .record
+            .caller
+            .client
+            .as_ref()
+            .map(|client| &client.wire);
+        let checked = privacy::check(&self.request).and_then(|()| budget::check(client, alias));
+        if let Err(error) = checked {
+            return self.refuse(&error);
+        }
         let tokens = limits::estimate_tokens(self.record.request.len(), Some(0));
         if let Some(client) = &self.record.caller.client {
             let own = client.wire.limits.unwrap_or_default();
             self.charges = limits::charges(Owner::Key, &client.wire.name, &own, tokens);
         }
-        if let Some(alias) = target
-            .alias
-            .as_ref()
-            .and_then(|name| snapshot.aliases.get(name))
-        {
+        if let Some(alias) = alias {
             let own = alias.limits.unwrap_or_default();
             self.charges
                 .extend(limits::charges(Owner::Alias, &alias.name, &own, tokens));
@@ -286,35 +296,4 @@ impl Passage {
         };
         self.record.finish(&self.charges, &details);
     }
-}
-
-/// The headers of a provider that go with a request of a client's own.
-fn is_clients_own(name: &str) -> bool {
-    const KEPT_BACK: [&str; 16] = [
-        "authorization",
-        "x-api-key",
-        "x-goog-api-key",
-        "api-key",
-        "cookie",
-        "host",
-        "connection",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "forwarded",
-        "via",
-    ];
-    !name.starts_with(':')
-        && !headers::is_internal(name)
-        && !name.starts_with("x-forwarded-")
-        && !matches!(
-            name,
-            "x-real-ip" | "x-request-id" | "expect" | "content-length"
-        )
-        && !upstream::is_signature(name)
-        && !KEPT_BACK.contains(&name)
 }

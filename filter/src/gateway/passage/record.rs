@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use opentracy_proto::v1;
 use opentracy_translate::cost::Usage;
-use opentracy_translate::embeddings;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::{ApiError, ErrorType};
 use opentracy_translate::openai::error as openai_error;
 use opentracy_translate::trace_context::{TraceContext, span_id};
+use opentracy_translate::usage;
 use uuid::Uuid;
 
 use crate::clock::Moment;
@@ -192,7 +192,7 @@ impl Record {
     /// What the provider says that the call used.
     fn usage(&self) -> Option<Usage> {
         let of = |bytes: &[u8]| {
-            let (input, output) = embeddings::usage(bytes)?;
+            let (input, output) = usage::read(bytes)?;
             Some(Usage {
                 input,
                 output,

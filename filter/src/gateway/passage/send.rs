@@ -1,6 +1,5 @@
 //! The request that a provider gets of a call that passes.
 
-use crate::gateway::passage::is_clients_own;
 use crate::gateway::passage::record::Record;
 use crate::gateway::passage::target::Target;
 use crate::headers::{self, HeaderList};
@@ -77,4 +76,35 @@ pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &
         host::set_request_body(body);
     }
     host::clear_route_cache();
+}
+
+/// Whether a client's header goes along to a provider's own API: not its keys, nor what is about its connection to us.
+fn is_clients_own(name: &str) -> bool {
+    const KEPT_BACK: [&str; 16] = [
+        "authorization",
+        "x-api-key",
+        "x-goog-api-key",
+        "api-key",
+        "cookie",
+        "host",
+        "connection",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "forwarded",
+        "via",
+    ];
+    !name.starts_with(':')
+        && !headers::is_internal(name)
+        && !name.starts_with("x-forwarded-")
+        && !matches!(
+            name,
+            "x-real-ip" | "x-request-id" | "expect" | "content-length"
+        )
+        && !upstream::is_signature(name)
+        && !KEPT_BACK.contains(&name)
 }

@@ -1,0 +1,51 @@
+//! What an answer says it used, at the endpoints that are not about conversations.
+
+use serde::Deserialize;
+
+use crate::json;
+
+/// Tokens that were read, and tokens that were written.
+pub fn read(body: &[u8]) -> Option<(u64, u64)> {
+    #[derive(Deserialize)]
+    struct Body {
+        usage: Option<Counts>,
+    }
+    #[derive(Deserialize)]
+    struct Counts {
+        #[serde(alias = "input_tokens")]
+        prompt_tokens: Option<u64>,
+        #[serde(alias = "output_tokens")]
+        completion_tokens: Option<u64>,
+        total_tokens: Option<u64>,
+    }
+    let usage = json::from_bytes::<Body>(body).ok()?.usage?;
+    let read = usage.prompt_tokens.or(usage.total_tokens)?;
+    Some((read, usage.completion_tokens.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_endpoint_has_its_own_words() {
+        for (usage, expected) in [
+            (r#"{"prompt_tokens": 4, "total_tokens": 4}"#, Some((4, 0))),
+            (
+                r#"{"prompt_tokens": 4, "completion_tokens": 2}"#,
+                Some((4, 2)),
+            ),
+            (
+                r#"{"input_tokens": 10, "output_tokens": 100}"#,
+                Some((10, 100)),
+            ),
+            (r#"{"total_tokens": 9}"#, Some((9, 0))),
+            ("null", None),
+            ("{}", None),
+        ] {
+            let body = format!(r#"{{"data": [], "usage": {usage}}}"#);
+            assert_eq!(read(body.as_bytes()), expected, "{usage}");
+        }
+        assert_eq!(read(b"not json"), None);
+    }
+}
