@@ -66,6 +66,14 @@ pub fn set_request_body(body: &[u8]) {
     );
 }
 
+/// Replaces the beginning of the request's body, of this length. What has come after it stays.
+pub fn replace_request_body(length: usize, body: &[u8]) {
+    complain(
+        "replace the beginning of the request body",
+        hostcalls::set_buffer(BufferType::HttpRequestBody, 0, length, body),
+    );
+}
+
 pub fn set_response_body(body: &[u8]) {
     complain(
         "set the response body",

@@ -121,7 +121,7 @@ pub fn count_dropped() {
 
 /// Makes the counter that operators alert on, so that it is there before anything is dropped.
 pub fn announce() {
-    add(DROPPED.with(|dropped| *dropped), 0);
+    DROPPED.with(|_| ());
 }
 
 fn define(kind: MetricType, name: &str) -> Metric {
@@ -129,7 +129,10 @@ fn define(kind: MetricType, name: &str) -> Metric {
 }
 
 fn add(metric: Metric, amount: u64) {
-    let Some(metric) = metric else { return };
+    // Envoy takes nothing for a mistake.
+    let Some(metric) = metric.filter(|_| amount > 0) else {
+        return;
+    };
     let amount = i64::try_from(amount).unwrap_or(i64::MAX);
     host::complain("count", hostcalls::increment_metric(metric, amount));
 }

@@ -38,6 +38,9 @@ class OpenAiServer:
     async def handle(self, request, writer):
         self.requests.append(request)
         method, path = request.method, request.path.split("?")[0]
+        if b"refuse-me" in request.body:
+            message = "Incorrect API key provided: sk-proj-very-secret-key-000"
+            return await writer.reply(401, {"error": {"message": message, "type": "x", "code": None, "param": None}})
         if request.headers.get("authorization") != "Bearer sk-endpoints":
             return await writer.reply(401, {"error": {"message": "no key", "type": "x", "code": None, "param": None}})
         match (method, path):
@@ -177,9 +180,10 @@ def served(mocks, tmp_path_factory):
         "aliases": {"embed": {"candidates": ["openai/text-embedding-3-small"]}},
         "endpoints": {"transcriptions": "openai/whisper-1"},
         "prices": {"openai/text-embedding-3-small": {"input": 2e-8, "output": 0}},
-        "keys": {"root": {"key_env": "ROOT", "role": "admin"}},
+        "keys": {"root": {"key_env": "ROOT", "role": "admin"},
+                 "limited": {"key_env": "LIMITED", "limits": {"requests_per_minute": 1000, "concurrent_requests": 100}}},
     }
-    environment = {"ROOT": "root", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret",
+    environment = {"ROOT": "root", "LIMITED": "limited", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret",
                    "AWS_EC2_METADATA_DISABLED": "true"}
     stack = Stack(tmp_path_factory.mktemp("endpoints"), config, environment=environment, key="root").start()
     yield stack
@@ -258,6 +262,24 @@ def test_audio_goes_up_as_a_form(sdk, served, what, model, told):
     raw = getattr(sdk.audio, what).with_raw_response.create(model=model, file=audio)
     assert raw.parse().text.startswith(f"{told} heard 300")
     assert traced(served, raw)["api"] == what
+
+
+def test_what_comes_while_a_limit_is_asked_for_is_not_lost(sdk):
+    audio = bytes(range(256)) * 2000
+    client = sdk.with_options(api_key="limited")
+    lengths = set()
+    for _ in range(10):
+        answer = client.audio.transcriptions.create(model="openai/whisper-1", file=("a.wav", audio, "audio/wav"))
+        lengths.add(int(answer.text.split()[2]))
+    assert len(lengths) == 1 and lengths.pop() > len(audio)
+
+
+@pytest.mark.parametrize("path", ["/v1/moderations", "/proxy/openai/v1/moderations"])
+def test_a_providers_error_shows_no_key(served, path):
+    status, headers, reply = served.post({"input": "a", "model": "refuse-me"}, path=path)
+    assert status == 401 and "very-secret" not in str(reply), reply
+    trace = served.trace(headers["x-opentracy-trace-id"])
+    assert "very-secret" not in str(trace) and trace["error"]["type"] == "authentication_error"
 
 
 def test_a_form_is_not_held(served, mocks):

@@ -11,6 +11,7 @@ use opentracy_proto::v1::Owner;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::multipart;
+use opentracy_translate::redact;
 use proxy_wasm::types::Action;
 
 use crate::gateway::access::Caller;
@@ -231,7 +232,15 @@ impl Passage {
             .began(&response, is_envoys, &host::response_details());
         response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
         self.record.add_headers(&self.charges, &mut response);
-        let is_held = target.translation.is_some() && !is_envoys && !end_of_stream;
+        let status = response.status();
+        // A provider's error is told in our words, or as it is but for the key that it may quote.
+        let is_error = if target.is_proxied {
+            matches!(status, 401 | 403)
+        } else {
+            status >= 400
+        };
+        let is_looked_at = target.translation.is_some() || is_error;
+        let is_held = is_looked_at && !is_envoys && !end_of_stream;
         if is_held {
             response.retain(|name| name != "content-length");
             self.state = State::Holding(target, response);
@@ -268,7 +277,12 @@ impl Passage {
         };
         let body = host::response_body(0);
         let status = response.status();
-        let read = target.read_answer(status, &body, &self.record.request);
+        let read = if target.is_proxied {
+            let text = String::from_utf8_lossy(&body);
+            Ok(Some(redact::mask_secrets(&text).into_owned().into_bytes()))
+        } else {
+            target.read_answer(status, &body, &self.record.request)
+        };
         let body = match read {
             Ok(translated) => translated.unwrap_or(body),
             Err(error) => {

@@ -7,6 +7,7 @@ use opentracy_translate::cost::Usage;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::{ApiError, ErrorType};
 use opentracy_translate::openai::error as openai_error;
+use opentracy_translate::redact;
 use opentracy_translate::trace_context::{TraceContext, span_id};
 use opentracy_translate::usage;
 use uuid::Uuid;
@@ -36,7 +37,7 @@ pub struct Record {
     snapshot: Option<Rc<Snapshot>>,
     /// The client's body, where it is JSON and was held.
     pub request: Vec<u8>,
-    /// How much of the body Envoy held when the request was sent on.
+    /// How much of the body was there when it was decided where the request goes.
     pub held_bytes: usize,
     pub refused_charges: Vec<Charge>,
     provider: String,
@@ -229,7 +230,8 @@ impl Record {
             self.error = Some(v1::TraceError {
                 r#type: ErrorType::of_status(self.status).as_str().to_owned(),
                 code: String::new(),
-                message: openai_error::read(&self.response).message,
+                message: redact::mask_secrets(&openai_error::read(&self.response).message)
+                    .into_owned(),
             });
         }
         let (request, response, content_truncated) = self.content(&snapshot);

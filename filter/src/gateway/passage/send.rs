@@ -73,7 +73,7 @@ pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &
     }
     host::set_request_headers(&onward);
     if let Some(body) = held {
-        host::set_request_body(body);
+        host::replace_request_body(record.held_bytes, body);
     }
     host::clear_route_cache();
 }
