@@ -68,7 +68,7 @@ const BEDROCK: &str = "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0";
 const COHERE: &str = "cohere/command-a-03-2025";
 
 /// Each once for whole answers and once for streams.
-const CASES: [Case; 22] = [
+const CASES: [Case; 23] = [
     plain("plain Envoy", false),
     case("OpenAI, passed through", OPENAI, false),
     case("OpenAI to Anthropic", ANTHROPIC, false),
@@ -77,6 +77,7 @@ const CASES: [Case; 22] = [
     case("OpenAI to Cohere", COHERE, false),
     case("alias with a fallback", "smart", false),
     case("OpenAI, routed from the cache", "routed", false),
+    case("OpenAI, by an alias with limits", "limited", false),
     of(
         Api::Messages,
         case("Messages, passed through", ANTHROPIC, false),

@@ -135,6 +135,9 @@ providers:
 aliases:
   smart: {{candidates: [anthropic/claude-sonnet-4-6, openai/gpt-4o-mini]}}
   routed: {{candidates: [openai/gpt-4o-mini], route: auto}}
+  limited:
+    candidates: [openai/gpt-4o-mini]
+    limits: {{requests_per_minute: 100000000, tokens_per_minute: 100000000000, concurrent_requests: 100000}}
 ",
         store.display()
     )
