@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use opentracy_translate::access;
+
 /// The plan, from the gateway stage to the provider stage.
 pub const PLAN: &str = "x-opentracy-plan";
 /// Where a request goes from the gateway stage: to a provider, or to the internal listener.
@@ -45,9 +47,9 @@ pub const COST_WEIGHT: &str = "x-opentracy-cost-weight";
 pub const ROUTING: &str = "x-opentracy-routing";
 
 /// Between the control plane and the filter: the key for whose owner one of them calls the other.
-pub const ON_BEHALF_OF: &str = "x-opentracy-on-behalf-of";
+pub const ON_BEHALF_OF: &str = access::ON_BEHALF_OF_HEADER;
 /// To the control plane: the token that it knows the filter by, which has let the caller in.
-pub const TOKEN: &str = "x-opentracy-token";
+pub const TOKEN: &str = access::TOKEN_HEADER;
 /// On a request: `no-cache` does without an answer that was given before. On a response: whether it was.
 pub const CACHE: &str = "x-opentracy-cache";
 /// The provider that a request goes to which names no model.

@@ -11,6 +11,7 @@ use proxy_wasm::hostcalls;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use crate::failure;
 
 /// How often a change is tried that another VM gets in the way of.
 const TRIES: usize = 4;
@@ -41,12 +42,12 @@ pub struct Health {
 
 /// How a call of a model went.
 #[derive(Debug, Clone, Copy)]
-pub struct Report {
-    pub is_failure: bool,
+struct Report {
+    is_failure: bool,
     /// To the beginning of its answer.
-    pub latency_micros: Option<u64>,
+    latency_micros: Option<u64>,
     /// Seconds to wait, where the provider says so.
-    pub retry_after: Option<u64>,
+    retry_after: Option<u64>,
 }
 
 impl Health {
@@ -167,8 +168,26 @@ pub fn take_turn(model: &str) -> bool {
     has_turn
 }
 
-/// Notes how a call went.
-pub fn report(model: &str, report: &Report, policy: &CircuitBreakerPolicy) {
+/// Notes how an attempt at a model went, by the word for what went wrong. What is not the model's fault says nothing of it.
+pub fn tell(
+    model: &str,
+    error: Option<&str>,
+    latency_micros: Option<u64>,
+    retry_after: Option<u64>,
+    policy: &CircuitBreakerPolicy,
+) {
+    let is_failure = error.is_some_and(failure::is_models_fault);
+    if error.is_none() || is_failure {
+        let how = Report {
+            is_failure,
+            latency_micros,
+            retry_after,
+        };
+        report(model, &how, policy);
+    }
+}
+
+fn report(model: &str, report: &Report, policy: &CircuitBreakerPolicy) {
     let is_known = MET.with_borrow_mut(|met| {
         if met.contains(model) {
             return true;

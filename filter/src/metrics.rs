@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use opentracy_proto::v1;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
 
@@ -20,16 +21,6 @@ thread_local! {
 
 /// Envoy's number of a metric; `None` where it would not make one.
 type Metric = Option<u32>;
-
-/// The outcome of a call, or of a record.
-pub struct Call<'a> {
-    /// Empty where none was reached.
-    pub provider: &'a str,
-    pub status: u16,
-    pub latency_micros: u64,
-    pub time_to_first_token_micros: Option<u64>,
-    pub tokens: Option<(u64, u64)>,
-}
 
 /// The metrics of one provider.
 struct OfProvider {
@@ -64,31 +55,31 @@ impl OfProvider {
         }
     }
 
-    fn count(&self, call: &Call<'_>) {
-        let class = usize::from(call.status / 100);
+    fn count(&self, trace: &v1::Trace) {
+        let class = usize::try_from(trace.status / 100).unwrap_or_default();
         add(self.requests.get(class).copied().flatten(), 1);
-        record(self.latency, call.latency_micros / 1000);
-        if let Some(micros) = call.time_to_first_token_micros {
+        record(self.latency, trace.latency_micros / 1000);
+        if let Some(micros) = trace.time_to_first_token_micros {
             record(self.time_to_first_token, micros / 1000);
         }
-        if let Some((input, output)) = call.tokens {
-            add(self.tokens_input, input);
-            add(self.tokens_output, output);
+        if let Some(usage) = &trace.usage {
+            add(self.tokens_input, usage.input);
+            add(self.tokens_output, usage.output);
         }
     }
 }
 
-/// Counts a call.
-pub fn count(call: &Call<'_>) {
-    let provider = match call.provider {
+/// Counts a call. Its provider is empty where none was reached.
+pub fn count(trace: &v1::Trace) {
+    let provider = match trace.provider.as_str() {
         "" => "none",
         provider => provider,
     };
     KNOWN.with_borrow_mut(|known| match known.get(provider) {
-        Some(of_provider) => of_provider.count(call),
+        Some(of_provider) => of_provider.count(trace),
         None => {
             let of_provider = OfProvider::new(provider);
-            of_provider.count(call);
+            of_provider.count(trace);
             known.insert(provider.to_owned(), of_provider);
         }
     });

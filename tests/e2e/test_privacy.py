@@ -123,3 +123,32 @@ def test_nothing_masked_is_in_any_place_it_could_leak_to(session_world, tmp_path
             assert not [text[:80] for text in shown if word in text], word
     finally:
         stack.stop()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_masked_is_masked_at_every_endpoint(private, session_world, stream):
+    async def repeats(provider, request, writer):
+        if request.json["model"] == "refused":
+            return await writer.reply(400, {"error": {"message": f"not this: {SAID}", "type": "x", "param": None, "code": None}})
+        if not stream:
+            return await writer.reply(200, {"choices": [{"index": 0, "text": SAID}]})
+        await writer.begin_stream()
+        for start in range(0, len(SAID), 5):
+            event = {"choices": [{"index": 0, "text": SAID[start:start + 5]}]}
+            await writer.send(b"data: " + json.dumps(event).encode() + b"\n\n")
+        await writer.end()
+
+    session_world.reset()
+    session_world.openai.habit = repeats
+    for model, status in (("openai/davinci", 200), ("openai/refused", 400)):
+        body = {"model": model, "prompt": SAID, "stream": stream}
+        with private._open(body, path="/v1/completions", headers={"authorization": f"Bearer {OTHER}"}) as reply:
+            assert reply.status == status
+            reply.read()
+        trace = private.trace(reply.headers["x-opentracy-trace-id"])
+        assert trace["request"]["prompt"].startswith("Write to")
+        assert not any(word in json.dumps(trace) for word in SENSITIVE), trace
+        # Nor put together from the pieces of a stream.
+        pieces = json.dumps(trace["response"])
+        assert "jane" not in pieces and "4111" not in pieces
+    session_world.reset()

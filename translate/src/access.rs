@@ -13,6 +13,11 @@ use subtle::ConstantTimeEq as _;
 
 use crate::error::ApiError;
 
+/// The header with the token that the filter and the control plane know each other's requests by.
+pub const TOKEN_HEADER: &str = "x-opentracy-token";
+/// The header with the name of the key for whose owner one of them calls the other.
+pub const ON_BEHALF_OF_HEADER: &str = "x-opentracy-on-behalf-of";
+
 /// What keys of ours begin with.
 const PREFIX: &str = "otk_";
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use opentracy_translate::access;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::openai::error as openai_error;
 use opentracy_translate::sse;
@@ -16,9 +17,9 @@ pub struct Gateway {
     origin: String,
     token: String,
     /// The key of whoever is called for.
-    pub on_behalf_of: String,
+    on_behalf_of: String,
     /// The session that all turns are in.
-    pub session: String,
+    session: String,
     traceparent: Option<String>,
 }
 
@@ -115,10 +116,10 @@ impl Gateway {
     }
 
     /// A request to the gateway, for somebody.
-    pub fn request(&self, body: &Value) -> reqwest::RequestBuilder {
+    fn request(&self, body: &Value) -> reqwest::RequestBuilder {
         let url = format!("{}/v1/chat/completions", self.origin);
         let mut request = self.client.post(url).bearer_auth(&self.token).json(body);
-        request = request.header("x-opentracy-on-behalf-of", &self.on_behalf_of);
+        request = request.header(access::ON_BEHALF_OF_HEADER, &self.on_behalf_of);
         if !self.session.is_empty() {
             request = request.header("x-opentracy-session-id", &self.session);
         }

@@ -378,7 +378,7 @@ impl Checker<'_> {
                 self.complain(target.referenced, &key, message);
             }
             let provider = target.value.split('/').next().unwrap_or_default();
-            if !self.is_provider(provider) {
+            if !self.provider_names().any(|name| name == provider) {
                 let message =
                     format!("\"{provider}\" is no provider; write `provider` or `provider/model`");
                 self.complain(target.referenced, &key, message);
@@ -386,10 +386,12 @@ impl Checker<'_> {
         }
     }
 
-    fn is_provider(&self, name: &str) -> bool {
-        registry::find(name).is_some()
-            || name == providers::DEMO
-            || self.config.providers.contains_key(name)
+    fn provider_names(&self) -> impl Iterator<Item = &str> {
+        registry::PROVIDERS
+            .iter()
+            .map(|provider| provider.name)
+            .chain(self.config.providers.keys().map(String::as_str))
+            .chain([providers::DEMO])
     }
 
     fn check_budget(&mut self, place: &str, budget: Option<&Spanned<Budget>>) {
@@ -430,12 +432,7 @@ impl Checker<'_> {
                 None => format!("\"{candidate}\" has no provider; write provider/model"),
             });
         };
-        let names: Vec<&str> = registry::PROVIDERS
-            .iter()
-            .map(|provider| provider.name)
-            .chain(self.config.providers.keys().map(String::as_str))
-            .chain([providers::DEMO])
-            .collect();
+        let names: Vec<&str> = self.provider_names().collect();
         if names.contains(&id.provider.as_str()) {
             return None;
         }

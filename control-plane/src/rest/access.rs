@@ -18,11 +18,6 @@ use crate::serve::Shared;
 use crate::snapshot::Snapshot;
 use crate::store::By;
 
-/// With the token that the filter and the control plane know each other by.
-const TOKEN: &str = "x-opentracy-token";
-/// The name of the key that the filter has let in.
-const ON_BEHALF_OF: &str = "x-opentracy-on-behalf-of";
-
 /// The key that a request came with; `None` where none is needed.
 #[derive(Clone)]
 pub struct Caller(pub Option<Arc<Key>>);
@@ -85,16 +80,16 @@ fn admit(
         // Only the filter comes here, as to any provider.
         let sent = access::sent(text(header::AUTHORIZATION.as_str()), None);
         check_internal(snapshot, sent.unwrap_or_default())?;
-        let name = text(ON_BEHALF_OF).unwrap_or_default();
+        let name = text(access::ON_BEHALF_OF_HEADER).unwrap_or_default();
         return Ok(Caller(snapshot.keyring.named(name).map(Arc::clone)));
     }
     let is_open = snapshot.keyring.is_empty() && !snapshot.wire.closed;
-    if let Some(token) = text(TOKEN) {
+    if let Some(token) = text(access::TOKEN_HEADER) {
         // The filter has let the caller in.
         check_internal(snapshot, token)?;
         let key = snapshot
             .keyring
-            .named(text(ON_BEHALF_OF).unwrap_or_default());
+            .named(text(access::ON_BEHALF_OF_HEADER).unwrap_or_default());
         let role = key.map_or(Role::User, |key| key.rights.role);
         check_role(if is_open { Role::Admin } else { role }, method, path)?;
         return Ok(Caller(key.map(Arc::clone)));

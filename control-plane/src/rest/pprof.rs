@@ -57,7 +57,14 @@ fn failed(error: impl std::fmt::Display) -> ApiError {
     ApiError::new(503, format!("There is no profile: {error}"))
 }
 
-async fn sample(duration: Duration) -> Result<pprof::Report, ApiError> {
+/// Looks where the processor is, for as long as is asked.
+async fn sample(
+    shared: &Shared,
+    caller: &Caller,
+    params: &ProfileParams,
+) -> Result<pprof::Report, ApiError> {
+    check(shared, caller)?;
+    let duration = params.duration()?;
     let guard = ProfilerGuardBuilder::default()
         .frequency(FREQUENCY)
         .blocklist(&["libc", "libgcc", "pthread", "vdso"])
@@ -83,8 +90,7 @@ pub async fn profile(
     axum::Extension(caller): axum::Extension<Caller>,
     Query(params): Query<ProfileParams>,
 ) -> Result<Response, Error> {
-    check(&shared, &caller)?;
-    let report = sample(params.duration()?).await?;
+    let report = sample(&shared, &caller, &params).await?;
     let bytes = report.pprof().map_err(failed)?.encode_to_vec();
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
@@ -101,8 +107,7 @@ pub async fn flamegraph(
     axum::Extension(caller): axum::Extension<Caller>,
     Query(params): Query<ProfileParams>,
 ) -> Result<Response, Error> {
-    check(&shared, &caller)?;
-    let report = sample(params.duration()?).await?;
+    let report = sample(&shared, &caller, &params).await?;
     let mut picture = Vec::new();
     report.flamegraph(&mut picture).map_err(failed)?;
     Ok(([(header::CONTENT_TYPE, "image/svg+xml")], picture).into_response())

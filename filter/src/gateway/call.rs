@@ -13,7 +13,6 @@ use opentracy_translate::trace_context::TraceContext;
 use uuid::Uuid;
 
 use crate::clock::{self, Moment};
-use crate::failure;
 use crate::gateway::access::Caller;
 use crate::gateway::cache;
 use crate::gateway::leases::Charge;
@@ -154,16 +153,15 @@ impl Call {
         };
         self.is_health_told = true;
         for attempt in &self.attempts {
-            let error = attempt.error.as_deref();
-            let report = health::Report {
-                is_failure: error.is_some_and(failure::is_models_fault),
-                latency_micros: attempt.latency_ms.map(|ms| ms.saturating_mul(1000)),
-                retry_after: attempt.retry_after,
-            };
-            if error.is_none() || report.is_failure {
-                let model = format!("{}/{}", attempt.provider, attempt.model);
-                health::report(&model, &report, &snapshot.circuit_breaker);
-            }
+            let model = format!("{}/{}", attempt.provider, attempt.model);
+            let latency_micros = attempt.latency_ms.map(|ms| ms.saturating_mul(1000));
+            health::tell(
+                &model,
+                attempt.error.as_deref(),
+                latency_micros,
+                attempt.retry_after,
+                &snapshot.circuit_breaker,
+            );
         }
     }
 
@@ -324,16 +322,6 @@ impl Call {
         }
     }
 
-    fn policy(&self, snapshot: &Snapshot) -> Policy {
-        let alias = self.alias.as_ref();
-        let alias = alias.and_then(|name| snapshot.aliases.get(name));
-        let overrides = [
-            alias.and_then(|alias| alias.traces.as_ref()),
-            self.client().and_then(|client| client.traces.as_ref()),
-        ];
-        Policy::new(&snapshot.traces, overrides, self.is_opted_out)
-    }
-
     /// Hands the trace to the control plane.
     pub fn record(mut self, end: End) {
         self.tell_health();
@@ -342,29 +330,16 @@ impl Call {
         limits::settle(&self.charges, tokens);
         let cost = self.cost(&end.summary);
         let snapshot = self.snapshot.take().unwrap_or_default();
-        let policy = self.policy(&snapshot);
-        let redactor = policy.redact.then(|| snapshot.redactor());
-        let masked = |text: String| match redactor {
-            Some(redactor) => redactor.mask_text(&text).into_owned(),
-            None => text,
-        };
-        let mut request = Rc::unwrap_or_clone(std::mem::take(&mut self.body));
+        let alias = self.alias.as_deref();
+        let policy = Policy::of(&snapshot, alias, self.client(), self.is_opted_out);
+        let masked = |text: String| policy.mask(&snapshot, text);
+        let request = Rc::unwrap_or_clone(std::mem::take(&mut self.body));
         let mut response = end.response;
-        if !policy.content {
-            request.clear();
-            response.clear();
-        } else if let Some(redactor) = redactor {
-            if end.is_event_stream {
-                // What a stream cuts in pieces can't be recognised in them.
-                response = serde_json::to_vec(&self.api.aggregate(&response)).unwrap_or_default();
-            }
-            request = redactor.mask_body(&request);
-            response = redactor.mask_body(&response);
+        if policy.content && policy.redact && end.is_event_stream {
+            // What a stream cuts in pieces can't be recognised in them.
+            response = serde_json::to_vec(&self.api.aggregate(&response)).unwrap_or_default();
         }
-        let limit = usize::try_from(snapshot.traces.max_content_bytes).unwrap_or(usize::MAX);
-        let content_truncated = request.len() > limit || response.len() > limit;
-        request.truncate(limit);
-        response.truncate(limit);
+        let said = policy.keep(&snapshot, request, response);
         if self.is_direct {
             self.unreported_attempts = vec![0];
         }
@@ -420,9 +395,9 @@ impl Call {
                 cache_write: cost.cache_write.0,
                 total: cost.total.0,
             }),
-            request,
-            response,
-            content_truncated,
+            request: said.request,
+            response: said.response,
+            content_truncated: said.is_cut,
             key,
             traceparent: self.traceparent,
             session_id: self.session.unwrap_or_default(),
@@ -437,13 +412,7 @@ impl Call {
             user: masked(self.user),
             api: Endpoint::Completion(self.api).number(),
         };
-        metrics::count(&metrics::Call {
-            provider: &trace.provider,
-            status: end.status,
-            latency_micros: trace.latency_micros,
-            time_to_first_token_micros: trace.time_to_first_token_micros,
-            tokens: trace.usage.map(|usage| (usage.input, usage.output)),
-        });
+        metrics::count(&trace);
         root::record(&v1::IngestRequest {
             traces: vec![trace],
             attempts,

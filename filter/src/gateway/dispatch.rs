@@ -143,7 +143,7 @@ pub fn resume(waiting: Waiting, status: u32, size: usize) -> Outcome {
                 envelope: &envelope,
                 snapshot: &snapshot,
             }
-            .on_model(admission)
+            .on_model(charges, admission)
         }
     }
 }
@@ -297,13 +297,12 @@ impl Flow<'_> {
     fn admit_model(self) -> Outcome {
         let charges = model_charges(&self.call, self.snapshot);
         let admission = limits::admit(&charges, self.snapshot);
-        self.on_model(admission)
+        self.on_model(charges, admission)
     }
 
-    fn on_model(mut self, admission: Admission) -> Outcome {
+    fn on_model(mut self, charges: Vec<Charge>, admission: Admission) -> Outcome {
         match admission {
             Admission::Admitted => {
-                let charges = model_charges(&self.call, self.snapshot);
                 self.call.charges.extend(charges);
                 self.introduce();
                 send(self.call, self.envelope, &self.request)

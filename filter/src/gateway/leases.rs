@@ -248,9 +248,6 @@ impl Leases {
     }
 
     fn lease(&mut self, bucket: &Bucket, now: Instant) -> &mut Lease {
-        if !self.leases.contains_key(bucket) {
-            self.leases.insert(bucket.clone(), Lease::new(now));
-        }
         self.leases
             .entry(bucket.clone())
             .or_insert_with(|| Lease::new(now))

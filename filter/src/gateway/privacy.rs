@@ -4,6 +4,7 @@ use opentracy_proto::v1;
 use opentracy_translate::error::ApiError;
 
 use crate::headers::{self, HeaderList};
+use crate::snapshot::Snapshot;
 
 /// What is recorded of what is said in a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,10 +13,63 @@ pub struct Policy {
     pub redact: bool,
 }
 
+/// What a trace keeps of what was said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    pub request: Vec<u8>,
+    pub response: Vec<u8>,
+    pub is_cut: bool,
+}
+
 impl Policy {
+    /// The policy that goes for a call.
+    pub fn of(
+        snapshot: &Snapshot,
+        alias: Option<&str>,
+        client: Option<&v1::ClientKey>,
+        is_opted_out: bool,
+    ) -> Self {
+        let alias = alias.and_then(|name| snapshot.aliases.get(name));
+        let overrides = [
+            alias.and_then(|alias| alias.traces.as_ref()),
+            client.and_then(|client| client.traces.as_ref()),
+        ];
+        Self::new(&snapshot.traces, overrides, is_opted_out)
+    }
+
+    /// A text that is recorded beside what is said.
+    pub fn mask(self, snapshot: &Snapshot, text: String) -> String {
+        if self.redact {
+            snapshot.redactor().mask_text(&text).into_owned()
+        } else {
+            text
+        }
+    }
+
+    /// What is kept of two bodies.
+    pub fn keep(self, snapshot: &Snapshot, mut request: Vec<u8>, mut response: Vec<u8>) -> Said {
+        if !self.content {
+            return Said::default();
+        }
+        if self.redact {
+            let redactor = snapshot.redactor();
+            request = redactor.mask_body(&request);
+            response = redactor.mask_body(&response);
+        }
+        let limit = usize::try_from(snapshot.traces.max_content_bytes).unwrap_or(usize::MAX);
+        let is_cut = request.len() > limit || response.len() > limit;
+        request.truncate(limit);
+        response.truncate(limit);
+        Said {
+            request,
+            response,
+            is_cut,
+        }
+    }
+
     /// The policy for all, as an alias, a key and the call itself depart from it. Of two that differ the stricter holds, and a
     /// call can only be stricter.
-    pub fn new(
+    fn new(
         all: &v1::TracePolicy,
         overrides: [Option<&v1::TraceOverride>; 2],
         is_opted_out: bool,

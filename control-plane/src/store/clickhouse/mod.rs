@@ -11,6 +11,7 @@ mod read;
 mod row;
 mod schema;
 mod stats;
+mod tables;
 mod write;
 
 use async_trait::async_trait;

@@ -127,6 +127,7 @@ impl Passage {
                     return Err(ApiError::new(400, words).with_code("invalid_form"));
                 };
                 let body = host::request_body();
+                self.record.held_bytes = body.len();
                 let is_enough = end_of_stream || body.len() >= FORM_BYTES;
                 match multipart::find_model(&body, boundary) {
                     multipart::Model::Unknown if !is_enough => Ok(None),

@@ -17,7 +17,7 @@ use crate::gateway::access::Caller;
 use crate::gateway::leases::Charge;
 use crate::gateway::limits;
 use crate::gateway::passage::target::Target;
-use crate::gateway::privacy::{self, Policy};
+use crate::gateway::privacy::{self, Policy, Said};
 use crate::headers::{self, HeaderList};
 use crate::snapshot::{self, Snapshot};
 use crate::{failure, health, metrics, root};
@@ -99,9 +99,6 @@ impl Record {
         self.model.clone_from(&target.model);
         self.requested.clone_from(&target.requested);
         self.alias = target.alias.clone().unwrap_or_default();
-        if self.held_bytes == 0 && target.body.is_some() {
-            self.held_bytes = crate::host::request_body().len();
-        }
     }
 
     /// Adds the trace context that the provider's own spans belong under.
@@ -159,16 +156,13 @@ impl Record {
         let Some(snapshot) = self.snapshot.as_ref().filter(|_| !self.model.is_empty()) else {
             return;
         };
-        let is_failure = self.failure.is_some_and(failure::is_models_fault);
-        if self.failure.is_none() || is_failure {
-            let report = health::Report {
-                is_failure,
-                latency_micros: self.first_byte_micros,
-                retry_after,
-            };
-            let model = format!("{}/{}", self.provider, self.model);
-            health::report(&model, &report, &snapshot.circuit_breaker);
-        }
+        health::tell(
+            &format!("{}/{}", self.provider, self.model),
+            self.failure,
+            self.first_byte_micros,
+            retry_after,
+            &snapshot.circuit_breaker,
+        );
     }
 
     /// Whether more of the answer is worth a look.
@@ -234,7 +228,14 @@ impl Record {
                     .into_owned(),
             });
         }
-        let (request, response, content_truncated) = self.content(&snapshot);
+        let alias = Some(self.alias.as_str());
+        let client = self.caller.client.as_ref().map(|client| &client.wire);
+        let policy = Policy::of(&snapshot, alias, client, self.is_opted_out);
+        let key = client.map_or_else(String::new, |client| client.name.clone());
+        if let Some(error) = &mut self.error {
+            error.message = policy.mask(&snapshot, std::mem::take(&mut error.message));
+        }
+        let said = self.said(&snapshot, policy);
         let attempt = v1::Attempt {
             trace_id: self.trace_id.clone(),
             number: 1,
@@ -247,7 +248,6 @@ impl Record {
             traceparent: self.traceparent.clone(),
         };
         let was_sent = self.first_byte_micros.is_some();
-        let client = self.caller.client.as_ref();
         let trace = v1::Trace {
             id: self.trace_id,
             start_unix_micros: self.started.unix_micros(),
@@ -272,60 +272,37 @@ impl Record {
                 total: cost.total.0,
                 ..v1::Cost::default()
             }),
-            request,
-            response,
-            content_truncated,
-            user: self.caller.subject,
+            request: said.request,
+            response: said.response,
+            content_truncated: said.is_cut,
+            user: policy.mask(&snapshot, self.caller.subject),
             api: self.endpoint.number(),
-            key: client.map_or_else(String::new, |client| client.wire.name.clone()),
+            key,
             traceparent: self.traceparent,
             ..v1::Trace::default()
         };
-        metrics::count(&metrics::Call {
-            provider: &trace.provider,
-            status: u16::try_from(trace.status).unwrap_or_default(),
-            latency_micros: trace.latency_micros,
-            time_to_first_token_micros: trace.time_to_first_token_micros,
-            tokens: trace.usage.map(|usage| (usage.input, usage.output)),
-        });
+        metrics::count(&trace);
         root::record(&v1::IngestRequest {
             traces: vec![trace],
             attempts: was_sent.then_some(attempt).into_iter().collect(),
         });
     }
 
-    /// What was said, as far as the policy keeps it, and whether it was cut.
-    fn content(&mut self, snapshot: &Snapshot) -> (Vec<u8>, Vec<u8>, bool) {
-        let alias = snapshot.aliases.get(&self.alias);
-        let client = self.caller.client.as_ref();
-        let overrides = [
-            alias.and_then(|alias| alias.traces.as_ref()),
-            client.and_then(|client| client.wire.traces.as_ref()),
-        ];
-        let policy = Policy::new(&snapshot.traces, overrides, self.is_opted_out);
+    /// What was said, as far as the policy keeps it.
+    fn said(&mut self, snapshot: &Snapshot, policy: Policy) -> Said {
         let mut request = std::mem::take(&mut self.request);
         let mut response = std::mem::take(&mut self.response);
-        // Vectors are no words, and a provider's own API is nobody's to read.
         match self.endpoint {
+            // Vectors are no words, and a provider's own API is nobody's to read.
             Endpoint::Embeddings => response.clear(),
             Endpoint::Proxy | Endpoint::Files | Endpoint::Batches => {
                 request.clear();
                 response.clear();
             }
+            // What a stream cuts in pieces can't be recognised in them.
+            _ if policy.redact && self.is_event_stream => response.clear(),
             _ => {}
         }
-        if !policy.content {
-            return (Vec::new(), Vec::new(), false);
-        }
-        if policy.redact {
-            let redactor = snapshot.redactor();
-            request = redactor.mask_body(&request);
-            response = redactor.mask_body(&response);
-        }
-        let limit = usize::try_from(snapshot.traces.max_content_bytes).unwrap_or(usize::MAX);
-        let is_cut = request.len() > limit || response.len() > limit;
-        request.truncate(limit);
-        response.truncate(limit);
-        (request, response, is_cut)
+        policy.keep(snapshot, request, response)
     }
 }

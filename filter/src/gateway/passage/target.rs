@@ -61,6 +61,14 @@ impl Target {
         embeddings::translate_response(body, request, &self.embeddings())
     }
 
+    /// Puts the provider's name for the model into a body that has another. Embeddings are written anew anyway.
+    fn name_model(&mut self, text: &str, named: &str, endpoint: Endpoint) -> Result<(), ApiError> {
+        if self.model != named && endpoint != Endpoint::Embeddings {
+            self.body = Some(with_model(text, &self.model)?);
+        }
+        Ok(())
+    }
+
     fn embeddings(&self) -> embeddings::Target<'_> {
         embeddings::Target {
             format: self.provider.format,
@@ -93,18 +101,14 @@ pub fn of_json(
     let named = fields.model.filter(|raw| raw.get() != "null");
     let Some(raw) = named else {
         let mut target = of_default(snapshot, caller, endpoint)?;
-        if !target.model.is_empty() {
-            target.body = Some(with_model(text, &target.model)?);
-        }
+        target.name_model(text, "", endpoint)?;
         return translated(target, endpoint, body);
     };
     let requested = json::text(raw)
         .map_err(|_| ApiError::invalid("model", "`model` must be a string"))?
         .into_owned();
     let mut target = resolve(snapshot, caller, endpoint, &requested)?;
-    if target.model != requested {
-        target.body = Some(with_model(text, &target.model)?);
-    }
+    target.name_model(text, &requested, endpoint)?;
     translated(target, endpoint, body)
 }
 

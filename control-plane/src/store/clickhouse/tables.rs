@@ -1,0 +1,169 @@
+//! The tables as they were first made. What was changed since is among the migrations of the schema.
+
+/// A table; its columns hold what makes it cheap, found by measurement: see `docs/performance.md`.
+pub struct Table {
+    pub name: &'static str,
+    pub columns: &'static str,
+    /// The engine's family, without `Replicated`, and what it takes.
+    pub engine: (&'static str, &'static str),
+    pub order: &'static str,
+    pub partition: Option<&'static str>,
+    /// The column that says how old a row is.
+    pub ages_by: Option<&'static str>,
+    /// What rows are spread over shards by.
+    pub shard_by: &'static str,
+    pub settings: Option<&'static str>,
+}
+
+pub const TRACES: Table = Table {
+    name: "traces",
+    columns: "
+    place Int64 CODEC(Delta, ZSTD(1)),
+    id UInt128 CODEC(ZSTD(1)),
+    started_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    version UInt32 CODEC(ZSTD(1)),
+    api LowCardinality(String),
+    requested_model String CODEC(ZSTD(1)),
+    alias LowCardinality(String),
+    provider LowCardinality(String),
+    model LowCardinality(String),
+    client_key LowCardinality(String),
+    stream Bool,
+    status UInt16 CODEC(ZSTD(1)),
+    outcome LowCardinality(String),
+    error_type LowCardinality(String),
+    error_code LowCardinality(String),
+    error_message String CODEC(ZSTD(1)),
+    latency_us Int64 CODEC(T64, ZSTD(1)),
+    time_to_first_token_us Nullable(Int64) CODEC(T64, ZSTD(1)),
+    routing_us Int64 CODEC(T64, ZSTD(1)),
+    tokens_input Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    tokens_output Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    tokens_cache_read Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    tokens_cache_write Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    tokens_reasoning Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    cost_input Nullable(Int64) CODEC(ZSTD(1)),
+    cost_output Nullable(Int64) CODEC(ZSTD(1)),
+    cost_cache_read Nullable(Int64) CODEC(ZSTD(1)),
+    cost_cache_write Nullable(Int64) CODEC(ZSTD(1)),
+    cost_total Nullable(Int64) CODEC(ZSTD(1)),
+    session_id String CODEC(ZSTD(1)),
+    cluster_id Nullable(UInt32) CODEC(ZSTD(1)),
+    expected_error Nullable(Float64) CODEC(ZSTD(1)),
+    user String CODEC(ZSTD(1)),
+    metadata Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    traceparent String CODEC(ZSTD(1)),
+    request String CODEC(ZSTD(3)),
+    response String CODEC(ZSTD(3)),
+    content_truncated Bool,
+    words String CODEC(ZSTD(1)),
+    INDEX traces_by_id id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX traces_by_session session_id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX traces_by_user user TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX traces_by_metadata mapValues(metadata) TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX traces_by_error error_type TYPE set(100) GRANULARITY 1,
+    INDEX traces_by_latency latency_us TYPE minmax GRANULARITY 1,
+    INDEX traces_by_cost cost_total TYPE minmax GRANULARITY 1,
+    INDEX traces_by_words words TYPE text(tokenizer = splitByString([' ']))",
+    engine: ("ReplacingMergeTree", "version"),
+    order: "(place, id)",
+    partition: Some("toYYYYMM(started_at)"),
+    ages_by: Some("started_at"),
+    shard_by: "cityHash64(id)",
+    // Rows are large, and a page has few of them: so are the pieces that are read at once.
+    settings: Some("index_granularity_bytes = 131072"),
+};
+
+pub const ATTEMPTS: Table = Table {
+    name: "attempts",
+    columns: "
+    trace_id UInt128 CODEC(ZSTD(1)),
+    number UInt32,
+    started_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    provider LowCardinality(String),
+    model LowCardinality(String),
+    status UInt16 CODEC(ZSTD(1)),
+    error LowCardinality(String),
+    latency_us Int64 CODEC(T64, ZSTD(1))",
+    engine: ("ReplacingMergeTree", ""),
+    order: "(trace_id, number)",
+    partition: Some("toYYYYMM(started_at)"),
+    ages_by: Some("started_at"),
+    shard_by: "cityHash64(trace_id)",
+    // A page asks for the attempts of traces that are far apart.
+    settings: Some("index_granularity = 256"),
+};
+
+pub const HOURLY: Table = Table {
+    name: "model_stats_hourly",
+    columns: "
+    hour DateTime('UTC') CODEC(Delta, ZSTD(1)),
+    provider LowCardinality(String),
+    model LowCardinality(String),
+    alias LowCardinality(String),
+    client_key LowCardinality(String),
+    requests SimpleAggregateFunction(sum, UInt64),
+    errors SimpleAggregateFunction(sum, UInt64),
+    tokens_input SimpleAggregateFunction(sum, UInt64),
+    tokens_output SimpleAggregateFunction(sum, UInt64),
+    cost_total SimpleAggregateFunction(sum, Int64),
+    latency_us AggregateFunction(quantilesTDigest(0.5, 0.95, 0.99), Int64)",
+    engine: ("AggregatingMergeTree", ""),
+    order: "(hour, provider, model, alias, client_key)",
+    partition: Some("toYYYYMM(hour)"),
+    ages_by: Some("hour"),
+    shard_by: "rand()",
+    settings: None,
+};
+
+pub const DAILY: Table = Table {
+    name: "cluster_stats_daily",
+    columns: "
+    day Date CODEC(Delta, ZSTD(1)),
+    cluster_id UInt32,
+    provider LowCardinality(String),
+    model LowCardinality(String),
+    requests SimpleAggregateFunction(sum, UInt64),
+    errors SimpleAggregateFunction(sum, UInt64),
+    tokens_input SimpleAggregateFunction(sum, UInt64),
+    tokens_output SimpleAggregateFunction(sum, UInt64),
+    cost_total SimpleAggregateFunction(sum, Int64),
+    latency_us AggregateFunction(quantilesTDigest(0.5, 0.95, 0.99), Int64)",
+    engine: ("AggregatingMergeTree", ""),
+    order: "(day, cluster_id, provider, model)",
+    partition: Some("toYYYYMM(day)"),
+    ages_by: Some("day"),
+    shard_by: "rand()",
+    settings: None,
+};
+
+pub const AUDIT: Table = Table {
+    name: "audit",
+    columns: "
+    at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    action LowCardinality(String),
+    request_id String,
+    subject String,
+    count UInt64",
+    engine: ("MergeTree", ""),
+    order: "at",
+    partition: None,
+    ages_by: None,
+    shard_by: "rand()",
+    settings: None,
+};
+
+pub const FEEDBACK: Table = Table {
+    name: "feedback",
+    columns: "
+    trace_id UInt128 CODEC(ZSTD(1)),
+    source LowCardinality(String),
+    at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    error Float64",
+    engine: ("ReplacingMergeTree", "at"),
+    order: "(trace_id, source)",
+    partition: None,
+    ages_by: Some("at"),
+    shard_by: "cityHash64(trace_id)",
+    settings: None,
+};
