@@ -1,4 +1,4 @@
-"""What each column of ClickHouse's `traces` takes under other codecs and types: `python tests/codecs.py URL DATABASE`.
+"""What each column of ClickHouse's `calls` and `bodies` takes under other codecs and types: `python tests/codecs.py URL DATABASE`.
 
 Copies each column of a filled table into tables of that one column, and prints bytes a row. The schema's choices are made by this.
 """
@@ -15,8 +15,7 @@ COLUMNS = {
     "tokens_input": ("Nullable(UInt64)", NUMBERS),
     "cost_total": ("Nullable(Int64)", NUMBERS),
     "id": ("UInt128", NUMBERS[:2]),
-    "request": ("String", TEXTS),
-    "response": ("String", TEXTS),
+    "record": ("String", TEXTS),
     "words": ("String", TEXTS),
     "session_id": ("String", TEXTS[:2]),
     "user": ("String", TEXTS[:2]),
@@ -35,14 +34,15 @@ def main(url, database):
         with urllib.request.urlopen(url, data=statement.encode(), timeout=600) as reply:
             return reply.read().decode().strip()
 
-    rows = int(ask(f"SELECT count() FROM {database}.traces"))
+    rows = int(ask(f"SELECT count() FROM {database}.calls"))
 
     def measure(column, kind, codec):
         table = f"{database}.one_column"
         ask(f"DROP TABLE IF EXISTS {table}")
         ask(f"CREATE TABLE {table} (place Int64, value {kind} CODEC({codec})) ENGINE = MergeTree ORDER BY place "
             "SETTINGS min_bytes_for_wide_part = 0")
-        ask(f"INSERT INTO {table} SELECT place, {column} FROM {database}.traces")
+        source = "bodies" if column == "record" else "calls"
+        ask(f"INSERT INTO {table} SELECT place, {column} FROM {database}.{source}")
         ask(f"OPTIMIZE TABLE {table} FINAL")
         size = ask(f"SELECT sum(column_data_compressed_bytes) FROM system.parts_columns WHERE database = '{database}' "
                    "AND table = 'one_column' AND column = 'value' AND active")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import random
 import subprocess
 import urllib.request
@@ -15,6 +16,7 @@ import yaml
 from support.control_plane import ClickHouse, ControlPlane
 from support.stack import wait_for
 
+FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 START = 1_760_000_000_000_000
 COUNT = 600
 MODELS = [("openai", "gpt-4o-mini"), ("openai", "gpt-4o"), ("anthropic", "claude-sonnet-4-6"), ("together", "meta-llama/Llama-3.3-70B")]
@@ -396,8 +398,36 @@ def test_the_figures_by_hour_follow_every_change(pair, clickhouse_url):
     figures = "sum(requests), sum(errors), sum(tokens_input), sum(tokens_output), sum(cost_total)"
     counted = "count(), countIf(error_type != ''), sum(ifNull(tokens_input, 0)), sum(ifNull(tokens_output, 0)), sum(ifNull(cost_total, 0))"
     hourly = ask(f"SELECT hour, model, {figures} FROM {database}.model_stats_hourly GROUP BY ALL HAVING sum(requests) > 0 ORDER BY ALL")
-    assert hourly and hourly == ask(f"SELECT toStartOfHour(started_at) AS hour, model, {counted} FROM {database}.traces "
+    assert hourly and hourly == ask(f"SELECT toStartOfHour(started_at) AS hour, model, {counted} FROM {database}.calls "
                                     "WHERE provider != '' GROUP BY ALL ORDER BY ALL")
     daily = ask(f"SELECT day, cluster_id, {figures} FROM {database}.cluster_stats_daily GROUP BY ALL HAVING sum(requests) > 0 ORDER BY ALL")
-    assert daily and daily == ask(f"SELECT toDate(started_at) AS day, assumeNotNull(cluster_id) AS cluster, {counted} FROM {database}.traces "
+    assert daily and daily == ask(f"SELECT toDate(started_at) AS day, assumeNotNull(cluster_id) AS cluster, {counted} FROM {database}.calls "
                                   "WHERE provider != '' AND cluster_id IS NOT NULL GROUP BY ALL ORDER BY ALL")
+
+
+def test_a_database_of_before_is_brought_along(clickhouse_url, tmp_path):
+    """Tables and rows as the sixth version of the tables left them, and what it exported."""
+    database = f"test_{uuid.uuid4().hex}"
+    exported = (FIXTURES / "clickhouse-6.jsonl").read_bytes()
+    for statement in (FIXTURES / "clickhouse-6.sql").read_text().split(";\n"):
+        if statement.strip():
+            with urllib.request.urlopen(clickhouse_url, data=statement.replace("earlier", database).encode(), timeout=30) as reply:
+                assert reply.status == 200
+    config = clickhouse_config(clickhouse_url)
+    config["store"]["clickhouse"]["database"] = database
+    control_plane = ControlPlane(tmp_path, config).start()
+    try:
+        summary = control_plane.get("/v1/analytics/summary", group_by="model")
+        assert control_plane.request("GET", "/v1/traces/export") == (200, exported)
+        traces = [json.loads(line) for line in exported.splitlines()]
+        for filters in ({"q": "sun"}, {"metadata__team": "search"}, {"user": "user-1"}, {"status": "2xx", "alias": "cheap"}):
+            found = everything(control_plane, order="oldest_first", **filters)
+            assert found and all(trace in traces for trace in found)
+        # What comes from now on is counted with what was there.
+        more = {**traces[0], "id": str(uuid.uuid4()), "user": "new"}
+        control_plane.import_traces([more])
+        control_plane.settle()
+        assert deleted(control_plane, "user=new") == 1
+        assert control_plane.get("/v1/analytics/summary", group_by="model") == summary
+    finally:
+        control_plane.stop()

@@ -58,9 +58,10 @@ impl Traffic {
         while count > 0 {
             let size = count.min(BATCH);
             count -= size;
+            let traces: Vec<v1::Trace> = (0..size).map(|_| self.trace()).collect();
             batches.push(v1::IngestRequest {
-                traces: (0..size).map(|_| self.trace()).collect(),
-                attempts: Vec::new(),
+                attempts: traces.iter().map(only_attempt).collect(),
+                traces,
             });
         }
         batches
@@ -177,6 +178,21 @@ impl Traffic {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+}
+
+/// What was tried for a trace: the model that answered.
+fn only_attempt(trace: &v1::Trace) -> v1::Attempt {
+    v1::Attempt {
+        trace_id: trace.id.clone(),
+        number: 1,
+        start_unix_micros: trace.start_unix_micros,
+        provider: trace.provider.clone(),
+        model: trace.model.clone(),
+        status: trace.status,
+        error: String::new(),
+        latency_micros: trace.latency_micros,
+        traceparent: String::new(),
     }
 }
 

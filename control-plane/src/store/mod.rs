@@ -45,6 +45,12 @@ pub enum StoreError {
     Stopped,
 }
 
+impl StoreError {
+    fn unreadable(error: impl std::fmt::Display) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
+
 impl From<Stopped> for StoreError {
     fn from(_: Stopped) -> Self {
         Self::Stopped

@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::store::StoreError;
+
 /// A call with everything that was tried for it.
 #[derive(Debug, Clone)]
 pub struct Trace {
@@ -156,6 +158,15 @@ impl Record {
     /// Where the call stands among all: by time, then by id.
     pub fn place(&self) -> Place {
         Place::of(self.started_at, self.id)
+    }
+
+    /// As stores keep it whole.
+    pub fn to_json(&self) -> Result<String, StoreError> {
+        serde_json::to_string(self).map_err(StoreError::unreadable)
+    }
+
+    pub fn from_json(json: &[u8]) -> Result<Self, StoreError> {
+        serde_json::from_slice(json).map_err(StoreError::unreadable)
     }
 
     /// What it used in all.

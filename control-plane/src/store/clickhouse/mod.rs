@@ -1,12 +1,13 @@
 //! Traces in ClickHouse, for those whom one machine is not enough.
 //!
-//! A record is one row. Before a batch is inserted, those of its ids that are there are left out: one control plane never
+//! A record is a row of `calls`, by which it is found, and one of `bodies`, which has all of it. Before a batch is inserted, those of its ids that are there are left out: one control plane never
 //! stores a record twice, however often it is given it. Two that are given the same record in the same moment may; ClickHouse
 //! then merges the rows, and a page shows one of them.
 
 mod audit;
 mod feedback;
 mod filter;
+mod migrations;
 mod read;
 mod row;
 mod schema;
@@ -106,8 +107,8 @@ impl ClickHouse {
         Ok(query.execute().await?)
     }
 
-    fn traces(&self) -> String {
-        self.topology.table("traces")
+    fn calls(&self) -> String {
+        self.topology.table("calls")
     }
 
     async fn insert<R>(&self, table: &str, rows: &[R]) -> Result<(), StoreError>

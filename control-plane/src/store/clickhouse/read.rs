@@ -7,9 +7,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::store::clickhouse::filter::{Conditions, Value};
-use crate::store::clickhouse::row::{AttemptRow, TraceRow};
+use crate::store::clickhouse::row::AttemptRow;
 use crate::store::clickhouse::{ClickHouse, list, number};
-use crate::store::{Attempt, Cursor, Order, Page, Place, Query, StoreError, Trace};
+use crate::store::{Attempt, Cursor, Order, Page, Place, Query, Record, StoreError, Trace};
 
 /// Rows that are asked for beyond a page, for those that are there twice.
 const SPARE: usize = 10;
@@ -17,35 +17,37 @@ const SPARE: usize = 10;
 impl ClickHouse {
     /// Whole traces, in no order.
     async fn read(&self, places: &[(i64, u128)]) -> Result<HashMap<u128, Trace>, StoreError> {
+        #[derive(Row, Deserialize)]
+        struct Body {
+            id: u128,
+            record: String,
+        }
         if places.is_empty() {
             return Ok(HashMap::new());
         }
         let ids = list(places.iter().map(|(_, id)| number(*id)));
         let wanted: HashSet<u128> = places.iter().map(|&(_, id)| id).collect();
         let places = list(places.iter().map(|(place, _)| place.to_string()));
-        // Hardly ever are there two at a place. It is the table's own order: asking its indexes besides, or
-        // sharing so little work among threads, would only take time.
-        let rows = format!(
-            "SELECT * REPLACE ('' AS words) FROM {} WHERE place IN ({places}) ORDER BY version
-                SETTINGS use_skip_indexes = 0, max_threads = 1",
-            self.traces(),
+        // Hardly ever are there two at a place. Sharing so little work among threads would only take time.
+        let bodies = format!(
+            "SELECT id, record FROM {} WHERE place IN ({places}) ORDER BY version SETTINGS max_threads = 1",
+            self.topology.table("bodies"),
         );
         let attempts = format!(
             "SELECT * FROM {} WHERE trace_id IN ({ids}) ORDER BY number LIMIT 1 BY trace_id, number",
             self.topology.table("attempts"),
         );
-        let (rows, attempts) = tokio::try_join!(
-            self.client.query(&rows).fetch_all::<TraceRow>(),
+        let (bodies, attempts) = tokio::try_join!(
+            self.client.query(&bodies).fetch_all::<Body>(),
             self.client.query(&attempts).fetch_all::<AttemptRow>(),
         )?;
         let mut traces = HashMap::new();
-        for row in rows.into_iter().filter(|row| wanted.contains(&row.id)) {
-            let id = row.id;
+        for body in bodies.into_iter().filter(|body| wanted.contains(&body.id)) {
             let trace = Trace {
-                record: row.into_record()?,
+                record: Record::from_json(body.record.as_bytes())?,
                 attempts: Vec::new(),
             };
-            traces.insert(id, trace);
+            traces.insert(body.id, trace);
         }
         for row in attempts {
             if let Some(trace) = traces.get_mut(&row.trace_id) {
@@ -79,12 +81,10 @@ impl ClickHouse {
         // a few more are asked for, and more again in the rare case that it was not enough.
         let mut asked = limit + 1 + SPARE;
         loop {
-            // Places first: what else a row holds is read only of those that make the page. Indexes are asked once, before,
-            // and not again for each of the pieces that they leave.
+            // Places first: bodies are read only of those that make the page.
             let sql = format!(
-                "SELECT place, id FROM {} WHERE {} ORDER BY place {direction}, id {direction} LIMIT {asked}
-                    SETTINGS use_skip_indexes_on_data_read = 0",
-                self.traces(),
+                "SELECT place, id FROM {} WHERE {} ORDER BY place {direction}, id {direction} LIMIT {asked}",
+                self.calls(),
                 conditions.sql(),
             );
             let found: Vec<At> = conditions.bind(self.client.query(&sql)).fetch_all().await?;
@@ -118,7 +118,7 @@ impl ClickHouse {
         let id = id.as_u128();
         let sql = format!(
             "SELECT place FROM {} WHERE id = {} LIMIT 1",
-            self.traces(),
+            self.calls(),
             number(id)
         );
         let place: Option<i64> = self.client.query(&sql).fetch_optional().await?;

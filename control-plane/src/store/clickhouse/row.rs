@@ -1,17 +1,13 @@
-//! A record as a row of ClickHouse's. What is nothing is an empty text, or null for a number.
+//! Records and attempts as rows of ClickHouse's. What is nothing is an empty text, or null for a number.
 
 use clickhouse::Row;
-use opentracy_translate::endpoint::Endpoint;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::store::{
-    Attempt, Cost, Micros, Outcome, PicoUsd, Record, StoreError, Tokens, TraceError,
-};
+use crate::store::{Attempt, Micros, Record, StoreError};
 
-#[derive(Debug, Row, Serialize, Deserialize)]
-pub struct TraceRow {
+#[derive(Debug, Row, Serialize)]
+pub struct CallRow {
     pub place: i64,
     pub id: u128,
     pub started_at: i64,
@@ -45,15 +41,19 @@ pub struct TraceRow {
     pub session_id: String,
     pub cluster_id: Option<u32>,
     pub expected_error: Option<f64>,
-    /// JSON; empty where there was none.
-    pub decision: String,
     pub user: String,
     pub metadata: Vec<(String, String)>,
-    pub traceparent: String,
-    pub request: String,
-    pub response: String,
-    pub content_truncated: bool,
     pub words: String,
+}
+
+#[derive(Debug, Row, Serialize)]
+pub struct BodyRow {
+    pub place: i64,
+    pub id: u128,
+    pub started_at: i64,
+    pub version: u32,
+    /// JSON.
+    pub record: String,
 }
 
 #[derive(Debug, Row, Serialize, Deserialize)]
@@ -76,12 +76,7 @@ fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn json(text: &Option<Box<RawValue>>) -> String {
-    text.as_ref()
-        .map_or_else(String::new, |json| json.get().to_owned())
-}
-
-impl TraceRow {
+impl CallRow {
     pub fn new(record: &Record, words: String, version: u32) -> Self {
         let (tokens, cost) = (record.tokens, record.cost);
         let error = record.error.as_ref();
@@ -118,83 +113,25 @@ impl TraceRow {
             session_id: text(&record.session_id),
             cluster_id: record.cluster_id,
             expected_error: record.expected_error,
-            decision: record
-                .decision
-                .as_ref()
-                .and_then(|decision| serde_json::to_string(decision).ok())
-                .unwrap_or_default(),
             user: text(&record.user),
             metadata: record
                 .metadata
                 .iter()
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
-            traceparent: text(&record.traceparent),
-            request: json(&record.request),
-            response: json(&record.response),
-            content_truncated: record.content_truncated,
             words,
         }
     }
+}
 
-    pub fn into_record(self) -> Result<Record, StoreError> {
-        let raw = |json: String| -> Result<Option<Box<RawValue>>, StoreError> {
-            if json.is_empty() {
-                return Ok(None);
-            }
-            let raw = RawValue::from_string(json);
-            raw.map(Some)
-                .map_err(|error| StoreError::Unreadable(error.to_string()))
-        };
-        let api = Endpoint::named(&self.api);
-        let outcome = Outcome::ALL
-            .into_iter()
-            .find(|outcome| outcome.name() == self.outcome);
-        let money = |pico: Option<i64>| PicoUsd(pico.unwrap_or_default());
-        Ok(Record {
-            id: Uuid::from_u128(self.id),
-            started_at: Micros(self.started_at),
-            api: api.unwrap_or_default(),
-            requested_model: self.requested_model,
-            alias: some(self.alias),
-            provider: some(self.provider),
-            model: some(self.model),
-            key: some(self.client_key),
-            stream: self.stream,
-            status: self.status,
-            outcome: outcome.unwrap_or(Outcome::Completed),
-            error: some(self.error_type).map(|r#type| TraceError {
-                r#type,
-                code: some(self.error_code),
-                message: self.error_message,
-            }),
-            latency: Micros(self.latency_us),
-            time_to_first_token: self.time_to_first_token_us.map(Micros),
-            routing: Micros(self.routing_us),
-            tokens: self.tokens_input.map(|input| Tokens {
-                input,
-                output: self.tokens_output.unwrap_or_default(),
-                cache_read: self.tokens_cache_read.unwrap_or_default(),
-                cache_write: self.tokens_cache_write.unwrap_or_default(),
-                reasoning: self.tokens_reasoning.unwrap_or_default(),
-            }),
-            cost: self.cost_total.map(|total| Cost {
-                input: money(self.cost_input),
-                output: money(self.cost_output),
-                cache_read: money(self.cost_cache_read),
-                cache_write: money(self.cost_cache_write),
-                total: PicoUsd(total),
-            }),
-            session_id: some(self.session_id),
-            cluster_id: self.cluster_id,
-            expected_error: self.expected_error,
-            decision: serde_json::from_str(&self.decision).ok(),
-            user: some(self.user),
-            metadata: self.metadata.into_iter().collect(),
-            traceparent: some(self.traceparent),
-            request: raw(self.request)?,
-            response: raw(self.response)?,
-            content_truncated: self.content_truncated,
+impl BodyRow {
+    pub fn new(record: &Record, version: u32) -> Result<Self, StoreError> {
+        Ok(Self {
+            place: record.place().0,
+            id: record.id.as_u128(),
+            started_at: record.started_at.0,
+            version,
+            record: record.to_json()?,
         })
     }
 }

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use crate::config::ClickHouse;
-use crate::store::clickhouse::tables::{ATTEMPTS, AUDIT, DAILY, FEEDBACK, HOURLY, TRACES, Table};
+use crate::store::clickhouse::tables::{ATTEMPTS, BODIES, CALLS, DAILY, FEEDBACK, HOURLY, Table};
 
 /// Where the tables are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,30 +16,6 @@ pub struct Topology {
     pub retention_days: u64,
 }
 
-/// What brings a database from one version to the next.
-#[derive(Debug)]
-pub struct Migration {
-    pub name: &'static str,
-    pub statements: Vec<String>,
-}
-
-/// What traces are looked for by one value of, in one column: a single index answers for all of them.
-const LABELS: &str = "Array(String) MATERIALIZED arrayConcat(
-        ['session=' || session_id, 'user=' || user],
-        arrayMap(name -> 'metadata.' || name, mapKeys(metadata)),
-        arrayMap((name, value) -> 'metadata.' || name || '=' || value, mapKeys(metadata), mapValues(metadata))
-    ) CODEC(ZSTD(1))";
-
-/// Indexes that cost more than they save: most pieces have a row that passes.
-const NEEDLESS_INDEXES: [&str; 6] = [
-    "traces_by_session",
-    "traces_by_user",
-    "traces_by_metadata",
-    "traces_by_error",
-    "traces_by_latency",
-    "traces_by_cost",
-];
-
 /// What the figures of an hour or a day are made of. Columns are named with their table: a name alone would be the sum of that name.
 const FIGURES: &str = "count() AS requests, countIf(t.error_type != '') AS errors,
     sum(ifNull(t.tokens_input, 0)) AS tokens_input, sum(ifNull(t.tokens_output, 0)) AS tokens_output,
@@ -47,7 +23,7 @@ const FIGURES: &str = "count() AS requests, countIf(t.error_type != '') AS error
 
 /// A table of figures, and where they come from.
 pub struct Figures {
-    table: Table,
+    pub table: Table,
     /// Names, and how they are made.
     keys: &'static [(&'static str, &'static str)],
     /// The first key, of a trace's time.
@@ -126,7 +102,7 @@ impl Topology {
     }
 
     /// The tables that a name stands for: on a cluster there are two.
-    fn tables(&self, name: &str) -> Vec<String> {
+    pub fn tables(&self, name: &str) -> Vec<String> {
         let mut tables = vec![self.local(name)];
         if self.cluster.is_some() {
             tables.push(self.table(name));
@@ -160,80 +136,8 @@ ENGINE = {} ORDER BY version",
         ]
     }
 
-    /// Every step there is, in order.
-    pub fn migrations(&self) -> Vec<Migration> {
-        let mut traces = self.create(&TRACES);
-        traces.extend(self.create(&ATTEMPTS));
-        let mut figures = Vec::new();
-        for each in &ALL_FIGURES {
-            figures.extend(self.create(&each.table));
-            figures.push(format!(
-                "CREATE MATERIALIZED VIEW IF NOT EXISTS {}{} TO {} AS {}",
-                self.table(&format!("{}_view", each.name())),
-                self.on_cluster(),
-                self.local(each.name()),
-                each.select(&self.local("traces"), "t.version = 0"),
-            ));
-        }
-        // The table that others are read from comes last, so that it never asks them for what they lack.
-        let mut decisions = self.alter(
-            "traces",
-            "ADD COLUMN IF NOT EXISTS decision String CODEC(ZSTD(1))",
-        );
-        decisions.extend(self.create(&FEEDBACK));
-        let mut labels = self.alter(
-            "traces",
-            &format!("ADD COLUMN IF NOT EXISTS labels {LABELS}"),
-        );
-        let indexes: Vec<String> = NEEDLESS_INDEXES
-            .iter()
-            .map(|index| format!("DROP INDEX IF EXISTS {index}"))
-            .chain([
-                "ADD INDEX IF NOT EXISTS traces_by_label labels TYPE text(tokenizer = 'array')"
-                    .to_owned(),
-                // A page's rows are far apart, and each is read with what is beside it.
-                "MODIFY SETTING min_compress_block_size = 4096, max_compress_block_size = 65536"
-                    .to_owned(),
-                "MATERIALIZE COLUMN labels".to_owned(),
-                "MATERIALIZE INDEX traces_by_label".to_owned(),
-            ])
-            .collect();
-        let (local, everywhere) = (self.local("traces"), self.on_cluster());
-        labels.extend(
-            indexes
-                .iter()
-                .map(|change| format!("ALTER TABLE {local}{everywhere} {change}")),
-        );
-        vec![
-            Migration {
-                name: "traces and attempts",
-                statements: traces,
-            },
-            Migration {
-                name: "figures by hour and day",
-                statements: figures,
-            },
-            Migration {
-                name: "audit",
-                statements: self.create(&AUDIT),
-            },
-            Migration {
-                name: "decisions and feedback",
-                statements: decisions,
-            },
-            Migration {
-                name: "labels",
-                statements: labels,
-            },
-            Migration {
-                name: "actors",
-                statements: self.alter("audit", "ADD COLUMN IF NOT EXISTS actor String"),
-            },
-        ]
-    }
-
     /// A change of a table, wherever it is.
-    fn alter(&self, table: &str, change: &str) -> Vec<String> {
+    pub fn alter(&self, table: &str, change: &str) -> Vec<String> {
         let tables = self.tables(table).into_iter();
         tables
             .map(|table| format!("ALTER TABLE {table}{} {change}", self.on_cluster()))
@@ -242,7 +146,7 @@ ENGINE = {} ORDER BY version",
 
     /// What makes rows go after their time, which the operator may change.
     pub fn set_retention(&self) -> Vec<String> {
-        [&TRACES, &ATTEMPTS, &FEEDBACK, &HOURLY, &DAILY]
+        [&CALLS, &BODIES, &ATTEMPTS, &FEEDBACK, &HOURLY, &DAILY]
             .into_iter()
             .filter_map(|table| {
                 let ttl = self.ttl(table)?;
@@ -263,7 +167,7 @@ ENGINE = {} ORDER BY version",
         ))
     }
 
-    fn create(&self, table: &Table) -> Vec<String> {
+    pub fn create(&self, table: &Table) -> Vec<String> {
         let mut statement = format!(
             "CREATE TABLE IF NOT EXISTS {}{} ({}\n) ENGINE = {}",
             self.local(table.name),
@@ -296,6 +200,21 @@ ENGINE = Distributed(`{cluster}`, `{}`, {}_local, {})",
             ));
         }
         statements
+    }
+
+    /// What keeps figures as rows come into a table.
+    pub fn view(&self, figures: &Figures) -> String {
+        self.table(&format!("{}_view", figures.name()))
+    }
+
+    pub fn create_view(&self, figures: &Figures, source: &str) -> String {
+        format!(
+            "CREATE MATERIALIZED VIEW IF NOT EXISTS {}{} TO {} AS {}",
+            self.view(figures),
+            self.on_cluster(),
+            self.local(figures.name()),
+            figures.select(&self.local(source), "t.version = 0"),
+        )
     }
 
     /// An engine with what it takes; on a cluster the replicated one.
@@ -337,7 +256,7 @@ mod tests {
         for words in ["ON CLUSTER", "Replicated", "Distributed", "_local"] {
             assert!(!all.contains(words), "{words}");
         }
-        assert!(all.contains("CREATE TABLE IF NOT EXISTS `opentracy`.traces ("));
+        assert!(all.contains("CREATE TABLE IF NOT EXISTS `opentracy`.calls ("));
         assert!(all.contains("ENGINE = ReplacingMergeTree(version)"));
         assert!(all.contains("TTL toDateTime(started_at) + INTERVAL 90 DAY"));
     }
@@ -346,15 +265,17 @@ mod tests {
     fn on_a_cluster_every_statement_runs_everywhere() {
         let all = statements(&topology(Some("main")));
         for statement in &all {
-            let is_everywhere = statement.contains(" ON CLUSTER `main`");
+            // What is inserted is spread by the table that it goes to.
+            let is_everywhere =
+                statement.contains(" ON CLUSTER `main`") || statement.starts_with("INSERT INTO");
             assert!(is_everywhere, "{statement}");
         }
         let all = all.join(";\n");
         assert!(all.contains(
-            "ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/opentracy/traces', '{replica}', version)"
+            "ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/opentracy/calls', '{replica}', version)"
         ));
         assert!(
-            all.contains("ENGINE = Distributed(`main`, `opentracy`, traces_local, cityHash64(id))")
+            all.contains("ENGINE = Distributed(`main`, `opentracy`, calls_local, cityHash64(id))")
         );
         // Versions are the same on all shards.
         assert!(all.contains("'/clickhouse/tables/all/opentracy/schema_migrations'"));
@@ -362,6 +283,6 @@ mod tests {
         assert!(all.contains(
             "CREATE MATERIALIZED VIEW IF NOT EXISTS `opentracy`.model_stats_hourly_view ON CLUSTER `main` TO `opentracy`.model_stats_hourly_local"
         ));
-        assert!(all.contains("FROM `opentracy`.traces_local AS t WHERE t.provider"));
+        assert!(all.contains("FROM `opentracy`.calls_local AS t WHERE t.provider"));
     }
 }

@@ -47,7 +47,7 @@ impl ClickHouse {
                 quantilesExact({levels})(latency_us) AS latency, countIf(isNotNull(time_to_first_token_us)) AS first_tokens,
                 quantilesExactIf({levels})(ifNull(time_to_first_token_us, 0), isNotNull(time_to_first_token_us)) AS first_token
             FROM {} WHERE {} GROUP BY name, start ORDER BY start, name",
-            self.traces(),
+            self.calls(),
             conditions.sql()
         );
         let found: Vec<Figures> = conditions.bind(self.client.query(&sql)).fetch_all().await?;

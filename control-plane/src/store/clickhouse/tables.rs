@@ -1,4 +1,4 @@
-//! The tables as they were first made. What was changed since is among the migrations of the schema.
+//! The tables as they were first made. What was changed since is among the migrations.
 
 /// A table; its columns hold what makes it cheap, found by measurement: see `docs/performance.md`.
 pub struct Table {
@@ -15,8 +15,9 @@ pub struct Table {
     pub settings: Option<&'static str>,
 }
 
-pub const TRACES: Table = Table {
-    name: "traces",
+/// What is known of each call: what it is found by, and what figures are made of.
+pub const CALLS: Table = Table {
+    name: "calls",
     columns: "
     place Int64 CODEC(Delta, ZSTD(1)),
     id UInt128 CODEC(ZSTD(1)),
@@ -52,26 +53,43 @@ pub const TRACES: Table = Table {
     expected_error Nullable(Float64) CODEC(ZSTD(1)),
     user String CODEC(ZSTD(1)),
     metadata Map(LowCardinality(String), String) CODEC(ZSTD(1)),
-    traceparent String CODEC(ZSTD(1)),
-    request String CODEC(ZSTD(3)),
-    response String CODEC(ZSTD(3)),
-    content_truncated Bool,
     words String CODEC(ZSTD(1)),
-    INDEX traces_by_id id TYPE bloom_filter(0.001) GRANULARITY 1,
-    INDEX traces_by_session session_id TYPE bloom_filter(0.001) GRANULARITY 1,
-    INDEX traces_by_user user TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX traces_by_metadata mapValues(metadata) TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX traces_by_error error_type TYPE set(100) GRANULARITY 1,
-    INDEX traces_by_latency latency_us TYPE minmax GRANULARITY 1,
-    INDEX traces_by_cost cost_total TYPE minmax GRANULARITY 1,
-    INDEX traces_by_words words TYPE text(tokenizer = splitByString([' ']))",
+    labels Array(String) MATERIALIZED arrayConcat(
+        ['session=' || session_id, 'user=' || user],
+        arrayMap(name -> 'metadata.' || name, mapKeys(metadata)),
+        arrayMap((name, value) -> 'metadata.' || name || '=' || value, mapKeys(metadata), mapValues(metadata))
+    ) CODEC(ZSTD(1)),
+    INDEX calls_by_id id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX calls_by_label labels TYPE text(tokenizer = 'array'),
+    INDEX calls_by_word words TYPE text(tokenizer = splitByString([' ']))",
     engine: ("ReplacingMergeTree", "version"),
     order: "(place, id)",
     partition: Some("toYYYYMM(started_at)"),
     ages_by: Some("started_at"),
     shard_by: "cityHash64(id)",
-    // Rows are large, and a page has few of them: so are the pieces that are read at once.
-    settings: Some("index_granularity_bytes = 131072"),
+    settings: None,
+};
+
+/// All of each call, as one text: a page's rows are far apart, and every column of each would have to be looked up.
+pub const BODIES: Table = Table {
+    name: "bodies",
+    columns: "
+    place Int64 CODEC(Delta, ZSTD(1)),
+    id UInt128 CODEC(ZSTD(1)),
+    started_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    version UInt32 CODEC(ZSTD(1)),
+    record String CODEC(ZSTD(3)),
+    request String ALIAS JSONExtractRaw(record, 'request'),
+    response String ALIAS JSONExtractRaw(record, 'response')",
+    engine: ("ReplacingMergeTree", "version"),
+    order: "(place, id)",
+    partition: Some("toYYYYMM(started_at)"),
+    ages_by: Some("started_at"),
+    shard_by: "cityHash64(id)",
+    // A row is read with those beside it, and decompressed with them.
+    settings: Some(
+        "index_granularity = 8, min_compress_block_size = 4096, max_compress_block_size = 65536",
+    ),
 };
 
 pub const ATTEMPTS: Table = Table {

@@ -6,7 +6,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use crate::store::clickhouse::filter::Conditions;
-use crate::store::clickhouse::row::{AttemptRow, TraceRow};
+use crate::store::clickhouse::row::{AttemptRow, BodyRow, CallRow};
 use crate::store::clickhouse::{ClickHouse, list, number, schema};
 use crate::store::{Batch, Filter, Micros, Record, StoreError};
 
@@ -28,7 +28,7 @@ impl ClickHouse {
         let ids = records.iter().map(|record| number(record.id.as_u128()));
         let sql = format!(
             "SELECT id FROM {} WHERE place BETWEEN ? AND ? AND id IN ({})",
-            self.traces(),
+            self.calls(),
             list(ids)
         );
         let query = self.client.query(&sql).bind(first).bind(last);
@@ -42,17 +42,19 @@ impl ClickHouse {
         let (records, words): (Vec<Record>, Vec<String>) = records.into_iter().unzip();
         let mut known = self.known(&records).await?;
         let mut new = Vec::new();
-        let mut rows = Vec::new();
+        let (mut calls, mut bodies) = (Vec::new(), Vec::new());
         for (record, words) in records.into_iter().zip(words) {
             if known.insert(record.id.as_u128()) {
-                rows.push(TraceRow::new(&record, words, 0));
+                calls.push(CallRow::new(&record, words, 0));
+                bodies.push(BodyRow::new(&record, 0)?);
                 new.push(record);
             }
         }
-        // Attempts first: they may be given again, and a trace that is there has all it had.
+        // Attempts and bodies first: they may be given again, and a call that is there has all it had.
         let attempts: Vec<AttemptRow> = attempts.into_iter().map(AttemptRow::from).collect();
         self.insert("attempts", &attempts).await?;
-        self.insert("traces", &rows).await?;
+        self.insert("bodies", &bodies).await?;
+        self.insert("calls", &calls).await?;
         Ok(new)
     }
 
@@ -76,24 +78,27 @@ impl ClickHouse {
             id: u128,
             words: String,
         }
-        let sql = format!("SELECT id, words FROM {} WHERE {which}", self.traces());
+        let sql = format!("SELECT id, words FROM {} WHERE {which}", self.calls());
         let words: Vec<Words> = self.client.query(&sql).fetch_all().await?;
         let mut words: HashMap<u128, String> =
             words.into_iter().map(|row| (row.id, row.words)).collect();
-        let rows: Vec<TraceRow> = records
-            .iter()
-            .filter_map(|record| {
-                let words = words.remove(&record.id.as_u128())?;
-                Some(TraceRow::new(record, words, version))
-            })
-            .collect();
-        self.insert("traces", &rows).await?;
-        self.execute(&format!(
-            "ALTER TABLE {}{} DELETE WHERE {which} AND version < {version} {AND_WAIT}",
-            self.topology.local("traces"),
-            self.topology.on_cluster(),
-        ))
-        .await?;
+        let (mut calls, mut bodies) = (Vec::new(), Vec::new());
+        for record in &records {
+            if let Some(words) = words.remove(&record.id.as_u128()) {
+                calls.push(CallRow::new(record, words, version));
+                bodies.push(BodyRow::new(record, version)?);
+            }
+        }
+        self.insert("bodies", &bodies).await?;
+        self.insert("calls", &calls).await?;
+        for table in ["calls", "bodies"] {
+            self.execute(&format!(
+                "ALTER TABLE {}{} DELETE WHERE {which} AND version < {version} {AND_WAIT}",
+                self.topology.local(table),
+                self.topology.on_cluster(),
+            ))
+            .await?;
+        }
         self.recount(first, last).await
     }
 
@@ -106,19 +111,23 @@ impl ClickHouse {
         }
         let _turn = self.writing.lock().await;
         let conditions = Conditions::new(&filter);
-        let (traces, everywhere) = (self.traces(), self.topology.on_cluster());
+        let (calls, everywhere) = (self.calls(), self.topology.on_cluster());
         let sql = format!(
             "SELECT uniqExact(id) AS count, min(toUnixTimestamp64Micro(started_at)) AS first,
-                max(toUnixTimestamp64Micro(started_at)) AS last FROM {traces} WHERE {}",
+                max(toUnixTimestamp64Micro(started_at)) AS last FROM {calls} WHERE {}",
             conditions.sql()
         );
         let extent: Extent = conditions.bind(self.client.query(&sql)).fetch_one().await?;
         if extent.count == 0 {
             return Ok(0);
         }
-        for table in ["attempts", "feedback"] {
+        for (table, id) in [
+            ("attempts", "trace_id"),
+            ("feedback", "trace_id"),
+            ("bodies", "id"),
+        ] {
             let about_them = format!(
-                "ALTER TABLE {}{everywhere} DELETE WHERE trace_id IN (SELECT id FROM {traces} WHERE {}) {AND_WAIT}",
+                "ALTER TABLE {}{everywhere} DELETE WHERE {id} IN (SELECT id FROM {calls} WHERE {}) {AND_WAIT}",
                 self.topology.local(table),
                 conditions.sql()
             );
@@ -127,7 +136,7 @@ impl ClickHouse {
         }
         let rows = format!(
             "ALTER TABLE {}{everywhere} DELETE WHERE {} {AND_WAIT}",
-            self.topology.local("traces"),
+            self.topology.local("calls"),
             conditions.sql()
         );
         conditions.bind(self.client.query(&rows)).execute().await?;
@@ -156,7 +165,7 @@ impl ClickHouse {
                 within(period)
             ))
             .await?;
-            let source = self.traces();
+            let source = self.calls();
             let condition = within(&format!("{of_time}(t.started_at)"));
             self.execute(&format!(
                 "INSERT INTO {} {}",

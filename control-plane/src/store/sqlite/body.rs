@@ -11,20 +11,17 @@ pub struct Packer(zstd::bulk::Compressor<'static>);
 impl Packer {
     pub fn new() -> Result<Self, StoreError> {
         let compressor = zstd::bulk::Compressor::new(LEVEL);
-        compressor.map(Self).map_err(unreadable)
+        compressor.map(Self).map_err(StoreError::unreadable)
     }
 
     pub fn pack(&mut self, record: &Record) -> Result<Vec<u8>, StoreError> {
-        let json = serde_json::to_vec(record).map_err(unreadable)?;
-        self.0.compress(&json).map_err(unreadable)
+        let json = record.to_json()?;
+        let packed = self.0.compress(json.as_bytes());
+        packed.map_err(StoreError::unreadable)
     }
 }
 
 pub fn unpack(body: &[u8]) -> Result<Record, StoreError> {
-    let json = zstd::decode_all(body).map_err(unreadable)?;
-    serde_json::from_slice(&json).map_err(unreadable)
-}
-
-fn unreadable(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Unreadable(error.to_string())
+    let json = zstd::decode_all(body).map_err(StoreError::unreadable)?;
+    Record::from_json(&json)
 }

@@ -1,0 +1,252 @@
+//! How the tables came to be what they are: the steps from each version to the next. A step may be taken again, if it was broken off.
+
+use crate::store::clickhouse::schema::{ALL_FIGURES, Topology};
+use crate::store::clickhouse::tables::{ATTEMPTS, AUDIT, BODIES, CALLS, FEEDBACK, Table};
+
+/// What brings a database from one version to the next.
+#[derive(Debug)]
+pub struct Migration {
+    pub name: &'static str,
+    pub statements: Vec<String>,
+}
+
+/// What was in one table before `calls` and `bodies`.
+const TRACES: Table = Table {
+    name: "traces",
+    columns: "
+    place Int64 CODEC(Delta, ZSTD(1)),
+    id UInt128 CODEC(ZSTD(1)),
+    started_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    version UInt32 CODEC(ZSTD(1)),
+    api LowCardinality(String),
+    requested_model String CODEC(ZSTD(1)),
+    alias LowCardinality(String),
+    provider LowCardinality(String),
+    model LowCardinality(String),
+    client_key LowCardinality(String),
+    stream Bool,
+    status UInt16 CODEC(ZSTD(1)),
+    outcome LowCardinality(String),
+    error_type LowCardinality(String),
+    error_code LowCardinality(String),
+    error_message String CODEC(ZSTD(1)),
+    latency_us Int64 CODEC(T64, ZSTD(1)),
+    time_to_first_token_us Nullable(Int64) CODEC(T64, ZSTD(1)),
+    routing_us Int64 CODEC(T64, ZSTD(1)),
+    tokens_input Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    tokens_output Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    tokens_cache_read Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    tokens_cache_write Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    tokens_reasoning Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    cost_input Nullable(Int64) CODEC(ZSTD(1)),
+    cost_output Nullable(Int64) CODEC(ZSTD(1)),
+    cost_cache_read Nullable(Int64) CODEC(ZSTD(1)),
+    cost_cache_write Nullable(Int64) CODEC(ZSTD(1)),
+    cost_total Nullable(Int64) CODEC(ZSTD(1)),
+    session_id String CODEC(ZSTD(1)),
+    cluster_id Nullable(UInt32) CODEC(ZSTD(1)),
+    expected_error Nullable(Float64) CODEC(ZSTD(1)),
+    user String CODEC(ZSTD(1)),
+    metadata Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    traceparent String CODEC(ZSTD(1)),
+    request String CODEC(ZSTD(3)),
+    response String CODEC(ZSTD(3)),
+    content_truncated Bool,
+    words String CODEC(ZSTD(1)),
+    INDEX traces_by_id id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX traces_by_session session_id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX traces_by_user user TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX traces_by_metadata mapValues(metadata) TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX traces_by_error error_type TYPE set(100) GRANULARITY 1,
+    INDEX traces_by_latency latency_us TYPE minmax GRANULARITY 1,
+    INDEX traces_by_cost cost_total TYPE minmax GRANULARITY 1,
+    INDEX traces_by_words words TYPE text(tokenizer = splitByString([' ']))",
+    engine: ("ReplacingMergeTree", "version"),
+    order: "(place, id)",
+    partition: Some("toYYYYMM(started_at)"),
+    ages_by: Some("started_at"),
+    shard_by: "cityHash64(id)",
+    settings: Some("index_granularity_bytes = 131072"),
+};
+
+/// What traces are looked for by one value of, in one column: a single index answers for all of them.
+const LABELS: &str = "Array(String) MATERIALIZED arrayConcat(
+        ['session=' || session_id, 'user=' || user],
+        arrayMap(name -> 'metadata.' || name, mapKeys(metadata)),
+        arrayMap((name, value) -> 'metadata.' || name || '=' || value, mapKeys(metadata), mapValues(metadata))
+    ) CODEC(ZSTD(1))";
+
+/// Indexes that cost more than they save: most pieces have a row that passes.
+const NEEDLESS_INDEXES: [&str; 6] = [
+    "traces_by_session",
+    "traces_by_user",
+    "traces_by_metadata",
+    "traces_by_error",
+    "traces_by_latency",
+    "traces_by_cost",
+];
+
+/// The columns of `traces` that went to `calls`.
+const OF_CALLS: &str = "place, id, started_at, version, api, requested_model, alias, provider, model, client_key, stream, \
+    status, outcome, error_type, error_code, error_message, latency_us, time_to_first_token_us, \
+    routing_us, tokens_input, tokens_output, tokens_cache_read, tokens_cache_write, tokens_reasoning, \
+    cost_input, cost_output, cost_cache_read, cost_cache_write, cost_total, session_id, cluster_id, \
+    expected_error, user, metadata, words";
+
+/// A record as the JSON it is, made of a row of `traces`: members, and how each is made. A text that is empty was none.
+const RECORD: [(&str, &str); 27] = [
+    ("id", "toJSONString(leftPad(hex(id), 32, '0'))"),
+    ("started_at", "toString(toUnixTimestamp64Micro(started_at))"),
+    ("api", "toJSONString(toString(api))"),
+    ("requested_model", "toJSONString(requested_model)"),
+    ("alias", "if(alias = '', 'null', toJSONString(toString(alias)))"),
+    ("provider", "if(provider = '', 'null', toJSONString(toString(provider)))"),
+    ("model", "if(model = '', 'null', toJSONString(toString(model)))"),
+    ("key", "if(client_key = '', 'null', toJSONString(toString(client_key)))"),
+    ("stream", "toJSONString(stream)"),
+    ("status", "toString(status)"),
+    ("outcome", "toJSONString(toString(outcome))"),
+    (
+        "error",
+        "if(error_type = '', 'null', concat(
+            '{\"type\":', toJSONString(toString(error_type)), ',\"code\":', if(error_code = '', 'null', toJSONString(toString(error_code))),
+            ',\"message\":', toJSONString(error_message), '}'))",
+    ),
+    ("latency", "toString(latency_us)"),
+    (
+        "time_to_first_token",
+        "ifNull(toString(time_to_first_token_us), 'null')",
+    ),
+    ("routing", "toString(routing_us)"),
+    (
+        "tokens",
+        "ifNull(concat(
+            '{\"input\":', toString(tokens_input), ',\"output\":', toString(tokens_output),
+            ',\"cache_read\":', toString(tokens_cache_read), ',\"cache_write\":', toString(tokens_cache_write),
+            ',\"reasoning\":', toString(tokens_reasoning), '}'), 'null')",
+    ),
+    (
+        "cost",
+        "ifNull(concat(
+            '{\"input\":', toString(cost_input), ',\"output\":', toString(cost_output),
+            ',\"cache_read\":', toString(cost_cache_read), ',\"cache_write\":', toString(cost_cache_write),
+            ',\"total\":', toString(cost_total), '}'), 'null')",
+    ),
+    ("session_id", "if(session_id = '', 'null', toJSONString(session_id))"),
+    ("cluster_id", "ifNull(toString(cluster_id), 'null')"),
+    ("expected_error", "ifNull(toString(expected_error), 'null')"),
+    ("decision", "if(decision = '', 'null', decision)"),
+    ("user", "if(user = '', 'null', toJSONString(user))"),
+    ("metadata", "toJSONString(metadata)"),
+    ("traceparent", "if(traceparent = '', 'null', toJSONString(traceparent))"),
+    ("request", "if(request = '', 'null', request)"),
+    ("response", "if(response = '', 'null', response)"),
+    ("content_truncated", "toJSONString(content_truncated)"),
+];
+
+impl Topology {
+    /// Every step there is, in order.
+    pub fn migrations(&self) -> Vec<Migration> {
+        let mut traces = self.create(&TRACES);
+        traces.extend(self.create(&ATTEMPTS));
+        let mut figures = Vec::new();
+        for each in &ALL_FIGURES {
+            figures.extend(self.create(&each.table));
+            figures.push(self.create_view(each, "traces"));
+        }
+        // The table that others are read from comes last, so that it never asks them for what they lack.
+        let mut decisions = self.alter(
+            "traces",
+            "ADD COLUMN IF NOT EXISTS decision String CODEC(ZSTD(1))",
+        );
+        decisions.extend(self.create(&FEEDBACK));
+        vec![
+            Migration {
+                name: "traces and attempts",
+                statements: traces,
+            },
+            Migration {
+                name: "figures by hour and day",
+                statements: figures,
+            },
+            Migration {
+                name: "audit",
+                statements: self.create(&AUDIT),
+            },
+            Migration {
+                name: "decisions and feedback",
+                statements: decisions,
+            },
+            Migration {
+                name: "labels",
+                statements: self.add_labels(),
+            },
+            Migration {
+                name: "actors",
+                statements: self.alter("audit", "ADD COLUMN IF NOT EXISTS actor String"),
+            },
+            Migration {
+                name: "calls and bodies",
+                statements: self.part_traces(),
+            },
+            Migration {
+                name: "figures of calls",
+                statements: self.leave_traces(),
+            },
+        ]
+    }
+
+    fn add_labels(&self) -> Vec<String> {
+        let mut labels = self.alter(
+            "traces",
+            &format!("ADD COLUMN IF NOT EXISTS labels {LABELS}"),
+        );
+        let (local, everywhere) = (self.local("traces"), self.on_cluster());
+        let drops = NEEDLESS_INDEXES.map(|index| format!("DROP INDEX IF EXISTS {index}"));
+        let changes = drops.iter().map(String::as_str).chain([
+            "ADD INDEX IF NOT EXISTS traces_by_label labels TYPE text(tokenizer = 'array')",
+            "MODIFY SETTING min_compress_block_size = 4096, max_compress_block_size = 65536",
+            "MATERIALIZE COLUMN labels",
+            "MATERIALIZE INDEX traces_by_label",
+        ]);
+        labels.extend(changes.map(|change| format!("ALTER TABLE {local}{everywhere} {change}")));
+        labels
+    }
+
+    /// Copies `traces` into the two tables that take its place. What a copy that was broken off has left goes first.
+    fn part_traces(&self) -> Vec<String> {
+        let everywhere = self.on_cluster();
+        let mut statements = self.create(&CALLS);
+        statements.extend(self.create(&BODIES));
+        for table in [&CALLS, &BODIES] {
+            let local = self.local(table.name);
+            statements.push(format!("TRUNCATE TABLE {local}{everywhere}"));
+        }
+        let traces = self.table("traces");
+        statements.push(format!(
+            "INSERT INTO {} ({OF_CALLS}) SELECT {OF_CALLS} FROM {traces}",
+            self.table(CALLS.name),
+        ));
+        let members = RECORD.map(|(name, made)| format!("'\"{name}\":', {made}"));
+        statements.push(format!(
+            "INSERT INTO {} (place, id, started_at, version, record)
+SELECT place, id, started_at, version, concat('{{', {}, '}}') FROM {traces}",
+            self.table(BODIES.name),
+            members.join(", ',', "),
+        ));
+        statements
+    }
+
+    fn leave_traces(&self) -> Vec<String> {
+        let everywhere = self.on_cluster();
+        let mut statements = Vec::new();
+        for each in &ALL_FIGURES {
+            let view = self.view(each);
+            statements.push(format!("DROP VIEW IF EXISTS {view}{everywhere}"));
+            statements.push(self.create_view(each, CALLS.name));
+        }
+        let tables = self.tables("traces").into_iter().rev();
+        statements.extend(tables.map(|table| format!("DROP TABLE IF EXISTS {table}{everywhere}")));
+        statements
+    }
+}
