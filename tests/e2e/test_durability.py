@@ -96,7 +96,11 @@ def test_kills_at_random_points_lose_nothing(tmp_path):
     control_plane.stop()
 
 
-@pytest.mark.timeout(180)
+# Seconds; the more there are, the more traces wait to be stored afterwards.
+OUTAGE = float(os.environ.get("OPENTRACY_TEST_OUTAGE_SECONDS", "8"))
+
+
+@pytest.mark.timeout(180 + 4 * OUTAGE)
 def test_an_outage_of_the_store_loses_nothing(tmp_path):
     (tmp_path / "clickhouse").mkdir()
     clickhouse = ClickHouse(tmp_path / "clickhouse").start()
@@ -106,7 +110,7 @@ def test_an_outage_of_the_store_loses_nothing(tmp_path):
     time.sleep(1)
     clickhouse.stop()
     before = len(senders.acknowledged)
-    time.sleep(float(os.environ.get("OPENTRACY_TEST_OUTAGE_SECONDS", "8")))
+    time.sleep(OUTAGE)
     assert len(senders.acknowledged) > before, "traces are taken while the store is away"
     # In the middle of the outage the control plane itself goes, and comes back without its store.
     control_plane.kill()
@@ -117,7 +121,7 @@ def test_an_outage_of_the_store_loses_nothing(tmp_path):
     clickhouse.start()
     time.sleep(1)
     senders.stop()
-    control_plane.settle(60)
+    control_plane.settle(60 + 3 * OUTAGE)
     check_nothing_was_lost(control_plane, senders, "an outage of ClickHouse with a kill in it")
     assert "they wait in the journal" in control_plane.log()
     control_plane.stop()

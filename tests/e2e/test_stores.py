@@ -245,6 +245,18 @@ def test_pages_stay_where_they_are_while_traces_arrive(pair):
         assert deleted(control_plane, "alias=paging") == 31
 
 
+@pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
+def test_calls_of_one_moment_are_each_on_one_page(pair, order):
+    """Where a call stands is its time and a few bits of its id; here they are the same."""
+    ids = [f"0199c7d4-0000-7abc-8000-{number:012x}" for number in range(45)]
+    for control_plane in pair:
+        control_plane.import_traces([{**made_up_traces()[0], "id": trace_id, "alias": "at-once"} for trace_id in ids])
+        control_plane.settle()
+        found = everything(control_plane, limit=7, order=order, alias="at-once")
+        assert sorted(trace["id"] for trace in found) == ids
+        assert deleted(control_plane, "alias=at-once") == len(ids)
+
+
 def deleted(control_plane, query):
     status, body = control_plane.request("DELETE", f"/v1/traces?{query}", headers={"x-request-id": "please-forget"})
     assert status == 200, body

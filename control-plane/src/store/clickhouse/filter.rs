@@ -47,11 +47,6 @@ impl Conditions {
         self.values.push(value);
     }
 
-    /// One more value, for the last condition.
-    pub fn push(&mut self, value: Value) {
-        self.values.push(value);
-    }
-
     /// What follows `WHERE`.
     pub fn sql(&self) -> String {
         self.conditions.join(" AND ")

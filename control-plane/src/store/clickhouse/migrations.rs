@@ -86,6 +86,9 @@ const NEEDLESS_INDEXES: [&str; 6] = [
     "traces_by_cost",
 ];
 
+/// ClickHouse refuses to drop what is large.
+const OF_ANY_SIZE: &str = "SETTINGS max_table_size_to_drop = 0";
+
 /// The columns of `traces` that went to `calls`.
 const OF_CALLS: &str = "place, id, started_at, version, api, requested_model, alias, provider, model, client_key, stream, \
     status, outcome, error_type, error_code, error_message, latency_us, time_to_first_token_us, \
@@ -220,7 +223,7 @@ impl Topology {
         statements.extend(self.create(&BODIES));
         for table in [&CALLS, &BODIES] {
             let local = self.local(table.name);
-            statements.push(format!("TRUNCATE TABLE {local}{everywhere}"));
+            statements.push(format!("TRUNCATE TABLE {local}{everywhere} {OF_ANY_SIZE}"));
         }
         let traces = self.table("traces");
         statements.push(format!(
@@ -246,7 +249,9 @@ SELECT place, id, started_at, version, concat('{{', {}, '}}') FROM {traces}",
             statements.push(self.create_view(each, CALLS.name));
         }
         let tables = self.tables("traces").into_iter().rev();
-        statements.extend(tables.map(|table| format!("DROP TABLE IF EXISTS {table}{everywhere}")));
+        let drops =
+            tables.map(|table| format!("DROP TABLE IF EXISTS {table}{everywhere} {OF_ANY_SIZE}"));
+        statements.extend(drops);
         statements
     }
 }

@@ -64,34 +64,45 @@ impl ClickHouse {
             id: u128,
         }
         let mut conditions = Conditions::new(&query.filter);
-        let (direction, beyond) = match query.order {
-            Order::NewestFirst => ("DESC", "<"),
-            Order::OldestFirst => ("ASC", ">"),
+        let (direction, from) = match query.order {
+            Order::NewestFirst => ("DESC", "<="),
+            Order::OldestFirst => ("ASC", ">="),
         };
         if let Some(after) = query.after {
-            conditions.and(
-                format!("(place, id) {beyond} (?, toUInt128(?))"),
-                Value::Number(after.place.0),
-            );
-            conditions.push(Value::Text(after.id.to_string()));
+            conditions.and(format!("place {from} ?"), Value::Number(after.place.0));
         }
+        let is_beyond_cursor = |&at: &(i64, u128)| {
+            query.after.is_none_or(|after| match query.order {
+                Order::NewestFirst => at < (after.place.0, after.id),
+                Order::OldestFirst => at > (after.place.0, after.id),
+            })
+        };
         let limit = query.limit as usize;
-        let mut places: Vec<(i64, u128)> = Vec::new();
+        let mut places: Vec<(i64, u128)>;
         // A row may be there twice until ClickHouse merges it. Asking it for each only once would have it read everything, so
         // a few more are asked for, and more again in the rare case that it was not enough.
         let mut asked = limit + 1 + SPARE;
         loop {
-            // Places first: bodies are read only of those that make the page.
+            // Places first: bodies are read only of those that make the page. And places alone are ordered by ClickHouse, which
+            // then reads no id but those that it gives back; the few at one place are ordered here.
             let sql = format!(
-                "SELECT place, id FROM {} WHERE {} ORDER BY place {direction}, id {direction} LIMIT {asked}",
+                "SELECT place, id FROM {} WHERE {} ORDER BY place {direction} LIMIT {asked}",
                 self.calls(),
                 conditions.sql(),
             );
             let found: Vec<At> = conditions.bind(self.client.query(&sql)).fetch_all().await?;
             let is_all = found.len() < asked;
-            places.clear();
-            places.extend(found.iter().map(|at| (at.place, at.id)));
+            places = found.iter().map(|at| (at.place, at.id)).collect();
+            if !is_all && let Some(&(last, _)) = places.last() {
+                // Others at this place may be missing.
+                places.retain(|&(place, _)| place != last);
+            }
+            places.sort_unstable();
             places.dedup();
+            if query.order == Order::NewestFirst {
+                places.reverse();
+            }
+            places.retain(is_beyond_cursor);
             if is_all || places.len() > limit {
                 break;
             }
