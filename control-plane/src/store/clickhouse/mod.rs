@@ -131,7 +131,7 @@ impl ClickHouse {
 
 /// A number of an id's size. As a bare number ClickHouse would take it for an inexact one.
 fn number(id: u128) -> String {
-    format!("toUInt128('{id}')")
+    format!("'{id}'")
 }
 
 /// For `IN`: numbers only, so that nothing of a caller's is among them.

@@ -34,10 +34,10 @@ impl ClickHouse {
             self.topology.table("bodies"),
         );
         let attempts = format!(
-            "SELECT * FROM {} WHERE trace_id IN ({ids}) ORDER BY number LIMIT 1 BY trace_id, number",
+            "SELECT * FROM {} WHERE trace_id IN ({ids})",
             self.topology.table("attempts"),
         );
-        let (bodies, attempts) = tokio::try_join!(
+        let (bodies, mut attempts) = tokio::try_join!(
             self.client.query(&bodies).fetch_all::<Body>(),
             self.client.query(&attempts).fetch_all::<AttemptRow>(),
         )?;
@@ -49,6 +49,8 @@ impl ClickHouse {
             };
             traces.insert(body.id, trace);
         }
+        attempts.sort_unstable_by_key(|row| (row.trace_id, row.number));
+        attempts.dedup_by_key(|row| (row.trace_id, row.number));
         for row in attempts {
             if let Some(trace) = traces.get_mut(&row.trace_id) {
                 trace.attempts.push(Attempt::from(row));
