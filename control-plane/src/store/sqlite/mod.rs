@@ -56,10 +56,13 @@ impl Sqlite {
         }
         let connection = connect(path)?;
         schema::migrate(&connection)?;
-        // What is deleted is overwritten, and what gathers in memory of the index of words is written in larger pieces.
+        // What is deleted is overwritten. The index of words is written in large pieces, and those are merged many at a time,
+        // so that each is merged less often.
         connection.pragma_update(None, "secure_delete", "ON")?;
-        connection
-            .execute_batch("INSERT INTO words (words, rank) VALUES ('hashsize', 16777216)")?;
+        connection.execute_batch(
+            "INSERT INTO words (words, rank) VALUES ('hashsize', 16777216);
+            INSERT INTO words (words, rank) VALUES ('automerge', 8);",
+        )?;
         Ok(Self {
             path: path.to_owned(),
             writer: Background::start("store")?,
