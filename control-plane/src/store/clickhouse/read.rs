@@ -59,7 +59,8 @@ impl ClickHouse {
         Ok(traces)
     }
 
-    pub(super) async fn page(&self, query: Query) -> Result<Page, StoreError> {
+    /// Where the traces of a page are, in order: at least one more than it holds, or all there are.
+    async fn places(&self, query: &Query) -> Result<Vec<(i64, u128)>, StoreError> {
         #[derive(Row, Deserialize)]
         struct At {
             place: i64,
@@ -80,13 +81,12 @@ impl ClickHouse {
             })
         };
         let limit = query.limit as usize;
-        let mut places: Vec<(i64, u128)>;
         // A row may be there twice until ClickHouse merges it. Asking it for each only once would have it read everything, so
         // a few more are asked for, and more again in the rare case that it was not enough.
         let mut asked = limit + 1 + SPARE;
         loop {
-            // Places first: bodies are read only of those that make the page. And places alone are ordered by ClickHouse, which
-            // then reads no id but those that it gives back; the few at one place are ordered here.
+            // ClickHouse orders by the place alone, and so reads no id but those that it gives back. The few at one place are
+            // ordered here.
             let sql = format!(
                 "SELECT place, id FROM {} WHERE {} ORDER BY place {direction} LIMIT {asked}",
                 self.calls(),
@@ -94,7 +94,7 @@ impl ClickHouse {
             );
             let found: Vec<At> = conditions.bind(self.client.query(&sql)).fetch_all().await?;
             let is_all = found.len() < asked;
-            places = found.iter().map(|at| (at.place, at.id)).collect();
+            let mut places: Vec<(i64, u128)> = found.iter().map(|at| (at.place, at.id)).collect();
             if !is_all && let Some(&(last, _)) = places.last() {
                 // Others at this place may be missing.
                 places.retain(|&(place, _)| place != last);
@@ -106,10 +106,16 @@ impl ClickHouse {
             }
             places.retain(is_beyond_cursor);
             if is_all || places.len() > limit {
-                break;
+                return Ok(places);
             }
             asked *= 2;
         }
+    }
+
+    pub(super) async fn page(&self, query: Query) -> Result<Page, StoreError> {
+        // Places first: bodies are read only of those that make the page.
+        let mut places = self.places(&query).await?;
+        let limit = query.limit as usize;
         let has_more = places.len() > limit;
         places.truncate(limit);
         let next = places
