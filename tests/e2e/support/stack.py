@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -12,11 +13,20 @@ import urllib.request
 
 import yaml
 
+# Below those that the system gives to connections, which could take one before its server listens.
+PORTS = random.sample(range(10_000, 32_768), 22_768)
+
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody has, and that this process has not asked for before."""
+    while True:
+        port = PORTS.pop()
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def wait_for(condition, what, timeout=20.0):
