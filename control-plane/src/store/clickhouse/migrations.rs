@@ -1,4 +1,5 @@
-//! How the tables came to be what they are: the steps from each version to the next. A step may be taken again, if it was broken off.
+//! How the tables came to be what they are: the steps from each version to the next. A step may be taken again, if it was
+//! broken off. What a step says stays as it is, so it is written out even where a later table has the same columns.
 
 use crate::store::clickhouse::schema::{ALL_FIGURES, Topology};
 use crate::store::clickhouse::tables::{ATTEMPTS, AUDIT, BODIES, CALLS, FEEDBACK, Table};

@@ -1,8 +1,8 @@
 //! Traces in ClickHouse, for those whom one machine is not enough.
 //!
-//! A record is a row of `calls`, by which it is found, and one of `bodies`, which has all of it. Before a batch is inserted, those of its ids that are there are left out: one control plane never
-//! stores a record twice, however often it is given it. Two that are given the same record in the same moment may; ClickHouse
-//! then merges the rows, and a page shows one of them.
+//! A record is a row of `calls`, by which it is found, and one of `bodies`, which has all of it. Before a batch is inserted,
+//! those of its ids that are there are left out: one control plane never stores a record twice, however often it is given it.
+//! Two that are given the same record in the same moment may; ClickHouse then merges the rows, and a page shows one of them.
 
 mod audit;
 mod feedback;
@@ -129,7 +129,7 @@ impl ClickHouse {
     }
 }
 
-/// A number of an id's size. As a bare number ClickHouse would take it for an inexact one.
+/// A number of an id's size, as a text: ClickHouse would take a bare one for an inexact one.
 fn number(id: u128) -> String {
     format!("'{id}'")
 }
