@@ -15,6 +15,7 @@ pub mod config;
 pub mod credentials;
 pub mod envoy;
 pub mod grpc;
+pub mod health;
 pub mod ingest;
 pub mod journal;
 pub mod limits;

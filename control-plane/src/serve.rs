@@ -17,6 +17,7 @@ use crate::background::Background;
 use crate::budget::{Ledger, Standing};
 use crate::config::{Config, Keys, LogFormat};
 use crate::credentials::{self, Credentials};
+use crate::health::HealthRegistry;
 use crate::ingest::{Ingest, Observer, Observers};
 use crate::journal::{Bookmark, Journal, Reader};
 use crate::limits::Limits;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub ledger: Arc<Ledger>,
     pub prices: Arc<Prices>,
     pub metrics: Arc<Metrics>,
+    /// Faults that `/health` shows.
+    pub health: HealthRegistry,
     pub live: Arc<Live>,
     pub vms: Arc<Vms>,
     pub agents: Arc<Agents>,
@@ -140,6 +143,7 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         credentials,
         standing,
     };
+    let health = HealthRegistry::default();
     let journal = open_journal(&config)?;
     let retention = config.store.retention;
     let otlp = Otlp::start(&config.telemetry)?;
@@ -165,6 +169,7 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         ledger,
         prices,
         metrics,
+        health,
         live,
         vms: Arc::default(),
         agents: Arc::default(),

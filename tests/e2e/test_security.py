@@ -300,5 +300,5 @@ def test_the_management_api_has_an_answer_to_anything(own_stack, world, tmp_path
         env={**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(tmp_path)})
     print(ran.stdout[-3000:])
     assert ran.returncode == 0, ran.stdout[-6000:]
-    assert stack.get("/health", stack.management)["status"] == "ok"
+    assert stack.get("/health", stack.management)["status"] == "healthy"
     assert "panicked" not in stack.log("control-plane")

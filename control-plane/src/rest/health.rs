@@ -5,12 +5,15 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::health::HealthReason;
 use crate::serve::Shared;
 
 #[derive(Serialize, ToSchema)]
 pub struct Health {
-    /// Always `ok`: what can't answer does not.
+    /// `healthy`, or `degraded` if there are reasons. Both are a 200: calls are answered either way.
     status: &'static str,
+    /// The faults that are present.
+    reasons: Vec<HealthReason>,
     version: &'static str,
     /// Whether a router pack is in force.
     router_initialized: bool,
@@ -23,13 +26,19 @@ pub struct Health {
     journal_backlog_bytes: u64,
 }
 
-/// Whether the control plane is up, and what it knows.
+/// Returns the state of the control plane: faults that are present, and what it knows.
 #[utoipa::path(get, path = "/health", responses((status = OK, body = Health)))]
 pub async fn health(State(shared): State<Shared>) -> Json<Health> {
     let snapshot = shared.snapshot.borrow().clone();
     let active = shared.router.active();
+    let reasons = shared.health.reasons();
     Json(Health {
-        status: "ok",
+        status: if reasons.is_empty() {
+            "healthy"
+        } else {
+            "degraded"
+        },
+        reasons,
         version: env!("CARGO_PKG_VERSION"),
         router_initialized: active.is_some(),
         num_models: super::models::callable(&snapshot).count(),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::agents::Health;
+use crate::health::HealthReason;
 use crate::rest::analytics::Percentiles;
 use crate::serve::Shared;
 use crate::telemetry::envoy::{self, CircuitBreaker};
@@ -30,6 +31,7 @@ pub async fn metrics(State(shared): State<Shared>) -> Response {
         &shared.ledger,
         &shared.router.drift,
         &shared.vms,
+        &shared.health,
     );
     ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()
 }
@@ -45,6 +47,8 @@ pub struct Statsz {
     /// By agent and server: how the servers of tools do that were needed since the start.
     mcp_servers: BTreeMap<String, BTreeMap<String, Health>>,
     budgets: Vec<BudgetFigures>,
+    /// The faults that `/health` shows.
+    reasons: Vec<HealthReason>,
     /// Bytes of traces that wait for the store.
     journal_backlog_bytes: u64,
 }
@@ -135,6 +139,7 @@ pub async fn statsz(State(shared): State<Shared>) -> Json<Statsz> {
                 hard: budget.hard,
             })
             .collect(),
+        reasons: shared.health.reasons(),
         journal_backlog_bytes: shared.ingest.backlog_bytes(),
     })
 }

@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::budget::Ledger;
+use crate::health::{HealthCode, HealthRegistry};
 use crate::ingest::{Ingest, Observer};
 use crate::router::drift::Drift;
 use crate::store::Outcome;
@@ -102,6 +103,12 @@ struct Denied {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HealthFault {
+    component: &'static str,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BudgetOf {
     owner: &'static str,
     name: String,
@@ -117,6 +124,7 @@ pub struct Metrics {
     failures: Family<Failure, Counter>,
     spent: Family<BudgetOf, Gauge<f64, std::sync::atomic::AtomicU64>>,
     backlog: Gauge,
+    faults: Family<HealthFault, Gauge>,
     decisions: Family<Decided, Counter>,
     denials: Family<Denied, Counter>,
     circuit_breakers: Family<Model, Gauge>,
@@ -137,6 +145,7 @@ impl Default for Metrics {
             failures: Family::default(),
             spent: Family::default(),
             backlog: Gauge::default(),
+            faults: Family::default(),
             decisions: Family::default(),
             denials: Family::default(),
             circuit_breakers: Family::default(),
@@ -185,6 +194,11 @@ impl Default for Metrics {
             metrics.backlog.clone(),
         );
         registry.register(
+            "opentracy_health_faults",
+            "Faults that are present, by kind; 0 is healthy",
+            metrics.faults.clone(),
+        );
+        registry.register(
             "opentracy_router_decisions",
             "Calls whose model the router was to choose, by how it did",
             metrics.decisions.clone(),
@@ -217,7 +231,23 @@ impl Metrics {
     }
 
     /// The text that Prometheus reads.
-    pub fn text(&self, ingest: &Ingest, ledger: &Ledger, drift: &Drift, vms: &Vms) -> String {
+    pub fn text(
+        &self,
+        ingest: &Ingest,
+        ledger: &Ledger,
+        drift: &Drift,
+        vms: &Vms,
+        health: &HealthRegistry,
+    ) -> String {
+        for code in HealthCode::ALL {
+            let (component, kind) = (code.component(), code.as_str());
+            self.faults
+                .get_or_create(&HealthFault {
+                    component,
+                    code: kind,
+                })
+                .set(i64::try_from(health.count(code)).unwrap_or(i64::MAX));
+        }
         self.circuit_breakers.clear();
         for (model, breaker) in vms.circuit_breakers() {
             let (provider, name) = model.split_once('/').unwrap_or_default();

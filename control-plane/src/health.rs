@@ -1,0 +1,201 @@
+//! What is wrong with the control plane at the moment, for `/health`, `/statsz` and `/metrics`.
+//!
+//! A part that finds a fault calls [`HealthRegistry::report`], and [`HealthRegistry::resolve`] when the fault is gone. A fault
+//! is a [`HealthCode`] and a subject: the part of the system that has it, such as a provider's name, or `""` where
+//! there is only one.
+//!
+//! ```
+//! use opentracy::health::{HealthCode, HealthRegistry};
+//!
+//! let health = HealthRegistry::default();
+//! assert!(health.report(HealthCode::StoreWrite, "", "disk I/O error"));
+//! assert_eq!(health.reasons()[0].code, "store_write_failing");
+//! health.resolve(HealthCode::StoreWrite, "");
+//! assert!(!health.is_degraded());
+//! ```
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::store::Micros;
+
+/// Reasons that are kept at once. Subjects come from the configuration, so this is far more than there ever are.
+const MAX_REASONS: usize = 500;
+
+/// The kinds of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HealthCode {
+    /// The journal takes no records: its disk is full or fails.
+    JournalWrite,
+    /// A segment of the journal can't be read; it is kept and retried.
+    JournalRead,
+    /// The place up to which the store has the journal can't be kept.
+    JournalBookmark,
+    /// Parts of the journal were damaged and could not be recovered.
+    JournalDamage,
+    /// The store takes no records; they wait in the journal.
+    StoreWrite,
+    /// Records that the store refuses were put aside.
+    StoreDeadLetters,
+}
+
+impl HealthCode {
+    pub const ALL: [Self; 6] = [
+        Self::JournalWrite,
+        Self::JournalRead,
+        Self::JournalBookmark,
+        Self::JournalDamage,
+        Self::StoreWrite,
+        Self::StoreDeadLetters,
+    ];
+
+    /// The code in `/health`, and the label `code` in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::JournalWrite => "journal_write_failing",
+            Self::JournalRead => "journal_read_failing",
+            Self::JournalBookmark => "journal_bookmark_failing",
+            Self::JournalDamage => "journal_damaged",
+            Self::StoreWrite => "store_write_failing",
+            Self::StoreDeadLetters => "store_dead_letters",
+        }
+    }
+
+    /// The part of the control plane that has the fault.
+    pub const fn component(self) -> &'static str {
+        match self {
+            Self::JournalWrite
+            | Self::JournalRead
+            | Self::JournalBookmark
+            | Self::JournalDamage => "journal",
+            Self::StoreWrite | Self::StoreDeadLetters => "store",
+        }
+    }
+}
+
+/// A fault that is present.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct HealthReason {
+    /// The part of the control plane that has the fault, such as `journal`.
+    pub component: &'static str,
+    /// A stable name to alert on.
+    pub code: &'static str,
+    /// For people: the last error, and what to do.
+    pub message: String,
+    /// When it was first seen, RFC 3339.
+    pub since: String,
+}
+
+/// The faults that are present. Clones share one list.
+#[derive(Debug, Clone, Default)]
+pub struct HealthRegistry {
+    faults: Arc<Mutex<Faults>>,
+}
+
+type Faults = BTreeMap<(HealthCode, String), Fault>;
+
+#[derive(Debug)]
+struct Fault {
+    message: String,
+    since: Micros,
+}
+
+impl HealthRegistry {
+    /// Adds a fault, or updates the message of one that is present. Returns `true` if it was not present before, which
+    /// is when to log it.
+    pub fn report(&self, code: HealthCode, subject: &str, message: impl Into<String>) -> bool {
+        let mut faults = self.faults();
+        let is_full = faults.len() >= MAX_REASONS;
+        match faults.entry((code, subject.to_owned())) {
+            Entry::Occupied(mut present) => {
+                present.get_mut().message = message.into();
+                false
+            }
+            Entry::Vacant(_) if is_full => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(Fault {
+                    message: message.into(),
+                    since: Micros::now(),
+                });
+                true
+            }
+        }
+    }
+
+    /// Removes a fault. Returns `true` if it was present.
+    pub fn resolve(&self, code: HealthCode, subject: &str) -> bool {
+        self.faults().remove(&(code, subject.to_owned())).is_some()
+    }
+
+    /// Returns `true` if any fault is present.
+    pub fn is_degraded(&self) -> bool {
+        !self.faults().is_empty()
+    }
+
+    /// The faults that are present, ordered by code.
+    pub fn reasons(&self) -> Vec<HealthReason> {
+        let reason = |(&(code, _), fault): (&(HealthCode, String), &Fault)| HealthReason {
+            component: code.component(),
+            code: code.as_str(),
+            message: fault.message.clone(),
+            since: fault.since.timestamp(),
+        };
+        self.faults().iter().map(reason).collect()
+    }
+
+    /// The number of faults of a kind.
+    pub fn count(&self, code: HealthCode) -> usize {
+        let faults = self.faults();
+        faults.keys().filter(|(kind, _)| *kind == code).count()
+    }
+
+    fn faults(&self) -> std::sync::MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_new_once_and_keeps_its_first_time() {
+        let health = HealthRegistry::default();
+        assert!(!health.is_degraded());
+        assert!(health.report(HealthCode::JournalRead, "7", "EIO"));
+        let first = health.reasons();
+        assert!(!health.report(HealthCode::JournalRead, "7", "EACCES"));
+        assert!(health.report(HealthCode::JournalRead, "8", "EIO"));
+        let reasons = health.reasons();
+        assert_eq!(health.count(HealthCode::JournalRead), 2);
+        assert_eq!(
+            (reasons[0].message.as_str(), reasons[0].component),
+            ("EACCES", "journal")
+        );
+        assert_eq!(reasons[0].since, first[0].since);
+    }
+
+    #[test]
+    fn resolving_the_last_fault_makes_it_healthy() {
+        let health = HealthRegistry::default();
+        let clone = health.clone();
+        clone.report(HealthCode::StoreWrite, "", "disk I/O error");
+        assert!(!health.resolve(HealthCode::JournalWrite, ""));
+        assert!(health.is_degraded());
+        assert!(health.resolve(HealthCode::StoreWrite, ""));
+        assert!(!clone.is_degraded());
+    }
+
+    #[test]
+    fn the_number_of_faults_is_bounded() {
+        let health = HealthRegistry::default();
+        for subject in 0..2 * MAX_REASONS {
+            health.report(HealthCode::JournalRead, &subject.to_string(), "EIO");
+        }
+        assert_eq!(health.reasons().len(), MAX_REASONS);
+    }
+}
