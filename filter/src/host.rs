@@ -47,6 +47,11 @@ pub fn request_body() -> Vec<u8> {
     body(BufferType::HttpRequestBody, 0)
 }
 
+/// What has been buffered of the request's body, from an offset on.
+pub fn request_body_from(start: usize) -> Vec<u8> {
+    body(BufferType::HttpRequestBody, start)
+}
+
 /// What has been buffered of the response's body, from an offset on.
 pub fn response_body(start: usize) -> Vec<u8> {
     body(BufferType::HttpResponseBody, start)

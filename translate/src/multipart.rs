@@ -29,44 +29,99 @@ pub fn boundary(content_type: &str) -> Option<&str> {
     })
 }
 
-/// Looks for the field `model` among the parts that are there.
-pub fn find_model(body: &[u8], boundary: &str) -> Model {
-    let delimiter = format!("--{boundary}");
-    let mut at = 0;
-    loop {
-        let Some(rest) = body.get(at..) else {
-            return Model::Unknown;
-        };
-        let Some(start) = memmem::find(rest, delimiter.as_bytes()) else {
-            return Model::Unknown;
-        };
-        let head = at + start + delimiter.len();
-        let rest = body.get(head..).unwrap_or_default();
-        if rest.starts_with(b"--") {
-            return Model::NotFirst;
+/// Searches a form for its field `model`, as its bytes come. No byte is searched twice.
+#[derive(Debug)]
+pub struct ModelSearch {
+    /// What comes before the boundary and the boundary itself.
+    delimiter: Vec<u8>,
+    body: Vec<u8>,
+    part: Part,
+    /// What is searched for does not begin before this.
+    from: usize,
+}
+
+/// Where in the form the search is.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Before,
+    Headers { start: usize },
+    Content { start: usize, is_model: bool },
+}
+
+impl ModelSearch {
+    pub fn new(boundary: &str) -> Self {
+        Self {
+            delimiter: format!("\r\n--{boundary}").into_bytes(),
+            body: Vec::new(),
+            part: Part::Before,
+            from: 0,
         }
-        let Some(length) = memmem::find(rest, b"\r\n\r\n") else {
-            return Model::Unknown;
-        };
-        let headers = String::from_utf8_lossy(rest.get(..length).unwrap_or_default());
-        let disposition = headers
-            .lines()
-            .find(|line| line.to_ascii_lowercase().starts_with("content-disposition"))
-            .unwrap_or_default();
-        let content = head + length + 4;
-        if parameter(disposition, "filename").is_some() {
-            return Model::NotFirst;
-        }
-        let rest = body.get(content..).unwrap_or_default();
-        let end = format!("\r\n{delimiter}");
-        let Some(length) = memmem::find(rest, end.as_bytes()) else {
-            return Model::Unknown;
-        };
-        if parameter(disposition, "name") == Some("model") {
-            return Model::Named(content..content + length);
-        }
-        at = content + length;
     }
+
+    /// The bytes that have come so far.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Takes the next bytes.
+    pub fn push(&mut self, bytes: &[u8]) -> Model {
+        self.body.extend_from_slice(bytes);
+        loop {
+            match self.part {
+                Part::Before => {
+                    let delimiter = self.delimiter.get(2..).unwrap_or_default();
+                    let Some(at) = find(&self.body, delimiter, &mut self.from) else {
+                        return Model::Unknown;
+                    };
+                    self.from = at + delimiter.len();
+                    self.part = Part::Headers { start: self.from };
+                }
+                Part::Headers { start } => {
+                    let rest = self.body.get(start..).unwrap_or_default();
+                    if rest.starts_with(b"--") {
+                        return Model::NotFirst;
+                    }
+                    let Some(end) = find(&self.body, b"\r\n\r\n", &mut self.from) else {
+                        return Model::Unknown;
+                    };
+                    let headers =
+                        String::from_utf8_lossy(self.body.get(start..end).unwrap_or_default());
+                    let disposition = headers
+                        .lines()
+                        .find(|line| line.to_ascii_lowercase().starts_with("content-disposition"))
+                        .unwrap_or_default();
+                    if parameter(disposition, "filename").is_some() {
+                        return Model::NotFirst;
+                    }
+                    self.from = end + 4;
+                    self.part = Part::Content {
+                        start: self.from,
+                        is_model: parameter(disposition, "name") == Some("model"),
+                    };
+                }
+                Part::Content { start, is_model } => {
+                    let Some(end) = find(&self.body, &self.delimiter, &mut self.from) else {
+                        return Model::Unknown;
+                    };
+                    if is_model {
+                        return Model::Named(start..end);
+                    }
+                    self.from = end;
+                    self.part = Part::Before;
+                }
+            }
+        }
+    }
+}
+
+/// Finds a text from a place on, and moves the place past what can't be its beginning.
+fn find(body: &[u8], wanted: &[u8], from: &mut usize) -> Option<usize> {
+    let rest = body.get(*from..)?;
+    let found = memmem::find(rest, wanted).map(|at| *from + at);
+    if found.is_none() {
+        *from = (*from).max((body.len() + 1).saturating_sub(wanted.len()));
+    }
+    found
 }
 
 fn parameter<'a>(disposition: &'a str, name: &str) -> Option<&'a str> {
@@ -96,6 +151,20 @@ mod tests {
         ] {
             assert_eq!(boundary(none), None, "{none}");
         }
+    }
+
+    fn find_model(body: &[u8], boundary: &str) -> Model {
+        let whole = ModelSearch::new(boundary).push(body);
+        let mut search = ModelSearch::new(boundary);
+        let mut last = Model::Unknown;
+        for byte in body.chunks(1) {
+            last = search.push(byte);
+            if last != Model::Unknown {
+                break;
+            }
+        }
+        assert_eq!(last, whole, "byte by byte");
+        whole
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Source: the HTML standard, section "Server-sent events": lines end in CR, LF or CRLF, an empty line ends an event,
 //! a line that starts with a colon is a comment.
 
-use memchr::{memchr2, memmem};
+use memchr::memchr2;
 
 use crate::stream::{Broken, MAX_EVENT};
 
@@ -11,7 +11,17 @@ use crate::stream::{Broken, MAX_EVENT};
 #[derive(Debug, Default)]
 pub struct Parser {
     pending: Vec<u8>,
+    scan: Scan,
     is_broken: bool,
+}
+
+/// How far the search for the end of an event has come, so that no byte is looked at twice.
+#[derive(Debug, Default)]
+struct Scan {
+    /// Where the line begins that has no end yet.
+    line: usize,
+    /// Up to here that line holds no line ending.
+    searched: usize,
 }
 
 /// One event: the raw bytes with the empty line that ends it.
@@ -53,18 +63,17 @@ impl Parser {
             return Err(Broken::TooLong);
         }
         if self.pending.is_empty() {
-            let consumed = split(bytes, &mut on_event);
+            let consumed = self.scan.split(bytes, &mut on_event);
             self.pending
                 .extend_from_slice(bytes.get(consumed..).unwrap_or_default());
         } else {
             self.pending.extend_from_slice(bytes);
-            let pending = std::mem::take(&mut self.pending);
-            let consumed = split(&pending, &mut on_event);
-            self.pending = pending;
+            let consumed = self.scan.split(&self.pending, &mut on_event);
+            // What stays is part of what has just come, so moving it costs no more than its arrival.
             self.pending.drain(..consumed);
         }
         if self.pending.len() > MAX_EVENT {
-            self.pending = Vec::new();
+            self.take_rest();
             self.is_broken = true;
             return Err(Broken::TooLong);
         }
@@ -79,47 +88,54 @@ impl Parser {
     /// Takes the event that the end of the stream cut short. A provider may close right after its last line, so it
     /// is worth reading.
     pub fn take_rest(&mut self) -> Vec<u8> {
+        self.scan = Scan::default();
         std::mem::take(&mut self.pending)
     }
 }
 
-/// Hands out the complete events of `bytes` and returns how many bytes they took.
-fn split(bytes: &[u8], on_event: &mut impl FnMut(Event<'_>)) -> usize {
-    let mut start = 0;
-    while let Some(length) = bytes.get(start..).and_then(event_length) {
-        if let Some(raw) = bytes.get(start..start + length) {
-            on_event(Event { raw });
+impl Scan {
+    /// Hands out the complete events of `bytes` and returns how many bytes they took. What is left is searched on from here when
+    /// more follows it.
+    fn split(&mut self, bytes: &[u8], on_event: &mut impl FnMut(Event<'_>)) -> usize {
+        let mut start = 0;
+        while let Some(end) = self.event_end(bytes) {
+            if let Some(raw) = bytes.get(start..end) {
+                on_event(Event { raw });
+            }
+            start = end;
         }
-        start += length;
+        self.line -= start;
+        self.searched -= start;
+        start
     }
-    start
-}
 
-/// The length of the event that `bytes` starts with, with its empty line; `None` when it is not complete. An empty line
-/// with nothing before it is an event without data.
-fn event_length(bytes: &[u8]) -> Option<usize> {
-    if bytes.first() == Some(&b'\n') {
-        return Some(1);
-    }
-    // Nearly every stream ends its lines with LF alone.
-    let plain = memmem::find(bytes, b"\n\n").map(|at| at + 2);
-    let searched = plain.and_then(|end| bytes.get(..end)).unwrap_or(bytes);
-    if memchr::memchr(b'\r', searched).is_none() {
-        return plain;
-    }
-    let mut position = 0;
-    loop {
-        let rest = bytes.get(position..)?;
-        let line = memchr2(b'\r', b'\n', rest)?;
-        let ending = match (rest.get(line), rest.get(line + 1)) {
-            (Some(b'\r'), Some(b'\n')) => 2,
-            // An LF may still follow: without it the event's end is not known.
-            (Some(b'\r'), None) => return None,
-            _ => 1,
-        };
-        position += line + ending;
-        if line == 0 {
-            return Some(position);
+    /// The next place where an empty line ends an event; `None` when it is not there yet. An empty line with nothing before it
+    /// is an event without data.
+    fn event_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        loop {
+            let Some(at) = bytes
+                .get(self.searched..)
+                .and_then(|rest| memchr2(b'\r', b'\n', rest))
+            else {
+                self.searched = bytes.len();
+                return None;
+            };
+            let at = self.searched + at;
+            let ending = match (bytes.get(at), bytes.get(at + 1)) {
+                (Some(b'\r'), Some(b'\n')) => 2,
+                // An LF may still follow: without it the event's end is not known.
+                (Some(b'\r'), None) => {
+                    self.searched = at;
+                    return None;
+                }
+                _ => 1,
+            };
+            let is_empty = at == self.line;
+            self.line = at + ending;
+            self.searched = self.line;
+            if is_empty {
+                return Some(self.line);
+            }
         }
     }
 }
@@ -173,6 +189,20 @@ mod tests {
             data_of(&[b": ping\n\nevent: x\nid: 1\ndata:1\ndata: 2\n\n"]),
             ["1\n2"]
         );
+    }
+
+    #[test]
+    fn an_event_in_many_pieces_is_read_once() {
+        // Searched from its start at every piece, this would be 10^12 steps.
+        let mut parser = Parser::default();
+        let mut events = 0;
+        for _ in 0..4 {
+            let pieces = std::iter::repeat_n(b"data: x\n".as_slice(), 400_000);
+            for piece in pieces.chain([b"\n".as_slice()]) {
+                parser.push(piece, |_| events += 1).unwrap();
+            }
+        }
+        assert_eq!(events, 4);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod target;
 use opentracy_proto::v1::Owner;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::ApiError;
-use opentracy_translate::multipart;
+use opentracy_translate::multipart::{self, ModelSearch};
 use opentracy_translate::redact;
 use proxy_wasm::types::Action;
 
@@ -30,6 +30,8 @@ pub struct Passage {
     endpoint: Endpoint,
     request: HeaderList<'static>,
     has_body: bool,
+    /// The beginning of a form, until the model that it names is known.
+    form: Option<ModelSearch>,
     state: State,
     charges: Vec<Charge>,
     record: Record,
@@ -61,6 +63,7 @@ impl Passage {
             record: Record::new(endpoint, caller, &request),
             request,
             has_body: !end_of_stream,
+            form: None,
             state: State::Receiving,
             charges: Vec::new(),
         };
@@ -126,13 +129,15 @@ impl Passage {
                     let words = "Send the audio as a form: `Content-Type: multipart/form-data` with `file` and `model`";
                     return Err(ApiError::new(400, words).with_code("invalid_form"));
                 };
-                let body = host::request_body();
+                let form = self.form.get_or_insert_with(|| ModelSearch::new(boundary));
+                let model = form.push(&host::request_body_from(form.body().len()));
+                let body = form.body();
                 self.record.held_bytes = body.len();
                 let is_enough = end_of_stream || body.len() >= FORM_BYTES;
-                match multipart::find_model(&body, boundary) {
+                match model {
                     multipart::Model::Unknown if !is_enough => Ok(None),
                     multipart::Model::Named(range) => {
-                        target::of_form(&snapshot, caller, self.endpoint, &body, range).map(Some)
+                        target::of_form(&snapshot, caller, self.endpoint, body, range).map(Some)
                     }
                     multipart::Model::Unknown | multipart::Model::NotFirst => {
                         target::of_default(&snapshot, caller, self.endpoint).map(Some)
