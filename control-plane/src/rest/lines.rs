@@ -13,8 +13,16 @@ const MAX_BYTES: usize = 256 << 20;
 pub struct Objects {
     body: BodyDataStream,
     buffer: Vec<u8>,
+    /// Where in the buffer the next line begins.
+    start: usize,
     /// How much of the buffer was looked through for the end of a line.
     searched: usize,
+    /// Of a first object that is written over many lines.
+    nesting: Nesting,
+    /// How much of that object the nesting is known of.
+    followed: usize,
+    /// How much of that object was parsed.
+    checked: usize,
     number: u64,
     /// What is left of a list, last first.
     list: Vec<String>,
@@ -26,7 +34,11 @@ impl Objects {
         Self {
             body: body.into_data_stream(),
             buffer: Vec::new(),
+            start: 0,
             searched: 0,
+            nesting: Nesting::default(),
+            followed: 0,
+            checked: 0,
             number: 0,
             list: Vec::new(),
             is_over: false,
@@ -75,12 +87,7 @@ impl Objects {
                 .position(|&byte| byte == b'\n')
                 .map(|at| self.searched + at);
             match end {
-                Some(end) if self.is_whole(end) => {
-                    let rest = self.buffer.split_off(end + 1);
-                    let line = std::mem::replace(&mut self.buffer, rest);
-                    self.searched = 0;
-                    return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
-                }
+                Some(end) if self.is_whole(end) => return Ok(Some(self.take(end + 1))),
                 Some(end) => {
                     self.searched = end + 1;
                     continue;
@@ -88,11 +95,13 @@ impl Objects {
                 None => self.searched = self.buffer.len(),
             }
             if self.is_over {
-                let line = std::mem::take(&mut self.buffer);
-                self.searched = 0;
-                let text = String::from_utf8_lossy(&line).into_owned();
+                let text = self.take(self.buffer.len());
                 return Ok((!text.trim().is_empty()).then_some(text));
             }
+            // Lines that were taken are given up together, so that what follows them is not moved for each.
+            self.buffer.drain(..self.start);
+            self.searched -= self.start;
+            self.start = 0;
             if self.buffer.len() > MAX_BYTES {
                 let words = format!("A line is longer than {MAX_BYTES} bytes");
                 return Err(ApiError::new(413, words).into());
@@ -108,14 +117,59 @@ impl Objects {
         }
     }
 
-    /// Whether what ends here is JSON of its own. Only an object that is written over many lines begins with a line that is none
-    /// because it goes on; any other line that is none is somebody's mistake, and a line all the same.
-    fn is_whole(&self, end: usize) -> bool {
-        let line = self.buffer[..end].trim_ascii();
-        match serde_json::from_slice::<serde::de::IgnoredAny>(line) {
-            Err(error) if self.number == 0 => !error.is_eof() || line.is_empty(),
-            _ => true,
+    /// Takes the line that ends here.
+    fn take(&mut self, end: usize) -> String {
+        let line = String::from_utf8_lossy(&self.buffer[self.start..end]).into_owned();
+        self.start = end;
+        self.searched = end;
+        line
+    }
+
+    /// Reports if the text up to here is JSON of its own. Only a first object or list may be written over many lines; a later line
+    /// that is not JSON is a mistake, and a line all the same.
+    fn is_whole(&mut self, end: usize) -> bool {
+        let text = self.buffer[self.start..end].trim_ascii();
+        if self.number > 0 || !matches!(text.first(), Some(b'{' | b'[')) {
+            return true;
         }
+        let line = &self.buffer[self.start + self.followed..end];
+        self.followed = end - self.start;
+        if self.nesting.is_closed_by(line) {
+            return true;
+        }
+        // A mistake in it ends it too. That is looked for each time its length has doubled, which keeps the work linear.
+        if text.len() < self.checked.saturating_mul(2) {
+            return false;
+        }
+        self.checked = text.len();
+        let read = serde_json::from_slice::<serde::de::IgnoredAny>(text);
+        read.is_err_and(|error| !error.is_eof())
+    }
+}
+
+/// Follows the brackets of JSON text, line by line.
+#[derive(Default)]
+struct Nesting {
+    depth: usize,
+    is_in_string: bool,
+    is_escaped: bool,
+}
+
+impl Nesting {
+    /// Takes the next line, and reports if every bracket is closed after it.
+    fn is_closed_by(&mut self, line: &[u8]) -> bool {
+        for &byte in line {
+            match byte {
+                _ if std::mem::take(&mut self.is_escaped) => {}
+                b'\\' if self.is_in_string => self.is_escaped = true,
+                b'"' => self.is_in_string = !self.is_in_string,
+                _ if self.is_in_string => {}
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        self.depth == 0
     }
 }
 
@@ -172,6 +226,43 @@ mod tests {
             objects("{\n\"a\":\n1}\n").await,
             numbered(&[(1, "{\n\"a\":\n1}")])
         );
+    }
+
+    #[tokio::test]
+    async fn a_mistake_ends_where_it_is_made() {
+        assert_eq!(
+            objects("{\"a\": oops\n{\"b\":2}\n").await,
+            numbered(&[(1, "{\"a\": oops"), (2, "{\"b\":2}")])
+        );
+        assert_eq!(
+            objects("{\"a\": \"[\\\"{\"\n}\n{\"b\":2}\n").await,
+            numbered(&[(1, "{\"a\": \"[\\\"{\"\n}"), (2, "{\"b\":2}")])
+        );
+    }
+
+    #[tokio::test]
+    async fn long_bodies_are_read_once() {
+        // Moved or parsed anew for each line, each of these would be 10^12 steps.
+        let lines = "{}\n".repeat(1_000_000);
+        let whole = Body::from(lines);
+        let mut objects = Objects::new(whole);
+        let mut count = 0;
+        while objects.next().await.unwrap().is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 1_000_000);
+        let written_out = format!("[\n{}0\n]\n", "1,\n".repeat(1_000_000));
+        let pieces: Vec<std::io::Result<Vec<u8>>> = written_out
+            .as_bytes()
+            .chunks(7)
+            .map(|piece| Ok(piece.to_vec()))
+            .collect();
+        let mut objects = Objects::new(Body::from_stream(tokio_stream::iter(pieces)));
+        let mut count = 0;
+        while objects.next().await.unwrap().is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 1_000_001);
     }
 
     #[tokio::test]
