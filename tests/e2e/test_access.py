@@ -1,6 +1,7 @@
 """Who may call what: keys and their rights, on both listeners."""
 
 import json
+import socket
 import subprocess
 import time
 
@@ -366,3 +367,35 @@ def test_without_keys_no_other_site_makes_a_browser_call(stack, headers, status)
 def test_the_gateways_name_may_be_any(stack):
     with stack._open(None, headers={"host": "llm.example.com"}, path="/v1/models", method="GET") as reply:
         assert reply.status == 200
+
+
+def raw_status(origin, *lines):
+    """Sends a request as it is written here, and returns the status."""
+    host, port = origin.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall("\r\n".join([*lines, "connection: close", "", ""]).encode())
+        return int(connection.makefile("rb").readline().split()[1])
+
+
+@pytest.mark.parametrize("key", ["admin", None])
+@pytest.mark.parametrize("lines", [
+    ("host: localhost", "authorization: Bearer KEY", "authorization: Bearer other"),
+    ("host: localhost", "authorization: Bearer other", "authorization: Bearer KEY"),
+    ("host: localhost", "x-api-key: KEY", "x-api-key: KEY"),
+    ("host:",),
+    ("host: localhost", "host: localhost"),
+    ("host: a@localhost",),
+])
+def test_a_request_with_two_credentials_or_no_host_is_a_400(guarded, key, lines):
+    secret = SECRETS.get(key, "none")
+    lines = [line.replace("KEY", secret) for line in lines]
+    if key and not any("KEY" in line or secret in line for line in lines):
+        lines.append(f"x-api-key: {secret}")
+    assert raw_status(guarded.management, "GET /v1/traces HTTP/1.1", *lines) == 400
+
+
+def test_without_keys_a_target_in_absolute_form_names_the_host(stack):
+    def status(authority):
+        return raw_status(stack.management, f"GET http://{authority}/v1/models HTTP/1.1", "host: localhost")
+
+    assert (status("localhost"), status("evil.example")) == (200, 403)

@@ -38,6 +38,7 @@ pub mod openai;
 pub mod provider;
 pub mod redact;
 pub mod relay;
+pub mod request_origin;
 pub mod sse;
 pub mod stream;
 pub mod trace_context;

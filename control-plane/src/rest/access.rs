@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use opentracy_translate::access::{self, Denial, Key, Role};
 use opentracy_translate::error::ApiError;
+use opentracy_translate::request_origin::RequestOrigin;
 
 use crate::rest::error::Error;
 use crate::rest::request_id::RequestId;
@@ -41,7 +42,7 @@ pub async fn layer(State(shared): State<Shared>, mut request: Request, next: Nex
     let admitted = admit(
         &snapshot,
         request.method(),
-        request.uri().path(),
+        request.uri(),
         request.headers(),
     );
     let caller = match admitted {
@@ -69,9 +70,15 @@ pub async fn layer(State(shared): State<Shared>, mut request: Request, next: Nex
 fn admit(
     snapshot: &Snapshot,
     method: &Method,
-    path: &str,
+    uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Caller, ApiError> {
+    let path = uri.path();
+    let pairs = headers.iter();
+    let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let authority = uri.authority().map(axum::http::uri::Authority::as_str);
+    let origin = RequestOrigin::from_headers(pairs).with_authority(authority);
+    origin.check_form()?;
     if is_for_everybody(path) {
         return Ok(Caller(None));
     }
@@ -95,12 +102,7 @@ fn admit(
         return Ok(Caller(key.map(Arc::clone)));
     }
     if is_open {
-        check_origin(
-            snapshot,
-            text("host"),
-            text("origin"),
-            text("sec-fetch-site"),
-        )?;
+        origin.check_same_site(&snapshot.config.access.hosts)?;
         return Ok(Caller(None));
     }
     let secret = access::sent(text(header::AUTHORIZATION.as_str()), text("x-api-key"));
@@ -145,43 +147,4 @@ fn is_for_users(path: &str) -> bool {
     matches!(path, "/v1/models" | "/v1/route" | "/v1/feedback")
         || path.starts_with("/v1/a2a")
         || path.starts_with("/v1/models/")
-}
-
-/// Without keys, a page of somebody else's must not make a browser call, nor a name of somebody else's lead here.
-fn check_origin(
-    snapshot: &Snapshot,
-    host: Option<&str>,
-    origin: Option<&str>,
-    site: Option<&str>,
-) -> Result<(), ApiError> {
-    let refused = |words: String| Err(ApiError::new(403, words).with_code("cross_site_request"));
-    let host = host.unwrap_or_default();
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    let is_ours = name.is_empty()
-        || name.eq_ignore_ascii_case("localhost")
-        || address.parse::<std::net::IpAddr>().is_ok()
-        || snapshot
-            .config
-            .access
-            .hosts
-            .iter()
-            .any(|own| own.eq_ignore_ascii_case(name));
-    if !is_ours {
-        return refused(format!(
-            "\"{name}\" is not a name of this control plane; add it to `access.hosts`, or make an API key"
-        ));
-    }
-    let is_foreign = match (site, origin) {
-        (Some(site), _) => !matches!(site, "same-origin" | "none"),
-        (None, Some(origin)) => origin.split_once("://").is_none_or(|(_, of)| of != host),
-        (None, None) => false,
-    };
-    if is_foreign {
-        return refused("A page of another site may not call the control plane".to_owned());
-    }
-    Ok(())
 }
