@@ -31,6 +31,8 @@ const MAX_REASONS: usize = 500;
 pub enum HealthCode {
     /// The journal takes no records: its disk is full or fails.
     JournalWrite,
+    /// The journal holds as much as it may, because the store does not keep up.
+    JournalFull,
     /// A segment of the journal can't be read; it is kept and retried.
     JournalRead,
     /// The place up to which the store has the journal can't be kept.
@@ -39,17 +41,21 @@ pub enum HealthCode {
     JournalDamage,
     /// The store takes no records; they wait in the journal.
     StoreWrite,
+    /// Traces that are older than the configuration wants can't be removed.
+    StoreExpire,
     /// Records that the store refuses were put aside.
     StoreDeadLetters,
 }
 
 impl HealthCode {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::JournalWrite,
+        Self::JournalFull,
         Self::JournalRead,
         Self::JournalBookmark,
         Self::JournalDamage,
         Self::StoreWrite,
+        Self::StoreExpire,
         Self::StoreDeadLetters,
     ];
 
@@ -57,10 +63,12 @@ impl HealthCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::JournalWrite => "journal_write_failing",
+            Self::JournalFull => "journal_full",
             Self::JournalRead => "journal_read_failing",
             Self::JournalBookmark => "journal_bookmark_failing",
             Self::JournalDamage => "journal_damaged",
             Self::StoreWrite => "store_write_failing",
+            Self::StoreExpire => "store_expire_failing",
             Self::StoreDeadLetters => "store_dead_letters",
         }
     }
@@ -69,10 +77,11 @@ impl HealthCode {
     pub const fn component(self) -> &'static str {
         match self {
             Self::JournalWrite
+            | Self::JournalFull
             | Self::JournalRead
             | Self::JournalBookmark
             | Self::JournalDamage => "journal",
-            Self::StoreWrite | Self::StoreDeadLetters => "store",
+            Self::StoreWrite | Self::StoreExpire | Self::StoreDeadLetters => "store",
         }
     }
 }

@@ -1,31 +1,34 @@
 //! Records on their way: from the filter into the journal, and from the journal into the store.
 //!
-//! A sender has its answer when the journal is on disk. What follows, at the store's own pace, is [`drain`].
+//! A sender has its answer when the journal is on disk. What follows, at the store's own pace, is [`Drain`].
+
+mod dead_letters;
+mod drain;
+mod store_state;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentracy_proto::v1;
 use prost::Message as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use crate::background::Background;
-use crate::journal::{self, Bookmark, Journal, JournalError, Position, Reader};
-use crate::store::{self, Record, Store, StoreError};
+use crate::journal::{Figures, Journal, JournalError, Progress};
+use crate::store::Record;
 
-/// What the store is given at once. Larger pieces are written faster, smaller ones wait less in memory.
-const BATCH_BYTES: usize = 8 << 20;
-/// Between two tries of a store that refuses.
-const RETRY_EVERY: Duration = Duration::from_secs(1);
+pub use dead_letters::DeadLetters;
+pub use drain::Drain;
+pub use store_state::{StoreFigures, StoreState};
 
 /// Where records are handed in.
 #[derive(Clone)]
 pub struct Ingest {
     journal: Journal,
-    stored: watch::Receiver<Position>,
+    stored: watch::Receiver<Progress>,
     observers: Observers,
     recent: Arc<Mutex<Recent>>,
+    store_state: StoreState,
 }
 
 /// The ids of the last records: what is sent again, because its acknowledgement was lost, is told to nobody twice.
@@ -53,12 +56,18 @@ impl Recent {
 }
 
 impl Ingest {
-    pub fn new(journal: Journal, stored: watch::Receiver<Position>, observers: Observers) -> Self {
+    pub fn new(
+        journal: Journal,
+        stored: watch::Receiver<Progress>,
+        observers: Observers,
+        store_state: StoreState,
+    ) -> Self {
         Self {
             journal,
             stored,
             observers,
             recent: Arc::default(),
+            store_state,
         }
     }
 
@@ -88,11 +97,21 @@ impl Ingest {
         self.journal.backlog_bytes()
     }
 
+    /// How the journal does.
+    pub fn journal_figures(&self) -> &Figures {
+        self.journal.figures()
+    }
+
+    /// How writing to the store goes.
+    pub fn store_figures(&self) -> StoreFigures {
+        self.store_state.figures()
+    }
+
     /// Waits until the store has all that was taken so far. `false` when it did not get there in time.
     pub async fn settled(&self, within: Duration) -> bool {
         let end = self.journal.end();
         let mut stored = self.stored.clone();
-        let settled = stored.wait_for(|&position| position >= end);
+        let settled = stored.wait_for(|progress| progress.covers(end));
         tokio::time::timeout(within, settled)
             .await
             .is_ok_and(|found| found.is_ok())
@@ -109,107 +128,3 @@ pub trait Observer: Send + Sync {
 }
 
 pub type Observers = Arc<[Arc<dyn Observer>]>;
-
-/// Gives the store what the journal has, for as long as there is a journal. While the store writes, what comes next is read.
-pub async fn drain(
-    background: Background,
-    reader: Reader,
-    mut bookmark: Bookmark,
-    store: Arc<dyn Store>,
-    stored: watch::Sender<Position>,
-    observers: Observers,
-) {
-    let (sender, mut pieces) = mpsc::channel(1);
-    tokio::spawn(read(background, reader, sender));
-    let mut outage = Outage::default();
-    while let Some(piece) = pieces.recv().await {
-        let Piece { batch, decoded } = piece;
-        if !batch.payloads.is_empty() {
-            let new = write(&*store, &batch.payloads, decoded, &mut outage).await;
-            for observer in observers.iter() {
-                observer.on_stored(&new);
-            }
-        }
-        bookmark.advance(batch.end);
-        stored.send_replace(batch.end);
-    }
-}
-
-/// Some of the journal, and what it says.
-struct Piece {
-    batch: journal::Batch,
-    decoded: store::Batch,
-}
-
-async fn read(background: Background, mut reader: Reader, pieces: mpsc::Sender<Piece>) {
-    loop {
-        let read = background.run(move || {
-            let batch = reader.next(BATCH_BYTES);
-            let decoded = decode(&batch.payloads);
-            (reader, Piece { batch, decoded })
-        });
-        let Ok((back, piece)) = read.await else {
-            return;
-        };
-        reader = back;
-        let was_all = piece.batch.payloads.is_empty();
-        if pieces.send(piece).await.is_err() || (was_all && !reader.wait().await) {
-            return;
-        }
-    }
-}
-
-/// Gives the store some payloads, however often it takes, and says what of them is new.
-async fn write(
-    store: &dyn Store,
-    payloads: &[Vec<u8>],
-    mut decoded: store::Batch,
-    outage: &mut Outage,
-) -> Vec<Record> {
-    loop {
-        match store.write(decoded).await {
-            Ok(new) => {
-                outage.over();
-                return new;
-            }
-            Err(error) => {
-                outage.note(&error);
-                tokio::time::sleep(RETRY_EVERY).await;
-                decoded = decode(payloads);
-            }
-        }
-    }
-}
-
-fn decode(payloads: &[Vec<u8>]) -> store::Batch {
-    let mut batch = store::Batch::default();
-    for payload in payloads {
-        match v1::IngestRequest::decode(payload.as_slice()) {
-            Ok(request) => batch.add(request),
-            Err(error) => tracing::error!("a record in the journal can't be read: {error}"),
-        }
-    }
-    batch
-}
-
-/// Says once that the store refuses, and once that it takes again.
-#[derive(Default)]
-struct Outage {
-    since: Option<Instant>,
-}
-
-impl Outage {
-    fn note(&mut self, error: &StoreError) {
-        if self.since.is_none() {
-            tracing::error!("the store does not take traces, they wait in the journal: {error}");
-            self.since = Some(Instant::now());
-        }
-    }
-
-    fn over(&mut self) {
-        if let Some(since) = self.since.take() {
-            let seconds = since.elapsed().as_secs();
-            tracing::info!("the store takes traces again, after {seconds} s; none was lost");
-        }
-    }
-}

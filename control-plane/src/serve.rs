@@ -2,7 +2,7 @@
 
 use std::future::IntoFuture as _;
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::background::Background;
 use crate::budget::{Ledger, Standing};
 use crate::config::{Config, Keys, LogFormat};
 use crate::credentials::{self, Credentials};
-use crate::health::HealthRegistry;
-use crate::ingest::{Ingest, Observer, Observers};
+use crate::health::{HealthCode, HealthRegistry};
+use crate::ingest::{DeadLetters, Drain, Ingest, Observer, Observers, StoreState};
 use crate::journal::{Bookmark, Journal, Reader};
 use crate::limits::Limits;
 use crate::prices::{InForce, Prices};
@@ -32,7 +32,7 @@ use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Otlp;
 use crate::vms::Vms;
-use crate::{config, grpc, ingest, journal, reload, reprice, rest};
+use crate::{config, grpc, journal, reload, reprice, rest};
 
 /// How often old traces are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
@@ -144,21 +144,25 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         standing,
     };
     let health = HealthRegistry::default();
-    let journal = open_journal(&config)?;
+    let journal = open_journal(&config, &health)?;
+    let store_state = StoreState::default();
     let retention = config.store.retention;
     let otlp = Otlp::start(&config.telemetry)?;
     let router = open_router(&config.router).await?;
     let (sender, receiver) = watch::channel(inputs.snapshot(config));
     let ledger = Ledger::new(receiver.clone(), standing_sender);
-    let (metrics, live) = (Arc::new(Metrics::default()), Arc::new(Live::default()));
+    let (metrics, live) = (
+        Arc::new(Metrics::new(journal.journal.figures(), &store_state)),
+        Arc::new(Live::default()),
+    );
     let mut observers: Vec<Arc<dyn Observer>> = vec![ledger.clone(), metrics.clone(), live.clone()];
     if let Some(otlp) = otlp {
         observers.push(Arc::new(otlp));
     }
-    let ingest = journal.begin(&store, observers.into())?;
+    let ingest = journal.begin(&store, observers.into(), &health, store_state)?;
     let prices = Arc::new(Prices::open(&config::state_dir())?);
     tokio::spawn(Arc::clone(&prices).keep(receiver.clone()));
-    tokio::spawn(expire(Arc::clone(&store), retention));
+    tokio::spawn(expire(Arc::clone(&store), retention, health.clone()));
     tokio::spawn(Arc::clone(&ledger).keep(Arc::clone(&store), ingest.clone()));
     tokio::spawn(credentials::keep(receiver.clone(), credentials_sender));
     let (heard, heard_outcomes) = mpsc::channel(learn::MAX_WAITING);
@@ -220,30 +224,40 @@ async fn open_router(config: &config::Router) -> anyhow::Result<Arc<Router>> {
 }
 
 /// Removes what is older than the configuration wants, for as long as the process runs.
-async fn expire(store: Arc<dyn Store>, retention: Duration) {
+async fn expire(store: Arc<dyn Store>, retention: Duration, health: HealthRegistry) {
     let mut hours = tokio::time::interval(EXPIRE_EVERY);
     let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
     loop {
         hours.tick().await;
         let before = Micros(Micros::now().0.saturating_sub(retention));
-        if let Err(error) = store.expire(before).await {
-            tracing::error!("old traces can't be removed: {error}");
+        match store.expire(before).await {
+            Ok(()) => {
+                health.resolve(HealthCode::StoreExpire, "");
+            }
+            Err(error) => {
+                let message = format!("old traces can't be removed: {error}");
+                tracing::error!(event = "store_expire_failing", "{message}");
+                health.report(HealthCode::StoreExpire, "", message);
+            }
         }
     }
 }
 
 /// A journal that nobody uses yet.
 struct OpenJournal {
+    folder: PathBuf,
     journal: Journal,
     reader: Reader,
     bookmark: Bookmark,
 }
 
-fn open_journal(config: &Config) -> anyhow::Result<OpenJournal> {
+fn open_journal(config: &Config, health: &HealthRegistry) -> anyhow::Result<OpenJournal> {
     let path = config.journal.path();
-    let (journal, reader, bookmark) = journal::open(&path, config.journal.max_bytes)
-        .with_context(|| format!("the journal {} can't be opened", path.display()))?;
+    let (journal, reader, bookmark) =
+        journal::open(&path, config.journal.max_bytes, health.clone())
+            .with_context(|| format!("the journal {} can't be opened", path.display()))?;
     Ok(OpenJournal {
+        folder: path,
         journal,
         reader,
         bookmark,
@@ -252,18 +266,25 @@ fn open_journal(config: &Config) -> anyhow::Result<OpenJournal> {
 
 impl OpenJournal {
     /// Takes records from here on, and empties the journal into the store.
-    fn begin(self, store: &Arc<dyn Store>, observers: Observers) -> anyhow::Result<Ingest> {
-        let (sender, stored) = watch::channel(journal::Position::default());
+    fn begin(
+        self,
+        store: &Arc<dyn Store>,
+        observers: Observers,
+        health: &HealthRegistry,
+        state: StoreState,
+    ) -> anyhow::Result<Ingest> {
+        let (sender, stored) = watch::channel(journal::Progress::default());
         let background = Background::start("drain")?;
-        let ingest = Ingest::new(self.journal, stored, Arc::clone(&observers));
-        tokio::spawn(ingest::drain(
-            background,
-            self.reader,
-            self.bookmark,
-            Arc::clone(store),
-            sender,
+        let ingest = Ingest::new(self.journal, stored, Arc::clone(&observers), state.clone());
+        let dead_letters = state.dead_letters.clone();
+        let drain = Drain {
+            store: Arc::clone(store),
             observers,
-        ));
+            health: health.clone(),
+            state,
+            dead_letters: DeadLetters::new(&self.folder, health.clone(), dead_letters),
+        };
+        tokio::spawn(drain.run(background, self.reader, self.bookmark, sender));
         Ok(ingest)
     }
 }

@@ -1,90 +1,149 @@
-//! How far the store has come.
+//! Keeps how far the store has come, and removes the segments that it has.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::journal::Backlog;
-use crate::journal::segment::{self, Position};
+use crate::journal::files::Files;
+use crate::journal::progress::Progress;
+use crate::journal::report::Report;
+use crate::journal::segment::Segments;
 
-/// Segments to keep for a person, as the reader finds them.
-#[derive(Debug, Clone, Default)]
-pub struct Damaged(Arc<Mutex<HashSet<u64>>>);
-
-impl Damaged {
-    /// Whether it is news.
-    pub fn add(&self, segment: u64) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(segment)
-    }
-
-    fn contains(&self, segment: u64) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&segment)
-    }
-}
+const FILE: &str = "position";
 
 #[derive(Debug)]
 pub struct Bookmark {
-    folder: PathBuf,
-    position: Position,
+    files: Arc<dyn Files>,
+    path: PathBuf,
+    progress: Progress,
+    /// Set if the file does not say `progress`.
+    is_stale: bool,
+    segments: Segments,
     backlog: Arc<Backlog>,
-    damaged: Damaged,
+    report: Report,
+    /// Segments that the store has and that could not be removed yet.
+    to_release: BTreeSet<u64>,
     /// Held as long as the journal is in use.
     _lock: File,
 }
 
+/// Reads where the store has come to. Without a bookmark, or with a damaged one, reading begins at the first segment: the store
+/// knows what it has.
+pub fn read(files: &dyn Files, folder: &Path) -> Progress {
+    let path = folder.join(FILE);
+    let line = match files.read(&path) {
+        Ok(line) => line,
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                tracing::warn!(
+                    "{} can't be read, so all of the journal is read again: {error}",
+                    path.display()
+                );
+            }
+            return Progress::default();
+        }
+    };
+    Progress::parse(&line).unwrap_or_else(|| {
+        tracing::warn!(
+            "{} is damaged, so all of the journal is read again",
+            path.display()
+        );
+        Progress::default()
+    })
+}
+
 impl Bookmark {
     pub(super) fn new(
+        files: Arc<dyn Files>,
         folder: &Path,
-        position: Position,
+        progress: Progress,
+        segments: Segments,
         backlog: Arc<Backlog>,
-        damaged: Damaged,
+        report: Report,
         lock: File,
     ) -> Self {
         Self {
-            folder: folder.to_owned(),
-            position,
+            files,
+            path: folder.join(FILE),
+            progress,
+            is_stale: false,
+            segments,
             backlog,
-            damaged,
+            report,
+            to_release: BTreeSet::new(),
             _lock: lock,
         }
     }
 
-    /// The store has all before `end`: it will not be read again, and whole segments before it go.
-    pub fn advance(&mut self, end: Position) {
-        if end <= self.position {
+    /// Segments that an earlier process could not remove.
+    pub(super) fn release_later(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        self.to_release.extend(numbers);
+    }
+
+    /// The store has this much. It is not read again, and segments that are done with are removed.
+    pub fn advance(&mut self, progress: &Progress) {
+        let is_news = *progress != self.progress;
+        if !is_news && !self.is_stale && self.to_release.is_empty() {
             return;
         }
-        if let Err(error) = segment::remember(&self.folder, end) {
-            // Only means that more is read again after a restart.
-            tracing::warn!("the journal's place can't be kept: {error}");
-            return;
+        let mut failure = None;
+        if is_news || self.is_stale {
+            let written = self.write(progress);
+            self.is_stale = written.is_err();
+            failure = written.err().map(|error| error.to_string());
         }
-        let mut from = self.position.offset;
+        if is_news {
+            self.account(progress);
+            self.progress = progress.clone();
+        }
+        // Safe with a stale bookmark too: reading begins at the first segment that is there.
+        self.to_release.retain(|&number| {
+            let Err(error) = self.report.release(number) else {
+                return false;
+            };
+            failure = Some(format!("segment {number} can't be removed: {error}"));
+            true
+        });
+        self.report.bookmark(failure.as_deref());
+    }
+
+    /// Writes the file. On a full disk it is written in place: its checksum tells if that was cut short.
+    fn write(&self, progress: &Progress) -> std::io::Result<()> {
+        let line = progress.to_line();
+        self.files
+            .replace(&self.path, line.as_bytes())
+            .or_else(|error| {
+                self.files
+                    .overwrite(&self.path, line.as_bytes())
+                    .map_err(|_| error)
+            })
+    }
+
+    /// Takes what the store has from the backlog, and from the list of segments.
+    fn account(&mut self, progress: &Progress) {
+        let before = &self.progress;
+        let passed = self
+            .segments
+            .between(before.position.segment, progress.position.segment);
+        let mut open: BTreeSet<u64> = passed.into_iter().collect();
+        open.extend(before.deferred.keys());
         let mut done = 0;
-        for number in self.position.segment..end.segment {
-            let from = std::mem::take(&mut from);
-            let path = segment::path(&self.folder, number);
-            let Ok(metadata) = std::fs::metadata(&path) else {
-                continue;
-            };
-            done += metadata.len().saturating_sub(from);
-            let gone = if self.damaged.contains(number) {
-                std::fs::rename(&path, path.with_extension("damaged"))
-            } else {
-                std::fs::remove_file(&path)
-            };
-            if let Err(error) = gone {
-                tracing::warn!("{} can't be removed: {error}", path.display());
+        for number in open {
+            let from = before.offset_in(number);
+            if let Some(&to) = progress.deferred.get(&number) {
+                done += to.saturating_sub(from);
+            } else if let Some(segment) = self.segments.remove(number) {
+                done += segment.bytes.saturating_sub(from);
+                self.to_release.insert(number);
             }
         }
-        self.backlog.remove(done + end.offset.saturating_sub(from));
-        self.position = end;
+        let current = progress.position.segment;
+        done += progress
+            .position
+            .offset
+            .saturating_sub(before.offset_in(current));
+        self.backlog.remove(done);
     }
 }

@@ -1,13 +1,24 @@
 //! The journal: every record that was acknowledged, on disk until the store has it.
 //!
-//! A folder of segments, each a row of checksummed frames. One thread appends; what gathers while it waits for the disk
-//! goes down with one sync (`writer`). The `reader` follows. The `bookmark` keeps how far the store has come; a segment that
-//! is done with is deleted. After a crash reading goes on at the last remembered place, so a store may be given records
-//! again, and must know them.
+//! A folder of segments, each a sequence of checksummed frames. One thread appends; payloads that arrive while it waits for the
+//! disk go down with one sync (`writer`). The `reader` follows, with a `cursor` for each segment. The `bookmark` keeps how far the
+//! store has come; a segment that is done with is deleted. After a crash reading goes on at the last remembered place, so a
+//! store may be given records again, and must know them.
+//!
+//! Damage costs the frames that it touches: reading goes on at the next frame whose checksums hold, and the segment is
+//! kept as `.damaged`. A segment that can't be read at all is kept and tried again. `report` tells of both.
 
 mod bookmark;
+mod cursor;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod faults;
+mod files;
 mod frame;
+mod progress;
 mod reader;
+mod report;
 mod segment;
 mod writer;
 
@@ -18,9 +29,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context as _;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::health::HealthRegistry;
+use files::{Disk, Files};
+use report::Report;
+use segment::{Origin, Segment, Segments};
+
 pub use bookmark::Bookmark;
+pub use progress::Progress;
 pub use reader::{Batch, Reader};
-pub use segment::Position;
+pub use report::Figures;
+pub use segment::{Position, lock};
 
 /// Payloads that may wait for the disk, in KiB: with this much under way, callers wait.
 const MAX_WAITING_KIB: usize = 64 << 10;
@@ -46,6 +64,7 @@ pub struct Journal {
     waiting: Arc<Semaphore>,
     durable: watch::Receiver<Position>,
     backlog: Arc<Backlog>,
+    report: Report,
 }
 
 /// A payload on its way to the disk.
@@ -80,53 +99,99 @@ impl Backlog {
     }
 }
 
-/// Opens the journal in a folder, or makes one. A journal has one owner: a second process is refused.
-pub fn open(folder: &Path, max_bytes: u64) -> anyhow::Result<(Journal, Reader, Bookmark)> {
+/// Opens the journal in a folder, or creates one. A journal has one owner: a second process is refused.
+pub fn open(
+    folder: &Path,
+    max_bytes: u64,
+    health: HealthRegistry,
+) -> anyhow::Result<(Journal, Reader, Bookmark)> {
+    open_with(Arc::new(Disk), folder, max_bytes, health)
+}
+
+fn open_with(
+    files: Arc<dyn Files>,
+    folder: &Path,
+    max_bytes: u64,
+    health: HealthRegistry,
+) -> anyhow::Result<(Journal, Reader, Bookmark)> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("the folder {} can't be made", folder.display()))?;
     let lock = segment::lock(folder)?;
-    let segments = segment::list(folder)?;
-    let start = segment::remembered(folder).unwrap_or_default();
-    let mut bytes = 0u64;
-    for &number in &segments {
-        let path = segment::path(folder, number);
-        if number < start.segment {
+    let list = |kind: fn(&dyn Files, &Path) -> std::io::Result<Vec<u64>>| {
+        kind(&*files, folder)
+            .with_context(|| format!("the folder {} can't be read", folder.display()))
+    };
+    let found = list(segment::list)?;
+    let damaged = list(segment::list_damaged)?;
+    let mut start = bookmark::read(&*files, folder);
+    start.deferred.retain(|number, _| found.contains(number));
+    let report = Report::new(Arc::clone(&files), folder, health);
+    let segments = Segments::default();
+    let mut done = Vec::new();
+    let mut waiting = 0u64;
+    for &number in &found {
+        if number < start.position.segment && !start.deferred.contains_key(&number) {
             // The process ended between remembering and deleting.
-            std::fs::remove_file(&path)?;
+            done.push(number);
             continue;
         }
-        bytes += std::fs::metadata(&path)?.len();
-        if number == start.segment {
-            bytes = bytes.saturating_sub(start.offset);
-        }
+        // A length that can't be read now counts for nothing; the file is read all the same.
+        let bytes = files
+            .length(&segment::path(folder, number))
+            .unwrap_or_default();
+        let origin = Origin::Earlier;
+        segments.set(number, Segment { bytes, origin });
+        waiting += bytes.saturating_sub(start.offset_in(number));
     }
     let backlog = Arc::new(Backlog {
-        bytes: AtomicU64::new(bytes),
+        bytes: AtomicU64::new(waiting),
         limit: max_bytes,
     });
     // Nothing is ever appended to a segment of an earlier run: its end may be torn.
-    let next = segments
-        .last()
-        .map_or(start.segment, |last| last + 1)
-        .max(start.segment + 1);
+    let last = found.iter().chain(&damaged).max().copied();
+    let next = last.unwrap_or_default().max(start.position.segment) + 1;
     let end = Position {
         segment: next,
         offset: 0,
     };
     let (durable, follow) = watch::channel(end);
     let (queue, appends) = mpsc::channel(MAX_WAITING);
-    let writer = writer::Writer::new(folder, next, durable, Arc::clone(&backlog));
+    let writer = writer::Writer::new(
+        Arc::clone(&files),
+        folder,
+        next,
+        segments.clone(),
+        durable,
+        Arc::clone(&backlog),
+        report.clone(),
+    );
     std::thread::Builder::new()
         .name("journal".to_owned())
         .spawn(move || writer.run(appends))?;
-    let damaged = bookmark::Damaged::default();
-    let reader = Reader::new(folder, start, follow.clone(), damaged.clone());
-    let bookmark = Bookmark::new(folder, start, Arc::clone(&backlog), damaged, lock);
+    let reader = Reader::new(
+        Arc::clone(&files),
+        folder,
+        &start,
+        segments.clone(),
+        follow.clone(),
+        report.clone(),
+    );
+    let mut bookmark = Bookmark::new(
+        files,
+        folder,
+        start,
+        segments,
+        Arc::clone(&backlog),
+        report.clone(),
+        lock,
+    );
+    bookmark.release_later(done);
     let journal = Journal {
         queue,
         waiting: Arc::new(Semaphore::new(MAX_WAITING_KIB)),
         durable: follow,
         backlog,
+        report,
     };
     Ok((journal, reader, bookmark))
 }
@@ -137,8 +202,10 @@ impl Journal {
         let held = self.backlog.held();
         // Whatever its size, one payload finds room in an empty journal: else it would never be taken.
         if held > 0 && held + payload.len() as u64 > self.backlog.limit {
+            self.report.set_full(Some(held));
             return Err(JournalError::Full(held));
         }
+        self.report.set_full(None);
         let size = (payload.len() / 1024 + 1).min(MAX_WAITING_KIB);
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let _room = self
@@ -162,6 +229,11 @@ impl Journal {
     /// Bytes that the store has not taken.
     pub fn backlog_bytes(&self) -> u64 {
         self.backlog.held()
+    }
+
+    /// Counters since the start.
+    pub fn figures(&self) -> &Figures {
+        &self.report.figures
     }
 }
 
@@ -188,7 +260,10 @@ mod tests {
     }
 
     fn last_segment(folder: &Path) -> PathBuf {
-        segment::path(folder, *segment::list(folder).unwrap().last().unwrap())
+        segment::path(
+            folder,
+            *segment::list(&Disk, folder).unwrap().last().unwrap(),
+        )
     }
 
     #[test]
@@ -196,33 +271,38 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let runtime = runtime();
         {
-            let (journal, mut reader, _bookmark) = open(folder.path(), LIMIT).unwrap();
+            let (journal, mut reader, _bookmark) =
+                open(folder.path(), LIMIT, HealthRegistry::default()).unwrap();
             append(&runtime, &journal, &[b"one", b"two", b"three"]);
             assert_eq!(drain(&mut reader), [&b"one"[..], b"two", b"three"]);
         }
-        let (journal, mut reader, mut bookmark) = open(folder.path(), LIMIT).unwrap();
+        let (journal, mut reader, mut bookmark) =
+            open(folder.path(), LIMIT, HealthRegistry::default()).unwrap();
         append(&runtime, &journal, &[b"four"]);
         let batch = reader.next(11);
         assert_eq!(batch.payloads, [&b"one"[..], b"two", b"three"]);
-        bookmark.advance(batch.end);
+        bookmark.advance(&batch.progress);
         drop((journal, reader, bookmark));
-        let (_journal, mut reader, _bookmark) = open(folder.path(), LIMIT).unwrap();
+        let (_journal, mut reader, _bookmark) =
+            open(folder.path(), LIMIT, HealthRegistry::default()).unwrap();
         assert_eq!(drain(&mut reader), [b"four"]);
     }
 
     #[test]
     fn a_torn_end_costs_nothing_that_was_acknowledged() {
         let runtime = runtime();
-        for torn in [1, 5, 11, 13] {
+        for torn in [1, 5, 11, 13, 19, 21] {
             let folder = tempfile::tempdir().unwrap();
             {
-                let (journal, _reader, _bookmark) = open(folder.path(), LIMIT).unwrap();
+                let (journal, _reader, _bookmark) =
+                    open(folder.path(), LIMIT, HealthRegistry::default()).unwrap();
                 append(&runtime, &journal, &[b"one", b"two", b"unfinished"]);
             }
             let path = last_segment(folder.path());
             let bytes = std::fs::read(&path).unwrap();
             std::fs::write(&path, &bytes[..bytes.len() - torn]).unwrap();
-            let (journal, mut reader, _bookmark) = open(folder.path(), LIMIT).unwrap();
+            let (journal, mut reader, _bookmark) =
+                open(folder.path(), LIMIT, HealthRegistry::default()).unwrap();
             append(&runtime, &journal, &[b"next"]);
             assert_eq!(drain(&mut reader), [&b"one"[..], b"two", b"next"], "{torn}");
         }
@@ -233,7 +313,8 @@ mod tests {
         let runtime = runtime();
         let folder = tempfile::tempdir().unwrap();
         {
-            let (journal, _reader, _bookmark) = open(folder.path(), LIMIT).unwrap();
+            let (journal, _reader, _bookmark) =
+                open(folder.path(), LIMIT, HealthRegistry::default()).unwrap();
             append(&runtime, &journal, &[b"one", b"two", b"three"]);
         }
         let path = last_segment(folder.path());
@@ -241,10 +322,11 @@ mod tests {
         let two = bytes.windows(3).position(|word| word == b"two").unwrap();
         bytes[two] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        let (journal, mut reader, mut bookmark) = open(folder.path(), LIMIT).unwrap();
+        let (journal, mut reader, mut bookmark) =
+            open(folder.path(), LIMIT, HealthRegistry::default()).unwrap();
         append(&runtime, &journal, &[b"four"]);
         let batch = reader.next(usize::MAX);
-        bookmark.advance(batch.end);
+        bookmark.advance(&batch.progress);
         assert_eq!(batch.payloads, [&b"one"[..], b"three", b"four"]);
         let kept = std::fs::read_dir(folder.path())
             .unwrap()
@@ -258,24 +340,27 @@ mod tests {
         let runtime = runtime();
         let folder = tempfile::tempdir().unwrap();
         let large = vec![7; 20 << 20];
-        let (journal, mut reader, mut bookmark) = open(folder.path(), 100 << 20).unwrap();
+        let (journal, mut reader, mut bookmark) =
+            open(folder.path(), 100 << 20, HealthRegistry::default()).unwrap();
         for _ in 0..4 {
             append(&runtime, &journal, &[&large]);
         }
         let error = runtime.block_on(journal.append(large.clone())).unwrap_err();
         assert!(matches!(error, JournalError::Full(_)), "{error}");
-        bookmark.advance(reader.next(usize::MAX).end);
+        bookmark.advance(&reader.next(usize::MAX).progress);
         assert_eq!(journal.backlog_bytes(), 0);
         append(&runtime, &journal, &[&large]);
-        bookmark.advance(reader.next(1).end);
-        assert_eq!(segment::list(folder.path()).unwrap().len(), 1);
+        bookmark.advance(&reader.next(1).progress);
+        assert_eq!(segment::list(&Disk, folder.path()).unwrap().len(), 1);
     }
 
     #[test]
     fn a_journal_has_one_owner() {
         let folder = tempfile::tempdir().unwrap();
-        let _held = open(folder.path(), LIMIT).unwrap();
-        let error = open(folder.path(), LIMIT).unwrap_err().to_string();
+        let _held = open(folder.path(), LIMIT, HealthRegistry::default()).unwrap();
+        let error = open(folder.path(), LIMIT, HealthRegistry::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("another"), "{error}");
     }
 }

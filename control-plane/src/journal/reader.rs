@@ -1,186 +1,290 @@
 //! The side that follows, on the store's behalf.
+//!
+//! A segment that can't be read is deferred: it is tried again with backoff, while the segments behind it are read. It stays
+//! in [`Progress`] until it was read to its end, so it is not removed, and read on after a restart.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::journal::bookmark::Damaged;
-use crate::journal::frame;
-use crate::journal::segment::{self, Position};
+use crate::journal::cursor::{Cursor, End, Step};
+use crate::journal::files::Files;
+use crate::journal::progress::Progress;
+use crate::journal::report::Report;
+use crate::journal::segment::{Origin, Position, Segments};
 
-/// What is read from a file at once.
-const READ_BYTES: usize = 1 << 20;
+/// Segments that are deferred at once. With more, reading waits for the first that can be read again.
+const MAX_DEFERRED: usize = 64;
+/// Between the first two tries of a segment; each wait is twice the one before.
+const FIRST_RETRY: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
+const MAX_RETRY: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 30_000 });
+/// How often damage that was told is looked after.
+const REFRESH_EVERY: Duration = Duration::from_secs(2);
 
-/// Some payloads in their order, and where they end.
+/// Some payloads, and how far the store has come when it has them.
 #[derive(Debug)]
 pub struct Batch {
     pub payloads: Vec<Vec<u8>>,
-    pub end: Position,
+    pub progress: Progress,
 }
 
 #[derive(Debug)]
 pub struct Reader {
+    files: Arc<dyn Files>,
     folder: PathBuf,
-    position: Position,
+    segments: Segments,
     /// All before it is on disk.
     durable: watch::Receiver<Position>,
-    file: Option<File>,
-    /// What was read of the file from `position` on.
-    buffer: Vec<u8>,
-    /// How much of the buffer is done with.
-    consumed: usize,
-    damaged: Damaged,
+    cursor: Cursor,
+    /// Set while the cursor's segment can't be read and can't be deferred.
+    stalled: Option<Retry>,
+    deferred: BTreeMap<u64, Deferred>,
+    report: Report,
+    is_damaged: bool,
+}
+
+#[derive(Debug)]
+struct Deferred {
+    cursor: Cursor,
+    retry: Retry,
+}
+
+/// When to try again.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    at: Instant,
+    wait: Duration,
+}
+
+impl Retry {
+    fn first() -> Self {
+        Self {
+            at: Instant::now() + FIRST_RETRY,
+            wait: FIRST_RETRY,
+        }
+    }
+
+    fn again(self) -> Self {
+        let wait = (self.wait * 2).min(MAX_RETRY);
+        Self {
+            at: Instant::now() + wait,
+            wait,
+        }
+    }
+
+    fn is_due(self) -> bool {
+        self.at <= Instant::now()
+    }
+}
+
+/// Payloads of about so many bytes.
+struct Load {
+    payloads: Vec<Vec<u8>>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+impl Load {
+    fn is_full(&self) -> bool {
+        self.bytes >= self.max_bytes
+    }
+}
+
+/// How reading a segment ended.
+enum Outcome {
+    Full,
+    AtEnd,
+    Failed(std::io::Error),
 }
 
 impl Reader {
     pub(super) fn new(
+        files: Arc<dyn Files>,
         folder: &Path,
-        start: Position,
+        start: &Progress,
+        segments: Segments,
         durable: watch::Receiver<Position>,
-        damaged: Damaged,
+        report: Report,
     ) -> Self {
+        let deferred = start.deferred.iter().map(|(&number, &offset)| {
+            let deferred = Deferred {
+                cursor: Cursor::new(number, offset),
+                retry: Retry {
+                    at: Instant::now(),
+                    wait: FIRST_RETRY,
+                },
+            };
+            (number, deferred)
+        });
         Self {
+            files,
             folder: folder.to_owned(),
-            position: start,
+            segments,
             durable,
-            file: None,
-            buffer: Vec::new(),
-            consumed: 0,
-            damaged,
+            cursor: Cursor::new(start.position.segment, start.position.offset),
+            stalled: None,
+            deferred: deferred.collect(),
+            is_damaged: report.refresh_damaged(),
+            report,
         }
     }
 
-    /// Waits for more. `false` when no more will come.
+    /// Waits for more, or for the next try of a segment. `false` when no more will come.
     pub async fn wait(&mut self) -> bool {
-        self.durable.changed().await.is_ok()
+        let tries = self.deferred.values().map(|deferred| deferred.retry.at);
+        let refresh = self.is_damaged.then(|| Instant::now() + REFRESH_EVERY);
+        let next = tries
+            .chain(self.stalled.map(|retry| retry.at))
+            .chain(refresh)
+            .min();
+        let changed = self.durable.changed();
+        let Some(next) = next else {
+            return changed.await.is_ok();
+        };
+        tokio::time::timeout_at(next.into(), changed)
+            .await
+            .map_or(true, |changed| changed.is_ok())
     }
 
-    /// What comes next, of about so many bytes. Nothing when all was read, and then `end` is where all is on disk.
+    /// Reads what comes next, of about so many bytes; no payloads when there are none for now.
     pub fn next(&mut self, max_bytes: usize) -> Batch {
-        let durable = self.durable();
-        let mut payloads = Vec::new();
-        let mut bytes = 0;
-        while bytes < max_bytes
-            && let Some(payload) = self.next_payload()
-        {
-            bytes += payload.len();
-            payloads.push(payload);
-        }
-        let end = if payloads.is_empty() {
-            self.position.max(durable)
-        } else {
-            self.position
+        let durable = *self.durable.borrow();
+        let mut load = Load {
+            payloads: Vec::new(),
+            bytes: 0,
+            max_bytes,
         };
-        Batch { payloads, end }
-    }
-
-    fn durable(&self) -> Position {
-        *self.durable.borrow()
-    }
-
-    fn next_payload(&mut self) -> Option<Vec<u8>> {
-        loop {
-            let rest = &self.buffer[self.consumed..];
-            match frame::find(rest) {
-                frame::Found::Frame(length) => {
-                    let payload = rest[frame::HEADER..frame::HEADER + length].to_vec();
-                    self.advance(frame::HEADER + length);
-                    return Some(payload);
-                }
-                frame::Found::Short(wanted) => {
-                    if self.fill(wanted) {
-                        continue;
-                    }
-                    if !self.end_of_segment() {
-                        return None;
+        if self.is_damaged {
+            self.is_damaged = self.report.refresh_damaged();
+        }
+        self.retry_deferred(durable, &mut load);
+        while !load.is_full() && self.stalled.is_none_or(Retry::is_due) {
+            match self.read(durable, &mut load) {
+                Outcome::Full => self.resume(),
+                Outcome::AtEnd => {
+                    self.resume();
+                    if !self.go_on(durable) {
+                        break;
                     }
                 }
-                frame::Found::Damaged => self.step_over(),
+                Outcome::Failed(error) => {
+                    let Cursor {
+                        segment, offset, ..
+                    } = self.cursor;
+                    self.report.unreadable(segment, offset, &error);
+                    let retry = self.stalled.map_or_else(Retry::first, Retry::again);
+                    if segment >= durable.segment || self.deferred.len() >= MAX_DEFERRED {
+                        self.stalled = Some(retry);
+                        break;
+                    }
+                    self.defer(retry, durable);
+                }
             }
         }
-    }
-
-    fn advance(&mut self, bytes: usize) {
-        self.consumed += bytes;
-        self.position.offset += bytes as u64;
-    }
-
-    /// Reads on until `wanted` bytes are there. `false` when there are no more in this segment for now.
-    fn fill(&mut self, wanted: usize) -> bool {
-        self.buffer.drain(..self.consumed);
-        self.consumed = 0;
-        let durable = self.durable();
-        let available = if durable.segment == self.position.segment {
-            durable.offset.saturating_sub(self.position.offset)
-        } else {
-            u64::MAX
+        let deferred = self.deferred.iter();
+        let progress = Progress {
+            position: Position {
+                segment: self.cursor.segment,
+                offset: self.cursor.offset,
+            },
+            deferred: deferred
+                .map(|(&number, deferred)| (number, deferred.cursor.offset))
+                .collect(),
         };
-        if available < wanted as u64 {
-            return false;
+        Batch {
+            payloads: load.payloads,
+            progress,
         }
-        match self.read(wanted) {
-            Ok(()) => self.buffer.len() >= wanted,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-            Err(error) => {
-                tracing::error!(
-                    segment = self.position.segment,
-                    "the journal can't be read: {error}"
-                );
-                false
+    }
+
+    fn retry_deferred(&mut self, durable: Position, load: &mut Load) {
+        let due = self.deferred.iter();
+        let due = due.filter(|(_, deferred)| deferred.retry.is_due());
+        let due: Vec<u64> = due.map(|(&number, _)| number).collect();
+        for number in due {
+            if load.is_full() {
+                return;
+            }
+            let Some(mut deferred) = self.deferred.remove(&number) else {
+                continue;
+            };
+            std::mem::swap(&mut self.cursor, &mut deferred.cursor);
+            let outcome = self.read(durable, load);
+            std::mem::swap(&mut self.cursor, &mut deferred.cursor);
+            match outcome {
+                Outcome::AtEnd => self.report.readable(number),
+                Outcome::Full => {
+                    self.deferred.insert(number, deferred);
+                }
+                Outcome::Failed(error) => {
+                    let offset = deferred.cursor.offset;
+                    self.report.unreadable(number, offset, &error);
+                    deferred.retry = deferred.retry.again();
+                    self.deferred.insert(number, deferred);
+                }
             }
         }
     }
 
-    fn read(&mut self, wanted: usize) -> std::io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => {
-                let mut file = File::open(segment::path(&self.folder, self.position.segment))?;
-                file.seek(SeekFrom::Start(self.position.offset))?;
-                none.insert(file)
-            }
+    /// Reads on in the cursor's segment.
+    fn read(&mut self, durable: Position, load: &mut Load) -> Outcome {
+        let number = self.cursor.segment;
+        let Some(segment) = self.segments.get(number) else {
+            // Nothing was ever acknowledged in it.
+            return Outcome::AtEnd;
         };
-        let more = wanted.max(READ_BYTES) - self.buffer.len();
-        file.take(more as u64).read_to_end(&mut self.buffer)?;
-        Ok(())
+        let end = match segment.origin {
+            Origin::Earlier => End::OfFile,
+            // The list may be ahead of what this call goes by.
+            Origin::This if number == durable.segment => End::At(durable.offset),
+            Origin::This => End::At(segment.bytes),
+        };
+        while !load.is_full() {
+            match self.cursor.next(&*self.files, &self.folder, end) {
+                Ok(Step::Payload(payload)) => {
+                    load.bytes += payload.len();
+                    load.payloads.push(payload);
+                }
+                Ok(Step::Damage(damage)) => {
+                    self.report.damaged(number, damage);
+                    self.is_damaged = true;
+                }
+                Ok(Step::Torn(bytes)) => self.report.torn(number, bytes),
+                Ok(Step::End) => return Outcome::AtEnd,
+                Err(error) => return Outcome::Failed(error),
+            }
+        }
+        Outcome::Full
+    }
+
+    /// The cursor's segment was read.
+    fn resume(&mut self) {
+        if self.stalled.take().is_some() {
+            self.report.readable(self.cursor.segment);
+        }
     }
 
     /// Goes to the next segment, if this one is over.
-    fn end_of_segment(&mut self) -> bool {
-        if self.position.segment >= self.durable().segment {
+    fn go_on(&mut self, durable: Position) -> bool {
+        let number = self.cursor.segment;
+        if number >= durable.segment {
             return false;
         }
-        let torn = self.buffer.len() - self.consumed;
-        if torn > 0 {
-            tracing::warn!(
-                segment = self.position.segment,
-                "the last {torn} bytes of a segment of the journal were never finished, and so never acknowledged: they are left out"
-            );
-        }
-        self.buffer.clear();
-        self.consumed = 0;
-        self.file = None;
-        self.position = Position {
-            segment: self.position.segment + 1,
-            offset: 0,
-        };
+        let next = self.segments.after(number).unwrap_or(durable.segment);
+        self.cursor = Cursor::new(next.min(durable.segment), 0);
         true
     }
 
-    /// Goes on behind damage.
-    fn step_over(&mut self) {
-        if self.damaged.add(self.position.segment) {
-            tracing::error!(
-                segment = self.position.segment,
-                offset = self.position.offset,
-                "the journal is damaged here; what can be read behind it is read, and the segment is kept as `.damaged`"
-            );
-        }
-        let rest = &self.buffer[self.consumed..];
-        // Without a mark all but what may be the beginning of one goes.
-        let skipped = frame::next_mark(rest).unwrap_or_else(|| rest.len().saturating_sub(3).max(1));
-        self.advance(skipped);
+    /// Puts the cursor's segment off.
+    fn defer(&mut self, retry: Retry, durable: Position) {
+        let number = self.cursor.segment;
+        self.stalled = None;
+        let next = self.segments.after(number).unwrap_or(durable.segment);
+        let next = Cursor::new(next.min(durable.segment), 0);
+        let cursor = std::mem::replace(&mut self.cursor, next);
+        self.deferred.insert(number, Deferred { cursor, retry });
     }
 }

@@ -1,10 +1,14 @@
-//! The files of a journal.
+//! The files of a journal, and what is known of them.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
+
+use crate::journal::files::Files;
 
 /// A place in a journal: all before it was read, or written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,23 +17,35 @@ pub struct Position {
     pub offset: u64,
 }
 
-const REMEMBERED: &str = "position";
+/// The extension of segments.
+const LIVE: &str = "log";
+/// The extension of damaged segments that are kept for a person.
+const DAMAGED: &str = "damaged";
 
 pub fn path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:020}.log"))
+    folder.join(format!("{number:020}.{LIVE}"))
+}
+
+pub fn damaged_path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:020}.{DAMAGED}"))
 }
 
 /// The numbers of all segments, in order.
-pub fn list(folder: &Path) -> std::io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        let number: Option<u64> = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(".log"))
-            .and_then(|number| number.parse().ok());
-        numbers.extend(number);
-    }
+pub fn list(files: &dyn Files, folder: &Path) -> std::io::Result<Vec<u64>> {
+    numbers(files, folder, LIVE)
+}
+
+/// The numbers of the damaged segments that are kept, in order.
+pub fn list_damaged(files: &dyn Files, folder: &Path) -> std::io::Result<Vec<u64>> {
+    numbers(files, folder, DAMAGED)
+}
+
+fn numbers(files: &dyn Files, folder: &Path, extension: &str) -> std::io::Result<Vec<u64>> {
+    let number = |name: &std::ffi::OsString| {
+        let (number, end) = name.to_str()?.rsplit_once('.')?;
+        number.parse::<u64>().ok().filter(|_| end == extension)
+    };
+    let mut numbers: Vec<u64> = files.list(folder)?.iter().filter_map(number).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
@@ -48,22 +64,58 @@ pub fn lock(folder: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Where the store has come to. Without it, reading begins at the first segment.
-pub fn remembered(folder: &Path) -> Option<Position> {
-    let text = std::fs::read_to_string(folder.join(REMEMBERED)).ok()?;
-    let (segment, offset) = text.trim().split_once(' ')?;
-    Some(Position {
-        segment: segment.parse().ok()?,
-        offset: offset.parse().ok()?,
-    })
+/// The segments that hold what the store does not have. Clones share one list. A segment in it that has no file is an error,
+/// not an end.
+#[derive(Debug, Clone, Default)]
+pub struct Segments(Arc<Mutex<BTreeMap<u64, Segment>>>);
+
+#[derive(Debug, Clone, Copy)]
+pub struct Segment {
+    /// Bytes that were acknowledged; of an earlier process's segment, the length of the file.
+    pub bytes: u64,
+    pub origin: Origin,
 }
 
-/// Keeps where the store has come to. An older one may be found after a loss of power, which does no harm.
-pub fn remember(folder: &Path, position: Position) -> std::io::Result<()> {
-    let draft = folder.join("position.new");
-    std::fs::write(
-        &draft,
-        format!("{} {}\n", position.segment, position.offset),
-    )?;
-    std::fs::rename(draft, folder.join(REMEMBERED))
+/// Who wrote a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This process: `bytes` is exact.
+    This,
+    /// An earlier one: the end of the file may be torn.
+    Earlier,
+}
+
+impl Segments {
+    pub fn get(&self, number: u64) -> Option<Segment> {
+        self.held().get(&number).copied()
+    }
+
+    pub fn set(&self, number: u64, segment: Segment) {
+        self.held().insert(number, segment);
+    }
+
+    pub fn remove(&self, number: u64) -> Option<Segment> {
+        self.held().remove(&number)
+    }
+
+    /// The first segment behind another.
+    pub fn after(&self, number: u64) -> Option<u64> {
+        let from = number.saturating_add(1);
+        self.held().range(from..).next().map(|(&next, _)| next)
+    }
+
+    /// The numbers of a range, in order.
+    pub fn between(&self, from: u64, to: u64) -> Vec<u64> {
+        if from >= to {
+            return Vec::new();
+        }
+        self.held()
+            .range(from..to)
+            .map(|(&number, _)| number)
+            .collect()
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<u64, Segment>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -1,66 +1,82 @@
 //! The thread that appends.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::journal::segment::{self, Position};
+use crate::journal::files::{AppendFile, Files};
+use crate::journal::report::Report;
+use crate::journal::segment::{self, Origin, Position, Segment, Segments};
 use crate::journal::{Append, Backlog, JournalError, frame};
 
 /// A segment that has grown beyond this is followed by a new one.
 const SEGMENT_BYTES: u64 = 64 << 20;
-/// What goes down with one sync at most.
+/// Bytes that go down with one sync at most.
 const GROUP_BYTES: usize = 8 << 20;
 
 pub struct Writer {
+    files: Arc<dyn Files>,
     folder: PathBuf,
-    /// The segment under construction; made when there is something to put in it.
-    file: Option<File>,
+    /// The segment under construction; created when there is something to put in it.
+    file: Option<Box<dyn AppendFile>>,
     end: Position,
+    /// The number of the next frame in the segment.
+    sequence: u32,
+    segments: Segments,
     durable: watch::Sender<Position>,
     backlog: Arc<Backlog>,
+    report: Report,
     buffer: Vec<u8>,
-    is_failing: bool,
 }
 
 impl Writer {
     pub fn new(
+        files: Arc<dyn Files>,
         folder: &Path,
         number: u64,
+        segments: Segments,
         durable: watch::Sender<Position>,
         backlog: Arc<Backlog>,
+        report: Report,
     ) -> Self {
         Self {
+            files,
             folder: folder.to_owned(),
             file: None,
             end: Position {
                 segment: number,
                 offset: 0,
             },
+            sequence: 0,
+            segments,
             durable,
             backlog,
+            report,
             buffer: Vec::new(),
-            is_failing: false,
         }
     }
 
     /// Runs until nobody can append any more.
     pub fn run(mut self, mut appends: mpsc::Receiver<Append>) {
         while let Some(first) = appends.blocking_recv() {
+            if self.end.offset >= SEGMENT_BYTES {
+                self.seal();
+            }
             self.buffer.clear();
-            frame::write(&first.payload, &mut self.buffer);
-            let mut waiting = vec![first.done];
+            let mut waiting = Vec::new();
+            self.add(first, &mut waiting);
             while self.buffer.len() < GROUP_BYTES
                 && let Ok(next) = appends.try_recv()
             {
-                frame::write(&next.payload, &mut self.buffer);
-                waiting.push(next.done);
+                self.add(next, &mut waiting);
             }
             let written = self.write_group().map_err(Arc::new);
-            self.tell(written.as_ref().err());
+            match &written {
+                Ok(()) => self.report.writable(),
+                Err(error) => self.report.unwritable(error),
+            }
             for done in waiting {
                 // A caller that has gone will send its record again, and the store will know it.
                 let _ = done.send(written.clone().map_err(JournalError::Io));
@@ -69,39 +85,72 @@ impl Writer {
         }
     }
 
-    /// Writes what is in the buffer. After an error nothing of it is in the journal.
+    fn add(
+        &mut self,
+        append: Append,
+        waiting: &mut Vec<tokio::sync::oneshot::Sender<Result<(), JournalError>>>,
+    ) {
+        frame::write(self.sequence, &append.payload, &mut self.buffer);
+        self.sequence = self.sequence.wrapping_add(1);
+        waiting.push(append.done);
+    }
+
+    /// Writes what is in the buffer. After an error nothing of it is in the journal, and the next group begins a segment.
     fn write_group(&mut self) -> std::io::Result<()> {
-        if self.end.offset >= SEGMENT_BYTES {
-            self.begin_segment();
+        let written = self.try_write();
+        if written.is_err() {
+            if let Some(file) = &self.file {
+                // Frames that were not acknowledged are cut off. Where that fails too, readers of this process stop before
+                // them by the list of segments, and later ones find a torn end, or records that come a second time.
+                let _ = file.truncate(self.end.offset).and_then(|()| file.sync());
+            }
+            self.seal();
         }
+        written
+    }
+
+    fn try_write(&mut self) -> std::io::Result<()> {
+        let number = self.end.segment;
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(create(&self.folder, self.end.segment)?),
+            none => none.insert(self.files.create(&segment::path(&self.folder, number))?),
         };
-        let written = file.write_all(&self.buffer).and_then(|()| file.sync_data());
-        if let Err(error) = written {
-            // What a failed sync has left of the file nobody knows, so it ends where it was whole. Where not even that
-            // can be done, the rest is a torn end.
-            let _ = file
-                .set_len(self.end.offset)
-                .and_then(|()| file.sync_data());
-            self.begin_segment();
-            return Err(error);
-        }
+        file.append(&self.buffer)?;
+        file.sync()?;
         let length = self.buffer.len() as u64;
-        self.end.offset += length;
+        let end = self.end.offset + length;
+        if file.length()? != end {
+            return Err(Error::new(
+                ErrorKind::InvalidData,
+                format!("segment {number} was changed by another program"),
+            ));
+        }
+        self.end.offset = end;
+        self.segments.set(
+            number,
+            Segment {
+                bytes: end,
+                origin: Origin::This,
+            },
+        );
         self.backlog.add(length);
         self.durable.send_replace(self.end);
         Ok(())
     }
 
-    /// Leaves the segment, so that it can go when the store has it.
-    fn begin_segment(&mut self) {
-        self.file = None;
+    /// Leaves the segment: what comes next begins another one.
+    fn seal(&mut self) {
+        self.sequence = 0;
+        let had_file = self.file.take().is_some();
+        let path = segment::path(&self.folder, self.end.segment);
         if self.end.offset == 0 {
-            // Nothing is in it. An error leaves an empty file behind.
-            let _ = std::fs::remove_file(segment::path(&self.folder, self.end.segment));
-            return;
+            if had_file {
+                // Nothing of it was acknowledged. If it stays, the next process reads it.
+                let _ = self.files.remove(&path);
+            } else if self.files.length(&path).is_err() {
+                // It could not be created, and its number is still free.
+                return;
+            }
         }
         self.end = Position {
             segment: self.end.segment + 1,
@@ -109,27 +158,4 @@ impl Writer {
         };
         self.durable.send_replace(self.end);
     }
-
-    /// Says once that writing fails, and once that it works again.
-    fn tell(&mut self, error: Option<&Arc<std::io::Error>>) {
-        match error {
-            Some(error) if !self.is_failing => tracing::error!(
-                folder = %self.folder.display(),
-                "the journal can't be written, traces stay with Envoy until it can: {error}"
-            ),
-            None if self.is_failing => tracing::info!("the journal can be written again"),
-            _ => {}
-        }
-        self.is_failing = error.is_some();
-    }
-}
-
-fn create(folder: &Path, number: u64) -> std::io::Result<File> {
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(segment::path(folder, number))?;
-    // A file is there after a loss of power when its folder was synced.
-    File::open(folder)?.sync_all()?;
-    Ok(file)
 }

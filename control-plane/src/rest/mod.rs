@@ -25,7 +25,7 @@ pub mod route;
 mod secrets;
 mod telemetry;
 mod timeline;
-mod trace;
+pub mod trace;
 mod traces;
 
 use axum::Json;

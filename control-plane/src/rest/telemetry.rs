@@ -11,7 +11,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::agents::Health;
-use crate::health::HealthReason;
+use crate::health::{HealthCode, HealthReason};
+use crate::ingest::StoreFigures;
 use crate::rest::analytics::Percentiles;
 use crate::serve::Shared;
 use crate::telemetry::envoy::{self, CircuitBreaker};
@@ -49,8 +50,41 @@ pub struct Statsz {
     budgets: Vec<BudgetFigures>,
     /// The faults that `/health` shows.
     reasons: Vec<HealthReason>,
+    journal: JournalFigures,
+    /// Writing to the store.
+    store: StoreFigures,
     /// Bytes of traces that wait for the store.
     journal_backlog_bytes: u64,
+}
+
+/// The journal's errors since the start.
+#[derive(Serialize, ToSchema)]
+pub struct JournalFigures {
+    /// Segments that can't be read at the moment; they are kept and tried again.
+    unreadable_segments: usize,
+    read_errors: u64,
+    write_errors: u64,
+    bookmark_errors: u64,
+    /// Places in segments that could not be recovered.
+    damaged_places: u64,
+    damaged_bytes: u64,
+    /// Batches of traces that were in those places, as far as is known.
+    lost_frames: u64,
+}
+
+impl JournalFigures {
+    fn new(shared: &Shared) -> Self {
+        let figures = shared.ingest.journal_figures();
+        Self {
+            unreadable_segments: shared.health.count(HealthCode::JournalRead),
+            read_errors: figures.read_errors.get(),
+            write_errors: figures.write_errors.get(),
+            bookmark_errors: figures.bookmark_errors.get(),
+            damaged_places: figures.damaged_places.get(),
+            damaged_bytes: figures.damaged_bytes.get(),
+            lost_frames: figures.lost_frames.get(),
+        }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -140,6 +174,8 @@ pub async fn statsz(State(shared): State<Shared>) -> Json<Statsz> {
             })
             .collect(),
         reasons: shared.health.reasons(),
+        journal: JournalFigures::new(&shared),
+        store: shared.ingest.store_figures(),
         journal_backlog_bytes: shared.ingest.backlog_bytes(),
     })
 }

@@ -46,6 +46,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns `true` if a working store refuses the records for what they are, so that trying again changes nothing. A store that
+    /// is away, full or damaged is none of the records' fault.
+    pub fn is_about_records(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => sqlite::is_about_records(error),
+            Self::ClickHouse(error) => clickhouse::is_about_records(error),
+            Self::Unreadable(_) => true,
+            Self::Newer { .. } | Self::Stopped => false,
+        }
+    }
+
     fn unreadable(error: impl std::fmt::Display) -> Self {
         Self::Unreadable(error.to_string())
     }

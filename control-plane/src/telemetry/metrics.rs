@@ -17,7 +17,8 @@ use prometheus_client::registry::Registry;
 
 use crate::budget::Ledger;
 use crate::health::{HealthCode, HealthRegistry};
-use crate::ingest::{Ingest, Observer};
+use crate::ingest::{Ingest, Observer, StoreState};
+use crate::journal;
 use crate::router::drift::Drift;
 use crate::store::Outcome;
 use crate::vms::Vms;
@@ -224,6 +225,55 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Figures of calls, and those that the journal and the store count.
+    pub fn new(journal: &journal::Figures, store: &StoreState) -> Self {
+        let mut metrics = Self::default();
+        let mut register = |name: &str, help: &str, counter: &Counter| {
+            metrics.registry.register(name, help, counter.clone());
+        };
+        register(
+            "opentracy_journal_read_errors",
+            "Reads of the journal that failed; they are tried again",
+            &journal.read_errors,
+        );
+        register(
+            "opentracy_journal_write_errors",
+            "Writes of the journal that failed; their traces were not acknowledged",
+            &journal.write_errors,
+        );
+        register(
+            "opentracy_journal_bookmark_errors",
+            "Writes of the journal's bookmark that failed",
+            &journal.bookmark_errors,
+        );
+        register(
+            "opentracy_journal_damaged_places",
+            "Places in the journal that could not be recovered",
+            &journal.damaged_places,
+        );
+        register(
+            "opentracy_journal_damaged_bytes",
+            "Bytes of the journal that could not be recovered",
+            &journal.damaged_bytes,
+        );
+        register(
+            "opentracy_journal_lost_frames",
+            "Batches of acknowledged traces that damage has cost, as far as is known",
+            &journal.lost_frames,
+        );
+        register(
+            "opentracy_store_write_errors",
+            "Writes of the store that failed; they are tried again",
+            &store.write_errors,
+        );
+        register(
+            "opentracy_store_dead_letters",
+            "Records that the store refuses, and that were put aside",
+            &store.dead_letters,
+        );
+        metrics
+    }
+
     /// A request to the management API was not let in.
     pub fn count_denial(&self, reason: &str) {
         let reason = reason.to_owned();

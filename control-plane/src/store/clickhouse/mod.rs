@@ -28,6 +28,26 @@ use crate::store::{
 };
 use schema::Topology;
 
+/// ClickHouse's codes for values that it can't take: text that is no number, a value out of its type's range, a string that is
+/// too long, data that is no row, an unknown element of an enum, a violated constraint.
+const REFUSED_VALUES: [&str; 8] = ["6", "27", "69", "70", "117", "131", "469", "691"];
+
+/// Returns `true` if ClickHouse, or its client, refuses rows for what is in them.
+pub fn is_about_records(error: &clickhouse::error::Error) -> bool {
+    use clickhouse::error::Error;
+    match error {
+        Error::BadResponse(message) => message
+            .trim_start()
+            .strip_prefix("Code: ")
+            .and_then(|rest| rest.split_once('.'))
+            .is_some_and(|(code, _)| REFUSED_VALUES.contains(&code)),
+        Error::DataFormat(_) | Error::SequenceMustHaveLength | Error::InvalidUtf8Encoding(_) => {
+            true
+        }
+        _ => false,
+    }
+}
+
 pub struct ClickHouse {
     client: Client,
     topology: Topology,

@@ -117,6 +117,19 @@ impl Sqlite {
     }
 }
 
+/// Returns `true` if SQLite refuses rows for what is in them.
+pub fn is_about_records(error: &rusqlite::Error) -> bool {
+    use rusqlite::{Error, ErrorCode};
+    match error {
+        Error::SqliteFailure(failure, _) => matches!(
+            failure.code,
+            ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch
+        ),
+        Error::ToSqlConversionFailure(_) | Error::NulError(_) | Error::Utf8Error(..) => true,
+        _ => false,
+    }
+}
+
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open(path)?;
     // Takes effect in a new file only.

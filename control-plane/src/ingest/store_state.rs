@@ -1,0 +1,84 @@
+//! How writing to the store goes, for `/health`, `/statsz` and `/metrics`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::metrics::counter::Counter;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::health::{HealthCode, HealthRegistry};
+use crate::store::Micros;
+
+/// The state of writing. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct StoreState {
+    /// Writes that failed.
+    pub write_errors: Counter,
+    /// Records that were put aside.
+    pub dead_letters: Counter,
+    outage: Arc<Mutex<Outage>>,
+}
+
+#[derive(Debug, Default)]
+struct Outage {
+    since: Option<Micros>,
+    last_error: Option<(Micros, String)>,
+}
+
+/// Writing to the store, as `/statsz` shows it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StoreFigures {
+    /// `true` while the store takes records.
+    is_writable: bool,
+    /// RFC 3339: when it began to refuse; `null` while it does not.
+    failing_since: Option<String>,
+    /// The last error, also of an outage that is over.
+    last_write_error: Option<String>,
+    /// RFC 3339.
+    last_write_error_at: Option<String>,
+    /// Since the start.
+    write_errors: u64,
+    /// Records put aside since the start, because the store refuses them for what they are.
+    dead_letters: u64,
+}
+
+impl StoreState {
+    pub fn figures(&self) -> StoreFigures {
+        let outage = self.outage();
+        let (at, error) = outage.last_error.clone().unzip();
+        StoreFigures {
+            is_writable: outage.since.is_none(),
+            failing_since: outage.since.map(Micros::timestamp),
+            last_write_error: error,
+            last_write_error_at: at.map(Micros::timestamp),
+            write_errors: self.write_errors.get(),
+            dead_letters: self.dead_letters.get(),
+        }
+    }
+
+    /// A write failed, or does not end.
+    pub fn failed(&self, health: &HealthRegistry, error: &str) {
+        self.write_errors.inc();
+        let mut outage = self.outage();
+        outage.since.get_or_insert_with(Micros::now);
+        outage.last_error = Some((Micros::now(), error.to_owned()));
+        let message = format!("the store does not take traces, they wait in the journal: {error}");
+        if health.report(HealthCode::StoreWrite, "", &message) {
+            tracing::error!(event = "store_write_failing", "{message}");
+        }
+    }
+
+    /// A write succeeded.
+    pub fn succeeded(&self, health: &HealthRegistry) {
+        let Some(since) = self.outage().since.take() else {
+            return;
+        };
+        health.resolve(HealthCode::StoreWrite, "");
+        let seconds = (Micros::now().0 - since.0) / 1_000_000;
+        tracing::info!("the store takes traces again, after {seconds} s; none was lost");
+    }
+
+    fn outage(&self) -> MutexGuard<'_, Outage> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
