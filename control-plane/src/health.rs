@@ -41,6 +41,8 @@ pub enum HealthCode {
     JournalDamage,
     /// The store takes no records; they wait in the journal.
     StoreWrite,
+    /// Searches and figures fail.
+    StoreRead,
     /// Traces that are older than the configuration wants can't be removed.
     StoreExpire,
     /// Records that the store refuses were put aside.
@@ -48,13 +50,14 @@ pub enum HealthCode {
 }
 
 impl HealthCode {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::JournalWrite,
         Self::JournalFull,
         Self::JournalRead,
         Self::JournalBookmark,
         Self::JournalDamage,
         Self::StoreWrite,
+        Self::StoreRead,
         Self::StoreExpire,
         Self::StoreDeadLetters,
     ];
@@ -68,6 +71,7 @@ impl HealthCode {
             Self::JournalBookmark => "journal_bookmark_failing",
             Self::JournalDamage => "journal_damaged",
             Self::StoreWrite => "store_write_failing",
+            Self::StoreRead => "store_read_failing",
             Self::StoreExpire => "store_expire_failing",
             Self::StoreDeadLetters => "store_dead_letters",
         }
@@ -81,7 +85,9 @@ impl HealthCode {
             | Self::JournalRead
             | Self::JournalBookmark
             | Self::JournalDamage => "journal",
-            Self::StoreWrite | Self::StoreExpire | Self::StoreDeadLetters => "store",
+            Self::StoreWrite | Self::StoreRead | Self::StoreExpire | Self::StoreDeadLetters => {
+                "store"
+            }
         }
     }
 }

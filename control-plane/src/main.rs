@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use opentracy::prices::InForce;
 use opentracy::store::{Filter, Micros};
-use opentracy::{check, client_keys, envoy, router, serve};
+use opentracy::{check, client_keys, envoy, router, serve, store};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -60,6 +60,11 @@ enum Command {
         #[command(subcommand)]
         command: router::command::Command,
     },
+    /// Check, repair or export the store.
+    Store {
+        #[command(subcommand)]
+        command: store::command::Command,
+    },
     /// Make, list, rotate and revoke the keys of clients.
     Keys {
         #[command(subcommand)]
@@ -100,6 +105,10 @@ fn main() -> ExitCode {
             };
             serve::reprice(path, filter, prices)
         }
+        Command::Store { command } => match store::command::run(path, command) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Router { command } => router::command::run(path, command),
         Command::Keys { command } => client_keys::command::run(command),
         Command::EnvoyConfig { filter } => envoy::print(path, &filter),

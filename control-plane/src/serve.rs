@@ -104,7 +104,7 @@ pub fn reprice(path: Option<&Path>, filter: Filter, in_force: InForce) -> anyhow
         .build()?;
     let prices = Prices::open(&config::state_dir())?;
     let repriced = runtime.block_on(async {
-        let store = store::open(&config.store).await?;
+        let store = store::open(&config.store, &HealthRegistry::default()).await?;
         let by = By {
             actor: "opentracy reprice".to_owned(),
             ..By::default()
@@ -119,7 +119,8 @@ pub fn reprice(path: Option<&Path>, filter: Filter, in_force: InForce) -> anyhow
 }
 
 async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Result<()> {
-    let store = store::open(&config.store).await?;
+    let health = HealthRegistry::default();
+    let store = store::open(&config.store, &health).await?;
     let management = listen(config.management.listen, "management.listen").await?;
     let grpc_listener = listen(config.grpc.listen, "grpc.listen").await?;
     tracing::info!(
@@ -143,7 +144,6 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         credentials,
         standing,
     };
-    let health = HealthRegistry::default();
     let journal = open_journal(&config, &health)?;
     let store_state = StoreState::default();
     let retention = config.store.retention;

@@ -70,10 +70,11 @@ impl StoreState {
 
     /// A write succeeded.
     pub fn succeeded(&self, health: &HealthRegistry) {
+        // A store that could not be opened at the start is told before there is an outage.
+        health.resolve(HealthCode::StoreWrite, "");
         let Some(since) = self.outage().since.take() else {
             return;
         };
-        health.resolve(HealthCode::StoreWrite, "");
         let seconds = (Micros::now().0 - since.0) / 1_000_000;
         tracing::info!("the store takes traces again, after {seconds} s; none was lost");
     }

@@ -212,13 +212,21 @@ impl Journal {
             .waiting
             .acquire_many(size)
             .await
-            .map_err(|_| JournalError::Stopped)?;
+            .map_err(|_| self.stopped())?;
         let (done, written) = oneshot::channel();
         self.queue
             .send(Append { payload, done })
             .await
-            .map_err(|_| JournalError::Stopped)?;
-        written.await.map_err(|_| JournalError::Stopped)?
+            .map_err(|_| self.stopped())?;
+        written.await.map_err(|_| self.stopped())?
+    }
+
+    /// The writer has gone, which only an error in this program explains.
+    fn stopped(&self) -> JournalError {
+        let error = JournalError::Stopped;
+        self.report
+            .unwritable(&std::io::Error::other(error.to_string()));
+        error
     }
 
     /// Where all that was appended so far ends.

@@ -3,10 +3,12 @@
 //! What can be stored is a [`Record`], what can be asked a [`Filter`]; both stores give the same answers.
 
 mod clickhouse;
+pub mod command;
 mod open;
 mod query;
 mod record;
 mod sqlite;
+mod watched;
 mod wire;
 pub mod words;
 
@@ -33,6 +35,10 @@ pub use sqlite::Sqlite;
 pub enum StoreError {
     #[error("the SQLite file failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    #[error(
+        "the SQLite file can't be opened: {0}; `opentracy store check` says what is wrong with it"
+    )]
+    Unopened(String),
     #[error("ClickHouse failed: {0}")]
     ClickHouse(#[from] ::clickhouse::error::Error),
     #[error(
@@ -53,8 +59,14 @@ impl StoreError {
             Self::Sqlite(error) => sqlite::is_about_records(error),
             Self::ClickHouse(error) => clickhouse::is_about_records(error),
             Self::Unreadable(_) => true,
-            Self::Newer { .. } | Self::Stopped => false,
+            Self::Unopened(_) | Self::Newer { .. } | Self::Stopped => false,
         }
+    }
+
+    /// Returns `true` if parts of a SQLite file are damaged.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if sqlite::is_damage(error))
+            || matches!(self, Self::Unreadable(_))
     }
 
     fn unreadable(error: impl std::fmt::Display) -> Self {

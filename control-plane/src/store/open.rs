@@ -5,16 +5,39 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use crate::config;
-use crate::store::{ClickHouse, Sqlite, Store};
+use crate::health::{HealthCode, HealthRegistry};
+use crate::store::watched::Watched;
+use crate::store::{ClickHouse, Sqlite, Store, sqlite};
 
 const SECONDS_A_DAY: u64 = 24 * 3600;
 /// ClickHouse's times end in 2106, and what is beyond them begins anew in 1970: rows would go at once.
 const MAX_DAYS: u64 = 50 * 365;
 
-/// Opens the store and brings its tables to this version. A server that is away holds up nobody: traces wait in the journal.
-pub async fn open(config: &config::Store) -> anyhow::Result<Arc<dyn Store>> {
+/// Opens the store and brings its tables to this version. A server that is away, or a file that is damaged, holds up nobody:
+/// traces wait in the journal.
+pub async fn open(
+    config: &config::Store,
+    health: &HealthRegistry,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let health = health.clone();
     let Some(clickhouse) = &config.clickhouse else {
-        return Ok(Arc::new(sqlite(config)?));
+        return match file(config) {
+            Ok(store) => Ok(Arc::new(Watched::new(Arc::new(store), health))),
+            Err(error) if is_fault(&error) => {
+                tracing::error!(
+                    event = "store_write_failing",
+                    "{error:#}; traces wait in the journal"
+                );
+                // Paths are not for everybody who may ask for the health.
+                let message = format!(
+                    "the store can't be opened, traces wait in the journal: {}; `opentracy store check` says what is wrong with it",
+                    error.root_cause()
+                );
+                health.report(HealthCode::StoreWrite, "", message);
+                Ok(Arc::new(Watched::unopened(config.path(), health)))
+            }
+            Err(error) => Err(error),
+        };
     };
     let store = server(config, &clickhouse.value)?;
     if let Err(error) = store.migrate().await {
@@ -23,13 +46,23 @@ pub async fn open(config: &config::Store) -> anyhow::Result<Arc<dyn Store>> {
             clickhouse.value.url
         );
     }
-    Ok(Arc::new(store))
+    Ok(Arc::new(Watched::new(Arc::new(store), health)))
+}
+
+/// Returns `true` if a file can't be opened for what it is, not for what the configuration says.
+fn is_fault(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    causes.any(|cause| {
+        cause
+            .downcast_ref::<rusqlite::Error>()
+            .is_some_and(sqlite::is_fault)
+    })
 }
 
 /// `opentracy migrate`: the tables, and nothing else.
 pub async fn migrate(config: &config::Store) -> anyhow::Result<()> {
     match &config.clickhouse {
-        None => drop(sqlite(config)?),
+        None => drop(file(config)?),
         Some(clickhouse) => server(config, &clickhouse.value)?
             .migrate()
             .await
@@ -39,13 +72,16 @@ pub async fn migrate(config: &config::Store) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sqlite(config: &config::Store) -> anyhow::Result<Sqlite> {
+fn file(config: &config::Store) -> anyhow::Result<Sqlite> {
     let path = config.path();
     Sqlite::open(&path)
         .with_context(|| format!("the trace store {} can't be opened", path.display()))
 }
 
-fn server(config: &config::Store, clickhouse: &config::ClickHouse) -> anyhow::Result<ClickHouse> {
+pub(super) fn server(
+    config: &config::Store,
+    clickhouse: &config::ClickHouse,
+) -> anyhow::Result<ClickHouse> {
     let password = clickhouse.password()?;
     let days = config.retention.as_secs().div_ceil(SECONDS_A_DAY);
     Ok(ClickHouse::new(

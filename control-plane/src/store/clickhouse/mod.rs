@@ -7,6 +7,7 @@
 mod audit;
 mod feedback;
 mod filter;
+mod inspect;
 mod migrations;
 mod read;
 mod row;

@@ -6,9 +6,14 @@ mod body;
 mod delete;
 mod feedback;
 mod filter;
+pub(super) mod inspect;
 mod names;
-mod read;
-mod schema;
+pub(super) mod read;
+pub(super) mod repair;
+pub(super) mod salvage;
+#[cfg(test)]
+mod salvage_tests;
+pub(super) mod schema;
 mod stats;
 mod write;
 
@@ -128,6 +133,30 @@ pub fn is_about_records(error: &rusqlite::Error) -> bool {
         Error::ToSqlConversionFailure(_) | Error::NulError(_) | Error::Utf8Error(..) => true,
         _ => false,
     }
+}
+
+/// Returns `true` if pages of a file are damaged.
+pub fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode;
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
+/// Returns `true` if a file can't be used now, through no mistake in the configuration.
+pub fn is_fault(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode;
+    is_damage(error)
+        || matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::SystemIoFailure
+                    | ErrorCode::DiskFull
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+            )
+        )
 }
 
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {

@@ -80,9 +80,30 @@ const STEPS: &[&str] = &[
 ",
 ];
 
+/// The version of a file's tables; 0 for a new file.
+pub fn version(connection: &Connection) -> Result<u32, rusqlite::Error> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// The version that this program makes.
+pub fn newest() -> usize {
+    STEPS.len()
+}
+
+/// Describes why a file is not one of this program's; `None` if it is.
+pub fn problem(connection: &Connection, version: u32) -> Option<String> {
+    let owner = connection.pragma_query_value(None, "application_id", |row| row.get(0));
+    if owner != Ok(APPLICATION_ID) {
+        return Some("its header does not say that it is a file of opentracy".to_owned());
+    }
+    let known = newest();
+    (version as usize != known).then(|| {
+        format!("its tables are of version {version}, and this program's of {known}: run `opentracy migrate` with the newer program")
+    })
+}
+
 pub fn migrate(connection: &Connection) -> anyhow::Result<()> {
-    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let version = version as usize;
+    let version = version(connection)? as usize;
     let owner: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if version > 0 && owner != APPLICATION_ID {
         anyhow::bail!(

@@ -1,0 +1,75 @@
+//! Tells if the tables are there and sound.
+
+use clickhouse::Row;
+use serde::Deserialize;
+
+use crate::store::StoreError;
+use crate::store::clickhouse::ClickHouse;
+
+const TABLES: [&str; 5] = ["calls", "bodies", "attempts", "feedback", "audit"];
+
+/// What was found in a database.
+#[derive(Debug, Default)]
+pub struct Inspection {
+    pub schema: u32,
+    pub newest_schema: usize,
+    /// Rows, by table.
+    pub counts: Vec<(&'static str, u64)>,
+    /// None if it is sound.
+    pub problems: Vec<String>,
+}
+
+#[derive(Row, Deserialize)]
+struct Part {
+    part_path: String,
+    is_passed: u8,
+    message: String,
+}
+
+impl ClickHouse {
+    /// Checks the tables, and changes nothing. An error where the server does not answer, or has no tables of ours.
+    pub async fn inspect(&self) -> Result<Inspection, StoreError> {
+        let versions = self.topology.table("schema_migrations");
+        let schema: u32 = self
+            .client
+            .query(&format!("SELECT max(version) FROM {versions}"))
+            .fetch_one()
+            .await?;
+        let mut found = Inspection {
+            schema,
+            newest_schema: self.topology.migrations().len(),
+            ..Inspection::default()
+        };
+        if found.schema as usize != found.newest_schema {
+            found.problems.push(format!(
+                "its tables are of version {schema}, and this program's of {}: run `opentracy migrate` with the newer program",
+                found.newest_schema
+            ));
+        }
+        for name in TABLES {
+            let table = self.topology.table(name);
+            let sql = format!("SELECT count() FROM {table}");
+            match self.client.query(&sql).fetch_one::<u64>().await {
+                Ok(count) => found.counts.push((name, count)),
+                Err(error) => found.problems.push(format!("table {name}: {error}")),
+            }
+            let sql = format!("CHECK TABLE {table} SETTINGS check_query_single_value_result = 0");
+            match self.client.query(&sql).fetch_all::<Part>().await {
+                Ok(parts) => {
+                    let damaged = parts.iter().filter(|part| part.is_passed == 0);
+                    found.problems.extend(damaged.map(
+                        |Part {
+                             part_path, message, ..
+                         }| {
+                            format!("table {name}, part {part_path}: {message}")
+                        },
+                    ));
+                }
+                // A distributed table can't be checked: its shards are.
+                Err(error) if error.to_string().contains("NOT_IMPLEMENTED") => {}
+                Err(error) => found.problems.push(format!("table {name}: {error}")),
+            }
+        }
+        Ok(found)
+    }
+}

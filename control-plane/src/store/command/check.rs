@@ -1,0 +1,54 @@
+//! `opentracy store check`.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use crate::config;
+use crate::store::command::{DAMAGED, file};
+use crate::store::{open, sqlite};
+
+pub async fn run(config: &config::Store) -> anyhow::Result<ExitCode> {
+    let Some(clickhouse) = &config.clickhouse else {
+        let path = file(config)?;
+        println!("{}", path.display());
+        let found = sqlite::inspect::inspect(&path)
+            .with_context(|| format!("{} can't be opened", path.display()))?;
+        if let Some(schema) = found.schema {
+            println!("  schema {schema} of {}", sqlite::schema::newest());
+        }
+        return Ok(conclude(
+            &found.counts,
+            &found.problems,
+            "stop the control plane, and run `opentracy store repair`",
+        ));
+    };
+    let store = open::server(config, &clickhouse.value)?;
+    let url = &clickhouse.value.url;
+    println!("ClickHouse at {url}");
+    let found = store
+        .inspect()
+        .await
+        .with_context(|| format!("ClickHouse at {url} can't be checked"))?;
+    println!("  schema {} of {}", found.schema, found.newest_schema);
+    Ok(conclude(
+        &found.counts,
+        &found.problems,
+        "ClickHouse restores a part from a replica or from a backup; `opentracy store export` writes what can be read",
+    ))
+}
+
+fn conclude(counts: &[(&str, u64)], problems: &[String], advice: &str) -> ExitCode {
+    for (table, count) in counts {
+        println!("  {count} rows in {table}");
+    }
+    if problems.is_empty() {
+        println!("The store is sound.");
+        return ExitCode::SUCCESS;
+    }
+    for problem in problems {
+        println!("  damaged: {problem}");
+    }
+    println!("The store is damaged: {advice}.");
+    ExitCode::from(DAMAGED)
+}

@@ -1,0 +1,44 @@
+//! `opentracy store repair`.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+use crate::config::Config;
+use crate::journal;
+use crate::store::command::file;
+use crate::store::sqlite::{inspect, repair};
+
+pub async fn run(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
+    if config.store.clickhouse.is_some() {
+        bail!(
+            "ClickHouse repairs its own tables, from replicas or from a backup; `opentracy store check` says which parts are damaged, and `opentracy store export` writes what can be read"
+        );
+    }
+    let path = file(&config.store)?;
+    // A control plane holds its journal as long as it runs, and the store with it.
+    let folder = config.journal.path();
+    let _journal = match folder.exists() {
+        true => Some(journal::lock(&folder)?),
+        false => None,
+    };
+    if !force && inspect::inspect(&path).is_ok_and(|found| found.problems.is_empty()) {
+        println!("{} is sound: there is nothing to repair.", path.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (rescued, kept) = repair::repair(&path).await?;
+    println!("{}", path.display());
+    println!(
+        "  rescued {} traces, {} attempts, {} feedback entries, {} audit entries",
+        rescued.traces, rescued.attempts, rescued.feedback, rescued.audit
+    );
+    println!(
+        "  of {} pages, {} could not all be read",
+        rescued.pages.total, rescued.pages.damaged
+    );
+    if rescued.refused > 0 {
+        println!("  {} rows were refused by the new file", rescued.refused);
+    }
+    println!("The store is sound; the damaged one is {}.", kept.display());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,77 @@
+//! Tells if a file is sound, without changing it.
+
+use std::path::Path;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::store::sqlite::schema;
+
+/// Messages of SQLite's own check that are shown.
+const MAX_MESSAGES: u32 = 50;
+const TABLES: [&str; 6] = [
+    "traces", "bodies", "attempts", "labels", "feedback", "audit",
+];
+
+/// What was found in a file.
+#[derive(Debug, Default)]
+pub struct Inspection {
+    /// The version of its tables.
+    pub schema: Option<u32>,
+    /// Rows, by table.
+    pub counts: Vec<(&'static str, u64)>,
+    /// None if it is sound.
+    pub problems: Vec<String>,
+}
+
+pub fn inspect(path: &Path) -> Result<Inspection, rusqlite::Error> {
+    let connection = open(path)?;
+    let mut found = Inspection::default();
+    match schema::version(&connection) {
+        Ok(version) => {
+            found.schema = Some(version);
+            found.problems.extend(schema::problem(&connection, version));
+        }
+        Err(error) => found.problems.push(format!("its header: {error}")),
+    }
+    if let Err(error) = integrity(&connection, &mut found.problems) {
+        found.problems.push(format!("integrity_check: {error}"));
+    }
+    for table in TABLES {
+        let sql = format!("SELECT count(*) FROM {table}");
+        match connection.query_row(&sql, [], |row| row.get::<_, i64>(0)) {
+            Ok(count) => found.counts.push((table, count.unsigned_abs())),
+            Err(error) => found.problems.push(format!("table {table}: {error}")),
+        }
+    }
+    let count_of = |name| found.counts.iter().find(|(table, _)| *table == name);
+    if let (Some((_, traces)), Some((_, bodies))) = (count_of("traces"), count_of("bodies"))
+        && traces != bodies
+    {
+        let problem = format!("{traces} rows in traces, and {bodies} in bodies");
+        found.problems.push(problem);
+    }
+    Ok(found)
+}
+
+/// Opens a file as it is: its log stays, and a control plane may be using it.
+pub fn open(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    Ok(connection)
+}
+
+/// SQLite's own check, which includes the index of words.
+fn integrity(connection: &Connection, problems: &mut Vec<String>) -> Result<(), rusqlite::Error> {
+    let mut statement = connection.prepare(&format!("PRAGMA integrity_check({MAX_MESSAGES})"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let message: String = row.get(0)?;
+        if message != "ok" {
+            problems.push(format!("integrity_check: {}", message.replace('\n', "; ")));
+        }
+    }
+    Ok(())
+}
