@@ -69,7 +69,7 @@ def run():
     anthropic, openai = mock.Anthropic(), mock.OpenAi()
     anthropic.habit = mock.status(529, message="Overloaded")
     openai.habit = mock.answer("Hello! How can I help you today?")
-    ports = {name: free_port() for name in ("gateway", "management", "grpc", "admin")}
+    ports = {name: free_port() for name in ("gateway", "management", "grpc", "metrics")}
     replacements = [
         (str(ports["gateway"]), "8080"),
         (str(ports["management"]), "8000"),
@@ -86,7 +86,7 @@ def run():
         listeners = "".join(
             f"{section}: {{listen: '127.0.0.1:{ports[section]}'}}\n" for section in ("management", "grpc")
         )
-        listeners += f"gateway: {{listen: '127.0.0.1:{ports['gateway']}', admin: '127.0.0.1:{ports['admin']}'}}\n"
+        listeners += f"gateway: {{listen: '127.0.0.1:{ports['gateway']}', metrics: '127.0.0.1:{ports['metrics']}'}}\n"
         config = CONFIG.format(anthropic=anthropic.origin, openai=openai.origin)
         (folder / "opentracy.yaml").write_text(listeners + config)
         (folder / "app.py").write_text(APP)

@@ -47,10 +47,12 @@ pub enum HealthCode {
     StoreExpire,
     /// Records that the store refuses were put aside.
     StoreDeadLetters,
+    /// Tokens are configured, and an Envoy does not verify them: it refuses every caller that has one.
+    TokensUnverified,
 }
 
 impl HealthCode {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::JournalWrite,
         Self::JournalFull,
         Self::JournalRead,
@@ -60,6 +62,7 @@ impl HealthCode {
         Self::StoreRead,
         Self::StoreExpire,
         Self::StoreDeadLetters,
+        Self::TokensUnverified,
     ];
 
     /// The code in `/health`, and the label `code` in metrics.
@@ -74,6 +77,7 @@ impl HealthCode {
             Self::StoreRead => "store_read_failing",
             Self::StoreExpire => "store_expire_failing",
             Self::StoreDeadLetters => "store_dead_letters",
+            Self::TokensUnverified => "tokens_unverified",
         }
     }
 
@@ -88,6 +92,7 @@ impl HealthCode {
             Self::StoreWrite | Self::StoreRead | Self::StoreExpire | Self::StoreDeadLetters => {
                 "store"
             }
+            Self::TokensUnverified => "access",
         }
     }
 }

@@ -70,11 +70,17 @@ enum Command {
         #[command(subcommand)]
         command: client_keys::command::Command,
     },
-    /// Print an Envoy bootstrap for the configuration.
+    /// Print an Envoy bootstrap for the configuration. It holds a secret: keep it to its owner.
     EnvoyConfig {
         /// Where Envoy finds the filter.
         #[arg(long, default_value = "/etc/opentracy/opentracy_filter.wasm")]
         filter: PathBuf,
+        /// The bootstrap of an Envoy that serves other applications; the gateway is added to it.
+        #[arg(long, requires = "listener")]
+        into: Option<PathBuf>,
+        /// The listener of that Envoy that applications call.
+        #[arg(long, requires = "into")]
+        listener: Option<String>,
     },
 }
 
@@ -111,7 +117,17 @@ fn main() -> ExitCode {
         },
         Command::Router { command } => router::command::run(path, command),
         Command::Keys { command } => client_keys::command::run(command),
-        Command::EnvoyConfig { filter } => envoy::print(path, &filter),
+        Command::EnvoyConfig {
+            filter,
+            into,
+            listener,
+        } => {
+            let host = into.zip(listener).map(|(bootstrap, listener)| envoy::Host {
+                bootstrap,
+                listener,
+            });
+            envoy::print(path, &filter, host.as_ref())
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

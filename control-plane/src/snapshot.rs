@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentracy_proto::v1;
-use opentracy_translate::access::{Keyring, Role};
+use opentracy_translate::access::{self, Keyring, Role};
 use opentracy_translate::cost::Pricing;
+use opentracy_translate::internal_auth::Purpose;
 use opentracy_translate::provider::Format;
 use prost::Message;
 
@@ -20,9 +21,6 @@ use crate::config::{
 };
 use crate::credentials::{Credential, Credentials};
 
-/// Where Envoy's jwt_authn leaves a token's payload. It takes away what a client sends there.
-pub const JWT_PAYLOAD: &str = "x-opentracy-jwt";
-
 /// A configuration in force, in every shape it is asked for. It holds keys, so it has no `Debug`.
 pub struct Snapshot {
     pub config: Config,
@@ -32,6 +30,10 @@ pub struct Snapshot {
     pub wire: v1::Snapshot,
     /// Who may call; nobody is asked where it is empty and nothing requires it.
     pub keyring: Keyring,
+    /// The secret with which the gateway calls agents.
+    agents_secret: String,
+    /// The secret with which the filter calls the gRPC services.
+    grpc_secret: String,
 }
 
 impl Snapshot {
@@ -65,7 +67,6 @@ impl Snapshot {
             keys: client_keys(&config, standing),
             route_deadline_ms: millis(config.router.deadline),
             jwt: config.access.jwt.as_ref().map(|jwt| v1::Jwt {
-                payload_header: JWT_PAYLOAD.to_owned(),
                 subject_claim: jwt.value.subject_claim.clone(),
                 key_claim: jwt.value.key_claim.clone(),
             }),
@@ -79,7 +80,9 @@ impl Snapshot {
                 .map(|(name, target)| (name.clone(), target.value.clone()))
                 .collect(),
             closed: config.access.required || config.access.jwt.is_some(),
-            internal_token: keys.internal_token().to_owned(),
+            internal_token: keys.secret(Purpose::Gateway),
+            management_secret: keys.secret(Purpose::Management),
+            own_hosts: own_hosts(&config),
         };
         let keyring = config
             .keys
@@ -94,7 +97,18 @@ impl Snapshot {
             version: format!("{:016x}", hasher.finish()),
             wire,
             keyring,
+            agents_secret: keys.secret(Purpose::Agents),
+            grpc_secret: keys.secret(Purpose::Grpc),
         })
+    }
+
+    pub fn grpc_secret(&self) -> &str {
+        &self.grpc_secret
+    }
+
+    /// Returns whether a secret is the gateway's, which calls agents as it calls any provider.
+    pub fn is_from_gateway(&self, secret: &str) -> bool {
+        !self.agents_secret.is_empty() && access::is_same(&self.agents_secret, secret)
     }
 
     /// A model's price, `provider/model`: the file's own, or the catalog's.
@@ -112,6 +126,17 @@ impl Snapshot {
             .get(provider)
             .is_some_and(Provider::is_callable)
     }
+}
+
+/// The names by which the gateway may be called without a key.
+fn own_hosts(config: &Config) -> Vec<String> {
+    let domains = config.gateway.domains.iter();
+    let names = domains.map(|domain| domain.split(':').next().unwrap_or_default());
+    names
+        .filter(|name| !name.contains('*'))
+        .map(str::to_owned)
+        .chain(config.access.hosts.iter().cloned())
+        .collect()
 }
 
 fn provider(provider: &Provider, credentials: &Credentials) -> v1::Provider {

@@ -9,10 +9,6 @@ use opentracy_translate::access;
 
 /// The plan, from the gateway stage to the provider stage.
 pub const PLAN: &str = "x-opentracy-plan";
-/// Where a request goes from the gateway stage: to a provider, or to the internal listener.
-pub const HOP: &str = "x-opentracy-hop";
-pub const HOP_DIRECT: &str = "direct";
-pub const HOP_INTERNAL: &str = "internal";
 /// The Envoy cluster to route to.
 pub const CLUSTER: &str = "x-opentracy-cluster";
 /// On a response: the attempt failed and the next candidate may be tried.
@@ -22,13 +18,10 @@ pub const ATTEMPT_LOG: &str = "x-opentracy-attempt-log";
 
 /// On a request: the reply to it is a stage's own, not Envoy's.
 pub const OWN_REPLY: &str = "x-opentracy-reply";
-/// On a response: Envoy made it itself.
+/// On a response of the internal listener: Envoy made it itself.
 pub const LOCAL_REPLY: &str = "x-opentracy-local-reply";
 /// Envoy matches no route for a request without it. Envoy takes it away again on the way out.
 pub const FORWARDED_PROTO: &str = "x-forwarded-proto";
-
-/// The authority of a request on its way to the internal listener; Envoy's routes tell by it that attempts are counted.
-pub const INTERNAL_AUTHORITY: &str = "opentracy-internal";
 
 pub const SELECTED_MODEL: &str = "x-opentracy-selected-model";
 pub const CLUSTER_ID: &str = "x-opentracy-cluster-id";
@@ -46,15 +39,19 @@ pub const PER_TRY_TIMEOUT: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
 pub const COST_WEIGHT: &str = "x-opentracy-cost-weight";
 pub const ROUTING: &str = "x-opentracy-routing";
 
+/// To the control plane: the host that the client asked for.
+pub const FORWARDED_HOST: &str = "x-forwarded-host";
+
 /// Between the control plane and the filter: the key for whose owner one of them calls the other.
 pub const ON_BEHALF_OF: &str = access::ON_BEHALF_OF_HEADER;
-/// To the control plane: the token that it knows the filter by, which has let the caller in.
+/// To the control plane: shows that the filter sends the request, and has admitted the caller.
 pub const TOKEN: &str = access::TOKEN_HEADER;
 /// On a request: `no-cache` does without an answer that was given before. On a response: whether it was.
 pub const CACHE: &str = "x-opentracy-cache";
 /// The provider that a request goes to which names no model.
 pub const PROVIDER: &str = "x-opentracy-provider";
 
+pub const TIMEOUT: &str = "x-envoy-upstream-rq-timeout-ms";
 pub const RETRY_ON: &str = "x-envoy-retry-on";
 pub const RETRIABLE_STATUS_CODES: &str = "x-envoy-retriable-status-codes";
 /// From the control plane: the candidate that is asked first.
@@ -121,6 +118,12 @@ impl<'a> HeaderList<'a> {
             .and_then(|(_, value)| std::str::from_utf8(value).ok())
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_ref())
     }
@@ -150,10 +153,7 @@ impl<'a> HeaderList<'a> {
     }
 
     pub fn pairs(&self) -> Vec<(&str, &[u8])> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_ref(), value.as_ref()))
-            .collect()
+        self.iter().collect()
     }
 
     pub fn status(&self) -> u16 {

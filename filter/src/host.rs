@@ -35,13 +35,6 @@ pub fn set_response_headers(headers: &HeaderList<'_>) {
     );
 }
 
-pub fn remove_response_header(name: &str) {
-    complain(
-        "remove a response header",
-        hostcalls::set_map_value(MapType::HttpResponseHeaders, name, None),
-    );
-}
-
 /// What has been buffered of the request's body.
 pub fn request_body() -> Vec<u8> {
     body(BufferType::HttpRequestBody, 0)
@@ -109,6 +102,13 @@ pub fn response_details() -> String {
         .flatten()
         .map(|details| String::from_utf8_lossy(&details).into_owned())
         .unwrap_or_default()
+}
+
+/// Returns whether Envoy made a response itself, so that no upstream's answer is taken for its words.
+///
+/// Source: Envoy's documentation, "response code details".
+pub fn is_envoys_reply(status: u16) -> bool {
+    status >= 400 && response_details() != "via_upstream"
 }
 
 /// Answers in the upstream's place.

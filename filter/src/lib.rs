@@ -32,6 +32,7 @@ mod metrics;
 mod opening;
 mod outbox;
 mod plan;
+mod plugin;
 mod provider;
 mod provider_keys;
 mod root;

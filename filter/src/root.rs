@@ -1,6 +1,5 @@
 //! The part of a VM that lives as long as it: polls the configuration, delivers the records, makes the streams.
 
-use opentracy_translate::json;
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
@@ -9,14 +8,15 @@ use prost::Message;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType};
-use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::gateway::{Gateway, limits};
+use crate::headers;
 use crate::health;
 use crate::host;
 use crate::metrics;
 use crate::outbox::Outbox;
+use crate::plugin::{self, Stage};
 use crate::provider::ProviderStage;
 use crate::snapshot::{self, Snapshot};
 
@@ -52,17 +52,8 @@ pub fn record(record: &v1::IngestRequest) {
     }
 }
 
-/// The plugin's configuration.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(tag = "stage", rename_all = "lowercase", deny_unknown_fields)]
-enum Stage {
-    Gateway,
-    Provider,
-}
-
 #[derive(Default)]
 pub struct Root {
-    stage: Option<Stage>,
     poll: Option<u32>,
     pause_deliveries_until: Option<Instant>,
 }
@@ -80,11 +71,12 @@ impl Root {
             snapshot::current().map_or_else(String::new, |current| current.version.clone());
         let request = v1::GetSnapshotRequest {
             version,
-            vm: match self.stage {
+            vm: match plugin::stage() {
                 Some(Stage::Gateway) => vm_name(),
                 _ => String::new(),
             },
             circuit_breakers: health::circuit_breakers(),
+            verifies_tokens: plugin::jwt_header().is_some(),
         }
         .encode_to_vec();
         self.poll = call(
@@ -141,11 +133,12 @@ fn use_snapshot(response: &[u8]) -> bool {
 
 /// Calls the control plane; the number of the call, unless Envoy refused it at once.
 pub fn call(service: &str, method: &str, message: &[u8], timeout: Duration) -> Option<u32> {
+    let token = plugin::grpc_token();
     hostcalls::dispatch_grpc_call(
         CONTROL_PLANE,
         service,
         method,
-        Vec::new(),
+        vec![(headers::TOKEN, token.as_bytes())],
         Some(message),
         timeout,
     )
@@ -194,14 +187,9 @@ impl RootContext for Root {
             .ok()
             .flatten()
             .unwrap_or_default();
-        match json::from_bytes(&configuration) {
-            Ok(stage) => self.stage = Some(stage),
-            Err(error) => {
-                log::error!(
-                    "the plugin's configuration must be {{\"stage\":\"gateway\"}} or {{\"stage\":\"provider\"}}: {error}"
-                );
-                return false;
-            }
+        if let Err(message) = plugin::configure(&configuration) {
+            log::error!("{message}");
+            return false;
         }
         if let Ok((Some(shared), _)) = hostcalls::get_shared_data(SHARED_SNAPSHOT) {
             use_snapshot(&shared);
@@ -220,7 +208,7 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        Some(match self.stage? {
+        Some(match plugin::stage()? {
             Stage::Gateway => Box::<Gateway>::default(),
             Stage::Provider => Box::<ProviderStage>::default(),
         })

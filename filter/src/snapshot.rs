@@ -82,6 +82,10 @@ pub struct Snapshot {
     /// Whether callers without a key are denied though there is none.
     pub is_closed: bool,
     internal_token: String,
+    /// Signs requests that pass to the management interface.
+    management_secret: String,
+    /// Names of the gateway's, for requests without a key.
+    pub own_hosts: Vec<String>,
     pub limit_deadline: Duration,
     pub refuse_without_limits: bool,
     pub circuit_breaker: v1::CircuitBreakerPolicy,
@@ -155,6 +159,8 @@ impl Snapshot {
             jwt: wire.jwt,
             is_closed: wire.closed,
             internal_token: wire.internal_token,
+            management_secret: wire.management_secret,
+            own_hosts: wire.own_hosts,
             limit_deadline: Duration::from_millis(wire.limit_deadline_ms.into()),
             refuse_without_limits: wire.refuse_without_limits,
             circuit_breaker: wire.circuit_breaker.unwrap_or_default(),
@@ -168,8 +174,13 @@ impl Snapshot {
         !self.internal_token.is_empty() && access::is_same(&self.internal_token, secret)
     }
 
-    pub fn internal_token(&self) -> &str {
-        &self.internal_token
+    /// Returns whether nobody is asked for a key.
+    pub fn is_open(&self) -> bool {
+        self.keyring.is_empty() && !self.is_closed
+    }
+
+    pub fn management_secret(&self) -> &str {
+        &self.management_secret
     }
 
     /// What masks. A policy that can't be followed masks with every detector there is: the control plane checks it before.

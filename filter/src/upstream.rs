@@ -5,6 +5,7 @@ use opentracy_translate::aws::sigv4;
 use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format::{self, Origin, Outgoing};
+use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
 use opentracy_translate::openai::error as openai_error;
 use opentracy_translate::provider::Format;
 use opentracy_translate::trace_context::TraceContext;
@@ -61,7 +62,6 @@ pub fn send(
     let body = outgoing.body.as_deref().unwrap_or(body);
     let path = provider.path(model, &outgoing.path);
     let mut headers = request_headers(provider, key, &path, body, client, span);
-    headers.push(headers::HOP, headers::HOP_DIRECT);
     headers.push(headers::CLUSTER, provider.envoy_cluster.as_str());
     headers.push(headers::PER_TRY_TIMEOUT, timeout_ms.to_string());
     host::set_request_headers(&headers);
@@ -84,7 +84,8 @@ fn request_headers<'a>(
     let mut list = HeaderList::with_capacity(20);
     list.push(":method", "POST");
     list.push(":scheme", provider.scheme.as_str());
-    list.push(":authority", provider.authority.as_str());
+    // The route rewrites it to the provider's: no virtual host but ours can have this one.
+    list.push(":authority", DIRECT_AUTHORITY);
     list.push(":path", path.to_owned());
     list.push(headers::FORWARDED_PROTO, "http");
     list.push("content-type", JSON);
@@ -166,10 +167,6 @@ pub fn read_answer(
             status,
             body,
         ));
-    }
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        let message = format!("{provider} answered with something else than a JSON object");
-        return Err(ApiError::new(502, message).with_code("invalid_upstream_response"));
     }
     if origin.format == Format::OpenAi
         && let Some(error) = openai_error::in_answer(provider, body)

@@ -7,6 +7,7 @@ from openai import OpenAI
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+from support.neighbors import GrpcApp, GuestStack, Shop  # noqa: E402
 from support.providers import Anthropic, Bedrock, Cohere, Gemini, Mistral, OpenAi, Vertex  # noqa: E402
 from support.stack import Stack, free_port  # noqa: E402
 
@@ -112,9 +113,36 @@ def session_stack(session_world, tmp_path_factory):
     stack.stop()
 
 
+@pytest.fixture(scope="session")
+def neighbors():
+    """Applications on the listener that the gateway is added to."""
+    both = Shop(), GrpcApp()
+    yield both
+    for each in both:
+        each.stop()
+
+
+@pytest.fixture(scope="session")
+def session_guest(session_world, neighbors, tmp_path_factory):
+    guest = GuestStack(tmp_path_factory.mktemp("guest"), session_world.config(), neighbors).start()
+    yield guest
+    guest.stop()
+
+
+# What has to be the same on an Envoy of the gateway's own and as a guest on another's.
+ALSO_AS_A_GUEST = {"test_chat", "test_endpoints", "test_fallback", "test_streams"}
+
+
+def pytest_generate_tests(metafunc):
+    if "stack" in metafunc.fixturenames and metafunc.module.__name__ in ALSO_AS_A_GUEST:
+        places = ["alone", "guest"]
+        metafunc.parametrize("stack", places, indirect=True)
+
+
 @pytest.fixture
-def stack(session_stack, world):
-    return session_stack
+def stack(request, world):
+    place = getattr(request, "param", "alone")
+    return request.getfixturevalue({"alone": "session_stack", "guest": "session_guest"}[place])
 
 
 @pytest.fixture

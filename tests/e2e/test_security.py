@@ -4,18 +4,21 @@ import gzip
 import os
 import pathlib
 import socket
+import stat
 import subprocess
 import sys
 import threading
 import time
 
+import grpc
 import pytest
+
+from support.stack import wait_for
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 KEYS = ["sk-test-openai-key-000", "second-key", "sk-ant-test-key-000", "gm-test-key-000"]
 INTERNAL = {
     "x-opentracy-plan": '{"trace_id":"x","attempts":["second/large"]}',
-    "x-opentracy-hop": "direct",
     "x-opentracy-cluster": "opentracy_provider_second",
     "x-opentracy-retry": "1",
     "x-opentracy-reply": "1",
@@ -42,10 +45,10 @@ def test_internal_headers_of_a_client_mean_nothing(stack, world, model):
     assert {name for name in headers if name.startswith(("x-opentracy", "x-envoy"))} == ours
 
 
-@pytest.mark.parametrize("hop", ["direct", "internal"])
+@pytest.mark.parametrize("host", ["opentracy-direct", "opentracy-internal"])
 @pytest.mark.parametrize("path", ["/demo/v1/chat/completions", "/v1/traces", "/v1/chat/completions/", "/anything"])
-def test_internal_headers_open_no_way_around_the_gateway(stack, world, hop, path):
-    headers = {**INTERNAL, "x-opentracy-hop": hop, "host": "opentracy-internal"}
+def test_internal_headers_open_no_way_around_the_gateway(stack, world, host, path):
+    headers = {**INTERNAL, "host": host}
     status, _, reply = stack.post({"model": "x", "messages": HELLO}, headers=headers, path=path)
     assert (status, reply["error"]["code"]) == (404, "unknown_url")
     assert not any(provider.requests for provider in world.providers)
@@ -302,3 +305,67 @@ def test_the_management_api_has_an_answer_to_anything(own_stack, world, tmp_path
     assert ran.returncode == 0, ran.stdout[-6000:]
     assert stack.get("/health", stack.management)["status"] == "healthy"
     assert "panicked" not in stack.log("control-plane")
+
+
+# Envoy's and the control plane's own doors
+
+
+def test_the_control_plane_hands_nothing_to_a_process_without_the_token(stack):
+    for token in (None, "", "wrong"):
+        metadata = [("x-opentracy-token", token)] if token is not None else []
+        with grpc.insecure_channel(f"127.0.0.1:{stack.ports['grpc']}") as channel:
+            for method in ("ConfigService/GetSnapshot", "TraceService/Ingest", "RouteService/Route", "LimitService/Acquire"):
+                with pytest.raises(grpc.RpcError) as caught:
+                    channel.unary_unary(f"/opentracy.v1.{method}")(b"", metadata=metadata, timeout=10)
+                assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED, method
+
+
+def test_the_administration_of_envoy_is_a_socket_of_its_owner(own_stack, world, tmp_path):
+    admin = tmp_path / "admin.sock"
+    config = {**world.config(), "gateway": {"admin": f"unix:{admin}"}}
+    stack = own_stack(config)
+    assert stat.S_ISSOCK(admin.stat().st_mode) and admin.stat().st_mode & 0o777 == 0o600
+    metrics = f"http://127.0.0.1:{stack.ports['metrics']}"
+    assert b"envoy_cluster" in stack.post_raw(None, method="GET", path="/stats/prometheus", origin=metrics)
+    for method, path in (("POST", "/quitquitquit"), ("POST", "/logging?level=trace"), ("GET", "/config_dump"), ("GET", "/stats"),
+                         ("POST", "/stats/prometheus"), ("GET", "/stats/prometheus/../../config_dump"), ("GET", "/")):
+        with stack._open(None, method=method, path=path, origin=metrics) as reply:
+            assert reply.status == 404, path
+    assert stack.get("/statsz", stack.management)["circuit_breakers"] is not None, "the control plane reads Envoy's figures from the socket"
+
+
+def test_a_recorded_token_opens_nothing_else(own_stack, world):
+    """The token with which the filter passes a request on is good for that request alone."""
+    stack = own_stack({**world.config(), "keys": {"root": {"key_env": "ROOT", "role": "admin"}}}, environment={"ROOT": "root"}, key="root")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        bootstrap = (stack.folder / "envoy.yaml").read_text()
+        port = listener.getsockname()[1]
+        text = bootstrap.replace(f"port_value: {stack.ports['management']}", f"port_value: {port}")
+        assert text != bootstrap
+        (stack.folder / "recorded.yaml").write_text(text)
+        stack.envoy.terminate()
+        stack.envoy.wait(10)
+        stack._start_envoy_with(stack.folder / "recorded.yaml")
+        listener.settimeout(20)
+
+        def accept():
+            connection, _ = listener.accept()
+            with connection:
+                seen = connection.recv(65536).decode()
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+            # Before the filter has its configuration it sends no token.
+            return seen if "x-opentracy-token" in seen else accept()
+
+        result = []
+        recorder = threading.Thread(target=lambda: result.append(accept()))
+        recorder.start()
+        wait_for(lambda: stack.get("/statsz", default=None) is not None, "Envoy's answer")
+        recorder.join()
+    seen = dict(line.split(": ", 1) for line in result[0].split("\r\n")[1:] if ": " in line)
+    replay = {name: seen[name] for name in ("x-opentracy-token", "x-opentracy-on-behalf-of")}
+    replay["authorization"] = "Bearer nobody"
+    ask = lambda method, path, headers: stack.post(None, method=method, path=path, headers=headers, origin=stack.management)[0]
+    assert ask("GET", "/statsz", replay) == 200, "it is the real one"
+    assert ask("GET", "/v1/keys", replay) == 401
+    assert ask("POST", "/v1/keys", replay) == 401
+    assert ask("GET", "/statsz", {**replay, "x-opentracy-on-behalf-of": "other"}) == 401

@@ -172,11 +172,11 @@ def test_statsz_shows_models_and_circuit_breakers(told):
     model = page["models"]["openai/gpt-4o-mini"]
     assert model["requests"] >= 1 and model["tokens_input"] > 0 and model["latency_ms"]["p50"] > 0
     assert page["circuit_breakers"]["openai"] == {"state": "closed", "ejected_hosts": 0}
-    # A host that refuses connection after connection rests.
+    # A provider's only address is never put to rest: other models there may be well.
     for _ in range(12):
         ask(stack, "gone-first")
-    page = wait_for(lambda: (found := stack.get("/statsz", stack.management))["circuit_breakers"]["gone"]["state"] == "open" and found, "the ejection")
-    assert page["circuit_breakers"]["gone"]["ejected_hosts"] == 1
+    page = stack.get("/statsz", stack.management)
+    assert page["circuit_breakers"]["gone"] == {"state": "closed", "ejected_hosts": 0}
 
 
 def test_logs_are_objects_with_request_ids(told):

@@ -141,6 +141,12 @@ impl ApiError {
         Self::new(502, message).with_code("invalid_upstream_response")
     }
 
+    /// An answer of a provider that can't be read as what its API says.
+    pub fn unreadable_answer(provider: &str) -> Self {
+        let message = format!("{provider} answered with something that is not an answer of its API");
+        Self::new(502, message).with_code("invalid_upstream_response")
+    }
+
     #[must_use]
     pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.code = Some(code.into());

@@ -12,7 +12,7 @@ use crate::gemini;
 use crate::openai::dialect::{Dialect, is_reasoning_model};
 use crate::openai::{self, envelope::Envelope};
 use crate::provider::Format;
-use crate::relay::Relay;
+use crate::relay::{self, Relay};
 use crate::stream::{Framing, Translator};
 use crate::vertex;
 
@@ -204,6 +204,7 @@ impl Origin<'_> {
 /// A provider's successful answer in the client's API. `None` when it is that already.
 pub fn translate_response(body: &[u8], origin: &Origin<'_>) -> Result<Option<Vec<u8>>, ApiError> {
     if origin.is_native {
+        relay::check_answer(origin.api, origin.provider, body)?;
         return Ok(None);
     }
     let chat = match origin.format.of_answers(origin.model) {
@@ -215,6 +216,9 @@ pub fn translate_response(body: &[u8], origin: &Origin<'_>) -> Result<Option<Vec
         Format::Cohere => Some(cohere::response::translate(body, origin)?),
     };
     let completion = chat.as_deref().unwrap_or(body);
+    if chat.is_none() {
+        relay::check_answer(Api::ChatCompletions, origin.provider, body)?;
+    }
     Ok(origin.api.of_chat(completion, origin.request)?.or(chat))
 }
 

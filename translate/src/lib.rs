@@ -30,6 +30,9 @@ pub mod error;
 pub mod format;
 pub mod gemini;
 pub mod hash;
+
+pub mod internal_auth;
+pub mod internal_hosts;
 pub mod json;
 pub mod model;
 pub mod multipart;

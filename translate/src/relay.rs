@@ -2,6 +2,7 @@
 
 use crate::json;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::anthropic;
 use crate::client::Api;
@@ -137,8 +138,10 @@ fn first(api: Api, provider: &str, data: &[u8]) -> First {
     match (api, event) {
         (Api::ChatCompletions, _) => match openai::error::from_event(provider, data) {
             Some(error) => First::Failed(error),
-            None => First::Begun,
+            None if is_readable(data) => First::Begun,
+            None => First::Failed(ApiError::unreadable_answer(provider)),
         },
+        (_, None) => First::Failed(ApiError::unreadable_answer(provider)),
         (Api::Messages, Some(event)) if event.r#type == "error" => {
             First::Failed(anthropic::error::from_event_data(provider, data))
         }
@@ -155,5 +158,73 @@ fn first(api: Api, provider: &str, data: &[u8]) -> First {
             )
         }
         _ => First::Begun,
+    }
+}
+
+/// Checks that a whole body is an answer of the API, and not half of one or none.
+pub fn check_answer(api: Api, provider: &str, body: &[u8]) -> Result<(), ApiError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        choices: Option<IgnoredAny>,
+        content: Option<IgnoredAny>,
+        output: Option<IgnoredAny>,
+        status: Option<IgnoredAny>,
+    }
+    let answer = json::from_bytes::<Answer>(body);
+    let answer = answer.map_err(|_| ApiError::unreadable_answer(provider))?;
+    let is_answer = match api {
+        Api::ChatCompletions => answer.choices.is_some(),
+        Api::Messages => answer.content.is_some(),
+        // One that runs in the background has no output yet.
+        Api::Responses => answer.output.is_some() || answer.status.is_some(),
+    };
+    if is_answer {
+        return Ok(());
+    }
+    Err(ApiError::unreadable_answer(provider))
+}
+
+/// Returns whether an event's data is a JSON object, or the end of a stream.
+fn is_readable(data: &[u8]) -> bool {
+    let data = data.trim_ascii();
+    data == b"[DONE]"
+        || (data.first() == Some(&b'{') && json::from_bytes::<IgnoredAny>(data).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pushed(api: Api, bytes: &[u8]) -> Relay {
+        let mut relay = Relay::new(api, "p");
+        relay.push(bytes, &mut Vec::new());
+        relay
+    }
+
+    #[test]
+    fn half_an_answer_is_none() {
+        let whole = br#"{"id":"x","choices":[{"index":0}]}"#;
+        let check = |body: &[u8]| check_answer(Api::ChatCompletions, "p", body);
+        assert!(check(whole).is_ok());
+        for end in 0..whole.len() {
+            assert!(check(&whole[..end]).is_err(), "{end}");
+        }
+        for other in ["{}", "[]", "<html>", r#"{"choices":null}"#] {
+            assert_eq!(check(other.as_bytes()).unwrap_err().status, 502, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_begins_with_what_can_not_be_read_is_an_error() {
+        for api in [Api::ChatCompletions, Api::Messages, Api::Responses] {
+            for broken in ["data: {\"id\":\n\n", "data: no\n\n", "data: []\n\n", "data: <html>\n\n"] {
+                let relay = pushed(api, broken.as_bytes());
+                assert!(!relay.has_begun(), "{api:?} {broken}");
+                let error = relay.error().unwrap();
+                assert_eq!(error.status, 502, "{api:?} {broken}");
+            }
+        }
+        assert!(pushed(Api::ChatCompletions, b"data: {\"choices\":[]}\n\n").has_begun());
+        assert!(pushed(Api::Messages, b"data: {\"type\":\"message_start\"}\n\n").has_begun());
     }
 }

@@ -1,7 +1,9 @@
 //! `cargo xtask run`: everything set up and started, until Ctrl-C.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +51,7 @@ pub fn run(workspace: &Workspace, config: Option<PathBuf>, no_router: bool) -> R
     let gateway = gateway_address(&check)?;
     let bootstrap = process::output(opentracy(&["envoy-config"]).arg("--filter").arg(&filter))?;
     let bootstrap_path = workspace.target.join("envoy.yaml");
-    std::fs::write(&bootstrap_path, &bootstrap)
+    write_private(&bootstrap_path, &bootstrap)
         .with_context(|| format!("{} can't be written", bootstrap_path.display()))?;
 
     let stopping = Arc::new(AtomicBool::new(false));
@@ -68,6 +70,16 @@ pub fn run(workspace: &Workspace, config: Option<PathBuf>, no_router: bool) -> R
     step("Stopping");
     drop(processes);
     Ok(())
+}
+
+/// Writes a file for its owner only: the bootstrap holds the token that the control plane hands provider keys out for.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    if path.exists() {
+        std::fs::remove_file(path)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path)?.write_all(text.as_bytes())
 }
 
 fn greet(gateway: SocketAddr, check: &str) {

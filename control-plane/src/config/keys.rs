@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::Context as _;
+use opentracy_translate::internal_auth::{Purpose, derive_secret};
 
 use crate::{private, secrets};
 
@@ -12,8 +13,8 @@ use crate::{private, secrets};
 #[derive(Clone, Default)]
 pub struct Keys {
     secrets: BTreeMap<String, String>,
-    /// By which the control plane and the filter know each other's requests.
-    internal_token: String,
+    /// The root of the secrets by which the control plane and the filter recognize each other.
+    internal_root: String,
 }
 
 /// Keys are not for logs.
@@ -29,7 +30,7 @@ impl Keys {
         let mut keys = Self::read(&state.join("secrets.json"))?;
         keys.secrets
             .extend(secrets::read(state)?.unwrap_or_default());
-        keys.internal_token = private::internal_token(state)?;
+        keys.internal_root = private::internal_token(state)?;
         Ok(keys)
     }
 
@@ -58,8 +59,9 @@ impl Keys {
         })
     }
 
-    pub fn internal_token(&self) -> &str {
-        &self.internal_token
+    /// Returns the secret that the control plane and the filter share for a purpose.
+    pub fn secret(&self, purpose: Purpose) -> String {
+        derive_secret(&self.internal_root, purpose)
     }
 
     /// The key that belongs to an environment variable: the secrets file has it in lower case. An empty one is none.

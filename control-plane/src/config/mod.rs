@@ -1,6 +1,7 @@
 //! The configuration file, `opentracy.yaml`. Every key is described in `docs/configuration.md`.
 
 mod access;
+mod admin;
 mod agents;
 mod keys;
 mod limits;
@@ -24,6 +25,7 @@ use serde_saphyr::{Location, Spanned};
 use url::Url;
 
 pub use access::{Access, ClientKey, Jwt, Made};
+pub use admin::AdminAddress;
 pub use agents::{Agent, AgentLimits, McpServer, McpTransport};
 pub use keys::Keys;
 pub use limits::{Limits, LimitsPolicy, WithoutControlPlane};
@@ -65,8 +67,12 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct Gateway {
     pub listen: SocketAddr,
+    /// Host names that the gateway answers to; `*` is every name. An Envoy shared with other applications needs exact ones.
+    pub domains: Vec<String>,
     /// Envoy's own administration.
-    pub admin: SocketAddr,
+    pub admin: AdminAddress,
+    /// Serves Envoy's `/stats/prometheus` and nothing else; no listener where it is null.
+    pub metrics: Option<SocketAddr>,
     pub max_body_bytes: u32,
 }
 
@@ -297,7 +303,9 @@ impl Default for Gateway {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
+            domains: vec!["*".to_owned()],
+            admin: AdminAddress::default(),
+            metrics: Some(SocketAddr::from(([127, 0, 0, 1], 9901))),
             max_body_bytes: 32 << 20,
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use opentracy_translate::internal_auth::Purpose;
 use opentracy_translate::provider::{self as registry, Auth, Format};
 use url::Url;
 
@@ -158,7 +159,7 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
         key: match name {
             agents::PROVIDER => Key::Header {
                 name: "authorization".to_owned(),
-                value: format!("Bearer {}", keys.internal_token()),
+                value: format!("Bearer {}", keys.secret(Purpose::Agents)),
             },
             _ => find_key(name, row, format, &entry, keys),
         },

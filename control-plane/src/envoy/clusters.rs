@@ -6,15 +6,18 @@ use std::path::Path;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::config::Provider;
+use crate::config::{AdminAddress, Provider};
 use crate::envoy::socket;
 
 const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-/// Where the clusters are named in the filter and the routes.
+/// Names that the filter and the routes use.
 pub const INTERNAL: &str = "opentracy_internal";
 pub const CONTROL_PLANE: &str = "opentracy_control_plane";
 pub const MANAGEMENT: &str = "opentracy_management";
 pub const JWKS: &str = "opentracy_jwks";
+pub const ADMIN: &str = "opentracy_admin";
+/// The prefix of every provider's cluster: routes reach no other.
+pub const PROVIDER_PREFIX: &str = "opentracy_provider_";
 
 /// The file of trusted certificates, where this system has it.
 pub fn trusted_ca() -> &'static str {
@@ -67,6 +70,16 @@ pub fn management(address: SocketAddr) -> Value {
     })
 }
 
+/// Envoy's own administration, for the listener that serves its figures.
+pub fn admin(address: &AdminAddress) -> Value {
+    json!({
+        "name": ADMIN,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": endpoint(ADMIN, super::admin_address(address)),
+    })
+}
+
 /// Where the keys are that tokens are signed with.
 pub fn jwks(url: &Url, trusted_ca: &str) -> Value {
     let host = url.host_str().unwrap_or_default();
@@ -106,15 +119,14 @@ pub fn provider(provider: &Provider, trusted_ca: &str) -> Value {
             "enforcing_consecutive_5xx": 0,
             "base_ejection_time": "5s",
             "max_ejection_time": "30s",
-            "max_ejection_percent": 100,
+            // Never a provider's only address: the filter's own breaker stops calls to a model that fails.
+            "max_ejection_percent": 50,
         },
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "upstream_connection_options": {
             "tcp_keepalive": {"keepalive_time": 60, "keepalive_interval": 10, "keepalive_probes": 3},
         },
-        "load_assignment": endpoint(&name, json!({
-            "socket_address": {"address": provider.host(), "port_value": provider.port()},
-        })),
+        "load_assignment": provider_endpoint(&name, provider),
     });
     let Some(members) = cluster.as_object_mut() else {
         return cluster;
@@ -161,6 +173,17 @@ fn tls(host: &str, trusted_ca: &str, is_address: bool) -> Value {
         members.insert("sni".to_owned(), json!(host));
     }
     json!({"name": "envoy.transport_sockets.tls", "typed_config": context})
+}
+
+/// The provider's address, with the authority that its requests are for: a route rewrites the host to it.
+fn provider_endpoint(cluster: &str, provider: &Provider) -> Value {
+    json!({
+        "cluster_name": cluster,
+        "endpoints": [{"lb_endpoints": [{"endpoint": {
+            "address": {"socket_address": {"address": provider.host(), "port_value": provider.port()}},
+            "hostname": provider.authority(),
+        }}]}],
+    })
 }
 
 fn endpoint(cluster: &str, address: Value) -> Value {

@@ -1,90 +1,164 @@
-//! `opentracy envoy-config`: a complete bootstrap for an Envoy of its own.
+//! `opentracy envoy-config`: a complete bootstrap for an Envoy of its own, or the same added to somebody's bootstrap.
 //!
 //! `envoy/standalone.yaml` is the same by hand, with the reason for every setting; a test holds the two together.
 
 mod clusters;
+mod filters;
+mod guest;
 mod listeners;
 mod replies;
+mod routes;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use opentracy_translate::internal_auth::Purpose;
 use serde_json::{Value, json};
 
-use crate::config::{self, Config};
+use crate::config::{self, AdminAddress, Config, Keys, Provider};
+use crate::envoy::filters::Plugin;
+
+pub use guest::Host;
 
 /// Of clients. More would run a machine out of file descriptors before they run it out of anything else.
 const MAX_CONNECTIONS: u32 = 50_000;
+/// A stream may be silent for longer than any attempt may take by this much: the attempt's own time-out says more.
+const IDLE_MARGIN: Duration = Duration::from_secs(60);
 
-/// Prints the bootstrap for a configuration, as YAML.
-pub fn print(path: Option<&Path>, filter: &Path) -> anyhow::Result<()> {
+/// Prints the bootstrap for a configuration, as YAML: one of its own, or `host`'s with the gateway added.
+pub fn print(path: Option<&Path>, filter: &Path, host: Option<&Host>) -> anyhow::Result<()> {
     let (config, keys) = config::load(path).context("the configuration can't be used")?;
     let providers = config::providers(&config, &keys);
-    let bootstrap = bootstrap(&config, providers.values(), filter, clusters::trusted_ca());
+    let secrets = Secrets::new(&keys);
+    let parts = Parts {
+        config: &config,
+        providers: providers.values().collect(),
+        trusted_ca: clusters::trusted_ca(),
+        plugin: secrets.plugin(filter),
+    };
+    let bootstrap = match host {
+        Some(host) => guest::add(&parts, host)?,
+        None => parts.bootstrap(),
+    };
     println!("{}", serde_saphyr::to_string(&bootstrap)?);
     Ok(())
 }
 
-/// The bootstrap. `trusted_ca` is the file with the certificates that providers' are checked against.
-pub fn bootstrap<'a>(
-    config: &Config,
-    providers: impl IntoIterator<Item = &'a config::Provider>,
-    filter: &Path,
-    trusted_ca: &str,
-) -> Value {
-    let mut all: Vec<Value> = vec![
-        clusters::internal(),
-        clusters::control_plane(reachable(config.grpc.listen)),
-        clusters::management(reachable(config.management.listen)),
-    ];
-    let jwt = config.access.jwt.as_ref().map(|jwt| &jwt.value);
-    if let Some(url) = jwt.and_then(|jwt| jwt.jwks_url.as_ref()) {
-        all.push(clusters::jwks(url, trusted_ca));
+/// The secrets that Envoy's configuration carries to the filter.
+struct Secrets {
+    grpc_token: String,
+    jwt_header: String,
+}
+
+impl Secrets {
+    fn new(keys: &Keys) -> Self {
+        let suffix = keys.secret(Purpose::JwtHeader);
+        Self {
+            grpc_token: keys.secret(Purpose::Grpc),
+            jwt_header: format!("x-opentracy-jwt-{}", suffix.get(..16).unwrap_or_default()),
+        }
     }
-    let providers: Vec<_> = providers.into_iter().collect();
-    all.extend(
-        providers
-            .iter()
-            .map(|provider| clusters::provider(provider, trusted_ca)),
-    );
-    let longest = providers
-        .iter()
-        .map(|provider| provider.timeout)
-        .max()
-        .unwrap_or_default();
-    json!({
-        "admin": {"address": socket(config.gateway.admin)},
-        "bootstrap_extensions": [{
-            "name": "envoy.bootstrap.internal_listener",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+
+    fn plugin<'a>(&'a self, wasm: &'a Path) -> Plugin<'a> {
+        Plugin {
+            wasm,
+            grpc_token: &self.grpc_token,
+            jwt_header: &self.jwt_header,
+        }
+    }
+}
+
+/// What every Envoy with the gateway has, whoever else is on it.
+struct Parts<'a> {
+    config: &'a Config,
+    providers: Vec<&'a Provider>,
+    /// The file with the certificates that providers' are checked against.
+    trusted_ca: &'a str,
+    plugin: Plugin<'a>,
+}
+
+impl Parts<'_> {
+    /// A bootstrap with the gateway alone.
+    fn bootstrap(&self) -> Value {
+        let config = self.config;
+        let mut listeners = vec![
+            listeners::edge(
+                &config.gateway,
+                self.jwt(),
+                &self.plugin,
+                self.idle_timeout(),
+            ),
+            self.internal_listener(),
+        ];
+        let mut all = self.clusters();
+        if let Some(listen) = config.gateway.metrics {
+            listeners.push(listeners::metrics(listen));
+            all.push(clusters::admin(&config.gateway.admin));
+        }
+        json!({
+            "admin": {"address": admin_address(&config.gateway.admin)},
+            "bootstrap_extensions": [internal_listener_extension()],
+            "overload_manager": {
+                "resource_monitors": [{
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": MAX_CONNECTIONS,
+                    },
+                }],
             },
-        }],
-        "overload_manager": {
-            "resource_monitors": [{
-                "name": "envoy.resource_monitors.global_downstream_max_connections",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                    "max_active_downstream_connections": MAX_CONNECTIONS,
-                },
-            }],
-        },
-        // The filter's figures have their labels in their names.
-        "stats_config": {
-            "stats_tags": [
-                {"tag_name": "opentracy_provider", "regex": r"^wasmcustom\.opentracy\.gateway\.(provider\.([^.]+)\.)"},
-                {"tag_name": "opentracy_status", "regex": r"^wasmcustom\.opentracy\.gateway\.provider\.[^.]+\.(status\.([^.]+)\.)"},
-            ],
-        },
-        "static_resources": {
-            "listeners": [
-                listeners::edge(&config.gateway, jwt, filter, longest),
-                listeners::internal(&config.gateway, filter, longest),
-            ],
-            "clusters": all,
+            "stats_config": {"stats_tags": stats_tags()},
+            "static_resources": {"listeners": listeners, "clusters": all},
+        })
+    }
+
+    fn clusters(&self) -> Vec<Value> {
+        let config = self.config;
+        let mut all = vec![
+            clusters::internal(),
+            clusters::control_plane(reachable(config.grpc.listen)),
+            clusters::management(reachable(config.management.listen)),
+        ];
+        if let Some(url) = self.jwt().and_then(|jwt| jwt.jwks_url.as_ref()) {
+            all.push(clusters::jwks(url, self.trusted_ca));
+        }
+        let providers = self.providers.iter();
+        all.extend(providers.map(|provider| clusters::provider(provider, self.trusted_ca)));
+        all
+    }
+
+    fn internal_listener(&self) -> Value {
+        listeners::internal(&self.config.gateway, &self.plugin, self.idle_timeout())
+    }
+
+    fn jwt(&self) -> Option<&config::Jwt> {
+        self.config.access.jwt.as_ref().map(|jwt| &jwt.value)
+    }
+
+    fn idle_timeout(&self) -> Duration {
+        let timeouts = self.providers.iter().map(|provider| provider.timeout);
+        timeouts.max().unwrap_or_default() + IDLE_MARGIN
+    }
+}
+
+/// Lets one part of Envoy connect to another without a socket: each attempt of a plan is such a connection.
+fn internal_listener_extension() -> Value {
+    json!({
+        "name": "envoy.bootstrap.internal_listener",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
         },
     })
+}
+
+/// Takes the labels of the filter's figures out of their names.
+fn stats_tags() -> Value {
+    json!([
+        {"tag_name": "opentracy_provider", "regex": r"^wasmcustom\.opentracy\.gateway\.(provider\.([^.]+)\.)"},
+        {"tag_name": "opentracy_status", "regex": r"^wasmcustom\.opentracy\.gateway\.provider\.[^.]+\.(status\.([^.]+)\.)"},
+    ])
 }
 
 /// Where to call a listener that is on every address.
@@ -100,10 +174,18 @@ fn socket(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
 }
 
+fn admin_address(address: &AdminAddress) -> Value {
+    match address {
+        AdminAddress::Socket(address) => socket(*address),
+        AdminAddress::Pipe(path) => {
+            json!({"pipe": {"path": path.display().to_string(), "mode": 0o600}})
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Keys;
 
     /// What an operator copies and what the command prints must not drift apart.
     #[test]
@@ -114,15 +196,21 @@ mod tests {
         ))
         .unwrap();
         let by_hand: Value = serde_saphyr::from_str(&by_hand).unwrap();
-        let config = Config::default();
+        let mut config = Config::default();
+        config.gateway.admin = "unix:/run/opentracy/envoy-admin.sock".parse().unwrap();
         let providers = config::providers(&config, &Keys::default());
         let shown = ["openai", "anthropic", "demo"].map(|name| &providers[name]);
-        let generated = bootstrap(
-            &config,
-            shown,
-            Path::new("/etc/opentracy/opentracy_filter.wasm"),
-            "/etc/ssl/certs/ca-certificates.crt",
-        );
+        let parts = Parts {
+            config: &config,
+            providers: shown.to_vec(),
+            trusted_ca: "/etc/ssl/certs/ca-certificates.crt",
+            plugin: Plugin {
+                wasm: Path::new("/etc/opentracy/opentracy_filter.wasm"),
+                grpc_token: "PUT THE TOKEN HERE",
+                jwt_header: "",
+            },
+        };
+        let generated = parts.bootstrap();
         let (by_hand, generated) = (sorted(by_hand), sorted(generated));
         if by_hand != generated {
             let at = difference("", &by_hand, &generated);

@@ -7,12 +7,32 @@ use opentracy_proto::v1::config_service_server::ConfigService;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
+use crate::health::{HealthCode, HealthRegistry};
 use crate::snapshot::Snapshot;
 use crate::vms::Vms;
 
 pub struct Service {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     pub vms: Arc<Vms>,
+    pub health: HealthRegistry,
+}
+
+impl Service {
+    /// Reports an Envoy whose configuration has no check of tokens while the control plane's asks for one.
+    fn check_tokens(&self, snapshot: &Snapshot, request: &v1::GetSnapshotRequest) {
+        let code = HealthCode::TokensUnverified;
+        if request.vm.is_empty() {
+            return;
+        }
+        if snapshot.wire.jwt.is_none() || request.verifies_tokens {
+            self.health.resolve(code, "");
+            return;
+        }
+        let message = "`access.jwt` is set and an Envoy does not verify tokens, so it refuses them; print its configuration again with `opentracy envoy-config` and restart it";
+        if self.health.report(code, "", message) {
+            tracing::error!(event = "tokens_unverified", "{message}");
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -23,6 +43,7 @@ impl ConfigService for Service {
     ) -> Result<Response<v1::GetSnapshotResponse>, Status> {
         let snapshot = Arc::clone(&self.snapshot.borrow());
         let request = request.into_inner();
+        self.check_tokens(&snapshot, &request);
         self.vms.hear(&request.vm, request.circuit_breakers);
         let is_current = request.version == snapshot.version;
         Ok(Response::new(v1::GetSnapshotResponse {

@@ -1,6 +1,7 @@
 //! What the filter asks for and hands over.
 
 mod config;
+mod credential;
 mod limit;
 mod route;
 mod trace;
@@ -13,8 +14,10 @@ use opentracy_proto::v1::limit_service_server::LimitServiceServer;
 use opentracy_proto::v1::route_service_server::RouteServiceServer;
 use opentracy_proto::v1::trace_service_server::TraceServiceServer;
 use tokio::net::TcpListener;
+use tonic::service::interceptor::InterceptorLayer;
 use tonic::transport::server::TcpIncoming;
 
+use crate::grpc::credential::Credential;
 use crate::serve::Shared;
 
 /// The largest batch of traces that is taken: more than a filter ever sends.
@@ -30,13 +33,16 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     // Answers are small, and a decision is waited for.
+    let check = Credential::new(&shared.snapshot.borrow());
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     tonic::transport::Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
+        .layer(InterceptorLayer::new(check))
         .add_service(ConfigServiceServer::new(config::Service {
             snapshot: shared.snapshot.clone(),
             vms: Arc::clone(&shared.vms),
+            health: shared.health.clone(),
         }))
         .add_service(LimitServiceServer::new(limit::Service {
             shared: shared.clone(),

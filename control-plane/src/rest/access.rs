@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use opentracy_translate::access::{self, Denial, Key, Role};
 use opentracy_translate::error::ApiError;
+use opentracy_translate::internal_auth::SignedRequest;
 use opentracy_translate::request_origin::RequestOrigin;
 
 use crate::rest::error::Error;
@@ -79,6 +80,7 @@ fn admit(
     let authority = uri.authority().map(axum::http::uri::Authority::as_str);
     let origin = RequestOrigin::from_headers(pairs).with_authority(authority);
     origin.check_form()?;
+    let path_and_query = uri.path_and_query().map_or(path, |both| both.as_str());
     if is_for_everybody(path) {
         return Ok(Caller(None));
     }
@@ -86,17 +88,24 @@ fn admit(
     if path.starts_with("/agents/") {
         // Only the filter comes here, as to any provider.
         let sent = access::sent(text(header::AUTHORIZATION.as_str()), None);
-        check_internal(snapshot, sent.unwrap_or_default())?;
+        if !snapshot.is_from_gateway(sent.unwrap_or_default()) {
+            return Err(Denial::Unknown.into());
+        }
         let name = text(access::ON_BEHALF_OF_HEADER).unwrap_or_default();
         return Ok(Caller(snapshot.keyring.named(name).map(Arc::clone)));
     }
     let is_open = snapshot.keyring.is_empty() && !snapshot.wire.closed;
     if let Some(token) = text(access::TOKEN_HEADER) {
-        // The filter has let the caller in.
-        check_internal(snapshot, token)?;
-        let key = snapshot
-            .keyring
-            .named(text(access::ON_BEHALF_OF_HEADER).unwrap_or_default());
+        // The filter has admitted the caller, for this request alone.
+        let signed = SignedRequest {
+            method: method.as_str(),
+            path: path_and_query,
+            on_behalf_of: text(access::ON_BEHALF_OF_HEADER).unwrap_or_default(),
+        };
+        if !signed.verify(&snapshot.wire.management_secret, token, unix_seconds()) {
+            return Err(Denial::Unknown.into());
+        }
+        let key = snapshot.keyring.named(signed.on_behalf_of);
         let role = key.map_or(Role::User, |key| key.rights.role);
         check_role(if is_open { Role::Admin } else { role }, method, path)?;
         return Ok(Caller(key.map(Arc::clone)));
@@ -106,20 +115,15 @@ fn admit(
         return Ok(Caller(None));
     }
     let secret = access::sent(text(header::AUTHORIZATION.as_str()), text("x-api-key"));
-    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
-    let key = snapshot.keyring.check(secret, now)?;
+    let key = snapshot.keyring.check(secret, unix_seconds())?;
     check_role(key.rights.role, method, path)?;
     key.rights
         .check_endpoint(&key.name, method.as_str(), path)?;
     Ok(Caller(Some(Arc::clone(key))))
 }
 
-fn check_internal(snapshot: &Snapshot, token: &str) -> Result<(), Denial> {
-    let internal = snapshot.wire.internal_token.as_str();
-    if !internal.is_empty() && access::is_same(internal, token) {
-        return Ok(());
-    }
-    Err(Denial::Unknown)
+fn unix_seconds() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
 }
 
 fn check_role(role: Role, method: &Method, path: &str) -> Result<(), Denial> {

@@ -140,7 +140,7 @@ pub struct BudgetFigures {
 #[utoipa::path(get, path = "/statsz", responses((status = OK, body = Statsz)))]
 pub async fn statsz(State(shared): State<Shared>) -> Json<Statsz> {
     let snapshot = shared.snapshot.borrow().clone();
-    let breakers = envoy::circuit_breakers(snapshot.config.gateway.admin).await;
+    let breakers = envoy::circuit_breakers(&snapshot.config.gateway.admin).await;
     let of_provider = |mut breakers: BTreeMap<String, CircuitBreaker>| {
         let providers = snapshot.providers.values();
         providers

@@ -1,15 +1,19 @@
 //! What Envoy knows of its providers: which of them rest, and which are full.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::http::{Request, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use utoipa::ToSchema;
+
+use crate::config::AdminAddress;
 
 /// Envoy answers at once, or it is not there.
 const DEADLINE: Duration = Duration::from_millis(500);
@@ -33,7 +37,7 @@ pub enum State {
 }
 
 /// The circuit breakers of each Envoy cluster; `None` when Envoy does not answer.
-pub async fn circuit_breakers(admin: SocketAddr) -> Option<BTreeMap<String, CircuitBreaker>> {
+pub async fn circuit_breakers(admin: &AdminAddress) -> Option<BTreeMap<String, CircuitBreaker>> {
     let asked = ask(admin);
     let body = tokio::time::timeout(DEADLINE, asked).await.ok()?.ok()?;
     #[derive(Deserialize)]
@@ -71,11 +75,24 @@ pub async fn circuit_breakers(admin: SocketAddr) -> Option<BTreeMap<String, Circ
     Some(breakers)
 }
 
-async fn ask(admin: SocketAddr) -> anyhow::Result<Bytes> {
-    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+async fn ask(admin: &AdminAddress) -> anyhow::Result<Bytes> {
+    match admin {
+        AdminAddress::Socket(address) => exchange(TcpStream::connect(address).await?).await,
+        AdminAddress::Pipe(path) => exchange(UnixStream::connect(path).await?).await,
+    }
+}
+
+/// Asks once over a connection that nothing else uses.
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> anyhow::Result<Bytes> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
     let filter = "(rq_open%7Cejections_active)$";
-    let uri = format!("http://{admin}/stats?format=json&filter={filter}").parse()?;
-    let body = Limited::new(client.get(uri).await?.into_body(), MAX_BYTES);
+    let request = Request::get(format!("/stats?format=json&filter={filter}"))
+        .header(header::HOST, "envoy")
+        .body(Empty::<Bytes>::new())?;
+    let body = Limited::new(sender.send_request(request).await?.into_body(), MAX_BYTES);
     let body = body.collect().await.map_err(anyhow::Error::from_boxed)?;
     Ok(body.to_bytes())
 }

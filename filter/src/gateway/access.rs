@@ -6,11 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use opentracy_proto::v1;
 use opentracy_translate::access::{self, Denial};
+use opentracy_translate::error::ApiError;
+use opentracy_translate::request_origin::RequestOrigin;
 use serde_json::{Map, Value};
 
 use crate::clock;
 use crate::gateway::planner::Candidate;
 use crate::headers::{self, HeaderList};
+use crate::plugin;
 use crate::snapshot::{Client, Snapshot};
 
 /// A caller who was let in.
@@ -31,14 +34,19 @@ impl Caller {
     }
 }
 
-/// Lets a request in, or says why not.
+/// Admits a request, or returns why not.
 pub fn admit(
     snapshot: &Snapshot,
     request: &HeaderList<'_>,
     method: &str,
     path: &str,
-) -> Result<Caller, Denial> {
+) -> Result<Caller, ApiError> {
+    let origin = RequestOrigin::from_headers(request.iter());
+    origin.check_form()?;
     let caller = identify(snapshot, request)?;
+    if snapshot.is_open() && !caller.is_internal {
+        origin.check_same_site(&snapshot.own_hosts)?;
+    }
     if let Some(client) = caller.restricted() {
         client
             .rights
@@ -49,7 +57,8 @@ pub fn admit(
 
 fn identify(snapshot: &Snapshot, request: &HeaderList<'_>) -> Result<Caller, Denial> {
     if let Some(jwt) = &snapshot.jwt
-        && let Some(payload) = request.get(&jwt.payload_header)
+        && let Some(header) = plugin::jwt_header()
+        && let Some(payload) = request.get(&header)
     {
         return of_token(snapshot, jwt, payload);
     }
@@ -63,7 +72,7 @@ fn identify(snapshot: &Snapshot, request: &HeaderList<'_>) -> Result<Caller, Den
             is_internal: true,
         });
     }
-    if snapshot.keyring.is_empty() && !snapshot.is_closed {
+    if snapshot.is_open() {
         return Ok(Caller::default());
     }
     let key = snapshot.keyring.check(secret, clock::unix_seconds())?;

@@ -346,7 +346,8 @@ impl Answer {
                 .get_or_insert_with(|| call.started.elapsed_micros());
         }
         if call.cache_key.is_some() {
-            self.kept.extend_from_slice(&chunk);
+            // A larger answer is not kept.
+            extend_up_to(&mut self.kept, &chunk, cache::MAX_BYTES.saturating_add(1));
         }
         let tap = &mut stream.tap;
         let mut extras = |summary: &Summary| call.extras(summary);
@@ -363,7 +364,7 @@ impl Answer {
         if is_replaced {
             host::set_response_body(&bytes);
         }
-        self.content.extend(bytes);
+        extend_up_to(&mut self.content, &bytes, call.recorded_bytes());
     }
 
     /// The stream of the client is over, one way or another.
@@ -419,6 +420,12 @@ impl Answer {
     }
 }
 
+/// Appends bytes to what is kept of a stream, which may have no end: a VM's memory is all its streams'.
+fn extend_up_to(kept: &mut Vec<u8>, bytes: &[u8], limit: usize) {
+    let room = limit.saturating_sub(kept.len()).min(bytes.len());
+    kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
+}
+
 /// Adds the headers that every answer of ours has.
 fn finish_headers(call: &Call, headers: &mut HeaderList<'_>, body_length: usize) {
     call.add_headers(headers);
@@ -436,7 +443,7 @@ fn note_attempts(call: &mut Call, headers: &HeaderList<'_>, status: u16) -> Sour
         return Source::ProviderStage;
     }
     match call.plan.first() {
-        Some(candidate) if is_direct && headers.get(headers::LOCAL_REPLY).is_none() => {
+        Some(candidate) if is_direct && !host::is_envoys_reply(status) => {
             let attempt = AttemptSummary {
                 provider: candidate.provider.name.clone(),
                 model: candidate.model.clone(),
@@ -462,5 +469,21 @@ fn read_own_error(status: u16, body: &[u8]) -> ApiError {
         code: details.code.map(Cow::Owned),
         param: details.param,
         ..ApiError::new(status, details.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::extend_up_to;
+
+    #[test]
+    fn what_is_kept_of_a_stream_has_a_bound() {
+        let mut kept = Vec::new();
+        for _ in 0..1000 {
+            extend_up_to(&mut kept, &[1; 100], 250);
+        }
+        assert_eq!(kept.len(), 250);
+        extend_up_to(&mut kept, &[1; 100], 10);
+        assert_eq!(kept.len(), 250);
     }
 }

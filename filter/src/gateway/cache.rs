@@ -15,7 +15,7 @@ use crate::host;
 
 /// Together with the longest answer, what an Envoy keeps at most: 64 MiB.
 const PLACES: u128 = 512;
-const MAX_BYTES: usize = 128 << 10;
+pub const MAX_BYTES: usize = 128 << 10;
 
 /// Where a request's answer is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -322,6 +322,13 @@ impl Call {
         }
     }
 
+    /// Returns how many bytes of an answer its trace can hold, and one more, by which it is known to be cut.
+    pub fn recorded_bytes(&self) -> usize {
+        let snapshot = self.snapshot.as_ref();
+        let limit = snapshot.map_or(0, |snapshot| snapshot.traces.max_content_bytes);
+        usize::try_from(limit).map_or(usize::MAX, |limit| limit.saturating_add(1))
+    }
+
     /// Hands the trace to the control plane.
     pub fn record(mut self, end: End) {
         self.tell_health();

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use opentracy_proto::v1::{self, Owner, Strategy};
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format;
+use opentracy_translate::internal_hosts::PLANNED_AUTHORITY;
 use opentracy_translate::openai::envelope::Envelope;
 use opentracy_translate::trace_context::span_id;
 
@@ -399,12 +400,11 @@ fn send_planned(
     let mut onward = HeaderList::default();
     onward.push(":method", "POST");
     onward.push(":scheme", "http");
-    onward.push(":authority", headers::INTERNAL_AUTHORITY);
+    onward.push(":authority", PLANNED_AUTHORITY);
     onward.push(":path", call.api.path());
     onward.push(headers::FORWARDED_PROTO, "http");
     onward.push("content-type", "application/json");
     onward.push("content-length", call.body.len().to_string());
-    onward.push(headers::HOP, headers::HOP_INTERNAL);
     onward.push(headers::PLAN, plan.to_header());
     match hedge_after_ms {
         // Envoy then asks the next candidate besides, and takes the answer that begins first.

@@ -36,8 +36,7 @@ pub fn answer(status: u32, size: usize) {
     host::reply(status, &json_headers(), &answer.body);
 }
 
-/// Answers what is no question.
-pub fn reply_error(error: &ApiError) {
+fn reply_error(error: &ApiError) {
     host::reply(error.status, &json_headers(), &error.to_json());
 }
 

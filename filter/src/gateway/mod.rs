@@ -12,9 +12,11 @@ mod call;
 mod context;
 mod count_tokens;
 mod dispatch;
+mod envoys_reply;
 mod explain;
 mod leases;
 pub mod limits;
+mod management;
 mod passage;
 mod planner;
 mod privacy;
@@ -25,15 +27,16 @@ mod strategy;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
-use opentracy_translate::access::Denial;
 use opentracy_translate::client::Api;
 use opentracy_translate::client::messages::count;
 use opentracy_translate::endpoint;
 use opentracy_translate::error::ApiError;
+use opentracy_translate::internal_hosts;
 
 use crate::gateway::access::Caller;
 use crate::gateway::answer::Answer;
 use crate::gateway::call::Call;
+use crate::gateway::envoys_reply::EnvoysReply;
 use crate::gateway::passage::Passage;
 use crate::headers::{self, HeaderList};
 use crate::{host, metrics, snapshot};
@@ -42,13 +45,19 @@ use crate::{host, metrics, snapshot};
 #[derive(Default)]
 pub struct Gateway {
     state: State,
+    /// A reply of Envoy's own to a request that was not sent anywhere.
+    envoys_reply: Option<EnvoysReply>,
+    /// The path of a request that is not for the gateway.
+    path: String,
 }
 
 #[derive(Default)]
 enum State {
-    /// Not a completion: Envoy's routes deal with it.
+    /// Not for the gateway: Envoy's routes deal with it.
     #[default]
     Other,
+    /// Answered here, before there was a call.
+    Answered,
     /// The headers are there, the body is not yet.
     Receiving(Endpoint, Caller, HeaderList<'static>),
     /// The control plane was asked something before the request goes on.
@@ -57,8 +66,8 @@ enum State {
     Explaining(u32),
     /// A call that passes to a provider as it is, or nearly.
     Passing(Box<Passage>),
-    /// An errand that a provider runs: its answer passes as it is.
-    Forwarded,
+    /// Sent to the control plane, or to a provider for something else than a call: the answer passes as it is.
+    Forwarded(Api),
     /// Under way, or answered.
     Sent(Box<(Call, Answer)>),
 }
@@ -68,6 +77,10 @@ impl HttpContext for Gateway {
         let request = host::request_headers();
         let path = request.get(":path").unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
+        if internal_hosts::is_internal(request.get(":authority").unwrap_or_default()) {
+            // Only this filter sends requests there, and Envoy doesn't run it again for those.
+            return self.reply_error(&envoys_reply::unknown_path(path));
+        }
         if let Some(endpoint) = Endpoint::at(path) {
             let method = request.get(":method").unwrap_or_default();
             let is_post = method == "POST";
@@ -78,10 +91,7 @@ impl HttpContext for Gateway {
             };
             let caller = match admitted {
                 Ok(caller) => caller,
-                Err(denial) => {
-                    deny(endpoint.api(), denial);
-                    return Action::Pause;
-                }
+                Err(error) => return self.deny(endpoint.api(), &error),
             };
             if let Endpoint::Passed(endpoint) = endpoint {
                 let (passage, action) = Passage::begin(endpoint, caller, request, end_of_stream);
@@ -98,9 +108,18 @@ impl HttpContext for Gateway {
         }
         if path == "/health" && snapshot::current().is_none() {
             host::reply(503, &json_headers(), br#"{"status":"starting"}"#);
+            self.state = State::Answered;
             return Action::Pause;
         }
-        self.pass_to_management(request)
+        if management::serves(path) {
+            return self.pass_to_management(request);
+        }
+        if path.starts_with("/v1/") || path.starts_with(endpoint::PROXY) {
+            return self.reply_error(&envoys_reply::unknown_path(path));
+        }
+        path.clone_into(&mut self.path);
+        strip_internal_headers(request);
+        Action::Continue
     }
 
     fn on_http_request_body(&mut self, _: usize, end_of_stream: bool) -> Action {
@@ -108,7 +127,9 @@ impl HttpContext for Gateway {
             State::Passing(passage) => passage.on_body(end_of_stream),
             State::Receiving(..) if end_of_stream => self.on_request(),
             State::Receiving(..) | State::Waiting(_) | State::Explaining(_) => Action::Pause,
-            State::Other | State::Forwarded | State::Sent(_) => Action::Continue,
+            State::Other | State::Answered | State::Forwarded(_) | State::Sent(_) => {
+                Action::Continue
+            }
         }
     }
 
@@ -132,23 +153,19 @@ impl HttpContext for Gateway {
                 let (call, answer) = sent.as_mut();
                 answer.on_headers(call, end_of_stream)
             }
-            State::Passing(passage) => passage.on_response_headers(end_of_stream),
-            State::Forwarded => {
-                let mut response = host::response_headers();
-                response
-                    .retain(|name| name == "content-length" || !headers::is_providers_own(name));
-                host::set_response_headers(&response);
-                Action::Continue
+            State::Passing(passage) if passage.is_sent() => {
+                passage.on_response_headers(end_of_stream)
             }
-            _ => {
-                // Envoy's own reply, to a request that went no further.
-                host::remove_response_header(headers::LOCAL_REPLY);
-                Action::Continue
-            }
+            State::Answered => Action::Continue,
+            _ => self.on_other_response(end_of_stream),
         }
     }
 
     fn on_http_response_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+        if let Some(reply) = &mut self.envoys_reply {
+            reply.on_body();
+            return Action::Continue;
+        }
         match &mut self.state {
             State::Sent(sent) => {
                 let (call, answer) = sent.as_mut();
@@ -178,7 +195,11 @@ impl HttpContext for Gateway {
             }
             State::Waiting(waiting) => Answer::default().finish(waiting.into_call()),
             State::Passing(passage) => passage.finish(),
-            State::Other | State::Forwarded | State::Explaining(_) | State::Receiving(..) => {}
+            State::Other
+            | State::Answered
+            | State::Forwarded(_)
+            | State::Explaining(_)
+            | State::Receiving(..) => {}
         }
     }
 }
@@ -199,51 +220,72 @@ impl Context for Gateway {
                     host::complain("resume", proxy_wasm::hostcalls::resume_http_request());
                 }
             }
-            State::Explaining(asked) if asked == call => explain::answer(status, size),
+            State::Explaining(asked) if asked == call => {
+                self.state = State::Answered;
+                explain::answer(status, size);
+            }
             other => self.state = other,
         }
     }
 }
 
 impl Gateway {
-    /// What is not for a provider is for the control plane, which trusts what the filter says of the caller.
-    fn pass_to_management(&mut self, mut request: HeaderList<'static>) -> Action {
+    /// Sends a request on to the control plane, if the caller may make it.
+    fn pass_to_management(&mut self, request: HeaderList<'static>) -> Action {
         let path = request.get(":path").unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
-        if is_nothing(path) {
-            let message = format!(
-                "There is nothing at {path}; the documentation lists the gateway's endpoints"
-            );
-            let error = ApiError::new(404, message).with_code("unknown_url");
-            host::reply(404, &json_headers(), &error.to_json());
-            return Action::Pause;
-        }
-        let mut told = Vec::new();
-        if let Some(snapshot) = snapshot::current().filter(|_| !is_for_everybody(path)) {
+        let snapshot = snapshot::current().filter(|_| !management::is_public(path));
+        let mut caller = Caller::default();
+        if let Some(snapshot) = &snapshot {
             let method = request.get(":method").unwrap_or_default();
-            match access::admit(&snapshot, &request, method, path) {
-                Ok(caller) => {
-                    told.push((headers::TOKEN, snapshot.internal_token().to_owned()));
-                    if let Some(client) = &caller.client {
-                        told.push((headers::ON_BEHALF_OF, client.wire.name.clone()));
-                    }
-                }
-                Err(denial) => {
-                    deny(Api::ChatCompletions, denial);
-                    return Action::Pause;
-                }
+            match access::admit(snapshot, &request, method, path) {
+                Ok(admitted) => caller = admitted,
+                Err(error) => return self.deny(Api::ChatCompletions, &error),
             }
         }
-        let is_clean = !request.names().any(headers::is_internal);
-        if !is_clean || !told.is_empty() {
-            request.retain(|name| !headers::is_internal(name));
-            for (name, value) in told {
-                request.push(name, value);
-            }
-            host::set_request_headers(&request);
-            host::clear_route_cache();
+        management::send(snapshot.as_deref(), &caller, request);
+        self.state = State::Forwarded(Api::ChatCompletions);
+        Action::Continue
+    }
+
+    /// Handles a response to a request that is not a call: somebody's own, the control plane's, or Envoy's.
+    fn on_other_response(&mut self, end_of_stream: bool) -> Action {
+        let mut response = host::response_headers();
+        let status = response.status();
+        if host::is_envoys_reply(status) {
+            let error = envoys_reply::error_of(status, &self.path);
+            let api = match &self.state {
+                State::Receiving(endpoint, ..) => endpoint.api(),
+                State::Forwarded(api) => *api,
+                _ => Api::ChatCompletions,
+            };
+            let headers = envoys_reply::headers_of(&error);
+            self.envoys_reply = Some(EnvoysReply::replace(api, &error, headers, end_of_stream));
+            return Action::Continue;
+        }
+        if matches!(self.state, State::Forwarded(_)) {
+            response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
+            host::set_response_headers(&response);
         }
         Action::Continue
+    }
+
+    fn reply_error(&mut self, error: &ApiError) -> Action {
+        host::reply(error.status, &json_headers(), &error.to_json());
+        self.state = State::Answered;
+        Action::Pause
+    }
+
+    /// Turns a caller away. There is no trace of it, so that nobody fills the store from outside.
+    fn deny(&mut self, api: Api, error: &ApiError) -> Action {
+        metrics::count_denied(error.code.as_deref().unwrap_or_default());
+        let mut headers = json_headers();
+        if error.status == 401 {
+            headers.push("www-authenticate", "Bearer");
+        }
+        host::reply(error.status, &headers, &api.error_json(error, &[]));
+        self.state = State::Answered;
+        Action::Pause
     }
 
     /// The whole request is there.
@@ -259,17 +301,19 @@ impl Gateway {
             }
             Endpoint::CountTokens => {
                 let action = count_tokens::answer(&caller, &request, &body);
-                if action == Action::Continue {
-                    self.state = State::Forwarded;
-                }
+                self.state = match action {
+                    Action::Continue => State::Forwarded(Api::Messages),
+                    _ => State::Answered,
+                };
                 action
             }
             // They do not come here: none of them is received as a whole before it is looked at.
             Endpoint::Passed(_) => Action::Continue,
             Endpoint::Route => {
-                if let Some(asked) = explain::ask(body) {
-                    self.state = State::Explaining(asked);
-                }
+                self.state = match explain::ask(body) {
+                    Some(asked) => State::Explaining(asked),
+                    None => State::Answered,
+                };
                 Action::Pause
             }
         }
@@ -278,7 +322,7 @@ impl Gateway {
     fn refuse(&mut self, error: ApiError) {
         if let State::Receiving(endpoint, caller, request) = std::mem::take(&mut self.state) {
             if endpoint == Endpoint::Route {
-                explain::reply_error(&error);
+                self.reply_error(&error);
                 return;
             }
             let call = Call::new(endpoint.api(), caller, &request, Vec::new());
@@ -310,30 +354,13 @@ impl Gateway {
     }
 }
 
-/// Sends somebody away. There is no trace of it, so that nobody fills the store from outside.
-fn deny(api: Api, denial: Denial) {
-    metrics::count_denied(denial.word());
-    let error = ApiError::from(denial);
-    let mut headers = json_headers();
-    if error.status == 401 {
-        headers.push("www-authenticate", "Bearer");
+/// Keeps headers that steer Envoy or the stages from what Envoy's other routes lead to.
+fn strip_internal_headers(mut request: HeaderList<'static>) {
+    let is_stages_own = |name: &str| name.starts_with("x-opentracy-");
+    if request.names().any(is_stages_own) {
+        request.retain(|name| !is_stages_own(name));
+        host::set_request_headers(&request);
     }
-    host::reply(error.status, &headers, &api.error_json(&error, &[]));
-}
-
-/// Whether Envoy's routes have a path only for the sake of those that are served here.
-fn is_nothing(path: &str) -> bool {
-    const MANAGEMENTS: [&str; 2] = ["/v1/models", "/v1/a2a"];
-    let is_managements = MANAGEMENTS.iter().any(|own| {
-        path.strip_prefix(own)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
-    (path.starts_with("/v1/") || path.starts_with(endpoint::PROXY)) && !is_managements
-}
-
-/// What tells nothing that is not for all to know.
-fn is_for_everybody(path: &str) -> bool {
-    matches!(path, "/health" | "/healthz") || path.ends_with("/.well-known/agent-card.json")
 }
 
 /// What is answered here.

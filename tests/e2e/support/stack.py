@@ -43,7 +43,7 @@ class Stack:
     def __init__(self, folder: pathlib.Path, config: dict, filter_path=None, environment=None, concurrency=2,
                  edit_bootstrap=None, key=None):
         self.folder = folder
-        self.ports = {name: free_port() for name in ("gateway", "admin", "management", "grpc")}
+        self.ports = {name: free_port() for name in ("gateway", "admin", "metrics", "management", "grpc")}
         self._filter = filter_path or os.environ["OPENTRACY_FILTER"]
         self._binary = os.environ["OPENTRACY_BIN"]
         self._envoy_binary = os.environ["OPENTRACY_ENVOY"]
@@ -70,7 +70,8 @@ class Stack:
         self._config = config
         address = {name: f"127.0.0.1:{port}" for name, port in self.ports.items()}
         whole = {
-            "gateway": {"listen": address["gateway"], "admin": address["admin"], **config.get("gateway", {})},
+            "gateway": {"listen": address["gateway"], "admin": address["admin"], "metrics": address["metrics"],
+                        **config.get("gateway", {})},
             "management": {"listen": address["management"]},
             "grpc": {"listen": address["grpc"]},
             "store": {"path": str(self.folder / "traces.db")},
@@ -94,7 +95,10 @@ class Stack:
         if self._edit_bootstrap:
             bootstrap = self._edit_bootstrap(bootstrap)
         (self.folder / "envoy.yaml").write_bytes(bootstrap)
-        command = [self._envoy_binary, "-c", str(self.folder / "envoy.yaml"), "--concurrency", str(self._concurrency),
+        self._start_envoy_with(self.folder / "envoy.yaml")
+
+    def _start_envoy_with(self, bootstrap):
+        command = [self._envoy_binary, "-c", str(bootstrap), "--concurrency", str(self._concurrency),
                    "--use-dynamic-base-id", "--log-level", os.environ.get("ENVOY_LOG", "warning"), "--component-log-level", "wasm:info"]
         self.envoy = self._spawn("envoy", command)
 

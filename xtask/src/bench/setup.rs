@@ -122,7 +122,7 @@ fn gateway_config(
 ) -> String {
     let store: PathBuf = folder.join("traces.db");
     format!(
-        "gateway: {{listen: '{gateway}', admin: '{admin}'}}
+        "gateway: {{listen: '{gateway}', admin: '{admin}', metrics: null}}
 management: {{listen: '{management}'}}
 grpc: {{listen: '{grpc}'}}
 store: {{path: '{}'}}

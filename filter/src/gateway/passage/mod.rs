@@ -8,6 +8,7 @@ mod send;
 mod target;
 
 use opentracy_proto::v1::Owner;
+use opentracy_translate::client::Api;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::multipart::{self, ModelSearch};
@@ -15,11 +16,12 @@ use opentracy_translate::redact;
 use proxy_wasm::types::Action;
 
 use crate::gateway::access::Caller;
+use crate::gateway::envoys_reply::EnvoysReply;
 use crate::gateway::leases::Charge;
 use crate::gateway::limits::{self, Admission};
 use crate::gateway::{budget, json_headers, privacy, strategy};
 use crate::headers::{self, HeaderList};
-use crate::{host, metrics, snapshot};
+use crate::{failure, host, metrics, snapshot};
 use record::Record;
 use target::Target;
 
@@ -44,6 +46,8 @@ enum State {
     Waiting(Box<Target>, limits::Asked),
     /// At the provider.
     Sent(Box<Target>),
+    /// Envoy answered in the provider's place.
+    EnvoysReply(EnvoysReply),
     /// A whole answer is held, to be translated.
     Holding(Box<Target>, HeaderList<'static>),
     /// Answered here.
@@ -75,7 +79,9 @@ impl Passage {
         match self.state {
             State::Receiving => self.advance(end_of_stream),
             State::Waiting(..) => Action::Pause,
-            State::Sent(_) | State::Holding(..) | State::Over => Action::Continue,
+            State::Sent(_) | State::EnvoysReply(_) | State::Holding(..) | State::Over => {
+                Action::Continue
+            }
         }
     }
 
@@ -228,16 +234,29 @@ impl Passage {
         Action::Pause
     }
 
+    /// Returns whether the request was sent, or answered here.
+    pub fn is_sent(&self) -> bool {
+        !matches!(self.state, State::Receiving | State::Waiting(..))
+    }
+
     pub fn on_response_headers(&mut self, end_of_stream: bool) -> Action {
         let State::Sent(target) = std::mem::replace(&mut self.state, State::Over) else {
             return Action::Continue;
         };
         let mut response = host::response_headers();
-        let is_envoys = response.get(headers::LOCAL_REPLY).is_some();
+        let is_envoys = host::is_envoys_reply(response.status());
         self.record
             .began(&response, is_envoys, &host::response_details());
         response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
         self.record.add_headers(&self.charges, &mut response);
+        if is_envoys {
+            let failure = failure::of_envoy_reply(&target.provider.name, &host::response_details());
+            let reply =
+                EnvoysReply::replace(Api::ChatCompletions, &failure.0, response, end_of_stream);
+            self.state = State::EnvoysReply(reply);
+            self.record.is_complete = true;
+            return Action::Continue;
+        }
         let status = response.status();
         // A provider's error is told in our words, or as it is but for the key that it may quote.
         let is_error = if target.is_proxied {
@@ -246,7 +265,7 @@ impl Passage {
             status >= 400
         };
         let is_looked_at = target.translation.is_some() || is_error;
-        let is_held = is_looked_at && !is_envoys && !end_of_stream;
+        let is_held = is_looked_at && !end_of_stream;
         if is_held {
             response.retain(|name| name != "content-length");
             self.state = State::Holding(target, response);
@@ -258,7 +277,11 @@ impl Passage {
     }
 
     pub fn on_response_body(&mut self, end_of_stream: bool) -> Action {
-        match &self.state {
+        match &mut self.state {
+            State::EnvoysReply(reply) => {
+                reply.on_body();
+                Action::Continue
+            }
             State::Sent(_) => {
                 if self.record.wants_more() {
                     let chunk = host::response_body(0);

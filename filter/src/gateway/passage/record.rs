@@ -142,10 +142,7 @@ impl Record {
         if is_envoys {
             let (error, word) = failure::of_envoy_reply(&self.provider, details);
             self.failure = Some(word);
-            self.fail(&ApiError {
-                status: self.status,
-                ..error
-            });
+            self.fail(&error);
         } else if self.status >= 400 {
             self.failure = Some(failure::word_of_status(self.status));
         }

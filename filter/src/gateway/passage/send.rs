@@ -1,5 +1,7 @@
 //! The request that a provider gets of a call that passes.
 
+use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
+
 use crate::gateway::passage::record::Record;
 use crate::gateway::passage::target::Target;
 use crate::headers::{self, HeaderList};
@@ -18,7 +20,7 @@ pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &
     let mut onward = HeaderList::with_capacity(24);
     onward.push(":method", method);
     onward.push(":scheme", provider.scheme.as_str());
-    onward.push(":authority", provider.authority.as_str());
+    onward.push(":authority", DIRECT_AUTHORITY);
     onward.push(":path", target.path.as_str());
     onward.push(headers::FORWARDED_PROTO, "http");
     if target.is_proxied {
@@ -63,7 +65,6 @@ pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &
         upstream::sign(provider, method, &target.path, &body, &mut onward);
     }
     record.add_traceparent(request, &mut onward);
-    onward.push(headers::HOP, headers::HOP_DIRECT);
     onward.push(headers::CLUSTER, provider.envoy_cluster.as_str());
     onward.push(headers::PER_TRY_TIMEOUT, provider.timeout_ms.to_string());
     if target.retries > 0 {

@@ -1,0 +1,137 @@
+//! The HTTP filters: the two stages, Envoy's check of tokens, and the router.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::config::Jwt;
+use crate::envoy::clusters::JWKS;
+
+const GATEWAY: &str = "opentracy_gateway";
+const PROVIDER: &str = "opentracy_provider";
+const JWT_AUTHN: &str = "opentracy_jwt_authn";
+
+/// What the filter learns from Envoy's configuration rather than from the control plane.
+#[derive(Debug, Clone, Copy)]
+pub struct Plugin<'a> {
+    /// Where Envoy finds the filter.
+    pub wasm: &'a Path,
+    /// The secret that the filter presents to the control plane.
+    pub grpc_token: &'a str,
+    /// The header in which `jwt_authn` leaves a verified token's payload. It can't be guessed, so a request can't carry it
+    /// even where `jwt_authn` has been taken out of the chain.
+    pub jwt_header: &'a str,
+}
+
+/// The filters for the listener that applications call, without the router. They are off until a virtual host enables them.
+pub fn edge(plugin: &Plugin<'_>, jwt: Option<&Jwt>) -> Vec<Value> {
+    let mut gateway = json!({"stage": "gateway", "grpc_token": plugin.grpc_token});
+    if jwt.is_some() {
+        gateway["jwt_header"] = plugin.jwt_header.into();
+    }
+    let jwt = jwt.map(|jwt| off(jwt_authn(jwt, plugin.jwt_header)));
+    let gateway = off(stage(GATEWAY, plugin.wasm, &gateway));
+    jwt.into_iter().chain([gateway]).collect()
+}
+
+/// Enables the filters of [`edge`] on a virtual host.
+pub fn enabled_on_edge(has_jwt: bool) -> Value {
+    let on = json!({
+        "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",
+        "config": {},
+    });
+    let names = has_jwt.then_some(JWT_AUTHN).into_iter().chain([GATEWAY]);
+    let names = names.map(|name| (name.to_owned(), on.clone()));
+    names.collect::<Map<_, _>>().into()
+}
+
+/// The stage of the internal listener, which has no other traffic.
+pub fn provider(plugin: &Plugin<'_>) -> Value {
+    let configuration = json!({"stage": "provider", "grpc_token": plugin.grpc_token});
+    stage(PROVIDER, plugin.wasm, &configuration)
+}
+
+pub fn router() -> Value {
+    json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+            "suppress_envoy_headers": true,
+        },
+    })
+}
+
+fn off(mut filter: Value) -> Value {
+    filter["disabled"] = true.into();
+    filter
+}
+
+/// Envoy's own check of JSON Web Tokens. A request without a valid one goes on: it may have an API key.
+fn jwt_authn(jwt: &Jwt, payload_header: &str) -> Value {
+    let mut provider = json!({
+        "issuer": jwt.issuer,
+        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        "forward": true,
+        // Envoy removes what a client sends there.
+        "forward_payload_header": payload_header,
+    });
+    if !jwt.audiences.is_empty() {
+        provider["audiences"] = json!(jwt.audiences);
+    }
+    match (&jwt.jwks_file, &jwt.jwks_url) {
+        (Some(file), _) => {
+            provider["local_jwks"] = json!({"filename": file.display().to_string()});
+        }
+        (None, url) => {
+            provider["remote_jwks"] = json!({
+                "http_uri": {
+                    "uri": url.as_ref().map(ToString::to_string),
+                    "cluster": JWKS,
+                    "timeout": "5s",
+                },
+                "cache_duration": "300s",
+            });
+        }
+    }
+    json!({
+        "name": JWT_AUTHN,
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": {"issuer": provider},
+            "rules": [{
+                "match": {"prefix": "/"},
+                "requires": {"requires_any": {"requirements": [
+                    {"provider_name": "issuer"},
+                    {"allow_missing_or_failed": {}},
+                ]}},
+            }],
+        },
+    })
+}
+
+/// A stage of the filter, in a VM that it shares with nothing else: a trap fails every stream in its VM, so one in an
+/// attempt must not reach the request that the attempt is for.
+fn stage(name: &str, wasm: &Path, configuration: &Value) -> Value {
+    json!({
+        "name": name,
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": name,
+                "root_id": name,
+                "allow_on_headers_stop_iteration": true,
+                "failure_policy": "FAIL_RELOAD",
+                "reload_config": {"backoff": {"base_interval": "0.1s"}},
+                "configuration": {
+                    "@type": "type.googleapis.com/google.protobuf.StringValue",
+                    "value": configuration.to_string(),
+                },
+                "vm_config": {
+                    "vm_id": name,
+                    "runtime": "envoy.wasm.runtime.v8",
+                    "code": {"local": {"filename": wasm.display().to_string()}},
+                },
+            },
+        },
+    })
+}

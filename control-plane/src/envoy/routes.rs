@@ -1,0 +1,136 @@
+//! The virtual hosts of the listener that applications call, and the one of the internal listener.
+//!
+//! The listener may be somebody else's: only a request that matches one of these hosts meets the filter.
+
+use std::time::Duration;
+
+use opentracy_translate::internal_hosts::{DIRECT_AUTHORITY, PLANNED_AUTHORITY};
+use serde_json::{Value, json};
+
+use crate::config::Gateway;
+use crate::envoy::clusters::{INTERNAL, MANAGEMENT, PROVIDER_PREFIX};
+use crate::envoy::filters;
+
+/// Headers that the stages and Envoy exchange. No provider sees them.
+const INTERNAL_HEADERS: [&str; 6] = [
+    "x-opentracy-plan",
+    "x-opentracy-cluster",
+    "x-forwarded-proto",
+    "x-envoy-attempt-count",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-original-path",
+];
+
+/// The hosts on the listener for applications: one for what they ask, two for what the filter sends on. `has_jwt` adds the
+/// check of tokens.
+pub fn edge(gateway: &Gateway, has_jwt: bool, idle_timeout: Duration) -> [Value; 3] {
+    let enabled = filters::enabled_on_edge(has_jwt);
+    let idle_timeout = seconds(idle_timeout);
+    [
+        json!({
+            "name": "opentracy_planned",
+            "domains": [PLANNED_AUTHORITY],
+            "typed_per_filter_config": enabled,
+            "include_request_attempt_count": true,
+            "request_body_buffer_limit": gateway.max_body_bytes,
+            "routes": [{
+                "match": {"prefix": "/"},
+                "route": {
+                    "cluster": INTERNAL,
+                    "timeout": "0s",
+                    "idle_timeout": idle_timeout,
+                    "retry_policy": {
+                        "retry_on": "reset,connect-failure,refused-stream,retriable-headers",
+                        "retriable_headers": [{"name": "x-opentracy-retry", "present_match": true}],
+                        "num_retries": 1,
+                        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.010s"},
+                    },
+                },
+            }],
+        }),
+        json!({
+            "name": "opentracy_direct",
+            "domains": [DIRECT_AUTHORITY],
+            "typed_per_filter_config": enabled,
+            "request_body_buffer_limit": gateway.max_body_bytes,
+            "routes": [
+                {
+                    "match": to_cluster(json!({"exact": MANAGEMENT})),
+                    "route": {
+                        "cluster": MANAGEMENT,
+                        "timeout": "0s",
+                        "idle_timeout": idle_timeout,
+                        "host_rewrite_header": "x-forwarded-host",
+                    },
+                    "request_headers_to_remove": INTERNAL_HEADERS,
+                },
+                {
+                    "match": to_cluster(json!({"prefix": PROVIDER_PREFIX})),
+                    "route": {
+                        "cluster_header": "x-opentracy-cluster",
+                        "auto_host_rewrite": true,
+                        "timeout": "0s",
+                        "idle_timeout": idle_timeout,
+                    },
+                    "request_headers_to_remove": INTERNAL_HEADERS,
+                },
+            ],
+        }),
+        json!({
+            "name": "opentracy_gateway",
+            "domains": gateway.domains,
+            "typed_per_filter_config": enabled,
+            "request_body_buffer_limit": gateway.max_body_bytes,
+            "routes": [
+                // The filter sends these on by itself; a body's limit goes by the first route it matches.
+                held_by_filter("/v1/", &idle_timeout),
+                held_by_filter("/proxy/", &idle_timeout),
+                {
+                    "match": {"prefix": "/"},
+                    // The filter puts an error in the place of the body.
+                    "direct_response": {"status": 404, "body": {"inline_string": "not found"}},
+                },
+            ],
+        }),
+    ]
+}
+
+/// The host on the internal listener: each attempt of a plan goes to the cluster that the provider stage chose.
+pub fn internal(gateway: &Gateway, idle_timeout: Duration) -> Value {
+    json!({
+        "name": "opentracy_attempts",
+        "domains": ["*"],
+        "request_body_buffer_limit": gateway.max_body_bytes,
+        "request_headers_to_remove": INTERNAL_HEADERS,
+        // The first match comes before the stage has chosen, and a body's limit goes by it.
+        "routes": [{
+            "match": {"prefix": "/"},
+            "route": {
+                "cluster_header": "x-opentracy-cluster",
+                "auto_host_rewrite": true,
+                "timeout": "0s",
+                "idle_timeout": seconds(idle_timeout),
+            },
+        }],
+    })
+}
+
+/// A route for what the filter answers or sends on.
+fn held_by_filter(prefix: &str, idle_timeout: &str) -> Value {
+    json!({
+        "match": {"prefix": prefix},
+        "route": {"cluster": INTERNAL, "timeout": "0s", "idle_timeout": idle_timeout},
+    })
+}
+
+/// Matches what the filter has sent to a cluster. Clusters of others are out of reach.
+fn to_cluster(name: Value) -> Value {
+    json!({
+        "prefix": "/",
+        "headers": [{"name": "x-opentracy-cluster", "string_match": name}],
+    })
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{}s", duration.as_secs())
+}

@@ -1,0 +1,97 @@
+//! Requests for the control plane's own endpoints on the gateway's listener.
+
+use opentracy_translate::internal_auth::SignedRequest;
+use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
+
+use crate::clock;
+use crate::gateway::access::Caller;
+use crate::headers::{self, HeaderList};
+use crate::host;
+use crate::snapshot::Snapshot;
+
+/// The Envoy cluster of the control plane's REST listener.
+const CLUSTER: &str = "opentracy_management";
+const AGENT_CARD: &str = "/.well-known/agent-card.json";
+/// An answer that is not of an agent comes within this time, in milliseconds.
+const TIMEOUT_MS: &str = "10000";
+
+/// Returns whether the control plane serves a path, which is given without its query.
+pub fn serves(path: &str) -> bool {
+    const TREES: [&str; 2] = ["/v1/models", "/v1/a2a"];
+    let is_in_a_tree = TREES.iter().any(|tree| {
+        path.strip_prefix(tree)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    let leads_out = path.split('/').any(|part| matches!(part, "." | ".."));
+    (is_in_a_tree && !leads_out) || is_public(path) || matches!(path, "/statsz" | "/metrics")
+}
+
+/// Returns whether an answer tells nothing that is not for all to know.
+pub fn is_public(path: &str) -> bool {
+    matches!(path, "/health" | "/healthz" | AGENT_CARD)
+}
+
+/// Sends a request to the control plane, with proof that the caller was admitted. The proof is good for this request alone,
+/// and the route is one that only this filter can take.
+pub fn send(snapshot: Option<&Snapshot>, caller: &Caller, mut request: HeaderList<'static>) {
+    let authority = request.get(":authority").unwrap_or_default().to_owned();
+    let path = request.get(":path").unwrap_or_default();
+    let is_agents = path.starts_with("/v1/a2a");
+    let client = caller
+        .client
+        .as_ref()
+        .map(|client| client.wire.name.clone());
+    let token = snapshot.map(|snapshot| {
+        let signed = SignedRequest {
+            method: request.get(":method").unwrap_or_default(),
+            path,
+            on_behalf_of: client.as_deref().unwrap_or_default(),
+        };
+        signed.sign(snapshot.management_secret(), clock::unix_seconds())
+    });
+    request.retain(|name| !headers::is_internal(name) && name != headers::FORWARDED_HOST);
+    request.set(":authority", DIRECT_AUTHORITY);
+    request.push(headers::FORWARDED_HOST, authority);
+    request.push(headers::CLUSTER, CLUSTER);
+    if let Some(token) = token {
+        request.push(headers::TOKEN, token);
+    }
+    if let Some(client) = client {
+        request.push(headers::ON_BEHALF_OF, client);
+    }
+    if !is_agents {
+        request.push(headers::TIMEOUT, TIMEOUT_MS);
+    }
+    host::set_request_headers(&request);
+    host::clear_route_cache();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_plane_serves_its_own_paths_and_no_way_out_of_them() {
+        for path in [
+            "/health",
+            "/statsz",
+            "/v1/models",
+            "/v1/models/a/b",
+            "/v1/a2a/x",
+            AGENT_CARD,
+        ] {
+            assert!(serves(path), "{path}");
+        }
+        for path in [
+            "/",
+            "/v1/keys",
+            "/v1/modelsx",
+            "/v1/models/../keys",
+            "/v1/traces",
+            "/health/x",
+            "/shop",
+        ] {
+            assert!(!serves(path), "{path}");
+        }
+    }
+}
