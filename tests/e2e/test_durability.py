@@ -167,6 +167,37 @@ def test_a_full_disk_refuses_and_recovers(tmp_path):
             subprocess.run(["umount", "-l", str(journal)], check=True)
 
 
+@pytest.mark.timeout(120)
+def test_a_disk_that_becomes_read_only_holds_nothing_up(tmp_path):
+    """As Linux makes one whose device fails. The control plane starts on it, stores what is there, and takes nothing new."""
+    journal = journal_of(tmp_path)
+    journal.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(journal)], capture_output=True).returncode != 0:
+        pytest.skip("the system does not let us mount a file system")
+    control_plane = None
+    try:
+        segments = fill_segments(tmp_path, 2)
+        subprocess.run(["mount", "-o", "remount,ro", str(journal)], check=True)
+        control_plane = ControlPlane(tmp_path).start()
+        acknowledged = {trace_id for segment in segments.values() for trace_id in segment}
+        wait_for(lambda: set(stored_ids(control_plane)) == acknowledged, "all traces")
+        new = [str(uuid.uuid4()) for _ in range(5)]
+        body = "\n".join(json.dumps(line(trace_id)) for trace_id in new).encode()
+        assert control_plane.request("POST", "/v1/traces", body)[0] == 503
+        health = control_plane.get("/health")
+        assert health["status"] == "degraded" and {"journal_write_failing", "journal_bookmark_failing"} <= set(codes(health))
+        subprocess.run(["mount", "-o", "remount,rw", str(journal)], check=True)
+        assert control_plane.request("POST", "/v1/traces", body)[0] == 200
+        control_plane.settle()
+        assert sorted(stored_ids(control_plane)) == sorted([*acknowledged, *new])
+        wait_for(lambda: control_plane.get("/health")["status"] == "healthy", "health")
+        assert len(list(journal.glob("*.log"))) == 1
+    finally:
+        if control_plane:
+            control_plane.stop()
+        subprocess.run(["umount", "-l", str(journal)], check=True)
+
+
 def limit_file_size():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))
@@ -260,6 +291,7 @@ def test_damage_in_an_acknowledged_segment_costs_what_it_touches(tmp_path, where
     if where == "cut":
         # As after a crash: what is cut off was never acknowledged, for all that the file tells.
         assert (health["status"], "never finished" in sqlite.log()) == ("healthy", True)
+        assert sqlite.get("/statsz")["journal"]["torn_ends"] >= 1
     else:
         assert (health["status"], codes(health)) == ("degraded", ["journal_damaged"])
         assert f"{len(lost)} batches" in health["reasons"][0]["message"]

@@ -123,6 +123,10 @@ impl Drain {
             Ok(_) => self.state.succeeded(&self.health),
             // The store itself works.
             Err(error) if error.is_about_records() => {}
+            Err(error) if error.is_damage() => {
+                let error = format!("{error}; `opentracy store check` says what is damaged");
+                self.state.failed(&self.health, &error);
+            }
             Err(error) => self.state.failed(&self.health, &error.to_string()),
         }
         written

@@ -11,6 +11,8 @@
 mod bookmark;
 mod cursor;
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
 mod faults;

@@ -25,6 +25,8 @@ pub struct Figures {
     pub write_errors: Counter,
     /// Writes of the bookmark that failed.
     pub bookmark_errors: Counter,
+    /// Ends of segments that were never finished. After a crash there is one; a file that something else has cut looks the same.
+    pub torn_ends: Counter,
     /// Places in segments that could not be recovered.
     pub damaged_places: Counter,
     pub damaged_bytes: Counter,
@@ -91,6 +93,7 @@ impl Report {
 
     /// A segment ends with a frame that was never acknowledged.
     pub fn torn(&self, number: u64, bytes: u64) {
+        self.figures.torn_ends.inc();
         tracing::warn!(
             segment = number,
             "the last {bytes} bytes of a segment of the journal were never finished, and so never acknowledged: they are left out"

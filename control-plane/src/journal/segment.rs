@@ -53,8 +53,10 @@ fn numbers(files: &dyn Files, folder: &Path, extension: &str) -> std::io::Result
 /// Makes sure that no other process has the journal, for as long as the file is open.
 pub fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("lock");
-    let file =
-        File::create(&path).with_context(|| format!("{} can't be written", path.display()))?;
+    // A disk that has become read-only holds nobody up: what is in the journal can be stored.
+    let file = File::create(&path)
+        .or_else(|error| File::open(&path).map_err(|_| error))
+        .with_context(|| format!("{} can't be written", path.display()))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         bail!(
             "another control plane is using {}; stop it, or set `journal.path` to a folder of this one's own",

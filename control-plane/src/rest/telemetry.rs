@@ -65,6 +65,8 @@ pub struct JournalFigures {
     read_errors: u64,
     write_errors: u64,
     bookmark_errors: u64,
+    /// Ends of segments that were never finished, as a crash leaves them.
+    torn_ends: u64,
     /// Places in segments that could not be recovered.
     damaged_places: u64,
     damaged_bytes: u64,
@@ -80,6 +82,7 @@ impl JournalFigures {
             read_errors: figures.read_errors.get(),
             write_errors: figures.write_errors.get(),
             bookmark_errors: figures.bookmark_errors.get(),
+            torn_ends: figures.torn_ends.get(),
             damaged_places: figures.damaged_places.get(),
             damaged_bytes: figures.damaged_bytes.get(),
             lost_frames: figures.lost_frames.get(),

@@ -247,6 +247,11 @@ impl Metrics {
             &journal.bookmark_errors,
         );
         register(
+            "opentracy_journal_torn_ends",
+            "Ends of the journal's segments that were never finished, as a crash leaves them",
+            &journal.torn_ends,
+        );
+        register(
             "opentracy_journal_damaged_places",
             "Places in the journal that could not be recovered",
             &journal.damaged_places,
