@@ -16,6 +16,7 @@ pub mod credentials;
 pub mod envoy;
 pub mod grpc;
 pub mod health;
+pub mod http;
 pub mod ingest;
 pub mod journal;
 pub mod limits;

@@ -18,6 +18,7 @@ use crate::budget::{Ledger, Standing};
 use crate::config::{Config, Keys, LogFormat};
 use crate::credentials::{self, Credentials};
 use crate::health::{HealthCode, HealthRegistry};
+use crate::http::ClientKind;
 use crate::ingest::{DeadLetters, Drain, Ingest, Observer, Observers, StoreState};
 use crate::journal::{Bookmark, Journal, Reader};
 use crate::limits::Limits;
@@ -32,7 +33,7 @@ use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Otlp;
 use crate::vms::Vms;
-use crate::{config, grpc, journal, reload, reprice, rest};
+use crate::{config, grpc, http, journal, reload, reprice, rest};
 
 /// How often old traces are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
@@ -178,7 +179,9 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         vms: Arc::default(),
         agents: Arc::default(),
         tasks: Arc::default(),
-        http: reqwest::Client::builder().no_proxy().build()?,
+        http: http::client_builder(ClientKind::Streams)
+            .no_proxy()
+            .build()?,
         limits: Arc::default(),
         router: Arc::clone(&router),
         fits: Arc::new(learn::Fits::start()?),

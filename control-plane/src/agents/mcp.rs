@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 
 use crate::agents::sse_transport;
 use crate::config::{McpServer, McpTransport};
+use crate::http::{ClientKind, client_builder};
 
 /// A server that has not come up by then is not waited for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -141,7 +142,8 @@ impl Server {
             (Some(url), McpTransport::StreamableHttp) => {
                 let config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
                     .custom_headers(self.headers()?);
-                ().serve(StreamableHttpClientTransport::from_config(config))
+                let client = client_builder(ClientKind::Streams).build()?;
+                ().serve(StreamableHttpClientTransport::with_client(client, config))
                     .await?
             }
             (Some(url), McpTransport::Sse) => {

@@ -15,7 +15,10 @@ use rmcp::transport::Transport;
 use tokio::sync::mpsc;
 use url::Url;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::http::{ClientKind, client_builder, ensure_success};
+
+/// A message is posted within this time, answer included.
+const POST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Messages of the server that wait to be read.
 const WAITING: usize = 64;
 /// Where messages go is told in an event of this name, which has no name of its own in what is parsed.
@@ -31,6 +34,8 @@ pub struct SseTransport {
 pub enum SseError {
     #[error("a message could not be posted: {0}")]
     Http(#[from] reqwest::Error),
+    #[error("a message could not be posted: {0}")]
+    Refused(anyhow::Error),
 }
 
 /// Opens the stream, and waits for the server to say where messages go.
@@ -39,14 +44,13 @@ pub async fn connect(
     headers: HashMap<HeaderName, HeaderValue>,
 ) -> anyhow::Result<SseTransport> {
     let headers: HeaderMap = headers.into_iter().collect();
-    let client = reqwest::Client::builder()
+    let client = client_builder(ClientKind::Streams)
         .default_headers(headers)
-        .connect_timeout(CONNECT_TIMEOUT)
         .build()?;
     let request = client
         .get(url.clone())
         .header("accept", "text/event-stream");
-    let mut stream = request.send().await?.error_for_status()?;
+    let mut stream = ensure_success(request.send().await?)?;
     let mut parser = sse::Parser::default();
     let (sender, messages) = mpsc::channel(WAITING);
     let endpoint = loop {
@@ -119,9 +123,13 @@ impl Transport<RoleClient> for SseTransport {
         &mut self,
         message: TxJsonRpcMessage<RoleClient>,
     ) -> impl Future<Output = Result<(), SseError>> + Send + 'static {
-        let request = self.client.post(self.endpoint.clone()).json(&message);
+        let request = self
+            .client
+            .post(self.endpoint.clone())
+            .timeout(POST_TIMEOUT)
+            .json(&message);
         async move {
-            request.send().await?.error_for_status()?;
+            ensure_success(request.send().await?).map_err(SseError::Refused)?;
             Ok(())
         }
     }

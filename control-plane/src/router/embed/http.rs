@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{Embed, EmbedError, Urgency};
 use crate::config;
+use crate::http::{ClientKind, client_builder, ensure_success};
 
 /// Texts of one call.
 const MAX_BATCH: usize = 64;
@@ -54,7 +55,7 @@ impl Endpoint {
                 model: config.model.clone(),
                 dimensions: config.dimensions,
             },
-            client: reqwest::Client::builder().timeout(TIMEOUT).build()?,
+            client: client_builder(ClientKind::Calls(TIMEOUT)).build()?,
             url: config.url.clone(),
             key: key.transpose()?,
         })
@@ -74,7 +75,7 @@ impl Endpoint {
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
-        let response = request.send().await?.error_for_status()?;
+        let response = ensure_success(request.send().await?)?;
         let mut data = response.json::<Response>().await?.data;
         data.sort_by_key(|each| each.index);
         let is_sound = |each: &Embedding| {
