@@ -39,6 +39,10 @@ pub enum HealthCode {
     JournalBookmark,
     /// Parts of the journal were damaged and could not be recovered.
     JournalDamage,
+    /// The last configuration, or a file beside it, was not taken: the one before stays.
+    ConfigurationRejected,
+    /// Calls without a key are denied, and no key can be used.
+    NoUsableKey,
     /// The store takes no records; they wait in the journal.
     StoreWrite,
     /// Searches and figures fail.
@@ -52,7 +56,9 @@ pub enum HealthCode {
 }
 
 impl HealthCode {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
+        Self::ConfigurationRejected,
+        Self::NoUsableKey,
         Self::JournalWrite,
         Self::JournalFull,
         Self::JournalRead,
@@ -73,6 +79,8 @@ impl HealthCode {
             Self::JournalRead => "journal_read_failing",
             Self::JournalBookmark => "journal_bookmark_failing",
             Self::JournalDamage => "journal_damaged",
+            Self::ConfigurationRejected => "configuration_rejected",
+            Self::NoUsableKey => "no_usable_key",
             Self::StoreWrite => "store_write_failing",
             Self::StoreRead => "store_read_failing",
             Self::StoreExpire => "store_expire_failing",
@@ -93,6 +101,8 @@ impl HealthCode {
                 "store"
             }
             Self::TokensUnverified => "access",
+            Self::ConfigurationRejected => "configuration",
+            Self::NoUsableKey => "access",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`grpc`] serves the filter, [`rest`] serves people, [`ingest`] brings traces by the [`journal`] into the [`store`], [`router`] orders candidates.
 //! [`serve`] puts them together.
 
+pub mod access_latch;
 pub mod agents;
 pub mod auto;
 pub mod background;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use opentracy::prices::InForce;
 use opentracy::store::{Filter, Micros};
-use opentracy::{check, client_keys, envoy, router, serve, store};
+use opentracy::{check, client_keys, envoy, private, router, serve, store};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -65,7 +65,7 @@ enum Command {
         #[command(subcommand)]
         command: store::command::Command,
     },
-    /// Make, list, rotate and revoke the keys of clients.
+    /// Make, list, update, rotate and revoke the keys of clients.
     Keys {
         #[command(subcommand)]
         command: client_keys::command::Command,
@@ -91,6 +91,8 @@ fn time(text: &str) -> Result<Micros, String> {
 }
 
 fn main() -> ExitCode {
+    // Everything that is made is for its owner only: the database and what SQLite puts beside it, the journal, packs, keys.
+    private::restrict_new_files();
     let cli = Cli::parse();
     let path = cli.config.as_deref();
     let result = match cli.command {

@@ -108,7 +108,7 @@ impl Prices {
             return Ok(());
         }
         if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder)?;
+            crate::private::create_dir(folder)?;
         }
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.create(true).append(true).open(&self.path)?;

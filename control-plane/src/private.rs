@@ -1,7 +1,9 @@
 //! Files for their owner only, and what can't be guessed.
 
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
@@ -14,10 +16,75 @@ pub fn ensure(path: &Path) -> anyhow::Result<()> {
     let mode = std::fs::metadata(path)?.permissions().mode();
     ensure!(
         mode & 0o077 == 0,
-        "{} can be read by others; `chmod 600` it",
+        "{0} can be read by others; run `chmod 600 {0}`",
         path.display()
     );
     Ok(())
+}
+
+/// Has every file and folder that this process and its children make be for their owner only.
+pub fn restrict_new_files() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
+/// Makes a folder, and those above it, for their owner only. One that is there stays as it is.
+pub fn create_dir(path: &Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("the folder {} can't be made", path.display()))
+}
+
+/// Takes a folder of ours, and everything in it, away from others: an earlier version left it readable. What fails is logged, and
+/// nothing is followed out of the folder.
+pub fn tighten_dir(folder: &Path) {
+    let Ok(metadata) = std::fs::symlink_metadata(folder) else {
+        return;
+    };
+    // A folder of the system's, such as /tmp, is not ours to close.
+    let is_ours =
+        metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o1000 == 0;
+    if !metadata.is_dir() || !is_ours {
+        tracing::warn!(
+            "{} is not this user's own folder; keep others from reading it",
+            folder.display()
+        );
+        return;
+    }
+    tighten(folder);
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => tighten_dir(&entry.path()),
+            Ok(kind) if kind.is_file() => tighten(&entry.path()),
+            _ => {}
+        }
+    }
+}
+
+/// Takes a file, or a folder itself, away from others. One that is not there, or is a link, is left alone.
+pub fn tighten(path: &Path) {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return;
+    };
+    let mode = metadata.permissions().mode();
+    if metadata.is_symlink() || mode & 0o077 == 0 {
+        return;
+    }
+    let closed = std::fs::Permissions::from_mode(mode & 0o700);
+    match std::fs::set_permissions(path, closed) {
+        Ok(()) => tracing::info!(
+            "{} could be read by others, and no more can",
+            path.display()
+        ),
+        Err(error) => tracing::warn!(
+            "{} can be read by others, and that can't be changed: {error}",
+            path.display()
+        ),
+    }
 }
 
 pub fn write(path: &Path, bytes: &[u8], may_exist: bool) -> anyhow::Result<()> {
@@ -36,6 +103,17 @@ pub fn write(path: &Path, bytes: &[u8], may_exist: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Opens a file to lock, or makes it.
+pub fn lock_file(path: &Path) -> anyhow::Result<std::fs::File> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("{} can't be written", path.display()))
+}
+
 /// Puts a whole file in an old one's place, so that no crash leaves half of one.
 pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let draft = path.with_extension("new");
@@ -51,7 +129,7 @@ pub fn internal_token(state: &Path) -> anyhow::Result<String> {
     }
     let path = state.join("internal.token");
     if !path.exists() {
-        std::fs::create_dir_all(state)?;
+        create_dir(state)?;
         let token: [u8; 32] = random()?;
         write(&path, URL_SAFE_NO_PAD.encode(token).as_bytes(), true)?;
     }
@@ -66,4 +144,52 @@ pub fn random<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
         bail!("the system gave too few random bytes");
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::symlink_metadata(path)
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    }
+
+    #[test]
+    fn what_others_could_read_is_taken_from_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        let open = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let journal = folder.path().join("journal");
+        std::fs::create_dir(&journal).unwrap();
+        let (database, segment) = (folder.path().join("opentracy.db"), journal.join("1.log"));
+        for file in [&database, &segment] {
+            std::fs::write(file, "x").unwrap();
+            open(file, 0o644);
+        }
+        open(outside.path(), 0o644);
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("link")).unwrap();
+        open(&journal, 0o755);
+        open(folder.path(), 0o755);
+        tighten_dir(folder.path());
+        assert_eq!((mode(folder.path()), mode(&journal)), (0o700, 0o700));
+        assert_eq!((mode(&database), mode(&segment)), (0o600, 0o600));
+        assert_eq!(mode(outside.path()), 0o644, "links lead out of the folder");
+    }
+
+    #[test]
+    fn a_new_folder_is_its_owners_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("a/b");
+        create_dir(&inner).unwrap();
+        assert_eq!(
+            (mode(&inner), mode(&folder.path().join("a"))),
+            (0o700, 0o700)
+        );
+    }
 }

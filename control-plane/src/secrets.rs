@@ -191,7 +191,7 @@ fn master_key(state: &Path) -> anyhow::Result<[u8; KEY_BYTES]> {
     }
     let path = state.join("master.key");
     if !path.exists() {
-        std::fs::create_dir_all(state)?;
+        private::create_dir(state)?;
         let key: [u8; KEY_BYTES] = private::random()?;
         private::write(&path, BASE64.encode(key).as_bytes(), false)?;
         tracing::info!("a master key was made: {}; keep a copy", path.display());

@@ -23,7 +23,7 @@ use crate::ingest::{DeadLetters, Drain, Ingest, Observer, Observers, StoreState}
 use crate::journal::{Bookmark, Journal, Reader};
 use crate::limits::Limits;
 use crate::prices::{InForce, Prices};
-use crate::reload::Inputs;
+use crate::reload::{ConfigFile, Inputs};
 use crate::rest::a2a::Tasks;
 use crate::router::library::Library;
 use crate::router::{Router, embed, learn, prior};
@@ -33,7 +33,7 @@ use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Otlp;
 use crate::vms::Vms;
-use crate::{config, grpc, http, journal, reload, reprice, rest};
+use crate::{config, grpc, http, journal, private, reload, reprice, rest};
 
 /// How often old traces are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
@@ -64,12 +64,36 @@ pub struct Shared {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
-    let (config, keys) = config::load(path).context("the configuration can't be used")?;
+    let file = ConfigFile::read(path).context("the configuration can't be used")?;
+    let loaded = config::load_text(path, &file.text);
+    let (mut config, keys) = loaded.context("the configuration can't be used")?;
     start_log(config.telemetry.log_format)?;
+    tighten(&config);
+    reload::latch(&mut config);
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(serve(path, config, keys))
+        .block_on(serve(file, config, keys))
+}
+
+/// Takes files of an earlier version away from others: what is made from here on is for its owner only.
+fn tighten(config: &Config) {
+    let folders = [
+        config::state_dir(),
+        config.journal.path(),
+        config.router.packs(),
+    ];
+    for folder in folders {
+        private::tighten_dir(&folder.canonicalize().unwrap_or(folder));
+    }
+    if config.store.clickhouse.is_none() {
+        let database = config.store.path();
+        for end in ["", "-wal", "-shm", "-journal"] {
+            let mut file = database.clone().into_os_string();
+            file.push(end);
+            private::tighten(Path::new(&file));
+        }
+    }
 }
 
 fn start_log(format: LogFormat) -> anyhow::Result<()> {
@@ -119,7 +143,7 @@ pub fn reprice(path: Option<&Path>, filter: Filter, in_force: InForce) -> anyhow
     Ok(())
 }
 
-async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Result<()> {
+async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<()> {
     let health = HealthRegistry::default();
     let store = store::open(&config.store, &health).await?;
     let management = listen(config.management.listen, "management.listen").await?;
@@ -129,15 +153,6 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         grpc = %config.grpc.listen,
         "the control plane is up"
     );
-    if !config.management.listen.ip().is_loopback()
-        && config.keys.is_empty()
-        && !config.access.required
-    {
-        tracing::warn!(
-            "whoever reaches {} may read traces and change keys: make one with `opentracy keys create admin --role admin`",
-            config.management.listen
-        );
-    }
     let (credentials_sender, credentials) = watch::channel(Credentials::new());
     let (standing_sender, standing) = watch::channel(Standing::new());
     let inputs = Inputs {
@@ -174,7 +189,7 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
         ledger,
         prices,
         metrics,
-        health,
+        health: health.clone(),
         live,
         vms: Arc::default(),
         agents: Arc::default(),
@@ -198,7 +213,7 @@ async fn serve(path: Option<&Path>, config: Config, keys: Keys) -> anyhow::Resul
             async { rest_server.into_future().await.context("REST failed") },
             async { grpc_server.await.context("gRPC failed") },
         ) } => { served?; }
-        watched = reload::watch_files(path.map(Path::to_path_buf), inputs, sender) => watched?,
+        watched = reload::watch_files(file, inputs, sender, health) => watched?,
         () = forced(stop) => tracing::warn!("stopped with requests under way"),
     }
     tracing::info!("the control plane has stopped");

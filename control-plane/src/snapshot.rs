@@ -36,7 +36,54 @@ pub struct Snapshot {
     grpc_secret: String,
 }
 
+/// Who gets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessState {
+    /// Callers with a key or a token.
+    Keys,
+    /// Nobody: a key is asked for, and none can be used.
+    Closed,
+    /// Everybody who reaches the listeners.
+    Open,
+}
+
+impl AccessState {
+    /// The word in `/health`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::Closed => "closed",
+            Self::Open => "open",
+        }
+    }
+
+    /// What it means, for people.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::Keys => "callers need a key or a token",
+            Self::Closed => {
+                "closed: callers need a key, and there is none that can be used; make one with `opentracy keys create admin --role admin`, or write `access.required: false` to let everybody in"
+            }
+            Self::Open => {
+                "open: there is no key, so everybody who reaches the listeners may call models, read traces and change keys; make a key with `opentracy keys create admin --role admin`"
+            }
+        }
+    }
+}
+
 impl Snapshot {
+    /// Who gets in now.
+    pub fn access(&self) -> AccessState {
+        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
+        if self.config.access.jwt.is_some() || self.keyring.is_usable(now) {
+            AccessState::Keys
+        } else if self.keyring.is_empty() && !self.wire.closed {
+            AccessState::Open
+        } else {
+            AccessState::Closed
+        }
+    }
+
     pub fn new(
         mut config: Config,
         keys: &Keys,
@@ -69,6 +116,7 @@ impl Snapshot {
             jwt: config.access.jwt.as_ref().map(|jwt| v1::Jwt {
                 subject_claim: jwt.value.subject_claim.clone(),
                 key_claim: jwt.value.key_claim.clone(),
+                allow_without_expiry: jwt.value.allow_without_expiry,
             }),
             circuit_breaker: Some(circuit_breaker(&config.circuit_breaker)),
             refuse_without_limits: config.limits.without_control_plane
@@ -79,7 +127,7 @@ impl Snapshot {
                 .iter()
                 .map(|(name, target)| (name.clone(), target.value.clone()))
                 .collect(),
-            closed: config.access.required || config.access.jwt.is_some(),
+            closed: config.access.is_closed(!config.keys.is_empty()),
             internal_token: keys.secret(Purpose::Gateway),
             management_secret: keys.secret(Purpose::Management),
             own_hosts: own_hosts(&config),

@@ -217,7 +217,9 @@ def test_a_key_is_made_rotated_and_revoked_within_two_seconds(keyed):
     status, disabled = manage("PUT", "/v1/keys/app", {"disabled": True})
     assert status == 200 and disabled["disabled"] and disabled["owner"] is None, "all terms are set"
     within_two_seconds(lambda: everywhere(stack, rotated["secret"], 401), "disabling")
-    assert manage("PUT", "/v1/keys/app", {"models": ["demo/*"]})[0] == 200
+    status, reply = manage("PUT", "/v1/keys/app", {"models": ["demo/*"]})
+    assert status == 400 and "`disabled`" in reply["error"]["message"], "nothing is enabled by leaving a term out"
+    assert manage("PUT", "/v1/keys/app", {"models": ["demo/*"], "disabled": False})[0] == 200
     within_two_seconds(lambda: everywhere(stack, rotated["secret"], 200), "enabling")
 
     assert manage("DELETE", "/v1/keys/app")[0] == 204
@@ -237,6 +239,31 @@ def test_a_key_is_made_rotated_and_revoked_within_two_seconds(keyed):
         random = secret.rsplit("_", 1)[1].encode()
         assert random not in files and random not in logs
     assert not any(secret in json.dumps(listed) for secret in secrets)
+
+
+def test_a_change_of_one_term_leaves_the_others(guarded):
+    def manage(method, path, body=None):
+        status, _, reply = guarded.post(body, method=method, path=path, headers=bearer("admin"), origin=guarded.management)
+        return status, reply
+
+    terms = {"models": ["demo/*"], "endpoints": ["POST /v1/chat/*"], "expires_at": "2100-01-01T00:00:00Z",
+             "limits": {"requests_per_minute": 5, "tokens_per_minute": 500}, "budget": {"hard": 3.0}}
+    assert manage("POST", "/v1/keys", {"name": "narrow", **terms})[0] == 201
+    for field in terms:
+        without = {name: value for name, value in terms.items() if name != field}
+        status, reply = manage("PUT", "/v1/keys/narrow", without)
+        assert status == 400 and f"`{field}`" in reply["error"]["message"], reply
+    fewer = {**terms, "limits": {"tokens_per_minute": 500}}
+    assert "`limits.requests_per_minute`" in manage("PUT", "/v1/keys/narrow", fewer)[1]["error"]["message"]
+
+    status, patched = manage("PATCH", "/v1/keys/narrow", {"limits": {"requests_per_minute": 9}, "owner": "Ann"})
+    assert status == 200 and patched["models"] == ["demo/*"] and patched["owner"] == "Ann"
+    assert (patched["limits"]["requests_per_minute"], patched["limits"]["tokens_per_minute"]) == (9, 500)
+    status, patched = manage("PATCH", "/v1/keys/narrow", {"models": None})
+    assert status == 200 and patched["models"] == [] and patched["endpoints"] == ["POST /v1/chat/*"]
+    assert manage("PATCH", "/v1/keys/narrow", {"modles": []})[0] == 400
+    assert manage("PATCH", "/v1/keys/nobody", {"disabled": True})[0] == 404
+    assert manage("DELETE", "/v1/keys/narrow")[0] == 204
 
 
 @pytest.mark.parametrize("body,words", [
@@ -272,8 +299,16 @@ def test_the_command_makes_keys_beside_a_running_control_plane(own_stack, world)
     assert again.returncode == 1 and 'there is a key "ci" already' in again.stderr
     rotated = keys("rotate", "ci").stdout.strip()
     within_two_seconds(lambda: everywhere(stack, rotated, 200) and everywhere(stack, secret, 401), "the rotation")
+    updated = keys("update", "ci", "--requests-per-minute", "50", "--endpoint", "POST /v1/chat/*", "--endpoint", "/v1/models")
+    assert updated.returncode == 0 and "ci (otk_" in updated.stdout
+    kept = json.loads((stack.folder / ".opentracy/keys.json").read_text())["keys"][0]["terms"]
+    assert (kept["models"], kept["limits"]["requests_per_minute"]) == (["demo/*"], 50), "what is not named stays"
+    assert keys("update", "ci", "--clear", "endpoints", "--clear", "limits.requests_per_minute").returncode == 0
+    kept = json.loads((stack.folder / ".opentracy/keys.json").read_text())["keys"][0]["terms"]
+    assert (kept["models"], kept["endpoints"], kept["limits"]["requests_per_minute"]) == (["demo/*"], [], None)
+    assert keys("update", "ci").returncode == 1
     assert keys("revoke", "ci").returncode == 0
-    within_two_seconds(lambda: everywhere(stack, None, 200), "opening the door")
+    within_two_seconds(lambda: everywhere(stack, rotated, 401) and everywhere(stack, None, 401), "the revocation")
 
 
 # Tokens
@@ -299,6 +334,7 @@ def token(private_key, **claims):
     from cryptography.hazmat.primitives.asymmetric import padding
 
     claims = {"iss": "https://id.example", "aud": "llm", "exp": int(time.time()) + 300, **claims}
+    claims = {name: value for name, value in claims.items() if value is not None}
     signed = f"{encoded({'alg': 'RS256', 'kid': '1', 'typ': 'JWT'})}.{encoded(claims)}"
     return f"{signed}.{encoded(private_key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 
@@ -340,6 +376,7 @@ def test_a_token_that_envoy_has_checked_lets_in(tokened, world, issuer):
 
     stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     for refused in (None, f"Bearer {token(issuer, exp=1)}", f"Bearer {token(issuer, aud='other')}", f"Bearer {token(stranger)}",
+                    f"Bearer {token(issuer, exp=None)}", f"Bearer {token(issuer, opentracy_key=['cheap'])}",
                     f"Bearer e30.{payload}."):
         assert ask(refused, **{"x-opentracy-jwt": payload})[0] == 401, refused
     for key in (f"Bearer {token(issuer, sub='ann')}",):

@@ -112,6 +112,7 @@ def test_a_key_in_the_secrets_file_is_taken_up(own_stack, world):
     assert (status, reply["error"]["code"]) == (401, "provider_key_missing")
     secrets = stack.folder / ".opentracy/secrets.json"
     secrets.parent.mkdir(exist_ok=True)
+    secrets.touch(mode=0o600)
     secrets.write_text('{"groq_api_key": "gsk-secret"}')
     # There is no such host here, but now it is called.
     wait_for(lambda: stack.post({"model": "groq/x", "messages": HELLO})[0] == 502, "the key")

@@ -222,6 +222,12 @@ impl Keyring {
         self.0.is_empty()
     }
 
+    /// Returns `true` if any key may be used now.
+    pub fn is_usable(&self, now_unix_seconds: u64) -> bool {
+        let mut keys = self.0.values();
+        keys.any(|key| key.rights.check_state(&key.name, now_unix_seconds).is_ok())
+    }
+
     /// The key of a name.
     pub fn named(&self, name: &str) -> Option<&Arc<Key>> {
         self.0.values().find(|key| key.name == name)

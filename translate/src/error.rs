@@ -143,7 +143,8 @@ impl ApiError {
 
     /// An answer of a provider that can't be read as what its API says.
     pub fn unreadable_answer(provider: &str) -> Self {
-        let message = format!("{provider} answered with something that is not an answer of its API");
+        let message =
+            format!("{provider} answered with something that is not an answer of its API");
         Self::new(502, message).with_code("invalid_upstream_response")
     }
 

@@ -217,7 +217,12 @@ mod tests {
     #[test]
     fn a_stream_that_begins_with_what_can_not_be_read_is_an_error() {
         for api in [Api::ChatCompletions, Api::Messages, Api::Responses] {
-            for broken in ["data: {\"id\":\n\n", "data: no\n\n", "data: []\n\n", "data: <html>\n\n"] {
+            for broken in [
+                "data: {\"id\":\n\n",
+                "data: no\n\n",
+                "data: []\n\n",
+                "data: <html>\n\n",
+            ] {
                 let relay = pushed(api, broken.as_bytes());
                 assert!(!relay.has_begun(), "{api:?} {broken}");
                 let error = relay.error().unwrap();

@@ -102,7 +102,11 @@ impl<'a> RequestOrigin<'a> {
             }
         }
         // Envoy joins repeated headers by commas, and no scheme that is accepted has one.
-        if self.authorization.first.is_some_and(|value| value.contains(&b',')) {
+        if self
+            .authorization
+            .first
+            .is_some_and(|value| value.contains(&b','))
+        {
             let message = "The header Authorization holds more than one credential; send one";
             return Err(ApiError::new(400, message).with_code(AMBIGUOUS));
         }

@@ -1,8 +1,9 @@
 //! `opentracy keys`: the keys of clients, without a running control plane. One that runs has a change within a second.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use opentracy_translate::access::Role;
+use serde_json::{Map, Value};
 
 use super::{ClientKeys, Entry, Terms};
 use crate::config::{self, Limits};
@@ -17,6 +18,12 @@ pub enum Command {
     },
     /// List the keys there are.
     List,
+    /// Change some terms of a key; those that are not named stay.
+    Update {
+        name: String,
+        #[command(flatten)]
+        changes: Changes,
+    },
     /// Put a new key in the old one's place, on the same terms, and print it.
     Rotate { name: String },
     /// Remove a key. It stops working within two seconds.
@@ -45,6 +52,97 @@ pub struct Options {
     tokens_per_minute: Option<u64>,
     #[arg(long)]
     concurrent_requests: Option<u64>,
+}
+
+/// The terms that change.
+#[derive(Args)]
+pub struct Changes {
+    /// admin, user or read-only.
+    #[arg(long, value_parser = role)]
+    role: Option<Role>,
+    /// A pattern of aliases or of `provider/model`, in place of those there are; may be given again.
+    #[arg(long = "model")]
+    models: Vec<String>,
+    /// A pattern of paths, in place of those there are; may be given again.
+    #[arg(long = "endpoint")]
+    endpoints: Vec<String>,
+    /// When it ends, such as 2027-01-01T00:00:00Z.
+    #[arg(long)]
+    expires_at: Option<jiff::Timestamp>,
+    #[arg(long)]
+    owner: Option<String>,
+    #[arg(long)]
+    requests_per_minute: Option<u64>,
+    #[arg(long)]
+    tokens_per_minute: Option<u64>,
+    #[arg(long)]
+    concurrent_requests: Option<u64>,
+    /// Make the key useless for now.
+    #[arg(long, conflicts_with = "enable")]
+    disable: bool,
+    /// Make a disabled key work again.
+    #[arg(long)]
+    enable: bool,
+    /// Set a term back to no restriction: models, endpoints, expires_at, limits, limits.requests_per_minute, budget, …; may be
+    /// given again.
+    #[arg(long = "clear", value_name = "TERM")]
+    cleared: Vec<String>,
+}
+
+impl Changes {
+    /// The changes as JSON Merge Patch.
+    fn patch(self) -> Map<String, Value> {
+        let mut patch = Map::new();
+        for term in self.cleared {
+            match term.split_once('.') {
+                Some((outer, inner)) => {
+                    let inner = Map::from_iter([(inner.to_owned(), Value::Null)]);
+                    merge(&mut patch, outer, inner.into());
+                }
+                None => merge(&mut patch, &term, Value::Null),
+            }
+        }
+        let texts = |list: Vec<String>| (!list.is_empty()).then(|| Value::from(list));
+        let limits = [
+            ("requests_per_minute", self.requests_per_minute),
+            ("tokens_per_minute", self.tokens_per_minute),
+            ("concurrent_requests", self.concurrent_requests),
+        ];
+        for (name, limit) in limits {
+            if let Some(limit) = limit {
+                let limits = Map::from_iter([(name.to_owned(), limit.into())]);
+                merge(&mut patch, "limits", limits.into());
+            }
+        }
+        let is_disabled = (self.disable || self.enable).then_some(self.disable);
+        let terms = [
+            ("role", self.role.map(|role| role.name().into())),
+            ("models", texts(self.models)),
+            ("endpoints", texts(self.endpoints)),
+            (
+                "expires_at",
+                self.expires_at.map(|time| time.to_string().into()),
+            ),
+            ("owner", self.owner.map(Value::from)),
+            ("disabled", is_disabled.map(Value::from)),
+        ];
+        for (name, value) in terms {
+            if let Some(value) = value {
+                patch.insert(name.to_owned(), value);
+            }
+        }
+        patch
+    }
+}
+
+/// Adds a term to a patch; objects of one name are put together.
+fn merge(patch: &mut Map<String, Value>, name: &str, value: Value) {
+    match (patch.get_mut(name), value) {
+        (Some(Value::Object(members)), Value::Object(more)) => members.extend(more),
+        (_, value) => {
+            patch.insert(name.to_owned(), value);
+        }
+    }
 }
 
 fn role(text: &str) -> Result<Role, String> {
@@ -81,6 +179,14 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             for entry in keys.list()? {
                 println!("{}", line(&entry));
             }
+        }
+        Command::Update { name, changes } => {
+            let patch = changes.patch();
+            ensure!(
+                !patch.is_empty(),
+                "name a term to change, such as --requests-per-minute 100 or --clear models"
+            );
+            println!("{}", line(&keys.patch_terms(&name, &patch)?));
         }
         Command::Rotate { name } => {
             let (_, secret) = keys.rotate(&name)?;

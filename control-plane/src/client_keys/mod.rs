@@ -1,6 +1,7 @@
 //! Keys that OpenTracy made for clients, in a file of the state folder. Of a key itself only a salted digest is kept.
 
 pub mod command;
+mod terms;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,10 @@ use opentracy_translate::access::{self, Role};
 use opentracy_translate::model;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::access_latch::AccessLatch;
 use crate::config::{Budget, ClientKey, Limits, Made, unplaced};
 use crate::private;
 
@@ -106,6 +109,9 @@ impl ClientKeys {
     /// Makes a key; what is given back besides it is shown once and kept nowhere.
     pub fn create(&self, name: &str, terms: Terms) -> anyhow::Result<(Entry, String)> {
         check(name, &terms)?;
+        if let Some(state) = self.path.parent() {
+            AccessLatch::of_state(state).set()?;
+        }
         self.change(|keys| {
             if keys.iter().any(|entry| entry.name == name) {
                 bail!(Refused::Exists(name.to_owned()));
@@ -134,10 +140,33 @@ impl ClientKeys {
         })
     }
 
-    pub fn set_terms(&self, name: &str, terms: Terms) -> anyhow::Result<Entry> {
-        check(name, &terms)?;
+    /// Replaces the terms of a key. Refuses terms that leave out what restricts the key now: they would widen it unnoticed.
+    pub fn replace_terms(&self, name: &str, terms: &Map<String, Value>) -> anyhow::Result<Entry> {
+        self.change_terms(name, |before| {
+            if let Some(field) = terms::left_out(before, terms) {
+                let message = format!(
+                    "`{field}` restricts the key \"{name}\" and is left out; write it, or change single fields with PATCH"
+                );
+                return Err(Refused::Terms(message));
+            }
+            terms::parse(terms.clone().into())
+        })
+    }
+
+    /// Changes those terms of a key that are in `patch`, as JSON Merge Patch (RFC 7396): `null` sets a term back.
+    pub fn patch_terms(&self, name: &str, patch: &Map<String, Value>) -> anyhow::Result<Entry> {
+        self.change_terms(name, |before| terms::patched(before, patch))
+    }
+
+    fn change_terms(
+        &self,
+        name: &str,
+        change: impl FnOnce(&Terms) -> Result<Terms, Refused>,
+    ) -> anyhow::Result<Entry> {
         self.change(|keys| {
             let entry = find(keys, name)?;
+            let terms = change(&entry.terms)?;
+            check(name, &terms)?;
             entry.terms = terms;
             Ok(entry.clone())
         })
@@ -157,9 +186,9 @@ impl ClientKeys {
         change: impl FnOnce(&mut Vec<Entry>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder)?;
+            private::create_dir(folder)?;
         }
-        let lock = std::fs::File::create(self.path.with_extension("lock"))?;
+        let lock = private::lock_file(&self.path.with_extension("lock"))?;
         flock(&lock, FlockOperation::LockExclusive)?;
         let mut keys = self.list()?;
         let changed = change(&mut keys)?;

@@ -45,11 +45,23 @@ pub struct Made {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Access {
-    /// Denies callers without a key though there is none yet.
-    pub required: bool,
+    /// Denies callers without a key though there is none (`true`), or lets everybody in while there is none (`false`). Where it is not
+    /// written, everybody gets in until the first key or token exists.
+    pub required: Option<bool>,
     pub jwt: Option<Spanned<Jwt>>,
-    /// Names by which 8000 may be called in a browser besides an address and `localhost`.
+    /// Names by which 8080 and 8000 may be called in a browser besides an address and `localhost`.
     pub hosts: Vec<String>,
+    /// Set if a key or a token has existed: [`crate::access_latch`].
+    #[serde(skip)]
+    pub is_latched: bool,
+}
+
+impl Access {
+    /// Returns `true` if callers without a key are denied even though no key can be used. `has_keys` tells whether any is
+    /// configured: one whose variable is not set closes too.
+    pub fn is_closed(&self, has_keys: bool) -> bool {
+        has_keys || self.jwt.is_some() || self.required.unwrap_or(self.is_latched)
+    }
 }
 
 /// A JSON Web Token, which Envoy's jwt_authn checks before the filter sees the request.
@@ -69,6 +81,9 @@ pub struct Jwt {
     /// The claim that names an entry of `keys`, whose rights, limits and budget go for the caller.
     #[serde(default = "key_claim")]
     pub key_claim: String,
+    /// Takes tokens without `exp`, which are good for ever.
+    #[serde(default)]
+    pub allow_without_expiry: bool,
 }
 
 fn subject() -> String {

@@ -45,6 +45,7 @@ impl Keys {
                 return Err(error).with_context(|| format!("{} can't be read", path.display()));
             }
         };
+        private::ensure(path)?;
         // The parser's own words could quote the file, so only the place is told.
         let secrets = serde_json::from_str(&text).map_err(|error| {
             anyhow::anyhow!(
@@ -88,6 +89,20 @@ mod tests {
             error.contains("line 1") && !error.contains("sk-very"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_secrets_file_that_others_can_read_is_refused_with_what_to_run() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{}").unwrap();
+        for mode in [0o644, 0o640, 0o604] {
+            let open = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(file.path(), open).unwrap();
+            let error = Keys::read(file.path()).unwrap_err().to_string();
+            let command = format!("chmod 600 {}", file.path().display());
+            assert!(error.contains(&command), "{error}");
+        }
     }
 
     #[test]

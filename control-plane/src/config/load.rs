@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::access_latch::AccessLatch;
 use crate::client_keys::ClientKeys;
 use crate::config::{Config, Keys, Problem, unplaced, validate};
 
@@ -37,8 +38,14 @@ pub fn state_dir() -> PathBuf {
 
 /// Reads and checks the configuration and the keys.
 pub fn load(path: Option<&Path>) -> Result<(Config, Keys), LoadError> {
+    let text = path.map(read_text).transpose()?;
+    load_text(path, text.as_deref().unwrap_or_default())
+}
+
+/// Checks a configuration whose text was read from `path`, and reads the keys.
+pub fn load_text(path: Option<&Path>, text: &str) -> Result<(Config, Keys), LoadError> {
     let mut config = match path {
-        Some(path) => read(path)?,
+        Some(path) => parse(path, text)?,
         None => Config::default(),
     };
     let name = path.map_or_else(String::new, |path| path.display().to_string());
@@ -64,6 +71,7 @@ pub fn load(path: Option<&Path>) -> Result<(Config, Keys), LoadError> {
         return Err(LoadError::Invalid(problems));
     }
     let state = state_dir();
+    config.access.is_latched = AccessLatch::of(&state, &config.store).is_set();
     for entry in ClientKeys::of(&state).list()? {
         // The file's own goes first.
         let name = entry.name.clone();
@@ -75,19 +83,23 @@ pub fn load(path: Option<&Path>) -> Result<(Config, Keys), LoadError> {
     Ok((config, Keys::of(&state)?))
 }
 
-fn read(path: &Path) -> Result<Config, LoadError> {
-    let text = std::fs::read_to_string(path).map_err(|source| LoadError::Unreadable {
+/// Reads the text of a configuration file.
+pub fn read_text(path: &Path) -> Result<String, LoadError> {
+    std::fs::read_to_string(path).map_err(|source| LoadError::Unreadable {
         path: path.display().to_string(),
         source,
-    })?;
+    })
+}
+
+fn parse(path: &Path, text: &str) -> Result<Config, LoadError> {
     if text.trim().is_empty() {
         return Ok(Config::default());
     }
-    serde_saphyr::from_str(&text).map_err(|error| {
+    serde_saphyr::from_str(text).map_err(|error| {
         LoadError::Invalid(vec![Problem {
             file: path.display().to_string(),
             line: error.location().map(|location| location.line()),
-            key: key_at(&text, &error),
+            key: key_at(text, &error),
             message: validate::first_line(&error.without_snippet().to_string()),
         }])
     })

@@ -29,7 +29,7 @@ pub use admin::AdminAddress;
 pub use agents::{Agent, AgentLimits, McpServer, McpTransport};
 pub use keys::Keys;
 pub use limits::{Limits, LimitsPolicy, WithoutControlPlane};
-pub use load::{LoadError, load, state_dir};
+pub use load::{LoadError, load, load_text, read_text, state_dir};
 pub use providers::{DEMO, Key, Need, Provider, providers};
 pub use resilience::{CircuitBreaker, ResponseCache};
 pub use router::{Cache as RouterCache, Embedder, EmbeddingEndpoint, Router, Routing};

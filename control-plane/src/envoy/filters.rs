@@ -70,6 +70,7 @@ fn off(mut filter: Value) -> Value {
 fn jwt_authn(jwt: &Jwt, payload_header: &str) -> Value {
     let mut provider = json!({
         "issuer": jwt.issuer,
+        "require_expiration": !jwt.allow_without_expiry,
         "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
         "forward": true,
         // Envoy removes what a client sends there.

@@ -14,6 +14,8 @@ pub struct Health {
     status: &'static str,
     /// The faults that are present.
     reasons: Vec<HealthReason>,
+    /// Who gets in: `keys`, callers with a key or a token; `closed`, nobody, because no key can be used; `open`, everybody.
+    access: &'static str,
     version: &'static str,
     /// Whether a router pack is in force.
     router_initialized: bool,
@@ -39,6 +41,7 @@ pub async fn health(State(shared): State<Shared>) -> Json<Health> {
             "degraded"
         },
         reasons,
+        access: snapshot.access().as_str(),
         version: env!("CARGO_PKG_VERSION"),
         router_initialized: active.is_some(),
         num_models: super::models::callable(&snapshot).count(),

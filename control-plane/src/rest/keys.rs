@@ -6,6 +6,7 @@ use axum::{Extension, Json};
 use opentracy_translate::access::Role;
 use opentracy_translate::error::ApiError;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::client_keys::{ClientKeys, Entry, Refused, Terms};
@@ -45,7 +46,7 @@ pub struct NewClientKey {
 
 /// What a key is to be.
 #[derive(Deserialize, ToSchema)]
-#[serde(try_from = "serde_json::Map<String, serde_json::Value>")]
+#[serde(try_from = "Map<String, Value>")]
 pub struct KeyRequest {
     /// What traces, limits and budgets call it.
     name: String,
@@ -54,14 +55,14 @@ pub struct KeyRequest {
 }
 
 /// Flattened by hand, so that a member that is not known is complained of.
-impl TryFrom<serde_json::Map<String, serde_json::Value>> for KeyRequest {
+impl TryFrom<Map<String, Value>> for KeyRequest {
     type Error = String;
 
-    fn try_from(mut members: serde_json::Map<String, serde_json::Value>) -> Result<Self, String> {
-        let Some(serde_json::Value::String(name)) = members.remove("name") else {
+    fn try_from(mut members: Map<String, Value>) -> Result<Self, String> {
+        let Some(Value::String(name)) = members.remove("name") else {
             return Err("`name` must be a text".to_owned());
         };
-        let terms = serde_json::Value::from(members);
+        let terms = Value::from(members);
         let terms =
             serde_path_to_error::deserialize(terms).map_err(|error| json::describe(&error))?;
         Ok(Self { name, terms })
@@ -113,22 +114,50 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(key)))
 }
 
-/// Sets the terms of a key, all of them.
+/// Replaces the terms of a key, all of them. One that restricts the key now must be in the body, so that none is lost unnoticed.
 #[utoipa::path(
     put,
     path = "/v1/keys/{name}",
     params(("name" = String, Path, description = "Its name")),
     request_body = Terms,
-    responses((status = OK, body = ClientKey), (status = NOT_FOUND, description = "No such key"))
+    responses(
+        (status = OK, body = ClientKey),
+        (status = BAD_REQUEST, description = "Terms that mean nothing, or that leave out one that restricts the key"),
+        (status = NOT_FOUND, description = "No such key")
+    )
+)]
+pub async fn replace(
+    State(shared): State<Shared>,
+    Extension(by): Extension<By>,
+    Path(name): Path<String>,
+    Body(terms): Body<Map<String, Value>>,
+) -> Result<Json<ClientKey>, Error> {
+    let named = name.clone();
+    let entry = with_keys(move |keys| keys.replace_terms(&named, &terms)).await?;
+    audit::note(&shared, AuditEntry::new("key.update", by, &*name, 0)).await;
+    Ok(Json(entry.into()))
+}
+
+/// Changes the terms of a key that are in the body, and leaves the others: JSON Merge Patch (RFC 7396). `null` sets a term back.
+#[utoipa::path(
+    patch,
+    path = "/v1/keys/{name}",
+    params(("name" = String, Path, description = "Its name")),
+    request_body = Terms,
+    responses(
+        (status = OK, body = ClientKey),
+        (status = BAD_REQUEST, description = "Terms that mean nothing"),
+        (status = NOT_FOUND, description = "No such key")
+    )
 )]
 pub async fn update(
     State(shared): State<Shared>,
     Extension(by): Extension<By>,
     Path(name): Path<String>,
-    Body(terms): Body<Terms>,
+    Body(patch): Body<Map<String, Value>>,
 ) -> Result<Json<ClientKey>, Error> {
     let named = name.clone();
-    let entry = with_keys(move |keys| keys.set_terms(&named, terms)).await?;
+    let entry = with_keys(move |keys| keys.patch_terms(&named, &patch)).await?;
     audit::note(&shared, AuditEntry::new("key.update", by, &*name, 0)).await;
     Ok(Json(entry.into()))
 }

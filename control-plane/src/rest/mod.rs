@@ -60,7 +60,7 @@ pub fn router(shared: Shared) -> Router {
         .routes(routes!(secrets::list))
         .routes(routes!(secrets::set, secrets::remove))
         .routes(routes!(keys::list, keys::create))
-        .routes(routes!(keys::update, keys::revoke))
+        .routes(routes!(keys::replace, keys::update, keys::revoke))
         .routes(routes!(keys::rotate))
         .routes(routes!(traces::get))
         .routes(routes!(analytics::summary))

@@ -16,6 +16,9 @@ use crate::headers::{self, HeaderList};
 use crate::plugin;
 use crate::snapshot::{Client, Snapshot};
 
+/// By how much the clock of a token's issuer may differ: as much as Envoy's own check allows.
+const CLOCK_SKEW_SECONDS: f64 = 60.0;
+
 /// A caller who was let in.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
@@ -89,9 +92,12 @@ fn of_token(snapshot: &Snapshot, jwt: &v1::Jwt, payload: &str) -> Result<Caller,
         .ok()
         .and_then(|payload| serde_json::from_slice(&payload).ok())
         .ok_or(Denial::Unknown)?;
+    check_time(&claims, jwt.allow_without_expiry, clock::unix_seconds())?;
     let claim = |name: &str| claims.get(name).and_then(Value::as_str);
-    let client = match claim(&jwt.key_claim) {
+    let client = match claims.get(&jwt.key_claim) {
         Some(key) => {
+            // A claim that is no text names no key. To ignore it would give more than the key does.
+            let key = key.as_str().ok_or(Denial::Unknown)?;
             let client = snapshot.clients.get(key).ok_or(Denial::Unknown)?;
             client.check_state(clock::unix_seconds())?;
             Some(Rc::clone(client))
@@ -103,6 +109,37 @@ fn of_token(snapshot: &Snapshot, jwt: &v1::Jwt, payload: &str) -> Result<Caller,
         subject: claim(&jwt.subject_claim).unwrap_or_default().to_owned(),
         is_internal: false,
     })
+}
+
+/// Envoy has checked the token's times. They are checked again because a token may have come by another Envoy's configuration,
+/// and because one without an end is good for ever.
+fn check_time(
+    claims: &Map<String, Value>,
+    allow_without_expiry: bool,
+    now: u64,
+) -> Result<(), Denial> {
+    let expired = || Denial::Expired {
+        key: "token".to_owned(),
+    };
+    // A date may have a fraction, and is refused where it is no number.
+    let date = |name: &str| match claims.get(name) {
+        None => Ok(None),
+        Some(value) => value
+            .as_f64()
+            .filter(|date| date.is_finite())
+            .map(Some)
+            .ok_or(Denial::Unknown),
+    };
+    let now = now as f64;
+    match date("exp")? {
+        Some(end) if end + CLOCK_SKEW_SECONDS <= now => return Err(expired()),
+        None if !allow_without_expiry => return Err(Denial::Unknown),
+        _ => {}
+    }
+    match date("nbf")? {
+        Some(start) if start - CLOCK_SKEW_SECONDS > now => Err(Denial::Unknown),
+        _ => Ok(()),
+    }
 }
 
 /// Leaves out the candidates that the caller's key is not for. One that is for an alias is for all behind it.
@@ -125,4 +162,84 @@ pub fn retain_allowed(
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: u64 = 1_000_000;
+
+    fn claims(value: Value) -> Map<String, Value> {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_token_has_an_end_and_a_time() {
+        for (value, is_good) in [
+            (json!({"exp": NOW + 1}), true),
+            (json!({"exp": NOW as f64 + 0.5}), true),
+            (json!({"exp": NOW + 1, "nbf": NOW}), true),
+            (json!({"exp": NOW - 30}), true),
+            (json!({"exp": NOW - 60}), false),
+            (json!({"exp": NOW + 1, "nbf": NOW + 61}), false),
+            (json!({"exp": "never"}), false),
+            (json!({"exp": null}), false),
+            (json!({"exp": NOW + 1, "nbf": "x"}), false),
+            (json!({}), false),
+        ] {
+            let checked = check_time(&claims(value.clone()), false, NOW);
+            assert_eq!(checked.is_ok(), is_good, "{value}");
+        }
+        assert!(check_time(&claims(json!({})), true, NOW).is_ok());
+    }
+
+    #[test]
+    fn a_token_gives_no_more_than_its_key() {
+        let key = |name: &str| v1::ClientKey {
+            name: name.to_owned(),
+            models: vec!["demo/*".to_owned()],
+            ..v1::ClientKey::default()
+        };
+        let jwt = v1::Jwt {
+            payload_header: "x-jwt".to_owned(),
+            subject_claim: "sub".to_owned(),
+            key_claim: "key".to_owned(),
+            ..v1::Jwt::default()
+        };
+        let wire = v1::Snapshot {
+            keys: vec![key("cheap")],
+            jwt: Some(jwt.clone()),
+            closed: true,
+            ..v1::Snapshot::default()
+        };
+        let snapshot = Snapshot::new("1".to_owned(), wire);
+        let exp = clock::unix_seconds() + 1000;
+        let caller = |claims: Value| {
+            let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+            of_token(&snapshot, &jwt, &payload)
+        };
+        let named = caller(json!({"exp": exp, "key": "cheap"})).unwrap();
+        assert_eq!(named.client.unwrap().wire.name, "cheap");
+        assert!(
+            caller(json!({"exp": exp, "sub": "ann"}))
+                .unwrap()
+                .client
+                .is_none()
+        );
+        for key in [
+            json!("nobody"),
+            json!(""),
+            json!(["cheap"]),
+            json!({}),
+            json!(1),
+            json!(null),
+        ] {
+            let denied = caller(json!({"exp": exp, "key": key.clone()}));
+            assert_eq!(denied.err(), Some(Denial::Unknown), "{key}");
+        }
+        assert!(caller(json!({"key": "cheap"})).is_err(), "without an end");
+    }
 }

@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::background::Background;
+use crate::private;
 use crate::store::{
     AuditEntry, Batch, Dimension, Feedback, Filter, Micros, Page, PicoUsd, Query, Record, Stats,
     StatsQuery, Store, StoreError, Trace,
@@ -57,7 +58,7 @@ impl Sqlite {
     /// Opens a file, or makes it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+            private::create_dir(folder)?;
         }
         let connection = connect(path)?;
         schema::migrate(&connection)?;
