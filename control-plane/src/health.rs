@@ -100,9 +100,8 @@ impl HealthCode {
             Self::StoreWrite | Self::StoreRead | Self::StoreExpire | Self::StoreDeadLetters => {
                 "store"
             }
-            Self::TokensUnverified => "access",
             Self::ConfigurationRejected => "configuration",
-            Self::NoUsableKey => "access",
+            Self::NoUsableKey | Self::TokensUnverified => "access",
         }
     }
 }

@@ -1,6 +1,5 @@
 //! `opentracy serve`: everything together.
 
-use std::future::IntoFuture as _;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use crate::agents::Agents;
 use crate::background::Background;
 use crate::budget::{Ledger, Standing};
 use crate::config::{Config, Keys, LogFormat};
+use crate::connections::{Connections, Share};
 use crate::credentials::{self, Credentials};
 use crate::health::{HealthCode, HealthRegistry};
 use crate::http::ClientKind;
@@ -33,7 +33,7 @@ use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Otlp;
 use crate::vms::Vms;
-use crate::{config, grpc, http, journal, private, reload, reprice, rest};
+use crate::{config, connections, grpc, http, journal, private, reload, reprice, rest};
 
 /// How often old traces are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
@@ -205,12 +205,20 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
     tokio::spawn(learn::catch_up(Arc::clone(&router), store));
     tokio::spawn(learn::keep(router, heard_outcomes));
     let stop = stop_signal()?;
-    let rest_server = axum::serve(management, rest::router(shared.clone()))
-        .with_graceful_shutdown(stopped(stop.clone()));
-    let grpc_server = grpc::serve(shared, grpc_listener, stopped(stop.clone()));
+    let files = connections::raise_file_limit();
+    let rest_connections = Connections::with_share(files, Share::Quarter);
+    let grpc_connections = Connections::with_share(files, Share::Eighth);
+    let router = rest::router(shared.clone());
+    let rest_server = rest::server::serve(management, router, rest_connections, stop.clone());
+    let grpc_server = grpc::serve(
+        shared,
+        grpc_listener,
+        grpc_connections,
+        stopped(stop.clone()),
+    );
     tokio::select! {
         served = async { tokio::try_join!(
-            async { rest_server.into_future().await.context("REST failed") },
+            async { rest_server.await; anyhow::Ok(()) },
             async { grpc_server.await.context("gRPC failed") },
         ) } => { served?; }
         watched = reload::watch_files(file, inputs, sender, health) => watched?,

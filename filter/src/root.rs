@@ -28,6 +28,7 @@ const SHARED_SNAPSHOT: &str = "snapshot";
 const TICK: Duration = Duration::from_millis(200);
 const POLL_EVERY: Duration = Duration::from_secs(1);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const GRPC_INVALID_ARGUMENT: u32 = 3;
 /// How long deliveries pause after one failed.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -164,7 +165,14 @@ impl Context for Root {
             }
             return;
         }
-        let is_acknowledged = status == 0;
+        // What the control plane refuses for good would be refused again, and hold up what comes after it.
+        let is_refused = status == GRPC_INVALID_ARGUMENT;
+        let is_acknowledged = status == 0 || is_refused;
+        if is_refused {
+            log::error!(
+                "the control plane refused records whose numbers can't be; they are not sent again"
+            );
+        }
         if OUTBOX.with_borrow_mut(|outbox| outbox.on_answer(call, is_acknowledged)) {
             self.pause_deliveries_until = (!is_acknowledged).then(|| Instant::now() + BACK_OFF);
             // Under load there is always more than one batch waiting.

@@ -66,6 +66,11 @@ pub fn management(address: SocketAddr) -> Value {
         "name": MANAGEMENT,
         "type": "STATIC",
         "connect_timeout": "1s",
+        // The control plane closes a connection that was idle for twice as long.
+        "typed_extension_protocol_options": protocol(json!({
+            "common_http_protocol_options": {"idle_timeout": "15s"},
+            "explicit_http_config": {"http_protocol_options": {}},
+        })),
         "load_assignment": endpoint(MANAGEMENT, socket(address)),
     })
 }

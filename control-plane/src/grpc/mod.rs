@@ -8,15 +8,19 @@ mod trace;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use opentracy_proto::v1::config_service_server::ConfigServiceServer;
 use opentracy_proto::v1::limit_service_server::LimitServiceServer;
 use opentracy_proto::v1::route_service_server::RouteServiceServer;
 use opentracy_proto::v1::trace_service_server::TraceServiceServer;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptorLayer;
-use tonic::transport::server::TcpIncoming;
 
+use crate::connections::{Connections, GuardedStream};
 use crate::grpc::credential::Credential;
 use crate::serve::Shared;
 
@@ -26,18 +30,24 @@ const MAX_MESSAGE_BYTES: usize = 80 << 20;
 /// What the filter may send without waiting: whole batches, so that Envoy's workers need not come back to them.
 const WINDOW_BYTES: u32 = 4 << 20;
 
+/// A client is asked so often whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// A connection on which nothing came for so long, no answer to a ping either, is closed.
+const READ_IDLE: Duration = Duration::from_secs(60);
+
 /// Serves until `stop` is over.
 pub async fn serve(
     shared: Shared,
     listener: TcpListener,
+    connections: Arc<Connections>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    // Answers are small, and a decision is waited for.
     let check = Credential::new(&shared.snapshot.borrow());
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = incoming(listener, connections);
     tonic::transport::Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
+        .http2_keepalive_interval(Some(PING_EVERY))
         .layer(InterceptorLayer::new(check))
         .add_service(ConfigServiceServer::new(config::Service {
             snapshot: shared.snapshot.clone(),
@@ -53,9 +63,31 @@ pub async fn serve(
         .add_service(
             TraceServiceServer::new(trace::Service {
                 ingest: shared.ingest,
+                metrics: shared.metrics,
             })
             .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
         .serve_with_incoming_shutdown(incoming, stop)
         .await
+}
+
+/// Connections as they come. An error of the system ends nothing.
+fn incoming(
+    listener: TcpListener,
+    connections: Arc<Connections>,
+) -> impl Stream<Item = std::io::Result<GuardedStream>> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let Ok(place) = sender.reserve().await else {
+                return;
+            };
+            let stream = tokio::select! {
+                stream = connections.accept(&listener) => stream,
+                () = sender.closed() => return,
+            };
+            place.send(Ok(stream.with_read_idle(READ_IDLE)));
+        }
+    });
+    ReceiverStream::new(receiver)
 }

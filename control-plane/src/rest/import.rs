@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::catalog;
+use crate::ingest_bounds;
 use crate::rest::trace::Trace;
 use crate::store::Micros;
 pub use rules::Rules;
@@ -24,10 +25,18 @@ pub fn read(text: &str) -> Result<(v1::IngestRequest, bool), String> {
     };
     if members.contains_key("started_at") {
         let trace = serde_json::from_str::<Trace>(text).map_err(|error| error.to_string())?;
-        return Ok((of_trace(trace)?, false));
+        return Ok((within_bounds(of_trace(trace)?)?, false));
     }
     let log: Log<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    Ok((of_log(log, text)?, true))
+    Ok((within_bounds(of_log(log, text)?)?, true))
+}
+
+/// An error for a number that can't be, as where the gateway hands records over.
+fn within_bounds(mut request: v1::IngestRequest) -> Result<v1::IngestRequest, String> {
+    match ingest_bounds::remove_out_of_range(&mut request) {
+        (_, Some(why)) => Err(why.to_string()),
+        (_, None) => Ok(request),
+    }
 }
 
 /// One that was exported.
@@ -348,7 +357,15 @@ mod tests {
 
     #[test]
     fn what_is_no_log_is_refused() {
-        for text in ["", "[]", "{}", r#"{"a": 1}"#, r#"{"started_at": "x"}"#] {
+        let endless = r#"{"request": {"messages": []}, "response": {}, "latency_ms": 1e300}"#;
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"a": 1}"#,
+            r#"{"started_at": "x"}"#,
+            endless,
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }

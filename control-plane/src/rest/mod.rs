@@ -23,6 +23,7 @@ mod replay;
 mod request_id;
 pub mod route;
 mod secrets;
+pub mod server;
 mod telemetry;
 mod timeline;
 pub mod trace;

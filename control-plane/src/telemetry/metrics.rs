@@ -128,6 +128,7 @@ pub struct Metrics {
     faults: Family<HealthFault, Gauge>,
     decisions: Family<Decided, Counter>,
     denials: Family<Denied, Counter>,
+    rejected_records: Counter,
     circuit_breakers: Family<Model, Gauge>,
     far_share: Gauge<f64, std::sync::atomic::AtomicU64>,
     models: Mutex<HashSet<(String, String)>>,
@@ -149,6 +150,7 @@ impl Default for Metrics {
             faults: Family::default(),
             decisions: Family::default(),
             denials: Family::default(),
+            rejected_records: Counter::default(),
             circuit_breakers: Family::default(),
             far_share: Gauge::default(),
             models: Mutex::default(),
@@ -208,6 +210,11 @@ impl Default for Metrics {
             "opentracy_management_denials",
             "Requests to the management API that were not let in",
             metrics.denials.clone(),
+        );
+        registry.register(
+            "opentracy_ingest_rejected_records",
+            "Records of the gateway that were refused because a number of theirs is out of range",
+            metrics.rejected_records.clone(),
         );
         registry.register(
             "opentracy_circuit_breaker_state",
@@ -283,6 +290,11 @@ impl Metrics {
     pub fn count_denial(&self, reason: &str) {
         let reason = reason.to_owned();
         self.denials.get_or_create(&Denied { reason }).inc();
+    }
+
+    /// Records were refused because their numbers are out of range.
+    pub fn count_rejected_records(&self, records: u32) {
+        self.rejected_records.inc_by(records.into());
     }
 
     /// The text that Prometheus reads.
