@@ -1,12 +1,12 @@
 """What the control plane's listeners bear, and what its files are. The control plane alone."""
 
+import json
+import os
 import pathlib
 import resource
 import socket
 import stat
 import subprocess
-import os
-import json
 
 import grpc
 import pytest

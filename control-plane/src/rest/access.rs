@@ -92,7 +92,7 @@ fn admit(
             return Err(Denial::Unknown.into());
         }
         let name = text(access::ON_BEHALF_OF_HEADER).unwrap_or_default();
-        return Ok(Caller(snapshot.keyring.named(name).map(Arc::clone)));
+        return Ok(Caller(key_on_behalf(snapshot, name)?));
     }
     let is_open = snapshot.keyring.is_empty() && !snapshot.wire.closed;
     if let Some(token) = text(access::TOKEN_HEADER) {
@@ -105,10 +105,10 @@ fn admit(
         if !signed.verify(&snapshot.wire.management_secret, token, unix_seconds()) {
             return Err(Denial::Unknown.into());
         }
-        let key = snapshot.keyring.named(signed.on_behalf_of);
-        let role = key.map_or(Role::User, |key| key.rights.role);
+        let key = key_on_behalf(snapshot, signed.on_behalf_of)?;
+        let role = key.as_ref().map_or(Role::User, |key| key.rights.role);
         check_role(if is_open { Role::Admin } else { role }, method, path)?;
-        return Ok(Caller(key.map(Arc::clone)));
+        return Ok(Caller(key));
     }
     if is_open {
         origin.check_same_site(&snapshot.config.access.hosts)?;
@@ -124,6 +124,16 @@ fn admit(
 
 fn unix_seconds() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
+}
+
+/// The key on whose behalf the filter calls; `None` where its caller has none. One that was revoked a moment ago has no rights, rather
+/// than those of a caller without a key.
+fn key_on_behalf(snapshot: &Snapshot, name: &str) -> Result<Option<Arc<Key>>, Denial> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let key = snapshot.keyring.named(name).ok_or(Denial::Unknown)?;
+    Ok(Some(Arc::clone(key)))
 }
 
 fn check_role(role: Role, method: &Method, path: &str) -> Result<(), Denial> {
