@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use opentracy_translate::access;
+use opentracy_translate::redact::KeyMask;
 
 /// The plan, from the gateway stage to the provider stage.
 pub const PLAN: &str = "x-opentracy-plan";
@@ -144,6 +145,21 @@ impl<'a> HeaderList<'a> {
 
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
         self.0.retain(|(name, _)| keep(name));
+    }
+
+    /// Masks a provider's credentials in what it set. In an error's headers what only looks like a key is masked too.
+    pub fn mask(&mut self, keys: &KeyMask, is_error: bool) {
+        for (_, value) in &mut self.0 {
+            let text = String::from_utf8_lossy(value);
+            let masked = if is_error {
+                keys.mask(&text)
+            } else {
+                keys.mask_values(&text)
+            };
+            if let Cow::Owned(masked) = masked {
+                *value = Cow::Owned(masked.into_bytes());
+            }
+        }
     }
 
     pub fn copy(&mut self, from: &'a HeaderList<'_>, name: &'a str) {

@@ -14,7 +14,7 @@ use opentracy_translate::model;
 use opentracy_translate::openai;
 use opentracy_translate::openai::dialect::{self, Dialect};
 use opentracy_translate::provider::{self as registry, Format};
-use opentracy_translate::redact::Redactor;
+use opentracy_translate::redact::{KeyMask, Redactor};
 
 /// The provider that the control plane's agents are behind.
 const AGENTS: &str = "agents";
@@ -39,6 +39,8 @@ pub struct Provider {
     pub auto_cache: bool,
     /// The headers with further keys, each in the place of the one among `headers`.
     pub keys: Vec<(String, String)>,
+    /// Masks all of these in what the provider says.
+    pub key_mask: KeyMask,
 }
 
 /// A key of a client, and what goes for its calls.
@@ -258,6 +260,7 @@ impl Provider {
 
     fn new(wire: v1::Provider) -> Self {
         Self {
+            key_mask: key_mask(&wire),
             format: match wire.format() {
                 v1::Format::Anthropic => Format::Anthropic,
                 v1::Format::Gemini => Format::Gemini,
@@ -296,6 +299,29 @@ impl Provider {
                 .collect(),
         }
     }
+}
+
+/// Headers of providers that hold no secret.
+const PUBLIC_HEADERS: [&str; 7] = [
+    "anthropic-version",
+    "anthropic-beta",
+    "openai-organization",
+    "openai-project",
+    "openai-beta",
+    "content-type",
+    "user-agent",
+];
+
+fn key_mask(wire: &v1::Provider) -> KeyMask {
+    let headers = wire.headers.iter().chain(&wire.keys);
+    let values = headers
+        .filter(|header| !PUBLIC_HEADERS.contains(&header.name.to_ascii_lowercase().as_str()))
+        .map(|header| header.value.as_str());
+    let aws = wire.aws.iter().flat_map(|aws| {
+        let token = aws.session_token.as_deref().unwrap_or_default();
+        [&aws.access_key_id, &aws.secret_access_key, token]
+    });
+    KeyMask::new(values.chain(aws))
 }
 
 fn key(wire: &v1::ClientKey) -> access::Key {

@@ -17,6 +17,8 @@ use crate::provider_keys;
 use crate::snapshot::Provider;
 
 const JSON: &str = "application/json";
+/// How much of a provider's error is held. What is longer is cut.
+pub const MAX_ERROR_BYTES: usize = 1 << 20;
 
 /// Where the answer of a model at a provider comes from, for its translation.
 pub fn origin<'a>(

@@ -153,8 +153,10 @@ pub fn tapped(api: Api, pieces: &[&[u8]]) -> Vec<u8> {
 pub fn text(data: &[u8]) {
     let redactor = redact::Redactor::default();
     redactor.mask_text(&String::from_utf8_lossy(data));
-    redact::mask_secrets(&String::from_utf8_lossy(data));
-    redactor.mask_body(data);
+    redactor.mask_body(data, 1 << 20);
+    redactor.mask_body(data, data.len() / 2);
+    let keys = redact::KeyMask::new(["sk-abcdefghijklmnop1234567890"]);
+    keys.mask_body(data);
 }
 
 /// What a client may write that no JSON type can hold, such as `1e999`, passes through.

@@ -154,13 +154,17 @@ impl ApiError {
         self
     }
 
-    /// Makes a provider's error fit to show: its own words, without the keys that some of them quote, and the
-    /// status that an OpenAI client knows.
+    /// Returns a provider's error as a client gets it: with the provider's own message and the status that an OpenAI client knows.
+    ///
+    /// What looks like a key is masked here. The credentials that the request went with are masked by a
+    /// [`KeyMask`](redact::KeyMask), which knows them.
     pub fn from_provider(provider: &str, status: u16, message: &str) -> Self {
-        let message = match status {
-            401 => format!("{provider} refused the gateway's API key for it"),
-            _ if message.trim().is_empty() => format!("{provider} answered with status {status}"),
-            _ => redact::mask_secrets(message).into_owned(),
+        let message = redact::mask_keys(message);
+        let message = match (status, message.trim()) {
+            (401, "") => format!("{provider} refused the gateway's API key"),
+            (401, own) => format!("{provider} refused the gateway's API key: {own}"),
+            (_, "") => format!("{provider} answered with status {status}"),
+            _ => message.into_owned(),
         };
         // 529 is Anthropic's "overloaded"; OpenAI's clients know 503.
         Self::new(if status == 529 { 503 } else { status }, message)
@@ -223,7 +227,10 @@ mod tests {
     #[test]
     fn a_key_quoted_by_a_provider_is_not_passed_on() {
         let error = ApiError::from_provider("openai", 401, "Incorrect API key provided: sk-abc123");
-        assert!(!error.message.contains("sk-abc"), "{}", error.message);
+        assert_eq!(
+            error.message,
+            "openai refused the gateway's API key: Incorrect API key provided: [SECRET]"
+        );
         let error = ApiError::from_provider(
             "openai",
             403,

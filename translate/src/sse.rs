@@ -59,16 +59,21 @@ impl Parser {
         bytes: &[u8],
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Broken> {
+        self.push_to(bytes, &mut on_event)
+    }
+
+    /// Is one function for all that read events.
+    fn push_to(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(Event<'_>)) -> Result<(), Broken> {
         if self.is_broken {
             return Err(Broken::TooLong);
         }
         if self.pending.is_empty() {
-            let consumed = self.scan.split(bytes, &mut on_event);
+            let consumed = self.scan.split(bytes, on_event);
             self.pending
                 .extend_from_slice(bytes.get(consumed..).unwrap_or_default());
         } else {
             self.pending.extend_from_slice(bytes);
-            let consumed = self.scan.split(&self.pending, &mut on_event);
+            let consumed = self.scan.split(&self.pending, on_event);
             // What stays is part of what has just come, so moving it costs no more than its arrival.
             self.pending.drain(..consumed);
         }
@@ -96,7 +101,7 @@ impl Parser {
 impl Scan {
     /// Hands out the complete events of `bytes` and returns how many bytes they took. What is left is searched on from here when
     /// more follows it.
-    fn split(&mut self, bytes: &[u8], on_event: &mut impl FnMut(Event<'_>)) -> usize {
+    fn split(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(Event<'_>)) -> usize {
         let mut start = 0;
         while let Some(end) = self.event_end(bytes) {
             if let Some(raw) = bytes.get(start..end) {

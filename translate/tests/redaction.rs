@@ -1,6 +1,7 @@
 //! How often each detector is right, over texts with and without what it looks for.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use opentracy_translate::redact::{DEFAULT, NATIONAL_IDS, Redactor};
 
@@ -111,4 +112,92 @@ fn all_together_leave_ordinary_text_alone() {
         "{changed} of {}",
         ordinary.len()
     );
+}
+
+/// Text of a kind that is slow to search, as long as asked.
+fn hard(kind: &str, length: usize) -> String {
+    let piece = match kind {
+        "english" => {
+            "The gateway reads a request once, plans where it goes, and answers the client as the provider answers it. "
+        }
+        "code" => {
+            "let total = items.iter().map(|item| item.price * 100).sum::<u64>(); // see std::iter\n"
+        }
+        "numbers" => "12345.67 0.123 88.1 2024-11-05 10:30:45 1234 5678 9012 ",
+        "digits" => "1",
+        "hexadecimal" => "a1b2c3d4e5f60718",
+        "letters" => "aB1",
+        "separators" => "-_.:=@+/ ",
+        "colons" => "::1:",
+        "signs" => "+1 234 ",
+        "capitals" => "DE44 5001 ",
+        "almost tokens" => "eyJ-",
+        "parts of tokens" => "eyJAIza",
+        "almost passwords" => "token= a:// b:",
+        "almost keys" => "-----BEGIN PRIVATE KEY ",
+        "spaces" => "    ",
+        "other scripts" => "Тест 漢字 é ",
+        other => panic!("{other}"),
+    };
+    let mut text = piece.repeat(length / piece.len() + 1);
+    text.truncate(text.floor_char_boundary(length));
+    text
+}
+
+const KINDS: [&str; 16] = [
+    "english",
+    "code",
+    "numbers",
+    "digits",
+    "hexadecimal",
+    "letters",
+    "separators",
+    "colons",
+    "signs",
+    "capitals",
+    "almost tokens",
+    "parts of tokens",
+    "almost passwords",
+    "almost keys",
+    "spaces",
+    "other scripts",
+];
+
+fn time(redactor: &Redactor, text: &str) -> Duration {
+    let once = || {
+        let start = Instant::now();
+        redactor.mask_text(text);
+        start.elapsed()
+    };
+    (0..3).map(|_| once()).min().unwrap_or_default()
+}
+
+/// Doubling a text four times makes its masking take 16 times as long; 256 times as long would be a search that goes back.
+#[test]
+fn time_is_linear_in_the_text() {
+    let names = DEFAULT.iter().chain(&NATIONAL_IDS).copied();
+    let redactor = Redactor::new(names, []).unwrap();
+    for kind in KINDS {
+        let (short, long) = (hard(kind, 5_000), hard(kind, 80_000));
+        // Other processes may have had the processor, but not each time.
+        let is_linear = (0..6).any(|_| {
+            let short = time(&redactor, &short).max(Duration::from_micros(20));
+            time(&redactor, &long) < short * 64
+        });
+        assert!(is_linear, "{kind}");
+    }
+}
+
+/// `cargo test --release -p opentracy-translate --test redaction -- --ignored --nocapture` prints what masking takes.
+#[test]
+#[ignore = "a measurement"]
+fn hundred_kilobytes_take_two_milliseconds() {
+    let redactor = Redactor::default();
+    for kind in KINDS {
+        println!(
+            "{kind}: {:?} per 100 KB",
+            time(&redactor, &hard(kind, 100_000))
+        );
+    }
+    assert!(time(&redactor, &hard("english", 100_000)) < Duration::from_millis(2));
 }

@@ -132,6 +132,7 @@ impl Answer {
         self.status = headers.status();
         let source = note_attempts(call, &headers, self.status);
         headers.retain(|name| !headers::is_providers_own(name));
+        headers.mask(&call.key_mask(), self.status >= 400);
         if headers.is_event_stream() && self.status == 200 && !end_of_stream {
             if source == Source::ProviderStage {
                 self.begin_stream(call, headers, None);
@@ -189,7 +190,7 @@ impl Answer {
         headers.set("content-type", headers::EVENT_STREAM);
         call.add_headers(&mut headers);
         host::set_response_headers(&headers);
-        let tap = Tap::new(call.api, call.include_usage);
+        let tap = Tap::new(call.api, call.include_usage).masking(call.key_mask());
         self.is_event_stream = true;
         self.state = State::Streaming(Box::new(Stream { translator, tap }));
     }
@@ -300,8 +301,9 @@ impl Answer {
         &mut self,
         call: &mut Call,
         headers: &mut HeaderList<'_>,
-        error: ApiError,
+        mut error: ApiError,
     ) -> Vec<u8> {
+        call.key_mask().mask_error(&mut error);
         let retry_after = error.retry_after.or(headers.retry_after());
         if let Some(attempt) = call.attempts.last_mut() {
             attempt

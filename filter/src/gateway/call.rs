@@ -9,6 +9,7 @@ use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::{ApiError, AttemptSummary};
 use opentracy_translate::format::Origin;
 use opentracy_translate::openai::response::{Decision, Extras, Routing, Summary};
+use opentracy_translate::redact::KeyMask;
 use opentracy_translate::trace_context::TraceContext;
 use uuid::Uuid;
 
@@ -171,6 +172,15 @@ impl Call {
             Some((provider, model)) => format!("{provider}/{model}"),
             None => String::new(),
         }
+    }
+
+    /// Masks the credentials of the provider that answered.
+    pub fn key_mask(&self) -> KeyMask {
+        let selected = self.selected.as_ref();
+        selected
+            .and_then(|(name, _)| self.snapshot.as_ref()?.providers.get(name))
+            .map(|provider| provider.key_mask.clone())
+            .unwrap_or_default()
     }
 
     /// Notes what was tried; the last is the one whose answer this is.

@@ -66,8 +66,10 @@ enum State {
     Explaining(u32),
     /// A call that passes to a provider as it is, or nearly.
     Passing(Box<Passage>),
-    /// Sent to the control plane, or to a provider for something else than a call: the answer passes as it is.
-    Forwarded(Api),
+    /// Sent to the control plane: the answer passes as it is.
+    Forwarded,
+    /// A count that a provider was asked for.
+    Counting(count_tokens::Errand),
     /// Under way, or answered.
     Sent(Box<(Call, Answer)>),
 }
@@ -127,9 +129,11 @@ impl HttpContext for Gateway {
             State::Passing(passage) => passage.on_body(end_of_stream),
             State::Receiving(..) if end_of_stream => self.on_request(),
             State::Receiving(..) | State::Waiting(_) | State::Explaining(_) => Action::Pause,
-            State::Other | State::Answered | State::Forwarded(_) | State::Sent(_) => {
-                Action::Continue
-            }
+            State::Other
+            | State::Answered
+            | State::Forwarded
+            | State::Counting(_)
+            | State::Sent(_) => Action::Continue,
         }
     }
 
@@ -156,12 +160,17 @@ impl HttpContext for Gateway {
             State::Passing(passage) if passage.is_sent() => {
                 passage.on_response_headers(end_of_stream)
             }
+            State::Counting(errand)
+                if !host::is_envoys_reply(host::response_headers().status()) =>
+            {
+                errand.on_response_headers(end_of_stream)
+            }
             State::Answered => Action::Continue,
             _ => self.on_other_response(end_of_stream),
         }
     }
 
-    fn on_http_response_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         if let Some(reply) = &mut self.envoys_reply {
             reply.on_body();
             return Action::Continue;
@@ -171,7 +180,8 @@ impl HttpContext for Gateway {
                 let (call, answer) = sent.as_mut();
                 answer.on_body(call, end_of_stream)
             }
-            State::Passing(passage) => passage.on_response_body(end_of_stream),
+            State::Passing(passage) => passage.on_response_body(size, end_of_stream),
+            State::Counting(errand) => errand.on_response_body(size, end_of_stream),
             _ => Action::Continue,
         }
     }
@@ -182,7 +192,8 @@ impl HttpContext for Gateway {
                 let (call, answer) = sent.as_mut();
                 answer.on_trailers(call)
             }
-            State::Passing(passage) => passage.on_response_body(true),
+            State::Passing(passage) => passage.on_response_body(0, true),
+            State::Counting(errand) => errand.on_response_body(0, true),
             _ => Action::Continue,
         }
     }
@@ -197,7 +208,8 @@ impl HttpContext for Gateway {
             State::Passing(passage) => passage.finish(),
             State::Other
             | State::Answered
-            | State::Forwarded(_)
+            | State::Forwarded
+            | State::Counting(_)
             | State::Explaining(_)
             | State::Receiving(..) => {}
         }
@@ -244,7 +256,7 @@ impl Gateway {
             }
         }
         management::send(snapshot.as_deref(), &caller, request);
-        self.state = State::Forwarded(Api::ChatCompletions);
+        self.state = State::Forwarded;
         Action::Continue
     }
 
@@ -256,14 +268,14 @@ impl Gateway {
             let error = envoys_reply::error_of(status, &self.path);
             let api = match &self.state {
                 State::Receiving(endpoint, ..) => endpoint.api(),
-                State::Forwarded(api) => *api,
+                State::Counting(_) => Api::Messages,
                 _ => Api::ChatCompletions,
             };
             let headers = envoys_reply::headers_of(&error);
             self.envoys_reply = Some(EnvoysReply::replace(api, &error, headers, end_of_stream));
             return Action::Continue;
         }
-        if matches!(self.state, State::Forwarded(_)) {
+        if matches!(self.state, State::Forwarded) {
             response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
             host::set_response_headers(&response);
         }
@@ -299,14 +311,16 @@ impl Gateway {
                 let call = Call::new(api, caller, &request, body);
                 self.settle(dispatch::start(Box::new(call), request))
             }
-            Endpoint::CountTokens => {
-                let action = count_tokens::answer(&caller, &request, &body);
-                self.state = match action {
-                    Action::Continue => State::Forwarded(Api::Messages),
-                    _ => State::Answered,
-                };
-                action
-            }
+            Endpoint::CountTokens => match count_tokens::answer(&caller, &request, &body) {
+                Some(errand) => {
+                    self.state = State::Counting(errand);
+                    Action::Continue
+                }
+                None => {
+                    self.state = State::Answered;
+                    Action::Pause
+                }
+            },
             // They do not come here: none of them is received as a whole before it is looked at.
             Endpoint::Passed(_) => Action::Continue,
             Endpoint::Route => {

@@ -51,13 +51,13 @@ impl Policy {
         if !self.content {
             return Said::default();
         }
-        if self.redact {
-            let redactor = snapshot.redactor();
-            request = redactor.mask_body(&request);
-            response = redactor.mask_body(&response);
-        }
         let limit = usize::try_from(snapshot.traces.max_content_bytes).unwrap_or(usize::MAX);
         let is_cut = request.len() > limit || response.len() > limit;
+        if self.redact {
+            let redactor = snapshot.redactor();
+            request = redactor.mask_body(&request, limit);
+            response = redactor.mask_body(&response, limit);
+        }
         request.truncate(limit);
         response.truncate(limit);
         Said {

@@ -16,6 +16,7 @@ use crate::object::Object;
 use crate::openai;
 use crate::openai::response::Summary;
 use crate::openai::tap::{MakeExtras, Output, StreamTap};
+use crate::redact::KeyMask;
 use crate::sse;
 
 /// Watches a stream of any API.
@@ -31,6 +32,15 @@ impl Tap {
         match api {
             Api::ChatCompletions => Self::ChatCompletions(StreamTap::new(client_wants_usage)),
             Api::Messages | Api::Responses => Self::Other(EventTap::new(api)),
+        }
+    }
+
+    /// Masks a provider's credentials in what it says.
+    #[must_use]
+    pub fn masking(self, keys: KeyMask) -> Self {
+        match self {
+            Self::ChatCompletions(tap) => Self::ChatCompletions(tap.masking(keys)),
+            Self::Other(tap) => Self::Other(EventTap { keys, ..tap }),
         }
     }
 
@@ -84,6 +94,7 @@ pub struct EventTap {
     is_done: bool,
     error: Option<ApiError>,
     summary: Summary,
+    keys: KeyMask,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +120,7 @@ impl EventTap {
             is_done: false,
             error: None,
             summary: Summary::default(),
+            keys: KeyMask::default(),
         }
     }
 
@@ -123,7 +135,10 @@ impl EventTap {
                 b"\"response.failed\"",
             ],
         };
-        !has(b"\"error\"") && !own.iter().any(|word| has(word)) && bytes.ends_with(b"\n\n")
+        !has(b"\"error\"")
+            && !self.keys.has_value(bytes)
+            && !own.iter().any(|word| has(word))
+            && bytes.ends_with(b"\n\n")
     }
 
     fn push(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
@@ -169,6 +184,14 @@ impl EventTap {
         if self.is_done || self.error.is_some() {
             return;
         }
+        let masked = if is_failure(event.raw) || self.keys.has_value(event.raw) {
+            self.keys.mask_event(event.raw)
+        } else {
+            None
+        };
+        let event = sse::Event {
+            raw: masked.as_deref().unwrap_or(event.raw),
+        };
         let data = event.data();
         let read = data
             .as_deref()
@@ -248,6 +271,13 @@ impl EventTap {
     }
 }
 
+/// Reports if an event may tell of a failure.
+fn is_failure(raw: &[u8]) -> bool {
+    [b"\"error\"".as_slice(), b"\"response.failed\""]
+        .iter()
+        .any(|word| memmem::find(raw, word).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,6 +319,30 @@ mod tests {
             "{out}"
         );
         assert_eq!(tap.summary().usage.unwrap().input, 3);
+    }
+
+    #[test]
+    fn a_key_in_a_failure_is_masked() {
+        let key = "0123abcd-our-own-key-of-the-provider";
+        for (api, event) in [
+            (
+                Api::Messages,
+                "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"no KEY, says the provider\"}}\n\n",
+            ),
+            (
+                Api::Responses,
+                "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"x\",\"message\":\"no KEY, says the provider\"}}}\n\n",
+            ),
+        ] {
+            let mut tap = Tap::new(api, false).masking(KeyMask::new([key]));
+            let event = event.replace("KEY", key);
+            let Output::Replaced(out) = tap.push(event.as_bytes(), &mut |_| Vec::new()) else {
+                panic!("it passed");
+            };
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.contains("no [SECRET], says the provider"), "{out}");
+            assert!(!format!("{:?}", tap.error()).contains("0123"));
+        }
     }
 
     #[test]

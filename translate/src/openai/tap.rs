@@ -9,6 +9,7 @@ use crate::error::ApiError;
 use crate::json;
 use crate::openai::error;
 use crate::openai::response::{Summary, View};
+use crate::redact::KeyMask;
 use crate::sse;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -32,6 +33,7 @@ pub struct StreamTap {
     has_extras: bool,
     error: Option<ApiError>,
     summary: Summary,
+    keys: KeyMask,
 }
 
 /// What to do with the bytes that were pushed.
@@ -47,6 +49,12 @@ impl StreamTap {
             client_wants_usage,
             ..Self::default()
         }
+    }
+
+    /// Masks a provider's credentials in what it says.
+    #[must_use]
+    pub fn masking(self, keys: KeyMask) -> Self {
+        Self { keys, ..self }
     }
 
     /// What is known of the answer so far.
@@ -68,7 +76,7 @@ impl StreamTap {
     pub fn push(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
         let is_between_events =
             self.held.is_none() && !self.is_over() && !self.parser.has_partial_event();
-        if is_between_events && is_plain(bytes) {
+        if is_between_events && is_plain(bytes) && !self.keys.has_value(bytes) {
             return Output::Unchanged;
         }
         let mut out = Vec::with_capacity(bytes.len() + 256);
@@ -112,6 +120,12 @@ impl StreamTap {
         if self.is_over() {
             return;
         }
+        let masked = if self.keys.has_value(raw) {
+            self.keys.mask_event(raw)
+        } else {
+            None
+        };
+        let raw = masked.as_deref().unwrap_or(raw);
         let Some(data) = (sse::Event { raw }).data() else {
             out.extend_from_slice(raw);
             return;
@@ -134,8 +148,9 @@ impl StreamTap {
         };
         if view.error.is_some() {
             self.release(out, None);
-            let error = error::from_event("The provider", &data)
+            let mut error = error::from_event("The provider", &data)
                 .unwrap_or_else(|| ApiError::new(502, "The provider's stream failed"));
+            self.keys.mask_error(&mut error);
             out.extend(error.to_sse());
             self.error = Some(error);
             return;
@@ -275,6 +290,28 @@ mod tests {
             "{out}"
         );
         assert_eq!(tap.error().unwrap().message, "overloaded");
+    }
+
+    #[test]
+    fn a_key_in_a_stream_is_masked() {
+        let key = "0123abcd-our-own-key-of-the-provider";
+        let error = format!(
+            "data: {{\"error\":{{\"message\":\"no {key}, says the provider\",\"code\":\"{key}\"}}}}\n\n"
+        );
+        let plain = format!("data: refused: {key}\n\n: {key}\n\n");
+        for stream in [error, plain] {
+            let mut tap = StreamTap::new(false).masking(KeyMask::new([key]));
+            let mut out = Vec::new();
+            for piece in stream.as_bytes().chunks(50) {
+                match tap.push(piece, &mut |_| Vec::new()) {
+                    Output::Unchanged => out.extend_from_slice(piece),
+                    Output::Replaced(bytes) => out.extend(bytes),
+                }
+            }
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.contains("[SECRET]") && !out.contains("0123"), "{out}");
+            assert!(out.contains("refused: ") || out.contains(", says the provider"));
+        }
     }
 
     #[test]

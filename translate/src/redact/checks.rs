@@ -53,11 +53,14 @@ pub fn phone(before: &str, text: &str) -> bool {
 
 /// An address that is somebody's: not this machine's own, and no version.
 pub fn ipv4(before: &str, text: &str) -> bool {
-    let word = before.trim_end().to_ascii_lowercase();
+    let word = before.trim_end();
     let is_version = before.ends_with(['v', 'V', '.', '-'])
-        || ["version", "release", "section", "§"]
-            .iter()
-            .any(|end| word.ends_with(end));
+        || word.ends_with('§')
+        || ["version", "release", "section"].iter().any(|end| {
+            let start = word.len().checked_sub(end.len());
+            let last = start.and_then(|start| word.as_bytes().get(start..));
+            last.is_some_and(|last| last.eq_ignore_ascii_case(end.as_bytes()))
+        });
     let address: Result<Ipv4Addr, _> = text.parse();
     !is_version
         && address.is_ok_and(|address| {

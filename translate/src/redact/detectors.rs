@@ -1,8 +1,9 @@
-//! The detectors there are.
+//! The detectors: what each searches for, and how what it finds is checked.
 
 use regex_lite::Regex;
 
 use crate::redact::checks;
+use crate::redact::find::{Find, numbers, secrets, shapes};
 
 /// What is masked unless the operator says otherwise.
 pub const DEFAULT: [&str; 6] = ["secret", "email", "iban", "card", "phone", "ip"];
@@ -20,41 +21,34 @@ pub const NATIONAL_IDS: [&str; 8] = [
 
 pub const SECRET: &str = "secret";
 
-/// Whether what was found is what it looks like; it is given the text before it too.
+/// How large an operator's pattern may become when it is compiled: each byte of text takes time in proportion to it.
+const MAX_PATTERN_BYTES: usize = 64 << 10;
+
+/// Reports if what was found is what it looks like; it is given the text before it too.
 type Check = fn(&str, &str) -> bool;
 
 pub struct Detector {
-    /// Where it has a group, only that is masked.
-    pattern: Regex,
+    search: Search,
     mask: String,
     check: Check,
 }
 
+enum Search {
+    BuiltIn(Find),
+    /// An operator's own. Where it has a group, only that is masked.
+    Pattern {
+        regex: Regex,
+        /// A text without this holds no match.
+        literal: String,
+    },
+}
+
 /// Keys and tokens: by the prefixes their issuers give them, whatever follows `Bearer` or the name of a secret, and what is too
 /// random for a word.
-const SECRETS: &[(&str, Check)] = &[
-    (
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----",
-        always,
-    ),
-    (r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_*-]{6,}", always),
-    (
-        r"\b(?:gsk|xai|hf|glpat|ghp|gho|ghu|ghs|ghr|github_pat|npm|pypi|nvapi|pplx|csk|r8|dop_v1|shpat|tvly|whsec|SG|otk|xox[abprs])[-_.][A-Za-z0-9_.-]{10,}",
-        always,
-    ),
-    (r"\bAIza[A-Za-z0-9_-]{30,}", always),
-    (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", always),
-    (
-        r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
-        always,
-    ),
-    (r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]{8,}", always),
-    (r"[a-z][a-z0-9+.-]*://[^\s:/@]+:([^\s:/@]+)@", always),
-    (
-        r#"(?i)(?:api[_-]?key|secret|token|password|passwd|pwd|access[_-]?key|credentials?)["']?\s*[:=]\s*["']?([^\s"',;<>{}\[\]]{6,})"#,
-        has_a_letter,
-    ),
-    (r"[A-Za-z0-9_+/-]{20,200}={0,2}", checks::random),
+const SECRETS: [(Find, Check); 3] = [
+    (secrets::url_password, always),
+    (secrets::named, has_a_letter),
+    (secrets::token, checks::random),
 ];
 
 fn always(_: &str, _: &str) -> bool {
@@ -66,96 +60,154 @@ fn has_a_letter(_: &str, text: &str) -> bool {
     text.contains(|c: char| c.is_alphabetic())
 }
 
-/// The parts of a detector, by its name.
-pub fn find(name: &str) -> Option<Vec<Detector>> {
-    if name == SECRET {
-        return SECRETS
-            .iter()
-            .map(|(pattern, check)| detector(pattern, SECRET, *check))
-            .collect();
-    }
-    let one = |pattern, check| detector(pattern, name, check).map(|detector| vec![detector]);
-    match name {
-        "email" => one(
-            r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}",
-            always,
-        ),
-        "iban" => one(
-            r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b",
-            checks::iban,
-        ),
-        "card" => one(r"\b\d(?:[ -]?\d){12,18}\b", checks::card),
-        "phone" => one(
-            r"\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ ./-]?\d{2,4}){2,4}\b|\b00\d{1,3} ?\d{1,4}(?: ?\d{2,4}){2,4}\b|\(\d{3}\) ?\d{3}[ .-]\d{4}\b|\b\d{3}[ .-]\d{3}[ .-]\d{4}\b|\(?\b0\d{2,4}\)?[ /-]\d{3,4}[ -]?\d{3,5}\b",
-            checks::phone,
-        ),
-        "ip" => {
-            let mut both = one(r"\b\d{1,3}(?:\.\d{1,3}){3}\b(?:\.\d+)*", checks::ipv4)?;
-            both.extend(one(
-                r"(?:[0-9A-Fa-f]{1,4})?(?::[0-9A-Fa-f]{0,4}){2,7}[0-9A-Fa-f]",
-                checks::ipv6,
-            )?);
-            Some(both)
-        }
-        "us_ssn" => one(r"\b\d{3}-\d{2}-\d{4}\b", checks::us_ssn),
-        "uk_nino" => one(
-            r"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b",
-            always,
-        ),
-        "de_tax_id" => one(r"\b\d{2} ?\d{3} ?\d{3} ?\d{3}\b", checks::de_tax_id),
-        "fr_nir" => one(
-            r"\b[12] ?\d{2} ?(?:0[1-9]|1[0-2]) ?\d{2} ?\d{3} ?\d{3} ?\d{2}\b",
-            checks::fr_nir,
-        ),
-        "es_dni" => one(r"\b(?:\d{8}|[XYZ]\d{7})[- ]?[A-Z]\b", checks::es_dni),
-        "it_codice_fiscale" => one(r"\b[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]\b", always),
-        "nl_bsn" => one(r"\b\d{9}\b|\b\d{4}\.\d{2}\.\d{3}\b", checks::nl_bsn),
-        "br_cpf" => one(r"\b\d{3}\.?\d{3}\.?\d{3}-\d{2}\b", checks::br_cpf),
-        _ => None,
-    }
+/// A message about `Bearer authentication` names no key.
+fn has_a_digit(_: &str, text: &str) -> bool {
+    text.contains(|c: char| c.is_ascii_digit() || c == '*')
 }
 
-fn detector(pattern: &str, name: &str, check: Check) -> Option<Detector> {
-    Some(Detector {
-        pattern: Regex::new(pattern).ok()?,
-        mask: match NATIONAL_IDS.contains(&name) {
-            true => "[NATIONAL_ID]".to_owned(),
-            false => format!("[{}]", name.to_uppercase()),
-        },
-        check,
-    })
+/// The parts of a detector, by its name.
+pub fn find(name: &str) -> Option<Vec<Detector>> {
+    let parts: &[(Find, Check)] = match name {
+        SECRET => {
+            let keys = secrets::KEYS.map(|find| (find, always as Check));
+            let all = keys.into_iter().chain(SECRETS);
+            return Some(all.map(|part| Detector::built_in(name, part)).collect());
+        }
+        "email" => &[(secrets::email, always)],
+        "iban" => &[(numbers::iban, checks::iban)],
+        "card" => &[(numbers::card, checks::card)],
+        "phone" => &[(numbers::phone, checks::phone)],
+        "ip" => &[(numbers::ipv4, checks::ipv4), (numbers::ipv6, checks::ipv6)],
+        "us_ssn" => &[(shapes::us_ssn, checks::us_ssn)],
+        "uk_nino" => &[(shapes::uk_nino, always)],
+        "de_tax_id" => &[(shapes::de_tax_id, checks::de_tax_id)],
+        "fr_nir" => &[(shapes::fr_nir, checks::fr_nir)],
+        "es_dni" => &[(shapes::es_dni, checks::es_dni)],
+        "it_codice_fiscale" => &[(shapes::it_codice_fiscale, always)],
+        "nl_bsn" => &[(shapes::nl_bsn, checks::nl_bsn)],
+        "br_cpf" => &[(shapes::br_cpf, checks::br_cpf)],
+        _ => return None,
+    };
+    let parts = parts.iter();
+    Some(parts.map(|part| Detector::built_in(name, *part)).collect())
+}
+
+/// The parts that find what is a key whatever stands around it.
+pub fn keys() -> Vec<Detector> {
+    let keys = secrets::KEYS.into_iter();
+    keys.map(|find| Detector::built_in(SECRET, (find, has_a_digit)))
+        .collect()
 }
 
 impl Detector {
-    /// One without a check.
-    pub fn new(pattern: Regex, mask: String) -> Self {
+    fn built_in(name: &str, (find, check): (Find, Check)) -> Self {
         Self {
-            pattern,
-            mask,
-            check: always,
+            search: Search::BuiltIn(find),
+            mask: match NATIONAL_IDS.contains(&name) {
+                true => "[NATIONAL_ID]".to_owned(),
+                false => format!("[{}]", name.to_uppercase()),
+            },
+            check,
         }
+    }
+
+    /// An operator's pattern, whose matches become `[NAME]`.
+    pub fn of_pattern(name: &str, pattern: &str) -> Result<Self, regex_lite::Error> {
+        let regex = regex_lite::RegexBuilder::new(pattern)
+            .size_limit(MAX_PATTERN_BYTES)
+            .build()?;
+        Ok(Self {
+            search: Search::Pattern {
+                regex,
+                literal: literal_prefix(pattern).to_owned(),
+            },
+            mask: format!("[{}]", name.to_uppercase()),
+            check: always,
+        })
     }
 
     /// The text with everything masked that was found; `None` when nothing was.
     pub fn mask(&self, text: &str) -> Option<String> {
         let mut masked = String::new();
         let mut copied = 0;
-        for found in self.pattern.captures_iter(text) {
-            let Some(found) = found.get(1).or_else(|| found.get(0)) else {
-                continue;
-            };
-            let before = text.get(..found.start()).unwrap_or_default();
-            if found.as_str().is_empty() || !(self.check)(before, found.as_str()) {
-                continue;
+        let mut found = |start: usize, end: usize| {
+            let before = text.get(..start).unwrap_or_default();
+            let value = text.get(start..end).unwrap_or_default();
+            if value.is_empty() || !(self.check)(before, value) {
+                return;
             }
-            masked.push_str(text.get(copied..found.start()).unwrap_or_default());
+            masked.push_str(text.get(copied..start).unwrap_or_default());
             masked.push_str(&self.mask);
-            copied = found.end();
+            copied = end;
+        };
+        match &self.search {
+            Search::BuiltIn(find) => {
+                let mut from = 0;
+                while let Some(next) = find(text.as_bytes(), from) {
+                    found(next.start, next.end);
+                    from = next.next;
+                }
+            }
+            Search::Pattern { regex, literal } => {
+                if !text.contains(literal) {
+                    return None;
+                }
+                for captures in regex.captures_iter(text) {
+                    if let Some(part) = captures.get(1).or_else(|| captures.get(0)) {
+                        found(part.start(), part.end());
+                    }
+                }
+            }
         }
         if copied == 0 {
             return None;
         }
         masked.push_str(text.get(copied..).unwrap_or_default());
         Some(masked)
+    }
+}
+
+/// The text that every match of a pattern begins with; empty where the pattern does not tell it plainly.
+fn literal_prefix(pattern: &str) -> &str {
+    if pattern.contains('|') {
+        return "";
+    }
+    let end = pattern
+        .find(|c: char| {
+            !c.is_alphanumeric() && !matches!(c, '-' | '_' | ' ' | '@' | ':' | '/' | '=')
+        })
+        .unwrap_or(pattern.len());
+    let (literal, rest) = pattern.split_at(end);
+    if rest.starts_with(['?', '*', '{']) {
+        // What may be repeated no times at all is no part of every match.
+        let last = literal.char_indices().next_back();
+        return last.map_or("", |(at, _)| literal.split_at(at).0);
+    }
+    literal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patterns_literal_is_part_of_every_match() {
+        for (pattern, literal) in [
+            (r"EMP-\d{6}", "EMP-"),
+            (r"EMP-?\d", "EMP"),
+            ("ab*", "a"),
+            ("ab+", "ab"),
+            ("a|b", ""),
+            ("(?i)emp", ""),
+            (r"\bEMP", ""),
+            ("[A-Z]x", ""),
+        ] {
+            assert_eq!(literal_prefix(pattern), literal, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_is_too_large_is_refused() {
+        assert!(Detector::of_pattern("x", "(?:[a-z]{1000}){1000}").is_err());
     }
 }

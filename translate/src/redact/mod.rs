@@ -1,20 +1,23 @@
-//! Masks personal data and secrets in recorded text.
+//! Masks personal data and secrets in recorded text, and providers' keys in what clients get to see.
 //!
-//! A detector is a pattern and a check: what has a check digit must pass it, so that an order's number is left alone. What
-//! looks like a key is masked whoever issued it. How often each is right is measured in `tests/redaction.rs`.
+//! A detector is a search and a check: what has a check digit must pass it, so that an order's number is left alone. What
+//! looks like a key is masked whoever issued it. How often each is right, and how long all take, is measured in
+//! `tests/redaction.rs`.
 
+mod body;
 mod checks;
 mod detectors;
+mod event_mask;
+mod find;
+mod key_mask;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use regex_lite::Regex;
-use serde_json::{Map, Value};
-
-use crate::json;
+use detectors::Detector;
 pub use detectors::{DEFAULT, NATIONAL_IDS};
-use detectors::{Detector, SECRET};
+pub use event_mask::EventMask;
+pub use key_mask::KeyMask;
 
 /// What masks.
 pub struct Redactor {
@@ -26,7 +29,7 @@ pub struct Redactor {
 pub enum RedactError {
     #[error("there is no detector \"{0}\"")]
     Unknown(String),
-    #[error("\"{0}\" is no regular expression: {1}")]
+    #[error("\"{0}\" is not a regular expression that can be used: {1}")]
     Pattern(String, String),
 }
 
@@ -51,9 +54,9 @@ impl Redactor {
             all.extend(found.ok_or_else(|| RedactError::Unknown(name.to_owned()))?);
         }
         for (name, pattern) in patterns {
-            let regex = Regex::new(pattern)
+            let own = Detector::of_pattern(name, pattern)
                 .map_err(|error| RedactError::Pattern(name.to_owned(), error.to_string()))?;
-            all.push(Detector::new(regex, format!("[{}]", name.to_uppercase())));
+            all.push(own);
         }
         Ok(Self { detectors: all })
     }
@@ -72,85 +75,28 @@ impl Redactor {
         masked
     }
 
-    /// Masks every text in a JSON body, and the names of its members, apart from the words of the protocol itself.
+    /// Masks every text in a JSON body, and the names of its members, apart from the words of the protocol itself. At most `limit`
+    /// bytes of it are kept, and no more are read but for a margin.
     ///
     /// A body that is not JSON is masked as text.
-    pub fn mask_body(&self, body: &[u8]) -> Vec<u8> {
-        match json::from_bytes::<Value>(body) {
-            Ok(mut value) => {
-                self.mask_value(&mut value);
-                serde_json::to_vec(&value).unwrap_or_default()
-            }
-            Err(_) => self
-                .mask_text(&String::from_utf8_lossy(body))
-                .into_owned()
-                .into_bytes(),
-        }
-    }
-
-    fn mask_value(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => {
-                if let Cow::Owned(masked) = self.mask_text(text) {
-                    *text = masked;
-                }
-            }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.mask_value(item)),
-            Value::Object(members) => self.mask_members(members),
-            // A card's number may be a number.
-            Value::Number(number) => {
-                if let Cow::Owned(masked) = self.mask_text(&number.to_string()) {
-                    *value = Value::String(masked);
-                }
-            }
-            Value::Null | Value::Bool(_) => {}
-        }
-    }
-
-    fn mask_members(&self, members: &mut Map<String, Value>) {
-        let mut renamed = Vec::new();
-        for (name, value) in members.iter_mut() {
-            let of_the_protocol = matches!(
-                name.as_str(),
-                "model"
-                    | "role"
-                    | "type"
-                    | "id"
-                    | "call_id"
-                    | "tool_call_id"
-                    | "tool_use_id"
-                    | "object"
-                    | "created"
-                    | "created_at"
-                    | "finish_reason"
-            );
-            if !of_the_protocol {
-                self.mask_value(value);
-            }
-            if let Cow::Owned(masked) = self.mask_text(name) {
-                renamed.push((name.clone(), masked));
-            }
-        }
-        for (name, masked) in renamed {
-            if let Some(value) = members.remove(&name) {
-                members.insert(masked, value);
-            }
-        }
+    pub fn mask_body(&self, body: &[u8], limit: usize) -> Vec<u8> {
+        body::mask(self, body, limit)
     }
 }
 
-static SECRETS: LazyLock<Redactor> = LazyLock::new(|| Redactor {
-    detectors: detectors::find(SECRET).unwrap_or_default(),
+static KEYS: LazyLock<Redactor> = LazyLock::new(|| Redactor {
+    detectors: detectors::keys(),
 });
 
-/// Masks keys and tokens.
-pub fn mask_secrets(text: &str) -> Cow<'_, str> {
-    SECRETS.mask_text(text)
+/// Masks what is a key whatever stands around it: by its issuer's prefix, or behind `Bearer`.
+pub fn mask_keys(text: &str) -> Cow<'_, str> {
+    KEYS.mask_text(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     #[test]
     fn a_body_keeps_its_shape() {
@@ -159,7 +105,7 @@ mod tests {
             .unwrap()
             .replace("\"text\":\"a@b.co\"", "\"text\":\"[EMAIL]\"");
         assert_eq!(
-            serde_json::from_slice::<Value>(&Redactor::default().mask_body(body)).unwrap(),
+            serde_json::from_slice::<Value>(&Redactor::default().mask_body(body, 1 << 20)).unwrap(),
             serde_json::from_str::<Value>(&masked).unwrap()
         );
     }
@@ -168,7 +114,7 @@ mod tests {
     fn names_and_numbers_are_masked_too() {
         let body = br#"{"input":{"jane@example.org":4111111111111111,"n":7}}"#;
         assert_eq!(
-            serde_json::from_slice::<Value>(&Redactor::default().mask_body(body)).unwrap(),
+            serde_json::from_slice::<Value>(&Redactor::default().mask_body(body, 1 << 20)).unwrap(),
             serde_json::json!({"input": {"[EMAIL]": "[CARD]", "n": 7}})
         );
     }

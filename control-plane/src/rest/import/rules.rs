@@ -39,8 +39,8 @@ impl Rules {
             trace.response.clear();
         }
         if let Some(redactor) = &self.redactor {
-            trace.request = redactor.mask_body(&trace.request);
-            trace.response = redactor.mask_body(&trace.response);
+            trace.request = redactor.mask_body(&trace.request, usize::MAX);
+            trace.response = redactor.mask_body(&trace.response, usize::MAX);
             trace.user = redactor.mask_text(&trace.user).into_owned();
             let metadata = std::mem::take(&mut trace.metadata).into_iter();
             trace.metadata = metadata

@@ -12,7 +12,7 @@ use opentracy_translate::client::Api;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::multipart::{self, ModelSearch};
-use opentracy_translate::redact;
+use opentracy_translate::redact::EventMask;
 use proxy_wasm::types::Action;
 
 use crate::gateway::access::Caller;
@@ -21,6 +21,7 @@ use crate::gateway::leases::Charge;
 use crate::gateway::limits::{self, Admission};
 use crate::gateway::{budget, json_headers, privacy, strategy};
 use crate::headers::{self, HeaderList};
+use crate::upstream::MAX_ERROR_BYTES;
 use crate::{failure, host, metrics, snapshot};
 use record::Record;
 use target::Target;
@@ -50,6 +51,10 @@ enum State {
     EnvoysReply(EnvoysReply),
     /// A whole answer is held, to be translated.
     Holding(Box<Target>, HeaderList<'static>),
+    /// The client was told of an error that goes on.
+    Discarding,
+    /// A stream of events, in which an error is looked for.
+    Streaming(EventMask),
     /// Answered here.
     Over,
 }
@@ -79,9 +84,12 @@ impl Passage {
         match self.state {
             State::Receiving => self.advance(end_of_stream),
             State::Waiting(..) => Action::Pause,
-            State::Sent(_) | State::EnvoysReply(_) | State::Holding(..) | State::Over => {
-                Action::Continue
-            }
+            State::Sent(_)
+            | State::EnvoysReply(_)
+            | State::Holding(..)
+            | State::Discarding
+            | State::Streaming(..)
+            | State::Over => Action::Continue,
         }
     }
 
@@ -248,8 +256,8 @@ impl Passage {
         self.record
             .began(&response, is_envoys, &host::response_details());
         response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
-        self.record.add_headers(&self.charges, &mut response);
         if is_envoys {
+            self.record.add_headers(&self.charges, &mut response);
             let failure = failure::of_envoy_reply(&target.provider.name, &host::response_details());
             let reply =
                 EnvoysReply::replace(Api::ChatCompletions, &failure.0, response, end_of_stream);
@@ -257,29 +265,50 @@ impl Passage {
             self.record.is_complete = true;
             return Action::Continue;
         }
-        let status = response.status();
-        // A provider's error is told in our words, or as it is but for the key that it may quote.
-        let is_error = if target.is_proxied {
-            matches!(status, 401 | 403)
-        } else {
-            status >= 400
-        };
-        let is_looked_at = target.translation.is_some() || is_error;
-        let is_held = is_looked_at && !end_of_stream;
+        // A provider's error is told in our words, or as it is but for the keys that it may quote.
+        let is_error = response.status() >= 400;
+        let keys = &target.provider.key_mask;
+        response.mask(keys, is_error);
+        self.record.add_headers(&self.charges, &mut response);
+        let is_held = (target.translation.is_some() || is_error) && !end_of_stream;
         if is_held {
             response.retain(|name| name != "content-length");
             self.state = State::Holding(target, response);
             return Action::Pause;
         }
+        if response.is_event_stream() {
+            // An error in it may become shorter.
+            response.retain(|name| name != "content-length");
+            let mask = EventMask::new(keys.clone());
+            self.state = State::Streaming(mask);
+        } else {
+            self.state = State::Sent(target);
+        }
         host::set_response_headers(&response);
-        self.state = State::Sent(target);
         Action::Continue
     }
 
-    pub fn on_response_body(&mut self, end_of_stream: bool) -> Action {
+    /// `size` bytes of the answer are there.
+    pub fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         match &mut self.state {
             State::EnvoysReply(reply) => {
                 reply.on_body();
+                Action::Continue
+            }
+            State::Streaming(mask) => {
+                let chunk = host::response_body(0);
+                let masked = mask.push(&chunk, end_of_stream);
+                if let Some(masked) = &masked {
+                    host::set_response_body(masked);
+                }
+                if self.record.wants_more() {
+                    self.record.answered(masked.as_deref().unwrap_or(&chunk));
+                }
+                self.record.is_complete |= end_of_stream;
+                Action::Continue
+            }
+            State::Discarding => {
+                host::set_response_body(&[]);
                 Action::Continue
             }
             State::Sent(_) => {
@@ -292,29 +321,44 @@ impl Passage {
                 }
                 Action::Continue
             }
-            State::Holding(..) if end_of_stream => self.translate(),
-            State::Holding(..) => Action::Pause,
+            State::Holding(_, response) => {
+                let is_too_long = response.status() >= 400 && size > MAX_ERROR_BYTES;
+                if !end_of_stream && !is_too_long {
+                    return Action::Pause;
+                }
+                self.translate();
+                if !end_of_stream {
+                    self.state = State::Discarding;
+                }
+                Action::Continue
+            }
             State::Receiving | State::Waiting(..) | State::Over => Action::Continue,
         }
     }
 
     /// The whole answer of a provider with a format of its own is there.
-    fn translate(&mut self) -> Action {
+    fn translate(&mut self) {
         let State::Holding(target, mut response) = std::mem::replace(&mut self.state, State::Over)
         else {
-            return Action::Continue;
+            return;
         };
         let body = host::response_body(0);
         let status = response.status();
+        let keys = &target.provider.key_mask;
         let read = if target.is_proxied {
-            let text = String::from_utf8_lossy(&body);
-            Ok(Some(redact::mask_secrets(&text).into_owned().into_bytes()))
+            match response.get("content-encoding") {
+                None | Some("identity") => Ok(keys.mask_body(&body)),
+                // A key can't be seen in it.
+                Some(_) => Err(ApiError::from_provider(&target.provider.name, status, "")),
+            }
         } else {
             target.read_answer(status, &body, &self.record.request)
         };
         let body = match read {
             Ok(translated) => translated.unwrap_or(body),
-            Err(error) => {
+            Err(mut error) => {
+                keys.mask_error(&mut error);
+                response.retain(|name| name != "content-encoding");
                 response.set(":status", error.status.to_string());
                 response.set("content-type", "application/json");
                 self.record.fail(&error);
@@ -327,7 +371,6 @@ impl Passage {
         self.record.answered(&body);
         self.record.is_complete = true;
         self.state = State::Sent(target);
-        Action::Continue
     }
 
     /// The stream of the client is over, one way or another.

@@ -221,7 +221,7 @@ impl Record {
             self.error = Some(v1::TraceError {
                 r#type: ErrorType::of_status(self.status).as_str().to_owned(),
                 code: String::new(),
-                message: redact::mask_secrets(&openai_error::read(&self.response).message)
+                message: redact::mask_keys(&openai_error::read(&self.response).message)
                     .into_owned(),
             });
         }

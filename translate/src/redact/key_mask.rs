@@ -1,0 +1,305 @@
+//! Masks the credentials that a request went with, in whatever the provider says about it.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+use serde_json::Value;
+
+use crate::error::ApiError;
+use crate::json;
+use crate::redact::mask_keys;
+use crate::sse;
+
+/// What stands in the place of a key.
+const MASK: &str = "[SECRET]";
+/// A shorter value is not a secret, and may well be a word.
+const MIN_BYTES: usize = 8;
+/// A provider that quotes a key in part quotes this much of its beginning or its end.
+const PART: usize = 16;
+
+/// Credentials of one provider.
+///
+/// Errors, and every answer's headers, are masked by value: a key is found whatever it looks like. Errors are masked by pattern as
+/// well, for keys that are not ours to know. Nothing else of what a provider says is changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyMask {
+    /// Longest first, so that no value is found within another.
+    values: Vec<Secret>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Secret(String);
+
+/// Keys are not for logs.
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl KeyMask {
+    /// Takes the values of headers, such as `Bearer KEY`, and bare secrets.
+    pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut all: Vec<Secret> = Vec::new();
+        for value in values {
+            let value = value.rsplit(' ').next().unwrap_or(value);
+            if value.len() < MIN_BYTES || all.iter().any(|known| known.0 == value) {
+                continue;
+            }
+            let place = all.iter().position(|known| known.0.len() < value.len());
+            all.insert(place.unwrap_or(all.len()), Secret(value.to_owned()));
+        }
+        Self { values: all }
+    }
+
+    /// Masks by value and by pattern.
+    pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.mask_values(text) {
+            Cow::Borrowed(text) => mask_keys(text),
+            Cow::Owned(masked) => match mask_keys(&masked) {
+                Cow::Owned(both) => Cow::Owned(both),
+                Cow::Borrowed(_) => Cow::Owned(masked),
+            },
+        }
+    }
+
+    /// Masks by value alone, which leaves alone what only looks like a key.
+    pub fn mask_values<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut masked = Cow::Borrowed(text);
+        for Secret(value) in &self.values {
+            if let Some(changed) = mask_value(&masked, value) {
+                masked = Cow::Owned(changed);
+            }
+        }
+        masked
+    }
+
+    /// Reports if a value, or a long part of its beginning, is among these bytes. Takes next to no time.
+    pub fn has_value(&self, bytes: &[u8]) -> bool {
+        self.values.iter().any(|Secret(value)| {
+            let value = value.as_bytes();
+            let head = value.get(..PART.min(value.len())).unwrap_or_default();
+            memmem::find(bytes, head).is_some()
+        })
+    }
+
+    /// Masks an error's body, whatever it is; `None` when there is nothing to mask. JSON stays JSON, and a key is found in it however
+    /// its characters are escaped.
+    pub fn mask_body(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let text = String::from_utf8_lossy(body);
+        let unescaped = if text.contains('\\')
+            && let Ok(mut value) = json::from_bytes::<Value>(body)
+            && self.mask_json(&mut value)
+        {
+            serde_json::to_string(&value).ok()
+        } else {
+            None
+        };
+        match self.mask(unescaped.as_deref().unwrap_or(&text)) {
+            Cow::Owned(masked) => Some(masked.into_bytes()),
+            Cow::Borrowed(_) => unescaped.map(String::into_bytes),
+        }
+    }
+
+    /// Masks an event of a stream; `None` when there is nothing to mask. Its data is read as JSON where it is that.
+    pub fn mask_event(&self, raw: &[u8]) -> Option<Vec<u8>> {
+        let data = sse::Event { raw }.data();
+        let masked = data
+            .filter(|data| data.contains(&b'\\'))
+            .and_then(|data| self.mask_body(&data));
+        let Some(masked) = masked else {
+            return self.mask_body(raw);
+        };
+        let mut event = Vec::with_capacity(raw.len());
+        let others = raw
+            .split(|byte| matches!(byte, b'\r' | b'\n'))
+            .filter(|line| !line.is_empty() && !line.starts_with(b"data"));
+        for line in others {
+            event.extend_from_slice(line);
+            event.push(b'\n');
+        }
+        event.extend_from_slice(b"data: ");
+        event.extend_from_slice(&masked);
+        event.extend_from_slice(b"\n\n");
+        Some(event)
+    }
+
+    /// Reports if anything was masked.
+    fn mask_json(&self, value: &mut Value) -> bool {
+        match value {
+            Value::String(text) => match self.mask(text) {
+                Cow::Owned(masked) => {
+                    *text = masked;
+                    true
+                }
+                Cow::Borrowed(_) => false,
+            },
+            Value::Array(items) => items
+                .iter_mut()
+                .fold(false, |any, item| self.mask_json(item) | any),
+            Value::Object(members) => members
+                .values_mut()
+                .fold(false, |any, member| self.mask_json(member) | any),
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+
+    /// Masks all that an error says.
+    pub fn mask_error(&self, error: &mut ApiError) {
+        let masked = |text: &mut String| {
+            if let Cow::Owned(masked) = self.mask(text) {
+                *text = masked;
+            }
+        };
+        masked(&mut error.message);
+        if let Some(param) = &mut error.param {
+            masked(param);
+        }
+        if let Some(Cow::Owned(code)) = &mut error.code {
+            masked(code);
+        }
+    }
+}
+
+/// The text without the value and without long parts of its beginning and its end; `None` when it has none of these.
+fn mask_value(text: &str, value: &str) -> Option<String> {
+    let value = value.as_bytes();
+    let without_heads = mask_parts(text, value, true);
+    let shown = without_heads.as_deref().unwrap_or(text);
+    mask_parts(shown, value, false).or(without_heads)
+}
+
+/// Masks every place with the first bytes of a value, or the last, and all around it that belongs to the value too.
+fn mask_parts(text: &str, value: &[u8], is_head: bool) -> Option<String> {
+    let bytes = text.as_bytes();
+    let part = match is_head {
+        true => value.get(..PART),
+        false => value.get(value.len().saturating_sub(PART)..),
+    };
+    let part = part.unwrap_or(value);
+    let mut masked = String::new();
+    let mut copied = 0;
+    while let Some(at) = memmem::find(bytes.get(copied..).unwrap_or_default(), part) {
+        let (mut start, mut end) = (copied + at, copied + at + part.len());
+        if is_head {
+            let rest = bytes.get(start..).unwrap_or_default().iter();
+            end = start + rest.zip(value).take_while(|(a, b)| a == b).count();
+        } else {
+            let before = bytes.get(copied..start).unwrap_or_default().iter().rev();
+            let own = value.iter().rev().skip(part.len());
+            start -= before.zip(own).take_while(|(a, b)| a == b).count();
+        }
+        // A part may end within a character.
+        masked.push_str(
+            text.get(copied..text.floor_char_boundary(start))
+                .unwrap_or_default(),
+        );
+        masked.push_str(MASK);
+        copied = text.ceil_char_boundary(end);
+    }
+    if copied == 0 {
+        return None;
+    }
+    masked.push_str(text.get(copied..).unwrap_or_default());
+    Some(masked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "0123abcd-a/key+that=looks-like-nothing";
+
+    fn mask() -> KeyMask {
+        KeyMask::new([&*format!("Bearer {KEY}"), "g", "2023-06-01x"])
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_value_and_the_rest_is_kept() {
+        let text = format!("Your key {KEY} is not for o1 ({KEY}): verify your organization");
+        assert_eq!(
+            mask().mask(&text),
+            "Your key [SECRET] is not for o1 ([SECRET]): verify your organization"
+        );
+        assert_eq!(mask().mask("nothing to see"), "nothing to see");
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_beginning_and_its_end() {
+        let (head, tail) = (&KEY[..20], &KEY[KEY.len() - 18..]);
+        assert_eq!(
+            mask().mask(&format!("{head}...{tail}, {head}")),
+            "[SECRET]...[SECRET], [SECRET]"
+        );
+        assert_eq!(mask().mask(&KEY[..10]), KEY[..10], "too little to tell");
+    }
+
+    #[test]
+    fn keys_of_others_are_found_by_their_patterns() {
+        for key in [
+            "sk-proj-abcdef123456",
+            "AIzaSyA1234567890123456789012345678901234",
+            "AKIAIOSFODNN7EXAMPLE",
+            "Bearer abcdefgh12345",
+        ] {
+            assert_eq!(
+                KeyMask::default().mask(&format!("({key})")),
+                "([SECRET])",
+                "{key}"
+            );
+        }
+        let plain = "request req_011CSHoEeqs5C35K2UUqR7Fy failed at 1f0e9d8c7b6a";
+        assert_eq!(KeyMask::default().mask(plain), plain);
+    }
+
+    #[test]
+    fn a_body_stays_json_and_escapes_hide_nothing() {
+        let escaped: String = KEY
+            .chars()
+            .map(|c| format!("\\u{:04x}", c as u32))
+            .collect();
+        for quoted in [KEY.to_owned(), KEY.replace('/', "\\/"), escaped] {
+            let body = format!(r#"{{"error":{{"code":"{quoted}","message":"no {quoted}"}}}}"#);
+            assert_eq!(
+                String::from_utf8(mask().mask_body(body.as_bytes()).unwrap()).unwrap(),
+                r#"{"error":{"code":"[SECRET]","message":"no [SECRET]"}}"#
+            );
+        }
+        assert_eq!(mask().mask_body(br#"{"error": "no \"key\""}"#), None);
+        assert_eq!(mask().mask_body(&[0xff, b'x']), None);
+    }
+
+    #[test]
+    fn escapes_hide_nothing_in_an_event() {
+        let event = format!(
+            "event: error\ndata: {{\"a\":\"{}\"}}\n\n",
+            KEY.replace('/', "\\/")
+        );
+        assert_eq!(
+            String::from_utf8(mask().mask_event(event.as_bytes()).unwrap()).unwrap(),
+            "event: error\ndata: {\"a\":\"[SECRET]\"}\n\n"
+        );
+    }
+
+    #[test]
+    fn all_of_an_error_is_masked() {
+        let mut error = ApiError::invalid(KEY, format!("no {KEY}")).with_code(KEY.to_owned());
+        mask().mask_error(&mut error);
+        assert_eq!(
+            String::from_utf8(error.to_json()).unwrap(),
+            r#"{"error":{"message":"no [SECRET]","type":"invalid_request_error","param":"[SECRET]","code":"[SECRET]"}}"#
+        );
+    }
+
+    #[test]
+    fn keys_are_not_in_debug_output() {
+        assert!(!format!("{:?}", mask()).contains("0123"));
+    }
+
+    #[test]
+    fn a_long_error_takes_little_time() {
+        // Looking at every place again for each key found would not end.
+        let text = format!("{KEY} ").repeat(100_000);
+        assert_eq!(mask().mask(&text).len(), 9 * 100_000);
+    }
+}
