@@ -5,7 +5,11 @@ mod fixtures;
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 
 use crate::fixtures::{APIS, FORMATS, inputs, streams};
 
@@ -111,6 +115,72 @@ fn apply(data: &mut Vec<u8>, edit: Edit) {
 #[test]
 fn the_fixtures_themselves() {
     seeds().iter().for_each(|seed| run_all(seed));
+}
+
+/// Runs each target on many variations, and measures it.
+///
+/// `cargo test --release -p opentracy-translate --test fuzz -- --ignored --nocapture` runs 20,000, or as many as `FUZZ_CASES` says.
+#[test]
+#[ignore = "takes minutes"]
+fn many_variations_in_bounded_time() {
+    /// A target runs a translation for each API, format and kind of model, each of which may take a hundred nanoseconds a byte.
+    const MOST_PER_BYTE: Duration = Duration::from_micros(20);
+    /// A smaller input is not told from noise.
+    const LEAST_BYTES: usize = 2000;
+    type Target = fn(&[u8]);
+    const TARGETS: [(&str, Target); 5] = [
+        ("request", targets::request),
+        ("reply", targets::reply),
+        ("stream", targets::stream),
+        ("chunks", targets::chunks),
+        ("text", targets::text),
+    ];
+    let cases = std::env::var("FUZZ_CASES").map_or(20_000, |cases| cases.parse().unwrap());
+    let mut runner = TestRunner::deterministic();
+    let variation = (
+        prop::sample::select(seeds()),
+        prop::collection::vec(edit(), 1..6),
+        (0.0..1.0, 1..300usize, 1..200usize),
+        any::<bool>(),
+    );
+    let mut slowest = TARGETS.map(|(name, _)| (name, Duration::ZERO, 0));
+    let mut bytes = 0;
+    for _ in 0..cases {
+        let (mut data, edits, (at, length, times), is_long) =
+            variation.new_tree(&mut runner).unwrap().current();
+        edits.into_iter().for_each(|edit| apply(&mut data, edit));
+        if is_long {
+            // What is there once may be there often.
+            let at = (at * data.len() as f64) as usize;
+            let part = data[at..(at + length).min(data.len())].repeat(times);
+            data.splice(at..at, part);
+        }
+        bytes += data.len();
+        for ((_, target), slowest) in TARGETS.iter().zip(&mut slowest) {
+            let start = Instant::now();
+            target(&data);
+            let mut per_byte = start.elapsed() / data.len().max(LEAST_BYTES) as u32;
+            if per_byte > MOST_PER_BYTE {
+                // Another process may have had the processor.
+                let start = Instant::now();
+                target(&data);
+                per_byte = start.elapsed() / data.len().max(LEAST_BYTES) as u32;
+            }
+            if per_byte > slowest.1 {
+                *slowest = (slowest.0, per_byte, data.len());
+            }
+        }
+    }
+    println!("{cases} variations, {bytes} bytes, for each of the targets");
+    for (name, per_byte, length) in slowest {
+        println!("{name}: at most {per_byte:?} a byte, with {length} bytes");
+    }
+    for (name, per_byte, length) in slowest {
+        assert!(
+            per_byte <= MOST_PER_BYTE,
+            "{name}: {per_byte:?} a byte, with {length} bytes"
+        );
+    }
 }
 
 proptest! {
