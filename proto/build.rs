@@ -1,8 +1,8 @@
 //! Generates the message types, and the services when the `grpc` feature asks for them.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let protos =
-        ["config", "limit", "route", "trace"].map(|name| format!("opentracy/v1/{name}.proto"));
+    let protos = ["config", "limit", "resource", "route", "trace"]
+        .map(|name| format!("opentracy/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=opentracy/v1");
     let descriptors = protox::compile(protos, ["."])?;
     let grpc = std::env::var_os("CARGO_FEATURE_GRPC").is_some();

@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask catalog` makes `catalog.json` from the data file of the `litellm` package, the field's common source.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use opentracy_translate::cost::{Pricing, Usd};
@@ -50,6 +50,7 @@ static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
         max_output_tokens: None,
         capabilities: Vec::new(),
     }));
+    models.sort_by(|one, other| (&one.provider, &one.name).cmp(&(&other.provider, &other.name)));
     models
 });
 
@@ -69,6 +70,19 @@ static BY_NAME: LazyLock<HashMap<(&str, &str), &Model>> = LazyLock::new(|| {
 pub fn find(provider: &str, name: &str) -> Option<&'static Model> {
     BY_NAME.get(&(provider, name)).copied()
 }
+
+/// Returns whether callers may leave the provider of a model out.
+pub fn is_bare(model: &Model) -> bool {
+    BARE.contains(&(&*model.provider, &*model.name))
+}
+
+static BARE: LazyLock<HashSet<(&str, &str)>> = LazyLock::new(|| {
+    let models = MODELS.iter();
+    models
+        .filter(|model| provider_of(&model.name) == Some(model.provider.as_str()))
+        .map(|model| (&*model.provider, &*model.name))
+        .collect()
+});
 
 /// The provider of a model that may be named without one: the one that makes it. A name with a slash would be taken for
 /// another provider's.
@@ -114,6 +128,14 @@ mod tests {
                 registry::find(&model.provider).is_some() || model.provider == crate::config::DEMO,
                 "{model:?}"
             );
+        }
+    }
+
+    #[test]
+    fn every_capability_has_a_place_on_the_wire() {
+        for model in models() {
+            let known = crate::snapshot::capabilities(model);
+            assert_eq!(known.names().len(), model.capabilities.len(), "{model:?}");
         }
     }
 

@@ -27,6 +27,7 @@ pub mod prices;
 pub mod private;
 pub mod reload;
 pub mod reprice;
+pub mod resources;
 pub mod rest;
 pub mod router;
 pub mod secrets;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use opentracy::prices::InForce;
 use opentracy::store::{Filter, Micros};
-use opentracy::{check, client_keys, envoy, private, router, serve, store};
+use opentracy::{check, client_keys, envoy, private, resources, router, serve, store};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -70,6 +70,11 @@ enum Command {
         #[command(subcommand)]
         command: client_keys::command::Command,
     },
+    /// List whose the providers' files and batches are, and give those of nobody to a key.
+    Resources {
+        #[command(subcommand)]
+        command: resources::command::Command,
+    },
     /// Print an Envoy bootstrap for the configuration. It holds a secret: keep it to its owner.
     EnvoyConfig {
         /// Where Envoy finds the filter.
@@ -130,6 +135,7 @@ fn main() -> ExitCode {
             });
             envoy::print(path, &filter, host.as_ref())
         }
+        Command::Resources { command } => resources::command::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

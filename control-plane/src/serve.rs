@@ -24,6 +24,7 @@ use crate::journal::{Bookmark, Journal, Reader};
 use crate::limits::Limits;
 use crate::prices::{InForce, Prices};
 use crate::reload::{ConfigFile, Inputs};
+use crate::resources::Resources;
 use crate::rest::a2a::Tasks;
 use crate::router::library::Library;
 use crate::router::{Router, embed, learn, prior};
@@ -56,6 +57,7 @@ pub struct Shared {
     /// For calls of our own.
     pub http: reqwest::Client,
     pub limits: Arc<Limits>,
+    pub resources: Arc<Resources>,
     pub router: Arc<Router>,
     pub fits: Arc<learn::Fits>,
     /// Outcomes that the router learns from.
@@ -198,6 +200,7 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
             .no_proxy()
             .build()?,
         limits: Arc::default(),
+        resources: Arc::new(Resources::new(&config::state_dir())),
         router: Arc::clone(&router),
         fits: Arc::new(learn::Fits::start()?),
         heard,

@@ -9,6 +9,7 @@ use opentracy_proto::v1;
 use opentracy_translate::access::{self, Keyring, Role};
 use opentracy_translate::cost::Pricing;
 use opentracy_translate::internal_auth::Purpose;
+use opentracy_translate::model_list::Capabilities;
 use opentracy_translate::provider::Format;
 use prost::Message;
 
@@ -104,6 +105,11 @@ impl Snapshot {
                 .map(|(name, entry)| {
                     let owner = Owner::Alias(name.clone());
                     v1::Alias {
+                        // What an agent asks for is its own affair.
+                        hidden: config
+                            .agents
+                            .keys()
+                            .any(|agent| agents::alias_of(agent) == *name),
                         budget: standing.get(&owner).copied().unwrap_or_default().into(),
                         ..alias(name, &entry.value)
                     }
@@ -289,6 +295,7 @@ fn alias(name: &str, alias: &Alias) -> v1::Alias {
         fail_without_router: alias.when_router_is_down == WhenRouterIsDown::Fail,
         traces: Some(trace_override(alias.traces)),
         budget: v1::Budget::Within.into(),
+        hidden: false,
     }
 }
 
@@ -379,9 +386,11 @@ fn models(config: &Config) -> Vec<v1::Model> {
                 name: model.name.clone(),
                 pricing: Some(pricing(&model.pricing)),
                 max_output_tokens: model.max_output_tokens,
-                bare: catalog::provider_of(&model.name) == Some(model.provider.as_str()),
+                bare: catalog::is_bare(model),
                 context_tokens: model.context_window,
                 limits: None,
+                capabilities: capabilities(model).0,
+                listed: true,
             };
             (format!("{}/{}", model.provider, model.name), wire)
         })
@@ -397,6 +406,11 @@ fn models(config: &Config) -> Vec<v1::Model> {
         }
     }
     models.into_values().collect()
+}
+
+/// What the catalog says that a model can do.
+pub fn capabilities(model: &catalog::Model) -> Capabilities {
+    Capabilities::from_names(model.capabilities.iter().map(String::as_str))
 }
 
 /// The entry of a model, which may be one that the catalog does not know.

@@ -3,6 +3,7 @@
 mod config;
 mod credential;
 mod limit;
+mod resource;
 mod route;
 mod trace;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use opentracy_proto::v1::config_service_server::ConfigServiceServer;
 use opentracy_proto::v1::limit_service_server::LimitServiceServer;
+use opentracy_proto::v1::resource_service_server::ResourceServiceServer;
 use opentracy_proto::v1::route_service_server::RouteServiceServer;
 use opentracy_proto::v1::trace_service_server::TraceServiceServer;
 use tokio::net::TcpListener;
@@ -56,6 +58,9 @@ pub async fn serve(
         }))
         .add_service(LimitServiceServer::new(limit::Service {
             shared: shared.clone(),
+        }))
+        .add_service(ResourceServiceServer::new(resource::Service {
+            resources: Arc::clone(&shared.resources),
         }))
         .add_service(RouteServiceServer::new(route::Service {
             shared: shared.clone(),

@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use opentracy_translate::access::{self, Denial, Key, Role};
+use opentracy_translate::access::{self, Denial, Key, Rights, Role};
 use opentracy_translate::error::ApiError;
 use opentracy_translate::internal_auth::SignedRequest;
 use opentracy_translate::request_origin::RequestOrigin;
@@ -32,8 +32,12 @@ impl Caller {
 
     /// Whether a name is among the models of the caller.
     pub fn has_model(&self, name: &str) -> bool {
-        let key = self.0.as_ref();
-        key.is_none_or(|key| key.rights.has_model(name))
+        self.rights().is_none_or(|rights| rights.has_model(name))
+    }
+
+    /// The rights of the caller's key; `None` where nothing restricts the caller.
+    pub fn rights(&self) -> Option<&Rights> {
+        self.0.as_ref().map(|key| &key.rights)
     }
 }
 

@@ -1,0 +1,39 @@
+//! `opentracy resources`: whose the providers' files and batches are, with or without a running control plane.
+
+use clap::Subcommand;
+
+use super::Resources;
+use crate::config;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// List the objects that belong to somebody.
+    List,
+    /// Give objects of a provider to a key, such as those that were there before the key was.
+    Assign {
+        /// The provider, by its name in the configuration.
+        provider: String,
+        /// The key's name.
+        key: String,
+        /// Ids of files or batches.
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+/// Runs `opentracy resources`.
+pub fn run(command: Command) -> anyhow::Result<()> {
+    let resources = Resources::new(&config::state_dir());
+    match command {
+        Command::List => {
+            for each in resources.list()? {
+                println!("{}\t{}\t{}", each.provider, each.id, each.owner);
+            }
+        }
+        Command::Assign { provider, key, ids } => {
+            resources.assign(&provider, &format!("key:{key}"), &ids)?;
+            println!("{} objects of {provider} belong to {key} now.", ids.len());
+        }
+    }
+    Ok(())
+}
