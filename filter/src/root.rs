@@ -151,6 +151,10 @@ pub fn grpc_message(status: u32, size: usize) -> Option<Vec<u8>> {
     if status != 0 {
         return None;
     }
+    if size == 0 {
+        // Envoy has no buffer for a message whose every field has its default.
+        return Some(Vec::new());
+    }
     hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size)
         .ok()
         .flatten()

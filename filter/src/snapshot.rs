@@ -11,6 +11,7 @@ use opentracy_translate::aws::sigv4::Credentials;
 use opentracy_translate::cost::{Pricing, Usd};
 use opentracy_translate::format::Target;
 use opentracy_translate::model;
+use opentracy_translate::model_list::{Capabilities, Facts, ListedModel};
 use opentracy_translate::openai;
 use opentracy_translate::openai::dialect::{self, Dialect};
 use opentracy_translate::provider::{self as registry, Format};
@@ -64,6 +65,9 @@ pub struct Model {
     /// How long a conversation may be, its answer included.
     pub context_tokens: Option<u64>,
     pub limits: v1::Limits,
+    capabilities: Capabilities,
+    /// Whether the catalog has it.
+    is_listed: bool,
 }
 
 #[derive(Default)]
@@ -127,6 +131,8 @@ impl Snapshot {
                 max_output_tokens: model.max_output_tokens.map(u64::from),
                 context_tokens: model.context_tokens.map(u64::from),
                 limits: model.limits.unwrap_or_default(),
+                capabilities: Capabilities(model.capabilities),
+                is_listed: model.listed,
             };
             models
                 .entry(model.provider)
@@ -196,6 +202,42 @@ impl Snapshot {
                 Redactor::default()
             })
         })
+    }
+
+    /// Everything that can be called, whoever asks: the aliases, then the catalog's models of providers that have their key.
+    pub fn listed_models(&self) -> impl Iterator<Item = ListedModel> {
+        let mut aliases: Vec<&v1::Alias> = self.aliases.values().collect();
+        aliases.retain(|alias| !alias.hidden);
+        aliases.sort_by_key(|alias| &alias.name);
+        let aliases = aliases
+            .into_iter()
+            .map(|alias| ListedModel::of_alias(&alias.name, alias.candidates.clone()));
+        let is_callable = |provider: &str| {
+            let provider = self.providers.get(provider);
+            provider.is_some_and(|provider| provider.missing_key_variable.is_none())
+        };
+        let mut models: Vec<(&str, &str, Model)> = self
+            .models
+            .iter()
+            .filter(|(provider, _)| is_callable(provider))
+            .flat_map(|(provider, models)| {
+                let listed = models.iter().filter(|(_, model)| model.is_listed);
+                listed.map(|(name, model)| (provider.as_str(), name.as_str(), *model))
+            })
+            .collect();
+        models.sort_by_key(|(provider, name, _)| (*provider, *name));
+        let models = models.into_iter().map(|(provider, name, model)| {
+            let facts = Facts {
+                context_window: model.context_tokens,
+                max_output_tokens: model.max_output_tokens,
+                capabilities: model.capabilities,
+                pricing: model.pricing,
+            };
+            let bare = self.bare_models.get(name);
+            let is_bare = bare.is_some_and(|bare| bare == provider);
+            ListedModel::of_model(provider, name, &facts, is_bare)
+        });
+        aliases.chain(models)
     }
 
     /// What is known of a model; nothing where the catalog has no entry.

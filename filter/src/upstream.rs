@@ -19,6 +19,8 @@ use crate::snapshot::Provider;
 const JSON: &str = "application/json";
 /// How much of a provider's error is held. What is longer is cut.
 pub const MAX_ERROR_BYTES: usize = 1 << 20;
+/// How the gateway introduces itself to providers.
+pub const USER_AGENT: &str = concat!("opentracy/", env!("CARGO_PKG_VERSION"));
 
 /// Where the answer of a model at a provider comes from, for its translation.
 pub fn origin<'a>(
@@ -92,10 +94,7 @@ fn request_headers<'a>(
     list.push(headers::FORWARDED_PROTO, "http");
     list.push("content-type", JSON);
     list.push("content-length", body.len().to_string());
-    list.push(
-        "user-agent",
-        concat!("opentracy/", env!("CARGO_PKG_VERSION")),
-    );
+    list.push("user-agent", USER_AGENT);
     for (name, value) in provider.headers_with(key) {
         list.push(name, value);
     }

@@ -18,7 +18,7 @@ use crate::gateway::leases::Charge;
 use crate::gateway::limits::{self, Admission};
 use crate::gateway::planner::{self, Candidate};
 use crate::gateway::strategy::{self, About};
-use crate::gateway::{access, budget, context, privacy, router, session};
+use crate::gateway::{access, budget, context, named_files, privacy, router, session};
 use crate::headers::{self, HeaderList};
 use crate::plan::Plan;
 use crate::snapshot::Snapshot;
@@ -49,6 +49,8 @@ pub struct Waiting {
 enum Question {
     /// What is left of the caller's limits.
     Caller(limits::Asked),
+    /// Whether the files that the conversation names are the caller's.
+    Files(named_files::Asked),
     /// Which candidate suits the prompt.
     Route(router::Asked),
     /// What is left of the first candidate's limits.
@@ -59,6 +61,7 @@ impl Waiting {
     pub fn is_call(&self, grpc_call: u32) -> bool {
         let own = match &self.question {
             Question::Caller(asked) | Question::Model(asked) => asked.grpc_call,
+            Question::Files(asked) => asked.grpc_call,
             Question::Route(asked) => asked.grpc_call,
         };
         own == grpc_call
@@ -121,6 +124,18 @@ pub fn resume(waiting: Waiting, status: u32, size: usize) -> Outcome {
                 snapshot: &snapshot,
             }
             .on_caller(admission)
+        }
+        Question::Files(asked) => {
+            let flow = Flow {
+                call,
+                request,
+                envelope: &envelope,
+                snapshot: &snapshot,
+            };
+            match named_files::check(&asked, status, size) {
+                Ok(()) => flow.on_files(),
+                Err(error) => Outcome::Refused(flow.call, error),
+            }
         }
         Question::Route(asked) => {
             let routed = router::read_answer(&mut call, &asked, status, size);
@@ -222,6 +237,15 @@ impl Flow<'_> {
             Admission::Asked(asked) => return self.wait(Question::Caller(asked)),
             Admission::Admitted => {}
         }
+        match named_files::ask(&mut self.call, self.snapshot) {
+            Ok(None) => self.on_files(),
+            Ok(Some(asked)) => self.wait(Question::Files(asked)),
+            Err(error) => Outcome::Refused(self.call, error),
+        }
+    }
+
+    /// The caller may name the files that the conversation names.
+    fn on_files(mut self) -> Outcome {
         self.call.cache_key = cache::key(&self.call, &self.request);
         if let Some(known) = self.call.cache_key.as_ref().and_then(cache::find) {
             return Outcome::Known(self.call, known);

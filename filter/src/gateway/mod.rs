@@ -17,6 +17,9 @@ mod explain;
 mod leases;
 pub mod limits;
 mod management;
+mod models;
+mod named_files;
+mod owners;
 mod passage;
 mod planner;
 mod privacy;
@@ -95,6 +98,10 @@ impl HttpContext for Gateway {
                 Ok(caller) => caller,
                 Err(error) => return self.deny(endpoint.api(), &error),
             };
+            if endpoint == Endpoint::Models {
+                models::reply(&caller, method, path);
+                return Action::Pause;
+            }
             if let Endpoint::Passed(endpoint) = endpoint {
                 let (passage, action) = Passage::begin(endpoint, caller, request, end_of_stream);
                 self.state = State::Passing(Box::new(passage));
@@ -217,6 +224,14 @@ impl HttpContext for Gateway {
 }
 
 impl Context for Gateway {
+    fn on_http_call_response(&mut self, call: u32, _: usize, size: usize, _: usize) {
+        if let State::Passing(passage) = &mut self.state
+            && passage.is_waiting_for_page(call)
+        {
+            passage.on_next_page(size);
+        }
+    }
+
     fn on_grpc_call_response(&mut self, call: u32, status: u32, size: usize) {
         match std::mem::take(&mut self.state) {
             State::Waiting(waiting) if waiting.is_call(call) => {
@@ -322,7 +337,7 @@ impl Gateway {
                 }
             },
             // They do not come here: none of them is received as a whole before it is looked at.
-            Endpoint::Passed(_) => Action::Continue,
+            Endpoint::Passed(_) | Endpoint::Models => Action::Continue,
             Endpoint::Route => {
                 self.state = match explain::ask(body) {
                     Some(asked) => State::Explaining(asked),
@@ -386,6 +401,8 @@ enum Endpoint {
     CountTokens,
     /// What the control plane would decide.
     Route,
+    /// The models there are.
+    Models,
     /// A provider's own.
     Passed(endpoint::Endpoint),
 }
@@ -398,6 +415,9 @@ impl Endpoint {
         if path == explain::PATH {
             return Some(Self::Route);
         }
+        if models::is_at(path) {
+            return Some(Self::Models);
+        }
         endpoint::Endpoint::at(path).map(|found| match found.api() {
             Some(api) => Self::Completion(api),
             None => Self::Passed(found),
@@ -408,7 +428,7 @@ impl Endpoint {
         match self {
             Self::Completion(api) => api,
             Self::CountTokens => Api::Messages,
-            Self::Route | Self::Passed(_) => Api::ChatCompletions,
+            Self::Route | Self::Models | Self::Passed(_) => Api::ChatCompletions,
         }
     }
 }

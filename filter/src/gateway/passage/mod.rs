@@ -3,6 +3,7 @@
 //! [`target`] says where one goes, [`send`] makes its request, [`record`] becomes its trace. What is streamed is not held: a
 //! file goes up, and speech comes down, piece by piece.
 
+mod ownership;
 mod record;
 mod send;
 mod target;
@@ -13,16 +14,19 @@ use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::multipart::{self, ModelSearch};
 use opentracy_translate::redact::EventMask;
+use opentracy_translate::resources;
 use proxy_wasm::types::Action;
 
 use crate::gateway::access::Caller;
 use crate::gateway::envoys_reply::EnvoysReply;
 use crate::gateway::leases::Charge;
 use crate::gateway::limits::{self, Admission};
+use crate::gateway::owners::ResourceOwner;
 use crate::gateway::{budget, json_headers, privacy, strategy};
 use crate::headers::{self, HeaderList};
 use crate::upstream::MAX_ERROR_BYTES;
 use crate::{failure, host, metrics, snapshot};
+use ownership::{HeldAnswer, Ownership, Progress};
 use record::Record;
 use target::Target;
 
@@ -38,6 +42,8 @@ pub struct Passage {
     state: State,
     charges: Vec<Charge>,
     record: Record,
+    /// What the call does with objects that the provider stores.
+    ownership: Option<Ownership>,
 }
 
 enum State {
@@ -45,6 +51,8 @@ enum State {
     Receiving,
     /// The control plane is asked what limits leave.
     Waiting(Box<Target>, limits::Asked),
+    /// The control plane is asked whether the objects that the request names are the caller's.
+    Checking(Box<Target>, u32),
     /// At the provider.
     Sent(Box<Target>),
     /// Envoy answered in the provider's place.
@@ -55,6 +63,8 @@ enum State {
     Discarding,
     /// A stream of events, in which an error is looked for.
     Streaming(EventMask),
+    /// A whole answer is held until it is known whose the objects in it are.
+    Resolving(Box<Target>, HeaderList<'static>, HeldAnswer),
     /// Answered here.
     Over,
 }
@@ -75,6 +85,7 @@ impl Passage {
             form: None,
             state: State::Receiving,
             charges: Vec::new(),
+            ownership: None,
         };
         let action = passage.advance(end_of_stream);
         (passage, action)
@@ -83,10 +94,11 @@ impl Passage {
     pub fn on_body(&mut self, end_of_stream: bool) -> Action {
         match self.state {
             State::Receiving => self.advance(end_of_stream),
-            State::Waiting(..) => Action::Pause,
+            State::Waiting(..) | State::Checking(..) => Action::Pause,
             State::Sent(_)
             | State::EnvoysReply(_)
             | State::Holding(..)
+            | State::Resolving(..)
             | State::Discarding
             | State::Streaming(..)
             | State::Over => Action::Continue,
@@ -94,19 +106,83 @@ impl Passage {
     }
 
     pub fn is_waiting_for(&self, grpc_call: u32) -> bool {
-        matches!(&self.state, State::Waiting(_, asked) if asked.grpc_call == grpc_call)
+        match &self.state {
+            State::Waiting(_, asked) => asked.grpc_call == grpc_call,
+            State::Checking(_, asked) => *asked == grpc_call,
+            State::Resolving(_, _, held) => held.waits_for_grpc(grpc_call),
+            _ => false,
+        }
     }
 
     /// Goes on with what the control plane has answered. Whether the request is on its way.
     pub fn resume(&mut self, status: u32, size: usize) -> Action {
-        let State::Waiting(target, asked) = std::mem::replace(&mut self.state, State::Over) else {
-            return Action::Continue;
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Waiting(target, asked) => {
+                let Some(snapshot) = snapshot::current() else {
+                    return Action::Pause;
+                };
+                let admission = limits::resume(&self.charges, &asked, &snapshot, status, size);
+                self.on_admission(target, admission)
+            }
+            State::Checking(target, _) => {
+                let checked = self.ownership.as_ref().map(|own| own.check(status, size));
+                match checked.unwrap_or(Ok(())) {
+                    Ok(()) => self.send(target),
+                    Err(error) => self.refuse(&error),
+                }
+            }
+            State::Resolving(target, response, held) => {
+                if let Some(own) = &self.ownership {
+                    let progress = held.on_owners(own, &target, status, size);
+                    self.resume_answer(target, response, progress);
+                }
+                Action::Pause
+            }
+            _ => Action::Continue,
+        }
+    }
+
+    pub fn is_waiting_for_page(&self, http_call: u32) -> bool {
+        matches!(&self.state, State::Resolving(_, _, held) if held.waits_for_http(http_call))
+    }
+
+    /// Goes on with a list's next page.
+    pub fn on_next_page(&mut self, size: usize) {
+        let state = std::mem::replace(&mut self.state, State::Over);
+        if let (State::Resolving(target, response, held), Some(own)) = (state, &self.ownership) {
+            let progress = held.on_next_page(own, &target, size);
+            self.resume_answer(target, response, progress);
+        }
+    }
+
+    /// Lets a held answer go on, unless it has to wait for more.
+    fn resume_answer(
+        &mut self,
+        target: Box<Target>,
+        response: HeaderList<'static>,
+        progress: Progress,
+    ) {
+        if self.on_progress(target, response, progress) == Action::Continue {
+            host::complain("resume", proxy_wasm::hostcalls::resume_http_response());
+        }
+    }
+
+    fn on_progress(
+        &mut self,
+        target: Box<Target>,
+        response: HeaderList<'static>,
+        progress: Progress,
+    ) -> Action {
+        let body = match progress {
+            Progress::Held(held) => {
+                self.state = State::Resolving(target, response, held);
+                return Action::Pause;
+            }
+            Progress::Done(body) => Ok(body),
+            Progress::Failed(error) => Err(error),
         };
-        let Some(snapshot) = snapshot::current() else {
-            return Action::Pause;
-        };
-        let admission = limits::resume(&self.charges, &asked, &snapshot, status, size);
-        self.on_admission(target, admission)
+        self.release(target, response, body);
+        Action::Continue
     }
 
     /// Goes as far as what is there allows.
@@ -129,13 +205,31 @@ impl Passage {
         match self.endpoint {
             Endpoint::Proxy => {
                 let target = target::of_proxy(&snapshot, caller, path)?;
+                let owner = ResourceOwner::of(&snapshot, caller);
+                if !owner.sees_all {
+                    let method = self.request.get(":method").unwrap_or_default();
+                    resources::path::check_stateless(method, target.own_path())?;
+                    if self.may_name_objects() {
+                        if !end_of_stream {
+                            return Ok(None);
+                        }
+                        let body = host::request_body();
+                        self.ownership = Some(Ownership::of_proxied(owner, &body)?);
+                    }
+                }
                 // What is signed is signed with all of its body.
                 let is_whole = target.provider.aws.is_none() || end_of_stream;
                 Ok(is_whole.then_some(target))
             }
             Endpoint::Files | Endpoint::Batches => {
                 let wanted = self.request.get(headers::PROVIDER);
-                target::of_resource(&snapshot, caller, self.endpoint, wanted, path).map(Some)
+                let target = target::of_resource(&snapshot, caller, self.endpoint, wanted, path)?;
+                let owner = ResourceOwner::of(&snapshot, caller);
+                let method = self.request.get(":method").unwrap_or_default();
+                let body = end_of_stream.then(host::request_body);
+                let body = body.as_deref();
+                self.ownership = Ownership::of_resource(self.endpoint, owner, method, path, body)?;
+                Ok(self.ownership.is_some().then_some(target))
             }
             Endpoint::Transcriptions | Endpoint::Translations => {
                 let content_type = self.request.get("content-type").unwrap_or_default();
@@ -223,11 +317,31 @@ impl Passage {
                 {
                     return self.refuse(&strategy::circuit_open(&target.id(), seconds));
                 }
-                send::send(&target, &self.request, self.has_body, &self.record);
-                self.state = State::Sent(target);
-                Action::Continue
+                let own = self.ownership.as_ref().filter(|own| own.asks_first());
+                match own.map(|own| own.ask(&target.provider.name)) {
+                    None => self.send(target),
+                    Some(Ok(call)) => {
+                        self.state = State::Checking(target, call);
+                        Action::Pause
+                    }
+                    Some(Err(error)) => self.refuse(&error),
+                }
             }
         }
+    }
+
+    fn send(&mut self, target: Box<Target>) -> Action {
+        send::send(&target, &self.request, self.has_body, &self.record);
+        self.state = State::Sent(target);
+        Action::Continue
+    }
+
+    /// Whether a proxied body may be one that names objects: a form or a recording is none.
+    fn may_name_objects(&self) -> bool {
+        const STREAMED: [&str; 4] = ["multipart/", "audio/", "image/", "video/"];
+        let kind = self.request.get("content-type").unwrap_or_default();
+        let kind = kind.trim_start().to_ascii_lowercase();
+        self.has_body && !STREAMED.iter().any(|streamed| kind.starts_with(streamed))
     }
 
     fn refuse(&mut self, error: &ApiError) -> Action {
@@ -244,7 +358,10 @@ impl Passage {
 
     /// Returns whether the request was sent, or answered here.
     pub fn is_sent(&self) -> bool {
-        !matches!(self.state, State::Receiving | State::Waiting(..))
+        !matches!(
+            self.state,
+            State::Receiving | State::Waiting(..) | State::Checking(..)
+        )
     }
 
     pub fn on_response_headers(&mut self, end_of_stream: bool) -> Action {
@@ -270,7 +387,10 @@ impl Passage {
         let keys = &target.provider.key_mask;
         response.mask(keys, is_error);
         self.record.add_headers(&self.charges, &mut response);
-        let is_held = (target.translation.is_some() || is_error) && !end_of_stream;
+        let own = self.ownership.as_ref();
+        let names_objects = response.status() < 300 && own.is_some_and(Ownership::reads_answer);
+        let is_looked_at = target.translation.is_some() || is_error || names_objects;
+        let is_held = is_looked_at && !end_of_stream;
         if is_held {
             response.retain(|name| name != "content-length");
             self.state = State::Holding(target, response);
@@ -326,38 +446,60 @@ impl Passage {
                 if !end_of_stream && !is_too_long {
                     return Action::Pause;
                 }
-                self.translate();
+                let action = self.translate();
                 if !end_of_stream {
                     self.state = State::Discarding;
                 }
+                action
+            }
+            State::Resolving(..) => Action::Pause,
+            State::Receiving | State::Waiting(..) | State::Checking(..) | State::Over => {
                 Action::Continue
             }
-            State::Receiving | State::Waiting(..) | State::Over => Action::Continue,
         }
     }
 
     /// The whole answer of a provider with a format of its own is there.
-    fn translate(&mut self) {
-        let State::Holding(target, mut response) = std::mem::replace(&mut self.state, State::Over)
+    fn translate(&mut self) -> Action {
+        let State::Holding(target, response) = std::mem::replace(&mut self.state, State::Over)
         else {
-            return;
+            return Action::Continue;
         };
         let body = host::response_body(0);
         let status = response.status();
-        let keys = &target.provider.key_mask;
+        let own = self.ownership.as_ref().filter(|own| own.reads_answer());
+        if let Some(own) = own.filter(|_| status < 300) {
+            let progress = own.read_answer(&target, body);
+            return self.on_progress(target, response, progress);
+        }
         let read = if target.is_proxied {
             match response.get("content-encoding") {
-                None | Some("identity") => Ok(keys.mask_body(&body)),
+                None | Some("identity") => Ok(target.provider.key_mask.mask_body(&body)),
                 // A key can't be seen in it.
                 Some(_) => Err(ApiError::from_provider(&target.provider.name, status, "")),
             }
         } else {
             target.read_answer(status, &body, &self.record.request)
         };
-        let body = match read {
-            Ok(translated) => translated.unwrap_or(body),
+        self.release(
+            target,
+            response,
+            read.map(|translated| translated.unwrap_or(body)),
+        );
+        Action::Continue
+    }
+
+    /// Gives the client the whole of an answer, or the error that takes its place.
+    fn release(
+        &mut self,
+        target: Box<Target>,
+        mut response: HeaderList<'static>,
+        body: Result<Vec<u8>, ApiError>,
+    ) {
+        let body = match body {
+            Ok(body) => body,
             Err(mut error) => {
-                keys.mask_error(&mut error);
+                target.provider.key_mask.mask_error(&mut error);
                 response.retain(|name| name != "content-encoding");
                 response.set(":status", error.status.to_string());
                 response.set("content-type", "application/json");

@@ -31,10 +31,7 @@ pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &
         for name in PASSED {
             onward.copy(request, name);
         }
-        onward.push(
-            "user-agent",
-            concat!("opentracy/", env!("CARGO_PKG_VERSION")),
-        );
+        onward.push("user-agent", upstream::USER_AGENT);
     }
     for (name, value) in provider.headers_with(key) {
         // What the client says of the provider's own API goes first, but never for a key: those are kept back.
@@ -81,7 +78,7 @@ pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &
 
 /// Whether a client's header goes along to a provider's own API: not its keys, nor what is about its connection to us.
 fn is_clients_own(name: &str) -> bool {
-    const KEPT_BACK: [&str; 17] = [
+    const KEPT_BACK: [&str; 20] = [
         // What is compressed can't be looked through for keys.
         "accept-encoding",
         "authorization",
@@ -100,6 +97,10 @@ fn is_clients_own(name: &str) -> bool {
         "upgrade",
         "forwarded",
         "via",
+        // The method is the request's own: by that it was let through.
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
     ];
     !name.starts_with(':')
         && !headers::is_internal(name)

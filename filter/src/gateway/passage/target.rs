@@ -47,6 +47,13 @@ impl Target {
         format!("{}/{}", self.provider.name, self.model)
     }
 
+    /// The path below the provider's base path.
+    pub fn own_path(&self) -> &str {
+        let path = self.path.as_str();
+        path.strip_prefix(self.provider.base_path.as_str())
+            .unwrap_or(path)
+    }
+
     /// An answer in OpenAI's format; `None` where it is right as it is.
     pub fn read_answer(
         &self,

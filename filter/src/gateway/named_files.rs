@@ -1,0 +1,47 @@
+//! Checks that the files which a conversation names are the caller's.
+//!
+//! Most name none, and nobody is asked for those.
+
+use opentracy_translate::error::ApiError;
+use opentracy_translate::resources::ids::{RequestIds, may_name_files};
+use opentracy_translate::resources::not_found;
+
+use crate::gateway::call::Call;
+use crate::gateway::owners::{self, ResourceOwner};
+use crate::snapshot::Snapshot;
+
+/// A question that a request waits for the answer to.
+pub struct Asked {
+    pub grpc_call: u32,
+    ids: Vec<String>,
+}
+
+/// Asks where the call's body names files. They are at one provider, so that only the first candidate's stays.
+pub fn ask(call: &mut Call, snapshot: &Snapshot) -> Result<Option<Asked>, ApiError> {
+    if !may_name_files(&call.body) {
+        return Ok(None);
+    }
+    let owner = ResourceOwner::of(snapshot, &call.caller);
+    let ids = RequestIds::find(&call.body).files;
+    let Some(first) = call.plan.first() else {
+        return Ok(None);
+    };
+    if ids.is_empty() || owner.sees_all {
+        return Ok(None);
+    }
+    let provider = first.provider.name.clone();
+    call.plan
+        .retain(|candidate| candidate.provider.name == provider);
+    let grpc_call = owner.resolve(&provider, Vec::new(), ids.clone())?;
+    Ok(Some(Asked { grpc_call, ids }))
+}
+
+/// Takes the control plane's answer.
+pub fn check(asked: &Asked, status: u32, size: usize) -> Result<(), ApiError> {
+    let owned = owners::read(status, size)?;
+    let mut ids = asked.ids.iter().enumerate();
+    match ids.find(|(index, _)| owned.get(*index) != Some(&true)) {
+        Some((_, id)) => Err(not_found(id)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,77 @@
+//! Asks the control plane whose a provider's stored objects are.
+
+use std::time::Duration;
+
+use opentracy_proto::v1;
+use opentracy_translate::access::Role;
+use opentracy_translate::error::ApiError;
+use prost::Message as _;
+
+use crate::gateway::access::Caller;
+use crate::root;
+use crate::snapshot::Snapshot;
+
+/// How long the control plane may take.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Who a caller is to the owners' table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceOwner {
+    pub name: String,
+    /// An administrator, or anybody where nobody is asked for a key.
+    pub sees_all: bool,
+}
+
+impl ResourceOwner {
+    pub fn of(snapshot: &Snapshot, caller: &Caller) -> Self {
+        match &caller.client {
+            Some(client) => Self {
+                name: format!("key:{}", client.wire.name),
+                sees_all: client.rights.role == Role::Admin,
+            },
+            None if snapshot.keyring.is_empty() && !snapshot.is_closed => Self {
+                name: "open".to_owned(),
+                sees_all: true,
+            },
+            None => Self {
+                name: format!("subject:{}", caller.subject),
+                sees_all: false,
+            },
+        }
+    }
+
+    /// Stores claims and asks whose the ids are. Returns the number of the call.
+    pub fn resolve(
+        &self,
+        provider: &str,
+        claims: Vec<v1::ResourceClaim>,
+        ids: Vec<String>,
+    ) -> Result<u32, ApiError> {
+        let message = v1::ResolveRequest {
+            provider: provider.to_owned(),
+            owner: self.name.clone(),
+            claims,
+            ids,
+        }
+        .encode_to_vec();
+        root::call(
+            "opentracy.v1.ResourceService",
+            "Resolve",
+            &message,
+            DEADLINE,
+        )
+        .ok_or_else(unavailable)
+    }
+}
+
+/// Reads what the control plane answered: for each id whether it belongs to the caller.
+pub fn read(status: u32, size: usize) -> Result<Vec<bool>, ApiError> {
+    let answer = root::grpc_message(status, size)
+        .and_then(|bytes| v1::ResolveResponse::decode(bytes.as_slice()).ok());
+    answer.map(|answer| answer.owned).ok_or_else(unavailable)
+}
+
+fn unavailable() -> ApiError {
+    let message = "The gateway can't tell whose the files and batches are: its control plane does not answer. Try again";
+    ApiError::new(503, message).with_code("resources_unavailable")
+}

@@ -1,0 +1,481 @@
+//! Whose a provider's stored objects are: checked before a request goes on, and noted from its answer.
+//!
+//! The control plane keeps the owners. It is asked for these calls alone, and where it does not answer they are refused.
+
+use std::time::Duration;
+
+use opentracy_proto::v1;
+use opentracy_translate::endpoint::Endpoint;
+use opentracy_translate::error::ApiError;
+use opentracy_translate::provider::Format;
+use opentracy_translate::resources::ids::{RequestIds, StoredObject};
+use opentracy_translate::resources::list::{OwnList, Page};
+use opentracy_translate::resources::path::{self, ResourcePath};
+use opentracy_translate::resources::{max_page, not_found};
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, MapType};
+
+use crate::gateway::owners::{self, ResourceOwner};
+use crate::gateway::passage::target::Target;
+use crate::{provider_keys, upstream};
+
+/// Pages that are read for one answer.
+const MAX_PAGES: u32 = 100;
+
+/// What a call does with stored objects.
+#[derive(Debug)]
+pub struct Ownership {
+    owner: ResourceOwner,
+    kind: Kind,
+    /// The ids that the request names.
+    ids: Vec<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    List {
+        endpoint: Endpoint,
+        query: String,
+    },
+    Create,
+    /// Reads or changes one object. Only a batch's answer names others.
+    Object {
+        is_batch: bool,
+    },
+    /// A provider's own API.
+    Proxied,
+}
+
+impl Ownership {
+    /// What a request to `/v1/files` or `/v1/batches` does. Returns `None` where its body has to be read first.
+    pub fn of_resource(
+        endpoint: Endpoint,
+        owner: ResourceOwner,
+        method: &str,
+        target: &str,
+        body: Option<&[u8]>,
+    ) -> Result<Option<Self>, ApiError> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut ids = path::cursors(query);
+        let kind = match (ResourcePath::parse(endpoint, path)?, method) {
+            (ResourcePath::Collection, "GET") => Kind::List {
+                endpoint,
+                query: query.to_owned(),
+            },
+            (ResourcePath::Collection, "POST") => {
+                // A file is streamed, and names no other.
+                if endpoint == Endpoint::Batches {
+                    let Some(body) = body else {
+                        return Ok(None);
+                    };
+                    ids.extend(named_by(body, &owner)?);
+                }
+                Kind::Create
+            }
+            (ResourcePath::Collection, _) => {
+                let message = format!("{path} takes GET and POST requests only");
+                return Err(ApiError::new(405, message).with_code("method_not_allowed"));
+            }
+            (ResourcePath::Object { id, action }, _) => {
+                ids.push(id.to_owned());
+                Kind::Object {
+                    is_batch: endpoint == Endpoint::Batches && action.is_none_or(|a| a == "cancel"),
+                }
+            }
+        };
+        Ok(Some(Self { owner, kind, ids }))
+    }
+
+    /// What a request to a provider's own API names, for a caller who does not see all.
+    pub fn of_proxied(owner: ResourceOwner, body: &[u8]) -> Result<Self, ApiError> {
+        Ok(Self {
+            ids: named_by(body, &owner)?,
+            kind: Kind::Proxied,
+            owner,
+        })
+    }
+
+    /// Whether the control plane has to be asked before the request goes on. What is created is nobody's unless its owner can be
+    /// stored, so that is made sure of before.
+    pub fn asks_first(&self) -> bool {
+        self.kind == Kind::Create || (!self.owner.sees_all && !self.ids.is_empty())
+    }
+
+    /// Asks whether the ids are the caller's.
+    pub fn ask(&self, provider: &str) -> Result<u32, ApiError> {
+        let ids = match self.owner.sees_all {
+            true => Vec::new(),
+            false => self.ids.clone(),
+        };
+        self.owner.resolve(provider, Vec::new(), ids)
+    }
+
+    /// Reads what the control plane answered to [`Self::ask`].
+    pub fn check(&self, status: u32, size: usize) -> Result<(), ApiError> {
+        let owned = owners::read(status, size)?;
+        if self.owner.sees_all {
+            return Ok(());
+        }
+        let mut ids = self.ids.iter().enumerate();
+        match ids.find(|(index, _)| owned.get(*index) != Some(&true)) {
+            Some((_, id)) => Err(not_found(id)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the answer has to be whole before the client gets any of it.
+    pub fn reads_answer(&self) -> bool {
+        match self.kind {
+            Kind::List { .. } | Kind::Create => true,
+            Kind::Object { is_batch } => is_batch,
+            Kind::Proxied => false,
+        }
+    }
+
+    /// Takes the whole of a provider's answer.
+    pub fn read_answer(&self, target: &Target, body: Vec<u8>) -> Progress {
+        match &self.kind {
+            Kind::List { query, .. } => {
+                let Some(page) = Page::parse(&body) else {
+                    return match self.owner.sees_all {
+                        true => Progress::Done(body),
+                        false => Progress::Failed(unreadable(target)),
+                    };
+                };
+                let has_outputs = page
+                    .items
+                    .iter()
+                    .any(|item| !item.object.outputs.is_empty());
+                if self.owner.sees_all && !has_outputs {
+                    return Progress::Done(body);
+                }
+                let list = OwnList::new(body, path::page_size(query));
+                self.ask_of_page(target, list, page, 1)
+            }
+            Kind::Create => {
+                let Some(object) = StoredObject::parse(&body) else {
+                    return Progress::Failed(unreadable(target));
+                };
+                let Some(id) = object.id.clone() else {
+                    return Progress::Failed(unreadable(target));
+                };
+                let mut claims = vec![claim(&id, "")];
+                claims.extend(outputs(&object));
+                let asked = self.owner.resolve(&target.provider.name, claims, vec![id]);
+                held(asked, |call| HeldAnswer::Object {
+                    call,
+                    body,
+                    is_new: true,
+                })
+            }
+            Kind::Object { .. } => {
+                let object = StoredObject::parse(&body).unwrap_or_default();
+                let claims: Vec<_> = outputs(&object).collect();
+                if claims.is_empty() {
+                    return Progress::Done(body);
+                }
+                let asked = self
+                    .owner
+                    .resolve(&target.provider.name, claims, Vec::new());
+                held(asked, |call| HeldAnswer::Object {
+                    call,
+                    body,
+                    is_new: false,
+                })
+            }
+            Kind::Proxied => Progress::Done(body),
+        }
+    }
+
+    fn ask_of_page(&self, target: &Target, list: OwnList, page: Page, pages: u32) -> Progress {
+        let claims = page.items.iter().flat_map(|item| outputs(&item.object));
+        let claims: Vec<_> = claims.collect();
+        let ids = page.ids().map(str::to_owned).collect();
+        let asked = self.owner.resolve(&target.provider.name, claims, ids);
+        held(asked, |call| HeldAnswer::Page {
+            call,
+            list,
+            page,
+            pages,
+        })
+    }
+
+    /// Goes on with a list whose page is read.
+    fn on_page_owners(
+        &self,
+        target: &Target,
+        mut list: OwnList,
+        page: Page,
+        pages: u32,
+        owned: &[bool],
+    ) -> Progress {
+        if self.owner.sees_all {
+            let all = vec![true; page.items.len()];
+            list.add(page, &all);
+        } else {
+            list.add(page, owned);
+        }
+        let Some(after) = list.next_cursor() else {
+            return match list.to_body() {
+                Some(body) => Progress::Done(body),
+                None => Progress::Failed(unreadable(target)),
+            };
+        };
+        if pages >= MAX_PAGES {
+            let message = format!(
+                "None of the {} objects that were looked through is yours. Ask for fewer, such as by `purpose`",
+                MAX_PAGES as usize * max_page(self.endpoint())
+            );
+            let error = ApiError::new(503, message).with_code("list_too_long");
+            return Progress::Failed(error);
+        }
+        match self.fetch(target, after) {
+            Some(call) => Progress::Held(HeldAnswer::NextPage {
+                call,
+                list,
+                pages: pages + 1,
+            }),
+            None => Progress::Failed(unreachable(target)),
+        }
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        match self.kind {
+            Kind::List { endpoint, .. } => endpoint,
+            _ => Endpoint::Files,
+        }
+    }
+
+    /// Asks the provider for the page after an id.
+    fn fetch(&self, target: &Target, after: &str) -> Option<u32> {
+        let Kind::List { endpoint, query } = &self.kind else {
+            return None;
+        };
+        let provider = &target.provider;
+        let cursor = match provider.format {
+            Format::Anthropic => "after_id",
+            _ => "after",
+        };
+        let base = target.path.split('?').next().unwrap_or_default();
+        let next = path::next_query(query, cursor, after, max_page(*endpoint));
+        let path = format!("{base}?{next}");
+        let key = provider_keys::choose(provider);
+        let mut headers = vec![
+            (":method", "GET"),
+            (":scheme", provider.scheme.as_str()),
+            (":authority", provider.authority.as_str()),
+            (":path", path.as_str()),
+            ("accept", "application/json"),
+            ("user-agent", upstream::USER_AGENT),
+        ];
+        headers.extend(provider.headers_with(key));
+        let timeout = Duration::from_millis(provider.timeout_ms.into());
+        hostcalls::dispatch_http_call(&provider.envoy_cluster, headers, None, Vec::new(), timeout)
+            .ok()
+    }
+}
+
+/// What became of an answer.
+pub enum Progress {
+    /// The body for the client.
+    Done(Vec<u8>),
+    Held(HeldAnswer),
+    Failed(ApiError),
+}
+
+/// An answer that waits for its owners, or for a list's next page.
+pub enum HeldAnswer {
+    Object {
+        call: u32,
+        body: Vec<u8>,
+        /// Whether the object has just been created.
+        is_new: bool,
+    },
+    Page {
+        call: u32,
+        list: OwnList,
+        page: Page,
+        pages: u32,
+    },
+    NextPage {
+        call: u32,
+        list: OwnList,
+        pages: u32,
+    },
+}
+
+impl HeldAnswer {
+    pub fn waits_for_grpc(&self, number: u32) -> bool {
+        match self {
+            Self::Object { call, .. } | Self::Page { call, .. } => *call == number,
+            Self::NextPage { .. } => false,
+        }
+    }
+
+    pub fn waits_for_http(&self, number: u32) -> bool {
+        matches!(self, Self::NextPage { call, .. } if *call == number)
+    }
+
+    /// Goes on with what the control plane answered.
+    pub fn on_owners(
+        self,
+        ownership: &Ownership,
+        target: &Target,
+        status: u32,
+        size: usize,
+    ) -> Progress {
+        let owned = match owners::read(status, size) {
+            Ok(owned) => owned,
+            Err(error) => return Progress::Failed(error),
+        };
+        match self {
+            Self::Object { body, is_new, .. } => {
+                if is_new && owned.first() != Some(&true) {
+                    let message = format!(
+                        "{} created an object whose id belongs to somebody else",
+                        target.provider.name
+                    );
+                    let error = ApiError::new(502, message).with_code("invalid_upstream_response");
+                    return Progress::Failed(error);
+                }
+                Progress::Done(body)
+            }
+            Self::Page {
+                list, page, pages, ..
+            } => ownership.on_page_owners(target, list, page, pages, &owned),
+            Self::NextPage { .. } => Progress::Held(self),
+        }
+    }
+
+    /// Goes on with the provider's next page.
+    pub fn on_next_page(self, ownership: &Ownership, target: &Target, size: usize) -> Progress {
+        let Self::NextPage { list, pages, .. } = self else {
+            return Progress::Held(self);
+        };
+        let status = hostcalls::get_map_value(MapType::HttpCallResponseHeaders, ":status");
+        let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, size);
+        match (status, body) {
+            (Ok(Some(status)), Ok(Some(body))) if status == "200" => match Page::parse(&body) {
+                Some(page) => ownership.ask_of_page(target, list, page, pages),
+                None => Progress::Failed(unreadable(target)),
+            },
+            _ => Progress::Failed(unreachable(target)),
+        }
+    }
+}
+
+fn held(asked: Result<u32, ApiError>, wait: impl FnOnce(u32) -> HeldAnswer) -> Progress {
+    match asked {
+        Ok(call) => Progress::Held(wait(call)),
+        Err(error) => Progress::Failed(error),
+    }
+}
+
+/// The ids that a body names. Those that nobody can be told the owner of are as unknown as any.
+fn named_by(body: &[u8], owner: &ResourceOwner) -> Result<Vec<String>, ApiError> {
+    let named = RequestIds::find(body);
+    match named.others.first() {
+        Some(id) if !owner.sees_all => Err(not_found(id)),
+        _ => Ok(named.files),
+    }
+}
+
+fn claim(id: &str, parent: &str) -> v1::ResourceClaim {
+    v1::ResourceClaim {
+        id: id.to_owned(),
+        parent: parent.to_owned(),
+    }
+}
+
+/// What was made with an object belongs to its owner.
+fn outputs(object: &StoredObject) -> impl Iterator<Item = v1::ResourceClaim> {
+    let id = object.id.as_deref().unwrap_or_default();
+    let outputs = object.outputs.iter().filter(move |_| !id.is_empty());
+    outputs.map(move |output| claim(output, id))
+}
+
+fn unreadable(target: &Target) -> ApiError {
+    let message = format!(
+        "{} answered in a form in which no key's objects can be told from another's",
+        target.provider.name
+    );
+    ApiError::new(502, message).with_code("invalid_upstream_response")
+}
+
+fn unreachable(target: &Target) -> ApiError {
+    let message = format!("{} did not answer with the next page", target.provider.name);
+    ApiError::new(502, message).with_code("upstream_unreachable")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(sees_all: bool) -> ResourceOwner {
+        ResourceOwner {
+            name: "key:a".to_owned(),
+            sees_all,
+        }
+    }
+
+    fn of(endpoint: Endpoint, method: &str, target: &str, body: Option<&[u8]>) -> Ownership {
+        let found = Ownership::of_resource(endpoint, owner(false), method, target, body);
+        found.unwrap().unwrap()
+    }
+
+    #[test]
+    fn every_id_of_a_request_is_checked() {
+        let content = of(Endpoint::Files, "GET", "/v1/files/file-1/content", None);
+        assert_eq!(content.ids, ["file-1"]);
+        assert!(content.asks_first() && !content.reads_answer());
+        let list = of(Endpoint::Files, "GET", "/v1/files?after=file-2", None);
+        assert_eq!(list.ids, ["file-2"]);
+        assert!(list.asks_first() && list.reads_answer());
+        let body = br#"{"input_file_id":"file-3"}"#;
+        let batch = of(Endpoint::Batches, "POST", "/v1/batches", Some(body));
+        assert_eq!(batch.ids, ["file-3"]);
+        let cancel = of(Endpoint::Batches, "POST", "/v1/batches/b/cancel", None);
+        assert_eq!(cancel.ids, ["b"]);
+        assert!(cancel.reads_answer(), "it may name the batch's output");
+    }
+
+    #[test]
+    fn a_batch_waits_for_its_body_and_a_file_does_not() {
+        let of =
+            |endpoint, path| Ownership::of_resource(endpoint, owner(false), "POST", path, None);
+        assert!(of(Endpoint::Batches, "/v1/batches").unwrap().is_none());
+        let file = of(Endpoint::Files, "/v1/files").unwrap().unwrap();
+        assert!(file.asks_first(), "no file without an owner");
+    }
+
+    #[test]
+    fn an_administrator_needs_no_owner_to_be_known() {
+        let of = |method: &str, path: &str| {
+            let found =
+                Ownership::of_resource(Endpoint::Files, owner(true), method, path, None).unwrap();
+            found.unwrap().asks_first()
+        };
+        assert!(!of("GET", "/v1/files") && !of("DELETE", "/v1/files/file-1"));
+        assert!(of("POST", "/v1/files"), "but what it creates is its own");
+    }
+
+    #[test]
+    fn a_collection_is_listed_or_added_to_and_nothing_else() {
+        for method in ["DELETE", "PUT", "HEAD", "get"] {
+            let found =
+                Ownership::of_resource(Endpoint::Files, owner(false), method, "/v1/files", None);
+            assert_eq!(found.unwrap_err().status, 405, "{method}");
+        }
+    }
+
+    #[test]
+    fn a_proxied_body_names_no_object_of_unknown_owner() {
+        let body = br#"{"previous_response_id":"resp_1"}"#;
+        let error = Ownership::of_proxied(owner(false), body).unwrap_err();
+        assert_eq!(error.status, 404);
+        let own = Ownership::of_proxied(owner(false), br#"{"file_id":"file-1"}"#).unwrap();
+        assert!(own.asks_first() && !own.reads_answer());
+        let none = Ownership::of_proxied(owner(false), b"{}").unwrap();
+        assert!(!none.asks_first());
+    }
+}
