@@ -53,10 +53,14 @@ pub enum HealthCode {
     StoreDeadLetters,
     /// Tokens are configured, and an Envoy does not verify them: it refuses every caller that has one.
     TokensUnverified,
+    /// Credentials of a cloud provider can't be had or renewed.
+    CredentialRenewal,
+    /// The embedding model or endpoint fails, so that the router can't decide.
+    Embedder,
 }
 
 impl HealthCode {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::ConfigurationRejected,
         Self::NoUsableKey,
         Self::JournalWrite,
@@ -69,6 +73,8 @@ impl HealthCode {
         Self::StoreExpire,
         Self::StoreDeadLetters,
         Self::TokensUnverified,
+        Self::CredentialRenewal,
+        Self::Embedder,
     ];
 
     /// The code in `/health`, and the label `code` in metrics.
@@ -86,6 +92,8 @@ impl HealthCode {
             Self::StoreExpire => "store_expire_failing",
             Self::StoreDeadLetters => "store_dead_letters",
             Self::TokensUnverified => "tokens_unverified",
+            Self::CredentialRenewal => "credential_renewal_failing",
+            Self::Embedder => "embedder_failing",
         }
     }
 
@@ -102,6 +110,8 @@ impl HealthCode {
             }
             Self::ConfigurationRejected => "configuration",
             Self::NoUsableKey | Self::TokensUnverified => "access",
+            Self::CredentialRenewal => "credentials",
+            Self::Embedder => "router",
         }
     }
 }

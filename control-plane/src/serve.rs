@@ -166,7 +166,7 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
     let store_state = StoreState::default();
     let retention = config.store.retention;
     let otlp = Otlp::start(&config.telemetry)?;
-    let router = open_router(&config.router).await?;
+    let router = open_router(&config.router, &health).await?;
     let (sender, receiver) = watch::channel(inputs.snapshot(config));
     let ledger = Ledger::new(receiver.clone(), standing_sender);
     let (metrics, live) = (
@@ -182,7 +182,11 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
     tokio::spawn(Arc::clone(&prices).keep(receiver.clone()));
     tokio::spawn(expire(Arc::clone(&store), retention, health.clone()));
     tokio::spawn(Arc::clone(&ledger).keep(Arc::clone(&store), ingest.clone()));
-    tokio::spawn(credentials::keep(receiver.clone(), credentials_sender));
+    tokio::spawn(credentials::keep(
+        receiver.clone(),
+        credentials_sender,
+        health.clone(),
+    ));
     let (heard, heard_outcomes) = mpsc::channel(learn::MAX_WAITING);
     let shared = Shared {
         snapshot: receiver,
@@ -232,9 +236,12 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
 }
 
 /// The router, with the pack that was in force last, or the one that everyone begins with.
-async fn open_router(config: &config::Router) -> anyhow::Result<Arc<Router>> {
+async fn open_router(
+    config: &config::Router,
+    health: &HealthRegistry,
+) -> anyhow::Result<Arc<Router>> {
     let embedder = match config.enabled {
-        true => embed::open(&config.embedder).context("the embedder can't be used")?,
+        true => embed::open(&config.embedder, health).context("the embedder can't be used")?,
         false => None,
     };
     let library = Library::open(config.packs())?;

@@ -1,6 +1,7 @@
 //! The real embedding model. `OPENTRACY_TEST_EMBEDDER` names its folder; `cargo xtask test` sets it.
 
 use opentracy::config;
+use opentracy::health::HealthRegistry;
 use opentracy::router::embed::{self, Urgency};
 use opentracy_router::matrix::dot;
 
@@ -14,7 +15,9 @@ async fn sentences_are_as_alike_as_they_should_be_whatever_they_come_with() {
         path: Some(path.into()),
         ..config::Embedder::default()
     };
-    let embedder = embed::open(&config).unwrap().unwrap();
+    let embedder = embed::open(&config, &HealthRegistry::default())
+        .unwrap()
+        .unwrap();
     assert_eq!(embedder.identity().dimensions, 384);
     let texts = [
         "That is a happy person",

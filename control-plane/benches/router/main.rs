@@ -11,6 +11,7 @@ mod worlds;
 
 use anyhow::Result;
 use opentracy::config;
+use opentracy::health::HealthRegistry;
 use opentracy::router::embed;
 use opentracy_router::fit::{self, Training};
 use opentracy_router::quality::{Calibration, GapCurve, Pair};
@@ -29,7 +30,7 @@ pub struct Guess {
 }
 
 fn main() -> Result<()> {
-    let embedder = embed::open(&config::Embedder::default())?;
+    let embedder = embed::open(&config::Embedder::default(), &HealthRegistry::default())?;
     let runtime = tokio::runtime::Runtime::new()?;
     match &embedder {
         None => println!(

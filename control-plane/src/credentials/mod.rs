@@ -15,6 +15,7 @@ use opentracy_translate::aws::sigv4;
 use tokio::sync::watch;
 
 use crate::config::{Need, Provider};
+use crate::health::{HealthCode, HealthRegistry};
 use crate::snapshot::Snapshot;
 
 /// This much before they expire, credentials are had anew.
@@ -55,27 +56,17 @@ struct Resolved {
 pub async fn keep(
     mut snapshot: watch::Receiver<Arc<Snapshot>>,
     credentials: watch::Sender<Credentials>,
+    health: HealthRegistry,
 ) {
+    let mut earlier = Vec::new();
     loop {
         let sources = needed(&snapshot.borrow_and_update());
-        let mut wait = LOOK_AGAIN;
-        let mut held = Credentials::new();
-        for source in &sources {
-            match resolve(source).await {
-                Ok(resolved) => {
-                    wait = wait.min(until_renewal(resolved.expires));
-                    held.insert(source.clone(), resolved.credential);
-                }
-                Err(error) => {
-                    tracing::warn!("no credentials for {source}: {error:#}");
-                    wait = RETRY;
-                    // What was had before may still be good.
-                    if let Some(old) = credentials.borrow().get(source) {
-                        held.insert(source.clone(), old.clone());
-                    }
-                }
-            }
+        for gone in earlier.iter().filter(|source| !sources.contains(source)) {
+            health.resolve(HealthCode::CredentialRenewal, &gone.to_string());
         }
+        earlier.clone_from(&sources);
+        let current = credentials.borrow().clone();
+        let (held, wait) = renew(&sources, &current, &health).await;
         credentials.send_if_modified(|current| {
             let has_changed = *current != held;
             *current = held;
@@ -97,6 +88,39 @@ pub async fn keep(
             }
         }
     }
+}
+
+/// Resolves the sources, and says when to do so again. Where that fails, the current credentials stay: they may still be good.
+async fn renew(
+    sources: &[Source],
+    current: &Credentials,
+    health: &HealthRegistry,
+) -> (Credentials, Duration) {
+    let mut wait = LOOK_AGAIN;
+    let mut held = Credentials::new();
+    for source in sources {
+        let subject = source.to_string();
+        match resolve(source).await {
+            Ok(resolved) => {
+                wait = wait.min(until_renewal(resolved.expires));
+                held.insert(source.clone(), resolved.credential);
+                if health.resolve(HealthCode::CredentialRenewal, &subject) {
+                    tracing::info!(event = "credential_renewal_recovered", "{source}");
+                }
+            }
+            Err(error) => {
+                let message = format!("no credentials for {source}: {error:#}");
+                if health.report(HealthCode::CredentialRenewal, &subject, message.as_str()) {
+                    tracing::warn!(event = "credential_renewal_failed", "{message}");
+                }
+                wait = wait.min(RETRY);
+                if let Some(old) = current.get(source) {
+                    held.insert(source.clone(), old.clone());
+                }
+            }
+        }
+    }
+    (held, wait)
 }
 
 fn needed(snapshot: &Snapshot) -> Vec<Source> {
@@ -156,6 +180,26 @@ impl Need {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_failed_renewal_is_a_fault_and_keeps_what_was_had() {
+        let source = Source::Google {
+            file: Some(PathBuf::from("/nowhere/service-account.json")),
+        };
+        let token = Credential::Token("old".to_owned());
+        let current = Credentials::from([(source.clone(), token)]);
+        let health = HealthRegistry::default();
+        let (held, wait) = renew(std::slice::from_ref(&source), &current, &health).await;
+        assert!(held == current && wait == RETRY);
+        let reasons = health.reasons();
+        assert_eq!(reasons[0].code, "credential_renewal_failing");
+        assert!(
+            reasons[0].message.contains("/nowhere/"),
+            "{}",
+            reasons[0].message
+        );
+        assert!(!reasons[0].message.contains("old"));
+    }
 
     #[test]
     fn credentials_are_had_anew_before_they_expire() {

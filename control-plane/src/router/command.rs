@@ -13,6 +13,7 @@ use super::learn::{self, Order};
 use super::library::Library;
 use super::prior;
 use crate::config::{self, Config};
+use crate::health::HealthRegistry;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -121,7 +122,7 @@ pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<()> {
 }
 
 fn embedder(config: &Config) -> anyhow::Result<Arc<dyn Embed>> {
-    embed::open(&config.router.embedder)?.with_context(|| {
+    embed::open(&config.router.embedder, &HealthRegistry::default())?.with_context(|| {
         format!(
             "there is no embedder in {}; set `router.embedder` or OPENTRACY_EMBEDDER",
             config.router.embedder.path().display()

@@ -2,6 +2,7 @@
 
 mod http;
 mod onnx;
+mod watched;
 mod worker;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use async_trait::async_trait;
 use opentracy_router::pack;
 
 use crate::config;
+use crate::health::HealthRegistry;
 
 /// Turns texts into vectors of length one.
 #[async_trait]
@@ -42,13 +44,20 @@ pub enum EmbedError {
 }
 
 /// The embedder that the configuration asks for; `None` where its files are not there.
-pub fn open(config: &config::Embedder) -> anyhow::Result<Option<Arc<dyn Embed>>> {
+pub fn open(
+    config: &config::Embedder,
+    health: &HealthRegistry,
+) -> anyhow::Result<Option<Arc<dyn Embed>>> {
+    let watched = |embedder: Box<dyn Embed>| {
+        let watched = watched::Watched::new(embedder, health.clone());
+        Arc::new(watched) as Arc<dyn Embed>
+    };
     if let Some(endpoint) = &config.endpoint {
-        return Ok(Some(Arc::new(http::Endpoint::new(endpoint)?)));
+        return Ok(Some(watched(Box::new(http::Endpoint::new(endpoint)?))));
     }
     let Some(files) = onnx::Files::find(config) else {
         return Ok(None);
     };
     let embedder = worker::Worker::start(onnx::Model::load(&files, config)?)?;
-    Ok(Some(Arc::new(embedder)))
+    Ok(Some(watched(Box::new(embedder))))
 }
