@@ -204,7 +204,6 @@ mod tests {
             ..v1::ClientKey::default()
         };
         let jwt = v1::Jwt {
-            payload_header: "x-jwt".to_owned(),
             subject_claim: "sub".to_owned(),
             key_claim: "key".to_owned(),
             ..v1::Jwt::default()
