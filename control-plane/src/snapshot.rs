@@ -18,7 +18,8 @@ use crate::auto;
 use crate::budget::{Owner, Standing};
 use crate::catalog;
 use crate::config::{
-    self, Alias, Config, Key, Keys, Need, Provider, Route, WhenRouterIsDown, WithoutControlPlane,
+    self, AccessLog, Alias, Config, Key, Keys, Need, Provider, Route, WhenRouterIsDown,
+    WithoutControlPlane,
 };
 use crate::credentials::{Credential, Credentials};
 
@@ -137,6 +138,7 @@ impl Snapshot {
             internal_token: keys.secret(Purpose::Gateway),
             management_secret: keys.secret(Purpose::Management),
             own_hosts: own_hosts(&config),
+            access_log: config.gateway.access_log != AccessLog::Off,
         };
         let keyring = config
             .keys

@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod access_log;
 mod agents;
 mod keys;
 mod limits;
@@ -26,6 +27,7 @@ use url::Url;
 
 pub use access::{Access, ClientKey, Jwt, Made};
 pub use admin::AdminAddress;
+pub use access_log::AccessLog;
 pub use agents::{Agent, AgentLimits, McpServer, McpTransport};
 pub use keys::Keys;
 pub use limits::{Limits, LimitsPolicy, WithoutControlPlane};
@@ -74,6 +76,7 @@ pub struct Gateway {
     /// Serves Envoy's `/stats/prometheus` and nothing else; no listener where it is null.
     pub metrics: Option<SocketAddr>,
     pub max_body_bytes: u32,
+    pub access_log: AccessLog,
 }
 
 /// The listener for people and their tools: REST.
@@ -307,6 +310,7 @@ impl Default for Gateway {
             admin: AdminAddress::default(),
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 9901))),
             max_body_bytes: 32 << 20,
+            access_log: AccessLog::default(),
         }
     }
 }

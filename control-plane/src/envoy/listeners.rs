@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::config::{Gateway, Jwt};
 use crate::envoy::clusters::{ADMIN, INTERNAL};
 use crate::envoy::filters::Plugin;
-use crate::envoy::{filters, replies, routes, socket};
+use crate::envoy::{access_log, filters, replies, routes, socket};
 
 /// The listener for applications, in an Envoy of our own.
 pub fn edge(
@@ -19,6 +19,7 @@ pub fn edge(
 ) -> Value {
     let hosts = routes::edge(gateway, jwt.is_some(), idle_timeout);
     let mut manager = connection_manager("opentracy_edge", json!(hosts));
+    add_access_log(&mut manager, access_log::edge(&gateway.access_log));
     manager["use_remote_address"] = true.into();
     manager["normalize_path"] = true.into();
     manager["merge_slashes"] = true.into();
@@ -38,6 +39,7 @@ pub fn edge(
 pub fn internal(gateway: &Gateway, plugin: &Plugin<'_>, idle_timeout: Duration) -> Value {
     let hosts = json!([routes::internal(gateway, idle_timeout)]);
     let mut manager = connection_manager("opentracy_internal", hosts);
+    add_access_log(&mut manager, access_log::internal(&gateway.access_log));
     manager["generate_request_id"] = false.into();
     manager["local_reply_config"] = replies::internal();
     manager["http_filters"] = json!([filters::provider(plugin), filters::router()]);
@@ -83,6 +85,12 @@ fn connection_manager(prefix: &str, virtual_hosts: Value) -> Value {
         "stat_prefix": prefix,
         "route_config": {"name": prefix, "virtual_hosts": virtual_hosts},
     })
+}
+
+fn add_access_log(manager: &mut Value, log: Vec<Value>) {
+    if !log.is_empty() {
+        manager["access_log"] = log.into();
+    }
 }
 
 fn manager_filter(manager: Value) -> Value {

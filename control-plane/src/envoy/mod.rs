@@ -2,6 +2,7 @@
 //!
 //! `envoy/standalone.yaml` is the same by hand, with the reason for every setting; a test holds the two together.
 
+mod access_log;
 mod clusters;
 mod filters;
 mod guest;
@@ -158,6 +159,7 @@ fn stats_tags() -> Value {
     json!([
         {"tag_name": "opentracy_provider", "regex": r"^wasmcustom\.opentracy\.gateway\.(provider\.([^.]+)\.)"},
         {"tag_name": "opentracy_status", "regex": r"^wasmcustom\.opentracy\.gateway\.provider\.[^.]+\.(status\.([^.]+)\.)"},
+        {"tag_name": "opentracy_event", "regex": r"^wasmcustom\.opentracy\.gateway\.(?:provider\.[^.]+\.)?(event\.([^.]+)\.)"},
     ])
 }
 

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use opentracy_proto::v1;
 use opentracy_proto::v1::config_service_server::ConfigService;
-use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use crate::health::{HealthCode, HealthRegistry};
+use crate::health::HealthCode;
+use crate::rest;
+use crate::serve::Shared;
 use crate::snapshot::Snapshot;
-use crate::vms::Vms;
 
 pub struct Service {
-    pub snapshot: watch::Receiver<Arc<Snapshot>>,
-    pub vms: Arc<Vms>,
-    pub health: HealthRegistry,
+    pub shared: Shared,
 }
 
 impl Service {
@@ -25,11 +23,11 @@ impl Service {
             return;
         }
         if snapshot.wire.jwt.is_none() || request.verifies_tokens {
-            self.health.resolve(code, "");
+            self.shared.health.resolve(code, "");
             return;
         }
         let message = "`access.jwt` is set and an Envoy does not verify tokens, so it refuses them; print its configuration again with `opentracy envoy-config` and restart it";
-        if self.health.report(code, "", message) {
+        if self.shared.health.report(code, "", message) {
             tracing::error!(event = "tokens_unverified", "{message}");
         }
     }
@@ -41,15 +39,17 @@ impl ConfigService for Service {
         &self,
         request: Request<v1::GetSnapshotRequest>,
     ) -> Result<Response<v1::GetSnapshotResponse>, Status> {
-        let snapshot = Arc::clone(&self.snapshot.borrow());
+        let snapshot = Arc::clone(&self.shared.snapshot.borrow());
         let request = request.into_inner();
         self.check_tokens(&snapshot, &request);
-        self.vms.hear(&request.vm, request.circuit_breakers);
+        let vms = &self.shared.vms;
+        vms.hear(&request.vm, request.circuit_breakers);
         let is_current = request.version == snapshot.version;
         Ok(Response::new(v1::GetSnapshotResponse {
             version: snapshot.version.clone(),
             snapshot: (!is_current).then(|| snapshot.wire.clone()),
-            vms: u32::try_from(self.vms.alive().len()).unwrap_or(u32::MAX),
+            vms: u32::try_from(vms.alive().len()).unwrap_or(u32::MAX),
+            status: Some(rest::health::status(&self.shared)),
         }))
     }
 }

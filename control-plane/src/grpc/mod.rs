@@ -52,9 +52,7 @@ pub async fn serve(
         .http2_keepalive_interval(Some(PING_EVERY))
         .layer(InterceptorLayer::new(check))
         .add_service(ConfigServiceServer::new(config::Service {
-            snapshot: shared.snapshot.clone(),
-            vms: Arc::clone(&shared.vms),
-            health: shared.health.clone(),
+            shared: shared.clone(),
         }))
         .add_service(LimitServiceServer::new(limit::Service {
             shared: shared.clone(),

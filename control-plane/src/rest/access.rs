@@ -155,7 +155,7 @@ fn check_role(role: Role, method: &Method, path: &str) -> Result<(), Denial> {
 
 /// What tells nothing, and the models that are made here.
 fn is_for_everybody(path: &str) -> bool {
-    matches!(path, "/health" | "/healthz")
+    matches!(path, "/health" | "/healthz" | "/readyz")
         || path.ends_with("/.well-known/agent-card.json")
         || path.starts_with("/demo/")
 }

@@ -10,7 +10,7 @@ mod error;
 mod export;
 mod feedback;
 mod fits;
-mod health;
+pub mod health;
 mod import;
 mod json;
 mod keys;
@@ -50,6 +50,7 @@ pub fn router(shared: Shared) -> Router {
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::health))
         .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
         .routes(routes!(traces::list, traces::import, traces::delete))
