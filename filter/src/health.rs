@@ -11,6 +11,7 @@ use proxy_wasm::hostcalls;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use crate::events;
 use crate::failure;
 
 /// How often a change is tried that another VM gets in the way of.
@@ -135,6 +136,14 @@ impl Health {
         }
     }
 
+    /// Returns `true` if it has opened since, `false` if it has closed, `None` if it is as it was.
+    fn transition_since(&self, before: &Self) -> Option<bool> {
+        if self.opened > before.opened {
+            return Some(true);
+        }
+        (before.open_until_ms != 0 && self.open_until_ms == 0).then_some(false)
+    }
+
     fn open(&mut self, for_ms: u32, now_ms: u64) {
         self.open_for_ms = for_ms;
         self.open_until_ms = now_ms.saturating_add(u64::from(for_ms)).max(1);
@@ -196,10 +205,16 @@ fn report(model: &str, report: &Report, policy: &CircuitBreakerPolicy) {
     });
     if is_known {
         let now_ms = clock::unix_millis();
+        let mut has_opened = None;
         change(model, |health| {
+            let before = *health;
             health.report(report, policy, now_ms);
+            has_opened = health.transition_since(&before);
             true
         });
+        if let Some(has_opened) = has_opened {
+            events::on_circuit(model, has_opened);
+        }
     }
 }
 
@@ -280,7 +295,12 @@ mod tests {
             told(&mut health, &[true, true, false, true, true], 1),
             Closed
         );
+        let before = health;
         assert_eq!(told(&mut health, &[true], 1), Open);
+        assert_eq!(health.transition_since(&before), Some(true));
+        let opened = health;
+        told(&mut health, &[true], 2);
+        assert_eq!(health.transition_since(&opened), None, "it was open");
         assert!(!health.may_be_called(100));
         assert_eq!(health.state(101), HalfOpen);
         assert!(health.may_be_called(101));
@@ -292,7 +312,9 @@ mod tests {
             HalfOpen,
             "and never longer than the longest"
         );
+        let half_open = health;
         assert_eq!(told(&mut health, &[false], 601), Closed);
+        assert_eq!(health.transition_since(&half_open), Some(false));
         assert_eq!(health.opened, 3);
     }
 

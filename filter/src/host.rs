@@ -111,6 +111,14 @@ pub fn is_envoys_reply(status: u16) -> bool {
     status >= 400 && response_details() != "via_upstream"
 }
 
+/// Keeps a value with the request, for Envoy's access log: `%FILTER_STATE(wasm.NAME:PLAIN)%`.
+pub fn keep_for_log(name: &str, value: &str) {
+    complain(
+        "keep a value for the access log",
+        hostcalls::set_property(vec![name], Some(value.as_bytes())),
+    );
+}
+
 /// Answers in the upstream's place.
 pub fn reply(status: u16, list: &HeaderList<'_>, body: &[u8]) {
     let pairs: Vec<(&str, &str)> = list

@@ -22,8 +22,12 @@
     )
 )]
 
+mod access_log;
 mod clock;
+mod contact;
+mod events;
 mod failure;
+mod faults;
 mod gateway;
 mod headers;
 mod health;

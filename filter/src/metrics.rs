@@ -95,6 +95,25 @@ pub fn count_limited(code: &str) {
     count_one("limited", code);
 }
 
+/// Counts an event. `provider` is one of the configuration.
+pub fn count_event(event: &'static str, provider: Option<&str>) {
+    COUNTERS.with_borrow_mut(|counters| {
+        let name = event_name(event, provider);
+        let counter = counters
+            .entry(name)
+            .or_insert_with_key(|name| define(MetricType::Counter, name));
+        add(*counter, 1);
+    });
+}
+
+/// The name of an event's counter, with its labels in it.
+fn event_name(event: &str, provider: Option<&str>) -> String {
+    match provider {
+        Some(provider) => format!("opentracy.gateway.provider.{provider}.event.{event}.events"),
+        None => format!("opentracy.gateway.event.{event}.events"),
+    }
+}
+
 fn count_one(what: &'static str, why: &str) {
     COUNTERS.with_borrow_mut(|counters| {
         let name = ["opentracy.gateway.", what, ".", why].concat();

@@ -44,6 +44,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// The size of what the control plane has not acknowledged.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether enough waits to fill a batch. Less than that can wait a moment longer, for company.
     pub fn is_full_batch_waiting(&self) -> bool {
         self.waiting_bytes >= MAX_BATCH_BYTES

@@ -10,6 +10,9 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType};
 use uuid::Uuid;
 
+use crate::contact;
+use crate::events;
+use crate::faults::Kind;
 use crate::gateway::{Gateway, limits};
 use crate::headers;
 use crate::health;
@@ -29,6 +32,8 @@ const TICK: Duration = Duration::from_millis(200);
 const POLL_EVERY: Duration = Duration::from_secs(1);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const GRPC_INVALID_ARGUMENT: u32 = 3;
+/// How long a request waits for a newer configuration.
+const NEWER_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long deliveries pause after one failed.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -50,12 +55,25 @@ pub fn record(record: &v1::IngestRequest) {
         .is_err()
     {
         metrics::count_dropped();
+        events::report(
+            Kind::TraceDropped,
+            None,
+            "",
+            "the control plane takes no traces",
+        );
     }
+}
+
+/// Bytes of records that wait for the control plane.
+pub fn waiting_bytes() -> usize {
+    OUTBOX.with_borrow(Outbox::bytes)
 }
 
 #[derive(Default)]
 pub struct Root {
     poll: Option<u32>,
+    /// When the control plane was last reported as unreachable.
+    last_report: Cell<Option<Instant>>,
     pause_deliveries_until: Option<Instant>,
 }
 
@@ -68,36 +86,27 @@ impl Root {
             return;
         }
         LAST_POLL.set(Some(Instant::now()));
-        let version =
-            snapshot::current().map_or_else(String::new, |current| current.version.clone());
-        let request = v1::GetSnapshotRequest {
-            version,
-            vm: match plugin::stage() {
-                Some(Stage::Gateway) => vm_name(),
-                _ => String::new(),
-            },
-            circuit_breakers: health::circuit_breakers(),
-            verifies_tokens: plugin::jwt_header().is_some(),
-        }
-        .encode_to_vec();
-        self.poll = call(
-            "opentracy.v1.ConfigService",
-            "GetSnapshot",
-            &request,
-            CALL_TIMEOUT,
-        );
+        let vm = match plugin::stage() {
+            Some(Stage::Gateway) => vm_name(),
+            _ => String::new(),
+        };
+        self.poll = ask_for_snapshot(vm, CALL_TIMEOUT);
     }
 
-    fn on_snapshot(&self, size: usize) {
-        let Ok(Some(bytes)) = hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size) else {
+    /// Reports a control plane that does not answer, for as long as it does not.
+    fn look_at_control_plane(&self) {
+        let silence = contact::silence();
+        if !matches!(self.stage, Some(Stage::Gateway)) || silence < contact::UNREACHABLE_AFTER {
             return;
-        };
-        if use_snapshot(&bytes) {
-            // For a VM that takes this one's place after a trap, so that it can serve at once.
-            host::complain(
-                "share the configuration",
-                hostcalls::set_shared_data(SHARED_SNAPSHOT, Some(&bytes), None),
-            );
+        }
+        if self
+            .last_report
+            .get()
+            .is_none_or(|last| last.elapsed() >= POLL_EVERY)
+        {
+            self.last_report.set(Some(Instant::now()));
+            let detail = format!("silent_seconds={}", silence.as_secs());
+            events::report(Kind::ControlPlaneUnreachable, None, "", &detail);
         }
     }
 
@@ -113,10 +122,52 @@ impl Root {
     }
 }
 
-/// Puts a configuration in force, if there is one in the response.
-fn use_snapshot(response: &[u8]) -> bool {
+/// Asks the control plane for the configuration; returns the number of the call. `vm` is empty for a VM that no client's
+/// request comes to.
+fn ask_for_snapshot(vm: String, timeout: Duration) -> Option<u32> {
+    let version = snapshot::current().map_or_else(String::new, |current| current.version.clone());
+    let request = v1::GetSnapshotRequest {
+        version,
+        vm,
+        circuit_breakers: health::circuit_breakers(),
+    }
+    .encode_to_vec();
+    call(
+        "opentracy.v1.ConfigService",
+        "GetSnapshot",
+        &request,
+        timeout,
+    )
+}
+
+/// Asks for the configuration on behalf of a request that can't go on without a newer one.
+pub fn ask_for_newer_snapshot() -> Option<u32> {
+    ask_for_snapshot(String::new(), NEWER_SNAPSHOT_TIMEOUT)
+}
+
+/// Takes the control plane's answer to [`ask_for_snapshot`].
+pub fn on_snapshot(status: u32, size: usize) {
+    let Some(bytes) = grpc_message(status, size) else {
+        return;
+    };
+    if use_snapshot(&bytes, true) {
+        // For a VM that takes this one's place after a trap, so that it can serve at once.
+        host::complain(
+            "share the configuration",
+            hostcalls::set_shared_data(SHARED_SNAPSHOT, Some(&bytes), None),
+        );
+    }
+}
+
+/// Puts a configuration in force, if there is one in the response. `is_fresh` tells that the control plane has just sent it.
+fn use_snapshot(response: &[u8], is_fresh: bool) -> bool {
     match v1::GetSnapshotResponse::decode(response) {
         Ok(response) => {
+            if is_fresh {
+                contact::answered(response.status);
+                events::resolve(Kind::ControlPlaneUnreachable, "");
+                events::resolve(Kind::ConfigurationRejected, "");
+            }
             limits::share_with(response.vms);
             let Some(wire) = response.snapshot else {
                 return false;
@@ -126,7 +177,8 @@ fn use_snapshot(response: &[u8]) -> bool {
             true
         }
         Err(error) => {
-            log::error!("the control plane's configuration can't be read: {error}");
+            let detail = format!("the control plane's configuration can't be read: {error}");
+            events::report(Kind::ConfigurationRejected, None, "", &detail);
             false
         }
     }
@@ -164,9 +216,7 @@ impl Context for Root {
     fn on_grpc_call_response(&mut self, call: u32, status: u32, size: usize) {
         if self.poll == Some(call) {
             self.poll = None;
-            if status == 0 {
-                self.on_snapshot(size);
-            }
+            on_snapshot(status, size);
             return;
         }
         // What the control plane refuses for good would be refused again, and hold up what comes after it.
@@ -204,14 +254,17 @@ impl RootContext for Root {
             return false;
         }
         if let Ok((Some(shared), _)) = hostcalls::get_shared_data(SHARED_SNAPSHOT) {
-            use_snapshot(&shared);
+            use_snapshot(&shared, false);
         }
         metrics::announce();
+        contact::begin();
         hostcalls::set_tick_period(TICK).is_ok()
     }
 
     fn on_tick(&mut self) {
         self.poll_snapshot();
+        self.look_at_control_plane();
+        events::on_tick();
         self.deliver();
         if let Some(snapshot) = snapshot::current() {
             limits::give_back(&snapshot);

@@ -3,7 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentracy_proto::v1;
 use opentracy_translate::access::{self, Denial, Keyring, Rights, Role};
@@ -19,6 +19,10 @@ use opentracy_translate::redact::{KeyMask, Redactor};
 
 /// The provider that the control plane's agents are behind.
 const AGENTS: &str = "agents";
+
+/// How long a provider that was removed can still be called. The two stages poll on their own, so a plan may be older than
+/// the configuration that it is carried out with.
+const RETIRED_FOR: Duration = Duration::from_secs(10);
 
 /// A provider that requests can go to.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +101,10 @@ pub struct Snapshot {
     pub circuit_breaker: v1::CircuitBreakerPolicy,
     /// Where requests go that name no model, by the name of their endpoint.
     pub endpoints: HashMap<String, String>,
+    /// Envoy writes an access log.
+    pub has_access_log: bool,
+    /// Providers of earlier configurations, and until when plans may still name them.
+    retired: HashMap<String, (Rc<Provider>, Instant)>,
     /// Made when it is first wanted.
     redactor: OnceCell<Redactor>,
 }
@@ -112,8 +120,13 @@ pub fn current() -> Option<Rc<Snapshot>> {
 }
 
 /// Puts a configuration in force. Requests under way keep the one they began with.
-pub fn replace(snapshot: Snapshot) {
-    CURRENT.with_borrow_mut(|current| *current = Some(Rc::new(snapshot)));
+pub fn replace(mut snapshot: Snapshot) {
+    CURRENT.with_borrow_mut(|current| {
+        if let Some(old) = current.as_deref() {
+            snapshot.retire_providers(old, Instant::now());
+        }
+        *current = Some(Rc::new(snapshot));
+    });
 }
 
 impl Snapshot {
@@ -173,8 +186,37 @@ impl Snapshot {
             refuse_without_limits: wire.refuse_without_limits,
             circuit_breaker: wire.circuit_breaker.unwrap_or_default(),
             endpoints: wire.endpoints,
+            has_access_log: wire.access_log,
+            retired: HashMap::new(),
             redactor: OnceCell::new(),
         }
+    }
+
+    /// Keeps the providers that an older configuration has beyond this one.
+    fn retire_providers(&mut self, old: &Self, now: Instant) {
+        let removed = old
+            .providers
+            .iter()
+            .map(|(name, provider)| (name, (Rc::clone(provider), now + RETIRED_FOR)));
+        let earlier = old
+            .retired
+            .iter()
+            .filter(|(_, (_, until))| *until > now)
+            .map(|(name, retired)| (name, retired.clone()));
+        for (name, retired) in earlier.chain(removed) {
+            if !self.providers.contains_key(name) {
+                self.retired.insert(name.clone(), retired);
+            }
+        }
+    }
+
+    /// Returns the provider that a plan names. The plan may be of a configuration before this one.
+    pub fn planned_provider(&self, name: &str, now: Instant) -> Option<&Rc<Provider>> {
+        let retired = || {
+            let (provider, until) = self.retired.get(name)?;
+            (*until > now).then_some(provider)
+        };
+        self.providers.get(name).or_else(retired)
     }
 
     /// Whether the control plane sent this.
@@ -393,5 +435,50 @@ fn pricing(wire: &v1::Pricing) -> Pricing {
         cache_read: wire.cache_read.map(Usd),
         cache_write: wire.cache_write.map(Usd),
         reasoning: wire.reasoning.map(Usd),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(providers: &[&str]) -> Snapshot {
+        let provider = |name: &&str| v1::Provider {
+            name: (*name).to_owned(),
+            ..v1::Provider::default()
+        };
+        let wire = v1::Snapshot {
+            providers: providers.iter().map(provider).collect(),
+            ..v1::Snapshot::default()
+        };
+        Snapshot::new(String::new(), wire)
+    }
+
+    #[test]
+    fn a_removed_provider_can_be_called_for_some_seconds() {
+        let start = Instant::now();
+        let mut second = snapshot(&["kept"]);
+        second.retire_providers(&snapshot(&["kept", "removed"]), start);
+        assert!(
+            !second.providers.contains_key("removed"),
+            "no new plan names it"
+        );
+        assert!(second.planned_provider("removed", start).is_some());
+        // A change of something else does not give it longer, nor take it away.
+        let mut third = snapshot(&["kept"]);
+        let later = start + RETIRED_FOR / 2;
+        third.retire_providers(&second, later);
+        assert!(third.planned_provider("removed", later).is_some());
+        assert!(
+            third
+                .planned_provider("removed", start + RETIRED_FOR)
+                .is_none()
+        );
+        assert!(
+            third
+                .planned_provider("kept", start + RETIRED_FOR)
+                .is_some()
+        );
+        assert!(third.planned_provider("never", start).is_none());
     }
 }

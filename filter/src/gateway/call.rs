@@ -14,6 +14,7 @@ use opentracy_translate::trace_context::TraceContext;
 use uuid::Uuid;
 
 use crate::clock::{self, Moment};
+use crate::events;
 use crate::gateway::access::Caller;
 use crate::gateway::cache;
 use crate::gateway::leases::Charge;
@@ -163,6 +164,7 @@ impl Call {
                 attempt.retry_after,
                 &snapshot.circuit_breaker,
             );
+            events::on_attempt(attempt);
         }
     }
 
@@ -342,6 +344,17 @@ impl Call {
     /// Hands the trace to the control plane.
     pub fn record(mut self, end: End) {
         self.tell_health();
+        if end.outcome == v1::Outcome::UpstreamBrokeOff
+            && let Some(attempt) = self
+                .attempts
+                .last()
+                .filter(|attempt| attempt.error.is_none())
+        {
+            events::on_attempt(&AttemptSummary {
+                error: Some("broke_off".into()),
+                ..attempt.clone()
+            });
+        }
         let usage = end.summary.usage.filter(|_| !self.is_cached);
         let tokens = usage.map_or(0, |usage| usage.input.saturating_add(usage.output));
         limits::settle(&self.charges, tokens);

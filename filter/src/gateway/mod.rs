@@ -23,6 +23,7 @@ mod owners;
 mod passage;
 mod planner;
 mod privacy;
+mod probes;
 mod router;
 mod session;
 mod strategy;
@@ -42,7 +43,7 @@ use crate::gateway::call::Call;
 use crate::gateway::envoys_reply::EnvoysReply;
 use crate::gateway::passage::Passage;
 use crate::headers::{self, HeaderList};
-use crate::{host, metrics, snapshot};
+use crate::{access_log, host, metrics, snapshot};
 
 /// A client's request and what becomes of it.
 #[derive(Default)]
@@ -86,6 +87,7 @@ impl HttpContext for Gateway {
             // Only this filter sends requests there, and Envoy doesn't run it again for those.
             return self.reply_error(&envoys_reply::unknown_path(path));
         }
+        access_log::keep_request(path, request.get("user-agent"));
         if let Some(endpoint) = Endpoint::at(path) {
             let method = request.get(":method").unwrap_or_default();
             let is_post = method == "POST";
@@ -115,8 +117,7 @@ impl HttpContext for Gateway {
             }
             return Action::Pause;
         }
-        if path == "/health" && snapshot::current().is_none() {
-            host::reply(503, &json_headers(), br#"{"status":"starting"}"#);
+        if probes::answer(path, &request) {
             self.state = State::Answered;
             return Action::Pause;
         }

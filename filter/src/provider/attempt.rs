@@ -1,6 +1,7 @@
 //! One attempt at one provider: the request that goes out, and the record of how it went.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use opentracy_proto::v1;
 use opentracy_translate::client::Api;
@@ -16,7 +17,7 @@ use crate::plan::{LoggedAttempt, Plan};
 use crate::provider::attempt_log;
 use crate::snapshot::{self, Provider, Snapshot};
 use crate::upstream::Asked;
-use crate::{host, provider_keys, root, upstream};
+use crate::{access_log, host, provider_keys, root, upstream};
 
 pub struct Attempt {
     api: Api,
@@ -49,7 +50,7 @@ impl Attempt {
         let snapshot = snapshot::current();
         let provider = snapshot
             .as_ref()
-            .and_then(|snapshot| snapshot.providers.get(&id.provider))
+            .and_then(|snapshot| snapshot.planned_provider(&id.provider, Instant::now()))
             .map(Rc::clone);
         let timeout_ms = plan
             .per_try_timeout_ms
@@ -81,7 +82,7 @@ impl Attempt {
             .unwrap_or_default()
             .clone_into(&mut self.traceparent);
         let (Some(snapshot), Some(provider)) = (&self.snapshot, &self.provider) else {
-            // The gateway stage had a newer configuration, or an older one. A second later both have the same.
+            // The gateway stage had a newer configuration, and the control plane has not handed it out here in time.
             return Err(ApiError::new(
                 503,
                 format!("{} is not known here yet. Try again", self.id),
@@ -90,6 +91,7 @@ impl Attempt {
         };
         let target = provider.target(&self.id.name, Some(snapshot));
         let outgoing = format::translate_request(self.api, &body, &target)?;
+        access_log::keep_attempt(&self.trace_id, &self.id);
         self.key = upstream::send(
             provider,
             &self.id.name,

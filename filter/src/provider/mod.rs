@@ -14,10 +14,10 @@ use proxy_wasm::types::Action;
 use opentracy_translate::error::ApiError;
 
 use crate::headers::{self, HeaderList};
-use crate::host;
 use crate::plan::Plan;
 use crate::provider::attempt::Attempt;
 use crate::provider::inbound::Inbound;
+use crate::{host, root};
 
 #[derive(Default)]
 pub struct ProviderStage {
@@ -31,6 +31,8 @@ enum State {
     Passive,
     /// The headers are there, the body is not yet.
     Receiving(HeaderList<'static>),
+    /// The plan names a provider that only a newer configuration has: the control plane was asked for it.
+    Waiting(u32, HeaderList<'static>),
     Attempting(Box<(Attempt, Inbound)>),
 }
 
@@ -47,22 +49,25 @@ impl ProviderStage {
                 std::process::abort();
             }
         }
-        let number = request
-            .get(headers::ATTEMPT_COUNT)
-            .and_then(|count| count.parse().ok())
-            .unwrap_or(1);
-        let plan = request
-            .get(headers::PLAN)
-            .and_then(|text| serde_json::from_str::<Plan<'_>>(text).ok());
-        let Some(plan) = plan else {
+        let Some(attempt) = attempt_of(&request) else {
             refuse(
                 &ApiError::new(500, "The gateway's plan can't be read"),
                 None,
             );
             return Action::Pause;
         };
-        let mut attempt = Attempt::new(&plan, number);
-        let (inbound, action) = match attempt.send(&request, host::request_body()) {
+        if attempt.provider.is_none()
+            && let Some(call) = root::ask_for_newer_snapshot()
+        {
+            self.state = State::Waiting(call, request);
+            return Action::Pause;
+        }
+        self.send(attempt, &request)
+    }
+
+    /// Makes the attempt that a request's plan is at.
+    fn send(&mut self, mut attempt: Attempt, request: &HeaderList<'static>) -> Action {
+        let (inbound, action) = match attempt.send(request, host::request_body()) {
             Ok(()) => (Inbound::default(), Action::Continue),
             Err(error) => {
                 let log = attempt.log(None, "refused_by_gateway", None);
@@ -73,6 +78,17 @@ impl ProviderStage {
         self.state = State::Attempting(Box::new((attempt, inbound)));
         action
     }
+}
+
+/// The attempt that a request's plan is at; `None` where the plan can't be read.
+fn attempt_of(request: &HeaderList<'_>) -> Option<Attempt> {
+    let number = request
+        .get(headers::ATTEMPT_COUNT)
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1);
+    let plan = request.get(headers::PLAN)?;
+    let plan = serde_json::from_str::<Plan<'_>>(plan).ok()?;
+    Some(Attempt::new(&plan, number))
 }
 
 /// Answers an attempt that can't be made.
@@ -105,7 +121,7 @@ impl HttpContext for ProviderStage {
     fn on_http_request_body(&mut self, _: usize, end_of_stream: bool) -> Action {
         match self.state {
             State::Receiving(_) if end_of_stream => self.on_request(),
-            State::Receiving(_) => Action::Pause,
+            State::Receiving(_) | State::Waiting(..) => Action::Pause,
             State::Passive | State::Attempting(_) => Action::Continue,
         }
     }
@@ -124,7 +140,7 @@ impl HttpContext for ProviderStage {
                 let (attempt, inbound) = attempting.as_mut();
                 inbound.on_headers(attempt, end_of_stream)
             }
-            State::Passive | State::Receiving(_) => Action::Continue,
+            State::Passive | State::Receiving(_) | State::Waiting(..) => Action::Continue,
         }
     }
 
@@ -134,7 +150,7 @@ impl HttpContext for ProviderStage {
                 let (attempt, inbound) = attempting.as_mut();
                 inbound.on_body(attempt, end_of_stream)
             }
-            State::Passive | State::Receiving(_) => Action::Continue,
+            State::Passive | State::Receiving(_) | State::Waiting(..) => Action::Continue,
         }
     }
 
@@ -144,7 +160,7 @@ impl HttpContext for ProviderStage {
                 let (attempt, inbound) = attempting.as_mut();
                 inbound.on_end(attempt)
             }
-            State::Passive | State::Receiving(_) => Action::Continue,
+            State::Passive | State::Receiving(_) | State::Waiting(..) => Action::Continue,
         }
     }
 
@@ -156,4 +172,18 @@ impl HttpContext for ProviderStage {
     }
 }
 
-impl Context for ProviderStage {}
+impl Context for ProviderStage {
+    fn on_grpc_call_response(&mut self, call: u32, status: u32, size: usize) {
+        match std::mem::take(&mut self.state) {
+            State::Waiting(asked, request) if asked == call => {
+                root::on_snapshot(status, size);
+                if let Some(attempt) = attempt_of(&request)
+                    && self.send(attempt, &request) == Action::Continue
+                {
+                    host::complain("resume", proxy_wasm::hostcalls::resume_http_request());
+                }
+            }
+            other => self.state = other,
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use opentracy_proto::v1;
 use opentracy_translate::cost::Usage;
 use opentracy_translate::endpoint::Endpoint;
-use opentracy_translate::error::{ApiError, ErrorType};
+use opentracy_translate::error::{ApiError, AttemptSummary, ErrorType};
 use opentracy_translate::openai::error as openai_error;
 use opentracy_translate::redact;
 use opentracy_translate::trace_context::{TraceContext, span_id};
@@ -20,7 +20,7 @@ use crate::gateway::passage::target::Target;
 use crate::gateway::privacy::{self, Policy, Said};
 use crate::headers::{self, HeaderList};
 use crate::snapshot::{self, Snapshot};
-use crate::{failure, health, metrics, root};
+use crate::{events, failure, health, metrics, root};
 
 /// How much of an answer is looked at for what it used.
 const MAX_BYTES: usize = 1 << 20;
@@ -150,6 +150,17 @@ impl Record {
     }
 
     fn tell_health(&self, retry_after: Option<u64>) {
+        if !self.provider.is_empty() {
+            events::on_attempt(&AttemptSummary {
+                provider: self.provider.clone(),
+                model: self.model.clone(),
+                // Envoy's own reply has a status that the provider did not give.
+                status: (self.error.is_none()).then_some(self.status),
+                error: self.failure.map(Into::into),
+                latency_ms: None,
+                retry_after,
+            });
+        }
         let Some(snapshot) = self.snapshot.as_ref().filter(|_| !self.model.is_empty()) else {
             return;
         };

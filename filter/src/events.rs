@@ -1,0 +1,188 @@
+//! Events that an operator wants to know of: each is a line in the log, a counter, and a reason in `/health`.
+//!
+//! All workers of an Envoy share one table of faults, by Envoy's shared data. A worker writes to it at most once a second
+//! for each fault, however many requests fail.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use opentracy_translate::error::AttemptSummary;
+use proxy_wasm::hostcalls;
+
+use crate::faults::{self, Fault, Faults, Kind};
+use crate::{clock, failure, metrics};
+
+/// The shared-data key of the table.
+const SHARED_FAULTS: &str = "faults";
+/// How often a change is tried that another VM gets in the way of.
+const TRIES: usize = 4;
+/// How often one VM writes the same fault.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// How often a VM looks which faults others have seen, so that a success can end them.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The provider that the control plane's own agents are behind.
+const AGENTS: &str = "agents";
+const MAX_WORD: usize = 200;
+
+/// What this VM has seen of a fault and not written yet.
+#[derive(Default)]
+struct Unwritten {
+    count: u64,
+    last_write: Option<Instant>,
+}
+
+thread_local! {
+    static UNWRITTEN: RefCell<HashMap<String, Unwritten>> = RefCell::default();
+    /// The names of the faults that are present, as of the last look.
+    static PRESENT: RefCell<HashSet<String>> = RefCell::default();
+    static LAST_LOOK: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Notes an event. `provider` is the label of its metric; `detail` is for people and holds nothing of a prompt or a key.
+pub fn report(kind: Kind, provider: Option<&str>, subject: &str, detail: &str) {
+    metrics::count_event(kind.as_str(), provider);
+    let key = faults::key(kind, subject);
+    let due = UNWRITTEN.with_borrow_mut(|unwritten| {
+        if unwritten.len() > 1000 {
+            unwritten.retain(|_, fault| {
+                fault
+                    .last_write
+                    .is_some_and(|at| at.elapsed() < WRITE_EVERY)
+            });
+        }
+        let fault = unwritten.entry(key.clone()).or_default();
+        fault.count += 1;
+        if fault
+            .last_write
+            .is_some_and(|at| at.elapsed() < WRITE_EVERY)
+        {
+            return None;
+        }
+        fault.last_write = Some(Instant::now());
+        Some(std::mem::take(&mut fault.count))
+    });
+    let Some(count) = due else {
+        return;
+    };
+    let now_ms = clock::unix_millis();
+    let mut unlogged = None;
+    change(|faults| {
+        unlogged = faults.report(kind, subject, detail.to_owned(), count, now_ms);
+        true
+    });
+    PRESENT.with_borrow_mut(|present| present.insert(key));
+    if let Some(unlogged) = unlogged {
+        let event = kind.as_str();
+        log::warn!("event={event} {detail} unlogged={unlogged}");
+    }
+}
+
+/// Ends a fault, if it is present. Costs nothing where there are no faults.
+pub fn resolve(kind: Kind, subject: &str) {
+    if PRESENT.with_borrow(HashSet::is_empty) {
+        return;
+    }
+    let key = faults::key(kind, subject);
+    if !PRESENT.with_borrow_mut(|present| present.remove(&key)) {
+        return;
+    }
+    // The next time that it is seen, it is new.
+    UNWRITTEN.with_borrow_mut(|unwritten| unwritten.remove(&key));
+    let now_ms = clock::unix_millis();
+    change(|faults| faults.resolve(kind, subject, now_ms));
+}
+
+/// Looks which faults there are, once in a while.
+pub fn on_tick() {
+    if LAST_LOOK
+        .get()
+        .is_some_and(|last| last.elapsed() < LOOK_EVERY)
+    {
+        return;
+    }
+    LAST_LOOK.set(Some(Instant::now()));
+    let keys = present()
+        .iter()
+        .map(|fault| faults::key(fault.kind, &fault.subject))
+        .collect();
+    PRESENT.set(keys);
+}
+
+/// The faults that are present.
+pub fn present() -> Vec<Fault> {
+    read().0.present(clock::unix_millis())
+}
+
+/// Notes how an attempt at a provider went.
+pub fn on_attempt(attempt: &AttemptSummary) {
+    let provider = attempt.provider.as_str();
+    if provider == AGENTS {
+        return;
+    }
+    let Some(error) = attempt.error.as_deref() else {
+        resolve(Kind::ProviderFailed, provider);
+        resolve(Kind::ProviderKeyRefused, provider);
+        return;
+    };
+    let kind = match attempt.status {
+        Some(401 | 403) => Kind::ProviderKeyRefused,
+        _ if failure::is_models_fault(error) => Kind::ProviderFailed,
+        _ => return,
+    };
+    let model = word(&attempt.model);
+    let status = attempt
+        .status
+        .map_or_else(|| "none".to_owned(), |status| status.to_string());
+    let detail = format!("provider={provider} model={model} status={status} error={error}");
+    report(kind, Some(provider), provider, &detail);
+}
+
+/// Notes that the circuit breaker of a model, `provider/model`, has opened or closed.
+pub fn on_circuit(model: &str, has_opened: bool) {
+    let (provider, name) = model.split_once('/').unwrap_or((model, ""));
+    let detail = format!("provider={provider} model={}", word(name));
+    if has_opened {
+        report(Kind::CircuitOpened, Some(provider), model, &detail);
+    } else {
+        resolve(Kind::CircuitOpened, model);
+        report(Kind::CircuitClosed, Some(provider), model, &detail);
+    }
+}
+
+/// Makes one word of a name that a client gave.
+fn word(name: &str) -> String {
+    let safe = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+    name.chars().take(MAX_WORD).map(safe).collect()
+}
+
+fn read() -> (Faults, Option<u32>) {
+    match hostcalls::get_shared_data(SHARED_FAULTS) {
+        Ok((Some(bytes), cas)) => (serde_json::from_slice(&bytes).unwrap_or_default(), cas),
+        _ => (Faults::default(), None),
+    }
+}
+
+fn change(mut change: impl FnMut(&mut Faults) -> bool) {
+    for _ in 0..TRIES {
+        let (mut faults, cas) = read();
+        if !change(&mut faults) {
+            return;
+        }
+        let bytes = serde_json::to_vec(&faults).unwrap_or_default();
+        if hostcalls::set_shared_data(SHARED_FAULTS, Some(&bytes), cas).is_ok() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_a_client_is_one_word_in_the_log() {
+        assert_eq!(word("gpt-4o event=x\n"), "gpt-4o?event=x?");
+        assert_eq!(word(&"x".repeat(500)).len(), MAX_WORD);
+    }
+}

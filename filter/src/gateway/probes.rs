@@ -1,0 +1,240 @@
+//! `/healthz`, `/readyz` and `/health`: answered by the worker itself, whether the control plane is up or not.
+//!
+//! Anybody may ask. Who has no key where keys are asked for gets codes and counts, and no name of a provider or a model.
+
+use std::collections::BTreeMap;
+
+use opentracy_proto::v1::CircuitBreakerState;
+use opentracy_proto::v1::{ControlPlaneStatus, HealthReason};
+use opentracy_translate::request_origin::RequestOrigin;
+use serde::Serialize;
+
+use crate::faults::{Fault, Kind};
+use crate::gateway::{access, json_headers};
+use crate::headers::HeaderList;
+use crate::snapshot::Snapshot;
+use crate::{clock, contact, events, health, host, root, snapshot};
+
+/// Bytes of records that wait in a worker until that is a fault: some seconds of traffic.
+const MANY_WAITING_BYTES: usize = 4 << 20;
+
+#[derive(Serialize)]
+struct Health<'a> {
+    status: &'static str,
+    reasons: Vec<Reason>,
+    version: &'a str,
+    /// These are the control plane's, as it last said; `null` until it has.
+    router_initialized: Option<bool>,
+    num_models: Option<u64>,
+    num_clusters: Option<u64>,
+    embedder_ready: Option<bool>,
+    journal_backlog_bytes: Option<u64>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Reason {
+    component: String,
+    code: String,
+    message: String,
+    since: String,
+    /// How many faults have this code, for callers who are not shown each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<usize>,
+}
+
+impl From<HealthReason> for Reason {
+    fn from(wire: HealthReason) -> Self {
+        Self {
+            component: wire.component,
+            code: wire.code,
+            message: wire.message,
+            since: wire.since,
+            count: None,
+        }
+    }
+}
+
+/// Answers a probe. Returns `false` if the request is none.
+pub fn answer(path: &str, request: &HeaderList<'_>) -> bool {
+    if !matches!(request.get(":method"), Some("GET" | "HEAD")) {
+        return false;
+    }
+    match path {
+        "/healthz" => {
+            let mut headers = HeaderList::default();
+            headers.push("content-type", "text/plain");
+            host::reply(200, &headers, b"ok");
+        }
+        "/readyz" => match snapshot::current() {
+            Some(_) => host::reply(200, &json_headers(), br#"{"status":"ready"}"#),
+            None => reply_starting(),
+        },
+        "/health" => match snapshot::current() {
+            Some(snapshot) => reply_health(&snapshot, request),
+            None => reply_starting(),
+        },
+        _ => return false,
+    }
+    true
+}
+
+fn reply_starting() {
+    let mut headers = json_headers();
+    headers.push("retry-after", "1");
+    host::reply(503, &headers, br#"{"status":"starting"}"#);
+}
+
+fn reply_health(snapshot: &Snapshot, request: &HeaderList<'_>) {
+    let status = contact::status();
+    let mut reasons = own_reasons();
+    let of_control_plane = status.iter().flat_map(|status| status.reasons.clone());
+    reasons.extend(of_control_plane.map(Reason::from));
+    if !shows_details(snapshot, request) {
+        reasons = counted(reasons);
+    }
+    let known = |field: fn(&ControlPlaneStatus) -> u64| status.as_ref().map(field);
+    let health = Health {
+        status: if reasons.is_empty() {
+            "healthy"
+        } else {
+            "degraded"
+        },
+        reasons,
+        version: env!("CARGO_PKG_VERSION"),
+        router_initialized: status.as_ref().map(|status| status.router_initialized),
+        num_models: known(|status| status.num_models),
+        num_clusters: known(|status| status.num_clusters),
+        embedder_ready: status.as_ref().map(|status| status.embedder_ready),
+        journal_backlog_bytes: known(|status| status.journal_backlog_bytes),
+    };
+    let body = serde_json::to_vec(&health).unwrap_or_default();
+    host::reply(200, &json_headers(), &body);
+}
+
+/// The faults that the workers of this Envoy have seen, and those of this worker.
+fn own_reasons() -> Vec<Reason> {
+    let now_ms = clock::unix_millis();
+    let mut faults = events::present();
+    // A model that nobody calls any more stays half-open for good; one that was closed elsewhere is fine.
+    faults.retain(|fault| {
+        fault.kind != Kind::CircuitOpened
+            || health::of(&fault.subject).state(now_ms) != CircuitBreakerState::Closed
+    });
+    let mut reasons: Vec<Reason> = faults.iter().filter_map(reason).collect();
+    let waiting = root::waiting_bytes();
+    if waiting >= MANY_WAITING_BYTES {
+        reasons.push(Reason {
+            component: "gateway".to_owned(),
+            code: "traces_waiting".to_owned(),
+            message: format!("{waiting} bytes of traces wait in this worker for the control plane"),
+            since: clock::rfc3339(now_ms),
+            count: None,
+        });
+    }
+    reasons
+}
+
+/// What a fault is to people: what happened, what it means, what to do.
+fn reason(fault: &Fault) -> Option<Reason> {
+    let (subject, detail, count) = (&fault.subject, &fault.detail, fault.count);
+    let message = match fault.kind {
+        Kind::ProviderFailed => {
+            format!("{subject} failed {count} times and has not answered since ({detail})")
+        }
+        Kind::ProviderKeyRefused => format!(
+            "{subject} refused the gateway's key {count} times ({detail}); check the provider's key in the secrets"
+        ),
+        Kind::CircuitOpened => {
+            format!("{subject} is not called, or by one call at a time, because its calls failed")
+        }
+        Kind::ConfigurationRejected => {
+            format!("{detail}; the configuration before stays active")
+        }
+        Kind::ControlPlaneUnreachable => format!(
+            "the control plane has not answered for {} s; calls go on with the last configuration, and traces wait",
+            contact::silence().as_secs()
+        ),
+        Kind::TraceDropped => {
+            format!("{count} traces were lost because too many waited for the control plane")
+        }
+        Kind::CircuitClosed => return None,
+    };
+    Some(Reason {
+        component: fault.kind.component().to_owned(),
+        code: fault.kind.code()?.to_owned(),
+        message,
+        since: clock::rfc3339(fault.since_ms),
+        count: None,
+    })
+}
+
+/// Returns `true` if a caller may see names: one with a key, or anybody where no key is asked for and no foreign web page
+/// is behind the request.
+fn shows_details(snapshot: &Snapshot, request: &HeaderList<'_>) -> bool {
+    match access::admit(snapshot, request, "GET", "/health") {
+        Ok(caller) if caller.client.is_some() || caller.is_internal => true,
+        Ok(_) => RequestOrigin::from_headers(request.pairs())
+            .check_same_site(&[] as &[&str])
+            .is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// One reason for each code, without what names somebody.
+fn counted(reasons: Vec<Reason>) -> Vec<Reason> {
+    let mut by_code: BTreeMap<String, Reason> = BTreeMap::new();
+    for reason in reasons {
+        let counted = by_code
+            .entry(reason.code.clone())
+            .or_insert_with(|| Reason {
+                component: reason.component,
+                code: reason.code,
+                message: "send an API key to see the details".to_owned(),
+                since: reason.since.clone(),
+                count: Some(0),
+            });
+        counted.count = counted.count.map(|count| count + 1);
+        // RFC 3339 in UTC sorts as text.
+        counted.since = counted.since.clone().min(reason.since);
+    }
+    by_code.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_without_a_key_sees_codes_and_counts_and_no_names() {
+        let reason = |code: &str, message: &str, since: &str| Reason {
+            component: "provider".to_owned(),
+            code: code.to_owned(),
+            message: message.to_owned(),
+            since: since.to_owned(),
+            count: None,
+        };
+        let counted = counted(vec![
+            reason(
+                "circuit_open",
+                "secret-provider/model-a",
+                "2026-01-02T00:00:00Z",
+            ),
+            reason(
+                "circuit_open",
+                "secret-provider/model-b",
+                "2026-01-01T00:00:00Z",
+            ),
+            reason("traces_dropped", "9 traces", "2026-01-03T00:00:00Z"),
+        ]);
+        let text = serde_json::to_string(&counted).unwrap();
+        assert!(
+            !text.contains("secret-provider") && !text.contains('9'),
+            "{text}"
+        );
+        let [circuits, dropped] = counted.as_slice() else {
+            panic!("{text}");
+        };
+        assert_eq!((circuits.count, dropped.count), (Some(2), Some(1)));
+        assert_eq!(circuits.since, "2026-01-01T00:00:00Z");
+    }
+}
