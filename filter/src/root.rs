@@ -96,7 +96,7 @@ impl Root {
     /// Reports a control plane that does not answer, for as long as it does not.
     fn look_at_control_plane(&self) {
         let silence = contact::silence();
-        if !matches!(self.stage, Some(Stage::Gateway)) || silence < contact::UNREACHABLE_AFTER {
+        if !matches!(plugin::stage(), Some(Stage::Gateway)) || silence < contact::UNREACHABLE_AFTER {
             return;
         }
         if self
@@ -130,6 +130,7 @@ fn ask_for_snapshot(vm: String, timeout: Duration) -> Option<u32> {
         version,
         vm,
         circuit_breakers: health::circuit_breakers(),
+        verifies_tokens: plugin::jwt_header().is_some(),
     }
     .encode_to_vec();
     call(

@@ -118,7 +118,7 @@ def test_the_management_api_lets_in_who_may_come_in(guarded, key, method, path):
         assert status == 401
 
 
-@pytest.mark.parametrize("path", ["/health", "/healthz"])
+@pytest.mark.parametrize("path", ["/health", "/healthz", "/readyz"])
 def test_health_is_for_everybody(guarded, path):
     for origin in (guarded.origin, guarded.management):
         assert call(guarded, None, "GET", path, origin=origin)[0] == 200
