@@ -96,7 +96,8 @@ impl Root {
     /// Reports a control plane that does not answer, for as long as it does not.
     fn look_at_control_plane(&self) {
         let silence = contact::silence();
-        if !matches!(plugin::stage(), Some(Stage::Gateway)) || silence < contact::UNREACHABLE_AFTER {
+        if !matches!(plugin::stage(), Some(Stage::Gateway)) || silence < contact::UNREACHABLE_AFTER
+        {
             return;
         }
         if self

@@ -1,8 +1,8 @@
 //! The configuration file, `opentracy.yaml`. Every key is described in `docs/configuration.md`.
 
 mod access;
-mod admin;
 mod access_log;
+mod admin;
 mod agents;
 mod keys;
 mod limits;
@@ -26,8 +26,8 @@ use serde_saphyr::{Location, Spanned};
 use url::Url;
 
 pub use access::{Access, ClientKey, Jwt, Made};
-pub use admin::AdminAddress;
 pub use access_log::AccessLog;
+pub use admin::AdminAddress;
 pub use agents::{Agent, AgentLimits, McpServer, McpTransport};
 pub use keys::Keys;
 pub use limits::{Limits, LimitsPolicy, WithoutControlPlane};
