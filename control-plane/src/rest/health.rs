@@ -42,7 +42,7 @@ pub async fn health(State(shared): State<Shared>) -> Json<Health> {
             "degraded"
         },
         reasons,
-        access: snapshot.access().as_str(),
+        access: shared.snapshot.borrow().access().as_str(),
         version: env!("CARGO_PKG_VERSION"),
         router_initialized: status.router_initialized,
         num_models: status.num_models,
@@ -69,6 +69,7 @@ pub fn status(shared: &Shared) -> v1::ControlPlaneStatus {
         embedder_ready: shared.router.embedder().is_some(),
         journal_backlog_bytes: shared.ingest.backlog_bytes(),
         reasons: shared.health.reasons().into_iter().map(reason).collect(),
+        access: snapshot.access().as_str().to_owned(),
     }
 }
 
