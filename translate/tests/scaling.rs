@@ -56,8 +56,11 @@ fn repeat(count: usize, item: impl Fn(usize) -> String) -> String {
     (0..count).map(item).collect::<Vec<_>>().join(",")
 }
 
+/// A name, and a request or answer of about so many bytes.
+type Shape = (&'static str, fn(usize) -> String);
+
 /// A request of each API, by the part of it that is many.
-fn requests() -> Vec<(&'static str, fn(usize) -> String)> {
+fn requests() -> Vec<Shape> {
     vec![
         ("messages", |n| {
             let all = repeat(n, |i| {
@@ -194,7 +197,7 @@ fn requests_take_linear_time() {
 
 #[test]
 fn replies_take_linear_time() {
-    let shapes: Vec<(&str, fn(usize) -> String)> = vec![
+    let shapes: Vec<Shape> = vec![
         ("choices", |n| {
             let all = repeat(n, |i| {
                 format!(

@@ -11,17 +11,17 @@ use crate::snapshot::Snapshot;
 
 /// The Envoy cluster of the control plane's REST listener.
 const CLUSTER: &str = "opentracy_management";
+/// Agents, by Agent2Agent.
+const AGENTS: &str = "/v1/a2a";
 const AGENT_CARD: &str = "/.well-known/agent-card.json";
 /// An answer that is not of an agent comes within this time, in milliseconds.
 const TIMEOUT_MS: &str = "10000";
 
 /// Returns whether the control plane serves a path, which is given without its query.
 pub fn serves(path: &str) -> bool {
-    const TREES: [&str; 2] = ["/v1/models", "/v1/a2a"];
-    let is_in_a_tree = TREES.iter().any(|tree| {
-        path.strip_prefix(tree)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
+    let is_in_a_tree = path
+        .strip_prefix(AGENTS)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let leads_out = path.split('/').any(|part| matches!(part, "." | ".."));
     (is_in_a_tree && !leads_out) || is_public(path) || matches!(path, "/statsz" | "/metrics")
 }
@@ -36,7 +36,7 @@ pub fn is_public(path: &str) -> bool {
 pub fn send(snapshot: Option<&Snapshot>, caller: &Caller, mut request: HeaderList<'static>) {
     let authority = request.get(":authority").unwrap_or_default().to_owned();
     let path = request.get(":path").unwrap_or_default();
-    let is_agents = path.starts_with("/v1/a2a");
+    let is_agents = path.starts_with(AGENTS);
     let client = caller
         .client
         .as_ref()
@@ -72,20 +72,14 @@ mod tests {
 
     #[test]
     fn the_control_plane_serves_its_own_paths_and_no_way_out_of_them() {
-        for path in [
-            "/statsz",
-            "/v1/models",
-            "/v1/models/a/b",
-            "/v1/a2a/x",
-            AGENT_CARD,
-        ] {
+        for path in ["/statsz", "/v1/a2a", "/v1/a2a/x", AGENT_CARD] {
             assert!(serves(path), "{path}");
         }
         for path in [
             "/",
             "/v1/keys",
-            "/v1/modelsx",
-            "/v1/models/../keys",
+            "/v1/a2ax",
+            "/v1/a2a/../keys",
             "/v1/traces",
             "/health",
             "/shop",

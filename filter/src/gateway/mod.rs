@@ -102,6 +102,7 @@ impl HttpContext for Gateway {
             };
             if endpoint == Endpoint::Models {
                 models::reply(&caller, method, path);
+                self.state = State::Answered;
                 return Action::Pause;
             }
             if let Endpoint::Passed(endpoint) = endpoint {
