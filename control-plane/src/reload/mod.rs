@@ -1,7 +1,7 @@
 //! A new configuration without a restart: on SIGHUP, when a file has changed, when credentials were renewed, and when a budget is
 //! spent.
 //!
-//! A file is read when it has [settled](settle), and what is left of one is [not taken](guard): the last good one stays, the log says
+//! A file is read when it has settled (`settle`), and what is left of one is not taken (`guard`): the last good one stays, the log says
 //! so once, and `/health` until it is mended.
 
 mod guard;
