@@ -11,7 +11,8 @@
 //! let headers = headers.map(|(name, value)| (name, value.as_bytes()));
 //! let origin = RequestOrigin::from_headers(headers);
 //! assert!(origin.check_form().is_ok());
-//! assert_eq!(origin.check_same_site(&[]).unwrap_err().status, 403);
+//! let own_hosts = ["llm.example.com"];
+//! assert_eq!(origin.check_same_site(&own_hosts).unwrap_err().status, 403);
 //! ```
 
 use std::net::IpAddr;
