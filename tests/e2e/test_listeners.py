@@ -89,11 +89,12 @@ def test_records_with_numbers_that_can_not_be_are_refused_alone(plane):
         return b"\x0a" + varint(len(fields)) + fields
 
     with grpc.insecure_channel(f"127.0.0.1:{plane.ports['grpc']}") as channel:
-        ingest = channel.unary_unary("/opentracy.v1.TraceService/Ingest")
+        call, token = channel.unary_unary("/opentracy.v1.TraceService/Ingest"), plane.grpc_metadata
+        ingest = lambda message: call(message, metadata=token, timeout=20)
         # IngestResponse.rejected is field 1.
-        assert ingest(trace(1, 200) + trace(2, 2**32 - 1) + trace(3, 200), timeout=20) == b"\x08\x01"
+        assert ingest(trace(1, 200) + trace(2, 2**32 - 1) + trace(3, 200)) == b"\x08\x01"
         with pytest.raises(grpc.RpcError) as raised:
-            ingest(trace(4, 2**32 - 1), timeout=20)
+            ingest(trace(4, 2**32 - 1))
         assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "`status`" in raised.value.details()
     plane.settle()
     assert len(plane.get("/v1/traces")["data"]) == 2

@@ -359,7 +359,7 @@ def test_a_recorded_token_opens_nothing_else(own_stack, world):
         result = []
         recorder = threading.Thread(target=lambda: result.append(accept()))
         recorder.start()
-        wait_for(lambda: stack.get("/statsz", default=None) is not None, "Envoy's answer")
+        wait_for(lambda: stack.get("/statsz", default=None) is not None and result, "a request with a token")
         recorder.join()
     seen = dict(line.split(": ", 1) for line in result[0].split("\r\n")[1:] if ": " in line)
     replay = {name: seen[name] for name in ("x-opentracy-token", "x-opentracy-on-behalf-of")}

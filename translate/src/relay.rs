@@ -141,7 +141,10 @@ fn first(api: Api, provider: &str, data: &[u8]) -> First {
             None if is_readable(data) => First::Begun,
             None => First::Failed(ApiError::unreadable_answer(provider)),
         },
-        (_, None) => First::Failed(ApiError::unreadable_answer(provider)),
+        (_, None) => First::Failed(
+            openai::error::from_event(provider, data)
+                .unwrap_or_else(|| ApiError::unreadable_answer(provider)),
+        ),
         (Api::Messages, Some(event)) if event.r#type == "error" => {
             First::Failed(anthropic::error::from_event_data(provider, data))
         }

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,12 @@ class ControlPlane:
 
     def log(self):
         return self.log_path.read_text(errors="replace")
+
+    @property
+    def grpc_metadata(self):
+        """What the filter sends with each gRPC call: the token in the configuration that is printed for Envoy."""
+        printed = subprocess.run(self.command("envoy-config"), check=True, capture_output=True, text=True, env=self.environment)
+        return [("x-opentracy-token", re.search(r'grpc_token\W+([0-9a-f]{64})', printed.stdout)[1])]
 
     @property
     def origin(self):
