@@ -22,9 +22,9 @@ const MANY_WAITING_BYTES: usize = 4 << 20;
 struct Health<'a> {
     status: &'static str,
     reasons: Vec<Reason>,
-    version: &'a str,
     /// Who gets in, as the control plane last said; `null` until it has.
     access: Option<&'a str>,
+    version: &'a str,
     /// These are the control plane's, as it last said; `null` until it has.
     router_initialized: Option<bool>,
     num_models: Option<u64>,
@@ -102,8 +102,8 @@ fn reply_health(snapshot: &Snapshot, request: &HeaderList<'_>) {
             "degraded"
         },
         reasons,
-        version: env!("CARGO_PKG_VERSION"),
         access: status.as_ref().map(|status| status.access.as_str()),
+        version: env!("CARGO_PKG_VERSION"),
         router_initialized: status.as_ref().map(|status| status.router_initialized),
         num_models: known(|status| status.num_models),
         num_clusters: known(|status| status.num_clusters),
