@@ -30,6 +30,22 @@ pub enum Command {
     Revoke { name: String },
 }
 
+/// Terms that are given alike for a new key and for one that changes.
+#[derive(Args)]
+pub struct Bounds {
+    /// The end of the key, such as 2027-01-01T00:00:00Z.
+    #[arg(long)]
+    expires_at: Option<jiff::Timestamp>,
+    #[arg(long)]
+    owner: Option<String>,
+    #[arg(long)]
+    requests_per_minute: Option<u64>,
+    #[arg(long)]
+    tokens_per_minute: Option<u64>,
+    #[arg(long)]
+    concurrent_requests: Option<u64>,
+}
+
 #[derive(Args)]
 pub struct Options {
     /// admin, user or read-only.
@@ -41,17 +57,8 @@ pub struct Options {
     /// A pattern of paths, such as 'POST /v1/chat/*'; may be given again. Without one, every path.
     #[arg(long = "endpoint")]
     endpoints: Vec<String>,
-    /// When it ends, such as 2027-01-01T00:00:00Z.
-    #[arg(long)]
-    expires_at: Option<jiff::Timestamp>,
-    #[arg(long)]
-    owner: Option<String>,
-    #[arg(long)]
-    requests_per_minute: Option<u64>,
-    #[arg(long)]
-    tokens_per_minute: Option<u64>,
-    #[arg(long)]
-    concurrent_requests: Option<u64>,
+    #[command(flatten)]
+    bounds: Bounds,
 }
 
 /// The terms that change.
@@ -66,17 +73,8 @@ pub struct Changes {
     /// A pattern of paths, in place of those there are; may be given again.
     #[arg(long = "endpoint")]
     endpoints: Vec<String>,
-    /// When it ends, such as 2027-01-01T00:00:00Z.
-    #[arg(long)]
-    expires_at: Option<jiff::Timestamp>,
-    #[arg(long)]
-    owner: Option<String>,
-    #[arg(long)]
-    requests_per_minute: Option<u64>,
-    #[arg(long)]
-    tokens_per_minute: Option<u64>,
-    #[arg(long)]
-    concurrent_requests: Option<u64>,
+    #[command(flatten)]
+    bounds: Bounds,
     /// Make the key useless for now.
     #[arg(long, conflicts_with = "enable")]
     disable: bool,
@@ -104,9 +102,9 @@ impl Changes {
         }
         let texts = |list: Vec<String>| (!list.is_empty()).then(|| Value::from(list));
         let limits = [
-            ("requests_per_minute", self.requests_per_minute),
-            ("tokens_per_minute", self.tokens_per_minute),
-            ("concurrent_requests", self.concurrent_requests),
+            ("requests_per_minute", self.bounds.requests_per_minute),
+            ("tokens_per_minute", self.bounds.tokens_per_minute),
+            ("concurrent_requests", self.bounds.concurrent_requests),
         ];
         for (name, limit) in limits {
             if let Some(limit) = limit {
@@ -121,9 +119,9 @@ impl Changes {
             ("endpoints", texts(self.endpoints)),
             (
                 "expires_at",
-                self.expires_at.map(|time| time.to_string().into()),
+                self.bounds.expires_at.map(|time| time.to_string().into()),
             ),
-            ("owner", self.owner.map(Value::from)),
+            ("owner", self.bounds.owner.map(Value::from)),
             ("disabled", is_disabled.map(Value::from)),
         ];
         for (name, value) in terms {
@@ -156,12 +154,12 @@ impl From<Options> for Terms {
             role: options.role,
             models: options.models,
             endpoints: options.endpoints,
-            expires_at: options.expires_at,
-            owner: options.owner,
+            expires_at: options.bounds.expires_at,
+            owner: options.bounds.owner,
             limits: Limits {
-                requests_per_minute: options.requests_per_minute,
-                tokens_per_minute: options.tokens_per_minute,
-                concurrent_requests: options.concurrent_requests,
+                requests_per_minute: options.bounds.requests_per_minute,
+                tokens_per_minute: options.bounds.tokens_per_minute,
+                concurrent_requests: options.bounds.concurrent_requests,
             },
             ..Self::default()
         }

@@ -134,8 +134,7 @@ pub async fn replace(
 ) -> Result<Json<ClientKey>, Error> {
     let named = name.clone();
     let entry = with_keys(move |keys| keys.replace_terms(&named, &terms)).await?;
-    audit::note(&shared, AuditEntry::new("key.update", by, &*name, 0)).await;
-    Ok(Json(entry.into()))
+    Ok(note_update(&shared, by, &name, entry).await)
 }
 
 /// Changes the terms of a key that are in the body, and leaves the others: JSON Merge Patch (RFC 7396). `null` sets a term back.
@@ -158,8 +157,7 @@ pub async fn update(
 ) -> Result<Json<ClientKey>, Error> {
     let named = name.clone();
     let entry = with_keys(move |keys| keys.patch_terms(&named, &patch)).await?;
-    audit::note(&shared, AuditEntry::new("key.update", by, &*name, 0)).await;
-    Ok(Json(entry.into()))
+    Ok(note_update(&shared, by, &name, entry).await)
 }
 
 /// Puts a new key in the old one's place, on the same terms. The old one stops working within two seconds.
@@ -199,6 +197,11 @@ pub async fn revoke(
     with_keys(move |keys| keys.revoke(&named)).await?;
     audit::note(&shared, AuditEntry::new("key.revoke", by, &*name, 0)).await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn note_update(shared: &Shared, by: By, name: &str, entry: Entry) -> Json<ClientKey> {
+    audit::note(shared, AuditEntry::new("key.update", by, name, 0)).await;
+    Json(entry.into())
 }
 
 async fn with_keys<T: Send + 'static>(
