@@ -15,10 +15,17 @@ pub struct Vms(Mutex<HashMap<String, Vm>>);
 struct Vm {
     heard_at: Instant,
     circuit_breakers: Vec<v1::CircuitBreaker>,
+    verifies_tokens: bool,
 }
 
 impl Vms {
-    pub fn hear(&self, name: &str, circuit_breakers: Vec<v1::CircuitBreaker>) {
+    /// Notes a poll. `verifies_tokens` tells whether the Envoy of the VM verifies JSON Web Tokens.
+    pub fn hear(
+        &self,
+        name: &str,
+        circuit_breakers: Vec<v1::CircuitBreaker>,
+        verifies_tokens: bool,
+    ) {
         if name.is_empty() {
             return;
         }
@@ -27,6 +34,7 @@ impl Vms {
         let vm = Vm {
             heard_at: Instant::now(),
             circuit_breakers,
+            verifies_tokens,
         };
         vms.insert(name.to_owned(), vm);
     }
@@ -38,6 +46,14 @@ impl Vms {
             .iter()
             .filter(|(_, vm)| vm.heard_at.elapsed() < GONE_AFTER);
         alive.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Returns whether the Envoy of every VM that is alive verifies tokens.
+    pub fn all_verify_tokens(&self) -> bool {
+        let vms = self.lock();
+        vms.values()
+            .filter(|vm| vm.heard_at.elapsed() < GONE_AFTER)
+            .all(|vm| vm.verifies_tokens)
     }
 
     /// By model, as the VM has it that lets the fewest calls through.
@@ -56,5 +72,22 @@ impl Vms {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Vm>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_envoy_that_verifies_no_tokens_is_enough_to_tell_of() {
+        let vms = Vms::default();
+        assert!(vms.all_verify_tokens(), "there is none yet");
+        vms.hear("a", Vec::new(), true);
+        vms.hear("b", Vec::new(), false);
+        vms.hear("a", Vec::new(), true);
+        assert!(!vms.all_verify_tokens());
+        vms.hear("b", Vec::new(), true);
+        assert!(vms.all_verify_tokens());
     }
 }

@@ -17,12 +17,9 @@ pub struct Service {
 
 impl Service {
     /// Reports an Envoy whose configuration has no check of tokens while the control plane's asks for one.
-    fn check_tokens(&self, snapshot: &Snapshot, request: &v1::GetSnapshotRequest) {
+    fn check_tokens(&self, snapshot: &Snapshot) {
         let code = HealthCode::TokensUnverified;
-        if request.vm.is_empty() {
-            return;
-        }
-        if snapshot.wire.jwt.is_none() || request.verifies_tokens {
+        if snapshot.wire.jwt.is_none() || self.shared.vms.all_verify_tokens() {
             self.shared.health.resolve(code, "");
             return;
         }
@@ -41,9 +38,13 @@ impl ConfigService for Service {
     ) -> Result<Response<v1::GetSnapshotResponse>, Status> {
         let snapshot = Arc::clone(&self.shared.snapshot.borrow());
         let request = request.into_inner();
-        self.check_tokens(&snapshot, &request);
         let vms = &self.shared.vms;
-        vms.hear(&request.vm, request.circuit_breakers);
+        vms.hear(
+            &request.vm,
+            request.circuit_breakers,
+            request.verifies_tokens,
+        );
+        self.check_tokens(&snapshot);
         let is_current = request.version == snapshot.version;
         Ok(Response::new(v1::GetSnapshotResponse {
             version: snapshot.version.clone(),
