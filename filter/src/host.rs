@@ -104,11 +104,29 @@ pub fn response_details() -> String {
         .unwrap_or_default()
 }
 
-/// Returns whether Envoy made a response itself, so that no upstream's answer is taken for its words.
+/// Returns the status of the response; 0 where there is none yet.
+pub fn response_status() -> u16 {
+    hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status")
+        .ok()
+        .flatten()
+        .and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Returns Envoy's explanation of a response that it made itself; `None` for an upstream's, which is never taken for one of
+/// Envoy's.
 ///
 /// Source: Envoy's documentation, "response code details".
+pub fn envoys_reply_details(status: u16) -> Option<String> {
+    if status < 400 {
+        return None;
+    }
+    Some(response_details()).filter(|details| details != "via_upstream")
+}
+
+/// Returns whether Envoy made a response itself.
 pub fn is_envoys_reply(status: u16) -> bool {
-    status >= 400 && response_details() != "via_upstream"
+    envoys_reply_details(status).is_some()
 }
 
 /// Keeps a value with the request, for Envoy's access log: `%FILTER_STATE(wasm.NAME:PLAIN)%`.

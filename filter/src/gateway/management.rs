@@ -19,16 +19,19 @@ const TIMEOUT_MS: &str = "10000";
 
 /// Returns whether the control plane serves a path, which is given without its query.
 pub fn serves(path: &str) -> bool {
-    let is_in_a_tree = path
-        .strip_prefix(AGENTS)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let leads_out = path.split('/').any(|part| matches!(part, "." | ".."));
-    (is_in_a_tree && !leads_out) || is_public(path) || matches!(path, "/statsz" | "/metrics")
+    is_of_agents(path) || matches!(path, AGENT_CARD | "/statsz" | "/metrics")
 }
 
-/// Returns whether an answer tells nothing that is not for all to know.
+/// Returns whether anyone may read the answer: the agents' cards are made to be found.
 pub fn is_public(path: &str) -> bool {
-    path == AGENT_CARD
+    path == AGENT_CARD || (is_of_agents(path) && path.ends_with(AGENT_CARD))
+}
+
+fn is_of_agents(path: &str) -> bool {
+    let is_below = path
+        .strip_prefix(AGENTS)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    is_below && !path.split('/').any(|part| matches!(part, "." | ".."))
 }
 
 /// Sends a request to the control plane, with proof that the caller was admitted. The proof is good for this request alone,
@@ -36,7 +39,7 @@ pub fn is_public(path: &str) -> bool {
 pub fn send(snapshot: Option<&Snapshot>, caller: &Caller, mut request: HeaderList<'static>) {
     let authority = request.get(":authority").unwrap_or_default().to_owned();
     let path = request.get(":path").unwrap_or_default();
-    let is_agents = path.starts_with(AGENTS);
+    let is_of_agents = is_of_agents(path.split('?').next().unwrap_or_default());
     let client = caller
         .client
         .as_ref()
@@ -59,7 +62,7 @@ pub fn send(snapshot: Option<&Snapshot>, caller: &Caller, mut request: HeaderLis
     if let Some(client) = client {
         request.push(headers::ON_BEHALF_OF, client);
     }
-    if !is_agents {
+    if !is_of_agents {
         request.push(headers::TIMEOUT, TIMEOUT_MS);
     }
     host::set_request_headers(&request);
@@ -85,6 +88,22 @@ mod tests {
             "/shop",
         ] {
             assert!(!serves(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_agents_card_is_public_and_nothing_else_is() {
+        for path in [AGENT_CARD, "/v1/a2a/helper/.well-known/agent-card.json"] {
+            assert!(serves(path) && is_public(path), "{path}");
+        }
+        for path in [
+            "/v1/a2a",
+            "/v1/a2a/helper",
+            "/statsz",
+            "/v1/a2a/../x/.well-known/agent-card.json",
+            "/x/.well-known/agent-card.json",
+        ] {
+            assert!(!is_public(path), "{path}");
         }
     }
 }

@@ -169,9 +169,7 @@ impl HttpContext for Gateway {
             State::Passing(passage) if passage.is_sent() => {
                 passage.on_response_headers(end_of_stream)
             }
-            State::Counting(errand)
-                if !host::is_envoys_reply(host::response_headers().status()) =>
-            {
+            State::Counting(errand) if !host::is_envoys_reply(host::response_status()) => {
                 errand.on_response_headers(end_of_stream)
             }
             State::Answered => Action::Continue,
@@ -279,8 +277,7 @@ impl Gateway {
 
     /// Handles a response to a request that is not a call: somebody's own, the control plane's, or Envoy's.
     fn on_other_response(&mut self, end_of_stream: bool) -> Action {
-        let mut response = host::response_headers();
-        let status = response.status();
+        let status = host::response_status();
         if host::is_envoys_reply(status) {
             let error = envoys_reply::error_of(status, &self.path);
             let api = match &self.state {
@@ -293,6 +290,7 @@ impl Gateway {
             return Action::Continue;
         }
         if matches!(self.state, State::Forwarded) {
+            let mut response = host::response_headers();
             response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
             host::set_response_headers(&response);
         }

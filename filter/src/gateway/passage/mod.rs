@@ -1,15 +1,15 @@
 //! Calls that pass to a provider as they are, or nearly: every endpoint that is not about a conversation.
 //!
-//! [`target`] says where one goes, [`send`] makes its request, [`record`] becomes its trace. What is streamed is not held: a
-//! file goes up, and speech comes down, piece by piece.
+//! [`target`] says where a call goes, [`send`] makes its request, [`response`] handles the answer, and [`record`] becomes its
+//! trace. Streamed bodies are not held: a file goes up, and speech comes down, piece by piece.
 
 mod ownership;
 mod record;
+mod response;
 mod send;
 mod target;
 
 use opentracy_proto::v1::Owner;
-use opentracy_translate::client::Api;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::multipart::{self, ModelSearch};
@@ -24,9 +24,8 @@ use crate::gateway::limits::{self, Admission};
 use crate::gateway::owners::ResourceOwner;
 use crate::gateway::{budget, json_headers, privacy, strategy};
 use crate::headers::{self, HeaderList};
-use crate::upstream::MAX_ERROR_BYTES;
-use crate::{failure, host, metrics, snapshot};
-use ownership::{HeldAnswer, Ownership, Progress};
+use crate::{host, metrics, snapshot};
+use ownership::{HeldAnswer, Ownership};
 use record::Record;
 use target::Target;
 
@@ -140,49 +139,6 @@ impl Passage {
             }
             _ => Action::Continue,
         }
-    }
-
-    pub fn is_waiting_for_page(&self, http_call: u32) -> bool {
-        matches!(&self.state, State::Resolving(_, _, held) if held.waits_for_http(http_call))
-    }
-
-    /// Goes on with a list's next page.
-    pub fn on_next_page(&mut self, size: usize) {
-        let state = std::mem::replace(&mut self.state, State::Over);
-        if let (State::Resolving(target, response, held), Some(own)) = (state, &self.ownership) {
-            let progress = held.on_next_page(own, &target, size);
-            self.resume_answer(target, response, progress);
-        }
-    }
-
-    /// Lets a held answer go on, unless it has to wait for more.
-    fn resume_answer(
-        &mut self,
-        target: Box<Target>,
-        response: HeaderList<'static>,
-        progress: Progress,
-    ) {
-        if self.on_progress(target, response, progress) == Action::Continue {
-            host::complain("resume", proxy_wasm::hostcalls::resume_http_response());
-        }
-    }
-
-    fn on_progress(
-        &mut self,
-        target: Box<Target>,
-        response: HeaderList<'static>,
-        progress: Progress,
-    ) -> Action {
-        let body = match progress {
-            Progress::Held(held) => {
-                self.state = State::Resolving(target, response, held);
-                return Action::Pause;
-            }
-            Progress::Done(body) => Ok(body),
-            Progress::Failed(error) => Err(error),
-        };
-        self.release(target, response, body);
-        Action::Continue
     }
 
     /// Goes as far as what is there allows.
@@ -354,165 +310,6 @@ impl Passage {
         self.record.fail(error);
         self.state = State::Over;
         Action::Pause
-    }
-
-    /// Returns whether the request was sent, or answered here.
-    pub fn is_sent(&self) -> bool {
-        !matches!(
-            self.state,
-            State::Receiving | State::Waiting(..) | State::Checking(..)
-        )
-    }
-
-    pub fn on_response_headers(&mut self, end_of_stream: bool) -> Action {
-        let State::Sent(target) = std::mem::replace(&mut self.state, State::Over) else {
-            return Action::Continue;
-        };
-        let mut response = host::response_headers();
-        let is_envoys = host::is_envoys_reply(response.status());
-        self.record
-            .began(&response, is_envoys, &host::response_details());
-        response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
-        if is_envoys {
-            self.record.add_headers(&self.charges, &mut response);
-            let failure = failure::of_envoy_reply(&target.provider.name, &host::response_details());
-            let reply =
-                EnvoysReply::replace(Api::ChatCompletions, &failure.0, response, end_of_stream);
-            self.state = State::EnvoysReply(reply);
-            self.record.is_complete = true;
-            return Action::Continue;
-        }
-        // A provider's error is told in our words, or as it is but for the keys that it may quote.
-        let is_error = response.status() >= 400;
-        let keys = &target.provider.key_mask;
-        response.mask(keys, is_error);
-        self.record.add_headers(&self.charges, &mut response);
-        let own = self.ownership.as_ref();
-        let names_objects = response.status() < 300 && own.is_some_and(Ownership::reads_answer);
-        let is_looked_at = target.translation.is_some() || is_error || names_objects;
-        let is_held = is_looked_at && !end_of_stream;
-        if is_held {
-            response.retain(|name| name != "content-length");
-            self.state = State::Holding(target, response);
-            return Action::Pause;
-        }
-        if response.is_event_stream() {
-            // An error in it may become shorter.
-            response.retain(|name| name != "content-length");
-            let mask = EventMask::new(keys.clone());
-            self.state = State::Streaming(mask);
-        } else {
-            self.state = State::Sent(target);
-        }
-        host::set_response_headers(&response);
-        Action::Continue
-    }
-
-    /// `size` bytes of the answer are there.
-    pub fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        match &mut self.state {
-            State::EnvoysReply(reply) => {
-                reply.on_body();
-                Action::Continue
-            }
-            State::Streaming(mask) => {
-                let chunk = host::response_body(0);
-                let masked = mask.push(&chunk, end_of_stream);
-                if let Some(masked) = &masked {
-                    host::set_response_body(masked);
-                }
-                if self.record.wants_more() {
-                    self.record.answered(masked.as_deref().unwrap_or(&chunk));
-                }
-                self.record.is_complete |= end_of_stream;
-                Action::Continue
-            }
-            State::Discarding => {
-                host::set_response_body(&[]);
-                Action::Continue
-            }
-            State::Sent(_) => {
-                if self.record.wants_more() {
-                    let chunk = host::response_body(0);
-                    self.record.answered(&chunk);
-                }
-                if end_of_stream {
-                    self.record.is_complete = true;
-                }
-                Action::Continue
-            }
-            State::Holding(_, response) => {
-                let is_too_long = response.status() >= 400 && size > MAX_ERROR_BYTES;
-                if !end_of_stream && !is_too_long {
-                    return Action::Pause;
-                }
-                let action = self.translate();
-                if !end_of_stream {
-                    self.state = State::Discarding;
-                }
-                action
-            }
-            State::Resolving(..) => Action::Pause,
-            State::Receiving | State::Waiting(..) | State::Checking(..) | State::Over => {
-                Action::Continue
-            }
-        }
-    }
-
-    /// The whole answer of a provider with a format of its own is there.
-    fn translate(&mut self) -> Action {
-        let State::Holding(target, response) = std::mem::replace(&mut self.state, State::Over)
-        else {
-            return Action::Continue;
-        };
-        let body = host::response_body(0);
-        let status = response.status();
-        let own = self.ownership.as_ref().filter(|own| own.reads_answer());
-        if let Some(own) = own.filter(|_| status < 300) {
-            let progress = own.read_answer(&target, body);
-            return self.on_progress(target, response, progress);
-        }
-        let read = if target.is_proxied {
-            match response.get("content-encoding") {
-                None | Some("identity") => Ok(target.provider.key_mask.mask_body(&body)),
-                // A key can't be seen in it.
-                Some(_) => Err(ApiError::from_provider(&target.provider.name, status, "")),
-            }
-        } else {
-            target.read_answer(status, &body, &self.record.request)
-        };
-        self.release(
-            target,
-            response,
-            read.map(|translated| translated.unwrap_or(body)),
-        );
-        Action::Continue
-    }
-
-    /// Gives the client the whole of an answer, or the error that takes its place.
-    fn release(
-        &mut self,
-        target: Box<Target>,
-        mut response: HeaderList<'static>,
-        body: Result<Vec<u8>, ApiError>,
-    ) {
-        let body = match body {
-            Ok(body) => body,
-            Err(mut error) => {
-                target.provider.key_mask.mask_error(&mut error);
-                response.retain(|name| name != "content-encoding");
-                response.set(":status", error.status.to_string());
-                response.set("content-type", "application/json");
-                self.record.fail(&error);
-                error.to_json()
-            }
-        };
-        response.set("content-length", body.len().to_string());
-        host::set_response_headers(&response);
-        host::set_response_body(&body);
-        self.record.answered(&body);
-        self.record.is_complete = true;
-        self.state = State::Sent(target);
     }
 
     /// The stream of the client is over, one way or another.

@@ -132,21 +132,29 @@ impl Record {
         }
     }
 
-    /// The answer has begun.
-    pub fn began(&mut self, response: &HeaderList<'_>, is_envoys: bool, details: &str) {
+    /// Notes that the answer has begun. `envoys_details` are Envoy's own if it answered in the provider's place; then the
+    /// error for the client is returned.
+    pub fn began(
+        &mut self,
+        response: &HeaderList<'_>,
+        envoys_details: Option<&str>,
+    ) -> Option<ApiError> {
         self.status = response.status();
         self.first_byte_micros = Some(self.started.elapsed_micros());
         self.is_event_stream = response.is_event_stream();
         let kind = response.get("content-type").unwrap_or_default();
         self.is_text = self.is_event_stream || kind.contains("json") || kind.starts_with("text/");
-        if is_envoys {
+        let error = envoys_details.map(|details| {
             let (error, word) = failure::of_envoy_reply(&self.provider, details);
             self.failure = Some(word);
             self.fail(&error);
-        } else if self.status >= 400 {
+            error
+        });
+        if error.is_none() && self.status >= 400 {
             self.failure = Some(failure::word_of_status(self.status));
         }
         self.tell_health(response.retry_after());
+        error
     }
 
     fn tell_health(&self, retry_after: Option<u64>) {
