@@ -18,9 +18,9 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// What a listener has at most, where the system allows so many files.
+/// The most connections of a listener, if the system allows that many files.
 const MAX_CONNECTIONS: u64 = 1024;
-/// What a listener has at least.
+/// The fewest connections that a listener allows.
 const MIN_CONNECTIONS: u64 = 8;
 /// A client that takes nothing of what it is sent for so long is gone.
 const WRITE_STALL: Duration = Duration::from_secs(60);
@@ -101,7 +101,7 @@ impl Connections {
                     continue;
                 }
             };
-            // What is answered is small, and waited for.
+            // Answers are small and latency matters.
             let _ = stream.set_nodelay(true);
             if let Some(slot) = self.admit() {
                 return GuardedStream::new(stream, slot);

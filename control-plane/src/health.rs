@@ -1,4 +1,4 @@
-//! What is wrong with the control plane at the moment, for `/health`, `/statsz` and `/metrics`.
+//! Current faults of the control plane, for `/health`, `/statsz` and `/metrics`.
 //!
 //! A part that finds a fault calls [`HealthRegistry::report`], and [`HealthRegistry::resolve`] when the fault is gone. A fault
 //! is a [`HealthCode`] and a subject: the part of the system that has it, such as a provider's name, or `""` where
@@ -125,7 +125,7 @@ pub struct HealthReason {
     pub code: &'static str,
     /// For people: the last error, and what to do.
     pub message: String,
-    /// When it was first seen, RFC 3339.
+    /// The time it was first seen, RFC 3339.
     pub since: String,
 }
 

@@ -11,7 +11,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A stream of events that was silent for so long is taken for dead.
 const STREAM_SILENCE: Duration = Duration::from_secs(600);
 
-/// What a client is for, which decides how long it waits.
+/// The purpose of a client, which decides its timeouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientKind {
     /// Calls that are over within a time, bodies included.

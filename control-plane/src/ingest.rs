@@ -97,12 +97,12 @@ impl Ingest {
         self.journal.backlog_bytes()
     }
 
-    /// How the journal does.
+    /// The state of the journal.
     pub fn journal_figures(&self) -> &Figures {
         self.journal.figures()
     }
 
-    /// How writing to the store goes.
+    /// The state of writes to the store.
     pub fn store_figures(&self) -> StoreFigures {
         self.store_state.figures()
     }

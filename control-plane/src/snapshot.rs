@@ -38,7 +38,7 @@ pub struct Snapshot {
     grpc_secret: String,
 }
 
-/// Who gets in.
+/// The callers that are admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessState {
     /// Callers with a key or a token.
@@ -59,7 +59,7 @@ impl AccessState {
         }
     }
 
-    /// What it means, for people.
+    /// An explanation for people.
     pub const fn message(self) -> &'static str {
         match self {
             Self::Keys => "callers need a key or a token",
@@ -74,7 +74,7 @@ impl AccessState {
 }
 
 impl Snapshot {
-    /// Who gets in now.
+    /// Returns the callers that are admitted now.
     pub fn access(&self) -> AccessState {
         let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
         if self.config.access.jwt.is_some() || self.keyring.is_usable(now) {
@@ -106,7 +106,7 @@ impl Snapshot {
                 .map(|(name, entry)| {
                     let owner = Owner::Alias(name.clone());
                     v1::Alias {
-                        // What an agent asks for is its own affair.
+                        // An agent calls its own model by an alias that is not listed.
                         hidden: config
                             .agents
                             .keys()
@@ -410,7 +410,7 @@ fn models(config: &Config) -> Vec<v1::Model> {
     models.into_values().collect()
 }
 
-/// What the catalog says that a model can do.
+/// The capabilities of a model, as the catalog has them.
 pub fn capabilities(model: &catalog::Model) -> Capabilities {
     Capabilities::from_names(model.capabilities.iter().map(String::as_str))
 }

@@ -1,4 +1,4 @@
-//! What this VM knows of the control plane: when it last answered, and what it said of itself.
+//! The control plane as this VM knows it: the time of its last answer, and the status in it.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use opentracy_proto::v1;
 pub const UNREACHABLE_AFTER: Duration = Duration::from_secs(5);
 
 thread_local! {
-    /// When this VM started, until the control plane has answered.
+    /// The time of the last answer; before the first one, the start of this VM.
     static LAST_ANSWER: Cell<Instant> = Cell::new(Instant::now());
     static STATUS: RefCell<Option<v1::ControlPlaneStatus>> = const { RefCell::new(None) };
 }

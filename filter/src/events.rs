@@ -15,17 +15,17 @@ use crate::{clock, failure, metrics};
 
 /// The shared-data key of the table.
 const SHARED_FAULTS: &str = "faults";
-/// How often a change is tried that another VM gets in the way of.
+/// The most attempts at a change that conflicts with another VM's.
 const TRIES: usize = 4;
-/// How often one VM writes the same fault.
+/// The shortest interval between writes of one fault by one VM.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// How often a VM looks which faults others have seen, so that a success can end them.
+/// The interval between reads of the faults that other VMs have seen, so that a success can end them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The provider that the control plane's own agents are behind.
 const AGENTS: &str = "agents";
 const MAX_WORD: usize = 200;
 
-/// What this VM has seen of a fault and not written yet.
+/// Occurrences of a fault in this VM that are not written yet.
 #[derive(Default)]
 struct Unwritten {
     count: u64,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How often a fault that lasts is logged.
+/// The interval between log lines of a fault that lasts, in milliseconds.
 pub const LOG_EVERY_MS: u64 = 10_000;
 /// Faults that are kept at once. Subjects are providers and models, so this is more than there ever are.
 const MAX_FAULTS: usize = 200;
@@ -65,7 +65,7 @@ impl Kind {
         }
     }
 
-    /// How long a fault is shown after it was last seen, unless it is resolved before.
+    /// Returns the milliseconds for which a fault is shown after it was last seen, unless it is resolved before.
     const fn shown_ms(self) -> u64 {
         match self {
             Self::ProviderFailed => 30_000,
@@ -87,13 +87,13 @@ pub struct Fault {
     pub subject: String,
     /// The last error.
     pub detail: String,
-    /// When it was first seen since it was last resolved.
+    /// The time it was first seen since it was last resolved.
     pub since_ms: u64,
     last_ms: u64,
-    /// How often it was seen since then.
+    /// The number of times it was seen since then.
     pub count: u64,
     logged_ms: u64,
-    /// How often it was seen and not logged.
+    /// The number of times it was seen and not logged.
     suppressed: u64,
     is_resolved: bool,
 }

@@ -40,7 +40,7 @@ pub fn request_body() -> Vec<u8> {
     body(BufferType::HttpRequestBody, 0)
 }
 
-/// What has been buffered of the request's body, from an offset on.
+/// Returns the buffered part of the request's body from an offset on.
 pub fn request_body_from(start: usize) -> Vec<u8> {
     body(BufferType::HttpRequestBody, start)
 }

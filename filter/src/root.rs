@@ -32,7 +32,7 @@ const TICK: Duration = Duration::from_millis(200);
 const POLL_EVERY: Duration = Duration::from_secs(1);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const GRPC_INVALID_ARGUMENT: u32 = 3;
-/// How long a request waits for a newer configuration.
+/// The longest wait of a request for a newer configuration.
 const NEWER_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long deliveries pause after one failed.
 const BACK_OFF: Duration = Duration::from_secs(1);
@@ -72,7 +72,7 @@ pub fn waiting_bytes() -> usize {
 #[derive(Default)]
 pub struct Root {
     poll: Option<u32>,
-    /// When the control plane was last reported as unreachable.
+    /// The time of the last report that the control plane is unreachable.
     last_report: Cell<Option<Instant>>,
     pause_deliveries_until: Option<Instant>,
 }
@@ -221,7 +221,7 @@ impl Context for Root {
             on_snapshot(status, size);
             return;
         }
-        // What the control plane refuses for good would be refused again, and hold up what comes after it.
+        // Records that are refused for good would be refused again, and would hold up those after them.
         let is_refused = status == GRPC_INVALID_ARGUMENT;
         let is_acknowledged = status == 0 || is_refused;
         if is_refused {

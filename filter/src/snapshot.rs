@@ -20,7 +20,7 @@ use opentracy_translate::redact::{KeyMask, Redactor};
 /// The provider that the control plane's agents are behind.
 const AGENTS: &str = "agents";
 
-/// How long a provider that was removed can still be called. The two stages poll on their own, so a plan may be older than
+/// The time for which a removed provider can still be called. The two stages poll on their own, so a plan may be older than
 /// the configuration that it is carried out with.
 const RETIRED_FOR: Duration = Duration::from_secs(10);
 
@@ -70,7 +70,7 @@ pub struct Model {
     pub context_tokens: Option<u64>,
     pub limits: v1::Limits,
     capabilities: Capabilities,
-    /// Whether the catalog has it.
+    /// Set if the catalog has it.
     is_listed: bool,
 }
 

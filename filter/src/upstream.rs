@@ -17,9 +17,9 @@ use crate::provider_keys;
 use crate::snapshot::Provider;
 
 const JSON: &str = "application/json";
-/// How much of a provider's error is held. What is longer is cut.
+/// The most bytes of a provider's error that are held. Longer ones are cut.
 pub const MAX_ERROR_BYTES: usize = 1 << 20;
-/// How the gateway introduces itself to providers.
+/// The gateway's `User-Agent` to providers.
 pub const USER_AGENT: &str = concat!("opentracy/", env!("CARGO_PKG_VERSION"));
 
 /// Where the answer of a model at a provider comes from, for its translation.

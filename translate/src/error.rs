@@ -156,7 +156,7 @@ impl ApiError {
 
     /// Returns a provider's error as a client gets it: with the provider's own message and the status that an OpenAI client knows.
     ///
-    /// What looks like a key is masked here. The credentials that the request went with are masked by a
+    /// Text that looks like a key is masked here. The credentials that the request went with are masked by a
     /// [`KeyMask`](redact::KeyMask), which knows them.
     pub fn from_provider(provider: &str, status: u16, message: &str) -> Self {
         let message = redact::mask_keys(message);

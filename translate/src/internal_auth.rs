@@ -7,7 +7,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-/// How far the clocks of the two sides may differ, and how long a signature is good for, in seconds.
+/// The largest difference of the two clocks and the lifetime of a signature, in seconds.
 const MAX_AGE_SECONDS: u64 = 60;
 
 /// A use of a derived secret.

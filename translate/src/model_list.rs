@@ -8,7 +8,7 @@ use crate::access::Rights;
 use crate::cost::Pricing;
 use crate::error::ApiError;
 
-/// What models can do, in the order of their bits.
+/// The names of capabilities, in the order of their bits.
 const CAPABILITIES: [&str; 8] = [
     "tools",
     "parallel_tools",
@@ -20,7 +20,7 @@ const CAPABILITIES: [&str; 8] = [
     "audio",
 ];
 
-/// What one model can do, as a set of bits.
+/// The capabilities of one model, as a set of bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u32);
 
@@ -54,7 +54,7 @@ pub struct ListedModel {
     pub context_window: Option<u64>,
     /// Tokens; `null` when unknown.
     pub max_output_tokens: Option<u64>,
-    /// What it can do: `tools`, `parallel_tools`, `json_schema`, `reasoning`, `prompt_caching`, `images`, `pdf`, `audio`.
+    /// Its capabilities: `tools`, `parallel_tools`, `json_schema`, `reasoning`, `prompt_caching`, `images`, `pdf`, `audio`.
     pub capabilities: Vec<&'static str>,
     /// USD per token; `null` when unknown.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
@@ -67,7 +67,7 @@ pub struct ListedModel {
     pub bare_name: Option<String>,
 }
 
-/// What is known of a model besides its name.
+/// The facts about a model other than its name.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Facts {
     pub context_window: Option<u64>,

@@ -32,15 +32,15 @@ pub fn boundary(content_type: &str) -> Option<&str> {
 /// Searches a form for its field `model`, as its bytes come. No byte is searched twice.
 #[derive(Debug)]
 pub struct ModelSearch {
-    /// What comes before the boundary and the boundary itself.
+    /// The delimiter: a line break, two hyphens and the boundary.
     delimiter: Vec<u8>,
     body: Vec<u8>,
     part: Part,
-    /// What is searched for does not begin before this.
+    /// The offset before which no match begins.
     from: usize,
 }
 
-/// Where in the form the search is.
+/// The position of the search in the form.
 #[derive(Debug, Clone, Copy)]
 enum Part {
     Before,

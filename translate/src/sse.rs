@@ -15,10 +15,10 @@ pub struct Parser {
     is_broken: bool,
 }
 
-/// How far the search for the end of an event has come, so that no byte is looked at twice.
+/// The progress of the search for the end of an event, so that no byte is read twice.
 #[derive(Debug, Default)]
 struct Scan {
-    /// Where the line begins that has no end yet.
+    /// The start of the line that has no end yet.
     line: usize,
     /// Up to here that line holds no line ending.
     searched: usize,
@@ -74,7 +74,7 @@ impl Parser {
         } else {
             self.pending.extend_from_slice(bytes);
             let consumed = self.scan.split(&self.pending, on_event);
-            // What stays is part of what has just come, so moving it costs no more than its arrival.
+            // The rest is part of the bytes that have just come, so moving it costs no more than their arrival.
             self.pending.drain(..consumed);
         }
         if self.pending.len() > MAX_EVENT {

@@ -150,7 +150,7 @@ fn many_variations_in_bounded_time() {
             variation.new_tree(&mut runner).unwrap().current();
         edits.into_iter().for_each(|edit| apply(&mut data, edit));
         if is_long {
-            // What is there once may be there often.
+            // A part that occurs once may occur often.
             let at = (at * data.len() as f64) as usize;
             let part = data[at..(at + length).min(data.len())].repeat(times);
             data.splice(at..at, part);

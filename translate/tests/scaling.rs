@@ -22,9 +22,9 @@ use crate::fixtures::{APIS, FORMATS, inputs, origin, streams, translate_stream};
 
 const SMALL: usize = 100;
 const LARGE: usize = SMALL * 8;
-/// How much longer the larger may take: linear work takes 8 times as long, quadratic work 64 times.
+/// The largest allowed ratio of times: linear work takes 8 times as long, quadratic work 64 times.
 const MOST: u32 = 32;
-/// What takes less is not told from noise.
+/// The shortest time that stands out from noise.
 const NOISE: Duration = Duration::from_micros(100);
 
 fn time(work: &dyn Fn()) -> Duration {

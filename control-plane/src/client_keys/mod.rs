@@ -274,7 +274,7 @@ mod tests {
         let (_, next) = keys.rotate("team-a").unwrap();
         assert!(kept(&next) && !kept(&secret));
         let file = std::fs::read_to_string(path(folder.path())).unwrap();
-        // What is random may hold an underscore itself.
+        // The random part may contain an underscore.
         let random = next.splitn(3, '_').last().unwrap();
         assert!(!file.contains(random), "only a digest is kept");
         keys.revoke("team-a").unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
-/// Where Envoy writes a JSON line for each request.
+/// The destination of Envoy's access log, which has a JSON line for each request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum AccessLog {
     #[default]

@@ -12,7 +12,7 @@ use crate::config::state_dir;
 /// The longest path of a Unix domain socket, in bytes: `sun_path` holds 108 with its final NUL.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// Where Envoy's administration listens. Anyone who reaches it can stop Envoy or read every header it logs, so the
+/// The address of Envoy's administration. Anyone who reaches it can stop Envoy or read every header it logs, so the
 /// default is a Unix domain socket that only its owner can open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminAddress {

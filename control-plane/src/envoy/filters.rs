@@ -11,10 +11,10 @@ const GATEWAY: &str = "opentracy_gateway";
 const PROVIDER: &str = "opentracy_provider";
 const JWT_AUTHN: &str = "opentracy_jwt_authn";
 
-/// What the filter learns from Envoy's configuration rather than from the control plane.
+/// Settings that the filter takes from Envoy's configuration rather than from the control plane.
 #[derive(Debug, Clone, Copy)]
 pub struct Plugin<'a> {
-    /// Where Envoy finds the filter.
+    /// The path of the filter, as Envoy sees it.
     pub wasm: &'a Path,
     /// The secret that the filter presents to the control plane.
     pub grpc_token: &'a str,

@@ -71,7 +71,7 @@ impl Secrets {
     }
 }
 
-/// What every Envoy with the gateway has, whoever else is on it.
+/// The parts of every Envoy with the gateway, whether or not it serves other applications.
 struct Parts<'a> {
     config: &'a Config,
     providers: Vec<&'a Provider>,

@@ -28,7 +28,7 @@ pub struct DeadLetters {
     count: Counter,
 }
 
-/// What was refused.
+/// A refused record.
 #[derive(Debug, Clone, Copy)]
 pub enum Letter<'a> {
     Record(&'a Record),

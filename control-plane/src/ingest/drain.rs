@@ -25,10 +25,10 @@ const BATCH_BYTES: usize = 8 << 20;
 const RETRY_EVERY: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1000 });
 /// A write that takes longer is told as a fault, and waited for.
 const SLOW_WRITE: Duration = Duration::from_secs(30);
-/// How often the file of dead letters is looked after.
+/// The interval between checks of the dead-letter file.
 const REFRESH_EVERY: Duration = Duration::from_secs(2);
 
-/// Where the journal ends up.
+/// The destination of the journal's records.
 pub struct Drain {
     pub store: Arc<dyn Store>,
     pub observers: Observers,

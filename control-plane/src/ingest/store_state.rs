@@ -1,4 +1,4 @@
-//! How writing to the store goes, for `/health`, `/statsz` and `/metrics`.
+//! The state of writes to the store, for `/health`, `/statsz` and `/metrics`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

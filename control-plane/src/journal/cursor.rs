@@ -14,7 +14,7 @@ const READ_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Cursor {
     pub segment: u64,
-    /// Where the next frame begins.
+    /// The offset of the next frame.
     pub offset: u64,
     file: Option<Open>,
     /// The file's bytes from `offset` on, behind those that are done with.
@@ -33,12 +33,12 @@ struct Open {
     length: u64,
 }
 
-/// Where a segment ends.
+/// The end of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// Exactly there: a frame that this process has written ends there.
     At(u64),
-    /// Where the file ends, which an earlier process may have left in the middle of a frame.
+    /// The end of the file, which an earlier process may have left in the middle of a frame.
     OfFile,
 }
 
@@ -171,7 +171,7 @@ impl Cursor {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // What was read before the error is as good as ever.
+                // Bytes read before the error are valid.
                 Err(_) if self.buffer.len() >= wanted => return Ok(()),
                 Err(error) => return Err(error),
             }

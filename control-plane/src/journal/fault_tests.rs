@@ -125,7 +125,7 @@ fn a_segment_that_can_not_be_read_is_kept_until_it_can() {
             world.start();
             world.append_all(10..20);
             let case = format!("{call:?} {error:?}");
-            // What is newer is stored meanwhile.
+            // Newer segments are stored meanwhile.
             assert_eq!(world.drain(10), texts(10..20), "{case}");
             assert!(world.has_fault(HealthCode::JournalRead), "{case}");
             assert!(world.journal().figures().read_errors.get() > 1, "{case}");

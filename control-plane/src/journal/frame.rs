@@ -35,7 +35,7 @@ pub struct Frame {
     pub format: Format,
     /// The number in the segment; `None` in version 1.
     pub sequence: Option<u32>,
-    /// Where the payload is, from the beginning of the frame. The frame ends with it.
+    /// The range of the payload, relative to the start of the frame. The frame ends with it.
     pub payload: Range<usize>,
 }
 
@@ -124,7 +124,7 @@ fn word<const LENGTH: usize>(header: &[u8; LENGTH], at: usize) -> u32 {
     u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
 
-/// Where the next frame may begin, from an offset on.
+/// Returns the next possible start of a frame at or after an offset.
 pub fn next_mark(bytes: &[u8], from: usize, format: Option<Format>) -> Option<usize> {
     let is_mark = |window: &[u8]| {
         (window == MARK && format != Some(Format::V1))

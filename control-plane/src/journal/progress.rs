@@ -1,4 +1,4 @@
-//! How far the store has come, and how that is kept on disk.
+//! The store's progress through the journal, and its form on disk.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ impl Progress {
         self.position >= end && self.deferred.keys().all(|&number| number > end.segment)
     }
 
-    /// How much of a segment the store has.
+    /// Returns the offset up to which the store has a segment.
     pub fn offset_in(&self, number: u64) -> u64 {
         match self.deferred.get(&number) {
             Some(&offset) => offset,

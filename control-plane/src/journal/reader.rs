@@ -21,7 +21,7 @@ const MAX_DEFERRED: usize = 64;
 /// Between the first two tries of a segment; each wait is twice the one before.
 const FIRST_RETRY: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
 const MAX_RETRY: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 30_000 });
-/// How often damage that was told is looked after.
+/// The interval between checks of reported damage.
 const REFRESH_EVERY: Duration = Duration::from_secs(2);
 
 /// Some payloads, and how far the store has come when it has them.
@@ -52,7 +52,7 @@ struct Deferred {
     retry: Retry,
 }
 
-/// When to try again.
+/// The time of the next retry.
 #[derive(Debug, Clone, Copy)]
 struct Retry {
     at: Instant,
@@ -93,7 +93,7 @@ impl Load {
     }
 }
 
-/// How reading a segment ended.
+/// The outcome of reading a segment.
 enum Outcome {
     Full,
     AtEnd,

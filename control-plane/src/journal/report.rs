@@ -34,7 +34,7 @@ pub struct Figures {
     pub lost_frames: Counter,
 }
 
-/// Where everything is told. Clones tell the same.
+/// The registry and counters that faults are reported to. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Report {
     files: Arc<dyn Files>,

@@ -78,7 +78,7 @@ pub struct Segment {
     pub origin: Origin,
 }
 
-/// Who wrote a segment.
+/// The writer of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// This process: `bytes` is exact.

@@ -29,7 +29,7 @@ pub enum Refusal {
     LostRequired,
 }
 
-/// What a look at the text of a file says.
+/// The verdict on the text of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextVerdict {
     Whole,

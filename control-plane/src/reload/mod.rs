@@ -25,10 +25,10 @@ use crate::snapshot::{AccessState, Snapshot};
 use guard::TextVerdict;
 use settle::{Look, WatchedFiles};
 
-/// How soon a changed file is noticed.
+/// The interval between checks for changed files.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// What a snapshot is made of besides the configuration.
+/// The inputs of a snapshot other than the configuration.
 pub struct Inputs {
     pub keys: Keys,
     pub credentials: watch::Receiver<Credentials>,

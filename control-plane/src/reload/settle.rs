@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 /// Files that were the same at two looks so far apart are settled.
 pub const SETTLE: Duration = Duration::from_millis(200);
 
-/// What tells a file from its later self; `None` where it can't be read.
+/// The identity of a file's content; `None` if the file can't be read.
 type Stamp = Option<(Metadata, u64)>;
 type Metadata = (u64, u64, i64, i64, i64, i64);
 
-/// What a look at the files found.
+/// The result of a check of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     /// They are what they were when they were last accepted.

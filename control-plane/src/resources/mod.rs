@@ -1,4 +1,4 @@
-//! Whose a provider's stored objects are: files and batches, each of one key.
+//! Owners of the objects that providers store: each file and batch belongs to one key.
 //!
 //! One small SQLite file in the state folder, for its owner only. An object that is not in it belongs to nobody: only
 //! administrators see it.

@@ -16,7 +16,7 @@ pub struct Health {
     status: &'static str,
     /// The faults that are present.
     reasons: Vec<HealthReason>,
-    /// Who gets in: `keys`, callers with a key or a token; `closed`, nobody, because no key can be used; `open`, everybody.
+    /// Admitted callers: `keys`, callers with a key or a token; `closed`, nobody, because no key can be used; `open`, everybody.
     access: &'static str,
     version: &'static str,
     /// Whether a router pack is in force.

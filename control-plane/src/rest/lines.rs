@@ -13,15 +13,15 @@ const MAX_BYTES: usize = 256 << 20;
 pub struct Objects {
     body: BodyDataStream,
     buffer: Vec<u8>,
-    /// Where in the buffer the next line begins.
+    /// The offset of the next line in the buffer.
     start: usize,
     /// How much of the buffer was looked through for the end of a line.
     searched: usize,
     /// Of a first object that is written over many lines.
     nesting: Nesting,
-    /// How much of that object the nesting is known of.
+    /// The bytes of that object whose nesting is known.
     followed: usize,
-    /// How much of that object was parsed.
+    /// The bytes of that object that were parsed.
     checked: usize,
     number: u64,
     /// What is left of a list, last first.

@@ -23,7 +23,7 @@ pub struct Errand {
     provider: Rc<Provider>,
     /// The headers of an error, whose body is held until it is whole.
     held: Option<HeaderList<'static>>,
-    /// Whether the client was told of an error, so that nothing more of the provider's follows.
+    /// Set once the client has an error: nothing more of the provider's answer follows.
     is_over: bool,
 }
 

@@ -49,7 +49,7 @@ pub struct Waiting {
 enum Question {
     /// What is left of the caller's limits.
     Caller(limits::Asked),
-    /// Whether the files that the conversation names are the caller's.
+    /// Asks if the files that the conversation names are the caller's.
     Files(named_files::Asked),
     /// Which candidate suits the prompt.
     Route(router::Asked),

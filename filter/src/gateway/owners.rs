@@ -11,10 +11,10 @@ use crate::gateway::access::Caller;
 use crate::root;
 use crate::snapshot::Snapshot;
 
-/// How long the control plane may take.
+/// The control plane's deadline.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Who a caller is to the owners' table.
+/// A caller, as the table of owners knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceOwner {
     pub name: String,

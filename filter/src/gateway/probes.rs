@@ -21,7 +21,7 @@ const MANY_WAITING_BYTES: usize = 4 << 20;
 struct Health<'a> {
     status: &'static str,
     reasons: Vec<Reason>,
-    /// Who gets in, as the control plane last said; `null` until it has.
+    /// The callers that are admitted, as the control plane last reported; `null` until it has.
     access: Option<&'a str>,
     version: &'a str,
     /// These are the control plane's, as it last said; `null` until it has.
@@ -38,7 +38,7 @@ struct Reason {
     code: String,
     message: String,
     since: String,
-    /// How many faults have this code, for callers who are not shown each.
+    /// The number of faults with this code, for callers that are not shown each.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<usize>,
 }
@@ -136,7 +136,7 @@ fn own_reasons() -> Vec<Reason> {
     reasons
 }
 
-/// What a fault is to people: what happened, what it means, what to do.
+/// Describes a fault for people: the event, its effect and the fix.
 fn reason(fault: &Fault) -> Option<Reason> {
     let (subject, detail, count) = (&fault.subject, &fault.detail, fault.count);
     let message = match fault.kind {

@@ -50,7 +50,7 @@ impl Parser {
                 }
             }
         }
-        // What stays is part of what has just come, so moving it costs no more than its arrival.
+        // The rest is part of the bytes that have just come, so moving it costs no more than their arrival.
         let consumed = self.pending.len() - rest.len();
         self.pending.drain(..consumed);
         Ok(())

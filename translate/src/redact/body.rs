@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use crate::json;
 use crate::redact::Redactor;
 
-/// How much behind the end of what is kept is read too: a match that begins before the end is only known when its own end is seen.
+/// The bytes that are read beyond the kept part: a match that begins in it is known only once its own end is seen.
 const MARGIN: usize = 4 << 10;
 
 /// Masks a body, of which at most `limit` bytes are kept. What is not kept is not read, but for a margin.
@@ -87,7 +87,7 @@ fn mask_json(redactor: &Redactor, text: &str) -> String {
                 rest = after;
             }
             _ => {
-                // What a member of the protocol holds is left alone, but nothing inside of it.
+                // The value of a protocol member is left alone, but nothing nested in it.
                 is_of_the_protocol &= !matches!(first, '{' | '[' | ',' | '}' | ']');
                 let (punctuation, after) = rest.split_at(first.len_utf8());
                 out.push_str(punctuation);

@@ -21,7 +21,7 @@ pub const NATIONAL_IDS: [&str; 8] = [
 
 pub const SECRET: &str = "secret";
 
-/// How large an operator's pattern may become when it is compiled: each byte of text takes time in proportion to it.
+/// The largest compiled size of an operator's pattern: each byte of text takes time in proportion to it.
 const MAX_PATTERN_BYTES: usize = 64 << 10;
 
 /// Reports if what was found is what it looks like; it is given the text before it too.
@@ -179,7 +179,7 @@ fn literal_prefix(pattern: &str) -> &str {
         .unwrap_or(pattern.len());
     let (literal, rest) = pattern.split_at(end);
     if rest.starts_with(['?', '*', '{']) {
-        // What may be repeated no times at all is no part of every match.
+        // A part that may be repeated zero times is not in every match.
         let last = literal.char_indices().next_back();
         return last.map_or("", |(at, _)| literal.split_at(at).0);
     }

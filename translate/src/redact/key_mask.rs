@@ -10,7 +10,7 @@ use crate::json;
 use crate::redact::mask_keys;
 use crate::sse;
 
-/// What stands in the place of a key.
+/// The replacement for a key.
 const MASK: &str = "[SECRET]";
 /// A shorter value is not a secret, and may well be a word.
 const MIN_BYTES: usize = 8;

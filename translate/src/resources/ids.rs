@@ -31,7 +31,7 @@ const OTHER_IDS: [&str; 6] = [
 /// Members that hold a caller's own data, in which a name means nothing.
 const OPAQUE: [&str; 4] = ["arguments", "input_schema", "metadata", "parameters"];
 
-/// What a model is asked, as a list; what it has called a tool with, as an object, which is the caller's own data.
+/// As a list, the conversation; as an object, the arguments of a tool call, which are the caller's own data.
 const INPUT: &str = "input";
 
 /// The ids that a request's body names.
@@ -53,7 +53,7 @@ impl RequestIds {
             return found;
         };
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        // What was found before an error counts: a lenient server may read on.
+        // Ids found before an error count: a lenient server may read on.
         let _ = Walk {
             found: &mut found,
             kind: Kind::Plain,
@@ -83,7 +83,7 @@ pub fn may_name_files(body: &[u8]) -> bool {
     is_named || is_escaped()
 }
 
-/// What a member's strings are.
+/// The meaning of a member's strings.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,

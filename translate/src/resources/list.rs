@@ -56,7 +56,7 @@ impl Page {
 pub struct OwnList {
     /// The first page's body: its other members are kept.
     first_page: Vec<u8>,
-    /// How many entries the client gets at most; the first page's length where it did not say.
+    /// The most entries for the client; the first page's length if it set no limit.
     limit: usize,
     items: Vec<Item>,
     has_more: bool,

@@ -1,4 +1,4 @@
-//! What a URL names of a provider's stored objects.
+//! The stored objects of a provider that a URL names.
 
 use crate::endpoint::Endpoint;
 use crate::error::ApiError;
@@ -71,13 +71,13 @@ const STORED_METHODS: [&str; 4] = [
     "asyncbatchembedcontent",
 ];
 
-/// What a path below an endpoint names.
+/// The object that a path below an endpoint names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResourcePath<'a> {
     Collection,
     Object {
         id: &'a str,
-        /// What follows the id, such as `content` or `cancel`.
+        /// The part after the id, such as `content` or `cancel`.
         action: Option<&'a str>,
     },
 }
@@ -164,7 +164,7 @@ pub fn check_stateless(method: &str, path: &str) -> Result<(), ApiError> {
         .iter()
         .position(|part| matches!(*part, "responses" | "completions"))
         .is_some_and(|position| position + 1 < parts.len());
-    // What is escaped twice means one thing here and another at the provider.
+    // An id that is escaped twice means one thing here and another at the provider.
     let is_plain = !decoded.contains('%');
     let is_allowed = match method {
         "POST" => true,

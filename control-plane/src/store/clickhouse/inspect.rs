@@ -8,7 +8,7 @@ use crate::store::clickhouse::ClickHouse;
 
 const TABLES: [&str; 5] = ["calls", "bodies", "attempts", "feedback", "audit"];
 
-/// What was found in a database.
+/// The findings in a database.
 #[derive(Debug, Default)]
 pub struct Inspection {
     pub schema: u32,

@@ -13,7 +13,7 @@ const TABLES: [&str; 6] = [
     "traces", "bodies", "attempts", "labels", "feedback", "audit",
 ];
 
-/// What was found in a file.
+/// The findings in a file.
 #[derive(Debug, Default)]
 pub struct Inspection {
     /// The version of its tables.

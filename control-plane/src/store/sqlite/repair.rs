@@ -15,9 +15,9 @@ use crate::store::{Attempt, AuditEntry, Batch, Feedback, Record, Store as _, Sto
 /// Rows that are written at once.
 const BATCH_ROWS: usize = 500;
 
-/// What was rescued.
+/// Counts of rescued rows.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Rescued {
+pub struct RescuedCounts {
     pub traces: u64,
     pub attempts: u64,
     pub feedback: u64,
@@ -56,7 +56,7 @@ impl Rows {
 
 /// Reads what is readable in a file into a new one, which takes its place. The old one is kept; returns where.
 /// Nobody may be using the file.
-pub async fn repair(path: &Path) -> anyhow::Result<(Rescued, PathBuf)> {
+pub async fn repair(path: &Path) -> anyhow::Result<(RescuedCounts, PathBuf)> {
     let draft = with_suffix(path, ".repaired");
     for file in files_of(&draft) {
         match std::fs::remove_file(&file) {
@@ -74,10 +74,10 @@ pub async fn repair(path: &Path) -> anyhow::Result<(Rescued, PathBuf)> {
     Ok((rescued, kept))
 }
 
-async fn rescue(path: &Path, draft: &Path) -> anyhow::Result<Rescued> {
+async fn rescue(path: &Path, draft: &Path) -> anyhow::Result<RescuedCounts> {
     let store = Sqlite::open(draft)?;
     std::fs::set_permissions(draft, std::fs::Permissions::from_mode(0o600))?;
-    let mut rescued = Rescued::default();
+    let mut rescued = RescuedCounts::default();
     let (sender, mut rows) = tokio::sync::mpsc::channel(2);
     let from = path.to_owned();
     let reading = tokio::task::spawn_blocking(move || {
@@ -99,7 +99,7 @@ async fn rescue(path: &Path, draft: &Path) -> anyhow::Result<Rescued> {
     Ok(rescued)
 }
 
-async fn write(store: &Sqlite, rows: Rows, rescued: &mut Rescued) -> anyhow::Result<()> {
+async fn write(store: &Sqlite, rows: Rows, rescued: &mut RescuedCounts) -> anyhow::Result<()> {
     let Rows {
         batch,
         feedback,

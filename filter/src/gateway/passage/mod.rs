@@ -41,7 +41,7 @@ pub struct Passage {
     state: State,
     charges: Vec<Charge>,
     record: Record,
-    /// What the call does with objects that the provider stores.
+    /// The call's use of objects that the provider stores.
     ownership: Option<Ownership>,
 }
 
@@ -292,7 +292,7 @@ impl Passage {
         Action::Continue
     }
 
-    /// Whether a proxied body may be one that names objects: a form or a recording is none.
+    /// Returns whether a proxied body may name objects: forms and recordings don't.
     fn may_name_objects(&self) -> bool {
         const STREAMED: [&str; 4] = ["multipart/", "audio/", "image/", "video/"];
         let kind = self.request.get("content-type").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Whose a provider's stored objects are: checked before a request goes on, and noted from its answer.
+//! Ownership of the objects that a provider stores: checked before a request goes on, and recorded from its answer.
 //!
 //! The control plane keeps the owners. It is asked for these calls alone, and where it does not answer they are refused.
 
@@ -22,7 +22,7 @@ use crate::{provider_keys, upstream};
 /// Pages that are read for one answer.
 const MAX_PAGES: u32 = 100;
 
-/// What a call does with stored objects.
+/// A call's use of stored objects.
 #[derive(Debug)]
 pub struct Ownership {
     owner: ResourceOwner,
@@ -47,7 +47,7 @@ enum Kind {
 }
 
 impl Ownership {
-    /// What a request to `/v1/files` or `/v1/batches` does. Returns `None` where its body has to be read first.
+    /// Reads the use of a request to `/v1/files` or `/v1/batches`. Returns `None` if its body has to be read first.
     pub fn of_resource(
         endpoint: Endpoint,
         owner: ResourceOwner,
@@ -86,7 +86,7 @@ impl Ownership {
         Ok(Some(Self { owner, kind, ids }))
     }
 
-    /// What a request to a provider's own API names, for a caller who does not see all.
+    /// Reads the objects that a request to a provider's own API names, for a caller that does not see all.
     pub fn of_proxied(owner: ResourceOwner, body: &[u8]) -> Result<Self, ApiError> {
         Ok(Self {
             ids: named_by(body, &owner)?,
@@ -95,7 +95,7 @@ impl Ownership {
         })
     }
 
-    /// Whether the control plane has to be asked before the request goes on. What is created is nobody's unless its owner can be
+    /// Returns whether the control plane must be asked before the request goes on. A new object is nobody's unless its owner can be
     /// stored, so that is made sure of before.
     pub fn asks_first(&self) -> bool {
         self.kind == Kind::Create || (!self.owner.sees_all && !self.ids.is_empty())
@@ -123,7 +123,7 @@ impl Ownership {
         }
     }
 
-    /// Whether the answer has to be whole before the client gets any of it.
+    /// Returns whether the answer must be whole before the client gets any of it.
     pub fn reads_answer(&self) -> bool {
         match self.kind {
             Kind::List { .. } | Kind::Create => true,
@@ -275,7 +275,7 @@ impl Ownership {
     }
 }
 
-/// What became of an answer.
+/// The state of an answer that is held.
 pub enum Progress {
     /// The body for the client.
     Done(Vec<u8>),
@@ -288,7 +288,7 @@ pub enum HeldAnswer {
     Object {
         call: u32,
         body: Vec<u8>,
-        /// Whether the object has just been created.
+        /// Set if the object has just been created.
         is_new: bool,
     },
     Page {
@@ -387,7 +387,7 @@ fn claim(id: &str, parent: &str) -> v1::ResourceClaim {
     }
 }
 
-/// What was made with an object belongs to its owner.
+/// Gives the outputs of an object to its owner.
 fn outputs(object: &StoredObject) -> impl Iterator<Item = v1::ResourceClaim> {
     let id = object.id.as_deref().unwrap_or_default();
     let outputs = object.outputs.iter().filter(move |_| !id.is_empty());

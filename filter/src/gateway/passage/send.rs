@@ -79,7 +79,7 @@ pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &
 /// Whether a client's header goes along to a provider's own API: not its keys, nor what is about its connection to us.
 fn is_clients_own(name: &str) -> bool {
     const KEPT_BACK: [&str; 20] = [
-        // What is compressed can't be looked through for keys.
+        // A compressed answer can't be searched for keys.
         "accept-encoding",
         "authorization",
         "x-api-key",

@@ -11,10 +11,10 @@ pub mod shapes;
 /// A match, as byte offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Match {
-    /// What is to be masked begins here, and ends before `end`.
+    /// The start of the text to mask, which ends before `end`.
     pub start: usize,
     pub end: usize,
-    /// Where the search goes on.
+    /// The offset at which the search continues.
     pub next: usize,
 }
 
@@ -50,7 +50,7 @@ mod kind {
     pub const WHITESPACE: u32 = 1 << 12;
     pub const COLON_OR_AT: u32 = 1 << 13;
     pub const OPEN: u32 = 1 << 14;
-    /// What ends a value in a text: quotes, separators, brackets.
+    /// Characters that end a value in a text: quotes, separators, brackets.
     pub const END_OF_VALUE: u32 = 1 << 15;
     pub const HEX_LETTER: u32 = 1 << 16;
     pub const SPACE: u32 = 1 << 17;
@@ -129,7 +129,7 @@ fn first(text: &[u8], start: usize, kinds: u32) -> usize {
     start + found.unwrap_or(rest.len())
 }
 
-/// Where the bytes of these kinds end that begin at an offset.
+/// Returns the end of the run of these bytes that starts at an offset.
 #[inline(never)]
 fn run_end(text: &[u8], start: usize, kinds: u32) -> usize {
     let rest = text.get(start..).unwrap_or_default();
@@ -137,7 +137,7 @@ fn run_end(text: &[u8], start: usize, kinds: u32) -> usize {
     start + found.unwrap_or(rest.len())
 }
 
-/// Where the bytes of these kinds begin that end before an offset, not before `from`.
+/// Returns the start of the run of these bytes that ends before an offset; never less than `from`.
 #[inline(never)]
 fn run_start(text: &[u8], from: usize, end: usize, kinds: u32) -> usize {
     let rest = text.get(from..end).unwrap_or_default();
@@ -145,7 +145,7 @@ fn run_start(text: &[u8], from: usize, end: usize, kinds: u32) -> usize {
     from + found.map_or(0, |at| at + 1)
 }
 
-/// How many bytes of these kinds begin at an offset, counted up to a limit.
+/// Counts the run of these bytes that starts at an offset, up to a limit.
 #[inline(never)]
 fn count(text: &[u8], start: usize, most: usize, kinds: u32) -> usize {
     let rest = text.get(start..).unwrap_or_default();

@@ -10,7 +10,7 @@ use super::{Match, before, byte, count, first, is_boundary, is_word, run_end, ru
 
 const BASE64_URL: u32 = WORD | DASH;
 
-/// What keys begin with, by their issuers, before one of `-_.` and ten bytes or more.
+/// Prefixes of issuers' keys, each before one of `-_.` and ten bytes or more.
 const PREFIXES: [&[u8]; 27] = [
     b"gsk",
     b"xai",
@@ -42,7 +42,7 @@ const PREFIXES: [&[u8]; 27] = [
 ];
 /// And those of many issuers, before one of `-_` and six bytes or more.
 const SHORT_PREFIXES: [&[u8]; 3] = [b"sk", b"pk", b"rk"];
-/// What a secret is called before a colon or an equals sign.
+/// Names of secrets before a colon or an equals sign.
 const NAMES: [&[u8]; 13] = [
     b"apikey",
     b"api_key",
@@ -221,7 +221,7 @@ pub fn url_password(text: &[u8], from: usize) -> Option<Match> {
     }
 }
 
-/// What is called a secret: `api_key: …`, `"password": "…"`, `token=…`.
+/// Values that are named as secrets: `api_key: …`, `"password": "…"`, `token=…`.
 pub fn named(text: &[u8], from: usize) -> Option<Match> {
     let is_quote = |byte: u8| matches!(byte, b'"' | b'\'');
     let mut at = from;
@@ -254,7 +254,7 @@ pub fn named(text: &[u8], from: usize) -> Option<Match> {
     }
 }
 
-/// What may be a token because it is long and has no spaces.
+/// Possible tokens: long runs without spaces.
 pub fn token(text: &[u8], from: usize) -> Option<Match> {
     const PART: u32 = WORD | PLUS | SLASH | DASH;
     let mut at = from;

@@ -28,7 +28,7 @@ pub struct Image {
 #[derive(Debug)]
 struct Log {
     file: File,
-    /// Where a page's last version is.
+    /// The location of a page's last version.
     offsets: HashMap<u64, u64>,
 }
 
@@ -115,7 +115,7 @@ impl Log {
         while offset + FRAME_HEADER + page_size <= length {
             let mut frame = [0; FRAME_HEADER as usize];
             file.read_exact_at(&mut frame, offset).ok()?;
-            // What is left of an earlier round of the log has other salts.
+            // Frames of an earlier round of the log have other salts.
             if frame.get(8..16) != Some(salts) {
                 break;
             }

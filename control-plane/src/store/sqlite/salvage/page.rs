@@ -19,7 +19,7 @@ pub enum Value {
     Blob(Vec<u8>),
 }
 
-/// What a page has.
+/// The rows of a page.
 #[derive(Debug, Default)]
 pub struct PageRows {
     pub rows: Vec<Vec<Value>>,
