@@ -346,7 +346,8 @@ fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
     Ok(receiver)
 }
 
-async fn stopped(mut stop: watch::Receiver<bool>) {
+/// Waits until the process is to stop.
+pub async fn stopped(mut stop: watch::Receiver<bool>) {
     // An error means that the sender is gone, and with it the process's reason to stay.
     let _ = stop.wait_for(|stopped| *stopped).await;
 }

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
 use crate::connections::{Connections, GuardedStream, RequestGuard};
+use crate::serve::stopped;
 
 /// For the headers of a request, and between two requests. Envoy lets go of its own connections sooner.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,7 +32,7 @@ pub async fn serve(
     listener: TcpListener,
     router: axum::Router,
     connections: Arc<Connections>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let mut served = JoinSet::new();
     loop {
@@ -40,7 +41,7 @@ pub async fn serve(
                 served.spawn(serve_connection(stream, router.clone(), stop.clone()));
             }
             Some(_) = served.join_next() => {}
-            () = stopped(&mut stop) => break,
+            () = stopped(stop.clone()) => break,
         }
     }
     drop(listener);
@@ -50,7 +51,7 @@ pub async fn serve(
 async fn serve_connection(
     stream: GuardedStream,
     router: axum::Router,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let slot = stream.slot();
     let inner = TowerToHyperService::new(router);
@@ -73,15 +74,10 @@ async fn serve_connection(
     // An error is the client's, or a timeout.
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = stopped(&mut stop) => {}
+        () = stopped(stop) => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
-}
-
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, and with it the process's reason to stay.
-    let _ = stop.wait_for(|stopped| *stopped).await;
 }
 
 /// A request's body that must not pause for too long.
