@@ -93,8 +93,9 @@ def test_a_client_that_leaves_cancels_the_provider(client, stack, world, provide
 def test_a_client_that_leaves_before_the_answer_cancels_the_provider(stack, world):
     world.openai.habit = mock.hang
     body = json.dumps({"model": "openai/gpt-4o-mini", "messages": HELLO, "metadata": {"test": "left-early"}}).encode()
+    host = f"127.0.0.1:{stack.ports['gateway']}".encode()
     with socket.create_connection(("127.0.0.1", stack.ports["gateway"])) as connection:
-        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: %s\r\ncontent-length: %d\r\n\r\n%s" % (host, len(body), body))
         wait_for(lambda: world.openai.requests, "the request")
     assert world.openai.requests[0].cancelled.wait(2), "the provider still works"
     trace, = wait_for(lambda: stack.traces("metadata.test=left-early"), "the trace")
@@ -113,7 +114,7 @@ def test_http2_with_trailers(stack, world, provider):
     with socket.create_connection(("127.0.0.1", stack.ports["gateway"])) as connection:
         client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
         client.initiate_connection()
-        client.send_headers(1, [(":method", "POST"), (":scheme", "http"), (":authority", "localhost"),
+        client.send_headers(1, [(":method", "POST"), (":scheme", "http"), (":authority", f"127.0.0.1:{stack.ports['gateway']}"),
                                 (":path", "/v1/chat/completions"), ("content-type", "application/json"), ("te", "trailers")])
         client.send_data(1, body)
         client.send_headers(1, [("x-checksum", "abc")], end_stream=True)
