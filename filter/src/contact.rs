@@ -1,4 +1,5 @@
-//! The control plane as this VM knows it: the time of its last answer, and the status in it.
+//! The control plane as this VM knows it: the time of its last answer, the status in it, and if
+//! requests should wait for it now.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -8,7 +9,13 @@ use opentracy_proto::v1;
 /// A control plane that has not answered for so long is unreachable: five polls.
 pub const UNREACHABLE_AFTER: Duration = Duration::from_secs(5);
 
+/// Unanswered questions in a row after which requests go on without asking.
+const MAX_UNANSWERED: u32 = 2;
+/// The pause before the next request asks again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 thread_local! {
+    static QUESTIONS: Cell<Questions> = const { Cell::new(Questions { unanswered: 0, pause_until: None }) };
     /// The time of the last answer; before the first one, the start of this VM.
     static LAST_ANSWER: Cell<Instant> = Cell::new(Instant::now());
     static STATUS: RefCell<Option<v1::ControlPlaneStatus>> = const { RefCell::new(None) };
@@ -27,6 +34,55 @@ pub fn answered(status: Option<v1::ControlPlaneStatus>) {
     }
 }
 
+/// The questions of requests that wait for an answer: a breaker of its own, since a control plane
+/// that hangs would hold each of them for its deadline.
+#[derive(Debug, Clone, Copy)]
+struct Questions {
+    unanswered: u32,
+    pause_until: Option<Instant>,
+}
+
+impl Questions {
+    fn may_ask(&mut self, now: Instant) -> bool {
+        if self.unanswered < MAX_UNANSWERED {
+            return true;
+        }
+        let is_paused = self.pause_until.is_some_and(|until| now < until);
+        if !is_paused {
+            // This one asks for all that come before its answer.
+            self.pause_until = Some(now + ASK_AGAIN_AFTER);
+        }
+        !is_paused
+    }
+
+    fn note(&mut self, is_answered: bool, now: Instant) {
+        if is_answered {
+            *self = Self {
+                unanswered: 0,
+                pause_until: None,
+            };
+        } else {
+            self.unanswered = self.unanswered.saturating_add(1);
+            self.pause_until = Some(now + ASK_AGAIN_AFTER);
+        }
+    }
+}
+
+/// Returns if a request may wait for an answer now.
+pub fn may_ask() -> bool {
+    let mut questions = QUESTIONS.get();
+    let may_ask = questions.may_ask(Instant::now());
+    QUESTIONS.set(questions);
+    may_ask
+}
+
+/// Notes if a request that waited got its answer.
+pub fn note_question(is_answered: bool) {
+    let mut questions = QUESTIONS.get();
+    questions.note(is_answered, Instant::now());
+    QUESTIONS.set(questions);
+}
+
 /// Returns how long ago the control plane last answered.
 pub fn silence() -> Duration {
     LAST_ANSWER.get().elapsed()
@@ -35,4 +91,27 @@ pub fn silence() -> Duration {
 /// Returns what the control plane last said of itself; `None` until it has answered this VM.
 pub fn status() -> Option<v1::ControlPlaneStatus> {
     STATUS.with_borrow(Clone::clone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_unanswered_questions_stop_others_but_one_a_second() {
+        let mut questions = Questions {
+            unanswered: 0,
+            pause_until: None,
+        };
+        let start = Instant::now();
+        questions.note(false, start);
+        assert!(questions.may_ask(start), "one may be chance");
+        questions.note(false, start);
+        assert!(!questions.may_ask(start));
+        let later = start + ASK_AGAIN_AFTER;
+        assert!(questions.may_ask(later));
+        assert!(!questions.may_ask(later), "one asks for all");
+        questions.note(true, later);
+        assert!(questions.may_ask(later) && questions.may_ask(later));
+    }
 }

@@ -3,7 +3,7 @@
 //! All VMs of an Envoy share what they have seen, by Envoy's shared data, so that one worker's failures keep the others from failing.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use opentracy_proto::v1;
 use opentracy_proto::v1::{CircuitBreakerPolicy, CircuitBreakerState};
@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::events;
 use crate::failure;
+use crate::host;
+use crate::snapshot;
 
 /// How often a change is tried that another VM gets in the way of.
 const TRIES: usize = 4;
@@ -20,7 +22,8 @@ const TRIES: usize = 4;
 const PROBE_MS: u64 = 10_000;
 /// How much of the average each answer makes up: one part in this many.
 const SMOOTHING: u64 = 8;
-/// Models that are kept count of. A client can name any.
+/// Models that are kept count of. A client can name any: those that were not called for the longest
+/// time are evicted, ones that the configuration has after all others.
 const MAX_MODELS: usize = 500;
 
 /// What is known of a model.
@@ -153,8 +156,42 @@ impl Health {
 }
 
 thread_local! {
-    /// The models that this VM has met.
-    static MET: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    static MET: RefCell<Models> = const { RefCell::new(Models { last_used: BTreeMap::new(), uses: 0 }) };
+}
+
+/// The models that this VM has met.
+struct Models {
+    /// By `provider/model`, in the order of the last use.
+    last_used: BTreeMap<String, u64>,
+    uses: u64,
+}
+
+impl Models {
+    /// Notes a use of a model. Returns the model that was evicted for it.
+    fn touch(&mut self, model: &str, is_known: impl Fn(&str) -> bool) -> Option<String> {
+        self.uses = self.uses.saturating_add(1);
+        if let Some(last_used) = self.last_used.get_mut(model) {
+            *last_used = self.uses;
+            return None;
+        }
+        let evicted = if self.last_used.len() < MAX_MODELS {
+            None
+        } else {
+            let models = self.last_used.iter();
+            let first = models.min_by_key(|(model, last_used)| (is_known(model), **last_used));
+            first.map(|(model, _)| model.clone())
+        };
+        if let Some(evicted) = &evicted {
+            self.last_used.remove(evicted);
+        }
+        self.last_used.insert(model.to_owned(), self.uses);
+        evicted
+    }
+}
+
+/// Returns if the configuration names a model.
+fn is_known(model: &str) -> bool {
+    snapshot::current().is_some_and(|snapshot| snapshot.knows(model))
 }
 
 /// What is known of a model, `provider/model`.
@@ -197,24 +234,22 @@ pub fn tell(
 }
 
 fn report(model: &str, report: &Report, policy: &CircuitBreakerPolicy) {
-    let is_known = MET.with_borrow_mut(|met| {
-        if met.contains(model) {
-            return true;
-        }
-        met.len() < MAX_MODELS && met.insert(model.to_owned())
+    if let Some(evicted) = MET.with_borrow_mut(|met| met.touch(model, is_known)) {
+        host::complain(
+            "forget a model",
+            hostcalls::set_shared_data(&key(&evicted), None, None),
+        );
+    }
+    let now_ms = clock::unix_millis();
+    let mut has_opened = None;
+    change(model, |health| {
+        let before = *health;
+        health.report(report, policy, now_ms);
+        has_opened = health.transition_since(&before);
+        true
     });
-    if is_known {
-        let now_ms = clock::unix_millis();
-        let mut has_opened = None;
-        change(model, |health| {
-            let before = *health;
-            health.report(report, policy, now_ms);
-            has_opened = health.transition_since(&before);
-            true
-        });
-        if let Some(has_opened) = has_opened {
-            events::on_circuit(model, has_opened);
-        }
+    if let Some(has_opened) = has_opened {
+        events::on_circuit(model, has_opened);
     }
 }
 
@@ -222,7 +257,7 @@ fn report(model: &str, report: &Report, policy: &CircuitBreakerPolicy) {
 pub fn circuit_breakers() -> Vec<v1::CircuitBreaker> {
     let now_ms = clock::unix_millis();
     MET.with_borrow(|met| {
-        let breakers = met.iter().map(|model| {
+        let breakers = met.last_used.keys().map(|model| {
             let health = of(model);
             v1::CircuitBreaker {
                 model: model.clone(),
@@ -349,6 +384,28 @@ mod tests {
         };
         health.report(&report, &policy(), 1000);
         assert!(health.is_resting(1299) && !health.is_resting(1300));
+    }
+
+    #[test]
+    fn made_up_names_evict_each_other_before_models_of_the_configuration() {
+        let mut models = Models {
+            last_used: BTreeMap::new(),
+            uses: 0,
+        };
+        let is_known = |model: &str| model.starts_with("openai/");
+        assert_eq!(models.touch("openai/gpt-5", is_known), None);
+        for number in 1..MAX_MODELS {
+            assert_eq!(models.touch(&format!("x/{number}"), is_known), None);
+        }
+        models.touch("x/1", is_known);
+        let mut evicted = Vec::new();
+        for number in 0..1000 {
+            evicted.extend(models.touch(&format!("y/{number}"), is_known));
+        }
+        assert_eq!(models.last_used.len(), MAX_MODELS);
+        assert_eq!(evicted.len(), 1000);
+        assert_eq!(evicted.first().map(String::as_str), Some("x/2"));
+        assert!(models.last_used.contains_key("openai/gpt-5"));
     }
 
     #[test]

@@ -155,6 +155,12 @@ pub fn reply(status: u16, list: &HeaderList<'_>, body: &[u8]) {
     );
 }
 
+/// Closes a response that the client has the beginning of: Envoy can send nothing in the place of
+/// the rest.
+pub fn close_response() {
+    reply(504, &HeaderList::default(), b"");
+}
+
 pub fn complain(what: &str, result: Result<(), Status>) {
     if let Err(status) = result {
         log::error!("could not {what}: {status:?}");

@@ -25,6 +25,7 @@
 mod access_log;
 mod clock;
 mod contact;
+mod deadline;
 mod events;
 mod failure;
 mod faults;
@@ -32,6 +33,7 @@ mod gateway;
 mod headers;
 mod health;
 mod host;
+mod memory;
 mod metrics;
 mod opening;
 mod outbox;
@@ -47,5 +49,5 @@ use proxy_wasm::types::LogLevel;
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
-    proxy_wasm::set_root_context(|_| Box::<root::Root>::default());
+    proxy_wasm::set_root_context(|id| Box::new(root::Root::new(id)));
 }}

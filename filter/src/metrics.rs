@@ -2,7 +2,7 @@
 //!
 //! A metric's labels are part of its name; `stats_config` in Envoy's configuration takes them out again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use opentracy_proto::v1;
@@ -17,6 +17,10 @@ thread_local! {
     /// Of refusals, by name.
     static COUNTERS: RefCell<HashMap<String, Metric>> = RefCell::default();
     static DROPPED: Metric = define(MetricType::Counter, "opentracy.records_dropped");
+    /// The memory of all VMs together: each adds what it takes and subtracts what it gives back.
+    static MEMORY: Metric = define(MetricType::Gauge, "opentracy.vm_memory_bytes");
+    /// The share of this VM.
+    static MEMORY_REPORTED: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Envoy's number of a metric; `None` where it would not make one.
@@ -127,6 +131,18 @@ fn count_one(what: &'static str, why: &str) {
 /// A record that was dropped because too many wait.
 pub fn count_dropped() {
     add(DROPPED.with(|dropped| *dropped), 1);
+}
+
+/// Reports how many bytes of memory this VM has taken.
+pub fn report_memory(bytes: usize) {
+    let change = bytes.cast_signed() - MEMORY_REPORTED.replace(bytes).cast_signed();
+    if let Some(metric) = MEMORY.with(|metric| *metric).filter(|_| change != 0) {
+        let change = i64::try_from(change).unwrap_or(0);
+        host::complain(
+            "report the memory",
+            hostcalls::increment_metric(metric, change),
+        );
+    }
 }
 
 /// Makes the counter that operators alert on, so that it is there before anything is dropped.

@@ -1,7 +1,8 @@
 //! Records on their way to the control plane.
 //!
-//! A record stays until the control plane has acknowledged it. The box is bounded: while the control plane is away for
-//! longer than the bound lasts, the newest records are dropped, and counted.
+//! A record stays until the control plane has acknowledged it. The outbox is bounded: while the
+//! control plane is away for longer than the bound lasts, the newest records go without their
+//! content, and later are dropped and counted.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,6 +11,8 @@ use prost::Message;
 
 /// How much may wait in all.
 const MAX_BYTES: usize = 64 << 20;
+/// The part of it that records with content may take.
+const MAX_CONTENT_BYTES: usize = 56 << 20;
 /// How much goes in one batch: what a worker can copy without its requests noticing.
 const MAX_BATCH_BYTES: usize = 256 << 10;
 /// What a record costs beyond its bytes.
@@ -33,8 +36,12 @@ pub struct Outbox {
 pub struct Dropped;
 
 impl Outbox {
-    pub fn push(&mut self, record: &v1::IngestRequest) -> Result<(), Dropped> {
-        let size = record.encoded_len() + OVERHEAD;
+    pub fn push(&mut self, mut record: v1::IngestRequest) -> Result<(), Dropped> {
+        let mut size = record.encoded_len() + OVERHEAD;
+        if self.bytes + size > MAX_CONTENT_BYTES {
+            remove_content(&mut record);
+            size = record.encoded_len() + OVERHEAD;
+        }
         if self.bytes + size > MAX_BYTES {
             return Err(Dropped);
         }
@@ -97,6 +104,14 @@ impl Outbox {
     }
 }
 
+fn remove_content(record: &mut v1::IngestRequest) {
+    for trace in &mut record.traces {
+        trace.content_truncated |= !trace.request.is_empty() || !trace.response.is_empty();
+        trace.request = Vec::new();
+        trace.response = Vec::new();
+    }
+}
+
 fn size_of_all(batch: &[Vec<u8>]) -> usize {
     batch.iter().map(|record| record.len() + OVERHEAD).sum()
 }
@@ -124,8 +139,8 @@ mod tests {
     #[test]
     fn a_batch_that_was_not_acknowledged_is_sent_again() {
         let mut outbox = Outbox::default();
-        outbox.push(&trace("a", 1)).unwrap();
-        outbox.push(&trace("b", 1)).unwrap();
+        outbox.push(trace("a", 1)).unwrap();
+        outbox.push(trace("b", 1)).unwrap();
         assert!(outbox.send_batch(|_| Some(7)));
         assert!(!outbox.send_batch(|_| Some(8)), "nothing is left to send");
         assert!(!outbox.on_answer(9, true), "a call of somebody else's");
@@ -141,19 +156,35 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_dropped_until_there_is_room() {
+    fn content_goes_first_where_there_is_no_room_and_the_record_last() {
         let mut outbox = Outbox::default();
-        assert_eq!(outbox.push(&trace("a", MAX_BYTES - 200)), Ok(()));
-        assert_eq!(outbox.push(&trace("b", 200)), Err(Dropped));
+        outbox.push(trace("a", MAX_CONTENT_BYTES - 200)).unwrap();
+        outbox.push(trace("b", 200)).unwrap();
+        let without = |id: &str| v1::IngestRequest {
+            traces: vec![v1::Trace {
+                id: id.to_owned(),
+                content_truncated: true,
+                ..v1::Trace::default()
+            }],
+            attempts: Vec::new(),
+        };
+        assert_eq!(outbox.waiting.back(), Some(&without("b").encode_to_vec()));
+        while outbox.push(trace("c", 1 << 20)).is_ok() {}
+        assert!(outbox.bytes <= MAX_BYTES && outbox.bytes > MAX_BYTES - 200);
         outbox.send_batch(|_| Some(1));
         outbox.on_answer(1, true);
-        assert_eq!(outbox.push(&trace("b", 200)), Ok(()));
+        assert_eq!(outbox.push(trace("d", 200)), Ok(()));
+        assert_eq!(
+            outbox.waiting.back(),
+            Some(&trace("d", 200).encode_to_vec()),
+            "with its content"
+        );
     }
 
     #[test]
     fn a_failed_dispatch_loses_nothing() {
         let mut outbox = Outbox::default();
-        outbox.push(&trace("a", 1)).unwrap();
+        outbox.push(trace("a", 1)).unwrap();
         assert!(!outbox.send_batch(|_| None));
         assert!(outbox.send_batch(|message| {
             assert_eq!(ids(message), ["a"]);
@@ -165,7 +196,7 @@ mod tests {
     fn large_records_travel_in_batches_of_their_own() {
         let mut outbox = Outbox::default();
         for id in ["a", "b"] {
-            outbox.push(&trace(id, MAX_BATCH_BYTES)).unwrap();
+            outbox.push(trace(id, MAX_BATCH_BYTES)).unwrap();
         }
         let mut batches = Vec::new();
         while outbox.send_batch(|message| {

@@ -11,12 +11,14 @@ use proxy_wasm::types::{BufferType, ContextType};
 use uuid::Uuid;
 
 use crate::contact;
+use crate::deadline::{self, Watched};
 use crate::events;
 use crate::faults::Kind;
 use crate::gateway::{Gateway, limits};
 use crate::headers;
 use crate::health;
 use crate::host;
+use crate::memory;
 use crate::metrics;
 use crate::outbox::Outbox;
 use crate::plugin::{self, Stage};
@@ -28,7 +30,7 @@ pub const CONTROL_PLANE: &str = "opentracy_control_plane";
 
 /// The shared-data key of the configuration.
 const SHARED_SNAPSHOT: &str = "snapshot";
-const TICK: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(100);
 const POLL_EVERY: Duration = Duration::from_secs(1);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const GRPC_INVALID_ARGUMENT: u32 = 3;
@@ -49,7 +51,7 @@ pub fn vm_name() -> String {
 }
 
 /// Hands a record to the control plane, sooner or later.
-pub fn record(record: &v1::IngestRequest) {
+pub fn record(record: v1::IngestRequest) {
     if OUTBOX
         .with_borrow_mut(|outbox| outbox.push(record))
         .is_err()
@@ -69,8 +71,9 @@ pub fn waiting_bytes() -> usize {
     OUTBOX.with_borrow(Outbox::bytes)
 }
 
-#[derive(Default)]
 pub struct Root {
+    /// The number of this context.
+    id: u32,
     poll: Option<u32>,
     /// The time of the last report that the control plane is unreachable.
     last_report: Cell<Option<Instant>>,
@@ -78,6 +81,15 @@ pub struct Root {
 }
 
 impl Root {
+    pub fn new(id: u32) -> Self {
+        Self {
+            id,
+            poll: None,
+            last_report: Cell::new(None),
+            pause_deliveries_until: None,
+        }
+    }
+
     fn poll_snapshot(&mut self) {
         let due = LAST_POLL
             .get()
@@ -264,6 +276,8 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        deadline::on_tick(self.id);
+        metrics::report_memory(memory::taken());
         self.poll_snapshot();
         self.look_at_control_plane();
         events::on_tick();
@@ -274,10 +288,10 @@ impl RootContext for Root {
         crate::provider::attempt_log::forget_old();
     }
 
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
         Some(match plugin::stage()? {
-            Stage::Gateway => Box::<Gateway>::default(),
-            Stage::Provider => Box::<ProviderStage>::default(),
+            Stage::Gateway => Box::new(Watched::<Gateway>::new(id)),
+            Stage::Provider => Box::new(Watched::<ProviderStage>::new(id)),
         })
     }
 

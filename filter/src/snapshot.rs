@@ -282,6 +282,17 @@ impl Snapshot {
         aliases.chain(models)
     }
 
+    /// Returns if the catalog or an alias has a model, `provider/model`.
+    pub fn knows(&self, id: &str) -> bool {
+        let is_in_catalog = id.split_once('/').is_some_and(|(provider, name)| {
+            let models = self.models.get(provider);
+            models.is_some_and(|models| models.contains_key(name))
+        });
+        let mut aliases = self.aliases.values();
+        is_in_catalog
+            || aliases.any(|alias| alias.candidates.iter().any(|candidate| candidate == id))
+    }
+
     /// What is known of a model; nothing where the catalog has no entry.
     pub fn model(&self, provider: &str, name: &str) -> Model {
         self.models

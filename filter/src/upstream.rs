@@ -19,6 +19,8 @@ use crate::snapshot::Provider;
 const JSON: &str = "application/json";
 /// The most bytes of a provider's error that are held. Longer ones are cut.
 pub const MAX_ERROR_BYTES: usize = 1 << 20;
+/// The time between a stage's deadline and Envoy's own time-out, which would say less.
+pub const TIMEOUT_MARGIN_MS: u32 = 500;
 /// The gateway's `User-Agent` to providers.
 pub const USER_AGENT: &str = concat!("opentracy/", env!("CARGO_PKG_VERSION"));
 
@@ -51,23 +53,40 @@ pub struct Asked<'a> {
     pub body: &'a [u8],
 }
 
-/// Turns the request that Envoy holds into one for a provider. `body` is the client's, `client` its headers, `span` what the
-/// provider's own spans belong under. The number of the provider's key that it goes with.
+/// Options of a request to a provider.
+#[derive(Debug, Clone, Copy)]
+pub struct Sending {
+    /// The time in which an answer has to begin.
+    pub timeout_ms: u32,
+    /// The parent of the provider's own spans.
+    pub span: Option<u64>,
+    /// Has Envoy send the request again, once, if the connection fails before a byte has come. A
+    /// provider may close a connection that was idle just when a request goes out on it.
+    pub retries_resets: bool,
+}
+
+/// Turns the request that Envoy holds into one for a provider. `body` is the client's, `client` its
+/// headers. Returns the number of the provider's key that it goes with.
 pub fn send(
     provider: &Provider,
     model: &str,
     outgoing: &Outgoing,
     body: &[u8],
-    timeout_ms: u32,
+    sending: &Sending,
     client: &HeaderList<'_>,
-    span: Option<u64>,
 ) -> usize {
     let key = provider_keys::choose(provider);
     let body = outgoing.body.as_deref().unwrap_or(body);
     let path = provider.path(model, &outgoing.path);
-    let mut headers = request_headers(provider, key, &path, body, client, span);
+    let mut headers = request_headers(provider, key, &path, body, client, sending.span);
     headers.push(headers::CLUSTER, provider.envoy_cluster.as_str());
+    // The stage's own deadline is before it: Envoy takes its time-out for a reset.
+    let timeout_ms = sending.timeout_ms.saturating_add(TIMEOUT_MARGIN_MS);
     headers.push(headers::PER_TRY_TIMEOUT, timeout_ms.to_string());
+    if sending.retries_resets {
+        headers.push(headers::RETRY_ON, "reset");
+        headers.push(headers::MAX_RETRIES, "1");
+    }
     host::set_request_headers(&headers);
     if outgoing.body.is_some() {
         host::set_request_body(body);

@@ -149,3 +149,21 @@ def test_the_demo_provider_needs_no_key(stack):
 def test_the_rest_api_describes_itself(stack):
     document = stack.get("/openapi.json", stack.management)
     assert {"/health", "/v1/models", "/v1/traces", "/v1/traces/{id}"} <= set(document["paths"])
+
+
+def test_a_control_plane_that_hangs_is_waited_for_twice_and_then_once_a_second(own_stack, world):
+    stack = own_stack(concurrency=1)
+    ask = lambda: stack.post({"model": "auto-anyway", "messages": HELLO})
+    stack.control_plane.send_signal(signal.SIGSTOP)
+    try:
+        outcomes = []
+        started = time.monotonic()
+        while time.monotonic() - started < 3 or len(outcomes) < 20:
+            status, headers, _ = ask()
+            assert status == 200
+            outcomes.append(headers["x-opentracy-routing"])
+    finally:
+        stack.control_plane.send_signal(signal.SIGCONT)
+    assert outcomes[:2] == ["deadline"] * 2 and outcomes[2] == "control_plane_down"
+    assert outcomes.count("deadline") <= 2 + (time.monotonic() - started)
+    wait_for(lambda: ask()[1]["x-opentracy-routing"] not in ("deadline", "control_plane_down"), "the way back")

@@ -75,6 +75,18 @@ def test_a_circuit_breaker_opens_and_closes(resilient, world):
     wait_for(lambda: breaker(resilient, "openai/gpt-4o-mini") == "closed", "the state in /statsz", 5)
 
 
+def test_made_up_models_leave_the_breaker_to_those_of_the_configuration(own_stack, world):
+    stack = own_stack(world.config(circuit_breaker=QUICK), concurrency=1)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        asked = pool.map(lambda number: ask(stack, f"second/made-up-{number}")[0], range(600))
+        assert set(asked) == {200}
+    world.openai.habit = fail(503)
+    codes = [ask(stack, "openai/gpt-4o-mini")[2]["error"]["code"] for _ in range(6)]
+    assert codes[-1] == "circuit_open"
+    wait_for(lambda: breaker(stack, "openai/gpt-4o-mini") == "open", "the state in /statsz", 5)
+    assert len(stack.get("/statsz", stack.management)["model_circuit_breakers"]) <= 500
+
+
 def test_what_the_client_did_wrong_opens_nothing(resilient, world):
     world.openai.habit = fail(400)
     for _ in range(6):

@@ -1,6 +1,7 @@
 //! What comes back: a body or a stream in the client's API, an error, or Envoy's own reply.
 
 use std::borrow::Cow;
+use std::time::{Duration, Instant};
 
 use opentracy_proto::v1;
 use opentracy_translate::client::summary::summarize;
@@ -19,7 +20,7 @@ use crate::gateway::json_headers;
 use crate::headers::{self, HeaderList};
 use crate::opening::{Opening, Progress, translate_chunk};
 use crate::plan::LoggedAttempt;
-use crate::{failure, host, upstream};
+use crate::{failure, host, memory, upstream};
 
 #[derive(Default)]
 pub struct Answer {
@@ -33,6 +34,8 @@ pub struct Answer {
     kept: Vec<u8>,
     is_complete: bool,
     is_event_stream: bool,
+    /// The time at which the provider has to have gone on; `None` where another stage watches it.
+    deadline: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -68,6 +71,14 @@ enum Source {
 }
 
 impl Answer {
+    /// Awaits the answer to a request that is on its way.
+    pub fn awaited(call: &Call) -> Self {
+        Self {
+            deadline: call.timeout.map(after),
+            ..Self::default()
+        }
+    }
+
     /// Answers a request that can't be sent anywhere.
     pub fn refuse(call: &Call, error: &ApiError) -> Self {
         let mut headers = json_headers();
@@ -124,6 +135,40 @@ impl Answer {
         answer
     }
 
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Ends a call whose provider has taken too long: with an error reply, or by closing the
+    /// client's stream if it has its beginning.
+    pub fn on_deadline(&mut self, call: &mut Call) {
+        self.deadline = None;
+        match &self.state {
+            State::Over => {}
+            State::Streaming(_) => {
+                let (mut error, word) = timeout_error(call);
+                error.message.push_str(": its stream paused for too long");
+                self.error = Some(error);
+                if let Some(attempt) = call.attempts.last_mut() {
+                    attempt.error = Some(word.into());
+                }
+                host::close_response();
+            }
+            State::Waiting | State::Holding { .. } | State::Opening(..) => {
+                let (error, word) = timeout_error(call);
+                call.note_silence(word);
+                let mut headers = json_headers();
+                let body = self.answer_error(call, &mut headers, error);
+                call.add_headers(&mut headers);
+                headers.retain(|name| !name.starts_with(':'));
+                host::reply(self.status, &headers, &body);
+                self.content = body;
+                self.is_complete = true;
+                self.state = State::Over;
+            }
+        }
+    }
+
     pub fn on_headers(&mut self, call: &mut Call, end_of_stream: bool) -> Action {
         if !matches!(self.state, State::Waiting) {
             return Action::Continue;
@@ -145,6 +190,7 @@ impl Answer {
         }
         if end_of_stream {
             // There is no body to put a word in, so the answer is made anew.
+            self.deadline = None;
             let body = self.answer(call, &mut headers, source, Vec::new());
             headers.retain(|name| !name.starts_with(':') && name != "content-length");
             self.state = State::Over;
@@ -157,13 +203,14 @@ impl Answer {
         Action::Pause
     }
 
-    pub fn on_body(&mut self, call: &mut Call, end_of_stream: bool) -> Action {
+    /// Takes what has come of the body; `size` bytes of it are held.
+    pub fn on_body(&mut self, call: &mut Call, size: usize, end_of_stream: bool) -> Action {
         match &mut self.state {
             State::Holding { .. } => {
                 call.time_to_first_token_micros
                     .get_or_insert_with(|| call.started.elapsed_micros());
                 if end_of_stream {
-                    self.finish_body(call)
+                    self.finish_body(call, size)
                 } else {
                     Action::Pause
                 }
@@ -207,10 +254,12 @@ impl Answer {
                 return Action::Pause;
             }
             Progress::Begun(translator, out) => {
+                self.deadline = call.timeout.filter(|_| !end_of_stream).map(after);
                 self.begin_stream(call, headers, Some(translator));
                 self.relay(call, out, true, end_of_stream);
             }
             Progress::Failed(error) => {
+                self.deadline = None;
                 let body = self.answer_error(call, &mut headers, error);
                 finish_headers(call, &mut headers, body.len());
                 host::set_response_headers(&headers);
@@ -224,12 +273,12 @@ impl Answer {
 
     pub fn on_trailers(&mut self, call: &mut Call) -> Action {
         match self.state {
-            State::Holding { .. } => self.finish_body(call),
+            State::Holding { .. } => self.finish_body(call, 0),
             _ => Action::Continue,
         }
     }
 
-    fn finish_body(&mut self, call: &mut Call) -> Action {
+    fn finish_body(&mut self, call: &mut Call, size: usize) -> Action {
         let State::Holding {
             mut headers,
             source,
@@ -237,7 +286,15 @@ impl Answer {
         else {
             return Action::Continue;
         };
-        let body = self.answer(call, &mut headers, source, host::response_body(0));
+        self.deadline = None;
+        let body = if memory::has_room_for(size) {
+            self.answer(call, &mut headers, source, host::response_body(0))
+        } else {
+            let error = memory::refusal();
+            let body = self.answer_error(call, &mut headers, error);
+            finish_headers(call, &mut headers, body.len());
+            body
+        };
         host::set_response_headers(&headers);
         host::set_response_body(&body);
         self.content = body;
@@ -327,6 +384,7 @@ impl Answer {
         let State::Streaming(stream) = &mut self.state else {
             return;
         };
+        self.deadline = call.timeout.filter(|_| !end_of_stream).map(after);
         let chunk = host::response_body(0);
         let translated = stream
             .translator
@@ -366,7 +424,11 @@ impl Answer {
         if is_replaced {
             host::set_response_body(&bytes);
         }
-        extend_up_to(&mut self.content, &bytes, call.recorded_bytes());
+        if memory::has_room_for_recording() {
+            extend_up_to(&mut self.content, &bytes, call.recorded_bytes());
+        } else {
+            call.is_cut = true;
+        }
     }
 
     /// The stream of the client is over, one way or another.
@@ -375,7 +437,7 @@ impl Answer {
         if let State::Streaming(stream) = self.state {
             let tap = &stream.tap;
             self.summary = tap.summary().clone();
-            self.error = tap.error().cloned();
+            self.error = self.error.take().or_else(|| tap.error().cloned());
             self.is_complete |= tap.is_over();
             broke_off = self.error.is_some();
         }
@@ -420,6 +482,18 @@ impl Answer {
             is_event_stream: self.is_event_stream,
         });
     }
+}
+
+/// Returns the time that is this much later than now.
+fn after(timeout: Duration) -> Instant {
+    Instant::now() + timeout
+}
+
+/// Makes the error of a provider that was too slow, and the word for it.
+fn timeout_error(call: &Call) -> (ApiError, &'static str) {
+    let candidate = call.plan.first();
+    let provider = candidate.map_or("The provider", |candidate| &candidate.provider.name);
+    failure::of_envoy_reply(provider, "timeout")
 }
 
 /// Appends bytes to what is kept of a stream, which may have no end: a VM's memory is all its streams'.

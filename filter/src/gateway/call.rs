@@ -1,6 +1,7 @@
 //! What the gateway remembers of a request, and the trace it becomes.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use opentracy_proto::v1;
 use opentracy_translate::client::Api;
@@ -64,6 +65,11 @@ pub struct Call {
     pub plan: Vec<Candidate>,
     /// Whether the provider is called from this stage, so that no provider stage has a part in it.
     pub is_direct: bool,
+    /// The longest silence of the provider that this stage puts up with; `None` where the provider
+    /// stage watches it.
+    pub timeout: Option<Duration>,
+    /// Set once content was left out of the record for want of memory.
+    pub is_cut: bool,
     pub routing_micros: u64,
     pub cluster_id: Option<u32>,
     pub expected_error: Option<f64>,
@@ -123,6 +129,8 @@ impl Call {
                 .map(str::to_owned),
             plan: Vec::new(),
             is_direct: false,
+            timeout: None,
+            is_cut: false,
             routing_micros: 0,
             cluster_id: None,
             expected_error: None,
@@ -341,6 +349,19 @@ impl Call {
         usize::try_from(limit).map_or(usize::MAX, |limit| limit.saturating_add(1))
     }
 
+    /// Lets go of what nobody reads any more of a request that was sent: all that its trace can't
+    /// hold. The Responses API repeats parts of the request in its answers.
+    pub fn release_body(&mut self) {
+        let limit = self.recorded_bytes();
+        if self.api != Api::Responses
+            && self.body.len() > limit
+            && let Some(body) = Rc::get_mut(&mut self.body)
+        {
+            body.truncate(limit);
+            body.shrink_to_fit();
+        }
+    }
+
     /// Hands the trace to the control plane.
     pub fn record(mut self, end: End) {
         self.tell_health();
@@ -427,7 +448,7 @@ impl Call {
             }),
             request: said.request,
             response: said.response,
-            content_truncated: said.is_cut,
+            content_truncated: said.is_cut || self.is_cut,
             key,
             traceparent: self.traceparent,
             session_id: self.session.unwrap_or_default(),
@@ -443,7 +464,7 @@ impl Call {
             api: Endpoint::Completion(self.api).number(),
         };
         metrics::count(&trace);
-        root::record(&v1::IngestRequest {
+        root::record(v1::IngestRequest {
             traces: vec![trace],
             attempts,
         });

@@ -4,6 +4,7 @@
 //! one's limits allow it. Where the control plane has to be asked, the request waits and goes on from there.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use opentracy_proto::v1::{self, Owner, Strategy};
 use opentracy_translate::error::ApiError;
@@ -22,10 +23,9 @@ use crate::gateway::{access, budget, context, named_files, privacy, router, sess
 use crate::headers::{self, HeaderList};
 use crate::plan::Plan;
 use crate::snapshot::Snapshot;
+use crate::upstream::Sending;
 use crate::{health, host, metrics, upstream};
 
-/// The edge's own time-out for an attempt comes this much after the provider stage's, which knows more to say.
-const TIMEOUT_MARGIN_MS: u32 = 500;
 /// More attempts than this are no longer a plan.
 const MAX_ATTEMPTS: usize = 16;
 
@@ -371,6 +371,8 @@ fn send(mut call: Box<Call>, envelope: &Envelope<'_>, request: &HeaderList<'_>) 
                 return Outcome::Refused(call, error);
             }
             call.is_direct = true;
+            let timeout_ms = per_try_timeout_ms.unwrap_or(only.provider.timeout_ms);
+            call.timeout = Some(Duration::from_millis(timeout_ms.into()));
         }
         _ => send_planned(&call, per_try_timeout_ms, hedge_after_ms, request),
     }
@@ -390,9 +392,12 @@ fn send_direct(
     let outgoing = format::translate_parsed(&call.body, envelope, &target)?;
     let timeout_ms = per_try_timeout_ms.unwrap_or(provider.timeout_ms);
     let span = Some(span_id(&call.trace_id, 1));
-    upstream::send(
-        provider, model, &outgoing, &call.body, timeout_ms, request, span,
-    );
+    let sending = Sending {
+        timeout_ms,
+        span,
+        retries_resets: true,
+    };
+    upstream::send(provider, model, &outgoing, &call.body, &sending, request);
     Ok(())
 }
 
@@ -438,7 +443,9 @@ fn send_planned(
         }
         None => onward.push(
             headers::PER_TRY_TIMEOUT,
-            timeout.saturating_add(TIMEOUT_MARGIN_MS).to_string(),
+            timeout
+                .saturating_add(upstream::TIMEOUT_MARGIN_MS)
+                .to_string(),
         ),
     }
     onward.push(

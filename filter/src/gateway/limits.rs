@@ -7,6 +7,7 @@ use opentracy_proto::v1::{Owner, Unit};
 use opentracy_translate::error::ApiError;
 use prost::Message as _;
 
+use crate::contact;
 use crate::gateway::leases::{self, Bucket, Charge, Taken};
 use crate::headers::HeaderList;
 use crate::root;
@@ -93,6 +94,7 @@ pub fn resume(
 ) -> Admission {
     let answer = root::grpc_message(status, size)
         .and_then(|bytes| v1::AcquireResponse::decode(bytes.as_slice()).ok());
+    contact::note_question(answer.is_some());
     let Some(answer) = answer else {
         return alone(charges, &asked.missing, snapshot);
     };
@@ -122,6 +124,9 @@ pub fn resume(
 }
 
 fn ask(missing: &[Charge], snapshot: &Snapshot) -> Option<u32> {
+    if !contact::may_ask() {
+        return None;
+    }
     let wants = missing.iter().map(|charge| v1::Want {
         bucket: Some((&charge.bucket).into()),
         units: charge.units,

@@ -28,6 +28,8 @@ mod router;
 mod session;
 mod strategy;
 
+use std::time::Instant;
+
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
@@ -37,13 +39,14 @@ use opentracy_translate::endpoint;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::internal_hosts;
 
+use crate::deadline::Timed;
 use crate::gateway::access::Caller;
 use crate::gateway::answer::Answer;
 use crate::gateway::call::Call;
 use crate::gateway::envoys_reply::EnvoysReply;
 use crate::gateway::passage::Passage;
 use crate::headers::{self, HeaderList};
-use crate::{access_log, host, metrics, snapshot};
+use crate::{access_log, host, memory, metrics, snapshot};
 
 /// A client's request and what becomes of it.
 #[derive(Default)]
@@ -100,6 +103,15 @@ impl HttpContext for Gateway {
                 Ok(caller) => caller,
                 Err(error) => return self.deny(endpoint.api(), &error),
             };
+            let length = match endpoint {
+                // Files are not held.
+                Endpoint::Passed(_) => None,
+                _ => request.get("content-length"),
+            };
+            let length = length.and_then(|length| length.parse().ok());
+            if !memory::has_room_for(length.unwrap_or(0)) {
+                return self.refuse_for_memory(endpoint.api());
+            }
             if endpoint == Endpoint::Models {
                 models::reply(&caller, method, path);
                 self.state = State::Answered;
@@ -133,9 +145,13 @@ impl HttpContext for Gateway {
         Action::Continue
     }
 
-    fn on_http_request_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         match &mut self.state {
-            State::Passing(passage) => passage.on_body(end_of_stream),
+            State::Passing(passage) => passage.on_body(size, end_of_stream),
+            State::Receiving(endpoint, ..) if !memory::has_room_for(size) => {
+                let api = endpoint.api();
+                self.refuse_for_memory(api)
+            }
             State::Receiving(..) if end_of_stream => self.on_request(),
             State::Receiving(..) | State::Waiting(_) | State::Explaining(_) => Action::Pause,
             State::Other
@@ -154,7 +170,7 @@ impl HttpContext for Gateway {
             }
             State::Passing(passage) => {
                 host::drop_request_trailers();
-                passage.on_body(true)
+                passage.on_body(0, true)
             }
             _ => Action::Continue,
         }
@@ -185,7 +201,7 @@ impl HttpContext for Gateway {
         match &mut self.state {
             State::Sent(sent) => {
                 let (call, answer) = sent.as_mut();
-                answer.on_body(call, end_of_stream)
+                answer.on_body(call, size, end_of_stream)
             }
             State::Passing(passage) => passage.on_response_body(size, end_of_stream),
             State::Counting(errand) => errand.on_response_body(size, end_of_stream),
@@ -219,6 +235,42 @@ impl HttpContext for Gateway {
             | State::Counting(_)
             | State::Explaining(_)
             | State::Receiving(..) => {}
+        }
+    }
+}
+
+impl Timed for Gateway {
+    fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Sent(sent) => sent.1.deadline(),
+            State::Passing(passage) => passage.deadline(),
+            State::Counting(errand) => errand.deadline(),
+            State::Other
+            | State::Answered
+            | State::Receiving(..)
+            | State::Waiting(_)
+            | State::Explaining(_)
+            | State::Forwarded => None,
+        }
+    }
+
+    fn on_deadline(&mut self) {
+        match &mut self.state {
+            State::Sent(sent) => {
+                let (call, answer) = sent.as_mut();
+                answer.on_deadline(call);
+            }
+            State::Passing(passage) => passage.on_deadline(),
+            State::Counting(errand) => {
+                errand.on_deadline();
+                self.state = State::Answered;
+            }
+            State::Other
+            | State::Answered
+            | State::Receiving(..)
+            | State::Waiting(_)
+            | State::Explaining(_)
+            | State::Forwarded => {}
         }
     }
 }
@@ -303,6 +355,16 @@ impl Gateway {
         Action::Pause
     }
 
+    /// Turns a request away that there is no memory for.
+    fn refuse_for_memory(&mut self, api: Api) -> Action {
+        metrics::count_event("gateway_overloaded", None);
+        let error = memory::refusal();
+        let headers = envoys_reply::headers_of(&error);
+        host::reply(error.status, &headers, &api.error_json(&error, &[]));
+        self.state = State::Answered;
+        Action::Pause
+    }
+
     /// Turns a caller away. There is no trace of it, so that nobody fills the store from outside.
     fn deny(&mut self, api: Api, error: &ApiError) -> Action {
         metrics::count_denied(error.code.as_deref().unwrap_or_default());
@@ -361,8 +423,10 @@ impl Gateway {
 
     fn settle(&mut self, outcome: dispatch::Outcome) -> Action {
         match outcome {
-            dispatch::Outcome::Sent(call) => {
-                self.state = State::Sent(Box::new((*call, Answer::default())));
+            dispatch::Outcome::Sent(mut call) => {
+                call.release_body();
+                let answer = Answer::awaited(&call);
+                self.state = State::Sent(Box::new((*call, answer)));
                 Action::Continue
             }
             dispatch::Outcome::Waiting(waiting) => {

@@ -7,6 +7,7 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::openai::envelope::Envelope;
 use prost::Message;
 
+use crate::contact;
 use crate::gateway::call::Call;
 use crate::gateway::planner;
 use crate::headers::{self, HeaderList};
@@ -61,6 +62,9 @@ pub fn ask(
         .map(|snapshot| snapshot.route_deadline)
         .unwrap_or_default();
     let fail_without_router = alias.fail_without_router;
+    if !contact::may_ask() {
+        return without_router(call, "control_plane_down", fail_without_router).map(|()| None);
+    }
     match root::call("opentracy.v1.RouteService", "Route", &message, deadline) {
         Some(grpc_call) => Ok(Some(Asked {
             grpc_call,
@@ -82,6 +86,7 @@ pub fn read_answer(
     call.routing_micros = call.started.elapsed_micros() - asked.asked_at_micros;
     let answer = root::grpc_message(status, size)
         .and_then(|bytes| v1::RouteResponse::decode(bytes.as_slice()).ok());
+    contact::note_question(answer.is_some());
     let Some(answer) = answer else {
         // Envoy tells both by the same status, and its timers may be a little early by our clock.
         let almost = asked.deadline.mul_f32(0.9).as_micros();

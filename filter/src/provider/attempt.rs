@@ -1,7 +1,7 @@
 //! One attempt at one provider: the request that goes out, and the record of how it went.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use opentracy_proto::v1;
 use opentracy_translate::client::Api;
@@ -16,7 +16,7 @@ use crate::headers::{self, HeaderList};
 use crate::plan::{LoggedAttempt, Plan};
 use crate::provider::attempt_log;
 use crate::snapshot::{self, Provider, Snapshot};
-use crate::upstream::Asked;
+use crate::upstream::{Asked, Sending};
 use crate::{access_log, host, provider_keys, root, upstream};
 
 pub struct Attempt {
@@ -97,14 +97,22 @@ impl Attempt {
             &self.id.name,
             &outgoing,
             &body,
-            self.timeout_ms,
+            &Sending {
+                timeout_ms: self.timeout_ms,
+                span: Some(span_id(&self.trace_id, self.number)),
+                retries_resets: self.is_last,
+            },
             request,
-            Some(span_id(&self.trace_id, self.number)),
         );
         if self.api == Api::Responses {
             self.body = body;
         }
         Ok(())
+    }
+
+    /// Returns the longest silence of the provider that is put up with.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms.into())
     }
 
     /// Where the answer comes from. `None` where nothing was sent.
@@ -168,9 +176,9 @@ impl Attempt {
         failure::is_retriable(status) || (has_more_keys && matches!(status, 401 | 403))
     }
 
-    /// Notes that a stream broke off after it had begun.
-    pub fn broke_off(&mut self) {
-        self.error = Some("broke_off");
+    /// Notes that a stream broke off after it had begun, with the word for it.
+    pub fn broke_off(&mut self, word: &'static str) {
+        self.error = Some(word);
     }
 
     /// The attempt is over: hands its record to the control plane.
@@ -189,7 +197,7 @@ impl Attempt {
         if self.is_last || self.error.is_none() {
             attempt_log::forget(&self.trace_id);
         }
-        root::record(&v1::IngestRequest {
+        root::record(v1::IngestRequest {
             traces: Vec::new(),
             attempts: vec![v1::Attempt {
                 trace_id: self.trace_id,

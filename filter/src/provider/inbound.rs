@@ -1,5 +1,7 @@
 //! What a provider sends back, on its way into the client's API.
 
+use std::time::Instant;
+
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format::StreamTranslator;
 use proxy_wasm::types::Action;
@@ -12,6 +14,8 @@ use crate::{failure, host, upstream};
 #[derive(Default)]
 pub struct Inbound {
     state: State,
+    /// The time at which the provider has to have gone on.
+    deadline: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -28,7 +32,43 @@ enum State {
 impl Inbound {
     /// For an attempt that this stage answered itself.
     pub fn over() -> Self {
-        Self { state: State::Over }
+        Self {
+            state: State::Over,
+            deadline: None,
+        }
+    }
+
+    /// Awaits the answer to an attempt that is on its way.
+    pub fn awaited(attempt: &Attempt) -> Self {
+        Self {
+            state: State::Waiting,
+            deadline: Some(Instant::now() + attempt.timeout()),
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Ends an attempt whose provider has taken too long: with an error reply, so that another
+    /// candidate is tried, or by closing the stream if it has begun.
+    pub fn on_deadline(&mut self, attempt: &mut Attempt) {
+        self.deadline = None;
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Over => {}
+            State::Stream(_) => {
+                attempt.broke_off("timeout");
+                host::close_response();
+            }
+            State::Waiting | State::Body(..) | State::Opening(..) => {
+                let (error, word) = failure::of_envoy_reply(attempt.provider_name(), "timeout");
+                let log = attempt.log(None, word, None);
+                let headers = HeaderList::default();
+                let (body, mut headers) = error_reply(attempt, headers, &error, log);
+                headers.retain(|name| !name.starts_with(':') && name != "content-length");
+                host::reply(error.status, &headers, &body);
+            }
+        }
     }
 
     pub fn on_headers(&mut self, attempt: &mut Attempt, end_of_stream: bool) -> Action {
@@ -66,13 +106,15 @@ impl Inbound {
             State::Body(..) => Action::Pause,
             State::Opening(..) => self.on_opening(attempt, end_of_stream),
             State::Stream(translator) => {
+                let timeout = (!end_of_stream).then(|| attempt.timeout());
+                self.deadline = timeout.map(|timeout| Instant::now() + timeout);
                 if !translator.is_transparent()
                     && let Some(out) =
                         translate_chunk(translator, &host::response_body(0), end_of_stream)
                 {
                     host::set_response_body(&out);
                     if translator.error().is_some() {
-                        attempt.broke_off();
+                        attempt.broke_off("broke_off");
                     }
                 }
                 Action::Continue
@@ -96,15 +138,18 @@ impl Inbound {
                 let status = headers.status();
                 let log = attempt.log(Some(status), "", None);
                 if translator.error().is_some() {
-                    attempt.broke_off();
+                    attempt.broke_off("broke_off");
                 }
                 mark(attempt, &mut headers, log, status);
                 headers.set("content-type", headers::EVENT_STREAM);
                 host::set_response_headers(&headers);
                 host::set_response_body(&out);
+                let timeout = (!end_of_stream).then(|| attempt.timeout());
+                self.deadline = timeout.map(|timeout| Instant::now() + timeout);
                 self.state = State::Stream(translator);
             }
             Progress::Failed(error) => {
+                self.deadline = None;
                 let (body, headers) = failed(attempt, headers, &error);
                 host::set_response_headers(&headers);
                 host::set_response_body(&body);
@@ -116,6 +161,7 @@ impl Inbound {
     /// All of a body that was held is there.
     pub fn on_end(&mut self, attempt: &mut Attempt) -> Action {
         if let State::Body(headers, failure) = std::mem::replace(&mut self.state, State::Over) {
+            self.deadline = None;
             let held = host::response_body(0);
             let (body, mut headers) = match failure {
                 Some((error, word)) => {

@@ -8,16 +8,19 @@ mod attempt;
 pub mod attempt_log;
 mod inbound;
 
+use std::time::Instant;
+
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use opentracy_translate::error::ApiError;
 
+use crate::deadline::Timed;
 use crate::headers::{self, HeaderList};
 use crate::plan::Plan;
 use crate::provider::attempt::Attempt;
 use crate::provider::inbound::Inbound;
-use crate::{host, root};
+use crate::{host, memory, root};
 
 #[derive(Default)]
 pub struct ProviderStage {
@@ -38,7 +41,7 @@ enum State {
 
 impl ProviderStage {
     /// The whole request is there.
-    fn on_request(&mut self) -> Action {
+    fn on_request(&mut self, body_size: usize) -> Action {
         let State::Receiving(request) = std::mem::take(&mut self.state) else {
             return Action::Continue;
         };
@@ -56,6 +59,12 @@ impl ProviderStage {
             );
             return Action::Pause;
         };
+        if !memory::has_room_for(body_size) {
+            let mut attempt = attempt;
+            let log = attempt.log(None, "overloaded", None);
+            refuse(&memory::refusal(), Some(&log));
+            return Action::Pause;
+        }
         if attempt.provider.is_none()
             && let Some(call) = root::ask_for_newer_snapshot()
         {
@@ -68,7 +77,7 @@ impl ProviderStage {
     /// Makes the attempt that a request's plan is at.
     fn send(&mut self, mut attempt: Attempt, request: &HeaderList<'static>) -> Action {
         let (inbound, action) = match attempt.send(request, host::request_body()) {
-            Ok(()) => (Inbound::default(), Action::Continue),
+            Ok(()) => (Inbound::awaited(&attempt), Action::Continue),
             Err(error) => {
                 let log = attempt.log(None, "refused_by_gateway", None);
                 refuse(&error, Some(&log));
@@ -105,6 +114,22 @@ fn refuse(error: &ApiError, log: Option<&str>) {
     host::reply(error.status, &reply, &error.to_json());
 }
 
+impl Timed for ProviderStage {
+    fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Attempting(attempting) => attempting.1.deadline(),
+            State::Passive | State::Receiving(_) | State::Waiting(..) => None,
+        }
+    }
+
+    fn on_deadline(&mut self) {
+        if let State::Attempting(attempting) = &mut self.state {
+            let (attempt, inbound) = attempting.as_mut();
+            inbound.on_deadline(attempt);
+        }
+    }
+}
+
 impl HttpContext for ProviderStage {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let request = host::request_headers();
@@ -113,14 +138,14 @@ impl HttpContext for ProviderStage {
         }
         self.state = State::Receiving(request);
         if end_of_stream {
-            return self.on_request();
+            return self.on_request(0);
         }
         Action::Pause
     }
 
-    fn on_http_request_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         match self.state {
-            State::Receiving(_) if end_of_stream => self.on_request(),
+            State::Receiving(_) if end_of_stream => self.on_request(size),
             State::Receiving(_) | State::Waiting(..) => Action::Pause,
             State::Passive | State::Attempting(_) => Action::Continue,
         }
@@ -129,7 +154,7 @@ impl HttpContext for ProviderStage {
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
         if matches!(self.state, State::Receiving(_)) {
             host::drop_request_trailers();
-            return self.on_request();
+            return self.on_request(0);
         }
         Action::Continue
     }

@@ -9,6 +9,8 @@ mod response;
 mod send;
 mod target;
 
+use std::time::{Duration, Instant};
+
 use opentracy_proto::v1::Owner;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::ApiError;
@@ -24,7 +26,7 @@ use crate::gateway::limits::{self, Admission};
 use crate::gateway::owners::ResourceOwner;
 use crate::gateway::{budget, json_headers, privacy, strategy};
 use crate::headers::{self, HeaderList};
-use crate::{host, metrics, snapshot};
+use crate::{host, memory, metrics, snapshot};
 use ownership::{HeldAnswer, Ownership};
 use record::Record;
 use target::Target;
@@ -43,6 +45,10 @@ pub struct Passage {
     record: Record,
     /// The call's use of objects that the provider stores.
     ownership: Option<Ownership>,
+    /// The longest silence of the provider once its answer has begun. Until then Envoy's time-out
+    /// holds.
+    timeout: Duration,
+    deadline: Option<Instant>,
 }
 
 enum State {
@@ -85,13 +91,17 @@ impl Passage {
             state: State::Receiving,
             charges: Vec::new(),
             ownership: None,
+            timeout: Duration::default(),
+            deadline: None,
         };
         let action = passage.advance(end_of_stream);
         (passage, action)
     }
 
-    pub fn on_body(&mut self, end_of_stream: bool) -> Action {
+    /// Takes what has come of the body; `size` bytes of it are held.
+    pub fn on_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         match self.state {
+            State::Receiving if !memory::has_room_for(size) => self.refuse(&memory::refusal()),
             State::Receiving => self.advance(end_of_stream),
             State::Waiting(..) | State::Checking(..) => Action::Pause,
             State::Sent(_)
@@ -288,6 +298,7 @@ impl Passage {
 
     fn send(&mut self, target: Box<Target>) -> Action {
         send::send(&target, &self.request, self.has_body, &self.record);
+        self.timeout = Duration::from_millis(target.provider.timeout_ms.into());
         self.state = State::Sent(target);
         Action::Continue
     }

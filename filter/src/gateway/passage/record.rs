@@ -181,6 +181,14 @@ impl Record {
         );
     }
 
+    /// Notes that the provider has stopped in its answer; returns the error for the client.
+    pub fn time_out(&mut self) -> ApiError {
+        let (error, word) = failure::of_envoy_reply(&self.provider, "timeout");
+        self.failure = Some(word);
+        self.error = Some(trace_error(&error));
+        error
+    }
+
     /// Whether more of the answer is worth a look.
     pub fn wants_more(&self) -> bool {
         self.is_text && self.response.len() < MAX_BYTES
@@ -193,11 +201,7 @@ impl Record {
     pub fn fail(&mut self, error: &ApiError) {
         self.status = error.status;
         self.is_complete = true;
-        self.error = Some(v1::TraceError {
-            r#type: error.kind.as_str().to_owned(),
-            code: error.code.clone().unwrap_or_default().into_owned(),
-            message: error.message.clone(),
-        });
+        self.error = Some(trace_error(error));
     }
 
     /// What the provider says that the call used.
@@ -298,7 +302,7 @@ impl Record {
             ..v1::Trace::default()
         };
         metrics::count(&trace);
-        root::record(&v1::IngestRequest {
+        root::record(v1::IngestRequest {
             traces: vec![trace],
             attempts: was_sent.then_some(attempt).into_iter().collect(),
         });
@@ -320,5 +324,13 @@ impl Record {
             _ => {}
         }
         policy.keep(snapshot, request, response)
+    }
+}
+
+fn trace_error(error: &ApiError) -> v1::TraceError {
+    v1::TraceError {
+        r#type: error.kind.as_str().to_owned(),
+        code: error.code.clone().unwrap_or_default().into_owned(),
+        message: error.message.clone(),
     }
 }

@@ -1,5 +1,7 @@
 //! The answer to a call that passes: streamed on, or held whole to be translated, masked or checked for whose its objects are.
 
+use std::time::Instant;
+
 use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::redact::EventMask;
@@ -37,6 +39,9 @@ impl Passage {
             self.record.is_complete = true;
             return Action::Continue;
         }
+        if !end_of_stream {
+            self.deadline = Some(Instant::now() + self.timeout);
+        }
         // A provider's error is told in our words, or as it is but for the keys that it may quote.
         let is_error = response.status() >= 400;
         let keys = &target.provider.key_mask;
@@ -63,8 +68,30 @@ impl Passage {
         Action::Continue
     }
 
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Ends a call whose provider has taken too long: with an error reply while its answer is held,
+    /// else by closing the client's stream.
+    pub fn on_deadline(&mut self) {
+        self.deadline = None;
+        let error = self.record.time_out();
+        if matches!(self.state, State::Holding(..) | State::Resolving(..)) {
+            self.refuse(&error);
+        } else {
+            host::close_response();
+        }
+    }
+
     /// `size` bytes of the answer are there.
     pub fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        let is_held = matches!(self.state, State::Holding(..) | State::Resolving(..));
+        if end_of_stream {
+            self.deadline = None;
+        } else if self.deadline.is_some() && !is_held {
+            self.deadline = Some(Instant::now() + self.timeout);
+        }
         match &mut self.state {
             State::EnvoysReply(reply) => {
                 reply.on_body();
