@@ -87,6 +87,14 @@ pub fn drop_request_trailers() {
     );
 }
 
+/// Keeps the trailers of a response from the client: a provider could set any header in them.
+pub fn drop_response_trailers() {
+    complain(
+        "drop the response trailers",
+        hostcalls::set_map_bytes(MapType::HttpResponseTrailers, Vec::new()),
+    );
+}
+
 /// Has Envoy match the routes again, with the headers as they are now.
 pub fn clear_route_cache() {
     complain(

@@ -115,7 +115,7 @@ fn admit(
         return Ok(Caller(key));
     }
     if is_open {
-        origin.check_same_site(&snapshot.config.access.hosts)?;
+        origin.check_same_site(&snapshot.wire.own_hosts)?;
         return Ok(Caller(None));
     }
     let secret = access::sent(text(header::AUTHORIZATION.as_str()), text("x-api-key"));

@@ -210,6 +210,9 @@ impl HttpContext for Gateway {
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        if !matches!(self.state, State::Other) {
+            host::drop_response_trailers();
+        }
         match &mut self.state {
             State::Sent(sent) => {
                 let (call, answer) = sent.as_mut();
