@@ -115,17 +115,32 @@ impl Endpoint {
         }
     }
 
-    /// Its number in the protocol between the filter and the control plane.
-    pub fn number(self) -> i32 {
-        let index = Self::ALL.into_iter().position(|endpoint| endpoint == self);
-        index
-            .and_then(|index| i32::try_from(index).ok())
-            .unwrap_or_default()
+    /// Returns the number of the endpoint in gRPC and in the journal: the `Api` of `trace.proto`. A
+    /// number is never given to another endpoint.
+    pub const fn number(self) -> i32 {
+        match self {
+            Self::Completion(Api::ChatCompletions) => 0,
+            Self::Completion(Api::Messages) => 1,
+            Self::Completion(Api::Responses) => 2,
+            Self::Embeddings => 3,
+            Self::Images => 4,
+            Self::Transcriptions => 5,
+            Self::Translations => 6,
+            Self::Speech => 7,
+            Self::Moderations => 8,
+            Self::Rerank => 9,
+            Self::Completions => 10,
+            Self::Files => 11,
+            Self::Batches => 12,
+            Self::Proxy => 13,
+        }
     }
 
+    /// Returns the endpoint of a number.
     pub fn numbered(number: i32) -> Option<Self> {
-        let index = usize::try_from(number).ok()?;
-        Self::ALL.get(index).copied()
+        Self::ALL
+            .into_iter()
+            .find(|endpoint| endpoint.number() == number)
     }
 }
 
@@ -162,6 +177,33 @@ mod tests {
         ] {
             assert_eq!(Endpoint::at(path), expected, "{path}");
         }
+    }
+
+    /// Stored traces have these numbers: this list only ever grows at its end.
+    const NUMBERS: [(i32, &str); 14] = [
+        (0, "chat_completions"),
+        (1, "messages"),
+        (2, "responses"),
+        (3, "embeddings"),
+        (4, "images"),
+        (5, "transcriptions"),
+        (6, "translations"),
+        (7, "speech"),
+        (8, "moderations"),
+        (9, "rerank"),
+        (10, "completions"),
+        (11, "files"),
+        (12, "batches"),
+        (13, "proxy"),
+    ];
+
+    #[test]
+    fn numbers_stay_as_they_are() {
+        for (number, name) in NUMBERS {
+            let endpoint = Endpoint::numbered(number).unwrap();
+            assert_eq!(endpoint.name(), name);
+        }
+        assert_eq!(Endpoint::ALL.len(), NUMBERS.len());
     }
 
     #[test]

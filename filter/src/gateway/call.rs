@@ -470,3 +470,17 @@ impl Call {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_have_the_numbers_of_the_contract() {
+        for endpoint in Endpoint::ALL {
+            let api = v1::Api::try_from(endpoint.number()).unwrap();
+            let name = api.as_str_name().to_lowercase();
+            assert_eq!(name, format!("api_{}", endpoint.name()));
+        }
+    }
+}
