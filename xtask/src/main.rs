@@ -4,6 +4,7 @@ mod bench;
 mod catalog;
 mod embedder;
 mod envoy;
+mod lint_words;
 mod process;
 mod processes;
 mod run;
@@ -51,6 +52,8 @@ enum Command {
     Wasm,
     /// Fetch the embedding model and its runtime, and print where they are.
     Embedder,
+    /// Check the language of comments, messages and documents.
+    LintWords,
     /// Make the price catalog anew from its published source.
     Catalog,
 }
@@ -79,6 +82,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
             println!("{}", embedder::find(&workspace)?.display());
             Ok(())
         }
+        Command::LintWords => lint_words::run(&workspace),
         Command::Catalog => catalog::make(&workspace.root),
     }
 }

@@ -13,8 +13,11 @@ import urllib.request
 
 import yaml
 
+# Runs of the suite beside each other have ports of their own: between a probe and its server's start, one could take the other's.
+RUNS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+RUN = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 # Below those that the system gives to connections, which could take one before its server listens.
-PORTS = random.sample(range(10_000, 32_768), 22_768)
+PORTS = random.sample(range(10_000 + RUN, 32_768, RUNS), 22_768 // RUNS)
 
 
 def free_port():

@@ -1,0 +1,271 @@
+//! Checks the language of comments, messages and documents: words that a reader stumbles over, summary
+//! lines that don't begin with a verb, and lines that are too long.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::process;
+use crate::workspace::Workspace;
+
+/// The most characters of a line of prose.
+const MAX_LINE: usize = 100;
+
+/// A phrase that is not used, and what to write.
+const PHRASES: [(&str, &str); 30] = [
+    ("anew", "again"),
+    ("besides", "also, or beside"),
+    ("of late", "recently"),
+    ("in force", "active"),
+    ("dearest", "most expensive"),
+    ("whoever", "the caller, the client, …"),
+    ("whomever", "the caller, the client, …"),
+    ("falls over", "fails over"),
+    ("fall over", "fail over"),
+    ("fell over", "failed over"),
+    ("is no", "is not, or has no"),
+    ("are no", "are not, or have no"),
+    ("is none", "has no …"),
+    ("is told", "gets an error, or is notified"),
+    ("are told", "get an error, or are notified"),
+    ("was told", "was notified"),
+    ("told of", "reported to"),
+    ("the words for", "the message for"),
+    ("has words", "supports"),
+    ("no words", "no message, or does not support"),
+    ("goes for", "applies to"),
+    ("a place of its own", "a separate folder"),
+    ("worth while", "worthwhile"),
+    ("wherefrom", "the source"),
+    ("hears of", "learns"),
+    ("there are none", "it is empty"),
+    ("makes anew", "regenerates"),
+    ("put aside", "set aside"),
+    ("somebody else", "another caller, thread, …"),
+    ("nobody else", "no other caller, thread, …"),
+];
+
+/// Words that no summary line of a doc comment begins with.
+const OPENINGS: [&str; 9] = [
+    "what", "whether", "who", "whom", "whose", "where", "how", "whoever", "of",
+];
+
+/// Files whose text is made by a program, or belongs to others.
+const EXEMPT: [&str; 6] = [
+    "CHANGELOG.md",
+    "docs/first-run.md",
+    "docs/providers.md",
+    "translate/fixtures/",
+    "tests/typescript/node_modules/",
+    "xtask/src/lint_words.rs",
+];
+
+/// Prints every finding; an error if there is one.
+pub fn run(workspace: &Workspace) -> Result<()> {
+    let files = process::output(
+        Command::new("git")
+            .current_dir(&workspace.root)
+            .args(["ls-files", "*.rs", "*.md", "*.proto"]),
+    )?;
+    let mut count = 0_usize;
+    for file in files.lines().filter(|file| !is_exempt(file)) {
+        let text = fs::read_to_string(workspace.root.join(file))?;
+        for finding in findings(Path::new(file), &text) {
+            println!("{file}:{}: {}", finding.line, finding.message);
+            count += 1;
+        }
+    }
+    if count > 0 {
+        bail!("{count} findings; CONTRIBUTING.md says how this codebase reads");
+    }
+    Ok(())
+}
+
+fn is_exempt(file: &str) -> bool {
+    EXEMPT.iter().any(|exempt| file.starts_with(exempt))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    /// Counted from 1.
+    line: usize,
+    message: String,
+}
+
+fn findings(file: &Path, text: &str) -> Vec<Finding> {
+    let is_markdown = file.extension().is_some_and(|extension| extension == "md");
+    let mut findings = Vec::new();
+    let mut is_code = false;
+    let mut is_in_doc = false;
+    for (index, line) in text.lines().enumerate() {
+        let mut find = |message: String| {
+            findings.push(Finding {
+                line: index + 1,
+                message,
+            });
+        };
+        if is_markdown && line.trim_start().starts_with("```") {
+            is_code = !is_code;
+            continue;
+        }
+        let prose = if is_markdown {
+            if is_code {
+                continue;
+            } else {
+                Prose::of_markdown(line)
+            }
+        } else {
+            Prose::of_source(line)
+        };
+        let length = line.chars().count();
+        if prose.is_wrapped && length > MAX_LINE {
+            find(format!(
+                "the line has {length} characters; wrap it at {MAX_LINE}"
+            ));
+        }
+        for (phrase, plain) in PHRASES {
+            if prose.parts.iter().any(|part| has_phrase(part, phrase)) {
+                find(format!("\"{phrase}\": write {plain}"));
+            }
+        }
+        let is_doc = prose.is_doc;
+        if is_doc && !is_in_doc {
+            let summary = prose.parts.first().map_or("", String::as_str);
+            let opening = summary.split_whitespace().next().unwrap_or_default();
+            let opening = opening.to_lowercase();
+            if OPENINGS.contains(&opening.as_str()) && !summary.ends_with('?') {
+                find(format!(
+                    "the summary begins with \"{opening}\": begin with a verb or a noun"
+                ));
+            }
+        }
+        is_in_doc = is_doc;
+    }
+    findings
+}
+
+/// The prose of a line.
+#[derive(Default)]
+struct Prose {
+    parts: Vec<String>,
+    /// Set for what can be wrapped: comments and paragraphs, not code and tables.
+    is_wrapped: bool,
+    is_doc: bool,
+}
+
+impl Prose {
+    fn of_markdown(line: &str) -> Self {
+        let trimmed = line.trim_start();
+        let is_table = trimmed.starts_with('|');
+        // A link can't be broken.
+        let is_link = trimmed.split_whitespace().count() <= 2;
+        Self {
+            parts: vec![without_code(line)],
+            is_wrapped: !is_table && !is_link,
+            is_doc: false,
+        }
+    }
+
+    fn of_source(line: &str) -> Self {
+        let trimmed = line.trim_start();
+        for (marker, is_doc) in [("///", true), ("//!", true), ("//", false)] {
+            if let Some(comment) = trimmed.strip_prefix(marker) {
+                return Self {
+                    parts: vec![without_code(comment.trim())],
+                    is_wrapped: comment.split_whitespace().count() > 2,
+                    is_doc,
+                };
+            }
+        }
+        Self {
+            parts: strings(line),
+            ..Self::default()
+        }
+    }
+}
+
+/// Returns a line without what stands between backticks.
+fn without_code(line: &str) -> String {
+    line.split('`').step_by(2).collect::<Vec<_>>().join("`")
+}
+
+/// Returns the string literals of a line of code.
+fn strings(line: &str) -> Vec<String> {
+    let mut strings = Vec::new();
+    let mut current: Option<String> = None;
+    let mut is_escaped = false;
+    for character in line.chars() {
+        match &mut current {
+            Some(text) if is_escaped || character == '\\' => {
+                is_escaped = !is_escaped;
+                text.push(character);
+            }
+            Some(_) if character == '"' => strings.extend(current.take()),
+            Some(text) => text.push(character),
+            None if character == '"' => current = Some(String::new()),
+            None => {}
+        }
+    }
+    // A literal may go on in the next line.
+    strings.extend(current);
+    strings
+}
+
+/// Returns if a text has these words, whole and side by side.
+fn has_phrase(text: &str, phrase: &str) -> bool {
+    let text = text.to_lowercase();
+    let is_border = |character: Option<char>| {
+        character.is_none_or(|character| !character.is_alphanumeric() && character != '_')
+    };
+    text.match_indices(phrase).any(|(at, found)| {
+        let (before, rest) = text.split_at(at);
+        let after = rest.get(found.len()..).unwrap_or_default();
+        is_border(before.chars().next_back()) && is_border(after.chars().next())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(file: &str, text: &str) -> Vec<usize> {
+        let findings = findings(Path::new(file), text);
+        findings.iter().map(|finding| finding.line).collect()
+    }
+
+    #[test]
+    fn phrases_are_found_in_comments_messages_and_prose() {
+        assert_eq!(
+            lines(
+                "a.rs",
+                "// It is made anew.\nlet anew = 1;\nlet x = \"made anew\";"
+            ),
+            [1, 3]
+        );
+        assert_eq!(
+            lines(
+                "a.md",
+                "Made anew.\n\n```sh\nanew\n```\n\n`anew`, renewed\n"
+            ),
+            [1]
+        );
+    }
+
+    #[test]
+    fn a_summary_begins_with_a_verb_or_a_noun() {
+        let text = "/// What it is.\nfn a() {}\n/// Returns it.\n/// What follows is free.\nfn b() {}\n/// Why?\nfn c() {}\n";
+        assert_eq!(lines("a.rs", text), [1]);
+    }
+
+    #[test]
+    fn long_lines_are_found_where_they_can_be_wrapped() {
+        let long = "word ".repeat(30);
+        assert_eq!(
+            lines("a.rs", &format!("/// {long}\nlet x = \"{long}\";")),
+            [1]
+        );
+        assert_eq!(lines("a.md", &format!("{long}\n| {long} |\n")), [1]);
+    }
+}
