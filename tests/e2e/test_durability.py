@@ -443,8 +443,10 @@ def test_what_the_filter_can_not_hold_is_dropped_and_counted(world, tmp_path):
     stack = Stack(tmp_path, world.config(), concurrency=1).start()
     try:
         stack.kill_control_plane()
-        body = json.dumps({"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "x" * 1_000_000}]}).encode()
-        calls = 80
+        # Beyond what the filter holds, content goes first; a user's name is no content.
+        body = json.dumps({"model": "openai/unlisted", "user": "x" * 200_000,
+                           "messages": [{"role": "user", "content": "x" * 1_000_000}]}).encode()
+        calls = 120
         for _ in range(calls):
             assert stack.post(body)[0] == 200, "calls go on"
         lost = wait_for(lambda: dropped(stack), "a drop")
@@ -452,6 +454,8 @@ def test_what_the_filter_can_not_hold_is_dropped_and_counted(world, tmp_path):
         stack.start_control_plane()
         wait_for(lambda: stack.get("/v1/analytics/summary", stack.management, default={"data": []})["data"], "the first trace")
         wait_for(lambda: stack.get("/v1/analytics/summary", stack.management)["data"][0]["requests"] == calls - lost, "all others", 30)
+        newest, = stack.get("/v1/traces?limit=1", stack.management)["data"]
+        assert newest["content_truncated"] and newest["user"]
     finally:
         stack.stop()
 

@@ -26,6 +26,11 @@ pub fn run(workspace: &Workspace, pytest_arguments: &[String]) -> Result<()> {
         .current_dir(&tests)
         .args(["-m", "pytest"])
         .args(pytest_arguments)
+        .args(if pytest_arguments.is_empty() {
+            side_by_side()
+        } else {
+            Vec::new()
+        })
         .env(
             "OPENTRACY_BIN",
             workspace.build_control_plane(Profile::Dev)?,
@@ -39,6 +44,15 @@ pub fn run(workspace: &Workspace, pytest_arguments: &[String]) -> Result<()> {
         .env("OPENTRACY_TEST_EMBEDDER", embedder)
         .env("OPENTRACY_TSX", node_modules.join(".bin/tsx"));
     process::run(&mut pytest)
+}
+
+/// Returns the arguments by which the whole suite runs in several processes: one more than there are
+/// processors, since a test waits more than it works. The tests of a file share what they start.
+fn side_by_side() -> Vec<String> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    ["-n", &(processors + 1).to_string(), "--dist", "loadfile"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// The Python that has the tests' packages: the official SDKs among them.
