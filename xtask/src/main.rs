@@ -2,11 +2,14 @@
 
 mod bench;
 mod catalog;
+mod check;
 mod embedder;
 mod envoy;
+mod golden;
 mod lint_words;
 mod process;
 mod processes;
+mod python;
 mod run;
 mod test;
 mod wasm;
@@ -38,10 +41,20 @@ enum Command {
         no_router: bool,
     },
     /// Set up and run every test.
-    Test {
-        /// What to hand to pytest, such as `-k fallback`. With anything here only the end-to-end tests run.
+    Test,
+    /// Set up and run end-to-end tests; only what is stale is built.
+    E2e {
+        /// Arguments for pytest, such as `-k fallback` or `e2e/test_chat.py`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         pytest: Vec<String>,
+    },
+    /// Check everything that a change must pass, but for the tests.
+    Check,
+    /// Show how the translation differs from its golden files.
+    Golden {
+        /// Write the files as they are made now.
+        #[arg(long)]
+        accept: bool,
     },
     /// Measure, and print ratios.
     Bench {
@@ -72,7 +85,10 @@ fn execute(command: Command) -> anyhow::Result<()> {
     let workspace = Workspace::find()?;
     match command {
         Command::Run { config, no_router } => run::run(&workspace, config, no_router),
-        Command::Test { pytest } => test::run(&workspace, &pytest),
+        Command::Test => test::run(&workspace),
+        Command::E2e { pytest } => test::run_e2e(&workspace, &pytest),
+        Command::Check => check::run(&workspace),
+        Command::Golden { accept } => golden::run(&workspace, accept),
         Command::Bench { what } => bench::run(&workspace, &what),
         Command::Wasm => {
             println!("{}", wasm::build(&workspace, &[])?.display());

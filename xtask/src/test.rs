@@ -5,32 +5,30 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use opentracy_translate::hash::fnv1a;
-
 use crate::workspace::{Profile, Workspace};
-use crate::{embedder, envoy, process, wasm};
+use crate::{embedder, envoy, process, python, wasm};
 
-pub fn run(workspace: &Workspace, pytest_arguments: &[String]) -> Result<()> {
+/// Runs every test.
+pub fn run(workspace: &Workspace) -> Result<()> {
     let embedder = embedder::find(workspace)?;
-    if pytest_arguments.is_empty() {
-        let mut cargo = workspace.cargo();
-        cargo.env("OPENTRACY_TEST_EMBEDDER", &embedder);
-        process::run(cargo.args(["test", "--workspace"]))?;
-        // The test of the first run builds it too. Built here, its first build takes none of that test's time limit.
-        workspace.build_control_plane(Profile::Release)?;
-    }
+    let mut cargo = workspace.cargo();
+    cargo.env("OPENTRACY_TEST_EMBEDDER", &embedder);
+    process::run(cargo.args(["test", "--workspace"]))?;
+    // The test of the first run builds it too. Built here, its first build takes none of that
+    // test's time limit.
+    workspace.build_control_plane(Profile::Release)?;
+    run_e2e(workspace, &side_by_side())
+}
+
+/// Runs end-to-end tests, with these arguments for pytest.
+pub fn run_e2e(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let tests = workspace.root.join("tests");
     let node_modules = node_packages(&tests)?;
-    let mut pytest = Command::new(python(workspace)?);
+    let mut pytest = python::command(workspace, "python")?;
     pytest
         .current_dir(&tests)
         .args(["-m", "pytest"])
-        .args(pytest_arguments)
-        .args(if pytest_arguments.is_empty() {
-            side_by_side()
-        } else {
-            Vec::new()
-        })
+        .args(arguments)
         .env(
             "OPENTRACY_BIN",
             workspace.build_control_plane(Profile::Dev)?,
@@ -41,7 +39,7 @@ pub fn run(workspace: &Workspace, pytest_arguments: &[String]) -> Result<()> {
             wasm::build(workspace, &["trap-for-tests"])?,
         )
         .env("OPENTRACY_ENVOY", envoy::find(workspace)?)
-        .env("OPENTRACY_TEST_EMBEDDER", embedder)
+        .env("OPENTRACY_TEST_EMBEDDER", embedder::find(workspace)?)
         .env("OPENTRACY_TSX", node_modules.join(".bin/tsx"));
     process::run(&mut pytest)
 }
@@ -53,33 +51,6 @@ fn side_by_side() -> Vec<String> {
     ["-n", &(processors + 1).to_string(), "--dist", "loadfile"]
         .map(str::to_owned)
         .to_vec()
-}
-
-/// The Python that has the tests' packages: the official SDKs among them.
-fn python(workspace: &Workspace) -> Result<PathBuf> {
-    let requirements = workspace.root.join("tests/requirements.txt");
-    let wanted = std::fs::read_to_string(&requirements)?;
-    // The list is part of the name, so that a changed one makes a new environment.
-    let name = format!("python-{:032x}", fnv1a(wanted.as_bytes()));
-    let folder = workspace.cached(&name, |folder| {
-        eprintln!("Fetching the tests' Python packages …");
-        process::run(Command::new("python3").args(["-m", "venv"]).arg(folder)).context(
-            "Python 3 with its `venv` module is needed; on Debian: apt-get install python3-venv",
-        )?;
-        process::run(
-            Command::new(folder.join("bin/python"))
-                .args([
-                    "-m",
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--disable-pip-version-check",
-                    "--requirement",
-                ])
-                .arg(&requirements),
-        )
-    })?;
-    Ok(folder.join("bin/python"))
 }
 
 /// The Node packages of the TypeScript tests: the official SDK among them.

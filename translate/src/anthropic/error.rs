@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxys_page_is_not_passed_on() {
+    fn a_page_of_a_proxy_is_not_passed_on() {
         let error = from_reply("anthropic", 502, b"<html>Bad gateway</html>");
         assert_eq!(error.message, "anthropic answered with status 502");
     }

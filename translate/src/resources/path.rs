@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_querys_cursors_are_ids() {
+    fn cursors_of_a_query_are_ids() {
         assert_eq!(
             cursors("limit=2&after=file%2D1&purpose=batch&bef%6fre=x&after="),
             ["file-1", "x"]

@@ -1,0 +1,44 @@
+//! Everything that a change must pass, but for the tests.
+
+use anyhow::Result;
+
+use crate::workspace::Workspace;
+use crate::{process, python};
+
+pub fn run(workspace: &Workspace) -> Result<()> {
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = workspace.cargo();
+        cargo.args(arguments);
+        cargo
+    };
+    process::run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    let mut typos = python::command(workspace, "typos")?;
+    process::run(typos.current_dir(&workspace.root))?;
+    process::run(&mut cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--",
+        "--deny",
+        "warnings",
+    ]))?;
+    let mut doc = cargo(&[
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ]);
+    process::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
+    if process::output(&mut cargo(&["deny", "--version"])).is_err() {
+        process::run(&mut cargo(&[
+            "install",
+            "--quiet",
+            "--locked",
+            "cargo-deny",
+        ]))?;
+    }
+    process::run(&mut cargo(&[
+        "deny", "check", "licenses", "bans", "sources",
+    ]))
+}

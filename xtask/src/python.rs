@@ -1,0 +1,43 @@
+//! The Python that has the tests' packages, the official SDKs among them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use opentracy_translate::hash::fnv1a;
+
+use crate::process;
+use crate::workspace::Workspace;
+
+/// Returns a program of the packages, to be run.
+pub fn command(workspace: &Workspace, program: &str) -> Result<Command> {
+    Ok(Command::new(bin(workspace)?.join(program)))
+}
+
+/// Returns the folder of the programs; fetches the packages first where they are not there.
+fn bin(workspace: &Workspace) -> Result<PathBuf> {
+    let requirements = workspace.root.join("tests/requirements.txt");
+    let wanted = std::fs::read_to_string(&requirements)?;
+    // The list is part of the name, so that a changed one makes another environment.
+    let name = format!("python-{:032x}", fnv1a(wanted.as_bytes()));
+    let folder = workspace.cached(&name, |folder| {
+        eprintln!("Fetching the tests' Python packages …");
+        process::run(Command::new("python3").args(["-m", "venv"]).arg(folder)).context(
+            "Python 3 with its `venv` module is needed; on Debian: apt-get install python3-venv",
+        )?;
+        process::run(
+            Command::new(folder.join("bin/python"))
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "--requirement",
+                ])
+                .arg(&requirements),
+        )
+    })?;
+    Ok(folder.join("bin"))
+}
