@@ -1,38 +1,30 @@
 //! The control plane: one process beside Envoy.
 //!
-//! [`config`] is what the operator wrote, [`snapshot`] what the filter gets of it, [`envoy`] what Envoy gets.
-//! [`grpc`] serves the filter, [`rest`] serves people, [`ingest`] brings traces by the [`journal`] into the [`store`], [`router`] orders candidates.
-//! [`serve`] puts them together.
+//! [`config`] is the operator's configuration, [`snapshot`] the filter's part of it, [`envoy`] Envoy's.
+//! [`api`] serves the filter and people. [`ingest`] brings traces through its journal into the
+//! [`store`], [`spend`] prices and limits them, [`routing`] orders candidates. [`serve`] puts
+//! everything together.
 
-pub mod access_latch;
 pub mod agents;
-pub mod auto;
-pub mod background;
-pub mod budget;
-pub mod catalog;
+pub mod api;
 pub mod check;
 pub mod client_keys;
 pub mod config;
-pub mod connections;
 pub mod credentials;
 pub mod envoy;
-pub mod grpc;
 pub mod health;
 pub mod http;
 pub mod ingest;
-pub mod ingest_bounds;
-pub mod journal;
-pub mod limits;
-pub mod prices;
-pub mod private;
+pub mod instances;
 pub mod reload;
-pub mod reprice;
 pub mod resources;
-pub mod rest;
-pub mod router;
+pub mod routing;
 pub mod secrets;
 pub mod serve;
+pub mod shutdown;
 pub mod snapshot;
+pub mod spend;
+pub mod state;
 pub mod store;
 pub mod telemetry;
-pub mod vms;
+pub mod worker_thread;

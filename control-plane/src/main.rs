@@ -4,9 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use opentracy::prices::InForce;
+use opentracy::check;
+use opentracy::client_keys;
+use opentracy::envoy;
+use opentracy::resources;
+use opentracy::routing;
+use opentracy::secrets::secure_fs;
+use opentracy::serve;
+use opentracy::spend::prices::InForce;
+use opentracy::store;
 use opentracy::store::{Filter, Micros};
-use opentracy::{check, client_keys, envoy, private, resources, router, serve, store};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -58,7 +65,7 @@ enum Command {
     /// Make, fetch and choose what the router has learned.
     Router {
         #[command(subcommand)]
-        command: router::command::Command,
+        command: routing::command::Command,
     },
     /// Check, repair or export the store.
     Store {
@@ -97,7 +104,7 @@ fn time(text: &str) -> Result<Micros, String> {
 
 fn main() -> ExitCode {
     // Everything that is made is for its owner only: the database and what SQLite puts beside it, the journal, packs, keys.
-    private::restrict_new_files();
+    secure_fs::restrict_new_files();
     let cli = Cli::parse();
     let path = cli.config.as_deref();
     let result = match cli.command {
@@ -122,7 +129,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
-        Command::Router { command } => router::command::run(path, command),
+        Command::Router { command } => routing::command::run(path, command),
         Command::Keys { command } => client_keys::command::run(command),
         Command::EnvoyConfig {
             filter,

@@ -6,63 +6,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use opentracy_router::Outcome;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::agents::Agents;
-use crate::background::Background;
-use crate::budget::{Ledger, Standing};
+use crate::api::connections;
+use crate::api::connections::{Connections, Share};
+use crate::api::grpc;
+use crate::api::rest;
+use crate::config;
 use crate::config::{Config, Keys, LogFormat};
-use crate::connections::{Connections, Share};
 use crate::credentials::{self, Credentials};
 use crate::health::{HealthCode, HealthRegistry};
+use crate::http;
 use crate::http::ClientKind;
+use crate::ingest::journal;
+use crate::ingest::journal::{Bookmark, Journal, Reader};
 use crate::ingest::{DeadLetters, Drain, Ingest, Observer, Observers, StoreState};
-use crate::journal::{Bookmark, Journal, Reader};
-use crate::limits::Limits;
-use crate::prices::{InForce, Prices};
+use crate::reload;
 use crate::reload::{ConfigFile, Inputs};
 use crate::resources::Resources;
-use crate::rest::a2a::Tasks;
-use crate::router::library::Library;
-use crate::router::{Router, embed, learn, prior};
-use crate::snapshot::Snapshot;
+use crate::routing::library::Library;
+use crate::routing::{Router, embed, learn, prior};
+use crate::secrets::secure_fs;
+use crate::shutdown::{forced, stop_signal, stopped};
+use crate::spend::budget::{Ledger, Standing};
+use crate::spend::prices::{InForce, Prices};
+use crate::spend::reprice;
+use crate::state::AppState;
 use crate::store::{self, By, Filter, Micros, Store};
 use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Otlp;
-use crate::vms::Vms;
-use crate::{config, connections, grpc, http, journal, private, reload, reprice, rest};
+use crate::worker_thread::Background;
 
 /// How often old traces are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
-
-/// What the services share.
-#[derive(Clone)]
-pub struct Shared {
-    pub snapshot: watch::Receiver<Arc<Snapshot>>,
-    pub store: Arc<dyn Store>,
-    pub ingest: Ingest,
-    pub ledger: Arc<Ledger>,
-    pub prices: Arc<Prices>,
-    pub metrics: Arc<Metrics>,
-    /// Faults that `/health` shows.
-    pub health: HealthRegistry,
-    pub live: Arc<Live>,
-    pub vms: Arc<Vms>,
-    pub agents: Arc<Agents>,
-    pub tasks: Arc<Tasks>,
-    /// For calls of our own.
-    pub http: reqwest::Client,
-    pub limits: Arc<Limits>,
-    pub resources: Arc<Resources>,
-    pub router: Arc<Router>,
-    pub fits: Arc<learn::Fits>,
-    /// Outcomes that the router learns from.
-    pub heard: mpsc::Sender<Outcome>,
-}
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
@@ -86,14 +64,14 @@ fn tighten(config: &Config) {
         config.router.packs(),
     ];
     for folder in folders {
-        private::tighten_dir(&folder.canonicalize().unwrap_or(folder));
+        secure_fs::tighten_dir(&folder.canonicalize().unwrap_or(folder));
     }
     if config.store.clickhouse.is_none() {
         let database = config.store.path();
         for end in ["", "-wal", "-shm", "-journal"] {
             let mut file = database.clone().into_os_string();
             file.push(end);
-            private::tighten(Path::new(&file));
+            secure_fs::tighten(Path::new(&file));
         }
     }
 }
@@ -188,7 +166,7 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
         health.clone(),
     ));
     let (heard, heard_outcomes) = mpsc::channel(learn::MAX_WAITING);
-    let shared = Shared {
+    let shared = AppState {
         snapshot: receiver,
         store: Arc::clone(&store),
         ingest,
@@ -329,31 +307,4 @@ async fn listen(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpL
     TcpListener::bind(address)
         .await
         .with_context(|| format!("can't listen on {address}; set `{key}` to a free address"))
-}
-
-/// Turns true on the first SIGTERM or SIGINT.
-fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (sender, receiver) = watch::channel(false);
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        sender.send_replace(true);
-    });
-    Ok(receiver)
-}
-
-/// Waits until the process is to stop.
-pub async fn stopped(mut stop: watch::Receiver<bool>) {
-    // An error means that the sender is gone, and with it the process's reason to stay.
-    let _ = stop.wait_for(|stopped| *stopped).await;
-}
-
-/// The filter keeps its connection open, so a graceful end needs a bound.
-async fn forced(stop: watch::Receiver<bool>) {
-    stopped(stop).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
 }

@@ -14,14 +14,14 @@ use opentracy_translate::provider::Format;
 use prost::Message;
 
 use crate::agents;
-use crate::auto;
-use crate::budget::{Owner, Standing};
-use crate::catalog;
+use crate::config::auto_alias;
+use crate::config::catalog;
 use crate::config::{
     self, AccessLog, Alias, Config, Key, Keys, Need, Provider, Route, WhenRouterIsDown,
     WithoutControlPlane,
 };
 use crate::credentials::{Credential, Credentials};
+use crate::spend::budget::{Owner, Standing};
 
 /// A configuration in force, in every shape it is asked for. It holds keys, so it has no `Debug`.
 pub struct Snapshot {
@@ -93,7 +93,7 @@ impl Snapshot {
         standing: &Standing,
     ) -> Arc<Self> {
         let providers = config::providers(&config, keys);
-        auto::add(&mut config, &providers);
+        auto_alias::add(&mut config, &providers);
         agents::add_aliases(&mut config);
         let wire = v1::Snapshot {
             providers: providers

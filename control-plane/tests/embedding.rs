@@ -2,7 +2,7 @@
 
 use opentracy::config;
 use opentracy::health::HealthRegistry;
-use opentracy::router::embed::{self, Urgency};
+use opentracy::routing::embed::{self, Urgency};
 use opentracy_router::matrix::dot;
 
 #[tokio::test]

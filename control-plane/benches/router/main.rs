@@ -12,7 +12,7 @@ mod worlds;
 use anyhow::Result;
 use opentracy::config;
 use opentracy::health::HealthRegistry;
-use opentracy::router::embed;
+use opentracy::routing::embed;
 use opentracy_router::fit::{self, Training};
 use opentracy_router::quality::{Calibration, GapCurve, Pair};
 use opentracy_router::{Outcome, Point};

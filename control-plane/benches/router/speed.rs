@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use opentracy::router::embed::{Embed, Urgency};
+use opentracy::routing::embed::{Embed, Urgency};
 use opentracy_router::decide::{Candidate, Weights, decide};
 use opentracy_router::fit::{self, Training};
 use opentracy_router::{Outcome, Point, matrix, pack};

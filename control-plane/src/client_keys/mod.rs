@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::access_latch::AccessLatch;
 use crate::config::{Budget, ClientKey, Limits, Made, unplaced};
-use crate::private;
+use crate::reload::access_latch::AccessLatch;
+use crate::secrets::secure_fs;
 
 const SALT_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
@@ -100,7 +100,7 @@ impl ClientKeys {
                     .with_context(|| format!("{} can't be read", self.path.display()));
             }
         };
-        private::ensure(&self.path)?;
+        secure_fs::ensure(&self.path)?;
         let file: File = serde_json::from_slice(&bytes)
             .with_context(|| format!("{} can't be read", self.path.display()))?;
         Ok(file.keys)
@@ -186,13 +186,13 @@ impl ClientKeys {
         change: impl FnOnce(&mut Vec<Entry>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         if let Some(folder) = self.path.parent() {
-            private::create_dir(folder)?;
+            secure_fs::create_dir(folder)?;
         }
-        let lock = private::lock_file(&self.path.with_extension("lock"))?;
+        let lock = secure_fs::lock_file(&self.path.with_extension("lock"))?;
         flock(&lock, FlockOperation::LockExclusive)?;
         let mut keys = self.list()?;
         let changed = change(&mut keys)?;
-        private::replace(&self.path, &serde_json::to_vec_pretty(&File { keys })?)?;
+        secure_fs::replace(&self.path, &serde_json::to_vec_pretty(&File { keys })?)?;
         Ok(changed)
     }
 }
@@ -221,11 +221,11 @@ fn check(name: &str, terms: &Terms) -> anyhow::Result<()> {
 }
 
 fn make() -> anyhow::Result<(Made, String)> {
-    let id: [u8; ID_BYTES] = private::random()?;
+    let id: [u8; ID_BYTES] = secure_fs::random()?;
     let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    let random: [u8; SECRET_BYTES] = private::random()?;
+    let random: [u8; SECRET_BYTES] = secure_fs::random()?;
     let secret = access::secret(&id, &URL_SAFE_NO_PAD.encode(random));
-    let salt: [u8; SALT_BYTES] = private::random()?;
+    let salt: [u8; SALT_BYTES] = secure_fs::random()?;
     let made = Made {
         id,
         salt: BASE64.encode(salt),

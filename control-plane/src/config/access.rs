@@ -51,7 +51,7 @@ pub struct Access {
     pub jwt: Option<Spanned<Jwt>>,
     /// Names by which 8080 and 8000 may be called in a browser besides an address and `localhost`.
     pub hosts: Vec<String>,
-    /// Set if a key or a token has existed: [`crate::access_latch`].
+    /// Set if a key or a token has existed: [`crate::reload::access_latch`].
     #[serde(skip)]
     pub is_latched: bool,
 }

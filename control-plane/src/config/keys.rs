@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use opentracy_translate::internal_auth::{Purpose, derive_secret};
 
-use crate::{private, secrets};
+use crate::secrets;
+use crate::secrets::secure_fs;
 
 /// The secrets that were set over REST and those of the secrets file, read once. The environment is asked when a key is wanted.
 #[derive(Clone, Default)]
@@ -30,7 +31,7 @@ impl Keys {
         let mut keys = Self::read(&state.join("secrets.json"))?;
         keys.secrets
             .extend(secrets::read(state)?.unwrap_or_default());
-        keys.internal_root = private::internal_token(state)?;
+        keys.internal_root = secure_fs::internal_token(state)?;
         Ok(keys)
     }
 
@@ -45,7 +46,7 @@ impl Keys {
                 return Err(error).with_context(|| format!("{} can't be read", path.display()));
             }
         };
-        private::ensure(path)?;
+        secure_fs::ensure(path)?;
         // The parser's own words could quote the file, so only the place is told.
         let secrets = serde_json::from_str(&text).map_err(|error| {
             anyhow::anyhow!(

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::access_latch::AccessLatch;
 use crate::client_keys::ClientKeys;
 use crate::config::{Config, Keys, Problem, unplaced, validate};
+use crate::reload::access_latch::AccessLatch;
 
 /// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]

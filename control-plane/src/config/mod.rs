@@ -4,6 +4,8 @@ mod access;
 mod access_log;
 mod admin;
 mod agents;
+pub mod auto_alias;
+pub mod catalog;
 mod keys;
 mod limits;
 mod load;

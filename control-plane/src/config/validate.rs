@@ -8,7 +8,7 @@ use opentracy_translate::provider::{self as registry, Format};
 use opentracy_translate::redact::{self, Redactor};
 use serde_saphyr::{Location, Spanned};
 
-use crate::catalog;
+use crate::config::catalog;
 use crate::config::{Agent, Alias, Budget, ClientKey, Config, ProviderEntry, providers};
 
 /// More attempts than this are no longer a plan.

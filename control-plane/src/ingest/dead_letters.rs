@@ -13,8 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
+use crate::api::rest::trace;
 use crate::health::{HealthCode, HealthRegistry};
-use crate::rest::trace;
 use crate::store::{Attempt, Micros, Record};
 
 /// The file's bound. What the store refuses beyond it waits in the journal, and all behind it.

@@ -12,12 +12,12 @@ use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use crate::background::Background;
 use crate::health::HealthRegistry;
 use crate::ingest::dead_letters::{DeadLetters, Letter};
+use crate::ingest::journal::{self, Bookmark, Progress, Reader};
 use crate::ingest::{Observers, StoreState};
-use crate::journal::{self, Bookmark, Progress, Reader};
 use crate::store::{self, Attempt, Record, Store, StoreError, Words};
+use crate::worker_thread::Background;
 
 /// Bytes that the store is given at once. Larger pieces are written faster, smaller ones wait less in memory.
 const BATCH_BYTES: usize = 8 << 20;

@@ -4,6 +4,7 @@
 //! A file is read when it has settled (`settle`), and what is left of one is not taken (`guard`): the last good one stays, the log says
 //! so once, and `/health` until it is mended.
 
+pub mod access_latch;
 mod guard;
 mod settle;
 
@@ -14,14 +15,14 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::access_latch::AccessLatch;
-use crate::budget::Standing;
 use crate::client_keys;
 use crate::config::{self, Keys, LoadError};
 use crate::credentials::Credentials;
 use crate::health::{HealthCode, HealthRegistry};
+use crate::reload::access_latch::AccessLatch;
 use crate::secrets;
 use crate::snapshot::{AccessState, Snapshot};
+use crate::spend::budget::Standing;
 use guard::TextVerdict;
 use settle::{Look, WatchedFiles};
 

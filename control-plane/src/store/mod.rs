@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use opentracy_proto::v1;
 use uuid::Uuid;
 
-use crate::background::Stopped;
+use crate::worker_thread::Stopped;
 
 pub use clickhouse::ClickHouse;
 pub use open::{migrate, open};

@@ -15,13 +15,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::budget::Ledger;
 use crate::health::{HealthCode, HealthRegistry};
+use crate::ingest::journal;
 use crate::ingest::{Ingest, Observer, StoreState};
-use crate::journal;
-use crate::router::drift::Drift;
+use crate::instances::Vms;
+use crate::routing::drift::Drift;
+use crate::spend::budget::Ledger;
 use crate::store::Outcome;
-use crate::vms::Vms;
 
 /// Models that have figures of their own. A client can name any model, and a figure is kept for ever.
 const MAX_MODELS: usize = 500;

@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use uuid::Uuid;
 
+use crate::api::rest::trace;
 use crate::config;
-use crate::rest::trace;
 use crate::store::command::{DAMAGED, file};
 use crate::store::sqlite::salvage::{self, Row};
 use crate::store::sqlite::{inspect, read};

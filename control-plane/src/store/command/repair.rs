@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use crate::config::Config;
-use crate::journal;
+use crate::ingest::journal;
 use crate::store::command::file;
 use crate::store::sqlite::{inspect, repair};
 

@@ -25,12 +25,12 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::background::Background;
-use crate::private;
+use crate::secrets::secure_fs;
 use crate::store::{
     AuditEntry, Batch, Dimension, Feedback, Filter, Micros, Page, PicoUsd, Query, Record, Stats,
     StatsQuery, Store, StoreError, Trace,
 };
+use crate::worker_thread::Background;
 use names::Names;
 use write::Prepared;
 
@@ -58,7 +58,7 @@ impl Sqlite {
     /// Opens a file, or makes it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         if let Some(folder) = path.parent() {
-            private::create_dir(folder)?;
+            secure_fs::create_dir(folder)?;
         }
         let connection = connect(path)?;
         schema::migrate(&connection)?;

@@ -1,0 +1,56 @@
+//! `ConfigService`.
+
+use std::sync::Arc;
+
+use opentracy_proto::v1;
+use opentracy_proto::v1::config_service_server::ConfigService;
+use tonic::{Request, Response, Status};
+
+use crate::api::rest;
+use crate::health::HealthCode;
+use crate::snapshot::Snapshot;
+use crate::state::AppState;
+
+pub struct Service {
+    pub shared: AppState,
+}
+
+impl Service {
+    /// Reports an Envoy whose configuration has no check of tokens while the control plane's asks for one.
+    fn check_tokens(&self, snapshot: &Snapshot) {
+        let code = HealthCode::TokensUnverified;
+        if snapshot.wire.jwt.is_none() || self.shared.vms.all_verify_tokens() {
+            self.shared.health.resolve(code, "");
+            return;
+        }
+        let message = "`access.jwt` is set and an Envoy does not verify tokens, so it refuses them; print its configuration again with `opentracy envoy-config` and restart it";
+        if self.shared.health.report(code, "", message) {
+            tracing::error!(event = "tokens_unverified", "{message}");
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl ConfigService for Service {
+    async fn get_snapshot(
+        &self,
+        request: Request<v1::GetSnapshotRequest>,
+    ) -> Result<Response<v1::GetSnapshotResponse>, Status> {
+        let snapshot = Arc::clone(&self.shared.snapshot.borrow());
+        let request = request.into_inner();
+        let vms = &self.shared.vms;
+        vms.hear(
+            &request.vm,
+            request.circuit_breakers,
+            request.verifies_tokens,
+        );
+        self.check_tokens(&snapshot);
+        let is_current = request.version == snapshot.version;
+        Ok(Response::new(v1::GetSnapshotResponse {
+            version: snapshot.version.clone(),
+            snapshot: (!is_current).then(|| snapshot.wire.clone()),
+            vms: u32::try_from(vms.alive().len()).unwrap_or(u32::MAX),
+            status: Some(rest::health::status(&self.shared)),
+        }))
+    }
+}

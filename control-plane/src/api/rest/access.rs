@@ -1,0 +1,168 @@
+//! Who may do what here.
+//!
+//! Without keys everybody may: the listener is on the loopback. A browser is then the one that could be made to call by somebody
+//! else, so that requests of other sites, and requests to names that are not ours, are refused.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use opentracy_translate::access::{self, Denial, Key, Rights, Role};
+use opentracy_translate::error::ApiError;
+use opentracy_translate::internal_auth::SignedRequest;
+use opentracy_translate::request_origin::RequestOrigin;
+
+use crate::api::rest::error::Error;
+use crate::api::rest::request_id::RequestId;
+use crate::snapshot::Snapshot;
+use crate::state::AppState;
+use crate::store::By;
+
+/// The key that a request came with; `None` where none is needed.
+#[derive(Clone)]
+pub struct Caller(pub Option<Arc<Key>>);
+
+impl Caller {
+    /// The key's name; empty where there is none.
+    pub fn name(&self) -> &str {
+        self.0.as_ref().map_or("", |key| &key.name)
+    }
+
+    /// Whether a name is among the models of the caller.
+    pub fn has_model(&self, name: &str) -> bool {
+        self.rights().is_none_or(|rights| rights.has_model(name))
+    }
+
+    /// The rights of the caller's key; `None` where nothing restricts the caller.
+    pub fn rights(&self) -> Option<&Rights> {
+        self.0.as_ref().map(|key| &key.rights)
+    }
+}
+
+/// Lets those in who may come in.
+pub async fn layer(State(shared): State<AppState>, mut request: Request, next: Next) -> Response {
+    let snapshot = Arc::clone(&shared.snapshot.borrow());
+    let admitted = admit(
+        &snapshot,
+        request.method(),
+        request.uri(),
+        request.headers(),
+    );
+    let caller = match admitted {
+        Ok(caller) => caller,
+        Err(error) => {
+            shared
+                .metrics
+                .count_denial(error.code.as_deref().unwrap_or_default());
+            return Error(error).into_response();
+        }
+    };
+    let request_id = request.extensions().get::<RequestId>();
+    let by = By {
+        actor: caller
+            .0
+            .as_ref()
+            .map_or_else(String::new, |key| key.name.clone()),
+        request_id: request_id.map_or_else(String::new, |RequestId(id)| id.clone()),
+    };
+    request.extensions_mut().insert(by);
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+fn admit(
+    snapshot: &Snapshot,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Caller, ApiError> {
+    let path = uri.path();
+    let pairs = headers.iter();
+    let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let authority = uri.authority().map(axum::http::uri::Authority::as_str);
+    let origin = RequestOrigin::from_headers(pairs).with_authority(authority);
+    origin.check_form()?;
+    let path_and_query = uri.path_and_query().map_or(path, |both| both.as_str());
+    if is_for_everybody(path) {
+        return Ok(Caller(None));
+    }
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    if path.starts_with("/agents/") {
+        // Only the filter comes here, as to any provider.
+        let sent = access::sent(text(header::AUTHORIZATION.as_str()), None);
+        if !snapshot.is_from_gateway(sent.unwrap_or_default()) {
+            return Err(Denial::Unknown.into());
+        }
+        let name = text(access::ON_BEHALF_OF_HEADER).unwrap_or_default();
+        return Ok(Caller(key_on_behalf(snapshot, name)?));
+    }
+    let is_open = snapshot.keyring.is_empty() && !snapshot.wire.closed;
+    if let Some(token) = text(access::TOKEN_HEADER) {
+        // The filter has admitted the caller, for this request alone.
+        let signed = SignedRequest {
+            method: method.as_str(),
+            path: path_and_query,
+            on_behalf_of: text(access::ON_BEHALF_OF_HEADER).unwrap_or_default(),
+        };
+        if !signed.verify(&snapshot.wire.management_secret, token, unix_seconds()) {
+            return Err(Denial::Unknown.into());
+        }
+        let key = key_on_behalf(snapshot, signed.on_behalf_of)?;
+        let role = key.as_ref().map_or(Role::User, |key| key.rights.role);
+        check_role(if is_open { Role::Admin } else { role }, method, path)?;
+        return Ok(Caller(key));
+    }
+    if is_open {
+        origin.check_same_site(&snapshot.wire.own_hosts)?;
+        return Ok(Caller(None));
+    }
+    let secret = access::sent(text(header::AUTHORIZATION.as_str()), text("x-api-key"));
+    let key = snapshot.keyring.check(secret, unix_seconds())?;
+    check_role(key.rights.role, method, path)?;
+    key.rights
+        .check_endpoint(&key.name, method.as_str(), path)?;
+    Ok(Caller(Some(Arc::clone(key))))
+}
+
+fn unix_seconds() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
+}
+
+/// The key on whose behalf the filter calls; `None` where its caller has none. One that was revoked a moment ago has no rights, rather
+/// than those of a caller without a key.
+fn key_on_behalf(snapshot: &Snapshot, name: &str) -> Result<Option<Arc<Key>>, Denial> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let key = snapshot.keyring.named(name).ok_or(Denial::Unknown)?;
+    Ok(Some(Arc::clone(key)))
+}
+
+fn check_role(role: Role, method: &Method, path: &str) -> Result<(), Denial> {
+    let may = match role {
+        Role::Admin => true,
+        Role::ReadOnly => matches!(*method, Method::GET | Method::HEAD),
+        Role::User => is_for_users(path),
+    };
+    if may {
+        Ok(())
+    } else {
+        Err(Denial::Role { role })
+    }
+}
+
+/// What tells nothing, and the models that are made here.
+fn is_for_everybody(path: &str) -> bool {
+    matches!(path, "/health" | "/healthz" | "/readyz")
+        || path.ends_with("/.well-known/agent-card.json")
+        || path.starts_with("/demo/")
+}
+
+/// What an application asks of the control plane, on the gateway's listener too.
+fn is_for_users(path: &str) -> bool {
+    matches!(path, "/v1/models" | "/v1/route" | "/v1/feedback")
+        || path.starts_with("/v1/a2a")
+        || path.starts_with("/v1/models/")
+}

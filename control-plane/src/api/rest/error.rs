@@ -1,0 +1,63 @@
+//! Errors in OpenAI's shape, as on the gateway.
+
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use opentracy_translate::error::ApiError;
+
+use crate::ingest::journal::JournalError;
+use crate::store::StoreError;
+
+/// What a handler fails with.
+#[derive(Debug)]
+pub struct Error(pub ApiError);
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = [(header::CONTENT_TYPE, "application/json")];
+        (status, headers, self.0.to_json()).into_response()
+    }
+}
+
+impl From<ApiError> for Error {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl From<JournalError> for Error {
+    fn from(error: JournalError) -> Self {
+        Self(ApiError::new(
+            503,
+            format!("Traces are not taken now: {error}"),
+        ))
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        tracing::error!("{error}");
+        Self(ApiError::new(
+            503,
+            "The trace store does not answer; the control plane's log says why",
+        ))
+    }
+}
+
+pub async fn not_found(uri: Uri) -> Error {
+    Error(ApiError::new(
+        404,
+        format!(
+            "There is nothing at {}; /openapi.json lists what there is",
+            uri.path()
+        ),
+    ))
+}
+
+pub async fn method_not_allowed(method: Method, uri: Uri) -> Error {
+    Error(ApiError::new(
+        405,
+        format!("{} does not take {method}", uri.path()),
+    ))
+}

@@ -1,0 +1,138 @@
+//! `/v1/router/fits`: new packs of outcomes.
+
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
+use opentracy_router::{Outcome, fit};
+use opentracy_translate::error::ApiError;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::api::rest::audit;
+use crate::api::rest::error::Error;
+use crate::api::rest::lines::Objects;
+use crate::routing::learn::{self, Job, Order};
+use crate::state::AppState;
+use crate::store::{AuditEntry, By, Micros};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct FitParams {
+    /// How many clusters at most: 2 to 1000, 100 without it.
+    clusters: Option<usize>,
+    /// Keeps the clusters of the pack in force and learns only the models that outcomes are there of, such as a new one.
+    keep_clusters: bool,
+    /// Whether the new pack is put in force.
+    activate: bool,
+    /// For people.
+    description: Option<String>,
+}
+
+impl Default for FitParams {
+    fn default() -> Self {
+        Self {
+            clusters: None,
+            keep_clusters: false,
+            activate: true,
+            description: None,
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Jobs {
+    /// Newest first.
+    data: Vec<Job>,
+}
+
+/// Begins a fit, of the outcomes in the body, one JSON object a line: `prompt`, `model`, and `error` from 0 to 1. Without a
+/// body it learns from the feedback on traces.
+#[utoipa::path(
+    post,
+    path = "/v1/router/fits",
+    params(FitParams),
+    request_body(content = String, content_type = "application/x-ndjson"),
+    responses((status = ACCEPTED, body = Job), (status = BAD_REQUEST, description = "What is wrong with the outcomes"))
+)]
+pub async fn begin(
+    State(shared): State<AppState>,
+    Extension(by): Extension<By>,
+    Query(params): Query<FitParams>,
+    body: Body,
+) -> Result<(axum::http::StatusCode, Json<Job>), Error> {
+    let clusters = params.clusters.unwrap_or(fit::CLUSTERS);
+    if !(2..=1000).contains(&clusters) {
+        return Err(ApiError::invalid("clusters", "`clusters` must be from 2 to 1000").into());
+    }
+    if shared.router.embedder().is_none() {
+        let words = "There is no embedder, so nothing can be learned; set `router.embedder`";
+        return Err(ApiError::new(503, words).with_code("router_off").into());
+    }
+    let mut outcomes = read(body).await?;
+    let mut source = "outcomes over REST";
+    if outcomes.is_empty() {
+        source = "feedback on traces";
+        outcomes = learn::outcomes_of_feedback(&*shared.store, Micros(0)).await?;
+    }
+    if outcomes.len() < fit::LEAST_PROMPTS {
+        let words = format!(
+            "There are {} outcomes ({source}), and at least {} are needed: send them as lines of JSON, or give feedback on traces",
+            outcomes.len(),
+            fit::LEAST_PROMPTS
+        );
+        return Err(ApiError::new(400, words)
+            .with_code("too_few_outcomes")
+            .into());
+    }
+    let order = Order {
+        keep_clusters: params.keep_clusters,
+        clusters,
+        activate: params.activate,
+        description: params
+            .description
+            .unwrap_or_else(|| format!("fitted on {source}")),
+        source: source.to_owned(),
+    };
+    let router = std::sync::Arc::clone(&shared.router);
+    audit::note(&shared, AuditEntry::new("router.fit", by, source, 0)).await;
+    let job = shared.fits.begin(router, outcomes, order);
+    Ok((axum::http::StatusCode::ACCEPTED, Json(job)))
+}
+
+async fn read(body: Body) -> Result<Vec<Outcome>, Error> {
+    let mut objects = Objects::new(body);
+    let mut outcomes = Vec::new();
+    while let Some((number, text)) = objects.next().await? {
+        let outcome = Outcome::parse(&text).map_err(|reason| {
+            ApiError::invalid(format!("line {number}"), format!("Line {number}: {reason}"))
+        })?;
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+/// The fits of this run.
+#[utoipa::path(get, path = "/v1/router/fits", responses((status = OK, body = Jobs)))]
+pub async fn list(State(shared): State<AppState>) -> Json<Jobs> {
+    Json(Jobs {
+        data: shared.fits.list(),
+    })
+}
+
+/// One of them.
+#[utoipa::path(
+    get,
+    path = "/v1/router/fits/{id}",
+    params(("id" = String, Path, description = "The fit's id")),
+    responses((status = OK, body = Job), (status = NOT_FOUND, description = "No such fit"))
+)]
+pub async fn get(
+    State(shared): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<Job>, Error> {
+    let job = Uuid::try_parse(&id).ok().and_then(|id| shared.fits.get(id));
+    let words = || ApiError::new(404, format!("There is no fit \"{id}\" of this run"));
+    Ok(Json(job.ok_or_else(words)?))
+}

@@ -1,0 +1,86 @@
+//! `GET /health`, and `GET /healthz` and `/readyz` for those who want a status only. The gateway answers all three on its own
+//! listener, with the fields of the control plane as of the last poll.
+
+use axum::Json;
+use axum::extract::State;
+use opentracy_proto::v1;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::health::HealthReason;
+use crate::state::AppState;
+
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    /// `healthy`, or `degraded` if there are reasons. Both are a 200: calls are answered either way.
+    status: &'static str,
+    /// The faults that are present.
+    reasons: Vec<HealthReason>,
+    /// Admitted callers: `keys`, callers with a key or a token; `closed`, nobody, because no key can be used; `open`, everybody.
+    access: &'static str,
+    version: &'static str,
+    /// Whether a router pack is in force.
+    router_initialized: bool,
+    /// Models that can be called.
+    num_models: u64,
+    /// Semantic clusters that the router knows.
+    num_clusters: u64,
+    embedder_ready: bool,
+    /// Bytes of traces that wait for the store.
+    journal_backlog_bytes: u64,
+}
+
+/// Returns the state of the control plane: faults that are present, and what it knows.
+#[utoipa::path(get, path = "/health", responses((status = OK, body = Health)))]
+pub async fn health(State(shared): State<AppState>) -> Json<Health> {
+    let reasons = shared.health.reasons();
+    let status = status(&shared);
+    Json(Health {
+        status: if reasons.is_empty() {
+            "healthy"
+        } else {
+            "degraded"
+        },
+        reasons,
+        access: shared.snapshot.borrow().access().as_str(),
+        version: env!("CARGO_PKG_VERSION"),
+        router_initialized: status.router_initialized,
+        num_models: status.num_models,
+        num_clusters: status.num_clusters,
+        embedder_ready: status.embedder_ready,
+        journal_backlog_bytes: status.journal_backlog_bytes,
+    })
+}
+
+/// Returns the same for the gateway, which shows it on its own listener.
+pub fn status(shared: &AppState) -> v1::ControlPlaneStatus {
+    let snapshot = shared.snapshot.borrow().clone();
+    let active = shared.router.active();
+    let reason = |reason: HealthReason| v1::HealthReason {
+        component: reason.component.to_owned(),
+        code: reason.code.to_owned(),
+        message: reason.message,
+        since: reason.since,
+    };
+    v1::ControlPlaneStatus {
+        router_initialized: active.is_some(),
+        num_models: super::models::callable(&snapshot).count() as u64,
+        num_clusters: active.map_or(0, |active| active.pack.clusters.len() as u64),
+        embedder_ready: shared.router.embedder().is_some(),
+        journal_backlog_bytes: shared.ingest.backlog_bytes(),
+        reasons: shared.health.reasons().into_iter().map(reason).collect(),
+        access: snapshot.access().as_str().to_owned(),
+    }
+}
+
+/// Returns 200 while the control plane is up.
+#[utoipa::path(get, path = "/healthz", responses((status = OK, body = String, content_type = "text/plain")))]
+pub async fn healthz() -> &'static str {
+    "ok"
+}
+
+/// Returns 200 once the control plane serves: it starts to listen when it can.
+#[utoipa::path(get, path = "/readyz", responses((status = OK, body = String, content_type = "text/plain")))]
+pub async fn readyz() -> &'static str {
+    "ok"
+}

@@ -1,0 +1,248 @@
+//! `/v1/keys`: the keys of clients. One is shown when it is made, and never again.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use opentracy_translate::access::Role;
+use opentracy_translate::error::ApiError;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::api::rest::audit;
+use crate::api::rest::error::Error;
+use crate::api::rest::json::{self, Body};
+use crate::client_keys::{ClientKeys, Entry, Refused, Terms};
+use crate::config;
+use crate::state::AppState;
+use crate::store::{AuditEntry, By};
+
+#[derive(Serialize, ToSchema)]
+pub struct ClientKeyList {
+    data: Vec<ClientKey>,
+}
+
+/// A key, without what it is.
+#[derive(Serialize, ToSchema)]
+pub struct ClientKey {
+    name: String,
+    /// What the key begins with.
+    prefix: String,
+    /// RFC 3339, UTC.
+    created_at: String,
+    /// RFC 3339, UTC; `null` where it still is the first.
+    rotated_at: Option<String>,
+    #[serde(flatten)]
+    terms: Terms,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct NewClientKey {
+    /// The key itself. It is not kept, so keep it.
+    secret: String,
+    #[serde(flatten)]
+    key: ClientKey,
+}
+
+/// What a key is to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "Map<String, Value>")]
+pub struct KeyRequest {
+    /// What traces, limits and budgets call it.
+    name: String,
+    #[serde(flatten)]
+    terms: Terms,
+}
+
+/// Flattened by hand, so that a member that is not known is complained of.
+impl TryFrom<Map<String, Value>> for KeyRequest {
+    type Error = String;
+
+    fn try_from(mut members: Map<String, Value>) -> Result<Self, String> {
+        let Some(Value::String(name)) = members.remove("name") else {
+            return Err("`name` must be a text".to_owned());
+        };
+        let terms = Value::from(members);
+        let terms =
+            serde_path_to_error::deserialize(terms).map_err(|error| json::describe(&error))?;
+        Ok(Self { name, terms })
+    }
+}
+
+/// The keys that were made here. Those of the configuration file are not among them.
+#[utoipa::path(get, path = "/v1/keys", responses((status = OK, body = ClientKeyList)))]
+pub async fn list() -> Result<Json<ClientKeyList>, Error> {
+    let entries = with_keys(|keys| keys.list()).await?;
+    Ok(Json(ClientKeyList {
+        data: entries.into_iter().map(ClientKey::from).collect(),
+    }))
+}
+
+/// Makes a key. It works within two seconds; with the first, nobody gets in without one any more.
+#[utoipa::path(
+    post,
+    path = "/v1/keys",
+    request_body = KeyRequest,
+    responses(
+        (status = CREATED, body = NewClientKey),
+        (status = BAD_REQUEST, description = "Terms that mean nothing"),
+        (status = CONFLICT, description = "There is a key of this name, or no administrator's yet")
+    )
+)]
+pub async fn create(
+    State(shared): State<AppState>,
+    Extension(by): Extension<By>,
+    Body(KeyRequest { name, terms }): Body<KeyRequest>,
+) -> Result<(StatusCode, Json<NewClientKey>), Error> {
+    let is_first = shared.snapshot.borrow().keyring.is_empty();
+    if is_first && terms.role != Role::Admin {
+        let words = "Make a key with the role `admin` first: with any key there is, this endpoint asks for an administrator's";
+        return Err(ApiError::new(409, words)
+            .with_code("admin_key_missing")
+            .into());
+    }
+    if shared.snapshot.borrow().config.keys.contains_key(&name) {
+        return Err(refused(&Refused::Exists(name)));
+    }
+    let named = name.clone();
+    let (entry, secret) = with_keys(move |keys| keys.create(&named, terms)).await?;
+    audit::note(&shared, AuditEntry::new("key.create", by, &*name, 0)).await;
+    let key = NewClientKey {
+        secret,
+        key: entry.into(),
+    };
+    Ok((StatusCode::CREATED, Json(key)))
+}
+
+/// Replaces the terms of a key, all of them. One that restricts the key now must be in the body, so that none is lost unnoticed.
+#[utoipa::path(
+    put,
+    path = "/v1/keys/{name}",
+    params(("name" = String, Path, description = "Its name")),
+    request_body = Terms,
+    responses(
+        (status = OK, body = ClientKey),
+        (status = BAD_REQUEST, description = "Terms that mean nothing, or that leave out one that restricts the key"),
+        (status = NOT_FOUND, description = "No such key")
+    )
+)]
+pub async fn replace(
+    State(shared): State<AppState>,
+    Extension(by): Extension<By>,
+    Path(name): Path<String>,
+    Body(terms): Body<Map<String, Value>>,
+) -> Result<Json<ClientKey>, Error> {
+    let named = name.clone();
+    let entry = with_keys(move |keys| keys.replace_terms(&named, &terms)).await?;
+    Ok(note_update(&shared, by, &name, entry).await)
+}
+
+/// Changes the terms of a key that are in the body, and leaves the others: JSON Merge Patch (RFC 7396). `null` sets a term back.
+#[utoipa::path(
+    patch,
+    path = "/v1/keys/{name}",
+    params(("name" = String, Path, description = "Its name")),
+    request_body = Terms,
+    responses(
+        (status = OK, body = ClientKey),
+        (status = BAD_REQUEST, description = "Terms that mean nothing"),
+        (status = NOT_FOUND, description = "No such key")
+    )
+)]
+pub async fn update(
+    State(shared): State<AppState>,
+    Extension(by): Extension<By>,
+    Path(name): Path<String>,
+    Body(patch): Body<Map<String, Value>>,
+) -> Result<Json<ClientKey>, Error> {
+    let named = name.clone();
+    let entry = with_keys(move |keys| keys.patch_terms(&named, &patch)).await?;
+    Ok(note_update(&shared, by, &name, entry).await)
+}
+
+/// Puts a new key in the old one's place, on the same terms. The old one stops working within two seconds.
+#[utoipa::path(
+    post,
+    path = "/v1/keys/{name}/rotate",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = OK, body = NewClientKey), (status = NOT_FOUND, description = "No such key"))
+)]
+pub async fn rotate(
+    State(shared): State<AppState>,
+    Extension(by): Extension<By>,
+    Path(name): Path<String>,
+) -> Result<Json<NewClientKey>, Error> {
+    let named = name.clone();
+    let (entry, secret) = with_keys(move |keys| keys.rotate(&named)).await?;
+    audit::note(&shared, AuditEntry::new("key.rotate", by, &*name, 0)).await;
+    Ok(Json(NewClientKey {
+        secret,
+        key: entry.into(),
+    }))
+}
+
+/// Removes a key. It stops working within two seconds.
+#[utoipa::path(
+    delete,
+    path = "/v1/keys/{name}",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = NO_CONTENT), (status = NOT_FOUND, description = "No such key"))
+)]
+pub async fn revoke(
+    State(shared): State<AppState>,
+    Extension(by): Extension<By>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Error> {
+    let named = name.clone();
+    with_keys(move |keys| keys.revoke(&named)).await?;
+    audit::note(&shared, AuditEntry::new("key.revoke", by, &*name, 0)).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn note_update(shared: &AppState, by: By, name: &str, entry: Entry) -> Json<ClientKey> {
+    audit::note(shared, AuditEntry::new("key.update", by, name, 0)).await;
+    Json(entry.into())
+}
+
+async fn with_keys<T: Send + 'static>(
+    work: impl FnOnce(ClientKeys) -> anyhow::Result<T> + Send + 'static,
+) -> Result<T, Error> {
+    let worked = tokio::task::spawn_blocking(|| work(ClientKeys::of(&config::state_dir()))).await;
+    let worked = worked.map_err(anyhow::Error::from).flatten();
+    worked.map_err(|error| match error.downcast_ref() {
+        Some(why) => refused(why),
+        None => {
+            tracing::error!("the keys can't be used: {error:#}");
+            ApiError::new(
+                500,
+                "The keys can't be used; the control plane's log says why",
+            )
+            .into()
+        }
+    })
+}
+
+fn refused(why: &Refused) -> Error {
+    let status = match why {
+        Refused::NotFound(_) => 404,
+        Refused::Exists(_) => 409,
+        Refused::Terms(_) => 400,
+    };
+    let words = why.to_string();
+    let mut letters = words.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    let words: String = first.into_iter().chain(letters).collect();
+    ApiError::new(status, words).into()
+}
+
+impl From<Entry> for ClientKey {
+    fn from(entry: Entry) -> Self {
+        Self {
+            name: entry.name,
+            prefix: format!("otk_{}_", entry.made.id),
+            created_at: entry.created_at,
+            rotated_at: entry.rotated_at,
+            terms: entry.terms,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! `GET /v1/models`, in OpenAI's shape, with prices and limits beside. The filter answers it on the gateway's listener.
+
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+use opentracy_translate::model_list::{self, Facts, ListedModel, ModelList};
+
+use crate::agents;
+use crate::api::rest::access::Caller;
+use crate::api::rest::error::Error;
+use crate::config::catalog;
+use crate::snapshot::{Snapshot, capabilities};
+use crate::state::AppState;
+
+/// The catalog's models whose provider has the key it needs.
+pub fn callable(snapshot: &Snapshot) -> impl Iterator<Item = &'static catalog::Model> {
+    catalog::models()
+        .iter()
+        .filter(|model| snapshot.is_callable(&model.provider))
+}
+
+/// Lists the aliases, and the models of every provider that can be called: those that the caller's key is for.
+#[utoipa::path(get, path = "/v1/models", responses((status = OK, body = ModelList)))]
+pub async fn list(
+    State(shared): State<AppState>,
+    Extension(caller): Extension<Caller>,
+) -> Json<ModelList> {
+    let snapshot = shared.snapshot.borrow().clone();
+    Json(ModelList::new(models(&snapshot), caller.rights()))
+}
+
+/// Returns one of them, by alias, `provider/model` or the model's own name.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{*id}",
+    params(("id" = String, Path, description = "An alias, `provider/model`, or the name of a known model")),
+    responses((status = OK, body = ListedModel), (status = NOT_FOUND, description = "No such model, or none that the key is for"))
+)]
+pub async fn get(
+    State(shared): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<ListedModel>, Error> {
+    let snapshot = shared.snapshot.borrow().clone();
+    let found = model_list::find(models(&snapshot), &id, caller.rights())?;
+    Ok(Json(found))
+}
+
+/// Everything that can be called, whoever asks: the aliases first.
+fn models(snapshot: &Snapshot) -> impl Iterator<Item = ListedModel> {
+    let of_agents: Vec<String> = snapshot
+        .config
+        .agents
+        .keys()
+        .map(|name| agents::alias_of(name))
+        .collect();
+    let aliases = snapshot.config.aliases.iter();
+    // What an agent asks for is its own affair.
+    let aliases = aliases.filter(move |(name, _)| !of_agents.contains(name));
+    let aliases = aliases.map(|(name, alias)| ListedModel::of_alias(name, alias.value.in_order()));
+    aliases.chain(callable(snapshot).map(|model| describe(snapshot, model)))
+}
+
+fn describe(snapshot: &Snapshot, model: &catalog::Model) -> ListedModel {
+    let facts = Facts {
+        context_window: model.context_window.map(u64::from),
+        max_output_tokens: model.max_output_tokens.map(u64::from),
+        capabilities: capabilities(model),
+        pricing: snapshot.pricing(&format!("{}/{}", model.provider, model.name)),
+    };
+    ListedModel::of_model(
+        &model.provider,
+        &model.name,
+        &facts,
+        catalog::is_bare(model),
+    )
+}

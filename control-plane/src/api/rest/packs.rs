@@ -1,0 +1,198 @@
+//! `/v1/router`: the router, and the packs that it has and had.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+use opentracy_router::Pack;
+use opentracy_translate::error::ApiError;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::rest::error::Error;
+use crate::routing::library::LibraryError;
+use crate::state::AppState;
+use crate::store::{AuditEntry, By};
+
+/// The router as it is now.
+#[derive(Serialize, ToSchema)]
+pub struct Status {
+    /// The pack in force; `null` where there is none, and aliases go by their default.
+    pack: Option<Description>,
+    /// The name of the embedding model; `null` where there is none.
+    embedder: Option<String>,
+    /// The share of the last prompts that are unlike all that the pack was fitted on; `null` while there were too few.
+    far_prompts_ratio: Option<f64>,
+}
+
+/// A pack.
+#[derive(Serialize, ToSchema)]
+pub struct Description {
+    version: String,
+    /// `prior`: published benchmarks. `fitted`: outcomes. `imported`: another router's.
+    kind: &'static str,
+    description: String,
+    /// RFC 3339.
+    created_at: String,
+    is_active: bool,
+    embedder: String,
+    clusters: usize,
+    models: Vec<ModelDescription>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ModelDescription {
+    model: String,
+    mean_error: f64,
+    /// Outcomes that the profile rests on.
+    outcomes: f64,
+    /// Whether it tells prompts of one cluster apart.
+    has_head: bool,
+    source: String,
+    date: String,
+    /// How well its estimates hold on prompts that it was not fitted on; `null` where that was not measured.
+    #[schema(value_type = Option<Object>)]
+    calibration: Option<opentracy_router::quality::Calibration>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Packs {
+    /// In the order they were made.
+    data: Vec<Description>,
+    /// Versions that can't be read, and why.
+    damaged: BTreeMap<String, String>,
+}
+
+/// Which pack is in force, and how well it fits the traffic.
+#[utoipa::path(get, path = "/v1/router", responses((status = OK, body = Status)))]
+pub async fn status(State(shared): State<AppState>) -> Json<Status> {
+    let router = &shared.router;
+    let active = router.active();
+    Json(Status {
+        pack: active.map(|active| describe(&active.pack, &active.pack.version, true)),
+        embedder: router
+            .embedder()
+            .map(|embedder| embedder.identity().model.clone()),
+        far_prompts_ratio: router.drift.share(),
+    })
+}
+
+/// Every pack there is.
+#[utoipa::path(get, path = "/v1/router/packs", responses((status = OK, body = Packs)))]
+pub async fn list(State(shared): State<AppState>) -> Result<Json<Packs>, Error> {
+    let library = shared.router.library();
+    let active = active_version(&shared);
+    let mut packs = Packs {
+        data: Vec::new(),
+        damaged: BTreeMap::new(),
+    };
+    for version in library.versions()? {
+        match library.load(&version) {
+            Ok(pack) => {
+                let is_active = active.as_ref() == Some(&version);
+                packs.data.push(describe(&pack, &version, is_active));
+            }
+            Err(error) => {
+                packs.damaged.insert(version, error.to_string());
+            }
+        }
+    }
+    Ok(Json(packs))
+}
+
+/// One pack.
+#[utoipa::path(
+    get,
+    path = "/v1/router/packs/{version}",
+    params(("version" = String, Path, description = "The pack's version")),
+    responses((status = OK, body = Description), (status = NOT_FOUND, description = "No such pack"))
+)]
+pub async fn get(
+    State(shared): State<AppState>,
+    Path(version): Path<String>,
+) -> Result<Json<Description>, Error> {
+    let pack = shared.router.library().load(&version)?;
+    let is_active = active_version(&shared).as_ref() == Some(&version);
+    Ok(Json(describe(&pack, &version, is_active)))
+}
+
+/// Puts a pack in force. Requests under way keep the one they began with.
+#[utoipa::path(
+    post,
+    path = "/v1/router/packs/{version}/activate",
+    params(("version" = String, Path, description = "The pack's version")),
+    responses((status = OK, body = Status), (status = NOT_FOUND, description = "No such pack"))
+)]
+pub async fn activate(
+    State(shared): State<AppState>,
+    Path(version): Path<String>,
+    Extension(by): Extension<By>,
+) -> Result<Json<Status>, Error> {
+    shared.router.activate(&version)?;
+    note(&shared, "activate router pack", by, version).await?;
+    Ok(status(State(shared)).await)
+}
+
+/// Puts the pack in force that was before.
+#[utoipa::path(
+    post,
+    path = "/v1/router/rollback",
+    responses((status = OK, body = Status), (status = CONFLICT, description = "There was none before"))
+)]
+pub async fn roll_back(
+    State(shared): State<AppState>,
+    Extension(by): Extension<By>,
+) -> Result<Json<Status>, Error> {
+    let version = shared.router.roll_back()?;
+    note(&shared, "roll back router pack", by, version).await?;
+    Ok(status(State(shared)).await)
+}
+
+async fn note(shared: &AppState, action: &str, by: By, version: String) -> Result<(), Error> {
+    let entry = AuditEntry::new(action, by, version, 1);
+    Ok(shared.store.note(entry).await?)
+}
+
+fn active_version(shared: &AppState) -> Option<String> {
+    shared
+        .router
+        .active()
+        .map(|active| active.pack.version.clone())
+}
+
+fn describe(pack: &Pack, version: &str, is_active: bool) -> Description {
+    Description {
+        version: version.to_owned(),
+        kind: pack.about.kind.name(),
+        description: pack.about.description.clone(),
+        created_at: pack.about.created_at.clone(),
+        is_active,
+        embedder: pack.about.embedder.model.clone(),
+        clusters: pack.clusters.len(),
+        models: pack
+            .profiles
+            .iter()
+            .map(|profile| ModelDescription {
+                model: profile.model.clone(),
+                mean_error: profile.mean_error,
+                outcomes: profile.counts.iter().sum(),
+                has_head: profile.head.is_some(),
+                source: profile.source.clone(),
+                date: profile.date.clone(),
+                calibration: pack.calibration.get(&profile.model).copied(),
+            })
+            .collect(),
+    }
+}
+
+impl From<LibraryError> for Error {
+    fn from(error: LibraryError) -> Self {
+        let status = match &error {
+            LibraryError::Unknown(_) => 404,
+            LibraryError::NoPrevious | LibraryError::OtherEmbedder { .. } => 409,
+            LibraryError::Pack(_) => 422,
+            LibraryError::Folder { .. } => 500,
+        };
+        Self(ApiError::new(status, error.to_string()))
+    }
+}

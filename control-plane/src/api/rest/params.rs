@@ -1,0 +1,271 @@
+//! Query strings.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use opentracy_translate::error::ApiError;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use utoipa::IntoParams;
+
+use crate::api::rest::error::Error;
+use crate::store::{Bounds, Filter, Micros, PicoUsd, words};
+
+/// Which traces. `metadata.NAME=VALUE` filters by the request's own metadata besides.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct FilterParams {
+    /// A provider's name.
+    provider: Option<String>,
+    /// A model's name, with or without its provider.
+    model: Option<String>,
+    /// An alias's name.
+    alias: Option<String>,
+    /// The name of a client's key.
+    key: Option<String>,
+    /// A semantic cluster's number.
+    cluster: Option<u32>,
+    /// A session's id.
+    session: Option<String>,
+    /// What the request said its user is.
+    user: Option<String>,
+    /// The HTTP status the client got: `429`, or `4xx`.
+    status: Option<String>,
+    /// The type of the error the client got, such as `rate_limit_error`.
+    error_type: Option<String>,
+    /// RFC 3339; calls that began then or later.
+    since: Option<String>,
+    /// RFC 3339; calls that began before.
+    until: Option<String>,
+    /// USD; calls that cost as much or more.
+    min_cost: Option<f64>,
+    /// USD; calls that cost as much or less.
+    max_cost: Option<f64>,
+    /// Calls that took as long or longer.
+    min_latency_ms: Option<f64>,
+    /// Calls that took as long or less.
+    max_latency_ms: Option<f64>,
+    /// Calls with as many tokens or more, input and output together.
+    min_tokens: Option<u64>,
+    /// Calls with as many tokens or fewer.
+    max_tokens: Option<u64>,
+    /// A name that the request's metadata must have, with whatever value.
+    metadata_key: Option<String>,
+    /// Words that must all be in the conversation.
+    q: Option<String>,
+}
+
+const LABEL: &str = "metadata.";
+
+/// Reads a query string into a filter and what an endpoint wants besides.
+pub fn read<P: DeserializeOwned + IntoParams>(
+    pairs: Vec<(String, String)>,
+) -> Result<(Filter, P), Error> {
+    let filters = names::<FilterParams>();
+    let others = names::<P>();
+    let mut labels = BTreeMap::new();
+    let (mut filter, mut rest) = (Map::new(), Map::new());
+    for (name, value) in pairs {
+        if let Some(label) = name.strip_prefix(LABEL) {
+            labels.insert(label.to_owned(), Some(value));
+        } else if filters.contains(&name) {
+            let value = typed(&name, value)?;
+            filter.insert(name, value);
+        } else if others.contains(&name) {
+            let value = typed(&name, value)?;
+            rest.insert(name, value);
+        } else {
+            let known = filters.iter().chain(&others);
+            return Err(unknown(&name, known));
+        }
+    }
+    let filter: FilterParams = parse(filter)?;
+    Ok((filter.into_filter(labels)?, parse(rest)?))
+}
+
+fn names<P: IntoParams>() -> Vec<String> {
+    P::into_params(|| None)
+        .into_iter()
+        .map(|param| param.name)
+        .collect()
+}
+
+fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Error {
+    let near = known
+        .map(|known| (strsim::damerau_levenshtein(known, name), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 3);
+    let words = match near {
+        Some((_, near)) => format!("There is no parameter `{name}`; did you mean `{near}`?"),
+        None => format!("There is no parameter `{name}`; /openapi.json lists what there is"),
+    };
+    ApiError::invalid(name.to_owned(), words).into()
+}
+
+/// A value as JSON: numbers are numbers.
+fn typed(name: &str, value: String) -> Result<Value, Error> {
+    let is_number = name.starts_with("min_")
+        || name.starts_with("max_")
+        || matches!(name, "limit" | "cluster" | "calls" | "cost_weight");
+    if !is_number {
+        return Ok(value.into());
+    }
+    value
+        .parse::<serde_json::Number>()
+        .map(Value::Number)
+        .map_err(|_| wrong(name, "must be a number"))
+}
+
+fn parse<P: DeserializeOwned>(members: Map<String, Value>) -> Result<P, Error> {
+    // One at a time would name the parameter; serde's own words name the value and what it could be.
+    serde_json::from_value(members.into())
+        .map_err(|error| ApiError::invalid(String::new(), error.to_string()).into())
+}
+
+pub fn wrong(name: &str, what: &str) -> Error {
+    ApiError::invalid(name.to_owned(), format!("`{name}` {what}")).into()
+}
+
+/// A weight in place of an alias's.
+pub fn check_cost_weight(weight: Option<f64>) -> Result<(), ApiError> {
+    match weight {
+        Some(weight) if !weight.is_finite() || weight < 0.0 => Err(ApiError::invalid(
+            "cost_weight",
+            "`cost_weight` must be a number from 0",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A page's length.
+pub fn limit(given: Option<u32>, default: u32, max: u32) -> Result<u32, Error> {
+    let limit = given.unwrap_or(default);
+    if !(1..=max).contains(&limit) {
+        return Err(wrong("limit", &format!("must be from 1 to {max}")));
+    }
+    Ok(limit)
+}
+
+impl FilterParams {
+    fn into_filter(self, mut metadata: BTreeMap<String, Option<String>>) -> Result<Filter, Error> {
+        if let Some(name) = self.metadata_key {
+            metadata.entry(name).or_insert(None);
+        }
+        let words = words::of_search(self.q.as_deref().unwrap_or_default());
+        if words.is_empty() && self.q.is_some_and(|text| !text.trim().is_empty()) {
+            return Err(wrong("q", "must hold letters or digits"));
+        }
+        Ok(Filter {
+            provider: self.provider,
+            model: self.model,
+            alias: self.alias,
+            key: self.key,
+            cluster: self.cluster,
+            session: self.session,
+            user: self.user,
+            status: self.status.as_deref().map(status).transpose()?,
+            error_type: self.error_type,
+            since: moment("since", self.since.as_deref())?,
+            until: moment("until", self.until.as_deref())?,
+            cost: Bounds {
+                min: self.min_cost.map(PicoUsd::from_usd),
+                max: self.max_cost.map(PicoUsd::from_usd),
+            },
+            latency: Bounds {
+                min: self.min_latency_ms.map(micros),
+                max: self.max_latency_ms.map(micros),
+            },
+            tokens: Bounds {
+                min: self.min_tokens,
+                max: self.max_tokens,
+            },
+            metadata,
+            words,
+        })
+    }
+}
+
+fn micros(millis: f64) -> Micros {
+    Micros((millis * 1000.0).round() as i64)
+}
+
+/// `429` or `4xx`.
+fn status(text: &str) -> Result<RangeInclusive<u16>, Error> {
+    let class = text
+        .strip_suffix("xx")
+        .and_then(|class| class.parse::<u16>().ok())
+        .filter(|class| (1..=5).contains(class));
+    match (class, text.parse::<u16>()) {
+        (Some(class), _) => Ok(class * 100..=class * 100 + 99),
+        (None, Ok(status)) => Ok(status..=status),
+        (None, Err(_)) => Err(wrong("status", "must be a status such as 429, or 4xx")),
+    }
+}
+
+fn moment(name: &str, text: Option<&str>) -> Result<Option<Micros>, Error> {
+    text.map(|text| {
+        text.parse::<jiff::Timestamp>()
+            .map(|time| Micros(time.as_microsecond()))
+            .map_err(|_| wrong(name, "must be a time such as 2026-11-21T08:00:00Z"))
+    })
+    .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize, IntoParams)]
+    #[serde(default)]
+    #[derive(Default)]
+    struct More {
+        limit: Option<u32>,
+    }
+
+    fn query(pairs: &[(&str, &str)]) -> Result<(Filter, More), String> {
+        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        read(pairs.iter().map(own).collect()).map_err(|error| error.0.message)
+    }
+
+    #[test]
+    fn filters_are_read() {
+        let (filter, more) = query(&[
+            ("model", "openai/gpt-4o"),
+            ("metadata.team", "search"),
+            ("metadata_key", "tier"),
+            ("since", "1970-01-01T00:00:01Z"),
+            ("min_cost", "0.5"),
+            ("max_latency_ms", "1.5"),
+            ("status", "4xx"),
+            ("q", "Hello, World"),
+            ("limit", "7"),
+        ])
+        .unwrap();
+        assert_eq!(filter.since, Some(Micros(1_000_000)));
+        assert_eq!(filter.metadata["team"].as_deref(), Some("search"));
+        assert_eq!(filter.metadata["tier"], None);
+        assert_eq!(filter.cost.min, Some(PicoUsd(500_000_000_000)));
+        assert_eq!(filter.latency.max, Some(Micros(1500)));
+        assert_eq!(filter.status, Some(400..=499));
+        assert_eq!(filter.words, ["hello", "world"]);
+        assert_eq!(more.limit, Some(7));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (pair, words) in [
+            (("limit", "x"), "number"),
+            (("min_tokens", "-1"), "-1"),
+            (("since", "yesterday"), "such as"),
+            (("modle", "x"), "did you mean `model`"),
+            (("nonsense", "x"), "/openapi.json"),
+            (("status", "9xx"), "429"),
+            (("q", "?!"), "letters"),
+        ] {
+            let message = query(&[pair]).unwrap_err();
+            assert!(message.contains(words), "{message}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `/debug/pprof/*`: what the control plane's time and memory go to. Off unless `management.profiling` turns it on, and then for those
+//! with a key only.
+
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use opentracy_translate::error::ApiError;
+use pprof::ProfilerGuardBuilder;
+use pprof::protos::Message as _;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::api::rest::access::Caller;
+use crate::api::rest::error::Error;
+use crate::state::AppState;
+
+/// How often it is looked where the processor is, a second. No round figure, so as not to beat in time with anything.
+const FREQUENCY: i32 = 99;
+const SECONDS: u64 = 10;
+const MAX_SECONDS: u64 = 60;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ProfileParams {
+    /// For how long, 1 to 60; 10 without it.
+    seconds: Option<u64>,
+}
+
+impl ProfileParams {
+    fn duration(&self) -> Result<Duration, ApiError> {
+        match self.seconds.unwrap_or(SECONDS) {
+            seconds @ 1..=MAX_SECONDS => Ok(Duration::from_secs(seconds)),
+            _ => Err(ApiError::invalid(
+                "seconds",
+                format!("`seconds` must be from 1 to {MAX_SECONDS}"),
+            )),
+        }
+    }
+}
+
+fn check(shared: &AppState, caller: &Caller) -> Result<(), ApiError> {
+    if !shared.snapshot.borrow().config.management.profiling {
+        let words = "Profiling is off; set `management.profiling: true`";
+        return Err(ApiError::new(404, words).with_code("profiling_off"));
+    }
+    if caller.0.is_none() {
+        let words =
+            "Profiles are for those with an API key; make one with the role `read-only` or `admin`";
+        return Err(ApiError::new(401, words).with_code("missing_api_key"));
+    }
+    Ok(())
+}
+
+fn failed(error: impl std::fmt::Display) -> ApiError {
+    ApiError::new(503, format!("There is no profile: {error}"))
+}
+
+/// Looks where the processor is, for as long as is asked.
+async fn sample(
+    shared: &AppState,
+    caller: &Caller,
+    params: &ProfileParams,
+) -> Result<pprof::Report, ApiError> {
+    check(shared, caller)?;
+    let duration = params.duration()?;
+    let guard = ProfilerGuardBuilder::default()
+        .frequency(FREQUENCY)
+        .blocklist(&["libc", "libgcc", "pthread", "vdso"])
+        .build()
+        .map_err(failed)?;
+    tokio::time::sleep(duration).await;
+    let report = guard.report().build().map_err(failed)?;
+    if report.data.is_empty() {
+        return Err(failed("nothing ran in that time; ask for more seconds"));
+    }
+    Ok(report)
+}
+
+/// Where the processor's time goes, as pprof reads it.
+#[utoipa::path(
+    get,
+    path = "/debug/pprof/profile",
+    params(ProfileParams),
+    responses((status = OK, content_type = "application/octet-stream"), (status = NOT_FOUND, description = "Profiling is off"))
+)]
+pub async fn profile(
+    State(shared): State<AppState>,
+    axum::Extension(caller): axum::Extension<Caller>,
+    Query(params): Query<ProfileParams>,
+) -> Result<Response, Error> {
+    let report = sample(&shared, &caller, &params).await?;
+    let bytes = report.pprof().map_err(failed)?.encode_to_vec();
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
+}
+
+/// The same as a picture.
+#[utoipa::path(
+    get,
+    path = "/debug/pprof/flamegraph",
+    params(ProfileParams),
+    responses((status = OK, content_type = "image/svg+xml"), (status = NOT_FOUND, description = "Profiling is off"))
+)]
+pub async fn flamegraph(
+    State(shared): State<AppState>,
+    axum::Extension(caller): axum::Extension<Caller>,
+    Query(params): Query<ProfileParams>,
+) -> Result<Response, Error> {
+    let report = sample(&shared, &caller, &params).await?;
+    let mut picture = Vec::new();
+    report.flamegraph(&mut picture).map_err(failed)?;
+    Ok(([(header::CONTENT_TYPE, "image/svg+xml")], picture).into_response())
+}
+
+/// What memory is held by, as pprof reads it: of what was allocated since this was asked for the first time.
+#[utoipa::path(
+    get,
+    path = "/debug/pprof/heap",
+    responses((status = OK, content_type = "application/gzip"), (status = NOT_FOUND, description = "Profiling is off"))
+)]
+pub async fn heap(
+    State(shared): State<AppState>,
+    axum::Extension(caller): axum::Extension<Caller>,
+) -> Result<Response, Error> {
+    check(&shared, &caller)?;
+    let control = jemalloc_pprof::PROF_CTL.as_ref();
+    let control = control.ok_or_else(|| failed("the allocator keeps no account"))?;
+    let mut control = control.lock().await;
+    if !control.activated() {
+        control.activate().map_err(failed)?;
+    }
+    let bytes = control.dump_pprof().map_err(failed)?;
+    Ok(([(header::CONTENT_TYPE, "application/gzip")], bytes).into_response())
+}

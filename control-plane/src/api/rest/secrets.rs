@@ -1,0 +1,138 @@
+//! `/v1/secrets`: provider keys that are set here. No endpoint gives one back.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use opentracy_translate::error::ApiError;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::rest::audit;
+use crate::api::rest::error::Error;
+use crate::config;
+use crate::secrets::{Description, Vault};
+use crate::state::AppState;
+use crate::store::{AuditEntry, By};
+
+const MAX_BYTES: usize = 16 << 10;
+
+#[derive(Serialize, ToSchema)]
+pub struct Secrets {
+    data: Vec<Secret>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Secret {
+    /// The provider's variable in lower case, such as `openai_api_key`.
+    name: String,
+    /// Changes with the secret, and tells nothing of it.
+    fingerprint: String,
+    /// RFC 3339, UTC.
+    updated_at: String,
+}
+
+/// It has no `Debug`, nor does anything show it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Value {
+    /// The secret.
+    value: String,
+}
+
+/// The secrets that are set, without what they are.
+#[utoipa::path(get, path = "/v1/secrets", responses((status = OK, body = Secrets)))]
+pub async fn list() -> Result<Json<Secrets>, Error> {
+    let secrets = with_vault(|vault| vault.list()).await?;
+    Ok(Json(Secrets {
+        data: secrets.into_iter().map(Secret::from).collect(),
+    }))
+}
+
+/// Sets a secret, or another in its place. The filter has it within two seconds.
+#[utoipa::path(
+    put,
+    path = "/v1/secrets/{name}",
+    params(("name" = String, Path, description = "The provider's variable in lower case, such as `openai_api_key`")),
+    request_body = Value,
+    responses((status = OK, body = Secret), (status = BAD_REQUEST, description = "A name or a value that can't be"))
+)]
+pub async fn set(
+    State(shared): State<AppState>,
+    Extension(by): Extension<By>,
+    Path(name): Path<String>,
+    body: String,
+) -> Result<Json<Secret>, Error> {
+    check_name(&name)?;
+    // The parser's own words could quote the secret.
+    let Value { value } = serde_json::from_str(&body)
+        .map_err(|_| ApiError::invalid(String::new(), "Send a JSON object: {\"value\": \"…\"}"))?;
+    let value = value.trim().to_owned();
+    if value.is_empty() || value.len() > MAX_BYTES || value.chars().any(char::is_control) {
+        let words = "`value` must be a text of one line";
+        return Err(ApiError::invalid("value", words).into());
+    }
+    let named = name.clone();
+    let secret = with_vault(move |vault| vault.set(&named, &value)).await?;
+    audit::note(&shared, AuditEntry::new("secret.set", by, &*name, 0)).await;
+    Ok(Json(secret.into()))
+}
+
+/// Forgets a secret: the secrets file and the environment are asked again.
+#[utoipa::path(
+    delete,
+    path = "/v1/secrets/{name}",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = NO_CONTENT), (status = NOT_FOUND, description = "No such secret"))
+)]
+pub async fn remove(
+    State(shared): State<AppState>,
+    Extension(by): Extension<By>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Error> {
+    check_name(&name)?;
+    let named = name.clone();
+    if !with_vault(move |vault| vault.remove(&named)).await? {
+        return Err(ApiError::new(404, format!("There is no secret \"{name}\"")).into());
+    }
+    audit::note(&shared, AuditEntry::new("secret.delete", by, &*name, 0)).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let is_plain = (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    if is_plain {
+        return Ok(());
+    }
+    let words = "A secret's name is a variable's in lower case, such as `openai_api_key`";
+    Err(ApiError::invalid("name", words).into())
+}
+
+async fn with_vault<T: Send + 'static>(
+    work: impl FnOnce(Vault) -> anyhow::Result<T> + Send + 'static,
+) -> Result<T, Error> {
+    let worked = tokio::task::spawn_blocking(|| work(Vault::open(&config::state_dir())?)).await;
+    worked
+        .map_err(anyhow::Error::from)
+        .flatten()
+        .map_err(|error| {
+            tracing::error!("the secrets can't be used: {error:#}");
+            ApiError::new(
+                500,
+                "The secrets can't be used; the control plane's log says why",
+            )
+            .into()
+        })
+}
+
+impl From<Description> for Secret {
+    fn from(description: Description) -> Self {
+        Self {
+            name: description.name,
+            fingerprint: description.fingerprint,
+            updated_at: description.updated_at,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `GET /metrics` for Prometheus, `GET /statsz` for people.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use opentracy_proto::v1::{self, CircuitBreakerState};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::agents::Health;
+use crate::api::rest::analytics::Percentiles;
+use crate::health::{HealthCode, HealthReason};
+use crate::ingest::StoreFigures;
+use crate::state::AppState;
+use crate::telemetry::envoy::{self, CircuitBreaker};
+use crate::telemetry::live::Model;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Figures in the format of Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    responses((status = OK, body = String, content_type = "application/openmetrics-text"))
+)]
+pub async fn metrics(State(shared): State<AppState>) -> Response {
+    let text = shared.metrics.text(
+        &shared.ingest,
+        &shared.ledger,
+        &shared.router.drift,
+        &shared.vms,
+        &shared.health,
+    );
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Statsz {
+    /// By `provider/model`, since the control plane was started.
+    models: BTreeMap<String, ModelFigures>,
+    /// By provider; `null` when Envoy does not answer.
+    circuit_breakers: Option<BTreeMap<String, CircuitBreaker>>,
+    /// By `provider/model`: whether the filter calls it, as the worker has it that lets the fewest calls through.
+    model_circuit_breakers: BTreeMap<String, ModelCircuitBreaker>,
+    /// By agent and server: how the servers of tools do that were needed since the start.
+    mcp_servers: BTreeMap<String, BTreeMap<String, Health>>,
+    budgets: Vec<BudgetFigures>,
+    /// The faults that `/health` shows.
+    reasons: Vec<HealthReason>,
+    journal: JournalFigures,
+    /// Writing to the store.
+    store: StoreFigures,
+    /// Bytes of traces that wait for the store.
+    journal_backlog_bytes: u64,
+}
+
+/// The journal's errors since the start.
+#[derive(Serialize, ToSchema)]
+pub struct JournalFigures {
+    /// Segments that can't be read at the moment; they are kept and tried again.
+    unreadable_segments: usize,
+    read_errors: u64,
+    write_errors: u64,
+    bookmark_errors: u64,
+    /// Ends of segments that were never finished, as a crash leaves them.
+    torn_ends: u64,
+    /// Places in segments that could not be recovered.
+    damaged_places: u64,
+    damaged_bytes: u64,
+    /// Batches of traces that were in those places, as far as is known.
+    lost_frames: u64,
+}
+
+impl JournalFigures {
+    fn new(shared: &AppState) -> Self {
+        let figures = shared.ingest.journal_figures();
+        Self {
+            unreadable_segments: shared.health.count(HealthCode::JournalRead),
+            read_errors: figures.read_errors.get(),
+            write_errors: figures.write_errors.get(),
+            bookmark_errors: figures.bookmark_errors.get(),
+            torn_ends: figures.torn_ends.get(),
+            damaged_places: figures.damaged_places.get(),
+            damaged_bytes: figures.damaged_bytes.get(),
+            lost_frames: figures.lost_frames.get(),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ModelCircuitBreaker {
+    /// `closed`, `half_open` or `open`.
+    state: &'static str,
+    /// How often it was opened.
+    opened: u64,
+    /// Until it is tried again; 0 where it is not open.
+    open_for_ms: u64,
+}
+
+impl From<v1::CircuitBreaker> for ModelCircuitBreaker {
+    fn from(breaker: v1::CircuitBreaker) -> Self {
+        Self {
+            state: match breaker.state() {
+                CircuitBreakerState::Closed => "closed",
+                CircuitBreakerState::HalfOpen => "half_open",
+                CircuitBreakerState::Open => "open",
+            },
+            opened: breaker.opened,
+            open_for_ms: breaker.open_for_ms,
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ModelFigures {
+    requests: u64,
+    errors: u64,
+    tokens_input: u64,
+    tokens_output: u64,
+    /// USD.
+    cost: f64,
+    /// Of the last 512 calls.
+    latency_ms: Option<Percentiles>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct BudgetFigures {
+    /// `key` or `alias`.
+    owner: &'static str,
+    name: String,
+    /// USD, in the period under way.
+    spent: f64,
+    /// USD.
+    soft: Option<f64>,
+    /// USD.
+    hard: Option<f64>,
+}
+
+/// How each model, each provider and each budget does.
+#[utoipa::path(get, path = "/statsz", responses((status = OK, body = Statsz)))]
+pub async fn statsz(State(shared): State<AppState>) -> Json<Statsz> {
+    let snapshot = shared.snapshot.borrow().clone();
+    let breakers = envoy::circuit_breakers(&snapshot.config.gateway.admin).await;
+    let of_provider = |mut breakers: BTreeMap<String, CircuitBreaker>| {
+        let providers = snapshot.providers.values();
+        providers
+            .filter_map(|provider| {
+                let breaker = breakers.remove(&provider.envoy_cluster())?;
+                Some((provider.name.clone(), breaker))
+            })
+            .collect()
+    };
+    let models = shared.live.models().into_iter();
+    let budgets = shared.ledger.report().into_iter();
+    Json(Statsz {
+        models: models
+            .map(|(name, model)| (name, ModelFigures::from(model)))
+            .collect(),
+        circuit_breakers: breakers.map(of_provider),
+        model_circuit_breakers: shared
+            .vms
+            .circuit_breakers()
+            .into_iter()
+            .map(|(model, breaker)| (model, breaker.into()))
+            .collect(),
+        mcp_servers: shared.agents.health(),
+        budgets: budgets
+            .map(|(owner, budget, spent)| BudgetFigures {
+                owner: owner.kind(),
+                name: owner.into_name(),
+                spent: spent.usd(),
+                soft: budget.soft,
+                hard: budget.hard,
+            })
+            .collect(),
+        reasons: shared.health.reasons(),
+        journal: JournalFigures::new(&shared),
+        store: shared.ingest.store_figures(),
+        journal_backlog_bytes: shared.ingest.backlog_bytes(),
+    })
+}
+
+impl From<Model> for ModelFigures {
+    fn from(model: Model) -> Self {
+        Self {
+            requests: model.requests,
+            errors: model.errors,
+            tokens_input: model.tokens_input,
+            tokens_output: model.tokens_output,
+            cost: model.cost,
+            latency_ms: model.latency().map(Percentiles::from),
+        }
+    }
+}

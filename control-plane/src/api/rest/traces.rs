@@ -1,0 +1,272 @@
+//! `/v1/traces`.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
+use opentracy_translate::error::ApiError;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::api::rest::audit;
+use crate::api::rest::error::Error;
+use crate::api::rest::params::{self, FilterParams};
+use crate::api::rest::timeline::{self, TraceInSession};
+use crate::api::rest::trace::Trace;
+use crate::api::rest::{import, lines};
+use crate::spend::prices::InForce;
+use crate::spend::reprice::{self, Repriced};
+use crate::state::AppState;
+use crate::store::{self, AuditEntry, By, Filter, Order};
+
+const DEFAULT_LIMIT: u32 = 50;
+const MAX_LIMIT: u32 = 500;
+
+/// How traces are listed.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    #[param(inline)]
+    order: Order,
+    /// How many traces to a page: 1 to 500, 50 without it.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A page of traces.
+#[derive(Serialize, ToSchema)]
+pub struct Page {
+    data: Vec<Trace>,
+    /// Give it as `cursor` for the next page; `null` on the last.
+    next_cursor: Option<String>,
+}
+
+/// The traces that all filters fit, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/traces",
+    params(FilterParams, ListParams),
+    responses((status = OK, body = Page), (status = BAD_REQUEST, description = "A filter that can't be read"))
+)]
+pub async fn list(
+    State(shared): State<AppState>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Json<Page>, Error> {
+    let (filter, list) = params::read::<ListParams>(pairs)?;
+    let after = list.cursor.map(|cursor| cursor.parse()).transpose();
+    let query = store::Query {
+        filter,
+        order: list.order,
+        limit: params::limit(list.limit, DEFAULT_LIMIT, MAX_LIMIT)?,
+        after: after
+            .map_err(|error: store::NoCursor| params::wrong("cursor", &error.to_string()))?,
+    };
+    let page = shared.store.list(query).await?;
+    Ok(Json(Page {
+        data: page.traces.into_iter().map(Trace::from).collect(),
+        next_cursor: page.next.map(|cursor| cursor.to_string()),
+    }))
+}
+
+/// One trace, by the id in the response header `X-OpenTracy-Trace-Id`.
+#[utoipa::path(
+    get,
+    path = "/v1/traces/{id}",
+    params(("id" = String, Path, description = "The trace's id")),
+    responses((status = OK, body = TraceInSession), (status = NOT_FOUND, description = "No such trace"))
+)]
+pub async fn get(
+    State(shared): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<TraceInSession>, Error> {
+    let found = match Uuid::try_parse(&id) {
+        Ok(id) => shared.store.get(id).await?,
+        Err(_) => None,
+    };
+    let Some(trace) = found else {
+        let words = format!(
+            "There is no trace \"{id}\". A new one is here within a second of its answer's end"
+        );
+        return Err(ApiError::new(404, words).into());
+    };
+    let timeline = match &trace.record.session_id {
+        Some(session) => Some(timeline_of(&shared, session.clone()).await?),
+        None => None,
+    };
+    Ok(Json(TraceInSession {
+        trace: trace.into(),
+        timeline,
+    }))
+}
+
+async fn timeline_of(shared: &AppState, session: String) -> Result<Vec<timeline::Event>, Error> {
+    let query = store::Query {
+        filter: Filter {
+            session: Some(session),
+            ..Filter::default()
+        },
+        order: Order::OldestFirst,
+        limit: timeline::MAX_TURNS,
+        after: None,
+    };
+    let page = shared.store.list(query).await?;
+    Ok(timeline::of(page.traces.iter().map(|trace| &trace.record)))
+}
+
+/// What became of an import.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct Imported {
+    /// Traces that were taken. One whose id is known changes nothing.
+    imported: u64,
+    /// What could not be read; the first hundred.
+    failed: Vec<Failed>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Failed {
+    /// Of the body; 1 is the first. In a list, the object's number.
+    line: u64,
+    message: String,
+}
+
+const MAX_FAILED_TOLD: usize = 100;
+/// Records that are kept with one sync to disk.
+const IMPORT_AT_ONCE: usize = 500;
+
+/// Takes calls that were made elsewhere: traces as they are exported, or OpenAI-style logs, one a line, in a list, or alone.
+#[utoipa::path(
+    post,
+    path = "/v1/traces",
+    request_body(content = String, content_type = "application/x-ndjson"),
+    responses((status = OK, body = Imported), (status = BAD_REQUEST, description = "Nothing could be read"))
+)]
+pub async fn import(
+    State(shared): State<AppState>,
+    Extension(by): Extension<By>,
+    body: Body,
+) -> Result<Json<Imported>, Error> {
+    let mut outcome = Imported::default();
+    let mut lines = lines::Objects::new(body);
+    let rules = import::Rules::new(&shared);
+    let mut waiting = opentracy_proto::v1::IngestRequest::default();
+    while let Some((number, line)) = lines.next().await? {
+        match import::read(&line) {
+            Ok((mut request, is_log)) => {
+                outcome.imported += 1;
+                for trace in &mut request.traces {
+                    rules.apply(trace, is_log);
+                }
+                waiting.traces.extend(request.traces);
+                waiting.attempts.extend(request.attempts);
+            }
+            Err(message) if outcome.failed.len() < MAX_FAILED_TOLD => {
+                outcome.failed.push(Failed {
+                    line: number,
+                    message,
+                });
+            }
+            Err(_) => {}
+        }
+        if waiting.traces.len() >= IMPORT_AT_ONCE {
+            shared.ingest.import(&waiting).await?;
+            waiting = opentracy_proto::v1::IngestRequest::default();
+        }
+    }
+    if !waiting.traces.is_empty() {
+        shared.ingest.import(&waiting).await?;
+    }
+    if outcome.imported > 0 {
+        audit::note(&shared, AuditEntry::new("import", by, "", outcome.imported)).await;
+    }
+    match outcome.failed.first() {
+        Some(failed) if outcome.imported == 0 => {
+            let words = format!("Line {}: {}", failed.line, failed.message);
+            Err(ApiError::invalid(String::new(), words).into())
+        }
+        _ => Ok(Json(outcome)),
+    }
+}
+
+/// Which prices.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct RepriceParams {
+    #[param(inline)]
+    prices: InForce,
+}
+
+/// Prices the traces that all filters fit anew: those imported without a price, or all after a price was wrong.
+#[utoipa::path(
+    post,
+    path = "/v1/traces/reprice",
+    params(FilterParams, RepriceParams),
+    responses((status = OK, body = Repriced), (status = BAD_REQUEST, description = "A filter that can't be read"))
+)]
+pub async fn reprice(
+    State(shared): State<AppState>,
+    Extension(by): Extension<By>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Json<Repriced>, Error> {
+    let (filter, RepriceParams { prices }) = params::read(pairs)?;
+    settle(&shared).await?;
+    let repriced = reprice::run(&*shared.store, &shared.prices, filter, prices, by).await?;
+    Ok(Json(repriced))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Deleted {
+    /// Traces that are gone.
+    deleted: u64,
+}
+
+/// Nothing besides filters.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+pub struct NoParams {}
+
+/// How long a deletion waits for records that are on their way to the store.
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Removes the traces that all filters fit, for good: `?user=…` is a person's. What was removed is noted in the audit, without
+/// its content.
+#[utoipa::path(
+    delete,
+    path = "/v1/traces",
+    params(FilterParams),
+    responses((status = OK, body = Deleted), (status = BAD_REQUEST, description = "No filter, or one that can't be read"))
+)]
+pub async fn delete(
+    State(shared): State<AppState>,
+    Extension(by): Extension<By>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Json<Deleted>, Error> {
+    let subject = pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join("&");
+    let (filter, NoParams {}) = params::read(pairs)?;
+    if filter == Filter::default() {
+        let words = "Name at least one filter, such as `user`: without one everything would go";
+        return Err(ApiError::invalid(String::new(), words).into());
+    }
+    settle(&shared).await?;
+    let count = shared.store.delete(filter).await?;
+    let entry = AuditEntry::new("delete", by, subject, count);
+    shared.store.note(entry).await?;
+    Ok(Json(Deleted { deleted: count }))
+}
+
+/// What was acknowledged before is among what is looked at.
+async fn settle(shared: &AppState) -> Result<(), Error> {
+    if shared.ingest.settled(SETTLE_WITHIN).await {
+        return Ok(());
+    }
+    let words = "The trace store is behind with its work; try again when it has caught up";
+    Err(ApiError::new(503, words).into())
+}

@@ -1,0 +1,148 @@
+//! The models we know: prices and limits, as of the day the catalog was made.
+//!
+//! `cargo xtask catalog` makes `catalog.json` from the data file of the `litellm` package, the field's common source.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
+use opentracy_translate::cost::{Pricing, Usd};
+use opentracy_translate::provider as registry;
+use serde::Deserialize;
+
+/// One model at one provider.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Model {
+    pub provider: String,
+    pub name: String,
+    #[serde(default)]
+    pub pricing: Pricing,
+    /// Tokens.
+    #[serde(default)]
+    pub context_window: Option<u32>,
+    /// Tokens.
+    #[serde(default)]
+    pub max_output_tokens: Option<u32>,
+    /// What it can do, such as `tools` or `images`; none when unknown.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+}
+
+/// The demo provider's, with made-up prices in USD per token for those that the router may choose from.
+const DEMO_MODELS: [(&str, Option<f64>); 4] = [
+    ("echo", None),
+    ("stream", None),
+    ("small", Some(2e-7)),
+    ("large", Some(5e-6)),
+];
+
+static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
+    let mut models: Vec<Model> = serde_json::from_str(include_str!("../../catalog.json"))
+        .expect("the catalog is made by us and tested");
+    models.extend(DEMO_MODELS.map(|(name, price)| Model {
+        provider: crate::config::DEMO.to_owned(),
+        name: name.to_owned(),
+        pricing: Pricing {
+            input: price.map(Usd),
+            output: price.map(Usd),
+            ..Pricing::default()
+        },
+        context_window: None,
+        max_output_tokens: None,
+        capabilities: Vec::new(),
+    }));
+    models.sort_by(|one, other| (&one.provider, &one.name).cmp(&(&other.provider, &other.name)));
+    models
+});
+
+/// Every model, ordered by provider and name.
+pub fn models() -> &'static [Model] {
+    &MODELS
+}
+
+static BY_NAME: LazyLock<HashMap<(&str, &str), &Model>> = LazyLock::new(|| {
+    let named = MODELS
+        .iter()
+        .map(|model| ((&*model.provider, &*model.name), model));
+    named.collect()
+});
+
+/// What is known of a model.
+pub fn find(provider: &str, name: &str) -> Option<&'static Model> {
+    BY_NAME.get(&(provider, name)).copied()
+}
+
+/// Returns whether callers may leave the provider of a model out.
+pub fn is_bare(model: &Model) -> bool {
+    BARE.contains(&(&*model.provider, &*model.name))
+}
+
+static BARE: LazyLock<HashSet<(&str, &str)>> = LazyLock::new(|| {
+    let models = MODELS.iter();
+    models
+        .filter(|model| provider_of(&model.name) == Some(model.provider.as_str()))
+        .map(|model| (&*model.provider, &*model.name))
+        .collect()
+});
+
+/// The provider of a model that may be named without one: the one that makes it. A name with a slash would be taken for
+/// another provider's.
+pub fn provider_of(model: &str) -> Option<&'static str> {
+    if model.contains('/') {
+        return None;
+    }
+    registry::PROVIDERS
+        .iter()
+        .filter(|row| row.first_party)
+        .find(|row| {
+            MODELS
+                .iter()
+                .any(|known| known.provider == row.name && known.name == model)
+        })
+        .map(|row| row.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_models_have_prices_and_limits() {
+        for (provider, name) in [
+            ("openai", "gpt-4o-mini"),
+            ("anthropic", "claude-sonnet-4-6"),
+        ] {
+            let model = models()
+                .iter()
+                .find(|model| model.provider == provider && model.name == name)
+                .unwrap();
+            assert!(model.pricing.input.unwrap().0 > 0.0);
+            assert!(model.pricing.cache_read.unwrap() < model.pricing.input.unwrap());
+            assert!(model.max_output_tokens.unwrap() > 4096);
+        }
+    }
+
+    #[test]
+    fn every_model_is_of_a_provider_we_know() {
+        for model in models() {
+            assert!(
+                registry::find(&model.provider).is_some() || model.provider == crate::config::DEMO,
+                "{model:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_capability_has_a_place_on_the_wire() {
+        for model in models() {
+            let known = crate::snapshot::capabilities(model);
+            assert_eq!(known.names().len(), model.capabilities.len(), "{model:?}");
+        }
+    }
+
+    #[test]
+    fn a_bare_name_is_its_makers() {
+        assert_eq!(provider_of("gpt-4o"), Some("openai"));
+        assert_eq!(provider_of("claude-sonnet-4-6"), Some("anthropic"));
+        assert_eq!(provider_of("meta-llama/Llama-3.3-70B-Instruct-Turbo"), None);
+    }
+}

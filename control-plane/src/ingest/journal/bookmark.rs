@@ -1,0 +1,149 @@
+//! Keeps how far the store has come, and removes the segments that it has.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::ingest::journal::Backlog;
+use crate::ingest::journal::files::Files;
+use crate::ingest::journal::progress::Progress;
+use crate::ingest::journal::report::Report;
+use crate::ingest::journal::segment::Segments;
+
+const FILE: &str = "position";
+
+#[derive(Debug)]
+pub struct Bookmark {
+    files: Arc<dyn Files>,
+    path: PathBuf,
+    progress: Progress,
+    /// Set if the file does not say `progress`.
+    is_stale: bool,
+    segments: Segments,
+    backlog: Arc<Backlog>,
+    report: Report,
+    /// Segments that the store has and that could not be removed yet.
+    to_release: BTreeSet<u64>,
+    /// Held as long as the journal is in use.
+    _lock: File,
+}
+
+/// Reads where the store has come to. Without a bookmark, or with a damaged one, reading begins at the first segment: the store
+/// knows what it has.
+pub fn read(files: &dyn Files, folder: &Path) -> Progress {
+    let path = folder.join(FILE);
+    let line = match files.read(&path) {
+        Ok(line) => line,
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                tracing::warn!(
+                    "{} can't be read, so all of the journal is read again: {error}",
+                    path.display()
+                );
+            }
+            return Progress::default();
+        }
+    };
+    Progress::parse(&line).unwrap_or_else(|| {
+        tracing::warn!(
+            "{} is damaged, so all of the journal is read again",
+            path.display()
+        );
+        Progress::default()
+    })
+}
+
+impl Bookmark {
+    pub(super) fn new(
+        files: Arc<dyn Files>,
+        folder: &Path,
+        progress: Progress,
+        segments: Segments,
+        backlog: Arc<Backlog>,
+        report: Report,
+        lock: File,
+    ) -> Self {
+        Self {
+            files,
+            path: folder.join(FILE),
+            progress,
+            is_stale: false,
+            segments,
+            backlog,
+            report,
+            to_release: BTreeSet::new(),
+            _lock: lock,
+        }
+    }
+
+    /// Segments that an earlier process could not remove.
+    pub(super) fn release_later(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        self.to_release.extend(numbers);
+    }
+
+    /// The store has this much. It is not read again, and segments that are done with are removed.
+    pub fn advance(&mut self, progress: &Progress) {
+        let is_news = *progress != self.progress;
+        if !is_news && !self.is_stale && self.to_release.is_empty() {
+            return;
+        }
+        let mut failure = None;
+        if is_news || self.is_stale {
+            let written = self.write(progress);
+            self.is_stale = written.is_err();
+            failure = written.err().map(|error| error.to_string());
+        }
+        if is_news {
+            self.account(progress);
+            self.progress = progress.clone();
+        }
+        // Safe with a stale bookmark too: reading begins at the first segment that is there.
+        self.to_release.retain(|&number| {
+            let Err(error) = self.report.release(number) else {
+                return false;
+            };
+            failure = Some(format!("segment {number} can't be removed: {error}"));
+            true
+        });
+        self.report.bookmark(failure.as_deref());
+    }
+
+    /// Writes the file. On a full disk it is written in place: its checksum tells if that was cut short.
+    fn write(&self, progress: &Progress) -> std::io::Result<()> {
+        let line = progress.to_line();
+        self.files
+            .replace(&self.path, line.as_bytes())
+            .or_else(|error| {
+                self.files
+                    .overwrite(&self.path, line.as_bytes())
+                    .map_err(|_| error)
+            })
+    }
+
+    /// Takes what the store has from the backlog, and from the list of segments.
+    fn account(&mut self, progress: &Progress) {
+        let before = &self.progress;
+        let passed = self
+            .segments
+            .between(before.position.segment, progress.position.segment);
+        let mut open: BTreeSet<u64> = passed.into_iter().collect();
+        open.extend(before.deferred.keys());
+        let mut done = 0;
+        for number in open {
+            let from = before.offset_in(number);
+            if let Some(&to) = progress.deferred.get(&number) {
+                done += to.saturating_sub(from);
+            } else if let Some(segment) = self.segments.remove(number) {
+                done += segment.bytes.saturating_sub(from);
+                self.to_release.insert(number);
+            }
+        }
+        let current = progress.position.segment;
+        done += progress
+            .position
+            .offset
+            .saturating_sub(before.offset_in(current));
+        self.backlog.remove(done);
+    }
+}

@@ -1,0 +1,195 @@
+//! Files that fail when a test wants them to.
+
+use std::ffi::OsString;
+use std::io::{self, Error};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use rustix::io::Errno;
+
+use crate::ingest::journal::files::{AppendFile, Disk, Files, ReadFile};
+
+/// The calls that can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Open,
+    Length,
+    ReadAt,
+    Create,
+    Append,
+    Sync,
+    Truncate,
+    Read,
+    Replace,
+    Overwrite,
+    Remove,
+    Rename,
+    Link,
+    List,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    Error(Errno),
+    /// Only so many bytes are read, or written before the disk is full.
+    Short(usize),
+}
+
+#[derive(Debug)]
+struct Rule {
+    call: Call,
+    /// In the name of the file.
+    name: String,
+    fault: Fault,
+}
+
+/// The disk, with faults.
+#[derive(Debug, Clone, Default)]
+pub struct FaultyFiles(Arc<Mutex<Vec<Rule>>>);
+
+impl FaultyFiles {
+    /// Makes a call fail for files whose name contains a text, until [`Self::heal`].
+    pub fn fail(&self, call: Call, name: &str, fault: Fault) {
+        self.0.lock().unwrap().push(Rule {
+            call,
+            name: name.to_owned(),
+            fault,
+        });
+    }
+
+    pub fn heal(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    fn fault(&self, call: Call, name: &str) -> Option<Fault> {
+        let rules = self.0.lock().unwrap();
+        rules
+            .iter()
+            .find(|rule| rule.call == call && name.contains(&rule.name))
+            .map(|rule| rule.fault)
+    }
+
+    fn check(&self, call: Call, path: &Path) -> io::Result<()> {
+        self.check_name(call, &path.to_string_lossy())
+    }
+
+    fn check_name(&self, call: Call, name: &str) -> io::Result<()> {
+        match self.fault(call, name) {
+            Some(Fault::Error(errno)) => Err(Error::from(errno)),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Faulty<F> {
+    file: F,
+    name: String,
+    files: FaultyFiles,
+}
+
+impl Files for FaultyFiles {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
+        self.check(Call::Open, path)?;
+        Ok(Box::new(Faulty {
+            file: Disk.open(path)?,
+            name: path.to_string_lossy().into_owned(),
+            files: self.clone(),
+        }))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
+        self.check(Call::Create, path)?;
+        Ok(Box::new(Faulty {
+            file: Disk.create(path)?,
+            name: path.to_string_lossy().into_owned(),
+            files: self.clone(),
+        }))
+    }
+
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        self.check(Call::Length, path)?;
+        Disk.length(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.check(Call::Read, path)?;
+        Disk.read(path)
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.check(Call::Replace, path)?;
+        Disk.replace(path, bytes)
+    }
+
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.check(Call::Overwrite, path)?;
+        Disk.overwrite(path, bytes)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.check(Call::Remove, path)?;
+        Disk.remove(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.check(Call::Rename, from)?;
+        Disk.rename(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.check(Call::Link, from)?;
+        Disk.link(from, to)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {
+        self.check(Call::List, folder)?;
+        Disk.list(folder)
+    }
+}
+
+impl ReadFile for Faulty<Box<dyn ReadFile>> {
+    fn length(&self) -> io::Result<u64> {
+        self.files.check_name(Call::Length, &self.name)?;
+        self.file.length()
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.files.check_name(Call::ReadAt, &self.name)?;
+        match self.files.fault(Call::ReadAt, &self.name) {
+            Some(Fault::Short(length)) => {
+                let length = length.min(bytes.len());
+                self.file.read_at(&mut bytes[..length], offset)
+            }
+            _ => self.file.read_at(bytes, offset),
+        }
+    }
+}
+
+impl AppendFile for Faulty<Box<dyn AppendFile>> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.files.check_name(Call::Append, &self.name)?;
+        match self.files.fault(Call::Append, &self.name) {
+            Some(Fault::Short(length)) if length < bytes.len() => {
+                self.file.append(&bytes[..length])?;
+                Err(Error::from(Errno::NOSPC))
+            }
+            _ => self.file.append(bytes),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.files.check_name(Call::Sync, &self.name)?;
+        self.file.sync()
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.files.check_name(Call::Truncate, &self.name)?;
+        self.file.truncate(length)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.files.check_name(Call::Length, &self.name)?;
+        self.file.length()
+    }
+}

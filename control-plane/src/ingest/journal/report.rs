@@ -1,0 +1,255 @@
+//! Tells what goes wrong with a journal: in the log, in `/health`, and as figures.
+
+use std::collections::HashSet;
+use std::io::Error;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::metrics::counter::Counter;
+
+use crate::health::{HealthCode, HealthRegistry};
+use crate::ingest::journal::cursor::Damage;
+use crate::ingest::journal::files::Files;
+use crate::ingest::journal::segment;
+
+/// Damaged segments that are kept for a person. Older ones are removed.
+pub const MAX_DAMAGED: usize = 8;
+
+/// Counters since the process was started. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    /// Reads of a segment that failed.
+    pub read_errors: Counter,
+    /// Writes to a segment that failed. None of their records was acknowledged.
+    pub write_errors: Counter,
+    /// Writes of the bookmark that failed.
+    pub bookmark_errors: Counter,
+    /// Ends of segments that were never finished. After a crash there is one; a file that something else has cut looks the same.
+    pub torn_ends: Counter,
+    /// Places in segments that could not be recovered.
+    pub damaged_places: Counter,
+    pub damaged_bytes: Counter,
+    /// Frames that were in those places, as far as is known. A frame holds the traces of one call of the filter.
+    pub lost_frames: Counter,
+}
+
+/// The registry and counters that faults are reported to. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Report {
+    files: Arc<dyn Files>,
+    folder: PathBuf,
+    health: HealthRegistry,
+    pub figures: Figures,
+    /// Segments whose damage is known.
+    damaged: Arc<Mutex<HashSet<u64>>>,
+    /// Damaged segments that get their name when the store has them, since they could not be given a second one.
+    to_rename: Arc<Mutex<HashSet<u64>>>,
+    is_full: Arc<AtomicBool>,
+}
+
+impl Report {
+    pub fn new(files: Arc<dyn Files>, folder: &Path, health: HealthRegistry) -> Self {
+        Self {
+            files,
+            folder: folder.to_owned(),
+            health,
+            figures: Figures::default(),
+            damaged: Arc::default(),
+            to_rename: Arc::default(),
+            is_full: Arc::default(),
+        }
+    }
+
+    /// A segment can't be read, and will be tried again.
+    pub fn unreadable(&self, number: u64, offset: u64, error: &Error) {
+        self.figures.read_errors.inc();
+        let message = format!(
+            "segment {number} of the journal can't be read from byte {offset} on: {error}; it is kept and tried again"
+        );
+        let subject = number.to_string();
+        if self
+            .health
+            .report(HealthCode::JournalRead, &subject, &message)
+        {
+            tracing::error!(
+                event = "journal_read_failing",
+                segment = number,
+                "{message}"
+            );
+        }
+    }
+
+    /// A segment can be read again.
+    pub fn readable(&self, number: u64) {
+        let subject = number.to_string();
+        if self.health.resolve(HealthCode::JournalRead, &subject) {
+            tracing::info!(
+                segment = number,
+                "a segment of the journal can be read again"
+            );
+        }
+    }
+
+    /// A segment ends with a frame that was never acknowledged.
+    pub fn torn(&self, number: u64, bytes: u64) {
+        self.figures.torn_ends.inc();
+        tracing::warn!(
+            segment = number,
+            "the last {bytes} bytes of a segment of the journal were never finished, and so never acknowledged: they are left out"
+        );
+    }
+
+    /// A place of a segment is damaged. The segment is kept.
+    pub fn damaged(&self, number: u64, damage: Damage) {
+        self.figures.damaged_places.inc();
+        self.figures.damaged_bytes.inc_by(damage.bytes);
+        let lost = u64::from(damage.lost_frames.unwrap_or(1));
+        self.figures.lost_frames.inc_by(lost);
+        let at_least = if damage.lost_frames.is_none() {
+            "at least "
+        } else {
+            ""
+        };
+        tracing::error!(
+            event = "journal_damaged",
+            segment = number,
+            offset = damage.offset,
+            bytes = damage.bytes,
+            lost_frames = lost,
+            "a segment of the journal is damaged: {at_least}{lost} batches of traces can't be read; everything else is, and the segment is kept as `.damaged`"
+        );
+        if held(&self.damaged).insert(number) {
+            self.keep(number);
+        }
+        self.refresh_damaged();
+    }
+
+    /// Gives a damaged segment a second name, so that it stays when the store has it.
+    fn keep(&self, number: u64) {
+        let from = segment::path(&self.folder, number);
+        let to = segment::damaged_path(&self.folder, number);
+        if let Err(error) = self.files.link(&from, &to)
+            && error.kind() != std::io::ErrorKind::AlreadyExists
+        {
+            held(&self.to_rename).insert(number);
+        }
+        self.prune();
+    }
+
+    fn prune(&self) {
+        let Ok(kept) = segment::list_damaged(&*self.files, &self.folder) else {
+            return;
+        };
+        let surplus = kept.len().saturating_sub(MAX_DAMAGED);
+        for &number in kept.iter().take(surplus) {
+            let path = segment::damaged_path(&self.folder, number);
+            match self.files.remove(&path) {
+                Ok(()) => tracing::warn!(
+                    "{} is removed: {MAX_DAMAGED} newer damaged segments are kept",
+                    path.display()
+                ),
+                Err(error) => tracing::warn!("{} can't be removed: {error}", path.display()),
+            }
+        }
+    }
+
+    /// Removes a segment that the store has, or names it `.damaged`.
+    pub fn release(&self, number: u64) -> std::io::Result<()> {
+        let path = segment::path(&self.folder, number);
+        let released = if held(&self.to_rename).contains(&number) {
+            let renamed = self
+                .files
+                .rename(&path, &segment::damaged_path(&self.folder, number));
+            self.prune();
+            renamed
+        } else {
+            self.files.remove(&path)
+        };
+        match released {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns `true` while `/health` speaks of damage, which ends when a person has taken the `.damaged` files away.
+    pub fn refresh_damaged(&self) -> bool {
+        let kept = segment::list_damaged(&*self.files, &self.folder).map_or(1, |kept| kept.len());
+        let is_damaged = kept > 0 || !held(&self.to_rename).is_empty();
+        if is_damaged {
+            let figures = &self.figures;
+            let message = format!(
+                "segments of the journal were damaged: since the start {} places, {} bytes, {} batches of traces lost; {kept} damaged segments are kept as `.damaged` in `journal.path`: examine them, and move them away to end this",
+                figures.damaged_places.get(),
+                figures.damaged_bytes.get(),
+                figures.lost_frames.get(),
+            );
+            self.health.report(HealthCode::JournalDamage, "", message);
+        } else {
+            self.health.resolve(HealthCode::JournalDamage, "");
+        }
+        is_damaged
+    }
+
+    /// The journal can't be written.
+    pub fn unwritable(&self, error: &Error) {
+        self.figures.write_errors.inc();
+        let message =
+            format!("the journal can't be written, traces stay with Envoy until it can: {error}");
+        if self.health.report(HealthCode::JournalWrite, "", &message) {
+            let folder = self.folder.display();
+            tracing::error!(event = "journal_write_failing", %folder, "{message}");
+        }
+    }
+
+    /// The journal was written.
+    pub fn writable(&self) {
+        if self.health.resolve(HealthCode::JournalWrite, "") {
+            tracing::info!("the journal can be written again");
+        }
+    }
+
+    /// The journal's limit refuses records, or no longer does.
+    pub fn set_full(&self, held: Option<u64>) {
+        if self.is_full.swap(held.is_some(), Ordering::Relaxed) == held.is_some() {
+            return;
+        }
+        match held {
+            Some(held) => {
+                let message = format!(
+                    "the journal holds {held} bytes that the store has not taken, and `journal.max_bytes` allows no more: traces stay with Envoy"
+                );
+                tracing::error!(event = "journal_full", "{message}");
+                self.health.report(HealthCode::JournalFull, "", message);
+            }
+            None => {
+                tracing::info!("the journal has room again");
+                self.health.resolve(HealthCode::JournalFull, "");
+            }
+        }
+    }
+
+    /// The bookmark, or the removal of what the store has, fails; `None` when it works.
+    pub fn bookmark(&self, error: Option<&str>) {
+        let Some(error) = error else {
+            if self.health.resolve(HealthCode::JournalBookmark, "") {
+                tracing::info!("the journal's bookmark can be written again");
+            }
+            return;
+        };
+        self.figures.bookmark_errors.inc();
+        let message = format!(
+            "how far the store has come can't be kept: {error}; nothing is lost, but more is read again after a restart"
+        );
+        if self
+            .health
+            .report(HealthCode::JournalBookmark, "", &message)
+        {
+            tracing::error!(event = "journal_bookmark_failing", "{message}");
+        }
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

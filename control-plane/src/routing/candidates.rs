@@ -1,0 +1,98 @@
+//! What is known of the models that may be chosen.
+
+use opentracy_proto::v1;
+use opentracy_router::{Pack, decide};
+
+use crate::config::catalog;
+use crate::snapshot::Snapshot;
+use crate::telemetry::live::Live;
+
+/// Bytes of JSON for a token, on average; less than there are, so that a conversation is rather thought too long.
+const BYTES_PER_TOKEN: u64 = 3;
+/// What an answer is taken to have where nothing was seen.
+const OUTPUT_TOKENS: f64 = 300.0;
+
+/// A model that may be chosen, `provider/model`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named {
+    pub id: String,
+    pub candidate: decide::Candidate,
+}
+
+/// A model that may not, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excluded {
+    pub id: String,
+    pub why: &'static str,
+}
+
+/// Parts the ids into those that can do what is needed and those that can't. What nothing is known of is trusted to.
+///
+/// Where none can, all are let through: the provider's own error says more than ours would.
+pub fn part(
+    ids: &[String],
+    needs: &v1::Needs,
+    snapshot: &Snapshot,
+    pack: &Pack,
+    live: &Live,
+) -> (Vec<Named>, Vec<Excluded>) {
+    let (mut able, mut unable) = (Vec::new(), Vec::new());
+    for id in ids {
+        match obstacle(id, needs, snapshot) {
+            None => able.push(named(id, needs, snapshot, pack, live)),
+            Some(why) => unable.push(Excluded {
+                id: id.clone(),
+                why,
+            }),
+        }
+    }
+    if able.is_empty() {
+        let all = ids.iter().map(|id| named(id, needs, snapshot, pack, live));
+        return (all.collect(), Vec::new());
+    }
+    (able, unable)
+}
+
+fn obstacle(id: &str, needs: &v1::Needs, snapshot: &Snapshot) -> Option<&'static str> {
+    let (provider, name) = id.split_once('/')?;
+    if !snapshot.is_callable(provider) {
+        return Some("its provider has no key");
+    }
+    let known = catalog::find(provider, name)?;
+    let can = |what: &str| {
+        known.capabilities.is_empty() || known.capabilities.iter().any(|own| own == what)
+    };
+    let tokens = needs.conversation_bytes / BYTES_PER_TOKEN;
+    if known
+        .context_window
+        .is_some_and(|window| tokens > u64::from(window))
+    {
+        Some("the conversation is longer than its context")
+    } else if needs.tools && !can("tools") {
+        Some("it calls no tools")
+    } else if needs.images && !can("images") {
+        Some("it sees no images")
+    } else {
+        None
+    }
+}
+
+fn named(id: &str, needs: &v1::Needs, snapshot: &Snapshot, pack: &Pack, live: &Live) -> Named {
+    let profile = pack.profile_of(id);
+    let output_tokens = profile
+        .and_then(|profile| pack.profiles.get(profile)?.output_tokens)
+        .unwrap_or(OUTPUT_TOKENS);
+    let input_tokens = needs.conversation_bytes as f64 / BYTES_PER_TOKEN as f64;
+    let pricing = snapshot.pricing(id);
+    let cost = pricing.and_then(|pricing| {
+        Some(pricing.input?.0 * input_tokens + pricing.output?.0 * output_tokens)
+    });
+    Named {
+        id: id.to_owned(),
+        candidate: decide::Candidate {
+            profile,
+            cost,
+            latency: live.expected_seconds(id),
+        },
+    }
+}

@@ -1,0 +1,289 @@
+//! From outcomes to packs: fits in the background, and small steps in between.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use opentracy_router::fit::{self, Training};
+use opentracy_router::{Outcome, Pack, Point};
+use opentracy_translate::openai::envelope::Envelope;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::embed::{Embed, Urgency};
+use super::service::Router;
+use crate::store::{Feedback, Micros, Record, Store, StoreError};
+use crate::worker_thread::Background;
+
+/// Feedback that a fit or a start reads at most, the newest.
+const MAX_FEEDBACK: u32 = 100_000;
+/// Outcomes that may wait to be learned from. What comes while there are so many is learned from at the next start.
+pub const MAX_WAITING: usize = 10_000;
+const MAX_AT_ONCE: usize = 1000;
+/// Jobs that are told of.
+const MAX_JOBS: usize = 100;
+
+/// Fits, one at a time.
+pub struct Fits {
+    background: Background,
+    jobs: Mutex<BTreeMap<Uuid, Job>>,
+}
+
+/// A fit.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Job {
+    pub id: Uuid,
+    pub state: State,
+    /// Outcomes that it learns from.
+    pub outcomes: usize,
+    /// The new pack's version, when it is there.
+    pub pack: Option<String>,
+    /// Why there is none.
+    pub error: Option<String>,
+    /// RFC 3339.
+    pub started_at: String,
+    pub finished_at: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Running,
+    Done,
+    Failed,
+}
+
+/// What a fit makes.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Only these models' profiles, on the clusters of the pack in force.
+    pub keep_clusters: bool,
+    pub clusters: usize,
+    /// Puts the pack in force.
+    pub activate: bool,
+    pub description: String,
+    pub source: String,
+}
+
+impl Fits {
+    pub fn start() -> std::io::Result<Self> {
+        Ok(Self {
+            background: Background::start("fit")?,
+            jobs: Mutex::default(),
+        })
+    }
+
+    pub fn get(&self, id: Uuid) -> Option<Job> {
+        self.held().get(&id).cloned()
+    }
+
+    /// Newest first.
+    pub fn list(&self) -> Vec<Job> {
+        self.held().values().rev().cloned().collect()
+    }
+
+    /// Begins a fit, and says which.
+    pub fn begin(
+        self: &Arc<Self>,
+        router: Arc<Router>,
+        outcomes: Vec<Outcome>,
+        order: Order,
+    ) -> Job {
+        let job = Job {
+            id: Uuid::now_v7(),
+            state: State::Running,
+            outcomes: outcomes.len(),
+            pack: None,
+            error: None,
+            started_at: Micros::now().timestamp(),
+            finished_at: None,
+        };
+        let mut jobs = self.held();
+        jobs.insert(job.id, job.clone());
+        if jobs.len() > MAX_JOBS {
+            jobs.pop_first();
+        }
+        drop(jobs);
+        let (fits, id) = (Arc::clone(self), job.id);
+        tokio::spawn(async move {
+            let fitted = fits.fit(&router, outcomes, &order).await;
+            let mut jobs = fits.held();
+            let Some(job) = jobs.get_mut(&id) else { return };
+            job.finished_at = Some(Micros::now().timestamp());
+            match fitted {
+                Ok(version) => {
+                    job.state = State::Done;
+                    job.pack = Some(version);
+                }
+                Err(error) => {
+                    tracing::error!("the router could not be fitted: {error:#}");
+                    job.state = State::Failed;
+                    job.error = Some(format!("{error:#}"));
+                }
+            }
+        });
+        job
+    }
+
+    async fn fit(
+        &self,
+        router: &Router,
+        outcomes: Vec<Outcome>,
+        order: &Order,
+    ) -> anyhow::Result<String> {
+        let embedder = router
+            .embedder()
+            .ok_or_else(|| anyhow::anyhow!("there is no embedder; set `router.embedder`"))?;
+        let training = embed(Training::collect(outcomes), &**embedder).await?;
+        let options = options(&**embedder, order);
+        let base = match (order.keep_clusters, router.active()) {
+            (true, Some(active)) => Some(active.pack.clone()),
+            (true, None) => anyhow::bail!("there is no pack in force whose clusters could be kept"),
+            (false, _) => None,
+        };
+        let pack = self
+            .background
+            .run(move || fit_pack(base.as_ref(), &training, &options))
+            .await??;
+        let version = router.library().add(&pack)?;
+        if order.activate {
+            router.activate(&version)?;
+        }
+        Ok(version)
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, BTreeMap<Uuid, Job>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `opentracy router fit`: at once, and in the foreground.
+pub async fn fit_now(
+    base: Option<&Pack>,
+    embedder: &dyn Embed,
+    outcomes: Vec<Outcome>,
+    order: &Order,
+) -> anyhow::Result<Pack> {
+    let training = embed(Training::collect(outcomes), embedder).await?;
+    Ok(fit_pack(base, &training, &options(embedder, order))?)
+}
+
+fn fit_pack(
+    base: Option<&Pack>,
+    training: &Training,
+    options: &fit::Options,
+) -> Result<Pack, fit::FitError> {
+    match base {
+        Some(pack) => fit::refit_models(pack, training, options),
+        None => fit::fit(training, options),
+    }
+}
+
+fn options(embedder: &dyn Embed, order: &Order) -> fit::Options {
+    fit::Options {
+        embedder: embedder.identity().clone(),
+        clusters: order.clusters,
+        seed: 1,
+        description: order.description.clone(),
+        source: order.source.clone(),
+        now: Micros::now().timestamp(),
+    }
+}
+
+async fn embed(training: Training, embedder: &dyn Embed) -> anyhow::Result<Training> {
+    let embeddings = embedder
+        .embed(training.prompts().to_vec(), Urgency::Job)
+        .await?;
+    Ok(training.with_embeddings(embeddings))
+}
+
+/// The outcomes that feedback on traces tells, newest first.
+pub async fn outcomes_of_feedback(
+    store: &dyn Store,
+    since: Micros,
+) -> Result<Vec<Outcome>, StoreError> {
+    let mut outcomes = Vec::new();
+    for feedback in store.feedback(since, MAX_FEEDBACK).await? {
+        if let Some(trace) = store.get(feedback.trace_id).await? {
+            outcomes.extend(outcome(&trace.record, &feedback));
+        }
+    }
+    Ok(outcomes)
+}
+
+/// `None` where the trace has no prompt, or no model answered.
+pub fn outcome(record: &Record, feedback: &Feedback) -> Option<Outcome> {
+    Some(Outcome {
+        prompt: subject(record)?,
+        model: format!("{}/{}", record.provider.as_ref()?, record.model.as_ref()?),
+        error: feedback.error,
+    })
+}
+
+/// What a decision on this call was, or would have been, made on.
+pub fn subject(record: &Record) -> Option<String> {
+    let body = record.request.as_ref()?.get().as_bytes();
+    let envelope = Envelope::parse(record.api.api()?, body).ok()?;
+    Some(envelope.subject().text).filter(|text| !text.is_empty())
+}
+
+/// How long outcomes gather before the pack in force changes by them: what it said of prompts is forgotten then.
+const GATHER: Duration = Duration::from_secs(2);
+
+/// Takes what is heard into the figures of the pack in force, for as long as the process runs.
+pub async fn keep(router: Arc<Router>, mut heard: mpsc::Receiver<Outcome>) {
+    let mut outcomes = Vec::new();
+    while heard.recv_many(&mut outcomes, MAX_AT_ONCE).await > 0 {
+        tokio::time::sleep(GATHER).await;
+        while let Ok(outcome) = heard.try_recv() {
+            outcomes.push(outcome);
+        }
+        if let Err(error) = observe(&router, &outcomes).await {
+            tracing::warn!("feedback is kept, and not in the router's figures yet: {error:#}");
+        }
+        outcomes.clear();
+    }
+}
+
+/// Takes outcomes into the figures of the pack in force: a step between two fits.
+async fn observe(router: &Router, outcomes: &[Outcome]) -> anyhow::Result<()> {
+    let (Some(embedder), Some(_)) = (router.embedder(), router.active()) else {
+        return Ok(());
+    };
+    let prompts = outcomes.iter().map(|outcome| outcome.prompt.clone());
+    let embeddings = embedder.embed(prompts.collect(), Urgency::Job).await?;
+    router.amend(|pack| {
+        for (outcome, embedding) in outcomes.iter().zip(&embeddings) {
+            let point = Point {
+                embedding,
+                text: Some(&outcome.prompt),
+            };
+            let Some(assessment) = pack.assess(&point) else {
+                continue;
+            };
+            if let Some(place) = pack.profile_of(&outcome.model) {
+                pack.profiles[place].observe(&assessment.membership, outcome.error);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// At a start: what was learned since the pack in force was made.
+pub async fn catch_up(router: Arc<Router>, store: Arc<dyn Store>) {
+    let Some(active) = router.active() else {
+        return;
+    };
+    let made: jiff::Timestamp = active.pack.about.created_at.parse().unwrap_or_default();
+    let caught_up = async {
+        let since = Micros(made.as_microsecond());
+        observe(&router, &outcomes_of_feedback(&*store, since).await?).await
+    };
+    if let Err(error) = caught_up.await {
+        tracing::warn!(
+            "feedback since the router's pack was made is not in its figures: {error:#}"
+        );
+    }
+}

@@ -1,0 +1,6 @@
+//! Money and limits: prices, what is spent of each budget, and the limits on requests and tokens.
+
+pub mod budget;
+pub mod limits;
+pub mod prices;
+pub mod reprice;

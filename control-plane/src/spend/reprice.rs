@@ -1,0 +1,59 @@
+//! Prices stored calls anew: over REST, and by `opentracy reprice`.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::spend::prices::{InForce, Prices};
+use crate::store::{AuditEntry, By, Filter, Order, Query, Store, StoreError};
+
+/// Calls that are looked at, and written, at once.
+const PAGE: u32 = 5000;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Repriced {
+    /// Traces that cost something else now.
+    pub changed: u64,
+    /// Traces that cost what they did, or whose price is not known.
+    pub unchanged: u64,
+}
+
+/// Prices what a filter lets through, and notes that in the audit. What has no price known keeps what it has.
+pub async fn run(
+    store: &dyn Store,
+    prices: &Prices,
+    filter: Filter,
+    in_force: InForce,
+    by: By,
+) -> Result<Repriced, StoreError> {
+    let mut outcome = Repriced::default();
+    let mut query = Query {
+        filter,
+        order: Order::OldestFirst,
+        limit: PAGE,
+        after: None,
+    };
+    loop {
+        let page = store.list(query.clone()).await?;
+        let count = page.traces.len() as u64;
+        let mut changed = Vec::new();
+        for trace in page.traces {
+            let mut record = trace.record;
+            let cost = prices.cost_of(&record, in_force);
+            if cost.is_some() && cost != record.cost {
+                record.cost = cost;
+                changed.push(record);
+            }
+        }
+        outcome.changed += changed.len() as u64;
+        outcome.unchanged += count - changed.len() as u64;
+        if !changed.is_empty() {
+            store.replace(changed).await?;
+        }
+        let Some(next) = page.next else { break };
+        query.after = Some(next);
+    }
+    let subject = format!("{in_force:?}").to_lowercase();
+    let entry = AuditEntry::new("reprice", by, subject, outcome.changed);
+    store.note(entry).await?;
+    Ok(outcome)
+}

@@ -1,0 +1,46 @@
+//! The state that the servers share.
+
+use std::sync::Arc;
+
+use opentracy_router::Outcome;
+use tokio::sync::{mpsc, watch};
+
+use crate::agents::Agents;
+use crate::api::rest::a2a::Tasks;
+use crate::health::HealthRegistry;
+use crate::ingest::Ingest;
+use crate::instances::Vms;
+use crate::resources::Resources;
+use crate::routing::{Router, learn};
+use crate::snapshot::Snapshot;
+use crate::spend::budget::Ledger;
+use crate::spend::limits::Limits;
+use crate::spend::prices::Prices;
+use crate::store::Store;
+use crate::telemetry::live::Live;
+use crate::telemetry::metrics::Metrics;
+
+/// The services that handlers of REST and gRPC use.
+#[derive(Clone)]
+pub struct AppState {
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub store: Arc<dyn Store>,
+    pub ingest: Ingest,
+    pub ledger: Arc<Ledger>,
+    pub prices: Arc<Prices>,
+    pub metrics: Arc<Metrics>,
+    /// Faults that `/health` shows.
+    pub health: HealthRegistry,
+    pub live: Arc<Live>,
+    pub vms: Arc<Vms>,
+    pub agents: Arc<Agents>,
+    pub tasks: Arc<Tasks>,
+    /// For calls of our own.
+    pub http: reqwest::Client,
+    pub limits: Arc<Limits>,
+    pub resources: Arc<Resources>,
+    pub router: Arc<Router>,
+    pub fits: Arc<learn::Fits>,
+    /// Outcomes that the router learns from.
+    pub heard: mpsc::Sender<Outcome>,
+}
