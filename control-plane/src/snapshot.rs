@@ -20,8 +20,8 @@ use crate::config::{
     self, AccessLog, Alias, Config, Key, Keys, Need, Provider, Route, WhenRouterIsDown,
     WithoutControlPlane,
 };
-use crate::credentials::{Credential, Credentials};
-use crate::spend::budget::{Owner, Standing};
+use crate::credentials::source::{Credential, Credentials};
+use crate::spend::owner::{Owner, Standing};
 
 /// A configuration in force, in every shape it is asked for. It holds keys, so it has no `Debug`.
 pub struct Snapshot {

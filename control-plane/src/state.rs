@@ -6,7 +6,7 @@ use opentracy_router::Outcome;
 use tokio::sync::{mpsc, watch};
 
 use crate::agents::Agents;
-use crate::api::rest::a2a::Tasks;
+use crate::agents::task::Tasks;
 use crate::health::HealthRegistry;
 use crate::ingest::Ingest;
 use crate::instances::Vms;

@@ -7,6 +7,7 @@
 mod mcp;
 mod run;
 mod sse_transport;
+pub mod task;
 mod turn;
 
 use std::collections::BTreeMap;

@@ -7,8 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use opentracy_translate::internal_auth::{Purpose, derive_secret};
 
-use crate::secrets;
-use crate::secrets::secure_fs;
+use crate::secrets::{self, secure_fs};
 
 /// The secrets that were set over REST and those of the secrets file, read once. The environment is asked when a key is wanted.
 #[derive(Clone, Default)]
@@ -31,7 +30,7 @@ impl Keys {
         let mut keys = Self::read(&state.join("secrets.json"))?;
         keys.secrets
             .extend(secrets::read(state)?.unwrap_or_default());
-        keys.internal_root = secure_fs::internal_token(state)?;
+        keys.internal_root = secrets::internal_token(state)?;
         Ok(keys)
     }
 

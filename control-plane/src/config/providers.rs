@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::agents;
 use crate::config::{Cache, Config, Keys, ProviderEntry};
-use crate::credentials::Source;
+use crate::credentials::source::Source;
 
 /// The provider that needs no key: it lives in the control plane.
 pub const DEMO: &str = "demo";

@@ -5,16 +5,15 @@
 
 mod aws;
 mod google;
+pub mod source;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use opentracy_translate::aws::sigv4;
 use tokio::sync::watch;
 
 use crate::config::{Need, Provider};
+use crate::credentials::source::{Credential, Credentials, Source};
 use crate::health::{HealthCode, HealthRegistry};
 use crate::snapshot::Snapshot;
 
@@ -26,26 +25,6 @@ const RETRY: Duration = Duration::from_secs(30);
 const SOONEST: Duration = Duration::from_secs(1);
 /// Credentials that never expire are looked at again after this long: a file may have changed.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
-
-/// Where a provider's credentials come from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    /// AWS's chain: environment, profiles, web identity, containers, instance metadata.
-    Aws { profile: Option<String> },
-    /// A service account's file, or Google's chain where there is none.
-    Google { file: Option<PathBuf> },
-}
-
-/// Credentials in hand. They are not for logs, so there is no `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credential {
-    Aws(sigv4::Credentials),
-    /// For `Authorization: Bearer`.
-    Token(String),
-}
-
-/// By source.
-pub type Credentials = BTreeMap<Source, Credential>;
 
 struct Resolved {
     credential: Credential,
@@ -152,19 +131,6 @@ fn until_renewal(expires: Option<SystemTime>) -> Duration {
     }
 }
 
-impl std::fmt::Display for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Aws { profile: None } => f.write_str("AWS"),
-            Self::Aws {
-                profile: Some(profile),
-            } => write!(f, "AWS (profile {profile})"),
-            Self::Google { file: None } => f.write_str("Google"),
-            Self::Google { file: Some(file) } => write!(f, "Google ({})", file.display()),
-        }
-    }
-}
-
 impl Need {
     /// Where to look.
     pub fn source(&self) -> Source {
@@ -184,7 +150,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_renewal_is_a_fault_and_keeps_what_was_had() {
         let source = Source::Google {
-            file: Some(PathBuf::from("/nowhere/service-account.json")),
+            file: Some(std::path::PathBuf::from("/nowhere/service-account.json")),
         };
         let token = Credential::Token("old".to_owned());
         let current = Credentials::from([(source.clone(), token)]);

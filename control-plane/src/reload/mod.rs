@@ -17,12 +17,12 @@ use tokio::sync::watch;
 
 use crate::client_keys;
 use crate::config::{self, Keys, LoadError};
-use crate::credentials::Credentials;
+use crate::credentials::source::Credentials;
 use crate::health::{HealthCode, HealthRegistry};
 use crate::reload::access_latch::AccessLatch;
 use crate::secrets;
 use crate::snapshot::{AccessState, Snapshot};
-use crate::spend::budget::Standing;
+use crate::spend::owner::Standing;
 use guard::TextVerdict;
 use settle::{Look, WatchedFiles};
 

@@ -2,7 +2,10 @@
 //!
 //! Each secret is sealed by itself with XChaCha20-Poly1305, under its name, so that one can't be put in another's place.
 
+mod internal_token;
 pub mod secure_fs;
+
+pub use internal_token::internal_token;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

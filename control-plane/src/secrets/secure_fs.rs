@@ -7,9 +7,6 @@ use std::os::unix::fs::{
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest as _, Sha256};
 
 /// Refuses a file that others may read.
 pub fn ensure(path: &Path) -> anyhow::Result<()> {
@@ -119,22 +116,6 @@ pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let draft = path.with_extension("new");
     write(&draft, bytes, true)?;
     std::fs::rename(&draft, path).with_context(|| format!("{} can't be written", path.display()))
-}
-
-/// What the control plane and the filter know each other's requests by: the same for all that share a state folder or a master key.
-pub fn internal_token(state: &Path) -> anyhow::Result<String> {
-    if let Ok(master) = std::env::var(crate::secrets::MASTER_KEY) {
-        let digest = Sha256::digest(format!("opentracy internal token {master}"));
-        return Ok(URL_SAFE_NO_PAD.encode(digest));
-    }
-    let path = state.join("internal.token");
-    if !path.exists() {
-        create_dir(state)?;
-        let token: [u8; 32] = random()?;
-        write(&path, URL_SAFE_NO_PAD.encode(token).as_bytes(), true)?;
-    }
-    ensure(&path)?;
-    std::fs::read_to_string(&path).with_context(|| format!("{} can't be read", path.display()))
 }
 
 pub fn random<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {

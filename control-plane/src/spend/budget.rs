@@ -15,22 +15,13 @@ use uuid::Uuid;
 use crate::config::{Budget, Config, Period};
 use crate::ingest::{Ingest, Observer};
 use crate::snapshot::Snapshot;
+use crate::spend::owner::{Owner, Standing};
 use crate::store::{Dimension, Micros, PicoUsd, Record, Store, StoreError};
 
 /// How often the store is asked.
 const RECOUNT_EVERY: Duration = Duration::from_secs(300);
 /// Calls that were counted and are not stored yet. Beyond this many the next are counted when they are stored.
 const MAX_AHEAD: usize = 500_000;
-
-/// Whose budget it is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Owner {
-    Key(String),
-    Alias(String),
-}
-
-/// How budgets stand; those that are within their limits are left out.
-pub type Standing = BTreeMap<Owner, v1::Budget>;
 
 /// How much was spent in the periods under way.
 #[derive(Default)]

@@ -2,5 +2,6 @@
 
 pub mod budget;
 pub mod limits;
+pub mod owner;
 pub mod prices;
 pub mod reprice;

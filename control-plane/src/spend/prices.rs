@@ -172,8 +172,8 @@ fn priced(model: &v1::Model) -> Option<(String, Pricing)> {
 mod tests {
     use super::*;
     use crate::config::Keys;
-    use crate::credentials::Credentials;
-    use crate::spend::budget::Standing;
+    use crate::credentials::source::Credentials;
+    use crate::spend::owner::Standing;
 
     fn snapshot(input: &str) -> Arc<Snapshot> {
         let yaml = format!("prices:\n  openai/mine: {{input: {input}, output: 0}}\n");

@@ -3,7 +3,6 @@
 //! Source: the Agent2Agent protocol, versions 0.3 and 1.0. They name methods and members differently; who calls by the names of one is
 //! answered in its words.
 
-mod task;
 mod words;
 
 use std::convert::Infallible;
@@ -22,13 +21,11 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::agents::Gateway;
+use crate::agents::task::{Message, State as TaskState, Task, Told};
 use crate::api::rest::access::Caller;
 use crate::api::rest::error::Error;
 use crate::config::Agent;
 use crate::state::AppState;
-use task::State as TaskState;
-pub use task::Tasks;
-use task::{Message, Task, Told};
 use words::Words;
 
 /// A JSON-RPC error: a code and what to do.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::task::{Message, State, Task, Told, new_id, now};
+use crate::agents::task::{Message, State, Task, Told, new_id, now};
 
 /// A version, by what its methods are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
