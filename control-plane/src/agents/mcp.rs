@@ -1,4 +1,4 @@
-//! A server of tools, by the Model Context Protocol.
+//! A client of one MCP (Model Context Protocol) server.
 
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -21,11 +21,11 @@ use crate::agents::sse_transport;
 use crate::config::{McpServer, McpTransport};
 use crate::http::{ClientKind, client_builder};
 
-/// A server that has not come up by then is not waited for.
+/// Time limit for connecting to a server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// A server that failed is left alone for so long.
+/// Backoff after a failed connection.
 const REST: Duration = Duration::from_secs(5);
-/// Of an answer, what the model is told at most.
+/// Most bytes of a tool's result that are passed to the model.
 const MAX_ANSWER: usize = 64 << 10;
 
 type Connection = RunningService<RoleClient, ()>;
@@ -37,7 +37,7 @@ pub struct Server {
     state: Mutex<State>,
 }
 
-/// A connection, and the tools at its other end.
+/// A live connection and the tools that its server lists.
 pub struct Connected {
     service: Connection,
     pub tools: Vec<Tool>,
@@ -49,19 +49,19 @@ struct State {
     failed_at: Option<Instant>,
 }
 
-/// How a server does.
+/// The health of an MCP server, with its counters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Health {
-    /// Whether it is connected.
+    /// `true` while a connection to the server is open.
     pub connected: bool,
     pub tools: usize,
     pub calls: u64,
     pub failures: u64,
-    /// What went wrong last; `null` where nothing did since it was connected.
+    /// The last error; `null` if none occurred since the server was connected.
     pub error: Option<String>,
 }
 
-/// What a tool said.
+/// The result of a tool call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub text: String,
@@ -95,7 +95,8 @@ impl Server {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection, made anew where there is none. One that failed a moment ago is not tried again yet.
+    /// Returns the open connection, or reconnects. Fails at once during the backoff after a
+    /// failure.
     pub async fn connected(&self) -> anyhow::Result<Arc<Connected>> {
         let mut connection = self.connection.lock().await;
         if let Some(connected) = connection.as_ref().filter(|connected| connected.is_up()) {
@@ -199,7 +200,7 @@ impl Server {
         Ok(headers)
     }
 
-    /// Calls a tool. What goes wrong is told to the model, which may know what to do.
+    /// Calls a tool. An error becomes the result, because the model may be able to recover from it.
     pub async fn call(
         &self,
         tool: &str,
@@ -236,7 +237,7 @@ impl Connected {
     }
 }
 
-/// What a tool said, as text: a model of any provider can read that.
+/// Renders a tool's result as text, which a model of any provider can read.
 fn text_of(content: &[ContentBlock], structured: Option<&Value>) -> String {
     let parts = content.iter().map(|block| match block {
         ContentBlock::Text(text) => text.text.clone(),

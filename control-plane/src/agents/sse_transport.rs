@@ -1,5 +1,5 @@
-//! The Model Context Protocol over HTTP as it was before streamable HTTP: the server tells in a stream of events where messages are to
-//! be posted, and answers there.
+//! The older HTTP transport of the Model Context Protocol, before streamable HTTP: the server names
+//! the endpoint for messages in an event stream, and answers on that stream.
 //!
 //! Source: Model Context Protocol, version 2024-11-05, "HTTP with SSE".
 
@@ -17,11 +17,12 @@ use url::Url;
 
 use crate::http::{ClientKind, client_builder, ensure_success};
 
-/// A message is posted within this time, answer included.
+/// Time limit for one POST, response included.
 const POST_TIMEOUT: Duration = Duration::from_secs(60);
-/// Messages of the server that wait to be read.
+/// Most messages of the server that are buffered before they are read.
 const WAITING: usize = 64;
-/// Where messages go is told in an event of this name, which has no name of its own in what is parsed.
+/// The event that carries the endpoint. Matched on the raw line, because the parser drops event
+/// names.
 const ENDPOINT: &[u8] = b"event: endpoint";
 
 pub struct SseTransport {
@@ -38,7 +39,7 @@ pub enum SseError {
     Refused(anyhow::Error),
 }
 
-/// Opens the stream, and waits for the server to say where messages go.
+/// Opens the event stream and waits for the endpoint.
 pub async fn connect(
     url: Url,
     headers: HashMap<HeaderName, HeaderValue>,
@@ -66,7 +67,7 @@ pub async fn connect(
                 .context("the server's endpoint is no address")?;
         }
     };
-    // A server must not have us post elsewhere.
+    // Prevents a server from redirecting messages, and the headers sent with them, to another host.
     ensure!(
         endpoint.origin() == url.origin(),
         "the server's endpoint {endpoint} is on another host"
