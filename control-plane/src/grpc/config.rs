@@ -16,7 +16,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Reports an Envoy whose configuration has no check of tokens while the control plane's asks for one.
+    /// Reports a fault if an Envoy does not verify tokens although `access.jwt` is set.
     fn check_tokens(&self, snapshot: &Snapshot) {
         let code = HealthCode::TokensUnverified;
         if snapshot.wire.jwt.is_none() || self.shared.vms.all_verify_tokens() {

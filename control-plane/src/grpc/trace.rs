@@ -35,7 +35,7 @@ impl TraceService for Service {
         }
         match self.ingest.take(request).await {
             Ok(()) => Ok(Response::new(v1::IngestResponse { rejected })),
-            // The filter keeps them and sends them again; the journal's log says what is wrong.
+            // The filter keeps the batch and retries; the journal logs the cause.
             Err(error) => Err(Status::unavailable(error.to_string())),
         }
     }

@@ -1,7 +1,7 @@
-//! Figures for Prometheus, under OpenTelemetry's names where it has them.
+//! Prometheus metrics, under OpenTelemetry's names if it defines them.
 //!
-//! Source: OpenTelemetry semantic conventions for generative AI metrics, 1.38; names as the OpenTelemetry specification maps them
-//! to Prometheus.
+//! Source: OpenTelemetry semantic conventions for generative AI metrics, 1.38; names as mapped to
+//! Prometheus by the OpenTelemetry specification.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -23,10 +23,11 @@ use crate::router::drift::Drift;
 use crate::store::Outcome;
 use crate::vms::Vms;
 
-/// Models that have figures of their own. A client can name any model, and a figure is kept for ever.
+/// Most models with metrics of their own. Bounded, because clients can send any model name and
+/// series are never removed.
 const MAX_MODELS: usize = 500;
 
-/// Seconds: the bounds that the conventions advise.
+/// Seconds: the bucket bounds that the conventions recommend.
 const DURATIONS: [f64; 14] = [
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
 ];
@@ -52,7 +53,7 @@ struct Operation {
     gen_ai_operation_name: &'static str,
     gen_ai_provider_name: String,
     gen_ai_response_model: String,
-    /// Empty for a call that went well.
+    /// Empty for a successful call.
     error_type: String,
 }
 
@@ -232,7 +233,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Figures of calls, and those that the journal and the store count.
+    /// Registers the metrics of calls, and the counters of the journal and the store.
     pub fn new(journal: &journal::Figures, store: &StoreState) -> Self {
         let mut metrics = Self::default();
         let mut register = |name: &str, help: &str, counter: &Counter| {
@@ -286,18 +287,18 @@ impl Metrics {
         metrics
     }
 
-    /// A request to the management API was not let in.
+    /// Counts a request that the management API denied.
     pub fn count_denial(&self, reason: &str) {
         let reason = reason.to_owned();
         self.denials.get_or_create(&Denied { reason }).inc();
     }
 
-    /// Records were refused because their numbers are out of range.
+    /// Counts records that were rejected because a number is out of range.
     pub fn count_rejected_records(&self, records: u32) {
         self.rejected_records.inc_by(records.into());
     }
 
-    /// The text that Prometheus reads.
+    /// Renders all metrics in Prometheus' text format.
     pub fn text(
         &self,
         ingest: &Ingest,
@@ -347,7 +348,7 @@ impl Metrics {
         text
     }
 
-    /// A model's labels; `other` for one too many.
+    /// Returns a model's labels; `other` past the limit.
     fn model(&self, trace: &v1::Trace) -> (String, String) {
         let model = (trace.provider.clone(), trace.model.clone());
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);

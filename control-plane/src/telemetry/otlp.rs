@@ -1,8 +1,9 @@
-//! Calls as OpenTelemetry's spans, sent by OTLP.
+//! Exports calls as OpenTelemetry spans over OTLP.
 //!
-//! A call is a span, under the client's own where it sent a `traceparent`; each attempt is a span under the call's. Their ids are
-//! made of the call's id, as the filter makes those it tells providers of. Attributes are those of the semantic conventions for
-//! generative AI (`gen_ai.*`, 1.38). What is said in a call is no part of them.
+//! A call is a span, whose parent is the client's span if it sent a `traceparent`; each attempt is
+//! a child span. Span ids are derived from the call's id, the same way as the filter derives the
+//! ids that it sends to providers. Attributes follow the semantic conventions for generative AI
+//! (`gen_ai.*`, 1.38). Spans never contain prompts or completions.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,20 +23,20 @@ use uuid::Uuid;
 use crate::config;
 use crate::ingest::Observer;
 
-/// Spans that wait for a slow collector. What comes after that is dropped, and told.
+/// Most spans that wait for a slow collector. Further spans are dropped, with a warning.
 const MAX_WAITING: usize = 8192;
 const MAX_BATCH: usize = 512;
-/// How long a span waits for company.
+/// Longest time that a span waits for a batch to fill.
 const SEND_EVERY: Duration = Duration::from_secs(1);
 const SAMPLED: u8 = 1;
 
-/// Makes spans of calls and hands them on.
+/// Builds spans of calls and queues them for export.
 pub struct Otlp {
     spans: mpsc::Sender<SpanData>,
 }
 
 impl Otlp {
-    /// Begins to export to where the configuration says. `None` where it says nothing.
+    /// Starts the exporter. Returns `None` if no endpoint is configured.
     pub fn start(config: &config::Telemetry) -> anyhow::Result<Option<Self>> {
         let Some(endpoint) = &config.otlp_endpoint else {
             return Ok(None);
@@ -95,7 +96,7 @@ impl Observer for Otlp {
     }
 }
 
-/// Where a call's spans belong; `None` where the client does not want any.
+/// Returns the trace context of a call's spans, or `None` if the client's trace is not sampled.
 fn context(call: &str, traceparent: &str) -> Option<TraceContext> {
     let own = || {
         Some(TraceContext {
@@ -203,11 +204,11 @@ fn attempt(attempt: &v1::Attempt) -> Option<SpanData> {
     }))
 }
 
-/// What differs from span to span.
+/// The fields that differ between spans.
 struct Span {
     context: TraceContext,
     id: u64,
-    /// 0 for none.
+    /// 0 if the span has no parent.
     parent: u64,
     is_remote: bool,
     name: String,
