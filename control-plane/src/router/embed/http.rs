@@ -1,4 +1,4 @@
-//! An embeddings endpoint of OpenAI's API, in place of a model of our own.
+//! An embedder that calls an OpenAI-compatible embeddings endpoint.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{Embed, EmbedError, Urgency};
 use crate::config;
 use crate::http::{ClientKind, client_builder, ensure_success};
 
-/// Texts of one call.
+/// Most texts per call.
 const MAX_BATCH: usize = 64;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
