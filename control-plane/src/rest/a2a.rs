@@ -1,7 +1,7 @@
-//! Agents for other agents: Agent2Agent's JSON-RPC at `/v1/a2a`, and the cards that describe them.
+//! Agent2Agent (A2A): JSON-RPC at `/v1/a2a`, and the agent cards.
 //!
-//! Source: the Agent2Agent protocol, versions 0.3 and 1.0. They name methods and members differently; who calls by the names of one is
-//! answered in its words.
+//! Source: the Agent2Agent protocol, versions 0.3 and 1.0. They name methods and members
+//! differently; a response uses the names of the request's version.
 
 mod task;
 mod words;
@@ -31,7 +31,7 @@ pub use task::Tasks;
 use task::{Message, Task, Told};
 use words::Words;
 
-/// A JSON-RPC error: a code and what to do.
+/// A JSON-RPC error: code and message.
 #[derive(Debug)]
 struct Fault(i32, String);
 
@@ -89,7 +89,7 @@ pub async fn call_agent(
     answer(state.0, caller.0, &headers, Some(&agent), &body).await
 }
 
-/// The card of the first agent.
+/// Returns the card of the first agent.
 #[utoipa::path(
     get,
     path = "/.well-known/agent-card.json",
@@ -99,7 +99,7 @@ pub async fn card(State(shared): State<Shared>, headers: HeaderMap) -> Result<Js
     describe(&shared, None, &headers)
 }
 
-/// The card of an agent.
+/// Returns the card of an agent.
 #[utoipa::path(
     get,
     path = "/v1/a2a/{agent}/.well-known/agent-card.json",
@@ -146,7 +146,7 @@ fn describe(
     )))
 }
 
-/// A card that both versions of the protocol can read.
+/// Builds an agent card that both protocol versions can read.
 fn card_of(name: &str, agent: &Agent, url: &str, needs_key: bool) -> Value {
     let description = match agent.description.as_str() {
         "" => "An agent behind the OpenTracy gateway",
@@ -247,7 +247,7 @@ fn reply(id: Value, result: Result<Value, Fault>) -> Response {
     Json(body).into_response()
 }
 
-/// A task of the caller's own: nobody sees another's.
+/// Finds a task of the caller. Tasks of other callers are never returned.
 fn find(shared: &Shared, owner: &str, params: &Value) -> Result<Task, Fault> {
     let id = params.get("id").and_then(Value::as_str);
     let id = id.ok_or_else(|| Fault::params("`id` must name a task"))?;
@@ -257,7 +257,7 @@ fn find(shared: &Shared, owner: &str, params: &Value) -> Result<Task, Fault> {
         .ok_or_else(|| Fault::no_task(id))
 }
 
-/// Has an agent begin to work on a message.
+/// Starts an agent on a message. Returns the task and a receiver of its updates.
 fn begin(
     shared: &Shared,
     caller: &Caller,
@@ -314,13 +314,13 @@ fn begin(
     Ok((task, told))
 }
 
-/// The task as it is when it is over.
+/// Waits for a task to end and returns it.
 async fn wait(shared: &Shared, task: Task, mut told: mpsc::UnboundedReceiver<Told>) -> Task {
     while told.recv().await.is_some() {}
     shared.tasks.get(&task.id, &task.owner).unwrap_or(task)
 }
 
-/// Tells what becomes of a task as it happens.
+/// Streams the updates of a task.
 fn stream(id: Value, words: Words, task: &Task, told: mpsc::UnboundedReceiver<Told>) -> Response {
     let first = words.sent(task);
     let (task_id, context_id) = (task.id.clone(), task.context_id.clone());

@@ -1,4 +1,4 @@
-//! Errors in OpenAI's shape, as on the gateway.
+//! Errors in OpenAI's format, like the gateway's.
 
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -7,7 +7,7 @@ use opentracy_translate::error::ApiError;
 use crate::journal::JournalError;
 use crate::store::StoreError;
 
-/// What a handler fails with.
+/// The error type of all handlers.
 #[derive(Debug)]
 pub struct Error(pub ApiError);
 

@@ -1,4 +1,4 @@
-//! `/v1/router/fits`: new packs of outcomes.
+//! `/v1/router/fits`: fits new packs on outcomes.
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -20,13 +20,14 @@ use crate::store::{AuditEntry, By, Micros};
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct FitParams {
-    /// How many clusters at most: 2 to 1000, 100 without it.
+    /// Maximum number of clusters: 2 to 1000, default 100.
     clusters: Option<usize>,
-    /// Keeps the clusters of the pack in force and learns only the models that outcomes are there of, such as a new one.
+    /// Keeps the active pack's clusters and fits only the models that have outcomes, such as a new
+    /// one.
     keep_clusters: bool,
-    /// Whether the new pack is put in force.
+    /// Activates the new pack.
     activate: bool,
-    /// For people.
+    /// Description of the pack, for people.
     description: Option<String>,
 }
 
@@ -47,8 +48,8 @@ pub struct Jobs {
     data: Vec<Job>,
 }
 
-/// Begins a fit, of the outcomes in the body, one JSON object a line: `prompt`, `model`, and `error` from 0 to 1. Without a
-/// body it learns from the feedback on traces.
+/// Starts a fit on the outcomes in the body, as JSON Lines: `prompt`, `model`, and `error` from 0
+/// to 1. Without a body it uses the feedback on traces.
 #[utoipa::path(
     post,
     path = "/v1/router/fits",
@@ -113,7 +114,7 @@ async fn read(body: Body) -> Result<Vec<Outcome>, Error> {
     Ok(outcomes)
 }
 
-/// The fits of this run.
+/// Lists the fits since the control plane started.
 #[utoipa::path(get, path = "/v1/router/fits", responses((status = OK, body = Jobs)))]
 pub async fn list(State(shared): State<Shared>) -> Json<Jobs> {
     Json(Jobs {
@@ -121,7 +122,7 @@ pub async fn list(State(shared): State<Shared>) -> Json<Jobs> {
     })
 }
 
-/// One of them.
+/// Returns one fit.
 #[utoipa::path(
     get,
     path = "/v1/router/fits/{id}",

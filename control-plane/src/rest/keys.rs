@@ -1,4 +1,4 @@
-//! `/v1/keys`: the keys of clients. One is shown when it is made, and never again.
+//! `/v1/keys`: manages client keys. A key is shown only once, when it is created.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -22,15 +22,15 @@ pub struct ClientKeyList {
     data: Vec<ClientKey>,
 }
 
-/// A key, without what it is.
+/// A key, without its secret.
 #[derive(Serialize, ToSchema)]
 pub struct ClientKey {
     name: String,
-    /// What the key begins with.
+    /// The first characters of the key.
     prefix: String,
     /// RFC 3339, UTC.
     created_at: String,
-    /// RFC 3339, UTC; `null` where it still is the first.
+    /// RFC 3339, UTC; `null` if the key was never rotated.
     rotated_at: Option<String>,
     #[serde(flatten)]
     terms: Terms,
@@ -38,23 +38,23 @@ pub struct ClientKey {
 
 #[derive(Serialize, ToSchema)]
 pub struct NewClientKey {
-    /// The key itself. It is not kept, so keep it.
+    /// The key itself. It is not stored and can't be retrieved later.
     secret: String,
     #[serde(flatten)]
     key: ClientKey,
 }
 
-/// What a key is to be.
+/// The name and terms of a new key.
 #[derive(Deserialize, ToSchema)]
 #[serde(try_from = "Map<String, Value>")]
 pub struct KeyRequest {
-    /// What traces, limits and budgets call it.
+    /// The name of the key in traces, limits and budgets.
     name: String,
     #[serde(flatten)]
     terms: Terms,
 }
 
-/// Flattened by hand, so that a member that is not known is complained of.
+/// Flattened by hand, so that unknown members are rejected.
 impl TryFrom<Map<String, Value>> for KeyRequest {
     type Error = String;
 
@@ -69,7 +69,7 @@ impl TryFrom<Map<String, Value>> for KeyRequest {
     }
 }
 
-/// The keys that were made here. Those of the configuration file are not among them.
+/// Lists the keys created here, without those of the configuration file.
 #[utoipa::path(get, path = "/v1/keys", responses((status = OK, body = ClientKeyList)))]
 pub async fn list() -> Result<Json<ClientKeyList>, Error> {
     let entries = with_keys(|keys| keys.list()).await?;
@@ -78,7 +78,7 @@ pub async fn list() -> Result<Json<ClientKeyList>, Error> {
     }))
 }
 
-/// Makes a key. It works within two seconds; with the first, nobody gets in without one any more.
+/// Creates a key, which works within two seconds. After the first, every request needs a key.
 #[utoipa::path(
     post,
     path = "/v1/keys",
@@ -114,7 +114,8 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(key)))
 }
 
-/// Replaces the terms of a key, all of them. One that restricts the key now must be in the body, so that none is lost unnoticed.
+/// Replaces all terms of a key. The body must contain each term that currently restricts the key,
+/// so that none is lost unnoticed.
 #[utoipa::path(
     put,
     path = "/v1/keys/{name}",
@@ -137,7 +138,8 @@ pub async fn replace(
     Ok(note_update(&shared, by, &name, entry).await)
 }
 
-/// Changes the terms of a key that are in the body, and leaves the others: JSON Merge Patch (RFC 7396). `null` sets a term back.
+/// Changes the terms of a key that are in the body: JSON Merge Patch (RFC 7396). `null` resets a
+/// term.
 #[utoipa::path(
     patch,
     path = "/v1/keys/{name}",
@@ -160,7 +162,7 @@ pub async fn update(
     Ok(note_update(&shared, by, &name, entry).await)
 }
 
-/// Puts a new key in the old one's place, on the same terms. The old one stops working within two seconds.
+/// Replaces a key's secret, keeping its terms. The old one stops working within two seconds.
 #[utoipa::path(
     post,
     path = "/v1/keys/{name}/rotate",

@@ -1,4 +1,4 @@
-//! `POST /v1/router/replay`: what a pack would have chosen for calls that were made.
+//! `POST /v1/router/replay`: estimates what a pack would have chosen for past calls.
 
 use std::sync::Arc;
 
@@ -21,17 +21,17 @@ const DEFAULT_CALLS: u64 = 1000;
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct ReplayParams {
-    /// A pack's version; the one in force without it.
+    /// A pack's version; default: the active pack.
     pack: Option<String>,
-    /// The alias whose candidates and weights are used; `auto` without it.
+    /// The alias whose candidates and weights are used; default `auto`.
     route: Option<String>,
-    /// In place of the alias's.
+    /// Overrides the alias's.
     cost_weight: Option<f64>,
-    /// Calls at most, newest first: up to 10000, 1000 without it.
+    /// Maximum number of calls, newest first: up to 10000, default 1000.
     calls: Option<u64>,
 }
 
-/// What would have been. Costs are in USD; errors are what the pack expects.
+/// The estimated outcome. Costs are in USD; errors are the pack's expectations.
 #[derive(Serialize, ToSchema)]
 pub struct Replayed {
     pack: String,
@@ -40,7 +40,7 @@ pub struct Replayed {
     replay: opentracy_router::replay::Replay,
 }
 
-/// Goes over the traces that filters fit. No model is called.
+/// Replays the traces that match the filters. Calls no models.
 #[utoipa::path(
     post,
     path = "/v1/router/replay",

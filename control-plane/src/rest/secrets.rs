@@ -1,4 +1,4 @@
-//! `/v1/secrets`: provider keys that are set here. No endpoint gives one back.
+//! `/v1/secrets`: provider keys that are set over the API. No endpoint returns their values.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -23,15 +23,15 @@ pub struct Secrets {
 
 #[derive(Serialize, ToSchema)]
 pub struct Secret {
-    /// The provider's variable in lower case, such as `openai_api_key`.
+    /// The provider's environment variable in lower case, such as `openai_api_key`.
     name: String,
-    /// Changes with the secret, and tells nothing of it.
+    /// Changes with the secret, and reveals nothing about it.
     fingerprint: String,
     /// RFC 3339, UTC.
     updated_at: String,
 }
 
-/// It has no `Debug`, nor does anything show it.
+/// The value of a secret. Has no `Debug`, so that it can't be logged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Value {
@@ -39,7 +39,7 @@ pub struct Value {
     value: String,
 }
 
-/// The secrets that are set, without what they are.
+/// Lists the stored secrets, without their values.
 #[utoipa::path(get, path = "/v1/secrets", responses((status = OK, body = Secrets)))]
 pub async fn list() -> Result<Json<Secrets>, Error> {
     let secrets = with_vault(|vault| vault.list()).await?;
@@ -48,7 +48,7 @@ pub async fn list() -> Result<Json<Secrets>, Error> {
     }))
 }
 
-/// Sets a secret, or another in its place. The filter has it within two seconds.
+/// Sets or replaces a secret. The filter uses it within two seconds.
 #[utoipa::path(
     put,
     path = "/v1/secrets/{name}",
@@ -63,7 +63,7 @@ pub async fn set(
     body: String,
 ) -> Result<Json<Secret>, Error> {
     check_name(&name)?;
-    // The parser's own words could quote the secret.
+    // The parser's own message could quote the secret.
     let Value { value } = serde_json::from_str(&body)
         .map_err(|_| ApiError::invalid(String::new(), "Send a JSON object: {\"value\": \"…\"}"))?;
     let value = value.trim().to_owned();
@@ -77,7 +77,7 @@ pub async fn set(
     Ok(Json(secret.into()))
 }
 
-/// Forgets a secret: the secrets file and the environment are asked again.
+/// Removes a secret. The secrets file and the environment apply again.
 #[utoipa::path(
     delete,
     path = "/v1/secrets/{name}",

@@ -24,16 +24,16 @@ use crate::store::{self, AuditEntry, By, Filter, Order};
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 500;
 
-/// How traces are listed.
+/// The paging of a list of traces.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct ListParams {
     #[param(inline)]
     order: Order,
-    /// How many traces to a page: 1 to 500, 50 without it.
+    /// Page size: 1 to 500, default 50.
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
@@ -41,11 +41,11 @@ pub struct ListParams {
 #[derive(Serialize, ToSchema)]
 pub struct Page {
     data: Vec<Trace>,
-    /// Give it as `cursor` for the next page; `null` on the last.
+    /// The `cursor` of the next page; `null` on the last page.
     next_cursor: Option<String>,
 }
 
-/// The traces that all filters fit, newest first.
+/// Lists the traces that match all filters, newest first.
 #[utoipa::path(
     get,
     path = "/v1/traces",
@@ -72,7 +72,7 @@ pub async fn list(
     }))
 }
 
-/// One trace, by the id in the response header `X-OpenTracy-Trace-Id`.
+/// Returns one trace, by the id in the response header `X-OpenTracy-Trace-Id`.
 #[utoipa::path(
     get,
     path = "/v1/traces/{id}",
@@ -117,27 +117,28 @@ async fn timeline_of(shared: &Shared, session: String) -> Result<Vec<timeline::E
     Ok(timeline::of(page.traces.iter().map(|trace| &trace.record)))
 }
 
-/// What became of an import.
+/// The result of an import.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub struct Imported {
-    /// Traces that were taken. One whose id is known changes nothing.
+    /// Number of accepted traces. A trace whose id exists is left unchanged.
     imported: u64,
-    /// What could not be read; the first hundred.
+    /// The first hundred objects that could not be parsed.
     failed: Vec<Failed>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Failed {
-    /// Of the body; 1 is the first. In a list, the object's number.
+    /// Line number in the body, from 1. In a list, the number of the object.
     line: u64,
     message: String,
 }
 
 const MAX_FAILED_TOLD: usize = 100;
-/// Records that are kept with one sync to disk.
+/// Records per fsync of the journal.
 const IMPORT_AT_ONCE: usize = 500;
 
-/// Takes calls that were made elsewhere: traces as they are exported, or OpenAI-style logs, one a line, in a list, or alone.
+/// Imports calls that were made elsewhere: exported traces or OpenAI-style logs, as JSON Lines, a
+/// list, or a single object.
 #[utoipa::path(
     post,
     path = "/v1/traces",
@@ -191,7 +192,7 @@ pub async fn import(
     }
 }
 
-/// Which prices.
+/// The prices that a repricing uses.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
@@ -200,7 +201,8 @@ pub struct RepriceParams {
     prices: InForce,
 }
 
-/// Prices the traces that all filters fit anew: those imported without a price, or all after a price was wrong.
+/// Recalculates the cost of the traces that match all filters: those imported without a price, or
+/// all after a price was wrong.
 #[utoipa::path(
     post,
     path = "/v1/traces/reprice",
@@ -220,20 +222,20 @@ pub async fn reprice(
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Deleted {
-    /// Traces that are gone.
+    /// Number of deleted traces.
     deleted: u64,
 }
 
-/// Nothing besides filters.
+/// Parameters of an endpoint that takes only filters.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 pub struct NoParams {}
 
-/// How long a deletion waits for records that are on their way to the store.
+/// Time limit for records on their way to the store, before a deletion or repricing starts.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 
-/// Removes the traces that all filters fit, for good: `?user=…` is a person's. What was removed is noted in the audit, without
-/// its content.
+/// Deletes the traces that match all filters permanently; `?user=…` matches one person's. The audit
+/// records the deletion, without the content.
 #[utoipa::path(
     delete,
     path = "/v1/traces",
@@ -262,7 +264,7 @@ pub async fn delete(
     Ok(Json(Deleted { deleted: count }))
 }
 
-/// What was acknowledged before is among what is looked at.
+/// Waits until everything acknowledged so far is in the store.
 async fn settle(shared: &Shared) -> Result<(), Error> {
     if shared.ingest.settled(SETTLE_WITHIN).await {
         return Ok(());
