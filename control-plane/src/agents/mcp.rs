@@ -106,12 +106,15 @@ impl Server {
         let rests = self.state().failed_at.is_some_and(|at| at.elapsed() < REST);
         if rests {
             let error = self.state().health.error.clone().unwrap_or_default();
-            anyhow::bail!("{error} (it is tried again in a moment)");
+            anyhow::bail!("{error} (the next attempt is in a moment)");
         }
         let made = tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await;
         let made = made
             .map_err(|_| {
-                anyhow::anyhow!("it did not come up within {} s", CONNECT_TIMEOUT.as_secs())
+                anyhow::anyhow!(
+                    "the server did not connect within {} s",
+                    CONNECT_TIMEOUT.as_secs()
+                )
             })
             .flatten();
         match made {
@@ -155,7 +158,7 @@ impl Server {
         let tools = service
             .list_all_tools()
             .await
-            .context("its tools can't be listed")?;
+            .context("the server's tools can't be listed")?;
         Ok(Connected { service, tools })
     }
 
@@ -164,7 +167,7 @@ impl Server {
             .config
             .command
             .split_first()
-            .context("it has no command")?;
+            .context("the server has no command")?;
         let mut command = tokio::process::Command::new(program);
         command.args(arguments).env_clear();
         for name in ["PATH", "HOME"] {
@@ -184,7 +187,7 @@ impl Server {
         let mut headers = HashMap::new();
         let mut add = |name: &str, value: &str| -> anyhow::Result<()> {
             let mut value = HeaderValue::from_str(value)
-                .with_context(|| format!("the header {name} has a value that can't be sent"))?;
+                .with_context(|| format!("the header {name} has an invalid value"))?;
             value.set_sensitive(true);
             headers.insert(HeaderName::from_str(name)?, value);
             Ok(())
@@ -242,7 +245,7 @@ fn text_of(content: &[ContentBlock], structured: Option<&Value>) -> String {
     let parts = content.iter().map(|block| match block {
         ContentBlock::Text(text) => text.text.clone(),
         ContentBlock::Image(image) => format!("[an image of type {}]", image.mime_type),
-        ContentBlock::Audio(audio) => format!("[a recording of type {}]", audio.mime_type),
+        ContentBlock::Audio(audio) => format!("[an audio recording of type {}]", audio.mime_type),
         other => serde_json::to_string(other).unwrap_or_default(),
     });
     let mut text = parts.collect::<Vec<_>>().join("\n");
@@ -254,7 +257,7 @@ fn text_of(content: &[ContentBlock], structured: Option<&Value>) -> String {
     if text.len() > MAX_ANSWER {
         let end = text.floor_char_boundary(MAX_ANSWER);
         text.truncate(end);
-        text.push_str("\n[the rest is left out]");
+        text.push_str("\n[the rest is omitted]");
     }
     text
 }

@@ -84,7 +84,7 @@ impl Run {
         let limit = self.agent.config.limits.timeout;
         let worked = tokio::time::timeout(limit, self.work()).await;
         worked.unwrap_or_else(|_| {
-            let message = format!("The agent was not done within {} s", limit.as_secs());
+            let message = format!("The agent did not finish within {} s", limit.as_secs());
             Err(ApiError::new(422, message).with_code("agent_timeout"))
         })
     }
@@ -98,14 +98,14 @@ impl Run {
         loop {
             if used.turns >= limits.max_turns {
                 let message = format!(
-                    "The agent was not done after {} turns; raise `agents.{}.limits.max_turns`, or ask for less",
+                    "The agent did not finish within {} turns; raise `agents.{}.limits.max_turns`, or ask for less",
                     used.turns, self.agent.name
                 );
                 return Err(ApiError::new(422, message).with_code("agent_turn_limit"));
             }
             if limits.max_cost.is_some_and(|max| used.cost >= max) {
                 let message = format!(
-                    "The agent has spent {:.6} USD and is not done; raise `agents.{}.limits.max_cost`, or ask for less",
+                    "The agent spent {:.6} USD without finishing; raise `agents.{}.limits.max_cost`, or ask for less",
                     used.cost, self.agent.name
                 );
                 return Err(ApiError::new(422, message).with_code("agent_cost_limit"));
@@ -259,7 +259,7 @@ impl Run {
                 let answer = match serde_json::from_str(text) {
                     Ok(arguments) => server.call(&name, arguments, timeout).await,
                     Err(error) => {
-                        Answer::error(format!("The arguments are no JSON object: {error}"))
+                        Answer::error(format!("The arguments are not a JSON object: {error}"))
                     }
                 };
                 (index, answer)

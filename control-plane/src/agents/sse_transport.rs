@@ -33,9 +33,9 @@ pub struct SseTransport {
 
 #[derive(Debug, thiserror::Error)]
 pub enum SseError {
-    #[error("a message could not be posted: {0}")]
+    #[error("a message can't be posted: {0}")]
     Http(#[from] reqwest::Error),
-    #[error("a message could not be posted: {0}")]
+    #[error("a message can't be posted: {0}")]
     Refused(anyhow::Error),
 }
 
@@ -55,7 +55,10 @@ pub async fn connect(
     let mut parser = sse::Parser::default();
     let (sender, messages) = mpsc::channel(WAITING);
     let endpoint = loop {
-        let chunk = stream.chunk().await?.context("the stream ended at once")?;
+        let chunk = stream
+            .chunk()
+            .await?
+            .context("the event stream ended before the endpoint event")?;
         let found = read(&mut parser, &chunk)?;
         let endpoint = found.into_iter().find_map(|event| match event {
             Event::Endpoint(text) => Some(text),
@@ -64,7 +67,7 @@ pub async fn connect(
         if let Some(endpoint) = endpoint {
             break url
                 .join(&endpoint)
-                .context("the server's endpoint is no address")?;
+                .context("the server's endpoint is not a valid URL")?;
         }
     };
     // Prevents a server from redirecting messages, and the headers sent with them, to another host.

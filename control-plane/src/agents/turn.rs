@@ -186,8 +186,8 @@ impl Gateway {
 }
 
 fn unreachable(error: reqwest::Error) -> ApiError {
-    tracing::warn!("the gateway can't be called: {error}");
-    ApiError::new(502, "The agent's gateway does not answer").with_code("upstream_unavailable")
+    tracing::warn!("the agent can't reach the gateway: {error}");
+    ApiError::new(502, "The agent can't reach the gateway").with_code("upstream_unavailable")
 }
 
 #[derive(Default)]
@@ -204,7 +204,11 @@ impl Reader {
         };
         if let Some(error) = chunk.error {
             let message = error.get("message").and_then(Value::as_str);
-            self.error = Some(message.unwrap_or("the model's stream broke off").to_owned());
+            self.error = Some(
+                message
+                    .unwrap_or("the model's stream ended early")
+                    .to_owned(),
+            );
         }
         if let Some(usage) = chunk.usage {
             self.turn.input_tokens = usage.prompt_tokens;

@@ -193,7 +193,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Revoke { name } => keys
             .revoke(&name)
-            .with_context(|| "`opentracy keys list` lists those there are")?,
+            .with_context(|| "`opentracy keys list` lists all keys")?,
     }
     Ok(())
 }
@@ -202,7 +202,7 @@ fn line(entry: &Entry) -> String {
     let terms = &entry.terms;
     let ends = match terms.expires_at {
         Some(time) => format!("until {time}"),
-        None => "without end".to_owned(),
+        None => "without expiry".to_owned(),
     };
     let state = if terms.disabled { ", disabled" } else { "" };
     format!(

@@ -70,9 +70,9 @@ struct File {
 /// A key operation that failed because of the caller's input.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    #[error("there is no key \"{0}\"")]
+    #[error("unknown key \"{0}\"")]
     NotFound(String),
-    #[error("there is a key \"{0}\" already")]
+    #[error("the key \"{0}\" already exists")]
     Exists(String),
     #[error("{0}")]
     Terms(String),
@@ -147,7 +147,7 @@ impl ClientKeys {
         self.change_terms(name, |before| {
             if let Some(field) = terms::left_out(before, terms) {
                 let message = format!(
-                    "`{field}` restricts the key \"{name}\" and is left out; write it, or change single fields with PATCH"
+                    "`{field}` restricts the key \"{name}\" and is missing; include it, or change single fields with PATCH"
                 );
                 return Err(Refused::Terms(message));
             }
@@ -206,14 +206,15 @@ fn find<'a>(keys: &'a mut [Entry], name: &str) -> anyhow::Result<&'a mut Entry> 
 
 fn check(name: &str, terms: &Terms) -> anyhow::Result<()> {
     let is_name = model::is_plausible_name(name) && !name.contains('/');
-    let words = "A key's name is a word of at most 200 characters, without spaces and slashes";
+    let words = "A key's name must be a word of at most 200 characters, without spaces or slashes";
     ensure!(is_name, Refused::Terms(words.to_owned()));
     for pattern in &terms.endpoints {
         let path = pattern
             .split_once(' ')
             .map_or(pattern.as_str(), |(_, path)| path);
-        let words =
-            format!("\"{pattern}\" in `endpoints` is no path; write one such as `POST /v1/chat/*`");
+        let words = format!(
+            "\"{pattern}\" in `endpoints` is not a path; write one such as `POST /v1/chat/*`"
+        );
         ensure!(path.starts_with('/') || path == "*", Refused::Terms(words));
     }
     if let Some(problem) = terms.budget.and_then(|budget| budget.problem()) {

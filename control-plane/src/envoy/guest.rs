@@ -43,7 +43,7 @@ fn merge(parts: &Parts<'_>, mut bootstrap: Value, listener: &str) -> anyhow::Res
     for manager in managers {
         ensure!(
             manager["route_config"].is_object(),
-            "the routes of the listener {listener} must be in `route_config`: add the virtual hosts to routes that come by RDS where those come from"
+            "the routes of the listener {listener} must be in `route_config`; if they come from RDS, add the virtual hosts at their source"
         );
         let hosts = list(&mut manager["route_config"], "virtual_hosts")?;
         let taken = hosts.iter().flat_map(|host| {
@@ -53,7 +53,7 @@ fn merge(parts: &Parts<'_>, mut bootstrap: Value, listener: &str) -> anyhow::Res
         for domain in taken {
             ensure!(
                 !domains.iter().any(|own| own == domain),
-                "the listener {listener} has a virtual host for {domain} already; choose another name in `gateway.domains`"
+                "the listener {listener} already has a virtual host for {domain}; choose another name in `gateway.domains`"
             );
         }
         hosts.extend(routes::edge(gateway, jwt.is_some(), parts.idle_timeout()));
@@ -121,7 +121,7 @@ fn list<'a>(object: &'a mut Value, name: &str) -> anyhow::Result<&'a mut Vec<Val
     }
     let object = object
         .as_object_mut()
-        .with_context(|| format!("there is no place for `{name}` in the bootstrap"))?;
+        .with_context(|| format!("`{name}` can't be added to the bootstrap"))?;
     let list = object.entry(name).or_insert_with(|| json!([]));
     list.as_array_mut()
         .with_context(|| format!("`{name}` must be a list"))

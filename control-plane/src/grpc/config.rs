@@ -23,7 +23,7 @@ impl Service {
             self.shared.health.resolve(code, "");
             return;
         }
-        let message = "`access.jwt` is set and an Envoy does not verify tokens, so it refuses them; print its configuration again with `opentracy envoy-config` and restart it";
+        let message = "`access.jwt` is set, but an Envoy does not verify tokens and denies them; regenerate its configuration with `opentracy envoy-config` and restart it";
         if self.shared.health.report(code, "", message) {
             tracing::error!(event = "tokens_unverified", "{message}");
         }

@@ -31,10 +31,10 @@ impl Interceptor for Credential {
         }
         tracing::warn!(
             event = "grpc_caller_refused",
-            "a caller without the gRPC token was refused; print Envoy's configuration again with `opentracy envoy-config`, for the same state folder"
+            "denied a caller without the gRPC token; regenerate Envoy's configuration with `opentracy envoy-config`, for the same state folder"
         );
         Err(Status::unauthenticated(
-            "the gRPC token is missing or wrong; print Envoy's configuration again with `opentracy envoy-config`",
+            "the gRPC token is missing or wrong; regenerate Envoy's configuration with `opentracy envoy-config`",
         ))
     }
 }

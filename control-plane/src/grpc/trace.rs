@@ -27,7 +27,7 @@ impl TraceService for Service {
             self.metrics.count_rejected_records(rejected);
             tracing::warn!(
                 rejected,
-                "records with numbers that can't be were refused: {why}"
+                "rejected records with a number out of range: {why}"
             );
             if request.traces.is_empty() && request.attempts.is_empty() {
                 return Err(Status::invalid_argument(why.to_string()));
