@@ -59,7 +59,7 @@ impl Otlp {
 
     fn hand_on(&self, span: SpanData) {
         if self.spans.try_send(span).is_err() {
-            tracing::warn!("a span was dropped: the OTLP collector does not keep up");
+            tracing::warn!("a span was dropped because the OTLP collector is too slow");
         }
     }
 }
@@ -79,9 +79,9 @@ async fn export(exporter: SpanExporter, mut spans: mpsc::Receiver<SpanData>) {
         let sent = exporter.export(std::mem::take(&mut batch)).await;
         match &sent {
             Err(error) if !is_failing => {
-                tracing::warn!("spans can't be sent by OTLP: {error}");
+                tracing::warn!("spans can't be exported over OTLP: {error}");
             }
-            Ok(()) if is_failing => tracing::info!("spans are sent by OTLP again"),
+            Ok(()) if is_failing => tracing::info!("spans are exported over OTLP again"),
             _ => {}
         }
         is_failing = sent.is_err();
