@@ -41,7 +41,7 @@ impl Fault {
     }
 
     fn no_task(id: &str) -> Self {
-        Self(-32001, format!("There is no task \"{id}\""))
+        Self(-32001, format!("Unknown task \"{id}\""))
     }
 }
 
@@ -75,7 +75,7 @@ pub async fn call(
 #[utoipa::path(
     post,
     path = "/v1/a2a/{agent}",
-    params(("agent" = String, Path, description = "Its name")),
+    params(("agent" = String, Path, description = "The agent's name")),
     request_body(content = Object, description = "A JSON-RPC call: message/send, message/stream, tasks/get or tasks/cancel"),
     responses((status = OK, description = "A JSON-RPC answer, or a stream of them"))
 )]
@@ -103,7 +103,7 @@ pub async fn card(State(shared): State<Shared>, headers: HeaderMap) -> Result<Js
 #[utoipa::path(
     get,
     path = "/v1/a2a/{agent}/.well-known/agent-card.json",
-    params(("agent" = String, Path, description = "Its name")),
+    params(("agent" = String, Path, description = "The agent's name")),
     responses((status = OK, body = Object), (status = NOT_FOUND, description = "No such agent"))
 )]
 pub async fn card_of_agent(
@@ -126,7 +126,7 @@ fn describe(
         None => agents.iter().next(),
     };
     let Some((name, agent)) = found else {
-        let words = "There is no such agent; `agents` in the configuration names them";
+        let words = "Unknown agent; `agents` in the configuration lists them";
         return Err(ApiError::new(404, words)
             .with_code("agent_not_found")
             .into());
@@ -196,7 +196,7 @@ async fn answer(
     };
     let Some((words, action)) = Words::of_method(method) else {
         let message = format!(
-            "There is no method \"{method}\"; there are message/send, message/stream, tasks/get and tasks/cancel"
+            "Unknown method \"{method}\"; use message/send, message/stream, tasks/get or tasks/cancel"
         );
         return reply(call.id, Err(Fault(-32601, message)));
     };
@@ -208,7 +208,7 @@ async fn answer(
             canceled.map(|task| words.task(&task)).ok_or_else(|| {
                 Fault(
                     -32002,
-                    format!("The task is {} already", words.state(task.state)),
+                    format!("The task is already {}", words.state(task.state)),
                 )
             })
         }),
@@ -271,11 +271,11 @@ fn begin(
         Some(name) => agents.contains_key(name).then_some(name),
         None => agents.keys().next().map(String::as_str),
     };
-    let name = name.ok_or_else(|| Fault(-32004, "There is no such agent".to_owned()))?;
+    let name = name.ok_or_else(|| Fault(-32004, "Unknown agent".to_owned()))?;
     if !caller.has_model(name) {
         return Err(Fault(
             -32004,
-            format!("The API key is not for the agent \"{name}\""),
+            format!("The API key may not use the agent \"{name}\""),
         ));
     }
     let message = params

@@ -47,7 +47,7 @@ pub async fn chat_completions(
         .to_owned();
     let snapshot = Arc::clone(&shared.snapshot.borrow());
     let agent = shared.agents.get(&name, &snapshot.config).ok_or_else(|| {
-        ApiError::new(404, format!("There is no agent \"{name}\"")).with_code("model_not_found")
+        ApiError::new(404, format!("Unknown agent \"{name}\"")).with_code("model_not_found")
     })?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let gateway = Gateway::new(
@@ -229,8 +229,8 @@ fn joined(
     match result {
         Some(Ok(result)) => result,
         ended => {
-            tracing::error!("an agent's run ended: {ended:?}");
-            Err(ApiError::new(500, "The agent's run ended"))
+            tracing::error!("an agent's run ended unexpectedly: {ended:?}");
+            Err(ApiError::new(500, "The agent's run ended unexpectedly"))
         }
     }
 }

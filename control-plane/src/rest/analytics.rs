@@ -79,7 +79,7 @@ pub struct Percentiles {
     get,
     path = "/v1/analytics/summary",
     params(FilterParams, SummaryParams),
-    responses((status = OK, body = Figures), (status = BAD_REQUEST, description = "A filter that can't be read"))
+    responses((status = OK, body = Figures), (status = BAD_REQUEST, description = "An invalid filter"))
 )]
 pub async fn summary(
     State(shared): State<Shared>,
@@ -102,7 +102,7 @@ pub async fn summary(
     get,
     path = "/v1/analytics/timeseries",
     params(FilterParams, SeriesParams),
-    responses((status = OK, body = Figures), (status = BAD_REQUEST, description = "A filter that can't be read"))
+    responses((status = OK, body = Figures), (status = BAD_REQUEST, description = "An invalid filter"))
 )]
 pub async fn time_series(
     State(shared): State<Shared>,
@@ -118,7 +118,7 @@ pub async fn time_series(
         .get_or_insert(Micros(until.0.saturating_sub(span.0).max(0)));
     if until.0.saturating_sub(since.0) > span.0 {
         let words = format!(
-            "is too short for the time from `since`: that makes more than {MAX_POINTS} points"
+            "is too short for the time since `since`: the series would have more than {MAX_POINTS} points"
         );
         return Err(params::wrong("interval", &words));
     }

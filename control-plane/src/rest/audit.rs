@@ -61,10 +61,10 @@ pub async fn note(shared: &Shared, entry: AuditEntry) {
         action = entry.action,
         subject = entry.subject,
         by = entry.actor,
-        "noted in the audit"
+        "audit entry"
     );
     if let Err(error) = shared.store.note(entry).await {
-        tracing::error!("the audit can't be written: {error}");
+        tracing::error!("the audit entry can't be written: {error}");
     }
 }
 

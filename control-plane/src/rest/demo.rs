@@ -43,7 +43,7 @@ pub async fn chat_completions(body: Bytes) -> Result<Response, Error> {
         ),
         other => {
             let message = format!(
-                "The demo provider has no model \"{other}\"; it has echo, stream, small and large"
+                "The demo provider has no model \"{other}\"; use echo, stream, small or large"
             );
             return Err(ApiError::new(404, message)
                 .with_code("model_not_found")

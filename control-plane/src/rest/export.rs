@@ -50,7 +50,7 @@ enum Format {
     path = "/v1/traces/export",
     params(FilterParams, ExportParams),
     responses((status = OK, description = "The file", content_type = "application/x-ndjson"),
-        (status = BAD_REQUEST, description = "A filter that can't be read"))
+        (status = BAD_REQUEST, description = "An invalid filter"))
 )]
 pub async fn export(
     State(shared): State<Shared>,
@@ -71,7 +71,7 @@ pub async fn export(
         };
         if let Err(error) = written.and_then(|()| Ok(file.flush()?)) {
             // Breaks the connection, so that the reader can't mistake the file for a complete one.
-            tracing::warn!("an export ended early: {error:#}");
+            tracing::warn!("an export failed: {error:#}");
             let _ = sender.blocking_send(Err(std::io::Error::other("the export failed")));
         }
     });
@@ -161,6 +161,6 @@ impl Write for Chunks {
         let chunk = Bytes::from(std::mem::take(&mut self.buffer));
         self.sender
             .blocking_send(Ok(chunk))
-            .map_err(|_| std::io::Error::other("the reader has gone"))
+            .map_err(|_| std::io::Error::other("the client disconnected"))
     }
 }

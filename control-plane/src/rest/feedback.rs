@@ -75,7 +75,7 @@ pub async fn give(
         error,
     };
     let Some(trace) = shared.store.get(feedback.trace_id).await? else {
-        let words = format!("There is no trace \"{}\"", feedback.trace_id);
+        let words = format!("Unknown trace \"{}\"", feedback.trace_id);
         return Err(ApiError::new(404, words).into());
     };
     shared.store.add_feedback(vec![feedback.clone()]).await?;

@@ -55,7 +55,7 @@ pub struct Jobs {
     path = "/v1/router/fits",
     params(FitParams),
     request_body(content = String, content_type = "application/x-ndjson"),
-    responses((status = ACCEPTED, body = Job), (status = BAD_REQUEST, description = "What is wrong with the outcomes"))
+    responses((status = ACCEPTED, body = Job), (status = BAD_REQUEST, description = "An outcome is invalid, or there are too few"))
 )]
 pub async fn begin(
     State(shared): State<Shared>,
@@ -68,7 +68,7 @@ pub async fn begin(
         return Err(ApiError::invalid("clusters", "`clusters` must be from 2 to 1000").into());
     }
     if shared.router.embedder().is_none() {
-        let words = "There is no embedder, so nothing can be learned; set `router.embedder`";
+        let words = "The router has no embedder, so no pack can be fitted; set `router.embedder`";
         return Err(ApiError::new(503, words).with_code("router_off").into());
     }
     let mut outcomes = read(body).await?;
@@ -131,6 +131,6 @@ pub async fn list(State(shared): State<Shared>) -> Json<Jobs> {
 )]
 pub async fn get(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Json<Job>, Error> {
     let job = Uuid::try_parse(&id).ok().and_then(|id| shared.fits.get(id));
-    let words = || ApiError::new(404, format!("There is no fit \"{id}\" of this run"));
+    let words = || ApiError::new(404, format!("No fit \"{id}\" since the last start"));
     Ok(Json(job.ok_or_else(words)?))
 }

@@ -205,10 +205,7 @@ fn of_log(log: Log<'_>, text: &str) -> Result<v1::IngestRequest, String> {
         (None, None) => {}
     }
     if request.is_empty() && response.is_empty() {
-        return Err(
-            "is no trace: there must be `request` and `response`, `choices`, or `messages`"
-                .to_owned(),
-        );
+        return Err("must have `request` and `response`, `choices`, or `messages`".to_owned());
     }
     let asked: Body = serde_json::from_slice(&request).unwrap_or_default();
     let answered: Body = serde_json::from_slice(&response).unwrap_or_default();

@@ -60,7 +60,7 @@ impl TryFrom<Map<String, Value>> for KeyRequest {
 
     fn try_from(mut members: Map<String, Value>) -> Result<Self, String> {
         let Some(Value::String(name)) = members.remove("name") else {
-            return Err("`name` must be a text".to_owned());
+            return Err("`name` must be a string".to_owned());
         };
         let terms = Value::from(members);
         let terms =
@@ -85,8 +85,8 @@ pub async fn list() -> Result<Json<ClientKeyList>, Error> {
     request_body = KeyRequest,
     responses(
         (status = CREATED, body = NewClientKey),
-        (status = BAD_REQUEST, description = "Terms that mean nothing"),
-        (status = CONFLICT, description = "There is a key of this name, or no administrator's yet")
+        (status = BAD_REQUEST, description = "Invalid terms"),
+        (status = CONFLICT, description = "The name is taken, or the first key is not an administrator's")
     )
 )]
 pub async fn create(
@@ -96,7 +96,7 @@ pub async fn create(
 ) -> Result<(StatusCode, Json<NewClientKey>), Error> {
     let is_first = shared.snapshot.borrow().keyring.is_empty();
     if is_first && terms.role != Role::Admin {
-        let words = "Make a key with the role `admin` first: with any key there is, this endpoint asks for an administrator's";
+        let words = "Create a key with the role `admin` first: once any key exists, this endpoint needs an administrator's";
         return Err(ApiError::new(409, words)
             .with_code("admin_key_missing")
             .into());
@@ -119,11 +119,11 @@ pub async fn create(
 #[utoipa::path(
     put,
     path = "/v1/keys/{name}",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, description = "The key's name")),
     request_body = Terms,
     responses(
         (status = OK, body = ClientKey),
-        (status = BAD_REQUEST, description = "Terms that mean nothing, or that leave out one that restricts the key"),
+        (status = BAD_REQUEST, description = "Invalid terms, or a current restriction is missing"),
         (status = NOT_FOUND, description = "No such key")
     )
 )]
@@ -143,11 +143,11 @@ pub async fn replace(
 #[utoipa::path(
     patch,
     path = "/v1/keys/{name}",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, description = "The key's name")),
     request_body = Terms,
     responses(
         (status = OK, body = ClientKey),
-        (status = BAD_REQUEST, description = "Terms that mean nothing"),
+        (status = BAD_REQUEST, description = "Invalid terms"),
         (status = NOT_FOUND, description = "No such key")
     )
 )]
@@ -166,7 +166,7 @@ pub async fn update(
 #[utoipa::path(
     post,
     path = "/v1/keys/{name}/rotate",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, description = "The key's name")),
     responses((status = OK, body = NewClientKey), (status = NOT_FOUND, description = "No such key"))
 )]
 pub async fn rotate(
@@ -187,7 +187,7 @@ pub async fn rotate(
 #[utoipa::path(
     delete,
     path = "/v1/keys/{name}",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, description = "The key's name")),
     responses((status = NO_CONTENT), (status = NOT_FOUND, description = "No such key"))
 )]
 pub async fn revoke(
@@ -214,10 +214,10 @@ async fn with_keys<T: Send + 'static>(
     worked.map_err(|error| match error.downcast_ref() {
         Some(why) => refused(why),
         None => {
-            tracing::error!("the keys can't be used: {error:#}");
+            tracing::error!("the client keys can't be read or written: {error:#}");
             ApiError::new(
                 500,
-                "The keys can't be used; the control plane's log says why",
+                "The client keys can't be read or written; see the control plane's log",
             )
             .into()
         }

@@ -69,7 +69,10 @@ impl Objects {
 
     fn read_list(&mut self, text: &str) -> Result<(), Error> {
         let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| {
-            ApiError::invalid(String::new(), format!("The list is no JSON: {error}"))
+            ApiError::invalid(
+                String::new(),
+                format!("The list is not valid JSON: {error}"),
+            )
         })?;
         self.list = items
             .iter()
@@ -110,7 +113,7 @@ impl Objects {
             match self.body.next().await {
                 Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
                 Some(Err(error)) => {
-                    let words = format!("The body broke off: {error}");
+                    let words = format!("The body ended early: {error}");
                     return Err(ApiError::invalid(String::new(), words).into());
                 }
                 None => self.is_over = true,

@@ -34,7 +34,7 @@ pub async fn list(
     get,
     path = "/v1/models/{*id}",
     params(("id" = String, Path, description = "An alias, `provider/model`, or the name of a known model")),
-    responses((status = OK, body = ListedModel), (status = NOT_FOUND, description = "No such model, or none that the key is for"))
+    responses((status = OK, body = ListedModel), (status = NOT_FOUND, description = "No such model, or the key may not use it"))
 )]
 pub async fn get(
     State(shared): State<Shared>,

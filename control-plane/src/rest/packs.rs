@@ -139,7 +139,7 @@ pub async fn activate(
 #[utoipa::path(
     post,
     path = "/v1/router/rollback",
-    responses((status = OK, body = Status), (status = CONFLICT, description = "There was none before"))
+    responses((status = OK, body = Status), (status = CONFLICT, description = "No pack was active before"))
 )]
 pub async fn roll_back(
     State(shared): State<Shared>,

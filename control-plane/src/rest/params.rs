@@ -98,8 +98,8 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Error {
         .min()
         .filter(|(distance, _)| *distance <= 3);
     let words = match near {
-        Some((_, near)) => format!("There is no parameter `{name}`; did you mean `{near}`?"),
-        None => format!("There is no parameter `{name}`; /openapi.json lists what there is"),
+        Some((_, near)) => format!("Unknown parameter `{name}`; did you mean `{near}`?"),
+        None => format!("Unknown parameter `{name}`; /openapi.json lists all parameters"),
     };
     ApiError::invalid(name.to_owned(), words).into()
 }
@@ -156,7 +156,7 @@ impl FilterParams {
         }
         let words = words::of_search(self.q.as_deref().unwrap_or_default());
         if words.is_empty() && self.q.is_some_and(|text| !text.trim().is_empty()) {
-            return Err(wrong("q", "must hold letters or digits"));
+            return Err(wrong("q", "must contain letters or digits"));
         }
         Ok(Filter {
             provider: self.provider,

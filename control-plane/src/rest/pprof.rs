@@ -46,15 +46,14 @@ fn check(shared: &Shared, caller: &Caller) -> Result<(), ApiError> {
         return Err(ApiError::new(404, words).with_code("profiling_off"));
     }
     if caller.0.is_none() {
-        let words =
-            "Profiles are for those with an API key; make one with the role `read-only` or `admin`";
+        let words = "Profiles need an API key; create one with the role `read-only` or `admin`";
         return Err(ApiError::new(401, words).with_code("missing_api_key"));
     }
     Ok(())
 }
 
 fn failed(error: impl std::fmt::Display) -> ApiError {
-    ApiError::new(503, format!("There is no profile: {error}"))
+    ApiError::new(503, format!("Profiling failed: {error}"))
 }
 
 /// Samples the CPU for the requested duration.
@@ -73,7 +72,7 @@ async fn sample(
     tokio::time::sleep(duration).await;
     let report = guard.report().build().map_err(failed)?;
     if report.data.is_empty() {
-        return Err(failed("nothing ran in that time; ask for more seconds"));
+        return Err(failed("no samples were taken; raise `seconds`"));
     }
     Ok(report)
 }
@@ -126,7 +125,7 @@ pub async fn heap(
 ) -> Result<Response, Error> {
     check(&shared, &caller)?;
     let control = jemalloc_pprof::PROF_CTL.as_ref();
-    let control = control.ok_or_else(|| failed("the allocator keeps no account"))?;
+    let control = control.ok_or_else(|| failed("the allocator does not support profiling"))?;
     let mut control = control.lock().await;
     if !control.activated() {
         control.activate().map_err(failed)?;

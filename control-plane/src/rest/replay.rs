@@ -45,7 +45,7 @@ pub struct Replayed {
     post,
     path = "/v1/router/replay",
     params(FilterParams, ReplayParams),
-    responses((status = OK, body = Replayed), (status = SERVICE_UNAVAILABLE, description = "There is no router"))
+    responses((status = OK, body = Replayed), (status = SERVICE_UNAVAILABLE, description = "No active pack, or no embedder"))
 )]
 pub async fn replay(
     State(shared): State<Shared>,
@@ -53,8 +53,11 @@ pub async fn replay(
 ) -> Result<Json<Replayed>, Error> {
     let (filter, params) = params::read::<ReplayParams>(query)?;
     let off = || {
-        ApiError::new(503, "There is no router pack in force, or no embedder")
-            .with_code("router_off")
+        ApiError::new(
+            503,
+            "No router pack is active, or the router has no embedder",
+        )
+        .with_code("router_off")
     };
     let embedder = shared.router.embedder().ok_or_else(off)?;
     let pack = match &params.pack {
@@ -65,7 +68,7 @@ pub async fn replay(
     let name = params.route.as_deref().unwrap_or(auto::NAME);
     let alias = snapshot.config.aliases.get(name).map(|alias| &alias.value);
     let alias =
-        alias.ok_or_else(|| ApiError::invalid("route", format!("There is no alias \"{name}\"")))?;
+        alias.ok_or_else(|| ApiError::invalid("route", format!("Unknown alias \"{name}\"")))?;
     params::check_cost_weight(params.cost_weight)?;
     let calls = params.calls.unwrap_or(DEFAULT_CALLS);
     if !(1..=MAX_CALLS).contains(&calls) {
@@ -83,7 +86,7 @@ pub async fn replay(
     .await
     .map_err(|error| {
         tracing::error!("a replay failed: {error:#}");
-        ApiError::new(503, format!("The replay stopped: {error}"))
+        ApiError::new(503, format!("The replay failed: {error}"))
     })?;
     Ok(Json(Replayed {
         pack: pack.version,

@@ -120,8 +120,8 @@ struct Batch {
     request_body = RouteRequest,
     responses(
         (status = OK, body = Route),
-        (status = BAD_REQUEST, description = "What is wrong with the question"),
-        (status = SERVICE_UNAVAILABLE, description = "Why there is no decision")
+        (status = BAD_REQUEST, description = "The question is invalid"),
+        (status = SERVICE_UNAVAILABLE, description = "The router can't decide")
     )
 )]
 pub async fn route(State(shared): State<Shared>, body: Bytes) -> Response {
@@ -177,8 +177,7 @@ fn parse<'a>(body: &'a [u8]) -> Result<RouteRequest<'a>, ApiError> {
 
 fn check_batch(request: &RouteRequest<'_>, batch: &[&RawValue]) -> Result<(), ApiError> {
     if request.prompt.is_some() || request.messages.is_some() || request.embedding.is_some() {
-        let words =
-            "`batch` stands alone: put `prompt`, `messages` or `embedding` into its entries";
+        let words = "`batch` can't be combined with `prompt`, `messages` or `embedding`; put them into its entries";
         return Err(ApiError::invalid("batch", words));
     }
     if batch.is_empty() || batch.len() > MAX_BATCH {
@@ -198,7 +197,7 @@ async fn decide(
     let name = name.map_or(auto::NAME, String::as_str);
     let alias = snapshot.config.aliases.get(name).map(|alias| &alias.value);
     let alias = alias.ok_or_else(|| {
-        let words = format!("There is no alias \"{name}\"; `candidates` can do without one");
+        let words = format!("Unknown alias \"{name}\"; with `candidates` no alias is needed");
         ApiError::invalid("model", words)
     })?;
     let candidates = request.candidates.as_ref();
@@ -268,7 +267,7 @@ fn about(request: &RouteRequest<'_>, tools: bool) -> Result<(About, v1::Needs), 
                 })?;
             let subject = Subject::of(&parsed);
             if subject.text.is_empty() {
-                let words = "`messages` must hold a message with a text";
+                let words = "`messages` must contain a message with text";
                 return Err(ApiError::invalid("messages", words));
             }
             let needs = needs(messages.get().len(), subject.has_images);
@@ -279,13 +278,13 @@ fn about(request: &RouteRequest<'_>, tools: bool) -> Result<(About, v1::Needs), 
             matrix::normalize(&mut embedding);
             let is_sound = embedding.iter().all(|value| value.is_finite());
             if !is_sound || matrix::dot(&embedding, &embedding) < 0.5 {
-                let words = "`embedding` must be of numbers that are not all 0";
+                let words = "`embedding` must be numbers that are not all 0";
                 return Err(ApiError::invalid("embedding", words));
             }
             Ok((About::Embedding(embedding), needs(0, false)))
         }
         _ => {
-            let words = "Send one of `prompt`, `messages` and `embedding`, with something in it";
+            let words = "Send one of `prompt`, `messages` and `embedding`; it can't be empty";
             Err(ApiError::invalid("prompt", words).with_code("missing_required_parameter"))
         }
     }
@@ -295,7 +294,7 @@ fn refusal(undecided: &Undecided) -> ApiError {
     match undecided {
         Undecided::Dimensions { .. } => ApiError::invalid("embedding", undecided.to_string()),
         _ => {
-            let words = format!("There is no decision: {undecided}");
+            let words = format!("The router can't decide: {undecided}");
             ApiError::new(503, words).with_code(undecided.word())
         }
     }

@@ -54,7 +54,7 @@ pub async fn list() -> Result<Json<Secrets>, Error> {
     path = "/v1/secrets/{name}",
     params(("name" = String, Path, description = "The provider's variable in lower case, such as `openai_api_key`")),
     request_body = Value,
-    responses((status = OK, body = Secret), (status = BAD_REQUEST, description = "A name or a value that can't be"))
+    responses((status = OK, body = Secret), (status = BAD_REQUEST, description = "Invalid name or value"))
 )]
 pub async fn set(
     State(shared): State<Shared>,
@@ -68,7 +68,7 @@ pub async fn set(
         .map_err(|_| ApiError::invalid(String::new(), "Send a JSON object: {\"value\": \"…\"}"))?;
     let value = value.trim().to_owned();
     if value.is_empty() || value.len() > MAX_BYTES || value.chars().any(char::is_control) {
-        let words = "`value` must be a text of one line";
+        let words = "`value` must be one line of text";
         return Err(ApiError::invalid("value", words).into());
     }
     let named = name.clone();
@@ -81,7 +81,7 @@ pub async fn set(
 #[utoipa::path(
     delete,
     path = "/v1/secrets/{name}",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, description = "The secret's name")),
     responses((status = NO_CONTENT), (status = NOT_FOUND, description = "No such secret"))
 )]
 pub async fn remove(
@@ -92,7 +92,7 @@ pub async fn remove(
     check_name(&name)?;
     let named = name.clone();
     if !with_vault(move |vault| vault.remove(&named)).await? {
-        return Err(ApiError::new(404, format!("There is no secret \"{name}\"")).into());
+        return Err(ApiError::new(404, format!("Unknown secret \"{name}\"")).into());
     }
     audit::note(&shared, AuditEntry::new("secret.delete", by, &*name, 0)).await;
     Ok(StatusCode::NO_CONTENT)
@@ -106,7 +106,8 @@ fn check_name(name: &str) -> Result<(), Error> {
     if is_plain {
         return Ok(());
     }
-    let words = "A secret's name is a variable's in lower case, such as `openai_api_key`";
+    let words =
+        "A secret's name must be an environment variable's in lower case, such as `openai_api_key`";
     Err(ApiError::invalid("name", words).into())
 }
 
@@ -118,10 +119,10 @@ async fn with_vault<T: Send + 'static>(
         .map_err(anyhow::Error::from)
         .flatten()
         .map_err(|error| {
-            tracing::error!("the secrets can't be used: {error:#}");
+            tracing::error!("the secret store can't be used: {error:#}");
             ApiError::new(
                 500,
-                "The secrets can't be used; the control plane's log says why",
+                "The secret store can't be used; see the control plane's log",
             )
             .into()
         })

@@ -109,7 +109,7 @@ impl HttpBody for TimedBody {
             return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
         }
         ready!(self.deadline.as_mut().poll(context));
-        Poll::Ready(Some(Err("the body did not come in time".into())))
+        Poll::Ready(Some(Err("the request body timed out".into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -50,7 +50,7 @@ pub struct Page {
     get,
     path = "/v1/traces",
     params(FilterParams, ListParams),
-    responses((status = OK, body = Page), (status = BAD_REQUEST, description = "A filter that can't be read"))
+    responses((status = OK, body = Page), (status = BAD_REQUEST, description = "An invalid filter"))
 )]
 pub async fn list(
     State(shared): State<Shared>,
@@ -89,7 +89,7 @@ pub async fn get(
     };
     let Some(trace) = found else {
         let words = format!(
-            "There is no trace \"{id}\". A new one is here within a second of its answer's end"
+            "Unknown trace \"{id}\". A new trace is available within a second after its answer ends"
         );
         return Err(ApiError::new(404, words).into());
     };
@@ -143,7 +143,7 @@ const IMPORT_AT_ONCE: usize = 500;
     post,
     path = "/v1/traces",
     request_body(content = String, content_type = "application/x-ndjson"),
-    responses((status = OK, body = Imported), (status = BAD_REQUEST, description = "Nothing could be read"))
+    responses((status = OK, body = Imported), (status = BAD_REQUEST, description = "No object could be parsed"))
 )]
 pub async fn import(
     State(shared): State<Shared>,
@@ -207,7 +207,7 @@ pub struct RepriceParams {
     post,
     path = "/v1/traces/reprice",
     params(FilterParams, RepriceParams),
-    responses((status = OK, body = Repriced), (status = BAD_REQUEST, description = "A filter that can't be read"))
+    responses((status = OK, body = Repriced), (status = BAD_REQUEST, description = "An invalid filter"))
 )]
 pub async fn reprice(
     State(shared): State<Shared>,
@@ -240,7 +240,7 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(30);
     delete,
     path = "/v1/traces",
     params(FilterParams),
-    responses((status = OK, body = Deleted), (status = BAD_REQUEST, description = "No filter, or one that can't be read"))
+    responses((status = OK, body = Deleted), (status = BAD_REQUEST, description = "No filter, or an invalid one"))
 )]
 pub async fn delete(
     State(shared): State<Shared>,
@@ -254,7 +254,8 @@ pub async fn delete(
         .join("&");
     let (filter, NoParams {}) = params::read(pairs)?;
     if filter == Filter::default() {
-        let words = "Name at least one filter, such as `user`: without one everything would go";
+        let words =
+            "Name at least one filter, such as `user`: without one, all traces would be deleted";
         return Err(ApiError::invalid(String::new(), words).into());
     }
     settle(&shared).await?;
@@ -269,6 +270,6 @@ async fn settle(shared: &Shared) -> Result<(), Error> {
     if shared.ingest.settled(SETTLE_WITHIN).await {
         return Ok(());
     }
-    let words = "The trace store is behind with its work; try again when it has caught up";
+    let words = "The trace store is behind the journal; try again once it has caught up";
     Err(ApiError::new(503, words).into())
 }

@@ -68,11 +68,11 @@ fn obstacle(id: &str, needs: &v1::Needs, snapshot: &Snapshot) -> Option<&'static
         .context_window
         .is_some_and(|window| tokens > u64::from(window))
     {
-        Some("the conversation is longer than its context")
+        Some("the conversation exceeds its context window")
     } else if needs.tools && !can("tools") {
-        Some("it calls no tools")
+        Some("it does not support tools")
     } else if needs.images && !can("images") {
-        Some("it sees no images")
+        Some("it does not support images")
     } else {
         None
     }

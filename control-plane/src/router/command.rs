@@ -69,7 +69,7 @@ pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<()> {
                 true => Some(
                     library
                         .active()?
-                        .context("there is no active pack to keep clusters of")?,
+                        .context("no pack is active whose clusters could be kept")?,
                 ),
                 false => None,
             };
@@ -126,7 +126,7 @@ pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<()> {
 fn embedder(config: &Config) -> anyhow::Result<Arc<dyn Embed>> {
     embed::open(&config.router.embedder, &HealthRegistry::default())?.with_context(|| {
         format!(
-            "there is no embedder in {}; set `router.embedder` or OPENTRACY_EMBEDDER",
+            "the embedder's files are missing in {}; set `router.embedder` or OPENTRACY_EMBEDDER",
             config.router.embedder.path().display()
         )
     })

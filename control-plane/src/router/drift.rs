@@ -29,7 +29,7 @@ impl Drift {
         let is_over = recent.share().is_some_and(|share| share > alert);
         if is_over && !recent.is_alarmed {
             tracing::warn!(
-                "more than {:.0} % of prompts are unlike all that the router's pack was fitted on; fit it anew",
+                "more than {:.0} % of prompts are unlike those that the router's pack was fitted on; fit a new pack",
                 alert * 100.0
             );
         }

@@ -119,7 +119,7 @@ impl Fits {
                     job.pack = Some(version);
                 }
                 Err(error) => {
-                    tracing::error!("the router could not be fitted: {error:#}");
+                    tracing::error!("fitting a router pack failed: {error:#}");
                     job.state = State::Failed;
                     job.error = Some(format!("{error:#}"));
                 }
@@ -136,12 +136,12 @@ impl Fits {
     ) -> anyhow::Result<String> {
         let embedder = router
             .embedder()
-            .ok_or_else(|| anyhow::anyhow!("there is no embedder; set `router.embedder`"))?;
+            .ok_or_else(|| anyhow::anyhow!("the router has no embedder; set `router.embedder`"))?;
         let training = embed(Training::collect(outcomes), &**embedder).await?;
         let options = options(&**embedder, order);
         let base = match (order.keep_clusters, router.active()) {
             (true, Some(active)) => Some(active.pack.clone()),
-            (true, None) => anyhow::bail!("there is no pack in force whose clusters could be kept"),
+            (true, None) => anyhow::bail!("no pack is active whose clusters could be kept"),
             (false, _) => None,
         };
         let pack = self
@@ -243,7 +243,9 @@ pub async fn keep(router: Arc<Router>, mut heard: mpsc::Receiver<Outcome>) {
             outcomes.push(outcome);
         }
         if let Err(error) = observe(&router, &outcomes).await {
-            tracing::warn!("feedback is kept, and not in the router's figures yet: {error:#}");
+            tracing::warn!(
+                "feedback is stored, but the active router pack is not updated yet: {error:#}"
+            );
         }
         outcomes.clear();
     }
@@ -285,7 +287,7 @@ pub async fn catch_up(router: Arc<Router>, store: Arc<dyn Store>) {
     };
     if let Err(error) = caught_up.await {
         tracing::warn!(
-            "feedback since the router's pack was made is not in its figures: {error:#}"
+            "the active router pack lacks the feedback given since it was made: {error:#}"
         );
     }
 }

@@ -26,12 +26,12 @@ struct State {
 pub enum LibraryError {
     #[error(transparent)]
     Pack(#[from] PackError),
-    #[error("there is no pack \"{0}\"; `GET /v1/router/packs` lists what there is")]
+    #[error("unknown pack \"{0}\"; `GET /v1/router/packs` lists all packs")]
     Unknown(String),
-    #[error("there is no pack to go back to")]
+    #[error("no pack was active before")]
     NoPrevious,
     #[error(
-        "the pack is of the embedder {pack}, and {ours} is in use: fit a pack with it, or use the pack's embedder"
+        "the pack was made with the embedder {pack}, but {ours} is in use: fit a pack with it, or use the pack's embedder"
     )]
     OtherEmbedder { pack: String, ours: String },
     #[error("the router's folder {} can't be used: {error}", folder.display())]

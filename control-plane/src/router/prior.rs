@@ -72,7 +72,7 @@ pub async fn make(embedder: &dyn Embed) -> anyhow::Result<Pack> {
             created_at: format!("{DATE}T00:00:00Z"),
             embedder: embedder.identity().clone(),
         },
-        clusters: clusters.ok_or_else(|| anyhow::anyhow!("the embedder gave no numbers"))?,
+        clusters: clusters.ok_or_else(|| anyhow::anyhow!("the embedder returned empty vectors"))?,
         basis: None,
         profiles,
         calibration: BTreeMap::new(),

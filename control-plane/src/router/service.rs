@@ -70,15 +70,15 @@ pub struct Answer {
 /// The reason that no decision was made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Undecided {
-    #[error("the router is off: there is no embedder")]
+    #[error("the router is off because it has no embedder")]
     Off,
-    #[error("there is no router pack in force")]
+    #[error("no router pack is active")]
     NoPack,
     #[error(transparent)]
     Embedder(#[from] EmbedError),
-    #[error("the embedding has {found} numbers, and the pack's embedder gives {expected}")]
+    #[error("the embedding has {found} numbers, but the pack's embedder returns {expected}")]
     Dimensions { found: usize, expected: usize },
-    #[error("there is no model to choose from")]
+    #[error("the candidate list is empty")]
     NoCandidate,
 }
 
@@ -180,7 +180,7 @@ impl Router {
         self.check(&pack)?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         tracing::info!(
-            "router pack {} is in force: {} clusters, {} models",
+            "activated router pack {}: {} clusters, {} models",
             pack.version,
             pack.clusters.len(),
             pack.profiles.len()
@@ -304,7 +304,7 @@ impl Answer {
         };
         let figures = |score: &Score| {
             format!(
-                "expected error {:.3}, {:.0} % of the dearest candidate's cost",
+                "expected error {:.3}, {:.0} % of the most expensive candidate's cost",
                 score.error,
                 score.cost_share * 100.0
             )
@@ -318,7 +318,7 @@ impl Answer {
             reason.push_str(&format!("; next is {second} with {}", figures(score)));
         }
         if self.is_exploration {
-            reason.push_str("; tried because little is known of it here");
+            reason.push_str("; chosen to explore, because little is known of it in this cluster");
         }
         reason
     }

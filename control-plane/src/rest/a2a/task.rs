@@ -231,7 +231,7 @@ mod tests {
         let (_, messages) = begin(&tasks, "a", "two", Some(&first.context_id));
         assert_eq!(messages.len(), 3);
         let (_, messages) = begin(&tasks, "b", "two", Some(&first.context_id));
-        assert_eq!(messages.len(), 1, "of another's context nothing is known");
+        assert_eq!(messages.len(), 1, "another owner's context is not visible");
         assert!(tasks.get(&first.id, "b").is_none());
     }
 

@@ -41,7 +41,7 @@ pub fn text_of(message: &Value) -> Result<String, String> {
         .iter()
         .map(|part| match part.get("text").and_then(Value::as_str) {
             Some(text) => Ok(text),
-            None => Err("the agent takes text only; send parts with `text`".to_owned()),
+            None => Err("the agent accepts only text; send parts with `text`".to_owned()),
         });
     Ok(texts.collect::<Result<Vec<_>, _>>()?.join("\n"))
 }

@@ -211,7 +211,7 @@ fn write_group(
                 column.write_batch(&values, Some(&levels), None)?;
             }
             // The schema comes from the same table.
-            _ => anyhow::bail!("a column is not of its kind"),
+            _ => anyhow::bail!("a column's type does not match the schema"),
         }
         column.close()?;
     }

@@ -84,7 +84,7 @@ impl Endpoint {
         };
         if data.len() != texts.len() || !data.iter().all(is_sound) {
             anyhow::bail!(
-                "it did not answer with {} vectors of {} numbers",
+                "the response does not have {} vectors of {} numbers",
                 texts.len(),
                 self.identity.dimensions
             );

@@ -37,7 +37,7 @@ pub enum Urgency {
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EmbedError {
-    #[error("the embedder has too much to do")]
+    #[error("the embedder is overloaded")]
     Busy,
     #[error("the embedder failed: {0}")]
     Failed(String),

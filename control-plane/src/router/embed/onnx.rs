@@ -83,7 +83,7 @@ impl Model {
                 encoding.map(|encoding| encoding.get_ids().to_vec())
             })
             .collect::<Result<Vec<Vec<u32>>, _>>()
-            .map_err(|error| anyhow::anyhow!("a text can't be cut into tokens: {error}"))?;
+            .map_err(|error| anyhow::anyhow!("tokenization failed: {error}"))?;
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|&index| encoded[index].len());
         let mut embeddings = vec![Vec::new(); texts.len()];
@@ -126,7 +126,8 @@ impl Model {
             .copied()
             .and_then(|width| usize::try_from(width).ok());
         let width = width.filter(|width| rows.len() * length * width == hidden.len() && *width > 0);
-        let width = width.context("the model's output is not batch by tokens by dimensions")?;
+        let width =
+            width.context("the model's output must have the shape batch × tokens × dimensions")?;
         let texts = hidden.chunks_exact(length * width).zip(rows);
         Ok(texts
             .map(|(text, row)| mean(text, row.len(), width))

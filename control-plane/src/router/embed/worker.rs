@@ -99,7 +99,7 @@ impl Embed for Worker {
         texts: Vec<String>,
         urgency: Urgency,
     ) -> Result<Vec<Vec<f32>>, EmbedError> {
-        let stopped = || EmbedError::Failed("its thread has stopped".to_owned());
+        let stopped = || EmbedError::Failed("the embedder's thread has stopped".to_owned());
         if urgency == Urgency::Request {
             let (answer, answered) = oneshot::channel();
             let job = Job { texts, answer };
