@@ -25,7 +25,7 @@ use crate::http::{ClientKind, client_builder};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Backoff after a failed connection.
 const REST: Duration = Duration::from_secs(5);
-/// Most bytes of a tool's result that are passed to the model.
+/// Maximum number of bytes of a tool's result that are passed to the model.
 const MAX_ANSWER: usize = 64 << 10;
 
 type Connection = RunningService<RoleClient, ()>;

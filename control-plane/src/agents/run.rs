@@ -16,7 +16,7 @@ use crate::agents::{Agent, alias_of};
 
 /// Separates server and tool in a function name.
 const SEPARATOR: &str = "__";
-/// The longest function name that every provider accepts.
+/// Maximum length of a function name that every provider accepts.
 const MAX_NAME: usize = 64;
 /// Members of a client's request that aren't copied into the agent's own model calls.
 const NOT_PASSED: [&str; 6] = [
@@ -46,7 +46,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Stopped {
     pub text: String,
-    /// Calls of the client's own tools, which the client has to make.
+    /// Calls of the client's own tools, which the client must run.
     pub calls: Vec<Call>,
     pub finish_reason: String,
     pub used: Used,

@@ -19,7 +19,7 @@ use crate::http::{ClientKind, client_builder, ensure_success};
 
 /// Time limit for one POST, response included.
 const POST_TIMEOUT: Duration = Duration::from_secs(60);
-/// Most messages of the server that are buffered before they are read.
+/// Maximum number of the server's messages in the buffer.
 const WAITING: usize = 64;
 /// The event that carries the endpoint. Matched on the raw line, because the parser drops event
 /// names.
@@ -70,7 +70,7 @@ pub async fn connect(
                 .context("the server's endpoint is not a valid URL")?;
         }
     };
-    // Prevents a server from redirecting messages, and the headers sent with them, to another host.
+    // Prevents a server from redirecting messages to another host.
     ensure!(
         endpoint.origin() == url.origin(),
         "the server's endpoint {endpoint} is on another host"

@@ -25,10 +25,10 @@ use crate::envoy::filters::Plugin;
 
 pub use guest::Host;
 
-/// Most client connections. File descriptors would run out before any other resource.
+/// Maximum number of client connections. File descriptors would run out before any other resource.
 const MAX_CONNECTIONS: u32 = 50_000;
-/// Margin by which a stream's idle timeout exceeds the longest attempt timeout, whose error is
-/// clearer.
+/// Margin by which a stream's idle timeout exceeds the longest attempt timeout, so that the
+/// attempt's own timeout, whose error says more, comes first.
 const IDLE_MARGIN: Duration = Duration::from_secs(60);
 
 /// Prints the bootstrap for a configuration as YAML: a standalone one, or `host`'s with the gateway

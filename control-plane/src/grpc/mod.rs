@@ -26,7 +26,7 @@ use crate::connections::{Connections, GuardedStream};
 use crate::grpc::credential::Credential;
 use crate::serve::Shared;
 
-/// Largest accepted batch of traces; more than a filter ever sends.
+/// Maximum size of a batch of traces; more than a filter ever sends.
 const MAX_MESSAGE_BYTES: usize = 80 << 20;
 
 /// HTTP/2 flow-control window. Fits whole batches, so that Envoy's workers need not wait for window

@@ -10,7 +10,7 @@ use crate::rest::params::{self, FilterParams};
 use crate::serve::Shared;
 use crate::store::{Dimension, Micros, Quantiles, Stats, StatsQuery};
 
-/// Most points of a time series; more would be unreadable in a chart.
+/// Maximum number of points in a time series; more would be unreadable in a chart.
 const MAX_POINTS: i64 = 10_000;
 
 /// The grouping of a summary.

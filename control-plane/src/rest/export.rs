@@ -23,7 +23,7 @@ use crate::store::{self, Filter, Order};
 const PAGE: u32 = 500;
 /// Size of the chunks that are sent.
 const CHUNK_BYTES: usize = 64 << 10;
-/// Most chunks that are buffered for a slow reader.
+/// Maximum number of chunks that are buffered for a slow reader.
 const MAX_WAITING: usize = 4;
 
 /// The file format of an export.

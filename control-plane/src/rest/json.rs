@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::rest::error::Error;
 
-/// Largest accepted body, in bytes.
+/// Maximum size of a body, in bytes.
 const MAX_BYTES: usize = 1 << 20;
 
 /// A parsed body. A body that can't be parsed is a 400 that names the place.

@@ -78,7 +78,8 @@ pub async fn list() -> Result<Json<ClientKeyList>, Error> {
     }))
 }
 
-/// Creates a key, which works within two seconds. After the first, every request needs a key.
+/// Creates a key, which works within two seconds. Once there is a key, requests without one are
+/// denied.
 #[utoipa::path(
     post,
     path = "/v1/keys",

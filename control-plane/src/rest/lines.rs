@@ -7,7 +7,7 @@ use tokio_stream::StreamExt as _;
 
 use crate::rest::error::Error;
 
-/// Largest line or list in bytes; fits a call's largest bodies together.
+/// Maximum size of a line or list, in bytes; fits a call's largest bodies together.
 const MAX_BYTES: usize = 256 << 20;
 
 pub struct Objects {

@@ -12,7 +12,7 @@ use crate::rest::error::Error;
 use crate::serve::Shared;
 use crate::snapshot::{Snapshot, capabilities};
 
-/// Returns the catalog's models whose provider has its key.
+/// Returns the catalog's models whose provider has the key it needs.
 pub fn callable(snapshot: &Snapshot) -> impl Iterator<Item = &'static catalog::Model> {
     catalog::models()
         .iter()

@@ -17,7 +17,7 @@ use crate::store::{AuditEntry, By};
 /// The router's current state.
 #[derive(Serialize, ToSchema)]
 pub struct Status {
-    /// The active pack; `null` if no pack is active, in which case aliases use their default order.
+    /// The active pack; `null` if no pack is active, in which case aliases use their default.
     pack: Option<Description>,
     /// The name of the embedding model; `null` without an embedder.
     embedder: Option<String>,

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::rest::trace::Trace;
 use crate::store::{Micros, Record};
 
-/// Most calls in a session's timeline; later ones are omitted.
+/// Maximum number of calls in a session's timeline; later ones are omitted.
 pub const MAX_TURNS: u32 = 500;
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]

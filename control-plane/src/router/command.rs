@@ -17,7 +17,7 @@ use crate::health::HealthRegistry;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Fit a pack on labelled outcomes, store it and print its version.
+    /// Fit a pack on labeled outcomes, store it and print its version.
     Fit {
         /// JSON Lines: `prompt`, `model`, and `error` from 0 (good enough) to 1.
         #[arg(long)]
@@ -45,8 +45,8 @@ pub enum Command {
     Import { folder: PathBuf },
     /// List all packs.
     List,
-    /// Activate a pack. To activate it in a running control plane: `POST
-    /// /v1/router/packs/VERSION/activate`.
+    /// Activate a pack. In a running control plane, call this endpoint instead:
+    /// `POST /v1/router/packs/VERSION/activate`.
     Activate { version: String },
 }
 

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-/// Most recent prompts that the share covers.
+/// Number of most recent prompts that the share covers.
 const WINDOW: usize = 1000;
-/// Fewest prompts that give a meaningful share.
+/// Minimum number of prompts for a meaningful share.
 const LEAST: usize = 100;
 
-/// The most recent prompts, as flags: `true` if far from all of the pack's clusters.
+/// The most recent prompts, as flags: `true` if far from everything that the pack was fitted on.
 #[derive(Debug, Default)]
 pub struct Drift(Mutex<Recent>);
 

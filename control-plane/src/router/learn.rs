@@ -17,12 +17,12 @@ use super::service::Router;
 use crate::background::Background;
 use crate::store::{Feedback, Micros, Record, Store, StoreError};
 
-/// Most recent feedback entries that a fit, or the catch-up at startup, reads.
+/// Maximum number of feedback entries that a fit or the catch-up at startup reads, newest first.
 const MAX_FEEDBACK: u32 = 100_000;
 /// Capacity of the queue of outcomes. Outcomes beyond it are picked up at the next start.
 pub const MAX_WAITING: usize = 10_000;
 const MAX_AT_ONCE: usize = 1000;
-/// Most jobs that are listed.
+/// Maximum number of jobs that are listed.
 const MAX_JOBS: usize = 100;
 
 /// Runs fits, one at a time.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use opentracy_router::pack::{self, Pack, PackError};
 use serde::{Deserialize, Serialize};
 
-/// Most previous versions that a rollback can return to.
+/// Maximum number of previous versions that are kept for rollbacks.
 const MAX_PREVIOUS: usize = 20;
 
 pub struct Library {

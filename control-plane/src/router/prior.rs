@@ -18,7 +18,7 @@ use super::embed::{Embed, Urgency};
 const PUBLISHED: f64 = 50.0;
 const FILLED_IN: f64 = 5.0;
 const STRENGTH: f64 = 5.0;
-/// High, because domains are broad and a prompt may belong to several.
+/// Spreads the memberships over several clusters, because domains are broad.
 const TEMPERATURE: f32 = 0.15;
 const DATE: &str = "2026-11-21";
 

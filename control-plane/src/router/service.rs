@@ -67,7 +67,7 @@ pub struct Answer {
     pub routing: Duration,
 }
 
-/// The reason that no decision was made.
+/// The reason why no decision was made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Undecided {
     #[error("the router is off because it has no embedder")]

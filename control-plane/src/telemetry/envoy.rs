@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::config::AdminAddress;
 
-/// Time limit for a request; the admin interface is local, so a healthy Envoy answers at once.
+/// Time limit for a request. A running Envoy answers at once.
 const DEADLINE: Duration = Duration::from_millis(500);
 const MAX_BYTES: usize = 8 << 20;
 

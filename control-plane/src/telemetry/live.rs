@@ -9,9 +9,10 @@ use opentracy_proto::v1;
 use crate::ingest::Observer;
 use crate::store::Quantiles;
 
-/// Most models with statistics of their own. Bounded, because clients can send any model name.
+/// Maximum number of models with statistics of their own. Bounded, because clients can send any
+/// model name.
 const MAX_MODELS: usize = 500;
-/// Most recent calls per model that the latency quantiles cover.
+/// Number of most recent calls per model that the latency quantiles cover.
 const WINDOW: usize = 512;
 
 /// Weight of the latest call in the moving average (EWMA) of latency.

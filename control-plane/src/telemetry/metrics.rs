@@ -23,8 +23,8 @@ use crate::router::drift::Drift;
 use crate::store::Outcome;
 use crate::vms::Vms;
 
-/// Most models with metrics of their own. Bounded, because clients can send any model name and
-/// series are never removed.
+/// Maximum number of models with metrics of their own. Bounded, because clients can send any model
+/// name and series are never removed.
 const MAX_MODELS: usize = 500;
 
 /// Seconds: the bucket bounds that the conventions recommend.

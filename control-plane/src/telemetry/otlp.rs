@@ -23,10 +23,11 @@ use uuid::Uuid;
 use crate::config;
 use crate::ingest::Observer;
 
-/// Most spans that wait for a slow collector. Further spans are dropped, with a warning.
+/// Capacity of the queue of spans. If the collector is too slow, further spans are dropped with a
+/// warning.
 const MAX_WAITING: usize = 8192;
 const MAX_BATCH: usize = 512;
-/// Longest time that a span waits for a batch to fill.
+/// Maximum time that a span waits for a batch to fill.
 const SEND_EVERY: Duration = Duration::from_secs(1);
 const SAMPLED: u8 = 1;
 

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
-/// Most tasks in memory. Beyond it, the oldest is evicted and aborted.
+/// Maximum number of tasks that are kept. Beyond it, the oldest is evicted and aborted.
 const MAX_TASKS: usize = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

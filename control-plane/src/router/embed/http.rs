@@ -12,7 +12,7 @@ use super::{Embed, EmbedError, Urgency};
 use crate::config;
 use crate::http::{ClientKind, client_builder, ensure_success};
 
-/// Most texts per call.
+/// Maximum number of texts per call.
 const MAX_BATCH: usize = 64;
 const TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::onnx::Model;
 use super::{Embed, EmbedError, Urgency};
 
-/// Most requests in the queue. With a longer queue the last result would come too late.
+/// Maximum number of queued requests. In a longer queue the last result would come too late.
 const MAX_WAITING: usize = 64;
-/// Most texts in a batch. A larger batch delays its first text.
+/// Maximum number of texts in a batch. A larger batch delays its first text.
 const MAX_BATCH: usize = 8;
 
 pub struct Worker {
