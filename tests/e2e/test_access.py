@@ -272,7 +272,7 @@ def test_a_change_of_one_term_leaves_the_others(guarded):
     ({}, "`name`"),
     ({"name": "a", "role": "boss"}, "admin"),
     ({"name": "a", "modles": []}, "modles"),
-    ({"name": "a", "endpoints": ["chat"]}, "no path"),
+    ({"name": "a", "endpoints": ["chat"]}, "not a path"),
     ({"name": "a", "expires_at": "soon"}, "expires_at"),
     ({"name": "a", "budget": {"soft": 2, "hard": 1}}, "budget"),
     ([], "JSON object"),
@@ -296,7 +296,7 @@ def test_the_command_makes_keys_beside_a_running_control_plane(own_stack, world)
     within_two_seconds(lambda: everywhere(stack, secret, 200) and everywhere(stack, None, 401), "the key's start")
     assert "ci (otk_" in keys("list").stdout
     again = keys("create", "ci")
-    assert again.returncode == 1 and 'there is a key "ci" already' in again.stderr
+    assert again.returncode == 1 and 'the key "ci" already exists' in again.stderr
     rotated = keys("rotate", "ci").stdout.strip()
     within_two_seconds(lambda: everywhere(stack, rotated, 200) and everywhere(stack, secret, 401), "the rotation")
     updated = keys("update", "ci", "--requests-per-minute", "50", "--endpoint", "POST /v1/chat/*", "--endpoint", "/v1/models")

@@ -279,7 +279,7 @@ def test_feedback_moves_the_estimate_at_once_and_outlives_a_restart(own_routed):
 
 
 @pytest.mark.parametrize("verdict, status, words", [
-    ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "thumbs": "up"}, 404, "no trace"),
+    ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "thumbs": "up"}, 404, "Unknown trace"),
     ({"trace_id": "x", "thumbs": "up"}, 400, "trace_id"),
     ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "score": 2}, 400, "score"),
     ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "score": 1, "thumbs": "up"}, 400, "thumbs"),
@@ -503,4 +503,4 @@ def test_traffic_unlike_the_packs_is_shown(own_routed):
     status, _ = route(stack, batch=batch)
     assert status == 200
     assert stack.get("/v1/router", stack.management)["far_prompts_ratio"] > 0.5
-    assert "fit it anew" in stack.log("control-plane")
+    assert "fit a new pack" in stack.log("control-plane")

@@ -1,4 +1,4 @@
-//! A server of tools, by the Model Context Protocol.
+//! A client of one MCP (Model Context Protocol) server.
 
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -21,11 +21,11 @@ use crate::agents::sse_transport;
 use crate::config::{McpServer, McpTransport};
 use crate::http::{ClientKind, client_builder};
 
-/// A server that has not come up by then is not waited for.
+/// Time limit for connecting to a server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// A server that failed is left alone for so long.
+/// Backoff after a failed connection.
 const REST: Duration = Duration::from_secs(5);
-/// Of an answer, what the model is told at most.
+/// Maximum number of bytes of a tool's result that are passed to the model.
 const MAX_ANSWER: usize = 64 << 10;
 
 type Connection = RunningService<RoleClient, ()>;
@@ -37,7 +37,7 @@ pub struct Server {
     state: Mutex<State>,
 }
 
-/// A connection, and the tools at its other end.
+/// A live connection and the tools that its server lists.
 pub struct Connected {
     service: Connection,
     pub tools: Vec<Tool>,
@@ -49,19 +49,19 @@ struct State {
     failed_at: Option<Instant>,
 }
 
-/// How a server does.
+/// The health of an MCP server, with its counters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Health {
-    /// Whether it is connected.
+    /// `true` while a connection to the server is open.
     pub connected: bool,
     pub tools: usize,
     pub calls: u64,
     pub failures: u64,
-    /// What went wrong last; `null` where nothing did since it was connected.
+    /// The last error; `null` if none occurred since the server was connected.
     pub error: Option<String>,
 }
 
-/// What a tool said.
+/// The result of a tool call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub text: String,
@@ -95,7 +95,8 @@ impl Server {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection, made anew where there is none. One that failed a moment ago is not tried again yet.
+    /// Returns the open connection, or reconnects. Fails at once during the backoff after a
+    /// failure.
     pub async fn connected(&self) -> anyhow::Result<Arc<Connected>> {
         let mut connection = self.connection.lock().await;
         if let Some(connected) = connection.as_ref().filter(|connected| connected.is_up()) {
@@ -105,12 +106,15 @@ impl Server {
         let rests = self.state().failed_at.is_some_and(|at| at.elapsed() < REST);
         if rests {
             let error = self.state().health.error.clone().unwrap_or_default();
-            anyhow::bail!("{error} (it is tried again in a moment)");
+            anyhow::bail!("{error} (the next attempt is in a moment)");
         }
         let made = tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await;
         let made = made
             .map_err(|_| {
-                anyhow::anyhow!("it did not come up within {} s", CONNECT_TIMEOUT.as_secs())
+                anyhow::anyhow!(
+                    "the server did not connect within {} s",
+                    CONNECT_TIMEOUT.as_secs()
+                )
             })
             .flatten();
         match made {
@@ -154,7 +158,7 @@ impl Server {
         let tools = service
             .list_all_tools()
             .await
-            .context("its tools can't be listed")?;
+            .context("the server's tools can't be listed")?;
         Ok(Connected { service, tools })
     }
 
@@ -163,7 +167,7 @@ impl Server {
             .config
             .command
             .split_first()
-            .context("it has no command")?;
+            .context("the server has no command")?;
         let mut command = tokio::process::Command::new(program);
         command.args(arguments).env_clear();
         for name in ["PATH", "HOME"] {
@@ -183,7 +187,7 @@ impl Server {
         let mut headers = HashMap::new();
         let mut add = |name: &str, value: &str| -> anyhow::Result<()> {
             let mut value = HeaderValue::from_str(value)
-                .with_context(|| format!("the header {name} has a value that can't be sent"))?;
+                .with_context(|| format!("the header {name} has an invalid value"))?;
             value.set_sensitive(true);
             headers.insert(HeaderName::from_str(name)?, value);
             Ok(())
@@ -199,7 +203,7 @@ impl Server {
         Ok(headers)
     }
 
-    /// Calls a tool. What goes wrong is told to the model, which may know what to do.
+    /// Calls a tool. An error becomes the result, because the model may be able to recover from it.
     pub async fn call(
         &self,
         tool: &str,
@@ -236,12 +240,12 @@ impl Connected {
     }
 }
 
-/// What a tool said, as text: a model of any provider can read that.
+/// Renders a tool's result as text, which a model of any provider can read.
 fn text_of(content: &[ContentBlock], structured: Option<&Value>) -> String {
     let parts = content.iter().map(|block| match block {
         ContentBlock::Text(text) => text.text.clone(),
         ContentBlock::Image(image) => format!("[an image of type {}]", image.mime_type),
-        ContentBlock::Audio(audio) => format!("[a recording of type {}]", audio.mime_type),
+        ContentBlock::Audio(audio) => format!("[an audio recording of type {}]", audio.mime_type),
         other => serde_json::to_string(other).unwrap_or_default(),
     });
     let mut text = parts.collect::<Vec<_>>().join("\n");
@@ -253,7 +257,7 @@ fn text_of(content: &[ContentBlock], structured: Option<&Value>) -> String {
     if text.len() > MAX_ANSWER {
         let end = text.floor_char_boundary(MAX_ANSWER);
         text.truncate(end);
-        text.push_str("\n[the rest is left out]");
+        text.push_str("\n[the rest is omitted]");
     }
     text
 }

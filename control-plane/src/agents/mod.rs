@@ -1,8 +1,9 @@
 //! Agents: a model that calls tools until it has an answer.
 //!
-//! A client asks for an agent as it asks for a model. The filter sends the request here like to any provider; `run` has the model's
-//! turns made by the gateway (`turn`), so that they are routed, priced and traced like anybody's, and calls the tools between
-//! them (`mcp`).
+//! A client requests an agent like a model, by alias. The filter forwards the request to the
+//! control plane as to any provider. `run` holds the agent loop: it sends the model's turns through
+//! the gateway (`turn`), so that they are routed, priced and traced like any client's, and calls
+//! tools between them (`mcp`).
 
 mod mcp;
 mod run;
@@ -20,24 +21,24 @@ pub use mcp::Health;
 pub use run::{Event, Run, Stopped, Used, wire};
 pub use turn::Gateway;
 
-/// The provider that agents are behind.
+/// The provider name that agents are served under.
 pub const PROVIDER: &str = "agents";
 
-/// By so much the gateway waits longer than an agent may take.
+/// Margin by which the gateway's timeout exceeds the agent's own time limit.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The alias of the models that think for an agent.
+/// Returns the alias that an agent's own model calls use.
 pub fn alias_of(agent: &str) -> String {
     format!("{agent}.model")
 }
 
-/// Adds what clients ask for agents by, and agents for their models.
+/// Adds the aliases of the agents themselves and of the models behind them.
 pub fn add_aliases(config: &mut Config) {
     let agents = std::mem::take(&mut config.agents);
     for (name, agent) in &agents {
         let of_agent = config::Alias {
             candidates: vec![unplaced(format!("{PROVIDER}/{name}"))],
-            // The agent ends by itself, with better words.
+            // The agent's own time limit ends a run first, with a clearer error.
             per_try_timeout: Some(agent.value.limits.timeout + GRACE),
             ..config::Alias::default()
         };
@@ -51,7 +52,7 @@ pub fn add_aliases(config: &mut Config) {
     config.agents = agents;
 }
 
-/// The agents in force, with their connections to servers.
+/// The active agents, with their connections to MCP servers.
 #[derive(Default)]
 pub struct Agents(Mutex<BTreeMap<String, Arc<Agent>>>);
 
@@ -62,7 +63,8 @@ pub struct Agent {
 }
 
 impl Agents {
-    /// An agent as it is configured now. Its connections are kept for as long as its configuration is.
+    /// Returns the agent as currently configured. Its connections live until its configuration
+    /// changes.
     pub fn get(&self, name: &str, config: &Config) -> Option<Arc<Agent>> {
         let mut agents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(configured) = config.agents.get(name) else {
@@ -90,7 +92,7 @@ impl Agents {
         Some(agent)
     }
 
-    /// How the servers of each agent do that was asked for.
+    /// Returns the health of each agent's MCP servers; covers the agents used so far.
     pub fn health(&self) -> BTreeMap<String, BTreeMap<String, Health>> {
         let agents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_agent = |agent: &Agent| {

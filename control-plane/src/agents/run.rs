@@ -1,4 +1,4 @@
-//! The loop: the model answers, its tools are called, and it answers again, until it wants no more of them.
+//! The agent loop: alternates model turns and tool calls until the model calls no more tools.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::agents::mcp::{Answer, Server};
 use crate::agents::turn::{Call, Gateway, Turn};
 use crate::agents::{Agent, alias_of};
 
-/// Between a server's name and its tool's.
+/// Separates server and tool in a function name.
 const SEPARATOR: &str = "__";
-/// The longest name of a function that every provider takes.
+/// Maximum length of a function name that every provider accepts.
 const MAX_NAME: usize = 64;
-/// Members of a client's request that are the agent's own affair.
+/// Members of a client's request that aren't copied into the agent's own model calls.
 const NOT_PASSED: [&str; 6] = [
     "model",
     "messages",
@@ -28,10 +28,10 @@ const NOT_PASSED: [&str; 6] = [
     "functions",
 ];
 
-/// What happens while an agent works.
+/// An event in an agent's run.
 #[derive(Debug)]
 pub enum Event {
-    /// The model says something.
+    /// A piece of the model's text.
     Text(String),
     ToolCalled {
         name: String,
@@ -42,24 +42,24 @@ pub enum Event {
     },
 }
 
-/// How it ended.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Stopped {
     pub text: String,
-    /// Tools of the client's own that the model wants called.
+    /// Calls of the client's own tools, which the client must run.
     pub calls: Vec<Call>,
     pub finish_reason: String,
     pub used: Used,
 }
 
-/// What it took.
+/// Resource use of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Used {
     pub turns: u32,
     pub tool_calls: u64,
     pub input_tokens: u64,
     pub output_tokens: u64,
-    /// USD, as far as prices are known.
+    /// USD. Calls of models without a known price don't count.
     pub cost: f64,
 }
 
@@ -67,12 +67,12 @@ pub struct Used {
 pub struct Run {
     pub agent: Arc<Agent>,
     pub gateway: Gateway,
-    /// The client's whole request.
+    /// The client's request body.
     pub request: Map<String, Value>,
     pub events: mpsc::UnboundedSender<Event>,
 }
 
-/// A tool that can be called here.
+/// A tool of one of the agent's MCP servers.
 struct Tool {
     server: Arc<Server>,
     name: String,
@@ -84,7 +84,7 @@ impl Run {
         let limit = self.agent.config.limits.timeout;
         let worked = tokio::time::timeout(limit, self.work()).await;
         worked.unwrap_or_else(|_| {
-            let message = format!("The agent was not done within {} s", limit.as_secs());
+            let message = format!("The agent did not finish within {} s", limit.as_secs());
             Err(ApiError::new(422, message).with_code("agent_timeout"))
         })
     }
@@ -98,14 +98,14 @@ impl Run {
         loop {
             if used.turns >= limits.max_turns {
                 let message = format!(
-                    "The agent was not done after {} turns; raise `agents.{}.limits.max_turns`, or ask for less",
+                    "The agent did not finish within {} turns; raise `agents.{}.limits.max_turns`, or ask for less",
                     used.turns, self.agent.name
                 );
                 return Err(ApiError::new(422, message).with_code("agent_turn_limit"));
             }
             if limits.max_cost.is_some_and(|max| used.cost >= max) {
                 let message = format!(
-                    "The agent has spent {:.6} USD and is not done; raise `agents.{}.limits.max_cost`, or ask for less",
+                    "The agent spent {:.6} USD without finishing; raise `agents.{}.limits.max_cost`, or ask for less",
                     used.cost, self.agent.name
                 );
                 return Err(ApiError::new(422, message).with_code("agent_cost_limit"));
@@ -133,7 +133,8 @@ impl Run {
                     used,
                 });
             }
-            // What the client is to call waits until the model knows what the others said: it asks again then.
+            // Drops the calls of the client's tools: the model makes them again once it has these
+            // results.
             used.tool_calls += own.len() as u64;
             messages.push(asked(&turn.text, &own));
             messages.extend(self.call(&tools, own).await);
@@ -165,13 +166,13 @@ impl Run {
         }
         let events = &self.events;
         let on_text = |text: &str| {
-            // Nobody may be listening.
+            // The client may have disconnected.
             let _ = events.send(Event::Text(text.to_owned()));
         };
         self.gateway.turn(body.into(), model, on_text).await
     }
 
-    /// The system prompt, and what the client says.
+    /// Returns the system prompt followed by the client's messages.
     fn messages(&self) -> Result<Vec<Value>, ApiError> {
         let said = self.request.get("messages").and_then(Value::as_array);
         let said =
@@ -181,7 +182,8 @@ impl Run {
         Ok(system.into_iter().chain(said.iter().cloned()).collect())
     }
 
-    /// The tools of all servers, by the names that the model gets. A server that is down has none, unless all are.
+    /// Returns the tools of all servers, by function name. Skips servers that are down; fails only
+    /// if all are.
     async fn tools(&self) -> Result<BTreeMap<String, Tool>, ApiError> {
         let mut connecting = JoinSet::new();
         for (name, server) in &self.agent.servers {
@@ -235,7 +237,7 @@ impl Run {
         Ok(tools)
     }
 
-    /// Calls tools, all at once, and gives what they say in the order in which they were asked for.
+    /// Calls tools concurrently, and returns the results as messages in the order of the calls.
     async fn call(&self, tools: &BTreeMap<String, Tool>, calls: Vec<Call>) -> Vec<Value> {
         let timeout = self.agent.config.limits.tool_timeout;
         let mut calling = JoinSet::new();
@@ -257,7 +259,7 @@ impl Run {
                 let answer = match serde_json::from_str(text) {
                     Ok(arguments) => server.call(&name, arguments, timeout).await,
                     Err(error) => {
-                        Answer::error(format!("The arguments are no JSON object: {error}"))
+                        Answer::error(format!("The arguments are not a JSON object: {error}"))
                     }
                 };
                 (index, answer)
@@ -286,7 +288,7 @@ impl Run {
     }
 }
 
-/// The model's turn, with the calls that were made of it.
+/// Builds the assistant message that precedes the tools' results.
 fn asked(text: &str, calls: &[Call]) -> Value {
     let content = if text.is_empty() {
         Value::Null
@@ -296,7 +298,7 @@ fn asked(text: &str, calls: &[Call]) -> Value {
     json!({"role": "assistant", "content": content, "tool_calls": wire(calls)})
 }
 
-/// Calls as OpenAI has them.
+/// Converts calls to OpenAI's `tool_calls`.
 pub fn wire(calls: &[Call]) -> Vec<Value> {
     let calls = calls.iter().map(|call| {
         json!({

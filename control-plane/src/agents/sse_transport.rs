@@ -1,5 +1,5 @@
-//! The Model Context Protocol over HTTP as it was before streamable HTTP: the server tells in a stream of events where messages are to
-//! be posted, and answers there.
+//! The older HTTP transport of the Model Context Protocol, before streamable HTTP: the server names
+//! the endpoint for messages in an event stream, and answers on that stream.
 //!
 //! Source: Model Context Protocol, version 2024-11-05, "HTTP with SSE".
 
@@ -17,11 +17,12 @@ use url::Url;
 
 use crate::http::{ClientKind, client_builder, ensure_success};
 
-/// A message is posted within this time, answer included.
+/// Time limit for one POST, response included.
 const POST_TIMEOUT: Duration = Duration::from_secs(60);
-/// Messages of the server that wait to be read.
+/// Maximum number of the server's messages in the buffer.
 const WAITING: usize = 64;
-/// Where messages go is told in an event of this name, which has no name of its own in what is parsed.
+/// The event that carries the endpoint. Matched on the raw line, because the parser drops event
+/// names.
 const ENDPOINT: &[u8] = b"event: endpoint";
 
 pub struct SseTransport {
@@ -32,13 +33,13 @@ pub struct SseTransport {
 
 #[derive(Debug, thiserror::Error)]
 pub enum SseError {
-    #[error("a message could not be posted: {0}")]
+    #[error("a message can't be posted: {0}")]
     Http(#[from] reqwest::Error),
-    #[error("a message could not be posted: {0}")]
+    #[error("a message can't be posted: {0}")]
     Refused(anyhow::Error),
 }
 
-/// Opens the stream, and waits for the server to say where messages go.
+/// Opens the event stream and waits for the endpoint.
 pub async fn connect(
     url: Url,
     headers: HashMap<HeaderName, HeaderValue>,
@@ -54,7 +55,10 @@ pub async fn connect(
     let mut parser = sse::Parser::default();
     let (sender, messages) = mpsc::channel(WAITING);
     let endpoint = loop {
-        let chunk = stream.chunk().await?.context("the stream ended at once")?;
+        let chunk = stream
+            .chunk()
+            .await?
+            .context("the event stream ended before the endpoint event")?;
         let found = read(&mut parser, &chunk)?;
         let endpoint = found.into_iter().find_map(|event| match event {
             Event::Endpoint(text) => Some(text),
@@ -63,10 +67,10 @@ pub async fn connect(
         if let Some(endpoint) = endpoint {
             break url
                 .join(&endpoint)
-                .context("the server's endpoint is no address")?;
+                .context("the server's endpoint is not a valid URL")?;
         }
     };
-    // A server must not have us post elsewhere.
+    // Prevents a server from redirecting messages to another host.
     ensure!(
         endpoint.origin() == url.origin(),
         "the server's endpoint {endpoint} is on another host"

@@ -1,4 +1,4 @@
-//! Tasks: what agents are working on for others, and what has become of it.
+//! A2A tasks: the agents' current and recent work for A2A callers.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
-/// Tasks that are remembered.
+/// Maximum number of tasks that are kept. Beyond it, the oldest is evicted and aborted.
 const MAX_TASKS: usize = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum State {
     Canceled,
 }
 
-/// What somebody said.
+/// A message from the user or the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub id: String,
@@ -45,20 +45,20 @@ pub struct Task {
     pub owner: String,
     pub state: State,
     pub message: Message,
-    /// What the agent has said so far.
+    /// The agent's text so far.
     pub text: String,
-    /// Why it failed.
+    /// The error message of a failed task.
     pub error: Option<String>,
     /// RFC 3339.
     pub updated_at: String,
 }
 
-/// What is told of a task.
+/// An update of a task.
 #[derive(Debug, Clone)]
 pub enum Told {
-    /// The agent says more; whether it is the first of it.
+    /// More of the agent's text; `true` for the first piece.
     Text(String, bool),
-    /// It is over.
+    /// The end of the task, with an error message if it failed.
     Ended(State, Option<String>),
 }
 
@@ -68,13 +68,13 @@ struct Entry {
     work: Option<AbortHandle>,
 }
 
-/// Oldest first.
+/// Tasks, oldest first.
 #[derive(Default)]
 pub struct Tasks(Mutex<VecDeque<Entry>>);
 
 impl Tasks {
-    /// Begins a task; with it come those who listen to it, and all that was said in its context, as a model reads it. The error names a
-    /// task that is not there.
+    /// Creates a task. Returns it with the receiver of its updates and the conversation of its
+    /// context, as messages for the model. The error is the id of a task that does not exist.
     pub fn begin(
         &self,
         owner: &str,
@@ -85,7 +85,7 @@ impl Tasks {
         let mut entries = self.lock();
         let of_owner = |entry: &&Entry| entry.task.owner == owner;
         let context_id = match task_id {
-            // A task that is over is not taken up again: what follows it is another in its context.
+            // A finished task can't be resumed; the message starts a new task in the same context.
             Some(id) => {
                 let known = entries
                     .iter()
@@ -129,7 +129,7 @@ impl Tasks {
         Ok((task, told, messages))
     }
 
-    /// What can be stopped to stop a task.
+    /// Sets the handle that aborts the task's work.
     pub fn works_by(&self, id: &str, work: AbortHandle) {
         self.change(id, |entry| entry.work = Some(work));
     }
@@ -156,7 +156,7 @@ impl Tasks {
         self.change(id, |entry| entry.end(state, error));
     }
 
-    /// Stops a task; `None` where it is over.
+    /// Cancels a task. Returns `None` if it has already ended.
     pub fn cancel(&self, id: &str) -> Option<Task> {
         let mut canceled = None;
         self.change(id, |entry| {
@@ -185,7 +185,7 @@ impl Tasks {
 impl Entry {
     fn tell(&self, told: Told) {
         if let Some(listener) = &self.listener {
-            // Nobody may be listening any more.
+            // The client may have disconnected.
             let _ = listener.send(told);
         }
     }
@@ -231,7 +231,7 @@ mod tests {
         let (_, messages) = begin(&tasks, "a", "two", Some(&first.context_id));
         assert_eq!(messages.len(), 3);
         let (_, messages) = begin(&tasks, "b", "two", Some(&first.context_id));
-        assert_eq!(messages.len(), 1, "of another's context nothing is known");
+        assert_eq!(messages.len(), 1, "another owner's context is not visible");
         assert!(tasks.get(&first.id, "b").is_none());
     }
 

@@ -1,4 +1,4 @@
-//! One answer of the model, made by the gateway like any client's.
+//! One turn of the model: a streamed call through the gateway.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,17 @@ use serde_json::{Value, json};
 #[derive(Clone)]
 pub struct Gateway {
     client: reqwest::Client,
-    /// Its address, without a slash at the end.
+    /// Base URL, without a trailing slash.
     origin: String,
     token: String,
-    /// The key of whoever is called for.
+    /// The API key of the client that the agent runs for.
     on_behalf_of: String,
-    /// The session that all turns are in.
+    /// The session id that all turns share.
     session: String,
     traceparent: Option<String>,
 }
 
-/// What the model said.
+/// One answer of the model.
 #[derive(Debug, Default)]
 pub struct Turn {
     pub text: String,
@@ -33,11 +33,11 @@ pub struct Turn {
     pub output_tokens: u64,
     /// USD.
     pub cost: Option<f64>,
-    /// Who said it, so that the next turn is there too.
+    /// The model that answered, so that the next turn can prefer it.
     pub model: String,
 }
 
-/// A tool that the model wants called.
+/// A tool call that the model requests.
 #[derive(Debug, Clone, Default)]
 pub struct Call {
     pub id: String,
@@ -115,7 +115,7 @@ impl Gateway {
         }
     }
 
-    /// A request to the gateway, for somebody.
+    /// Builds a request to the gateway, on behalf of the client.
     fn request(&self, body: &Value) -> reqwest::RequestBuilder {
         let url = format!("{}/v1/chat/completions", self.origin);
         let mut request = self.client.post(url).bearer_auth(&self.token).json(body);
@@ -129,7 +129,7 @@ impl Gateway {
         request
     }
 
-    /// Has the model answer. What it says is told as it comes.
+    /// Sends one turn and returns the answer. Passes text to `on_text` as it arrives.
     pub async fn turn(
         &self,
         mut body: Value,
@@ -186,8 +186,8 @@ impl Gateway {
 }
 
 fn unreachable(error: reqwest::Error) -> ApiError {
-    tracing::warn!("the gateway can't be called: {error}");
-    ApiError::new(502, "The agent's gateway does not answer").with_code("upstream_unavailable")
+    tracing::warn!("the agent can't reach the gateway: {error}");
+    ApiError::new(502, "The agent can't reach the gateway").with_code("upstream_unavailable")
 }
 
 #[derive(Default)]
@@ -204,7 +204,11 @@ impl Reader {
         };
         if let Some(error) = chunk.error {
             let message = error.get("message").and_then(Value::as_str);
-            self.error = Some(message.unwrap_or("the model's stream broke off").to_owned());
+            self.error = Some(
+                message
+                    .unwrap_or("the model's stream ended early")
+                    .to_owned(),
+            );
         }
         if let Some(usage) = chunk.usage {
             self.turn.input_tokens = usage.prompt_tokens;

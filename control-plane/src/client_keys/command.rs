@@ -1,4 +1,5 @@
-//! `opentracy keys`: the keys of clients, without a running control plane. One that runs has a change within a second.
+//! `opentracy keys`: manages client keys without a running control plane. A running one picks up
+//! changes within a second.
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
@@ -10,30 +11,30 @@ use crate::config::{self, Limits};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make a key and print it. It is shown this once.
+    /// Create a key and print it. It is shown only once.
     Create {
         name: String,
         #[command(flatten)]
         terms: Options,
     },
-    /// List the keys there are.
+    /// List all keys.
     List,
-    /// Change some terms of a key; those that are not named stay.
+    /// Change some terms of a key; the others stay as they are.
     Update {
         name: String,
         #[command(flatten)]
         changes: Changes,
     },
-    /// Put a new key in the old one's place, on the same terms, and print it.
+    /// Replace the key's secret, keeping its terms, and print the new key.
     Rotate { name: String },
     /// Remove a key. It stops working within two seconds.
     Revoke { name: String },
 }
 
-/// Terms that are given alike for a new key and for one that changes.
+/// Options that `create` and `update` share.
 #[derive(Args)]
 pub struct Bounds {
-    /// The end of the key, such as 2027-01-01T00:00:00Z.
+    /// Expiry of the key, such as 2027-01-01T00:00:00Z.
     #[arg(long)]
     expires_at: Option<jiff::Timestamp>,
     #[arg(long)]
@@ -51,44 +52,44 @@ pub struct Options {
     /// admin, user or read-only.
     #[arg(long, default_value = "user", value_parser = role)]
     role: Role,
-    /// A pattern of aliases or of `provider/model`; may be given again. Without one, every model.
+    /// A pattern of aliases or of `provider/model`; repeatable. Default: every model.
     #[arg(long = "model")]
     models: Vec<String>,
-    /// A pattern of paths, such as 'POST /v1/chat/*'; may be given again. Without one, every path.
+    /// A pattern of paths, such as 'POST /v1/chat/*'; repeatable. Default: every path.
     #[arg(long = "endpoint")]
     endpoints: Vec<String>,
     #[command(flatten)]
     bounds: Bounds,
 }
 
-/// The terms that change.
+/// Options of `update`.
 #[derive(Args)]
 pub struct Changes {
     /// admin, user or read-only.
     #[arg(long, value_parser = role)]
     role: Option<Role>,
-    /// A pattern of aliases or of `provider/model`, in place of those there are; may be given again.
+    /// A pattern of aliases or of `provider/model`; repeatable. Replaces the existing patterns.
     #[arg(long = "model")]
     models: Vec<String>,
-    /// A pattern of paths, in place of those there are; may be given again.
+    /// A pattern of paths; repeatable. Replaces the existing patterns.
     #[arg(long = "endpoint")]
     endpoints: Vec<String>,
     #[command(flatten)]
     bounds: Bounds,
-    /// Make the key useless for now.
+    /// Disable the key.
     #[arg(long, conflicts_with = "enable")]
     disable: bool,
-    /// Make a disabled key work again.
+    /// Enable a disabled key.
     #[arg(long)]
     enable: bool,
-    /// Set a term back to no restriction: models, endpoints, expires_at, limits, limits.requests_per_minute, budget, …; may be
-    /// given again.
+    /// Remove a restriction: models, endpoints, expires_at, limits, limits.requests_per_minute,
+    /// budget, …; repeatable.
     #[arg(long = "clear", value_name = "TERM")]
     cleared: Vec<String>,
 }
 
 impl Changes {
-    /// The changes as JSON Merge Patch.
+    /// Converts the options to a JSON Merge Patch.
     fn patch(self) -> Map<String, Value> {
         let mut patch = Map::new();
         for term in self.cleared {
@@ -133,7 +134,7 @@ impl Changes {
     }
 }
 
-/// Adds a term to a patch; objects of one name are put together.
+/// Adds a term to a patch; objects of the same name are merged.
 fn merge(patch: &mut Map<String, Value>, name: &str, value: Value) {
     match (patch.get_mut(name), value) {
         (Some(Value::Object(members)), Value::Object(more)) => members.extend(more),
@@ -192,7 +193,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Revoke { name } => keys
             .revoke(&name)
-            .with_context(|| "`opentracy keys list` lists those there are")?,
+            .with_context(|| "`opentracy keys list` lists all keys")?,
     }
     Ok(())
 }
@@ -201,7 +202,7 @@ fn line(entry: &Entry) -> String {
     let terms = &entry.terms;
     let ends = match terms.expires_at {
         Some(time) => format!("until {time}"),
-        None => "without end".to_owned(),
+        None => "without expiry".to_owned(),
     };
     let state = if terms.disabled { ", disabled" } else { "" };
     format!(

@@ -1,4 +1,5 @@
-//! Keys that OpenTracy made for clients, in a file of the state folder. Of a key itself only a salted digest is kept.
+//! Client keys created by OpenTracy, in a file of the state folder. Stores a salted digest of each
+//! key, never the key itself.
 
 pub mod command;
 mod terms;
@@ -24,30 +25,30 @@ const SALT_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
 const ID_BYTES: usize = 6;
 
-/// What a key is good for, as people write it.
+/// The terms of a client key: its role, restrictions and limits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Terms {
     #[schema(value_type = String, example = "user")]
     pub role: Role,
-    /// Patterns of aliases and of `provider/model`, such as `openai/*`; every one where it is empty.
+    /// Patterns of aliases and of `provider/model`, such as `openai/*`. Empty: every model.
     pub models: Vec<String>,
-    /// Patterns of paths, after a method where they are for one only, such as `POST /v1/chat/*`; every one where it is empty.
+    /// Patterns of paths, optionally after a method, such as `POST /v1/chat/*`. Empty: every path.
     pub endpoints: Vec<String>,
-    /// RFC 3339; never where it is not set.
+    /// RFC 3339. Unset: the key never expires.
     #[schema(value_type = Option<String>)]
     pub expires_at: Option<jiff::Timestamp>,
     pub disabled: bool,
-    /// For people.
+    /// For information only.
     pub owner: Option<String>,
-    /// For people and their tools.
+    /// For information only; read by people and their tools.
     pub metadata: BTreeMap<String, String>,
     pub limits: Limits,
     #[schema(value_type = Option<Object>)]
     pub budget: Option<Budget>,
 }
 
-/// A key as it is kept.
+/// A key as stored in the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
@@ -55,7 +56,7 @@ pub struct Entry {
     pub made: Made,
     /// RFC 3339.
     pub created_at: String,
-    /// RFC 3339; `None` where it still is the first.
+    /// RFC 3339; `None` if the key was never rotated.
     pub rotated_at: Option<String>,
     pub terms: Terms,
 }
@@ -66,12 +67,12 @@ struct File {
     keys: Vec<Entry>,
 }
 
-/// What went wrong with a key, where the caller is to blame.
+/// A key operation that failed because of the caller's input.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    #[error("there is no key \"{0}\"")]
+    #[error("unknown key \"{0}\"")]
     NotFound(String),
-    #[error("there is a key \"{0}\" already")]
+    #[error("the key \"{0}\" already exists")]
     Exists(String),
     #[error("{0}")]
     Terms(String),
@@ -81,7 +82,7 @@ pub struct ClientKeys {
     path: PathBuf,
 }
 
-/// The file of a state folder.
+/// Returns the path of the key file in a state folder.
 pub fn path(state: &Path) -> PathBuf {
     state.join("keys.json")
 }
@@ -106,7 +107,7 @@ impl ClientKeys {
         Ok(file.keys)
     }
 
-    /// Makes a key; what is given back besides it is shown once and kept nowhere.
+    /// Creates a key. Returns the secret too, which is not stored.
     pub fn create(&self, name: &str, terms: Terms) -> anyhow::Result<(Entry, String)> {
         check(name, &terms)?;
         if let Some(state) = self.path.parent() {
@@ -129,7 +130,7 @@ impl ClientKeys {
         })
     }
 
-    /// Puts a new key in the old one's place, on the same terms.
+    /// Replaces a key's secret, keeping its terms.
     pub fn rotate(&self, name: &str) -> anyhow::Result<(Entry, String)> {
         self.change(|keys| {
             let entry = find(keys, name)?;
@@ -140,12 +141,13 @@ impl ClientKeys {
         })
     }
 
-    /// Replaces the terms of a key. Refuses terms that leave out what restricts the key now: they would widen it unnoticed.
+    /// Replaces the terms of a key. Fails if the new terms omit a current restriction, which would
+    /// widen the key unnoticed.
     pub fn replace_terms(&self, name: &str, terms: &Map<String, Value>) -> anyhow::Result<Entry> {
         self.change_terms(name, |before| {
             if let Some(field) = terms::left_out(before, terms) {
                 let message = format!(
-                    "`{field}` restricts the key \"{name}\" and is left out; write it, or change single fields with PATCH"
+                    "`{field}` restricts the key \"{name}\" and is missing; include it, or change single fields with PATCH"
                 );
                 return Err(Refused::Terms(message));
             }
@@ -153,7 +155,7 @@ impl ClientKeys {
         })
     }
 
-    /// Changes those terms of a key that are in `patch`, as JSON Merge Patch (RFC 7396): `null` sets a term back.
+    /// Applies a JSON Merge Patch (RFC 7396) to the terms of a key; `null` resets a term.
     pub fn patch_terms(&self, name: &str, patch: &Map<String, Value>) -> anyhow::Result<Entry> {
         self.change_terms(name, |before| terms::patched(before, patch))
     }
@@ -180,7 +182,7 @@ impl ClientKeys {
         })
     }
 
-    /// Reads, changes and writes, while no other process does.
+    /// Reads, changes and writes the file under a lock that excludes other processes.
     fn change<T>(
         &self,
         change: impl FnOnce(&mut Vec<Entry>) -> anyhow::Result<T>,
@@ -204,14 +206,15 @@ fn find<'a>(keys: &'a mut [Entry], name: &str) -> anyhow::Result<&'a mut Entry> 
 
 fn check(name: &str, terms: &Terms) -> anyhow::Result<()> {
     let is_name = model::is_plausible_name(name) && !name.contains('/');
-    let words = "A key's name is a word of at most 200 characters, without spaces and slashes";
+    let words = "A key's name must be a word of at most 200 characters, without spaces or slashes";
     ensure!(is_name, Refused::Terms(words.to_owned()));
     for pattern in &terms.endpoints {
         let path = pattern
             .split_once(' ')
             .map_or(pattern.as_str(), |(_, path)| path);
-        let words =
-            format!("\"{pattern}\" in `endpoints` is no path; write one such as `POST /v1/chat/*`");
+        let words = format!(
+            "\"{pattern}\" in `endpoints` is not a path; write one such as `POST /v1/chat/*`"
+        );
         ensure!(path.starts_with('/') || path == "*", Refused::Terms(words));
     }
     if let Some(problem) = terms.budget.and_then(|budget| budget.problem()) {

@@ -1,10 +1,10 @@
-//! Changes to the terms of a key.
+//! Parsing and patching of a key's terms.
 
 use serde_json::{Map, Value};
 
 use super::{Refused, Terms};
 
-/// Reads terms. An error names the field.
+/// Parses terms. An error names the field.
 pub fn parse(terms: Value) -> Result<Terms, Refused> {
     serde_path_to_error::deserialize(terms).map_err(|error: serde_path_to_error::Error<_>| {
         let inner: &serde_json::Error = error.inner();
@@ -44,8 +44,8 @@ fn merge(target: &mut Value, patch: &Map<String, Value>) {
     }
 }
 
-/// Returns the first field that restricts a key, and is not in the terms that are to replace its own. One that is there may be
-/// anything: then it was meant.
+/// Returns the first field that restricts a key and that the new terms omit. A field that is
+/// present counts as intended, whatever its value.
 pub fn left_out(before: &Terms, terms: &Map<String, Value>) -> Option<String> {
     let before = serde_json::to_value(before).unwrap_or_default();
     let Value::Object(before) = before else {
@@ -56,7 +56,7 @@ pub fn left_out(before: &Terms, terms: &Map<String, Value>) -> Option<String> {
         .filter(|(name, value)| is_restriction(name, value));
     fields.find_map(|(name, value)| match (value, terms.get(name)) {
         (_, None) => Some(name.clone()),
-        // A limit may be gone from among others.
+        // Limits are compared one by one, since a single one may be missing.
         (Value::Object(held), Some(Value::Object(new))) => {
             let is_default = |name: &str, value: &Value| name == "period" && value == "month";
             let mut inner = held
@@ -71,9 +71,9 @@ pub fn left_out(before: &Terms, terms: &Map<String, Value>) -> Option<String> {
 
 fn is_restriction(name: &str, value: &Value) -> bool {
     match name {
-        // For people.
+        // For information only.
         "owner" | "metadata" => false,
-        // A key without a role is a user's, which may do more than read.
+        // The default role is `user`, which may do more than read.
         "role" => value == "read-only",
         _ => match value {
             Value::Null | Value::Bool(false) => false,

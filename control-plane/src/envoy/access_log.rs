@@ -1,13 +1,14 @@
-//! Envoy's access log: a JSON line for each request of a client, and one for each attempt behind the internal listener.
+//! Envoy's access log: one JSON line per client request, and one per attempt behind the internal
+//! listener.
 //!
-//! The filter replaces the client's headers for the provider, so it keeps the client's own in filter state. No line has a query, a body, or
-//! a header that may hold a key.
+//! The filter replaces the client's headers with the provider's, so it keeps the client's own in
+//! filter state. No line contains a query string, a body, or a header that may hold a key.
 
 use serde_json::{Value, json};
 
 use crate::config::AccessLog;
 
-/// The access log of the listener for applications; empty where there is none.
+/// Returns the access log of the listener for applications, or nothing if the log is off.
 pub fn edge(log: &AccessLog) -> Vec<Value> {
     sink(
         log,
@@ -31,7 +32,7 @@ pub fn edge(log: &AccessLog) -> Vec<Value> {
     )
 }
 
-/// The access log of the internal listener; empty where there is none.
+/// Returns the access log of the internal listener, or nothing if the log is off.
 pub fn internal(log: &AccessLog) -> Vec<Value> {
     sink(
         log,

@@ -1,4 +1,4 @@
-//! Where Envoy sends things: the providers, the control plane, and itself.
+//! Envoy's clusters: the providers, the control plane, and Envoy itself.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -10,16 +10,16 @@ use crate::config::{AdminAddress, Provider};
 use crate::envoy::socket;
 
 const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-/// Names that the filter and the routes use.
+/// Names that the filter and the routes refer to.
 pub const INTERNAL: &str = "opentracy_internal";
 pub const CONTROL_PLANE: &str = "opentracy_control_plane";
 pub const MANAGEMENT: &str = "opentracy_management";
 pub const JWKS: &str = "opentracy_jwks";
 pub const ADMIN: &str = "opentracy_admin";
-/// The prefix of every provider's cluster: routes reach no other.
+/// Prefix of every provider's cluster. Routes can't reach any other cluster.
 pub const PROVIDER_PREFIX: &str = "opentracy_provider_";
 
-/// The file of trusted certificates, where this system has it.
+/// Returns the path of the system's file of trusted certificates.
 pub fn trusted_ca() -> &'static str {
     const PLACES: [&str; 4] = [
         "/etc/ssl/certs/ca-certificates.crt",
@@ -33,7 +33,7 @@ pub fn trusted_ca() -> &'static str {
         .unwrap_or(PLACES[0])
 }
 
-/// The way from the gateway stage to the attempts.
+/// Builds the cluster from the gateway stage to the internal listener, where attempts arrive.
 pub fn internal() -> Value {
     json!({
         "name": INTERNAL,
@@ -48,7 +48,7 @@ pub fn internal() -> Value {
     })
 }
 
-/// gRPC to the control plane.
+/// Builds the cluster of the control plane's gRPC services.
 pub fn control_plane(address: SocketAddr) -> Value {
     json!({
         "name": CONTROL_PLANE,
@@ -60,13 +60,13 @@ pub fn control_plane(address: SocketAddr) -> Value {
     })
 }
 
-/// REST of the control plane.
+/// Builds the cluster of the control plane's REST API.
 pub fn management(address: SocketAddr) -> Value {
     json!({
         "name": MANAGEMENT,
         "type": "STATIC",
         "connect_timeout": "1s",
-        // The control plane closes a connection that was idle for twice as long.
+        // The control plane's own idle timeout is twice as long.
         "typed_extension_protocol_options": protocol(json!({
             "common_http_protocol_options": {"idle_timeout": "15s"},
             "explicit_http_config": {"http_protocol_options": {}},
@@ -75,7 +75,7 @@ pub fn management(address: SocketAddr) -> Value {
     })
 }
 
-/// Envoy's own administration, for the listener that serves its figures.
+/// Builds the cluster of Envoy's admin interface, for the listener that serves metrics.
 pub fn admin(address: &AdminAddress) -> Value {
     json!({
         "name": ADMIN,
@@ -85,7 +85,7 @@ pub fn admin(address: &AdminAddress) -> Value {
     })
 }
 
-/// Where the keys are that tokens are signed with.
+/// Builds the cluster that serves the keys for verifying tokens (JWKS).
 pub fn jwks(url: &Url, trusted_ca: &str) -> Value {
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or(443);
@@ -109,7 +109,7 @@ pub fn jwks(url: &Url, trusted_ca: &str) -> Value {
     cluster
 }
 
-/// A provider.
+/// Builds a provider's cluster.
 pub fn provider(provider: &Provider, trusted_ca: &str) -> Value {
     let name = provider.envoy_cluster();
     let is_address = provider.host().parse::<IpAddr>().is_ok();
@@ -124,7 +124,8 @@ pub fn provider(provider: &Provider, trusted_ca: &str) -> Value {
             "enforcing_consecutive_5xx": 0,
             "base_ejection_time": "5s",
             "max_ejection_time": "30s",
-            // Never a provider's only address: the filter's own breaker stops calls to a model that fails.
+            // Never ejects a provider's only address; the filter's circuit breaker handles a
+            // failing model.
             "max_ejection_percent": 50,
         },
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
@@ -180,7 +181,7 @@ fn tls(host: &str, trusted_ca: &str, is_address: bool) -> Value {
     json!({"name": "envoy.transport_sockets.tls", "typed_config": context})
 }
 
-/// The provider's address, with the authority that its requests are for: a route rewrites the host to it.
+/// Builds the provider's endpoint. Its hostname is the authority that routes rewrite `host` to.
 fn provider_endpoint(cluster: &str, provider: &Provider) -> Value {
     json!({
         "cluster_name": cluster,
@@ -198,7 +199,8 @@ fn endpoint(cluster: &str, address: Value) -> Value {
     })
 }
 
-/// Envoy's own limits are those of a small service, and `max_retries` of 3 makes most fallbacks of a burst fail.
+/// Raises Envoy's limits, whose defaults suit a small service: with `max_retries` of 3, most
+/// fallbacks of a burst would fail.
 fn limits(requests: u32) -> Value {
     json!({"thresholds": [{
         "max_connections": requests,

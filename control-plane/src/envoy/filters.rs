@@ -1,4 +1,4 @@
-//! The HTTP filters: the two stages, Envoy's check of tokens, and the router.
+//! The HTTP filters: the two stages, Envoy's token verification, and the router.
 
 use std::path::Path;
 
@@ -11,19 +11,21 @@ const GATEWAY: &str = "opentracy_gateway";
 const PROVIDER: &str = "opentracy_provider";
 const JWT_AUTHN: &str = "opentracy_jwt_authn";
 
-/// Settings that the filter takes from Envoy's configuration rather than from the control plane.
+/// Filter settings that come from Envoy's configuration rather than from the control plane.
 #[derive(Debug, Clone, Copy)]
 pub struct Plugin<'a> {
-    /// The path of the filter, as Envoy sees it.
+    /// Path of the wasm file, as Envoy sees it.
     pub wasm: &'a Path,
     /// The secret that the filter presents to the control plane.
     pub grpc_token: &'a str,
-    /// The header in which `jwt_authn` leaves a verified token's payload. It can't be guessed, so a request can't carry it
-    /// even where `jwt_authn` has been taken out of the chain.
+    /// The header in which `jwt_authn` leaves the payload of a verified token. Its name is
+    /// unguessable, so a request can't forge it even if `jwt_authn` has been removed from the
+    /// chain.
     pub jwt_header: &'a str,
 }
 
-/// The filters for the listener that applications call, without the router. They are off until a virtual host enables them.
+/// Builds the filters of the listener for applications, without the router. They are disabled until
+/// a virtual host enables them.
 pub fn edge(plugin: &Plugin<'_>, jwt: Option<&Jwt>) -> Vec<Value> {
     let mut gateway = json!({"stage": "gateway", "grpc_token": plugin.grpc_token});
     if jwt.is_some() {
@@ -45,7 +47,7 @@ pub fn enabled_on_edge(has_jwt: bool) -> Value {
     names.collect::<Map<_, _>>().into()
 }
 
-/// The stage of the internal listener, which has no other traffic.
+/// Builds the provider stage, for the internal listener, which has no other traffic.
 pub fn provider(plugin: &Plugin<'_>) -> Value {
     let configuration = json!({"stage": "provider", "grpc_token": plugin.grpc_token});
     stage(PROVIDER, plugin.wasm, &configuration)
@@ -66,14 +68,15 @@ fn off(mut filter: Value) -> Value {
     filter
 }
 
-/// Envoy's own check of JSON Web Tokens. A request without a valid one goes on: it may have an API key.
+/// Builds Envoy's verification of JSON Web Tokens. Lets requests without a valid token through,
+/// since they may have an API key.
 fn jwt_authn(jwt: &Jwt, payload_header: &str) -> Value {
     let mut provider = json!({
         "issuer": jwt.issuer,
         "require_expiration": !jwt.allow_without_expiry,
         "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
         "forward": true,
-        // Envoy removes what a client sends there.
+        // Envoy removes a value sent by the client.
         "forward_payload_header": payload_header,
     });
     if !jwt.audiences.is_empty() {
@@ -110,8 +113,8 @@ fn jwt_authn(jwt: &Jwt, payload_header: &str) -> Value {
     })
 }
 
-/// A stage of the filter, in a VM that it shares with nothing else: a trap fails every stream in its VM, so one in an
-/// attempt must not reach the request that the attempt is for.
+/// Builds a stage of the filter, in a VM of its own. A trap fails every stream in its VM, so a trap
+/// in an attempt must not reach the request that the attempt belongs to.
 fn stage(name: &str, wasm: &Path, configuration: &Value) -> Value {
     json!({
         "name": name,

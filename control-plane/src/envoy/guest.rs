@@ -1,7 +1,7 @@
-//! The gateway added to the bootstrap of an Envoy that serves other applications too.
+//! Adds the gateway to the bootstrap of an Envoy that also serves other applications.
 //!
-//! Their virtual hosts, filters and replies stay as they are: the filter is off in the chain and on for the gateway's virtual
-//! hosts alone.
+//! Their virtual hosts, filters and local replies stay unchanged: the filter is disabled in the
+//! chain and enabled only on the gateway's virtual hosts.
 
 use std::path::PathBuf;
 
@@ -12,16 +12,16 @@ use crate::envoy::{Parts, filters, internal_listener_extension, routes, stats_ta
 
 const HTTP_CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
-/// An Envoy that takes the gateway in.
+/// The existing Envoy that the gateway is added to.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// Its bootstrap, in YAML or JSON.
+    /// Path of its bootstrap, in YAML or JSON.
     pub bootstrap: PathBuf,
     /// The listener that applications call.
     pub listener: String,
 }
 
-/// Adds the gateway to a host's bootstrap.
+/// Returns the host's bootstrap with the gateway added.
 pub fn add(parts: &Parts<'_>, host: &Host) -> anyhow::Result<Value> {
     let text = std::fs::read_to_string(&host.bootstrap)
         .with_context(|| format!("{} can't be read", host.bootstrap.display()))?;
@@ -43,7 +43,7 @@ fn merge(parts: &Parts<'_>, mut bootstrap: Value, listener: &str) -> anyhow::Res
     for manager in managers {
         ensure!(
             manager["route_config"].is_object(),
-            "the routes of the listener {listener} must be in `route_config`: add the virtual hosts to routes that come by RDS where those come from"
+            "the routes of the listener {listener} must be in `route_config`; if they come from RDS, add the virtual hosts at their source"
         );
         let hosts = list(&mut manager["route_config"], "virtual_hosts")?;
         let taken = hosts.iter().flat_map(|host| {
@@ -53,7 +53,7 @@ fn merge(parts: &Parts<'_>, mut bootstrap: Value, listener: &str) -> anyhow::Res
         for domain in taken {
             ensure!(
                 !domains.iter().any(|own| own == domain),
-                "the listener {listener} has a virtual host for {domain} already; choose another name in `gateway.domains`"
+                "the listener {listener} already has a virtual host for {domain}; choose another name in `gateway.domains`"
             );
         }
         hosts.extend(routes::edge(gateway, jwt.is_some(), parts.idle_timeout()));
@@ -89,7 +89,7 @@ fn merge(parts: &Parts<'_>, mut bootstrap: Value, listener: &str) -> anyhow::Res
     Ok(bootstrap)
 }
 
-/// The HTTP connection managers of a listener: one a filter chain.
+/// Returns the HTTP connection managers of a listener, one per filter chain.
 fn managers<'a>(resources: &'a mut Value, listener: &str) -> anyhow::Result<Vec<&'a mut Value>> {
     let listeners = list(resources, "listeners")?;
     let names: Vec<_> = listeners.iter().map(|each| each["name"].clone()).collect();
@@ -114,14 +114,14 @@ fn managers<'a>(resources: &'a mut Value, listener: &str) -> anyhow::Result<Vec<
     Ok(managers)
 }
 
-/// A list in an object, made where it is missing.
+/// Returns a list member of an object, creating it if it is missing.
 fn list<'a>(object: &'a mut Value, name: &str) -> anyhow::Result<&'a mut Vec<Value>> {
     if object.is_null() {
         *object = json!({});
     }
     let object = object
         .as_object_mut()
-        .with_context(|| format!("there is no place for `{name}` in the bootstrap"))?;
+        .with_context(|| format!("`{name}` can't be added to the bootstrap"))?;
     let list = object.entry(name).or_insert_with(|| json!([]));
     list.as_array_mut()
         .with_context(|| format!("`{name}` must be a list"))

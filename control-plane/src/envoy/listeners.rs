@@ -1,4 +1,4 @@
-//! The listeners: one that applications call, the internal one for attempts, and one for Envoy's figures.
+//! The listeners: one for applications, the internal one for attempts, and one for Envoy's metrics.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::envoy::clusters::{ADMIN, INTERNAL};
 use crate::envoy::filters::Plugin;
 use crate::envoy::{access_log, filters, replies, routes, socket};
 
-/// The listener for applications, in an Envoy of our own.
+/// Builds the listener for applications, in a standalone Envoy.
 pub fn edge(
     gateway: &Gateway,
     jwt: Option<&Jwt>,
@@ -35,7 +35,7 @@ pub fn edge(
     })
 }
 
-/// The listener where each attempt of a plan comes in.
+/// Builds the internal listener, which receives each attempt of a plan.
 pub fn internal(gateway: &Gateway, plugin: &Plugin<'_>, idle_timeout: Duration) -> Value {
     let hosts = json!([routes::internal(gateway, idle_timeout)]);
     let mut manager = connection_manager("opentracy_internal", hosts);
@@ -51,7 +51,7 @@ pub fn internal(gateway: &Gateway, plugin: &Plugin<'_>, idle_timeout: Duration) 
     })
 }
 
-/// The listener for Prometheus: Envoy's administration, but for everything else that it does.
+/// Builds the listener for Prometheus. Exposes only the metrics of Envoy's admin interface.
 pub fn metrics(listen: SocketAddr) -> Value {
     let hosts = json!([{
         "name": "opentracy_metrics",
@@ -74,7 +74,8 @@ pub fn metrics(listen: SocketAddr) -> Value {
     })
 }
 
-/// The bytes that one connection may hold. Envoy takes the larger of this and a route's limit for a body.
+/// Returns the buffer limit of a connection in bytes. Envoy uses the larger of it and a route's
+/// body limit.
 fn connection_buffer(gateway: &Gateway) -> u32 {
     gateway.max_body_bytes.min(1 << 20)
 }

@@ -1,6 +1,8 @@
-//! `opentracy envoy-config`: a complete bootstrap for an Envoy of its own, or the same added to somebody's bootstrap.
+//! `opentracy envoy-config`: prints the bootstrap of a standalone Envoy, or an existing bootstrap
+//! with the gateway added.
 //!
-//! `envoy/standalone.yaml` is the same by hand, with the reason for every setting; a test holds the two together.
+//! `envoy/standalone.yaml` is the same configuration written by hand, with the reason for every
+//! setting; a test keeps the two in sync.
 
 mod access_log;
 mod clusters;
@@ -23,12 +25,14 @@ use crate::envoy::filters::Plugin;
 
 pub use guest::Host;
 
-/// Of clients. More would run a machine out of file descriptors before they run it out of anything else.
+/// Maximum number of client connections. File descriptors would run out before any other resource.
 const MAX_CONNECTIONS: u32 = 50_000;
-/// A stream may be silent for longer than any attempt may take by this much: the attempt's own time-out says more.
+/// Margin by which a stream's idle timeout exceeds the longest attempt timeout, so that the
+/// attempt's own timeout, whose error says more, comes first.
 const IDLE_MARGIN: Duration = Duration::from_secs(60);
 
-/// Prints the bootstrap for a configuration, as YAML: one of its own, or `host`'s with the gateway added.
+/// Prints the bootstrap for a configuration as YAML: a standalone one, or `host`'s with the gateway
+/// added.
 pub fn print(path: Option<&Path>, filter: &Path, host: Option<&Host>) -> anyhow::Result<()> {
     let (config, keys) = config::load(path).context("the configuration can't be used")?;
     let providers = config::providers(&config, &keys);
@@ -47,7 +51,7 @@ pub fn print(path: Option<&Path>, filter: &Path, host: Option<&Host>) -> anyhow:
     Ok(())
 }
 
-/// The secrets that Envoy's configuration carries to the filter.
+/// The secrets that Envoy's configuration passes to the filter.
 struct Secrets {
     grpc_token: String,
     jwt_header: String,
@@ -71,17 +75,17 @@ impl Secrets {
     }
 }
 
-/// The parts of every Envoy with the gateway, whether or not it serves other applications.
+/// The parts that every Envoy with the gateway has, standalone or shared.
 struct Parts<'a> {
     config: &'a Config,
     providers: Vec<&'a Provider>,
-    /// The file with the certificates that providers' are checked against.
+    /// Path of the certificates that providers' certificates are verified against.
     trusted_ca: &'a str,
     plugin: Plugin<'a>,
 }
 
 impl Parts<'_> {
-    /// A bootstrap with the gateway alone.
+    /// Builds the bootstrap of a standalone Envoy.
     fn bootstrap(&self) -> Value {
         let config = self.config;
         let mut listeners = vec![
@@ -144,7 +148,7 @@ impl Parts<'_> {
     }
 }
 
-/// Lets one part of Envoy connect to another without a socket: each attempt of a plan is such a connection.
+/// Enables connections inside Envoy that need no socket; each attempt of a plan uses one.
 fn internal_listener_extension() -> Value {
     json!({
         "name": "envoy.bootstrap.internal_listener",
@@ -154,7 +158,7 @@ fn internal_listener_extension() -> Value {
     })
 }
 
-/// Takes the labels of the filter's figures out of their names.
+/// Extracts labels from the names of the filter's metrics.
 fn stats_tags() -> Value {
     json!([
         {"tag_name": "opentracy_provider", "regex": r"^wasmcustom\.opentracy\.gateway\.(provider\.([^.]+)\.)"},
@@ -163,7 +167,7 @@ fn stats_tags() -> Value {
     ])
 }
 
-/// Where to call a listener that is on every address.
+/// Returns the address to call a listener at, also if it listens on all interfaces.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let mut address = listen;
     if listen.ip().is_unspecified() {
@@ -189,7 +193,7 @@ fn admin_address(address: &AdminAddress) -> Value {
 mod tests {
     use super::*;
 
-    /// What an operator copies and what the command prints must not drift apart.
+    /// Keeps the file that operators copy and the output of the command in sync.
     #[test]
     fn the_hand_written_configuration_is_the_generated_one() {
         let by_hand = std::fs::read_to_string(concat!(

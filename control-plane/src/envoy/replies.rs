@@ -1,11 +1,12 @@
-//! Envoy's own replies on the internal listener, in a shape that the filter's gateway stage reads.
+//! Envoy's local replies on the internal listener, in the format that the gateway stage parses.
 //!
-//! On the listener for applications the filter itself rewords Envoy's replies: that listener may have neighbors.
+//! On the listener for applications the filter itself rewrites Envoy's replies, because that
+//! listener may serve other applications.
 
 use serde_json::{Value, json};
 
-/// Replies where an attempt comes in. One that the provider stage had no part in, because its VM failed, still asks for
-/// the next candidate.
+/// Builds the local replies for attempts. If the provider stage did not run, because its VM failed,
+/// the reply still asks for the next candidate.
 pub fn internal() -> Value {
     json!({
         "mappers": [
@@ -22,7 +23,7 @@ pub fn internal() -> Value {
     })
 }
 
-/// Passes the stage's own replies on: they are in shape already.
+/// Passes the stage's own replies through; they already have the right format.
 fn own() -> Value {
     json!({
         "filter": {"header_filter": {"header": {"name": "x-opentracy-reply", "present_match": true}}},
@@ -33,7 +34,8 @@ fn own() -> Value {
     })
 }
 
-/// Marks replies with at least this status, so that the filter knows who made the response.
+/// Marks local replies with at least this status, so that the filter can tell them from a
+/// provider's responses.
 fn of_envoy(least_status: u16) -> Value {
     json!({
         "filter": {"status_code_filter": {"comparison": {

@@ -1,6 +1,7 @@
-//! The virtual hosts of the listener that applications call, and the one of the internal listener.
+//! The virtual hosts of the listener for applications and of the internal listener.
 //!
-//! The listener may be somebody else's: only a request that matches one of these hosts meets the filter.
+//! Other applications may share the listener: the filter only handles requests that match one of
+//! these hosts.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use crate::config::Gateway;
 use crate::envoy::clusters::{INTERNAL, MANAGEMENT, PROVIDER_PREFIX};
 use crate::envoy::filters;
 
-/// Headers that the stages and Envoy exchange. No provider sees them.
+/// Headers that the stages and Envoy exchange. They are removed before a request goes to a
+/// provider.
 const INTERNAL_HEADERS: [&str; 6] = [
     "x-opentracy-plan",
     "x-opentracy-cluster",
@@ -21,8 +23,8 @@ const INTERNAL_HEADERS: [&str; 6] = [
     "x-envoy-original-path",
 ];
 
-/// The hosts on the listener for applications: one for what they ask, two for what the filter sends on. `has_jwt` adds the
-/// check of tokens.
+/// Builds the virtual hosts on the listener for applications: one for client requests, two for
+/// requests that the filter forwards. `has_jwt` enables token verification.
 pub fn edge(gateway: &Gateway, has_jwt: bool, idle_timeout: Duration) -> [Value; 3] {
     let enabled = filters::enabled_on_edge(has_jwt);
     let idle_timeout = seconds(idle_timeout);
@@ -82,12 +84,13 @@ pub fn edge(gateway: &Gateway, has_jwt: bool, idle_timeout: Duration) -> [Value;
             "typed_per_filter_config": enabled,
             "request_body_buffer_limit": gateway.max_body_bytes,
             "routes": [
-                // The filter sends these on by itself; a body's limit goes by the first route it matches.
+                // The filter forwards these itself. Envoy takes the body limit from the first route
+                // that matches.
                 held_by_filter("/v1/", &idle_timeout),
                 held_by_filter("/proxy/", &idle_timeout),
                 {
                     "match": {"prefix": "/"},
-                    // The filter puts an error in the place of the body.
+                    // The filter replaces the body with an error.
                     "direct_response": {"status": 404, "body": {"inline_string": "not found"}},
                 },
             ],
@@ -95,14 +98,16 @@ pub fn edge(gateway: &Gateway, has_jwt: bool, idle_timeout: Duration) -> [Value;
     ]
 }
 
-/// The host on the internal listener: each attempt of a plan goes to the cluster that the provider stage chose.
+/// Builds the virtual host on the internal listener, which sends each attempt to the cluster that
+/// the provider stage chose.
 pub fn internal(gateway: &Gateway, idle_timeout: Duration) -> Value {
     json!({
         "name": "opentracy_attempts",
         "domains": ["*"],
         "request_body_buffer_limit": gateway.max_body_bytes,
         "request_headers_to_remove": INTERNAL_HEADERS,
-        // The first match comes before the stage has chosen, and a body's limit goes by it.
+        // Envoy matches once before the stage has chosen a cluster, and takes the body limit from
+        // that match.
         "routes": [{
             "match": {"prefix": "/"},
             "route": {
@@ -115,7 +120,7 @@ pub fn internal(gateway: &Gateway, idle_timeout: Duration) -> Value {
     })
 }
 
-/// A route for what the filter answers or sends on.
+/// Builds a route for requests that the filter answers or forwards itself.
 fn held_by_filter(prefix: &str, idle_timeout: &str) -> Value {
     json!({
         "match": {"prefix": prefix},
@@ -123,7 +128,8 @@ fn held_by_filter(prefix: &str, idle_timeout: &str) -> Value {
     })
 }
 
-/// Matches what the filter has sent to a cluster. Clusters of others are out of reach.
+/// Matches requests that the filter sends to a cluster. The clusters of other applications can't be
+/// reached.
 fn to_cluster(name: Value) -> Value {
     json!({
         "prefix": "/",

@@ -1,4 +1,4 @@
-//! What is known of the models that may be chosen.
+//! Facts about the models that the router may choose from.
 
 use opentracy_proto::v1;
 use opentracy_router::{Pack, decide};
@@ -7,28 +7,29 @@ use crate::config::catalog;
 use crate::snapshot::Snapshot;
 use crate::telemetry::live::Live;
 
-/// Bytes of JSON for a token, on average; less than there are, so that a conversation is rather thought too long.
+/// Average bytes of JSON per token, rounded down so that a conversation's length is overestimated.
 const BYTES_PER_TOKEN: u64 = 3;
-/// What an answer is taken to have where nothing was seen.
+/// Expected output tokens of a model without observations.
 const OUTPUT_TOKENS: f64 = 300.0;
 
-/// A model that may be chosen, `provider/model`.
+/// A candidate that is eligible, `provider/model`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Named {
     pub id: String,
     pub candidate: decide::Candidate,
 }
 
-/// A model that may not, and why.
+/// A candidate that is not eligible, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excluded {
     pub id: String,
     pub why: &'static str,
 }
 
-/// Parts the ids into those that can do what is needed and those that can't. What nothing is known of is trusted to.
+/// Splits the ids into candidates that meet the needs and ones that don't. A model missing from the
+/// catalog counts as capable.
 ///
-/// Where none can, all are let through: the provider's own error says more than ours would.
+/// If none is eligible, all are: the provider's own error is more precise than ours.
 pub fn part(
     ids: &[String],
     needs: &v1::Needs,
@@ -67,11 +68,11 @@ fn obstacle(id: &str, needs: &v1::Needs, snapshot: &Snapshot) -> Option<&'static
         .context_window
         .is_some_and(|window| tokens > u64::from(window))
     {
-        Some("the conversation is longer than its context")
+        Some("the conversation exceeds its context window")
     } else if needs.tools && !can("tools") {
-        Some("it calls no tools")
+        Some("it does not support tools")
     } else if needs.images && !can("images") {
-        Some("it sees no images")
+        Some("it does not support images")
     } else {
         None
     }

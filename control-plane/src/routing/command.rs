@@ -1,4 +1,4 @@
-//! `opentracy router`: packs, without a running control plane.
+//! `opentracy router`: manages packs without a running control plane.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,34 +17,36 @@ use crate::health::HealthRegistry;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Fit a pack on labelled outcomes, keep it and say its version.
+    /// Fit a pack on labeled outcomes, store it and print its version.
     Fit {
-        /// JSON, one object a line: `prompt`, `model`, and `error` from 0, good enough, to 1.
+        /// JSON Lines: `prompt`, `model`, and `error` from 0 (good enough) to 1.
         #[arg(long)]
         outcomes: PathBuf,
-        /// How many clusters at most.
+        /// Maximum number of clusters.
         #[arg(long, default_value_t = fit::CLUSTERS)]
         clusters: usize,
-        /// Keep the clusters of the active pack, and learn only the models that outcomes are there of.
+        /// Keep the clusters of the active pack; fit only the models that have outcomes.
         #[arg(long)]
         keep_clusters: bool,
-        /// For people.
+        /// Description of the pack, for people.
         #[arg(long, default_value = "fitted on a file of outcomes")]
         description: String,
-        /// Write the pack to this new folder instead of keeping it.
+        /// Write the pack to this new folder instead of storing it.
         #[arg(long)]
         out: Option<PathBuf>,
-        /// Make it the active pack. A running control plane sees it at its next start.
+        /// Activate it. A running control plane loads it when it restarts.
         #[arg(long, conflicts_with = "out")]
         activate: bool,
     },
-    /// Make the pack that everyone begins with, of published benchmarks.
+    /// Make the default pack, from published benchmarks.
     Prior,
-    /// Take a pack from a folder: one of ours, or centroids in an `.npz` with a JSON file for each model.
+    /// Import a pack from a folder: an OpenTracy pack, or centroids in an `.npz` with a JSON file
+    /// per model.
     Import { folder: PathBuf },
-    /// List the packs there are.
+    /// List all packs.
     List,
-    /// Make a pack the active one. A running control plane takes it by `POST /v1/router/packs/VERSION/activate`.
+    /// Activate a pack. In a running control plane, call this endpoint instead:
+    /// `POST /v1/router/packs/VERSION/activate`.
     Activate { version: String },
 }
 
@@ -67,7 +69,7 @@ pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<()> {
                 true => Some(
                     library
                         .active()?
-                        .context("there is no active pack to keep clusters of")?,
+                        .context("no pack is active whose clusters could be kept")?,
                 ),
                 false => None,
             };
@@ -124,7 +126,7 @@ pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<()> {
 fn embedder(config: &Config) -> anyhow::Result<Arc<dyn Embed>> {
     embed::open(&config.router.embedder, &HealthRegistry::default())?.with_context(|| {
         format!(
-            "there is no embedder in {}; set `router.embedder` or OPENTRACY_EMBEDDER",
+            "the embedder's files are missing in {}; set `router.embedder` or OPENTRACY_EMBEDDER",
             config.router.embedder.path().display()
         )
     })

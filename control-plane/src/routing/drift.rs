@@ -1,14 +1,14 @@
-//! Whether traffic is still what the pack was fitted on.
+//! Drift detection: measures how many prompts are unlike those that the pack was fitted on.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-/// Prompts that the share is of.
+/// Number of most recent prompts that the share covers.
 const WINDOW: usize = 1000;
-/// With fewer, the share says nothing.
+/// Minimum number of prompts for a meaningful share.
 const LEAST: usize = 100;
 
-/// The last prompts, by whether they were far from everything the pack knows.
+/// The most recent prompts, as flags: `true` if far from everything that the pack was fitted on.
 #[derive(Debug, Default)]
 pub struct Drift(Mutex<Recent>);
 
@@ -19,7 +19,7 @@ struct Recent {
 }
 
 impl Drift {
-    /// `alert` is the share from which on the log complains.
+    /// Records a prompt, and logs a warning when the share exceeds `alert`.
     pub fn note(&self, is_far: bool, alert: f64) {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.far.len() >= WINDOW {
@@ -29,14 +29,14 @@ impl Drift {
         let is_over = recent.share().is_some_and(|share| share > alert);
         if is_over && !recent.is_alarmed {
             tracing::warn!(
-                "more than {:.0} % of prompts are unlike all that the router's pack was fitted on; fit it anew",
+                "more than {:.0} % of prompts are unlike those that the router's pack was fitted on; fit a new pack",
                 alert * 100.0
             );
         }
         recent.is_alarmed = is_over;
     }
 
-    /// The share of the last prompts that were far; `None` while there are too few.
+    /// Returns the share of recent prompts that were far, or `None` if there are too few.
     pub fn share(&self) -> Option<f64> {
         self.0
             .lock()
@@ -44,7 +44,7 @@ impl Drift {
             .share()
     }
 
-    /// Forgets what was said of another pack.
+    /// Discards the figures of the previous pack.
     pub fn clear(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Recent::default();
     }

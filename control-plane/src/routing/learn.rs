@@ -1,4 +1,4 @@
-//! From outcomes to packs: fits in the background, and small steps in between.
+//! Learning from outcomes: fits packs in the background, and updates the active pack between fits.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,30 +17,30 @@ use super::service::Router;
 use crate::store::{Feedback, Micros, Record, Store, StoreError};
 use crate::worker_thread::Background;
 
-/// Feedback that a fit or a start reads at most, the newest.
+/// Maximum number of feedback entries that a fit or the catch-up at startup reads, newest first.
 const MAX_FEEDBACK: u32 = 100_000;
-/// Outcomes that may wait to be learned from. What comes while there are so many is learned from at the next start.
+/// Capacity of the queue of outcomes. Outcomes beyond it are picked up at the next start.
 pub const MAX_WAITING: usize = 10_000;
 const MAX_AT_ONCE: usize = 1000;
-/// Jobs that are told of.
+/// Maximum number of jobs that are listed.
 const MAX_JOBS: usize = 100;
 
-/// Fits, one at a time.
+/// Runs fits, one at a time.
 pub struct Fits {
     background: Background,
     jobs: Mutex<BTreeMap<Uuid, Job>>,
 }
 
-/// A fit.
+/// A fitting job.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Job {
     pub id: Uuid,
     pub state: State,
-    /// Outcomes that it learns from.
+    /// Number of outcomes that it learns from.
     pub outcomes: usize,
-    /// The new pack's version, when it is there.
+    /// The version of the new pack, once it exists.
     pub pack: Option<String>,
-    /// Why there is none.
+    /// The error, if the fit failed.
     pub error: Option<String>,
     /// RFC 3339.
     pub started_at: String,
@@ -55,13 +55,14 @@ pub enum State {
     Failed,
 }
 
-/// What a fit makes.
+/// Options of a fit.
 #[derive(Debug, Clone)]
 pub struct Order {
-    /// Only these models' profiles, on the clusters of the pack in force.
+    /// Keeps the active pack's clusters, and fits only the profiles of the models that have
+    /// outcomes.
     pub keep_clusters: bool,
     pub clusters: usize,
-    /// Puts the pack in force.
+    /// Activates the new pack.
     pub activate: bool,
     pub description: String,
     pub source: String,
@@ -79,12 +80,12 @@ impl Fits {
         self.held().get(&id).cloned()
     }
 
-    /// Newest first.
+    /// Returns the jobs, newest first.
     pub fn list(&self) -> Vec<Job> {
         self.held().values().rev().cloned().collect()
     }
 
-    /// Begins a fit, and says which.
+    /// Starts a fit and returns its job.
     pub fn begin(
         self: &Arc<Self>,
         router: Arc<Router>,
@@ -118,7 +119,7 @@ impl Fits {
                     job.pack = Some(version);
                 }
                 Err(error) => {
-                    tracing::error!("the router could not be fitted: {error:#}");
+                    tracing::error!("fitting a router pack failed: {error:#}");
                     job.state = State::Failed;
                     job.error = Some(format!("{error:#}"));
                 }
@@ -135,12 +136,12 @@ impl Fits {
     ) -> anyhow::Result<String> {
         let embedder = router
             .embedder()
-            .ok_or_else(|| anyhow::anyhow!("there is no embedder; set `router.embedder`"))?;
+            .ok_or_else(|| anyhow::anyhow!("the router has no embedder; set `router.embedder`"))?;
         let training = embed(Training::collect(outcomes), &**embedder).await?;
         let options = options(&**embedder, order);
         let base = match (order.keep_clusters, router.active()) {
             (true, Some(active)) => Some(active.pack.clone()),
-            (true, None) => anyhow::bail!("there is no pack in force whose clusters could be kept"),
+            (true, None) => anyhow::bail!("no pack is active whose clusters could be kept"),
             (false, _) => None,
         };
         let pack = self
@@ -159,7 +160,7 @@ impl Fits {
     }
 }
 
-/// `opentracy router fit`: at once, and in the foreground.
+/// Fits a pack in the foreground, for `opentracy router fit`.
 pub async fn fit_now(
     base: Option<&Pack>,
     embedder: &dyn Embed,
@@ -199,7 +200,7 @@ async fn embed(training: Training, embedder: &dyn Embed) -> anyhow::Result<Train
     Ok(training.with_embeddings(embeddings))
 }
 
-/// The outcomes that feedback on traces tells, newest first.
+/// Returns the outcomes recorded as feedback on traces, newest first.
 pub async fn outcomes_of_feedback(
     store: &dyn Store,
     since: Micros,
@@ -213,7 +214,7 @@ pub async fn outcomes_of_feedback(
     Ok(outcomes)
 }
 
-/// `None` where the trace has no prompt, or no model answered.
+/// Returns `None` if the trace has no prompt or no model answered.
 pub fn outcome(record: &Record, feedback: &Feedback) -> Option<Outcome> {
     Some(Outcome {
         prompt: subject(record)?,
@@ -222,17 +223,18 @@ pub fn outcome(record: &Record, feedback: &Feedback) -> Option<Outcome> {
     })
 }
 
-/// What a decision on this call was, or would have been, made on.
+/// Extracts the text that the router decides on, from the recorded request.
 pub fn subject(record: &Record) -> Option<String> {
     let body = record.request.as_ref()?.get().as_bytes();
     let envelope = Envelope::parse(record.api.api()?, body).ok()?;
     Some(envelope.subject().text).filter(|text| !text.is_empty())
 }
 
-/// How long outcomes gather before the pack in force changes by them: what it said of prompts is forgotten then.
+/// Interval for collecting outcomes before the active pack is updated, because each update clears
+/// its cache.
 const GATHER: Duration = Duration::from_secs(2);
 
-/// Takes what is heard into the figures of the pack in force, for as long as the process runs.
+/// Updates the active pack from the outcomes it receives, for the life of the process.
 pub async fn keep(router: Arc<Router>, mut heard: mpsc::Receiver<Outcome>) {
     let mut outcomes = Vec::new();
     while heard.recv_many(&mut outcomes, MAX_AT_ONCE).await > 0 {
@@ -241,13 +243,15 @@ pub async fn keep(router: Arc<Router>, mut heard: mpsc::Receiver<Outcome>) {
             outcomes.push(outcome);
         }
         if let Err(error) = observe(&router, &outcomes).await {
-            tracing::warn!("feedback is kept, and not in the router's figures yet: {error:#}");
+            tracing::warn!(
+                "feedback is stored, but the active router pack is not updated yet: {error:#}"
+            );
         }
         outcomes.clear();
     }
 }
 
-/// Takes outcomes into the figures of the pack in force: a step between two fits.
+/// Adds outcomes to the active pack's figures, between fits.
 async fn observe(router: &Router, outcomes: &[Outcome]) -> anyhow::Result<()> {
     let (Some(embedder), Some(_)) = (router.embedder(), router.active()) else {
         return Ok(());
@@ -271,7 +275,7 @@ async fn observe(router: &Router, outcomes: &[Outcome]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// At a start: what was learned since the pack in force was made.
+/// Applies the feedback given since the active pack was made. Runs at startup.
 pub async fn catch_up(router: Arc<Router>, store: Arc<dyn Store>) {
     let Some(active) = router.active() else {
         return;
@@ -283,7 +287,7 @@ pub async fn catch_up(router: Arc<Router>, store: Arc<dyn Store>) {
     };
     if let Err(error) = caught_up.await {
         tracing::warn!(
-            "feedback since the router's pack was made is not in its figures: {error:#}"
+            "the active router pack lacks the feedback given since it was made: {error:#}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Router packs on disk: all that were ever in force, and which one is.
+//! Packs on disk: stores all versions, and which one is active.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use opentracy_router::pack::{self, Pack, PackError};
 use serde::{Deserialize, Serialize};
 
-/// Packs that can be gone back to.
+/// Maximum number of previous versions that are kept for rollbacks.
 const MAX_PREVIOUS: usize = 20;
 
 pub struct Library {
@@ -14,11 +14,11 @@ pub struct Library {
     state: Mutex<State>,
 }
 
-/// `state.json`.
+/// The contents of `state.json`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct State {
     active: Option<String>,
-    /// Those that were active before, the last one last.
+    /// Versions that were active before, the most recent last.
     previous: Vec<String>,
 }
 
@@ -26,12 +26,12 @@ struct State {
 pub enum LibraryError {
     #[error(transparent)]
     Pack(#[from] PackError),
-    #[error("there is no pack \"{0}\"; `GET /v1/router/packs` lists what there is")]
+    #[error("unknown pack \"{0}\"; `GET /v1/router/packs` lists all packs")]
     Unknown(String),
-    #[error("there is no pack to go back to")]
+    #[error("no pack was active before")]
     NoPrevious,
     #[error(
-        "the pack is of the embedder {pack}, and {ours} is in use: fit a pack with it, or use the pack's embedder"
+        "the pack was made with the embedder {pack}, but {ours} is in use: fit a pack with it, or use the pack's embedder"
     )]
     OtherEmbedder { pack: String, ours: String },
     #[error("the router's folder {} can't be used: {error}", folder.display())]
@@ -59,7 +59,7 @@ impl Library {
         })
     }
 
-    /// The versions, in the order they were made.
+    /// Returns the versions in order of creation.
     pub fn versions(&self) -> Result<Vec<String>, LibraryError> {
         let failed = |error| self.failed(error);
         let mut found = Vec::new();
@@ -83,7 +83,7 @@ impl Library {
         }
     }
 
-    /// Keeps a pack; its version. One that is there already stays.
+    /// Stores a pack and returns its version. Does nothing if that version exists.
     pub fn add(&self, pack: &Pack) -> Result<String, LibraryError> {
         let folder = self.folder.join("packs");
         let unnamed = folder.join(format!("new-{}", uuid::Uuid::now_v7().simple()));
@@ -97,7 +97,7 @@ impl Library {
         Ok(version)
     }
 
-    /// The pack that was in force last.
+    /// Loads the active pack.
     pub fn active(&self) -> Result<Option<Pack>, LibraryError> {
         let version = self.state().active;
         version.map(|version| self.load(&version)).transpose()
@@ -118,7 +118,7 @@ impl Library {
         })
     }
 
-    /// The version that was active before.
+    /// Returns the version that was active before the current one.
     pub fn previous(&self) -> Option<String> {
         self.state().previous.last().cloned()
     }
@@ -151,7 +151,8 @@ impl Library {
         Ok(())
     }
 
-    /// `None` for what is no version: it may be a path to somewhere else.
+    /// Returns a pack's path, or `None` if `version` isn't a valid version: it may be a path
+    /// outside of the folder.
     fn path(&self, version: &str) -> Option<PathBuf> {
         is_version(version).then(|| self.folder.join("packs").join(version))
     }

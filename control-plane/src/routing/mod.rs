@@ -1,8 +1,9 @@
-//! Which model suits a prompt: the router's library brought to life.
+//! The model router: chooses the model that suits a prompt.
 //!
-//! [`service`] answers questions with the pack that is in force, [`embed`] gives it vectors, [`library`] keeps packs on disk,
-//! [`candidates`] says what is known of the models that may be chosen. [`prior`] makes the pack that everyone begins with,
-//! [`learn`] makes better ones of outcomes, and [`replay`] says what one would have done.
+//! [`service`] makes decisions with the active pack, [`embed`] turns prompts into vectors,
+//! [`library`] stores packs on disk, and [`candidates`] collects facts about the models to choose
+//! from. [`prior`] makes the default pack, [`learn`] makes better packs from outcomes, and
+//! [`replay`] estimates what a pack would have chosen for past calls.
 
 pub mod candidates;
 pub mod command;

@@ -1,7 +1,8 @@
-//! The pack that everyone begins with: published benchmarks, and prompts that stand for what they ask.
+//! The default pack, made from published benchmarks and sample prompts that represent them.
 //!
-//! It knows kinds of prompts, not prompts, and says so: its kind is `prior`. Where a model has no figure for a benchmark, one is
-//! filled in from how good the model is elsewhere and how hard the benchmark is for others.
+//! It distinguishes kinds of prompts rather than single prompts; its kind is `prior`. A missing
+//! benchmark result is estimated from the model's results elsewhere and from the benchmark's
+//! difficulty for other models.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +14,11 @@ use serde::Deserialize;
 
 use super::embed::{Embed, Urgency};
 
-/// What a published figure counts for, in outcomes: a few dozen of one's own are worth more.
+/// Weight of a published figure, in outcomes: a few dozen of the user's own outcomes outweigh it.
 const PUBLISHED: f64 = 50.0;
 const FILLED_IN: f64 = 5.0;
 const STRENGTH: f64 = 5.0;
-/// Domains are wide, so that memberships spread.
+/// Spreads the memberships over several clusters, because domains are broad.
 const TEMPERATURE: f32 = 0.15;
 const DATE: &str = "2026-11-21";
 
@@ -29,7 +30,7 @@ struct Facts {
 
 #[derive(Deserialize)]
 struct Domain {
-    /// What measures it; none where nothing does.
+    /// The benchmark that measures this domain, if any.
     benchmark: Option<String>,
     prompts: Vec<String>,
 }
@@ -42,14 +43,14 @@ struct Model {
     accuracy: BTreeMap<String, f64>,
 }
 
-/// Makes the pack: one cluster for each domain.
+/// Makes the pack, with one cluster per domain.
 pub async fn make(embedder: &dyn Embed) -> anyhow::Result<Pack> {
     let facts: Facts = serde_json::from_str(include_str!("../../prior.json"))?;
     let Embedder { dimensions, .. } = *embedder.identity();
     let mut centroids = Vec::new();
     for domain in &facts.domains {
         let embeddings = embedder.embed(domain.prompts.clone(), Urgency::Job).await?;
-        // Its length does not matter: centroids are scaled.
+        // A sum works as well as a mean, because centroids are scaled.
         centroids.push(matrix::sum(
             dimensions,
             embeddings.iter().map(Vec::as_slice),
@@ -71,7 +72,7 @@ pub async fn make(embedder: &dyn Embed) -> anyhow::Result<Pack> {
             created_at: format!("{DATE}T00:00:00Z"),
             embedder: embedder.identity().clone(),
         },
-        clusters: clusters.ok_or_else(|| anyhow::anyhow!("the embedder gave no numbers"))?,
+        clusters: clusters.ok_or_else(|| anyhow::anyhow!("the embedder returned empty vectors"))?,
         basis: None,
         profiles,
         calibration: BTreeMap::new(),
@@ -113,7 +114,8 @@ fn profiles(facts: &Facts) -> Vec<Profile> {
     facts.models.iter().map(profile).collect()
 }
 
-/// In log-odds, an error is how hard the benchmark is less how good the model is; both by least squares.
+/// Estimates missing errors: in log-odds, the benchmark's difficulty minus the model's ability,
+/// both fitted by least squares.
 fn fill_in(facts: &Facts) -> impl Fn(&Model, &str) -> f64 {
     const ROUNDS: usize = 50;
     let cells: Vec<(&str, &str, f64)> = facts
@@ -190,7 +192,7 @@ mod tests {
                 .iter()
                 .all(|profile| profile.problem(facts.domains.len(), 0).is_none())
         );
-        // It has one published figure, a better one than the other's.
+        // Its only published figure is better than the other model's.
         assert!(of("claude-sonnet-4-5").mean_error < of("claude-3-haiku").mean_error);
     }
 }

@@ -1,4 +1,4 @@
-//! What a pack would have chosen, and cost, for calls that were made.
+//! Replays past calls: estimates what a pack would have chosen and what that would have cost.
 
 use opentracy_proto::v1;
 use opentracy_router::replay::{Call, Replay};
@@ -11,10 +11,10 @@ use crate::snapshot::Snapshot;
 use crate::store::{Filter, Order, Query, Record, Store};
 use crate::telemetry::live::Live;
 
-/// Calls of one page of the store.
+/// Page size when reading from the store.
 const PAGE: u32 = 200;
 
-/// Goes over traces, newest first. Nobody is asked again: costs are expected, and so are errors.
+/// Replays traces, newest first. Calls no models: costs and errors are expectations.
 pub async fn run(
     store: &dyn Store,
     embedder: &dyn Embed,

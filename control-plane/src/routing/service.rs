@@ -1,4 +1,4 @@
-//! Decisions, with the pack that is in force.
+//! Decisions with the active pack.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,11 +15,13 @@ use super::embed::{Embed, EmbedError, Urgency};
 use super::library::{Library, LibraryError};
 use crate::config;
 
-/// Answers with one pack at a time: a question sees one from beginning to end.
+/// Makes decisions. Each one uses a single pack from beginning to end, even if another is
+/// activated.
 pub struct Router {
     embedder: Option<Arc<dyn Embed>>,
     active: ArcSwapOption<Active>,
-    /// Held while the pack in force becomes another: a change is of the pack that it was made for.
+    /// Held while the active pack is replaced, so that a change applies to the pack it was made
+    /// for.
     changing: Mutex<()>,
     library: Library,
     cache: config::RouterCache,
@@ -27,21 +29,21 @@ pub struct Router {
     pub drift: Drift,
 }
 
-/// A pack, and what it said of prompts. A new pack begins with nothing said.
+/// A pack, with a cache of its assessments. A new pack starts with an empty cache.
 pub struct Active {
     pub pack: Pack,
     assessed: Cache<[u8; 32], Arc<Assessment>>,
 }
 
-/// What a decision is about.
+/// The input of a decision.
 #[derive(Debug, Clone)]
 pub enum About {
     Text(String),
-    /// Of the pack's embedder.
+    /// An embedding from the pack's embedder.
     Embedding(Vec<f32>),
 }
 
-/// A question of a model, but for the models.
+/// A request for a decision, without the candidates.
 #[derive(Debug, Clone)]
 pub struct Question {
     pub about: About,
@@ -65,23 +67,23 @@ pub struct Answer {
     pub routing: Duration,
 }
 
-/// Why there is no decision.
+/// The reason why no decision was made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Undecided {
-    #[error("the router is off: there is no embedder")]
+    #[error("the router is off because it has no embedder")]
     Off,
-    #[error("there is no router pack in force")]
+    #[error("no router pack is active")]
     NoPack,
     #[error(transparent)]
     Embedder(#[from] EmbedError),
-    #[error("the embedding has {found} numbers, and the pack's embedder gives {expected}")]
+    #[error("the embedding has {found} numbers, but the pack's embedder returns {expected}")]
     Dimensions { found: usize, expected: usize },
-    #[error("there is no model to choose from")]
+    #[error("the candidate list is empty")]
     NoCandidate,
 }
 
 impl Undecided {
-    /// In a word, as headers and metrics have it.
+    /// Returns the reason as an identifier, for headers and metrics.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Off => "router_off",
@@ -95,7 +97,7 @@ impl Undecided {
 }
 
 impl Router {
-    /// A pack that can't be used is complained of, and the router goes on without one.
+    /// Loads the active pack. If it can't be used, logs an error and starts without one.
     pub fn new(
         config: &config::Router,
         embedder: Option<Arc<dyn Embed>>,
@@ -134,7 +136,7 @@ impl Router {
         self.active.load_full()
     }
 
-    /// Makes a pack of the library the one in force, here and after a restart.
+    /// Activates a pack of the library; the choice survives a restart.
     pub fn activate(&self, version: &str) -> Result<(), LibraryError> {
         let pack = self.library.load(version)?;
         self.check(&pack)?;
@@ -142,7 +144,7 @@ impl Router {
         self.put_in_force(pack)
     }
 
-    /// Goes back to the pack that was in force before; its version.
+    /// Returns to the previously active pack, and returns its version.
     pub fn roll_back(&self) -> Result<String, LibraryError> {
         let version = self.library.previous().ok_or(LibraryError::NoPrevious)?;
         let pack = self.library.load(&version)?;
@@ -152,7 +154,7 @@ impl Router {
         Ok(version)
     }
 
-    /// Changes the figures of the pack in force, and not those on disk.
+    /// Changes the active pack in memory; the copy on disk stays as it is.
     pub fn amend(&self, change: impl FnOnce(&mut Pack)) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(active) = self.active() {
@@ -178,7 +180,7 @@ impl Router {
         self.check(&pack)?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         tracing::info!(
-            "router pack {} is in force: {} clusters, {} models",
+            "activated router pack {}: {} clusters, {} models",
             pack.version,
             pack.clusters.len(),
             pack.profiles.len()
@@ -198,7 +200,8 @@ impl Router {
         }
     }
 
-    /// `candidates` gives the models that may be chosen, with their places in the pack.
+    /// Decides which model to use. `candidates` returns the eligible models, with their indexes in
+    /// the pack, and the excluded ones.
     pub async fn decide(
         &self,
         question: &Question,
@@ -285,7 +288,7 @@ fn assess(pack: &Pack, point: &Point<'_>) -> Result<Assessment, Undecided> {
 }
 
 impl Answer {
-    /// How the choice was made, in a word.
+    /// Returns how the choice was made, as an identifier.
     pub fn outcome(&self) -> &'static str {
         match (self.is_exploration, self.is_cached) {
             (true, _) => "explored",
@@ -294,14 +297,14 @@ impl Answer {
         }
     }
 
-    /// The choice, for people.
+    /// Explains the choice to people.
     pub fn reason(&self) -> String {
         let (Some(first), Some(score)) = (self.order.first(), self.scores.first()) else {
             return String::new();
         };
         let figures = |score: &Score| {
             format!(
-                "expected error {:.3}, {:.0} % of the dearest candidate's cost",
+                "expected error {:.3}, {:.0} % of the most expensive candidate's cost",
                 score.error,
                 score.cost_share * 100.0
             )
@@ -315,7 +318,7 @@ impl Answer {
             reason.push_str(&format!("; next is {second} with {}", figures(score)));
         }
         if self.is_exploration {
-            reason.push_str("; tried because little is known of it here");
+            reason.push_str("; chosen to explore, because little is known of it in this cluster");
         }
         reason
     }

@@ -1,4 +1,4 @@
-//! What Envoy knows of its providers: which of them rest, and which are full.
+//! Circuit breaker state of each provider, read from Envoy's admin interface.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::config::AdminAddress;
 
-/// Envoy answers at once, or it is not there.
+/// Time limit for a request. A running Envoy answers at once.
 const DEADLINE: Duration = Duration::from_millis(500);
 const MAX_BYTES: usize = 8 << 20;
 
@@ -23,7 +23,7 @@ const MAX_BYTES: usize = 8 << 20;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CircuitBreaker {
     pub state: State,
-    /// Hosts that rest after they refused connections.
+    /// Hosts that Envoy ejected after they refused connections.
     pub ejected_hosts: u64,
 }
 
@@ -32,11 +32,12 @@ pub struct CircuitBreaker {
 pub enum State {
     #[default]
     Closed,
-    /// As many requests as may be are under way, or every host rests: calls move on to the next candidate.
+    /// The provider is at its request limit, or all its hosts are ejected; calls fail over to the
+    /// next candidate.
     Open,
 }
 
-/// The circuit breakers of each Envoy cluster; `None` when Envoy does not answer.
+/// Returns the circuit breakers of each Envoy cluster, or `None` if Envoy does not answer.
 pub async fn circuit_breakers(admin: &AdminAddress) -> Option<BTreeMap<String, CircuitBreaker>> {
     let asked = ask(admin);
     let body = tokio::time::timeout(DEADLINE, asked).await.ok()?.ok()?;
@@ -82,7 +83,7 @@ async fn ask(admin: &AdminAddress) -> anyhow::Result<Bytes> {
     }
 }
 
-/// Asks once over a connection that nothing else uses.
+/// Sends one request over a connection of its own.
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> anyhow::Result<Bytes> {

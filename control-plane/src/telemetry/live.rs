@@ -1,4 +1,4 @@
-//! How each model does, since the control plane was started.
+//! In-memory statistics of each model since the control plane started.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -9,15 +9,16 @@ use opentracy_proto::v1;
 use crate::ingest::Observer;
 use crate::store::Quantiles;
 
-/// Models that are told apart; a client can name any.
+/// Maximum number of models with statistics of their own. Bounded, because clients can send any
+/// model name.
 const MAX_MODELS: usize = 500;
-/// Calls that latencies are told of.
+/// Number of most recent calls per model that the latency quantiles cover.
 const WINDOW: usize = 512;
 
-/// Of the last call in the usual latency.
+/// Weight of the latest call in the moving average (EWMA) of latency.
 const WEIGHT_OF_LAST: f64 = 0.1;
 
-/// `provider/model` and what is known of it.
+/// Statistics by `provider/model`.
 pub type Models = BTreeMap<String, Model>;
 
 #[derive(Debug, Clone, Default)]
@@ -28,9 +29,9 @@ pub struct Model {
     pub tokens_output: u64,
     /// USD.
     pub cost: f64,
-    /// Microseconds, of the calls that went well: the last ones weigh most.
+    /// Microseconds: moving average (EWMA) over successful calls.
     usual_latency: Option<f64>,
-    /// Microseconds, of the last calls.
+    /// Microseconds, of the most recent calls.
     latencies: VecDeque<u64>,
 }
 
@@ -49,7 +50,7 @@ impl Live {
 }
 
 impl Live {
-    /// How long a call of a model, `provider/model`, takes these days.
+    /// Returns the recent average latency of a model, `provider/model`, in seconds.
     pub fn expected_seconds(&self, id: &str) -> Option<f64> {
         let models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
         Some(models.get(id)?.usual_latency? / 1e6)
@@ -57,7 +58,7 @@ impl Live {
 }
 
 impl Model {
-    /// Of the last calls.
+    /// Returns quantiles of the most recent latencies.
     pub fn latency(&self) -> Option<Quantiles> {
         let mut latencies: Vec<u64> = self.latencies.iter().copied().collect();
         Quantiles::of(&mut latencies)

@@ -1,7 +1,7 @@
-//! Figures for Prometheus, under OpenTelemetry's names where it has them.
+//! Prometheus metrics, under OpenTelemetry's names if it defines them.
 //!
-//! Source: OpenTelemetry semantic conventions for generative AI metrics, 1.38; names as the OpenTelemetry specification maps them
-//! to Prometheus.
+//! Source: OpenTelemetry semantic conventions for generative AI metrics, 1.38; names as mapped to
+//! Prometheus by the OpenTelemetry specification.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -23,10 +23,11 @@ use crate::routing::drift::Drift;
 use crate::spend::budget::Ledger;
 use crate::store::Outcome;
 
-/// Models that have figures of their own. A client can name any model, and a figure is kept for ever.
+/// Maximum number of models with metrics of their own. Bounded, because clients can send any model
+/// name and series are never removed.
 const MAX_MODELS: usize = 500;
 
-/// Seconds: the bounds that the conventions advise.
+/// Seconds: the bucket bounds that the conventions recommend.
 const DURATIONS: [f64; 14] = [
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
 ];
@@ -52,7 +53,7 @@ struct Operation {
     gen_ai_operation_name: &'static str,
     gen_ai_provider_name: String,
     gen_ai_response_model: String,
-    /// Empty for a call that went well.
+    /// Empty for a successful call.
     error_type: String,
 }
 
@@ -158,7 +159,7 @@ impl Default for Metrics {
         let mut registry = Registry::default();
         registry.register(
             "gen_ai_client_operation_duration_seconds",
-            "How long a call took, to the end of its answer",
+            "Duration of a call, to the end of its answer",
             metrics.durations.clone(),
         );
         registry.register(
@@ -168,62 +169,58 @@ impl Default for Metrics {
         );
         registry.register(
             "gen_ai_server_time_to_first_token_seconds",
-            "How long it took to the first event of a stream, or the first byte of a body",
+            "Time to the first event of a stream, or the first byte of a body",
             metrics.first_tokens.clone(),
         );
-        registry.register(
-            "opentracy_cost_usd",
-            "What calls have cost",
-            metrics.cost.clone(),
-        );
+        registry.register("opentracy_cost_usd", "Cost of calls", metrics.cost.clone());
         registry.register(
             "opentracy_requests",
-            "Calls of clients",
+            "Client calls",
             metrics.requests.clone(),
         );
         registry.register(
             "opentracy_failed_attempts",
-            "Calls of providers that failed",
+            "Failed calls to providers",
             metrics.failures.clone(),
         );
         registry.register(
             "opentracy_budget_spent_ratio",
-            "What is spent of a budget, of its hard limit or else its soft one",
+            "Spending relative to a budget's hard limit, or its soft one if it has no hard one",
             metrics.spent.clone(),
         );
         registry.register(
             "opentracy_journal_backlog_bytes",
-            "Traces that wait for the store",
+            "Traces in the journal that the store doesn't have yet",
             metrics.backlog.clone(),
         );
         registry.register(
             "opentracy_health_faults",
-            "Faults that are present, by kind; 0 is healthy",
+            "Active faults, by kind; 0 is healthy",
             metrics.faults.clone(),
         );
         registry.register(
             "opentracy_router_decisions",
-            "Calls whose model the router was to choose, by how it did",
+            "Calls that needed a router decision, by outcome",
             metrics.decisions.clone(),
         );
         registry.register(
             "opentracy_management_denials",
-            "Requests to the management API that were not let in",
+            "Requests that the management API denied",
             metrics.denials.clone(),
         );
         registry.register(
             "opentracy_ingest_rejected_records",
-            "Records of the gateway that were refused because a number of theirs is out of range",
+            "Records from the gateway that were rejected because a number is out of range",
             metrics.rejected_records.clone(),
         );
         registry.register(
             "opentracy_circuit_breaker_state",
-            "Whether a model is called: 0 closed, 1 half-open, 2 open, the worst of Envoy's workers",
+            "Circuit breaker of a model: 0 closed, 1 half-open, 2 open; the worst state among Envoy's workers",
             metrics.circuit_breakers.clone(),
         );
         registry.register(
             "opentracy_router_far_prompts_ratio",
-            "The share of the last prompts that are unlike all that the router's pack was fitted on",
+            "Share of recent prompts that are unlike those that the router's pack was fitted on",
             metrics.far_share.clone(),
         );
         metrics.registry = registry;
@@ -232,7 +229,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Figures of calls, and those that the journal and the store count.
+    /// Registers the metrics of calls, and the counters of the journal and the store.
     pub fn new(journal: &journal::Figures, store: &StoreState) -> Self {
         let mut metrics = Self::default();
         let mut register = |name: &str, help: &str, counter: &Counter| {
@@ -240,22 +237,22 @@ impl Metrics {
         };
         register(
             "opentracy_journal_read_errors",
-            "Reads of the journal that failed; they are tried again",
+            "Failed reads of the journal; they are retried",
             &journal.read_errors,
         );
         register(
             "opentracy_journal_write_errors",
-            "Writes of the journal that failed; their traces were not acknowledged",
+            "Failed writes of the journal; their traces were not acknowledged",
             &journal.write_errors,
         );
         register(
             "opentracy_journal_bookmark_errors",
-            "Writes of the journal's bookmark that failed",
+            "Failed writes of the journal's checkpoint",
             &journal.bookmark_errors,
         );
         register(
             "opentracy_journal_torn_ends",
-            "Ends of the journal's segments that were never finished, as a crash leaves them",
+            "Unfinished ends of the journal's segments, as a crash leaves them",
             &journal.torn_ends,
         );
         register(
@@ -270,34 +267,34 @@ impl Metrics {
         );
         register(
             "opentracy_journal_lost_frames",
-            "Batches of acknowledged traces that damage has cost, as far as is known",
+            "Batches of acknowledged traces known to be lost to damage",
             &journal.lost_frames,
         );
         register(
             "opentracy_store_write_errors",
-            "Writes of the store that failed; they are tried again",
+            "Failed writes of the store; they are retried",
             &store.write_errors,
         );
         register(
             "opentracy_store_dead_letters",
-            "Records that the store refuses, and that were put aside",
+            "Records that the store rejected, moved to the dead letters",
             &store.dead_letters,
         );
         metrics
     }
 
-    /// A request to the management API was not let in.
+    /// Counts a request that the management API denied.
     pub fn count_denial(&self, reason: &str) {
         let reason = reason.to_owned();
         self.denials.get_or_create(&Denied { reason }).inc();
     }
 
-    /// Records were refused because their numbers are out of range.
+    /// Counts records that were rejected because a number is out of range.
     pub fn count_rejected_records(&self, records: u32) {
         self.rejected_records.inc_by(records.into());
     }
 
-    /// The text that Prometheus reads.
+    /// Renders all metrics in Prometheus' text format.
     pub fn text(
         &self,
         ingest: &Ingest,
@@ -347,7 +344,7 @@ impl Metrics {
         text
     }
 
-    /// A model's labels; `other` for one too many.
+    /// Returns a model's labels; `other` past the limit.
     fn model(&self, trace: &v1::Trace) -> (String, String) {
         let model = (trace.provider.clone(), trace.model.clone());
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What the outside is told of calls: figures for Prometheus, spans for OpenTelemetry, a page for people.
+//! Exports of call data: Prometheus metrics, OpenTelemetry spans, and live statistics of models.
 
 pub mod envoy;
 pub mod live;

@@ -1,8 +1,9 @@
-//! Calls as OpenTelemetry's spans, sent by OTLP.
+//! Exports calls as OpenTelemetry spans over OTLP.
 //!
-//! A call is a span, under the client's own where it sent a `traceparent`; each attempt is a span under the call's. Their ids are
-//! made of the call's id, as the filter makes those it tells providers of. Attributes are those of the semantic conventions for
-//! generative AI (`gen_ai.*`, 1.38). What is said in a call is no part of them.
+//! A call is a span, whose parent is the client's span if it sent a `traceparent`; each attempt is
+//! a child span. Span ids are derived from the call's id, the same way as the filter derives the
+//! ids that it sends to providers. Attributes follow the semantic conventions for generative AI
+//! (`gen_ai.*`, 1.38). Spans never contain prompts or completions.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,20 +23,21 @@ use uuid::Uuid;
 use crate::config;
 use crate::ingest::Observer;
 
-/// Spans that wait for a slow collector. What comes after that is dropped, and told.
+/// Capacity of the queue of spans. If the collector is too slow, further spans are dropped with a
+/// warning.
 const MAX_WAITING: usize = 8192;
 const MAX_BATCH: usize = 512;
-/// How long a span waits for company.
+/// Maximum time that a span waits for a batch to fill.
 const SEND_EVERY: Duration = Duration::from_secs(1);
 const SAMPLED: u8 = 1;
 
-/// Makes spans of calls and hands them on.
+/// Builds spans of calls and queues them for export.
 pub struct Otlp {
     spans: mpsc::Sender<SpanData>,
 }
 
 impl Otlp {
-    /// Begins to export to where the configuration says. `None` where it says nothing.
+    /// Starts the exporter. Returns `None` if no endpoint is configured.
     pub fn start(config: &config::Telemetry) -> anyhow::Result<Option<Self>> {
         let Some(endpoint) = &config.otlp_endpoint else {
             return Ok(None);
@@ -58,7 +60,7 @@ impl Otlp {
 
     fn hand_on(&self, span: SpanData) {
         if self.spans.try_send(span).is_err() {
-            tracing::warn!("a span was dropped: the OTLP collector does not keep up");
+            tracing::warn!("a span was dropped because the OTLP collector is too slow");
         }
     }
 }
@@ -78,9 +80,9 @@ async fn export(exporter: SpanExporter, mut spans: mpsc::Receiver<SpanData>) {
         let sent = exporter.export(std::mem::take(&mut batch)).await;
         match &sent {
             Err(error) if !is_failing => {
-                tracing::warn!("spans can't be sent by OTLP: {error}");
+                tracing::warn!("spans can't be exported over OTLP: {error}");
             }
-            Ok(()) if is_failing => tracing::info!("spans are sent by OTLP again"),
+            Ok(()) if is_failing => tracing::info!("spans are exported over OTLP again"),
             _ => {}
         }
         is_failing = sent.is_err();
@@ -95,7 +97,7 @@ impl Observer for Otlp {
     }
 }
 
-/// Where a call's spans belong; `None` where the client does not want any.
+/// Returns the trace context of a call's spans, or `None` if the client's trace is not sampled.
 fn context(call: &str, traceparent: &str) -> Option<TraceContext> {
     let own = || {
         Some(TraceContext {
@@ -203,11 +205,11 @@ fn attempt(attempt: &v1::Attempt) -> Option<SpanData> {
     }))
 }
 
-/// What differs from span to span.
+/// The fields that differ between spans.
 struct Span {
     context: TraceContext,
     id: u64,
-    /// 0 for none.
+    /// 0 if the span has no parent.
     parent: u64,
     is_remote: bool,
     name: String,

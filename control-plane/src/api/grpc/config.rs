@@ -16,14 +16,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// Reports an Envoy whose configuration has no check of tokens while the control plane's asks for one.
+    /// Reports a fault if an Envoy does not verify tokens although `access.jwt` is set.
     fn check_tokens(&self, snapshot: &Snapshot) {
         let code = HealthCode::TokensUnverified;
         if snapshot.wire.jwt.is_none() || self.shared.vms.all_verify_tokens() {
             self.shared.health.resolve(code, "");
             return;
         }
-        let message = "`access.jwt` is set and an Envoy does not verify tokens, so it refuses them; print its configuration again with `opentracy envoy-config` and restart it";
+        let message = "`access.jwt` is set, but an Envoy does not verify tokens and denies them; regenerate its configuration with `opentracy envoy-config` and restart it";
         if self.shared.health.report(code, "", message) {
             tracing::error!(event = "tokens_unverified", "{message}");
         }

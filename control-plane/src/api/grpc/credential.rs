@@ -1,4 +1,4 @@
-//! The secret that a caller of the gRPC services must present: snapshots hold provider keys.
+//! The secret that callers of the gRPC services must present, since snapshots hold provider keys.
 
 use opentracy_translate::access;
 use tonic::service::Interceptor;
@@ -6,7 +6,7 @@ use tonic::{Request, Status};
 
 use crate::snapshot::Snapshot;
 
-/// Admits callers that present the secret, which is the same for the life of the process.
+/// Admits callers that present the secret, which stays the same for the life of the process.
 #[derive(Clone)]
 pub struct Credential {
     secret: String,
@@ -31,10 +31,10 @@ impl Interceptor for Credential {
         }
         tracing::warn!(
             event = "grpc_caller_refused",
-            "a caller without the gRPC token was refused; print Envoy's configuration again with `opentracy envoy-config`, for the same state folder"
+            "denied a caller without the gRPC token; regenerate Envoy's configuration with `opentracy envoy-config`, for the same state folder"
         );
         Err(Status::unauthenticated(
-            "the gRPC token is missing or wrong; print Envoy's configuration again with `opentracy envoy-config`",
+            "the gRPC token is missing or wrong; regenerate Envoy's configuration with `opentracy envoy-config`",
         ))
     }
 }

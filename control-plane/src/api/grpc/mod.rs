@@ -1,4 +1,4 @@
-//! What the filter asks for and hands over.
+//! The gRPC services that the filter calls.
 
 mod config;
 mod credential;
@@ -26,18 +26,19 @@ use crate::api::connections::{Connections, GuardedStream};
 use crate::api::grpc::credential::Credential;
 use crate::state::AppState;
 
-/// The largest batch of traces that is taken: more than a filter ever sends.
+/// Maximum size of a batch of traces; more than a filter ever sends.
 const MAX_MESSAGE_BYTES: usize = 80 << 20;
 
-/// What the filter may send without waiting: whole batches, so that Envoy's workers need not come back to them.
+/// HTTP/2 flow-control window. Fits whole batches, so that Envoy's workers need not wait for window
+/// updates.
 const WINDOW_BYTES: u32 = 4 << 20;
 
-/// A client is asked so often whether it is still there.
+/// Interval of keepalive pings.
 const PING_EVERY: Duration = Duration::from_secs(20);
-/// A connection on which nothing came for so long, no answer to a ping either, is closed.
+/// Time without any data, ping responses included, after which a connection is closed.
 const READ_IDLE: Duration = Duration::from_secs(60);
 
-/// Serves until `stop` is over.
+/// Serves until `stop` completes.
 pub async fn serve(
     shared: AppState,
     listener: TcpListener,
@@ -74,7 +75,7 @@ pub async fn serve(
         .await
 }
 
-/// Connections as they come. An error of the system ends nothing.
+/// Accepts connections. An error of `accept` does not end the stream.
 fn incoming(
     listener: TcpListener,
     connections: Arc<Connections>,

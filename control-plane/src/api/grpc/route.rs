@@ -22,10 +22,9 @@ impl RouteService for Service {
     ) -> Result<Response<v1::RouteResponse>, Status> {
         let request = request.into_inner();
         let snapshot = Arc::clone(&self.shared.snapshot.borrow());
-        let alias =
-            snapshot.config.aliases.get(&request.alias).ok_or_else(|| {
-                Status::not_found(format!("there is no alias \"{}\"", request.alias))
-            })?;
+        let alias = snapshot.config.aliases.get(&request.alias).ok_or_else(|| {
+            Status::not_found(format!("the alias \"{}\" does not exist", request.alias))
+        })?;
         let ids = match request.candidates {
             candidates if candidates.is_empty() => alias.value.in_order(),
             candidates => candidates,

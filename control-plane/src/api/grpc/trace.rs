@@ -27,7 +27,7 @@ impl TraceService for Service {
             self.metrics.count_rejected_records(rejected);
             tracing::warn!(
                 rejected,
-                "records with numbers that can't be were refused: {why}"
+                "rejected records with a number out of range: {why}"
             );
             if request.traces.is_empty() && request.attempts.is_empty() {
                 return Err(Status::invalid_argument(why.to_string()));
@@ -35,7 +35,7 @@ impl TraceService for Service {
         }
         match self.ingest.take(request).await {
             Ok(()) => Ok(Response::new(v1::IngestResponse { rejected })),
-            // The filter keeps them and sends them again; the journal's log says what is wrong.
+            // The filter keeps the batch and retries; the journal logs the cause.
             Err(error) => Err(Status::unavailable(error.to_string())),
         }
     }

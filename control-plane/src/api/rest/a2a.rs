@@ -1,7 +1,7 @@
-//! Agents for other agents: Agent2Agent's JSON-RPC at `/v1/a2a`, and the cards that describe them.
+//! Agent2Agent (A2A): JSON-RPC at `/v1/a2a`, and the agent cards.
 //!
-//! Source: the Agent2Agent protocol, versions 0.3 and 1.0. They name methods and members differently; who calls by the names of one is
-//! answered in its words.
+//! Source: the Agent2Agent protocol, versions 0.3 and 1.0. They name methods and members
+//! differently; a response uses the names of the request's version.
 
 mod words;
 
@@ -28,7 +28,7 @@ use crate::config::Agent;
 use crate::state::AppState;
 use words::Words;
 
-/// A JSON-RPC error: a code and what to do.
+/// A JSON-RPC error: code and message.
 #[derive(Debug)]
 struct Fault(i32, String);
 
@@ -38,7 +38,7 @@ impl Fault {
     }
 
     fn no_task(id: &str) -> Self {
-        Self(-32001, format!("There is no task \"{id}\""))
+        Self(-32001, format!("Unknown task \"{id}\""))
     }
 }
 
@@ -72,7 +72,7 @@ pub async fn call(
 #[utoipa::path(
     post,
     path = "/v1/a2a/{agent}",
-    params(("agent" = String, Path, description = "Its name")),
+    params(("agent" = String, Path, description = "The agent's name")),
     request_body(content = Object, description = "A JSON-RPC call: message/send, message/stream, tasks/get or tasks/cancel"),
     responses((status = OK, description = "A JSON-RPC answer, or a stream of them"))
 )]
@@ -86,7 +86,7 @@ pub async fn call_agent(
     answer(state.0, caller.0, &headers, Some(&agent), &body).await
 }
 
-/// The card of the first agent.
+/// Returns the card of the first agent.
 #[utoipa::path(
     get,
     path = "/.well-known/agent-card.json",
@@ -99,11 +99,11 @@ pub async fn card(
     describe(&shared, None, &headers)
 }
 
-/// The card of an agent.
+/// Returns the card of an agent.
 #[utoipa::path(
     get,
     path = "/v1/a2a/{agent}/.well-known/agent-card.json",
-    params(("agent" = String, Path, description = "Its name")),
+    params(("agent" = String, Path, description = "The agent's name")),
     responses((status = OK, body = Object), (status = NOT_FOUND, description = "No such agent"))
 )]
 pub async fn card_of_agent(
@@ -126,7 +126,7 @@ fn describe(
         None => agents.iter().next(),
     };
     let Some((name, agent)) = found else {
-        let words = "There is no such agent; `agents` in the configuration names them";
+        let words = "Unknown agent; `agents` in the configuration lists them";
         return Err(ApiError::new(404, words)
             .with_code("agent_not_found")
             .into());
@@ -146,7 +146,7 @@ fn describe(
     )))
 }
 
-/// A card that both versions of the protocol can read.
+/// Builds an agent card that both protocol versions can read.
 fn card_of(name: &str, agent: &Agent, url: &str, needs_key: bool) -> Value {
     let description = match agent.description.as_str() {
         "" => "An agent behind the OpenTracy gateway",
@@ -196,7 +196,7 @@ async fn answer(
     };
     let Some((words, action)) = Words::of_method(method) else {
         let message = format!(
-            "There is no method \"{method}\"; there are message/send, message/stream, tasks/get and tasks/cancel"
+            "Unknown method \"{method}\"; use message/send, message/stream, tasks/get or tasks/cancel"
         );
         return reply(call.id, Err(Fault(-32601, message)));
     };
@@ -208,7 +208,7 @@ async fn answer(
             canceled.map(|task| words.task(&task)).ok_or_else(|| {
                 Fault(
                     -32002,
-                    format!("The task is {} already", words.state(task.state)),
+                    format!("The task is already {}", words.state(task.state)),
                 )
             })
         }),
@@ -247,7 +247,7 @@ fn reply(id: Value, result: Result<Value, Fault>) -> Response {
     Json(body).into_response()
 }
 
-/// A task of the caller's own: nobody sees another's.
+/// Finds a task of the caller. Tasks of other callers are never returned.
 fn find(shared: &AppState, owner: &str, params: &Value) -> Result<Task, Fault> {
     let id = params.get("id").and_then(Value::as_str);
     let id = id.ok_or_else(|| Fault::params("`id` must name a task"))?;
@@ -257,7 +257,7 @@ fn find(shared: &AppState, owner: &str, params: &Value) -> Result<Task, Fault> {
         .ok_or_else(|| Fault::no_task(id))
 }
 
-/// Has an agent begin to work on a message.
+/// Starts an agent on a message. Returns the task and a receiver of its updates.
 fn begin(
     shared: &AppState,
     caller: &Caller,
@@ -271,11 +271,11 @@ fn begin(
         Some(name) => agents.contains_key(name).then_some(name),
         None => agents.keys().next().map(String::as_str),
     };
-    let name = name.ok_or_else(|| Fault(-32004, "There is no such agent".to_owned()))?;
+    let name = name.ok_or_else(|| Fault(-32004, "Unknown agent".to_owned()))?;
     if !caller.has_model(name) {
         return Err(Fault(
             -32004,
-            format!("The API key is not for the agent \"{name}\""),
+            format!("The API key may not use the agent \"{name}\""),
         ));
     }
     let message = params
@@ -314,13 +314,13 @@ fn begin(
     Ok((task, told))
 }
 
-/// The task as it is when it is over.
+/// Waits for a task to end and returns it.
 async fn wait(shared: &AppState, task: Task, mut told: mpsc::UnboundedReceiver<Told>) -> Task {
     while told.recv().await.is_some() {}
     shared.tasks.get(&task.id, &task.owner).unwrap_or(task)
 }
 
-/// Tells what becomes of a task as it happens.
+/// Streams the updates of a task.
 fn stream(id: Value, words: Words, task: &Task, told: mpsc::UnboundedReceiver<Told>) -> Response {
     let first = words.sent(task);
     let (task_id, context_id) = (task.id.clone(), task.context_id.clone());

@@ -1,7 +1,8 @@
-//! Who may do what here.
+//! Access control of the management API.
 //!
-//! Without keys everybody may: the listener is on the loopback. A browser is then the one that could be made to call by somebody
-//! else, so that requests of other sites, and requests to names that are not ours, are refused.
+//! Without keys every caller is admitted, since the listener is on the loopback. Another site could
+//! still make a browser send requests, so cross-site requests and requests to foreign host names
+//! are denied.
 
 use std::sync::Arc;
 
@@ -20,28 +21,28 @@ use crate::snapshot::Snapshot;
 use crate::state::AppState;
 use crate::store::By;
 
-/// The key that a request came with; `None` where none is needed.
+/// The key that a request was authenticated with; `None` if the API is open.
 #[derive(Clone)]
 pub struct Caller(pub Option<Arc<Key>>);
 
 impl Caller {
-    /// The key's name; empty where there is none.
+    /// Returns the key's name, or an empty string without a key.
     pub fn name(&self) -> &str {
         self.0.as_ref().map_or("", |key| &key.name)
     }
 
-    /// Whether a name is among the models of the caller.
+    /// Returns `true` if the caller may use a model of this name.
     pub fn has_model(&self, name: &str) -> bool {
         self.rights().is_none_or(|rights| rights.has_model(name))
     }
 
-    /// The rights of the caller's key; `None` where nothing restricts the caller.
+    /// Returns the rights of the caller's key, or `None` if the caller is unrestricted.
     pub fn rights(&self) -> Option<&Rights> {
         self.0.as_ref().map(|key| &key.rights)
     }
 }
 
-/// Lets those in who may come in.
+/// Authenticates and authorizes each request.
 pub async fn layer(State(shared): State<AppState>, mut request: Request, next: Next) -> Response {
     let snapshot = Arc::clone(&shared.snapshot.borrow());
     let admitted = admit(
@@ -90,7 +91,7 @@ fn admit(
     }
     let text = |name: &str| headers.get(name)?.to_str().ok();
     if path.starts_with("/agents/") {
-        // Only the filter comes here, as to any provider.
+        // Only the filter calls these paths, as it calls any provider.
         let sent = access::sent(text(header::AUTHORIZATION.as_str()), None);
         if !snapshot.is_from_gateway(sent.unwrap_or_default()) {
             return Err(Denial::Unknown.into());
@@ -100,7 +101,7 @@ fn admit(
     }
     let is_open = snapshot.keyring.is_empty() && !snapshot.wire.closed;
     if let Some(token) = text(access::TOKEN_HEADER) {
-        // The filter has admitted the caller, for this request alone.
+        // The filter has authenticated the caller and signed this one request.
         let signed = SignedRequest {
             method: method.as_str(),
             path: path_and_query,
@@ -130,8 +131,8 @@ fn unix_seconds() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
 }
 
-/// The key on whose behalf the filter calls; `None` where its caller has none. One that was revoked a moment ago has no rights, rather
-/// than those of a caller without a key.
+/// Returns the key on whose behalf the filter calls, or `None` if the caller has no key. A key that
+/// was just revoked is denied rather than treated as no key.
 fn key_on_behalf(snapshot: &Snapshot, name: &str) -> Result<Option<Arc<Key>>, Denial> {
     if name.is_empty() {
         return Ok(None);
@@ -153,14 +154,14 @@ fn check_role(role: Role, method: &Method, path: &str) -> Result<(), Denial> {
     }
 }
 
-/// What tells nothing, and the models that are made here.
+/// Returns `true` for public paths: those without sensitive data, and the demo models.
 fn is_for_everybody(path: &str) -> bool {
     matches!(path, "/health" | "/healthz" | "/readyz")
         || path.ends_with("/.well-known/agent-card.json")
         || path.starts_with("/demo/")
 }
 
-/// What an application asks of the control plane, on the gateway's listener too.
+/// Returns `true` for the paths that applications use, which the gateway's listener serves too.
 fn is_for_users(path: &str) -> bool {
     matches!(path, "/v1/models" | "/v1/route" | "/v1/feedback")
         || path.starts_with("/v1/a2a")

@@ -1,4 +1,5 @@
-//! `POST /agents/v1/chat/completions`: an agent, as a provider of OpenAI's format. Only the filter calls it.
+//! `POST /agents/v1/chat/completions`: serves agents as a provider of OpenAI's format. Only the
+//! filter calls it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,10 +24,10 @@ use crate::api::rest::error::Error;
 use crate::api::rest::json::Body;
 use crate::state::AppState;
 
-/// What ends a stream.
+/// The last event of a stream.
 const DONE: &str = "[DONE]";
 
-/// Has an agent answer.
+/// Runs an agent.
 #[utoipa::path(
     post,
     path = "/agents/v1/chat/completions",
@@ -46,7 +47,7 @@ pub async fn chat_completions(
         .to_owned();
     let snapshot = Arc::clone(&shared.snapshot.borrow());
     let agent = shared.agents.get(&name, &snapshot.config).ok_or_else(|| {
-        ApiError::new(404, format!("There is no agent \"{name}\"")).with_code("model_not_found")
+        ApiError::new(404, format!("Unknown agent \"{name}\"")).with_code("model_not_found")
     })?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let gateway = Gateway::new(
@@ -87,7 +88,7 @@ pub async fn chat_completions(
     stream(run, received, shape).await
 }
 
-/// What all parts of an answer have in common.
+/// The fields that all chunks of a response share.
 struct Shape {
     id: String,
     created: i64,
@@ -130,7 +131,7 @@ impl Shape {
         }
     }
 
-    /// What happens beside the answer: a chunk that says nothing, for those who want to know.
+    /// Builds a chunk without content, whose `_agent` reports progress to clients that read it.
     fn note(&self, note: Value) -> Value {
         let mut chunk = self.chunk(json!({}), Value::Null);
         chunk["_agent"] = note;
@@ -171,20 +172,20 @@ fn summary(used: &Used) -> Value {
     json!({"turns": used.turns, "tool_calls": used.tool_calls, "cost": used.cost})
 }
 
-/// Tells what happens as it happens. An agent that fails before it has said anything is answered by a status.
+/// Streams the run. An agent that fails before its first event gets an error status instead.
 async fn stream(
     run: Run,
     mut received: mpsc::UnboundedReceiver<Event>,
     shape: Shape,
 ) -> Result<Response, Error> {
-    // With whoever waits for it gone, the work is dropped, and so stopped.
+    // The set aborts the run when the client disconnects.
     let mut work = JoinSet::new();
     work.spawn(run.run());
     let first = received.recv().await;
     let (sender, chunks) = mpsc::unbounded_channel::<String>();
     let role = shape.chunk(json!({"role": "assistant", "content": ""}), Value::Null);
     let Some(first) = first else {
-        // It is over already.
+        // The run ended without an event.
         let stopped = joined(work.join_next().await)?;
         for chunk in std::iter::once(role).chain(shape.end(&stopped)) {
             let _ = sender.send(chunk.to_string());
@@ -193,7 +194,7 @@ async fn stream(
         return Ok(respond(chunks));
     };
     tokio::spawn(async move {
-        // Nobody may be listening: that is looked for below.
+        // The client may have disconnected; the loop below checks that.
         let send = |chunk: Value| {
             let _ = sender.send(chunk.to_string());
         };
@@ -228,8 +229,8 @@ fn joined(
     match result {
         Some(Ok(result)) => result,
         ended => {
-            tracing::error!("an agent's run ended: {ended:?}");
-            Err(ApiError::new(500, "The agent's run ended"))
+            tracing::error!("an agent's run ended unexpectedly: {ended:?}");
+            Err(ApiError::new(500, "The agent's run ended unexpectedly"))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `/v1/analytics`: figures of the traces that filters fit.
+//! `/v1/analytics`: aggregates over traces.
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -10,10 +10,10 @@ use crate::api::rest::params::{self, FilterParams};
 use crate::state::AppState;
 use crate::store::{Dimension, Micros, Quantiles, Stats, StatsQuery};
 
-/// Beyond this many points nobody can read a curve.
+/// Maximum number of points in a time series; more would be unreadable in a chart.
 const MAX_POINTS: i64 = 10_000;
 
-/// How figures are told apart.
+/// The grouping of a summary.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
@@ -22,14 +22,15 @@ pub struct SummaryParams {
     group_by: Option<Dimension>,
 }
 
-/// How figures are told apart, in time too.
+/// The grouping and the interval of a time series.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct SeriesParams {
     #[param(inline)]
     group_by: Option<Dimension>,
-    /// The length of a piece of time, such as `5m`; `1h` without it. Pieces are counted from the epoch, in UTC.
+    /// Length of an interval, such as `5m`; default `1h`. Intervals are aligned to the epoch, in
+    /// UTC.
     interval: Option<String>,
 }
 
@@ -40,10 +41,11 @@ pub struct Figures {
 
 #[derive(Serialize, ToSchema)]
 pub struct Figure {
-    /// RFC 3339: where the piece of time begins; not in a summary.
+    /// RFC 3339: the start of the interval; not in a summary.
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<String>,
-    /// The model, provider, alias, cluster or key; `null` for traces without, and where nothing is grouped.
+    /// The model, provider, alias, cluster or key; `null` for traces without one, and if nothing is
+    /// grouped.
     group: Option<String>,
     requests: u64,
     /// Requests whose client got an error.
@@ -51,10 +53,10 @@ pub struct Figure {
     tokens: TokenSums,
     /// USD.
     cost: f64,
-    /// Requests whose price is not known, and which are not in `cost`.
+    /// Requests with an unknown price, which are not in `cost`.
     unpriced: u64,
     latency_ms: Option<Percentiles>,
-    /// Of the requests that had a first token.
+    /// Percentiles over the requests that had a first token.
     time_to_first_token_ms: Option<Percentiles>,
 }
 
@@ -64,7 +66,7 @@ pub struct TokenSums {
     output: u64,
 }
 
-/// Of `n` sorted values each is the one at index ⌊q·n⌋: a value that was there.
+/// Percentiles of `n` sorted values: each is the value at index ⌊q·n⌋, without interpolation.
 #[derive(Serialize, ToSchema)]
 pub struct Percentiles {
     p50: f64,
@@ -72,12 +74,12 @@ pub struct Percentiles {
     p99: f64,
 }
 
-/// Requests, errors, tokens, cost and latencies of the traces that all filters fit.
+/// Returns requests, errors, tokens, cost and latencies of the traces that match all filters.
 #[utoipa::path(
     get,
     path = "/v1/analytics/summary",
     params(FilterParams, SummaryParams),
-    responses((status = OK, body = Figures), (status = BAD_REQUEST, description = "A filter that can't be read"))
+    responses((status = OK, body = Figures), (status = BAD_REQUEST, description = "An invalid filter"))
 )]
 pub async fn summary(
     State(shared): State<AppState>,
@@ -95,12 +97,12 @@ pub async fn summary(
     .await
 }
 
-/// The same over time. Pieces in which nothing happened are left out.
+/// Returns the same figures as a time series. Intervals without requests are omitted.
 #[utoipa::path(
     get,
     path = "/v1/analytics/timeseries",
     params(FilterParams, SeriesParams),
-    responses((status = OK, body = Figures), (status = BAD_REQUEST, description = "A filter that can't be read"))
+    responses((status = OK, body = Figures), (status = BAD_REQUEST, description = "An invalid filter"))
 )]
 pub async fn time_series(
     State(shared): State<AppState>,
@@ -109,14 +111,14 @@ pub async fn time_series(
     let (mut filter, series) = params::read::<SeriesParams>(pairs)?;
     let interval = interval(series.interval.as_deref().unwrap_or("1h"))?;
     let until = filter.until.unwrap_or_else(Micros::now);
-    // A curve has a bounded number of points: without a beginning it begins there.
+    // Bounds the number of points: without `since`, the series starts at the earliest allowed time.
     let span = Micros(interval.0.saturating_mul(MAX_POINTS));
     let since = *filter
         .since
         .get_or_insert(Micros(until.0.saturating_sub(span.0).max(0)));
     if until.0.saturating_sub(since.0) > span.0 {
         let words = format!(
-            "is too short for the time from `since`: that makes more than {MAX_POINTS} points"
+            "is too short for the time since `since`: the series would have more than {MAX_POINTS} points"
         );
         return Err(params::wrong("interval", &words));
     }

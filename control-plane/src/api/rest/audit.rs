@@ -1,4 +1,4 @@
-//! `GET /v1/audit`: what was done to traces, and by which request.
+//! `GET /v1/audit`: the log of administrative actions, with the request that caused each.
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -13,7 +13,7 @@ use crate::store::AuditEntry;
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AuditParams {
-    /// How many entries: 1 to 1000, 100 without it.
+    /// Number of entries: 1 to 1000, default 100.
     limit: Option<u32>,
 }
 
@@ -28,17 +28,17 @@ pub struct Entry {
     /// RFC 3339, UTC.
     at: String,
     action: String,
-    /// The name of the key it was asked for with; empty where none was needed.
+    /// The name of the caller's key; empty if none was needed.
     actor: String,
-    /// `X-Request-Id` of the request that asked for it.
+    /// `X-Request-Id` of the request.
     request_id: String,
-    /// What it was done to.
+    /// The object of the action.
     subject: String,
-    /// How many traces.
+    /// Number of traces affected.
     count: u64,
 }
 
-/// The last actions that changed or removed what was recorded.
+/// Lists the most recent actions that changed or removed recorded data.
 #[utoipa::path(
     get,
     path = "/v1/audit",
@@ -55,16 +55,16 @@ pub async fn list(
     }))
 }
 
-/// Notes what was done. An audit that can't be written is in the log, and undoes nothing.
+/// Writes an audit entry. A failure is logged, and the action stands.
 pub async fn note(shared: &AppState, entry: AuditEntry) {
     tracing::info!(
         action = entry.action,
         subject = entry.subject,
         by = entry.actor,
-        "noted in the audit"
+        "audit entry"
     );
     if let Err(error) = shared.store.note(entry).await {
-        tracing::error!("the audit can't be written: {error}");
+        tracing::error!("the audit entry can't be written: {error}");
     }
 }
 

@@ -1,7 +1,8 @@
 //! The `demo` provider: answers without a model, so that a first request works without a key.
 //!
-//! `demo/echo` says the last user message back, and so do `demo/small` and `demo/large`, which the router can choose from. `demo/stream` counts words out slowly. It speaks OpenAI's format like
-//! any other provider, and the gateway calls it like any other.
+//! `demo/echo` repeats the last user message, and so do `demo/small` and `demo/large`, which give
+//! the router a choice. `demo/stream` sends its words slowly. The provider speaks OpenAI's format,
+//! and the gateway calls it like any other.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::api::rest::error::Error;
 const PAUSE: Duration = Duration::from_millis(40);
 const ID: &str = "chatcmpl-demo";
 
-/// A chat completion without a model behind it.
+/// Returns a chat completion without calling a model.
 #[utoipa::path(
     post,
     path = "/demo/v1/chat/completions",
@@ -42,7 +43,7 @@ pub async fn chat_completions(body: Bytes) -> Result<Response, Error> {
         ),
         other => {
             let message = format!(
-                "The demo provider has no model \"{other}\"; it has echo, stream, small and large"
+                "The demo provider has no model \"{other}\"; use echo, stream, small or large"
             );
             return Err(ApiError::new(404, message)
                 .with_code("model_not_found")

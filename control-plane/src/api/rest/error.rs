@@ -1,4 +1,4 @@
-//! Errors in OpenAI's shape, as on the gateway.
+//! Errors in OpenAI's format, like the gateway's.
 
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -7,7 +7,7 @@ use opentracy_translate::error::ApiError;
 use crate::ingest::journal::JournalError;
 use crate::store::StoreError;
 
-/// What a handler fails with.
+/// The error type of all handlers.
 #[derive(Debug)]
 pub struct Error(pub ApiError);
 
@@ -30,7 +30,7 @@ impl From<JournalError> for Error {
     fn from(error: JournalError) -> Self {
         Self(ApiError::new(
             503,
-            format!("Traces are not taken now: {error}"),
+            format!("Traces can't be accepted at the moment: {error}"),
         ))
     }
 }
@@ -40,7 +40,7 @@ impl From<StoreError> for Error {
         tracing::error!("{error}");
         Self(ApiError::new(
             503,
-            "The trace store does not answer; the control plane's log says why",
+            "The trace store does not answer; see the control plane's log",
         ))
     }
 }
@@ -48,16 +48,13 @@ impl From<StoreError> for Error {
 pub async fn not_found(uri: Uri) -> Error {
     Error(ApiError::new(
         404,
-        format!(
-            "There is nothing at {}; /openapi.json lists what there is",
-            uri.path()
-        ),
+        format!("Not found: {}; /openapi.json lists all paths", uri.path()),
     ))
 }
 
 pub async fn method_not_allowed(method: Method, uri: Uri) -> Error {
     Error(ApiError::new(
         405,
-        format!("{} does not take {method}", uri.path()),
+        format!("{} does not support {method}", uri.path()),
     ))
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/traces/export`: traces as a file, made while it is sent.
+//! `GET /v1/traces/export`: streams traces as a file.
 
 mod parquet;
 
@@ -19,14 +19,14 @@ use crate::api::rest::trace::Trace;
 use crate::state::AppState;
 use crate::store::{self, Filter, Order};
 
-/// Traces that are read at once.
+/// Page size when reading from the store.
 const PAGE: u32 = 500;
-/// What is sent at once.
+/// Size of the chunks that are sent.
 const CHUNK_BYTES: usize = 64 << 10;
-/// Chunks that wait for a slow reader.
+/// Maximum number of chunks that are buffered for a slow reader.
 const MAX_WAITING: usize = 4;
 
-/// What kind of file.
+/// The file format of an export.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
@@ -38,19 +38,19 @@ pub struct ExportParams {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Format {
-    /// A trace a line, as `GET /v1/traces/{id}` gives it; `POST /v1/traces` takes it.
+    /// One trace per line, as in `GET /v1/traces/{id}`; `POST /v1/traces` accepts it.
     #[default]
     Jsonl,
     Parquet,
 }
 
-/// The traces that all filters fit, oldest first, as JSON lines or as a Parquet file.
+/// Exports the traces that match all filters, oldest first, as JSON Lines or Parquet.
 #[utoipa::path(
     get,
     path = "/v1/traces/export",
     params(FilterParams, ExportParams),
     responses((status = OK, description = "The file", content_type = "application/x-ndjson"),
-        (status = BAD_REQUEST, description = "A filter that can't be read"))
+        (status = BAD_REQUEST, description = "An invalid filter"))
 )]
 pub async fn export(
     State(shared): State<AppState>,
@@ -70,8 +70,8 @@ pub async fn export(
             Format::Parquet => parquet::write(pages, &mut file),
         };
         if let Err(error) = written.and_then(|()| Ok(file.flush()?)) {
-            // The reader sees a file that breaks off, not one that ends early.
-            tracing::warn!("an export ended early: {error:#}");
+            // Breaks the connection, so that the reader can't mistake the file for a complete one.
+            tracing::warn!("an export failed: {error:#}");
             let _ = sender.blocking_send(Err(std::io::Error::other("the export failed")));
         }
     });
@@ -85,7 +85,7 @@ pub async fn export(
     Ok((headers, Body::from_stream(ReceiverStream::new(chunks))).into_response())
 }
 
-/// The traces of an export, a page at a time.
+/// The traces of an export, page by page.
 struct Pages {
     shared: AppState,
     query: Option<store::Query>,
@@ -107,7 +107,7 @@ impl Pages {
         }
     }
 
-    /// The next page; `None` after the last. Only where waiting holds up nobody.
+    /// Returns the next page, or `None` after the last. Blocks, so call it on a blocking thread.
     fn next(&mut self) -> anyhow::Result<Option<Vec<Trace>>> {
         let Some(query) = self.query.take() else {
             return Ok(None);
@@ -133,7 +133,7 @@ fn write_lines(mut pages: Pages, file: &mut Chunks) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file whose reader is at the other end of a connection.
+/// A writer that sends chunks to the response body.
 struct Chunks {
     buffer: Vec<u8>,
     sender: mpsc::Sender<std::io::Result<Bytes>>,
@@ -161,6 +161,6 @@ impl Write for Chunks {
         let chunk = Bytes::from(std::mem::take(&mut self.buffer));
         self.sender
             .blocking_send(Ok(chunk))
-            .map_err(|_| std::io::Error::other("the reader has gone"))
+            .map_err(|_| std::io::Error::other("the client disconnected"))
     }
 }

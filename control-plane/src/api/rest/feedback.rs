@@ -1,4 +1,4 @@
-//! `POST /v1/feedback`: what a user, or a judge, thought of an answer.
+//! `POST /v1/feedback`: records ratings of answers by users or judges.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,16 +15,17 @@ use crate::store::{Feedback, Micros};
 
 const MAX_SOURCE: usize = 100;
 
-/// A verdict on a trace: `thumbs` or `score`.
+/// A rating of a trace: `thumbs` or `score`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Verdict {
     /// As in the response header `X-OpenTracy-Trace-Id`.
     trace_id: Uuid,
     thumbs: Option<Thumbs>,
-    /// From 0, of no use, to 1, good enough.
+    /// From 0 (useless) to 1 (good enough).
     score: Option<f64>,
-    /// Who says so: `user` without it. The last word of a source on a trace counts.
+    /// The source of the rating; default `user`. A source's newest rating of a trace replaces its
+    /// earlier ones.
     source: Option<String>,
 }
 
@@ -37,11 +38,12 @@ pub enum Thumbs {
 
 #[derive(Serialize, ToSchema)]
 pub struct Taken {
-    /// Whether the router learns from it, within seconds: the prompt was recorded, and the pack in force knows the model.
+    /// `true` if the router learns from it, within seconds: the prompt was recorded, and the active
+    /// pack knows the model.
     learned: bool,
 }
 
-/// Keeps a verdict, and takes it into the figures of the router's pack.
+/// Stores a rating and updates the active router pack with it.
 #[utoipa::path(
     post,
     path = "/v1/feedback",
@@ -73,7 +75,7 @@ pub async fn give(
         error,
     };
     let Some(trace) = shared.store.get(feedback.trace_id).await? else {
-        let words = format!("There is no trace \"{}\"", feedback.trace_id);
+        let words = format!("Unknown trace \"{}\"", feedback.trace_id);
         return Err(ApiError::new(404, words).into());
     };
     shared.store.add_feedback(vec![feedback.clone()]).await?;

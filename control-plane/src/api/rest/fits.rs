@@ -1,4 +1,4 @@
-//! `/v1/router/fits`: new packs of outcomes.
+//! `/v1/router/fits`: fits new packs on outcomes.
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -20,13 +20,14 @@ use crate::store::{AuditEntry, By, Micros};
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct FitParams {
-    /// How many clusters at most: 2 to 1000, 100 without it.
+    /// Maximum number of clusters: 2 to 1000, default 100.
     clusters: Option<usize>,
-    /// Keeps the clusters of the pack in force and learns only the models that outcomes are there of, such as a new one.
+    /// Keeps the active pack's clusters and fits only the models that have outcomes, such as a new
+    /// one.
     keep_clusters: bool,
-    /// Whether the new pack is put in force.
+    /// Activates the new pack.
     activate: bool,
-    /// For people.
+    /// Description of the pack, for people.
     description: Option<String>,
 }
 
@@ -47,14 +48,14 @@ pub struct Jobs {
     data: Vec<Job>,
 }
 
-/// Begins a fit, of the outcomes in the body, one JSON object a line: `prompt`, `model`, and `error` from 0 to 1. Without a
-/// body it learns from the feedback on traces.
+/// Starts a fit on the outcomes in the body, as JSON Lines: `prompt`, `model`, and `error` from 0
+/// to 1. Without a body it uses the feedback on traces.
 #[utoipa::path(
     post,
     path = "/v1/router/fits",
     params(FitParams),
     request_body(content = String, content_type = "application/x-ndjson"),
-    responses((status = ACCEPTED, body = Job), (status = BAD_REQUEST, description = "What is wrong with the outcomes"))
+    responses((status = ACCEPTED, body = Job), (status = BAD_REQUEST, description = "An outcome is invalid, or there are too few"))
 )]
 pub async fn begin(
     State(shared): State<AppState>,
@@ -67,7 +68,7 @@ pub async fn begin(
         return Err(ApiError::invalid("clusters", "`clusters` must be from 2 to 1000").into());
     }
     if shared.router.embedder().is_none() {
-        let words = "There is no embedder, so nothing can be learned; set `router.embedder`";
+        let words = "The router has no embedder, so no pack can be fitted; set `router.embedder`";
         return Err(ApiError::new(503, words).with_code("router_off").into());
     }
     let mut outcomes = read(body).await?;
@@ -113,7 +114,7 @@ async fn read(body: Body) -> Result<Vec<Outcome>, Error> {
     Ok(outcomes)
 }
 
-/// The fits of this run.
+/// Lists the fits since the control plane started.
 #[utoipa::path(get, path = "/v1/router/fits", responses((status = OK, body = Jobs)))]
 pub async fn list(State(shared): State<AppState>) -> Json<Jobs> {
     Json(Jobs {
@@ -121,7 +122,7 @@ pub async fn list(State(shared): State<AppState>) -> Json<Jobs> {
     })
 }
 
-/// One of them.
+/// Returns one fit.
 #[utoipa::path(
     get,
     path = "/v1/router/fits/{id}",
@@ -133,6 +134,6 @@ pub async fn get(
     Path(id): Path<String>,
 ) -> Result<Json<Job>, Error> {
     let job = Uuid::try_parse(&id).ok().and_then(|id| shared.fits.get(id));
-    let words = || ApiError::new(404, format!("There is no fit \"{id}\" of this run"));
+    let words = || ApiError::new(404, format!("No fit \"{id}\" since the last start"));
     Ok(Json(job.ok_or_else(words)?))
 }

@@ -1,5 +1,5 @@
-//! `GET /health`, and `GET /healthz` and `/readyz` for those who want a status only. The gateway answers all three on its own
-//! listener, with the fields of the control plane as of the last poll.
+//! `GET /health`, and `GET /healthz` and `/readyz` for probes that only need a status. The gateway
+//! serves all three on its own listener, with the control plane's fields as of the last poll.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,25 +12,27 @@ use crate::state::AppState;
 
 #[derive(Serialize, ToSchema)]
 pub struct Health {
-    /// `healthy`, or `degraded` if there are reasons. Both are a 200: calls are answered either way.
+    /// `healthy`, or `degraded` if there are reasons. Both come with status 200, since calls are
+    /// served either way.
     status: &'static str,
-    /// The faults that are present.
+    /// The active faults.
     reasons: Vec<HealthReason>,
-    /// Admitted callers: `keys`, callers with a key or a token; `closed`, nobody, because no key can be used; `open`, everybody.
+    /// Admitted callers: `keys`, callers with a key or a token; `closed`, no caller, because no key
+    /// can be used; `open`, everybody.
     access: &'static str,
     version: &'static str,
-    /// Whether a router pack is in force.
+    /// `true` if a router pack is active.
     router_initialized: bool,
-    /// Models that can be called.
+    /// Number of models that can be called.
     num_models: u64,
-    /// Semantic clusters that the router knows.
+    /// Number of semantic clusters in the active pack.
     num_clusters: u64,
     embedder_ready: bool,
-    /// Bytes of traces that wait for the store.
+    /// Bytes of traces in the journal that the store doesn't have yet.
     journal_backlog_bytes: u64,
 }
 
-/// Returns the state of the control plane: faults that are present, and what it knows.
+/// Returns the state of the control plane: active faults and key figures.
 #[utoipa::path(get, path = "/health", responses((status = OK, body = Health)))]
 pub async fn health(State(shared): State<AppState>) -> Json<Health> {
     let reasons = shared.health.reasons();
@@ -52,7 +54,7 @@ pub async fn health(State(shared): State<AppState>) -> Json<Health> {
     })
 }
 
-/// Returns the same for the gateway, which shows it on its own listener.
+/// Returns the same for the gateway, which serves it on its own listener.
 pub fn status(shared: &AppState) -> v1::ControlPlaneStatus {
     let snapshot = shared.snapshot.borrow().clone();
     let active = shared.router.active();
@@ -79,7 +81,7 @@ pub async fn healthz() -> &'static str {
     "ok"
 }
 
-/// Returns 200 once the control plane serves: it starts to listen when it can.
+/// Returns 200 once the control plane serves requests; it only starts to listen when it is ready.
 #[utoipa::path(get, path = "/readyz", responses((status = OK, body = String, content_type = "text/plain")))]
 pub async fn readyz() -> &'static str {
     "ok"

@@ -1,7 +1,8 @@
-//! `POST /v1/traces`: calls that were made elsewhere.
+//! `POST /v1/traces`: imports calls that were made elsewhere.
 //!
-//! One object, a list of them, or a line each. An object is a trace as `GET /v1/traces` gives it, or an OpenAI-style log: a request
-//! with its response, a stored completion, a line of a batch's output, or the messages of a fine-tuning file.
+//! Accepts one object, a list, or JSON Lines. An object is a trace as in `GET /v1/traces`, or an
+//! OpenAI-style log: a request with its response, a stored completion, a line of a batch's output,
+//! or the messages of a fine-tuning file.
 
 mod rules;
 
@@ -17,7 +18,7 @@ use crate::ingest::bounds;
 use crate::store::Micros;
 pub use rules::Rules;
 
-/// Reads one object, and says whether it is a log of others'.
+/// Parses one object. The flag is `true` for a log, and `false` for an exported trace.
 pub fn read(text: &str) -> Result<(v1::IngestRequest, bool), String> {
     let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let Value::Object(members) = &value else {
@@ -31,7 +32,7 @@ pub fn read(text: &str) -> Result<(v1::IngestRequest, bool), String> {
     Ok((within_bounds(of_log(log, text)?)?, true))
 }
 
-/// An error for a number that can't be, as where the gateway hands records over.
+/// Returns an error if a number is out of range, with the same bounds as for the gateway's records.
 fn within_bounds(mut request: v1::IngestRequest) -> Result<v1::IngestRequest, String> {
     match bounds::remove_out_of_range(&mut request) {
         (_, Some(why)) => Err(why.to_string()),
@@ -39,7 +40,7 @@ fn within_bounds(mut request: v1::IngestRequest) -> Result<v1::IngestRequest, St
     }
 }
 
-/// One that was exported.
+/// Converts an exported trace.
 fn of_trace(trace: Trace) -> Result<v1::IngestRequest, String> {
     let started = trace
         .started_at
@@ -112,13 +113,13 @@ fn of_trace(trace: Trace) -> Result<v1::IngestRequest, String> {
     })
 }
 
-/// What the logs of others have; the rest of them is theirs.
+/// The fields of third-party logs that are imported; others are ignored.
 #[derive(Deserialize)]
 struct Log<'a> {
     id: Option<String>,
     provider: Option<String>,
     model: Option<String>,
-    /// Seconds since the epoch.
+    /// Seconds since the epoch, or RFC 3339.
     #[serde(alias = "created_at", alias = "timestamp")]
     created: Option<Moment>,
     latency_ms: Option<f64>,
@@ -144,7 +145,7 @@ enum Moment {
     Text(String),
 }
 
-/// What of a body tells of its call.
+/// The fields of a request or response body that describe the call.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Body {
@@ -164,7 +165,7 @@ struct Usage {
     completion_tokens: u64,
 }
 
-/// A line of a batch's output has the answer's body one level deeper.
+/// A response in a batch's output, which nests the body one level deeper.
 #[derive(Deserialize)]
 struct Enveloped<'a> {
     status_code: u16,
@@ -186,7 +187,7 @@ fn of_log(log: Log<'_>, text: &str) -> Result<v1::IngestRequest, String> {
         None => Vec::new(),
     };
     match (log.choices, log.messages) {
-        // A stored completion, with or without what it answers.
+        // A stored completion, with or without its request messages.
         (Some(_), messages) => {
             response = text.as_bytes().to_vec();
             if let Some(messages) = messages {
@@ -204,10 +205,7 @@ fn of_log(log: Log<'_>, text: &str) -> Result<v1::IngestRequest, String> {
         (None, None) => {}
     }
     if request.is_empty() && response.is_empty() {
-        return Err(
-            "is no trace: there must be `request` and `response`, `choices`, or `messages`"
-                .to_owned(),
-        );
+        return Err("must have `request` and `response`, `choices`, or `messages`".to_owned());
     }
     let asked: Body = serde_json::from_slice(&request).unwrap_or_default();
     let answered: Body = serde_json::from_slice(&response).unwrap_or_default();
@@ -269,7 +267,8 @@ fn of_log(log: Log<'_>, text: &str) -> Result<v1::IngestRequest, String> {
     })
 }
 
-/// `provider/model` as it says, or the maker of a model we know, or OpenAI, whose logs these are.
+/// Returns provider and model: as given, from the catalog, from a `provider/model` name, or OpenAI
+/// by default.
 fn provider_and_model(provider: Option<String>, model: String) -> (String, String) {
     if let Some(provider) = provider {
         return (provider, model);
@@ -283,7 +282,8 @@ fn provider_and_model(provider: Option<String>, model: String) -> (String, Strin
     }
 }
 
-/// The id of a log: its own where it has one of our kind, else always the same for the same log, so that it can be imported again.
+/// Returns a log's own id if it is a UUID; otherwise derives one, so that importing a log again is
+/// idempotent.
 fn id(own: Option<&str>, start_micros: u64, text: &str) -> Uuid {
     if let Some(id) = own.and_then(|id| Uuid::try_parse(id).ok()) {
         return id;

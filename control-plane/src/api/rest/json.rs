@@ -1,4 +1,4 @@
-//! Bodies that must be JSON objects.
+//! Request bodies that must be JSON objects.
 
 use axum::extract::{FromRequest, Request};
 use opentracy_translate::error::ApiError;
@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 
 use crate::api::rest::error::Error;
 
-/// The most that is read of a body.
+/// Maximum size of a body, in bytes.
 const MAX_BYTES: usize = 1 << 20;
 
-/// A body, read. What can't be read is a 400 that says where.
+/// A parsed body. A body that can't be parsed is a 400 that names the place.
 pub struct Body<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
@@ -24,7 +24,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// Reads an object.
+/// Parses an object.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let invalid = |words: String| ApiError::new(400, words).with_code("invalid_json");
     if !bytes.trim_ascii_start().starts_with(b"{") {
@@ -35,7 +35,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     read.map_err(|error| invalid(describe(&error)))
 }
 
-/// What is wrong, and where.
+/// Describes a parse error, with its place.
 pub fn describe(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     match error.path().to_string().as_str() {
         "." => format!("The body can't be read: {}", error.inner()),

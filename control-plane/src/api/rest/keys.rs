@@ -1,4 +1,4 @@
-//! `/v1/keys`: the keys of clients. One is shown when it is made, and never again.
+//! `/v1/keys`: manages client keys. A key is shown only once, when it is created.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -22,15 +22,15 @@ pub struct ClientKeyList {
     data: Vec<ClientKey>,
 }
 
-/// A key, without what it is.
+/// A key, without its secret.
 #[derive(Serialize, ToSchema)]
 pub struct ClientKey {
     name: String,
-    /// What the key begins with.
+    /// The first characters of the key.
     prefix: String,
     /// RFC 3339, UTC.
     created_at: String,
-    /// RFC 3339, UTC; `null` where it still is the first.
+    /// RFC 3339, UTC; `null` if the key was never rotated.
     rotated_at: Option<String>,
     #[serde(flatten)]
     terms: Terms,
@@ -38,29 +38,29 @@ pub struct ClientKey {
 
 #[derive(Serialize, ToSchema)]
 pub struct NewClientKey {
-    /// The key itself. It is not kept, so keep it.
+    /// The key itself. It is not stored and can't be retrieved later.
     secret: String,
     #[serde(flatten)]
     key: ClientKey,
 }
 
-/// What a key is to be.
+/// The name and terms of a new key.
 #[derive(Deserialize, ToSchema)]
 #[serde(try_from = "Map<String, Value>")]
 pub struct KeyRequest {
-    /// What traces, limits and budgets call it.
+    /// The name of the key in traces, limits and budgets.
     name: String,
     #[serde(flatten)]
     terms: Terms,
 }
 
-/// Flattened by hand, so that a member that is not known is complained of.
+/// Flattened by hand, so that unknown members are rejected.
 impl TryFrom<Map<String, Value>> for KeyRequest {
     type Error = String;
 
     fn try_from(mut members: Map<String, Value>) -> Result<Self, String> {
         let Some(Value::String(name)) = members.remove("name") else {
-            return Err("`name` must be a text".to_owned());
+            return Err("`name` must be a string".to_owned());
         };
         let terms = Value::from(members);
         let terms =
@@ -69,7 +69,7 @@ impl TryFrom<Map<String, Value>> for KeyRequest {
     }
 }
 
-/// The keys that were made here. Those of the configuration file are not among them.
+/// Lists the keys created here, without those of the configuration file.
 #[utoipa::path(get, path = "/v1/keys", responses((status = OK, body = ClientKeyList)))]
 pub async fn list() -> Result<Json<ClientKeyList>, Error> {
     let entries = with_keys(|keys| keys.list()).await?;
@@ -78,15 +78,16 @@ pub async fn list() -> Result<Json<ClientKeyList>, Error> {
     }))
 }
 
-/// Makes a key. It works within two seconds; with the first, nobody gets in without one any more.
+/// Creates a key, which works within two seconds. Once there is a key, requests without one are
+/// denied.
 #[utoipa::path(
     post,
     path = "/v1/keys",
     request_body = KeyRequest,
     responses(
         (status = CREATED, body = NewClientKey),
-        (status = BAD_REQUEST, description = "Terms that mean nothing"),
-        (status = CONFLICT, description = "There is a key of this name, or no administrator's yet")
+        (status = BAD_REQUEST, description = "Invalid terms"),
+        (status = CONFLICT, description = "The name is taken, or the first key is not an administrator's")
     )
 )]
 pub async fn create(
@@ -96,7 +97,7 @@ pub async fn create(
 ) -> Result<(StatusCode, Json<NewClientKey>), Error> {
     let is_first = shared.snapshot.borrow().keyring.is_empty();
     if is_first && terms.role != Role::Admin {
-        let words = "Make a key with the role `admin` first: with any key there is, this endpoint asks for an administrator's";
+        let words = "Create a key with the role `admin` first: once any key exists, this endpoint needs an administrator's";
         return Err(ApiError::new(409, words)
             .with_code("admin_key_missing")
             .into());
@@ -114,15 +115,16 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(key)))
 }
 
-/// Replaces the terms of a key, all of them. One that restricts the key now must be in the body, so that none is lost unnoticed.
+/// Replaces all terms of a key. The body must contain each term that currently restricts the key,
+/// so that none is lost unnoticed.
 #[utoipa::path(
     put,
     path = "/v1/keys/{name}",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, description = "The key's name")),
     request_body = Terms,
     responses(
         (status = OK, body = ClientKey),
-        (status = BAD_REQUEST, description = "Terms that mean nothing, or that leave out one that restricts the key"),
+        (status = BAD_REQUEST, description = "Invalid terms, or a current restriction is missing"),
         (status = NOT_FOUND, description = "No such key")
     )
 )]
@@ -137,15 +139,16 @@ pub async fn replace(
     Ok(note_update(&shared, by, &name, entry).await)
 }
 
-/// Changes the terms of a key that are in the body, and leaves the others: JSON Merge Patch (RFC 7396). `null` sets a term back.
+/// Changes the terms of a key that are in the body: JSON Merge Patch (RFC 7396). `null` resets a
+/// term.
 #[utoipa::path(
     patch,
     path = "/v1/keys/{name}",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, description = "The key's name")),
     request_body = Terms,
     responses(
         (status = OK, body = ClientKey),
-        (status = BAD_REQUEST, description = "Terms that mean nothing"),
+        (status = BAD_REQUEST, description = "Invalid terms"),
         (status = NOT_FOUND, description = "No such key")
     )
 )]
@@ -160,11 +163,11 @@ pub async fn update(
     Ok(note_update(&shared, by, &name, entry).await)
 }
 
-/// Puts a new key in the old one's place, on the same terms. The old one stops working within two seconds.
+/// Replaces a key's secret, keeping its terms. The old one stops working within two seconds.
 #[utoipa::path(
     post,
     path = "/v1/keys/{name}/rotate",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, description = "The key's name")),
     responses((status = OK, body = NewClientKey), (status = NOT_FOUND, description = "No such key"))
 )]
 pub async fn rotate(
@@ -185,7 +188,7 @@ pub async fn rotate(
 #[utoipa::path(
     delete,
     path = "/v1/keys/{name}",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, description = "The key's name")),
     responses((status = NO_CONTENT), (status = NOT_FOUND, description = "No such key"))
 )]
 pub async fn revoke(
@@ -212,10 +215,10 @@ async fn with_keys<T: Send + 'static>(
     worked.map_err(|error| match error.downcast_ref() {
         Some(why) => refused(why),
         None => {
-            tracing::error!("the keys can't be used: {error:#}");
+            tracing::error!("the client keys can't be read or written: {error:#}");
             ApiError::new(
                 500,
-                "The keys can't be used; the control plane's log says why",
+                "The client keys can't be read or written; see the control plane's log",
             )
             .into()
         }

@@ -1,4 +1,4 @@
-//! The objects of a body, however they are put: one a line, in a list, or alone.
+//! Splits a body into JSON objects: JSON Lines, a list, or a single object.
 
 use axum::body::{Body, BodyDataStream};
 use opentracy_translate::error::ApiError;
@@ -7,7 +7,7 @@ use tokio_stream::StreamExt as _;
 
 use crate::api::rest::error::Error;
 
-/// A line, or a list, may be as long as a call's largest bodies together.
+/// Maximum size of a line or list, in bytes; fits a call's largest bodies together.
 const MAX_BYTES: usize = 256 << 20;
 
 pub struct Objects {
@@ -15,16 +15,16 @@ pub struct Objects {
     buffer: Vec<u8>,
     /// The offset of the next line in the buffer.
     start: usize,
-    /// How much of the buffer was looked through for the end of a line.
+    /// The offset up to which the buffer was searched for a newline.
     searched: usize,
-    /// Of a first object that is written over many lines.
+    /// Bracket nesting of a first object that spans many lines.
     nesting: Nesting,
-    /// The bytes of that object whose nesting is known.
+    /// Bytes of that object that `nesting` covers.
     followed: usize,
-    /// The bytes of that object that were parsed.
+    /// Bytes of that object that were parsed.
     checked: usize,
     number: u64,
-    /// What is left of a list, last first.
+    /// The remaining items of a list, last first.
     list: Vec<String>,
     is_over: bool,
 }
@@ -45,7 +45,7 @@ impl Objects {
         }
     }
 
-    /// The next object and its number.
+    /// Returns the next object and its number.
     pub async fn next(&mut self) -> Result<Option<(u64, String)>, Error> {
         loop {
             if let Some(object) = self.list.pop() {
@@ -69,7 +69,10 @@ impl Objects {
 
     fn read_list(&mut self, text: &str) -> Result<(), Error> {
         let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| {
-            ApiError::invalid(String::new(), format!("The list is no JSON: {error}"))
+            ApiError::invalid(
+                String::new(),
+                format!("The list is not valid JSON: {error}"),
+            )
         })?;
         self.list = items
             .iter()
@@ -79,7 +82,8 @@ impl Objects {
         Ok(())
     }
 
-    /// The next line. A body that is one object or list over many lines is one line.
+    /// Returns the next line. A body that is a single object or list over many lines counts as one
+    /// line.
     async fn line(&mut self) -> Result<Option<String>, Error> {
         loop {
             let end = self.buffer[self.searched..]
@@ -98,7 +102,7 @@ impl Objects {
                 let text = self.take(self.buffer.len());
                 return Ok((!text.trim().is_empty()).then_some(text));
             }
-            // Lines that were taken are given up together, so that what follows them is not moved for each.
+            // Drops the consumed lines together, so that the rest isn't moved for each of them.
             self.buffer.drain(..self.start);
             self.searched -= self.start;
             self.start = 0;
@@ -109,7 +113,7 @@ impl Objects {
             match self.body.next().await {
                 Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
                 Some(Err(error)) => {
-                    let words = format!("The body broke off: {error}");
+                    let words = format!("The body ended early: {error}");
                     return Err(ApiError::invalid(String::new(), words).into());
                 }
                 None => self.is_over = true,
@@ -117,7 +121,7 @@ impl Objects {
         }
     }
 
-    /// Takes the line that ends here.
+    /// Takes the line that ends at `end`.
     fn take(&mut self, end: usize) -> String {
         let line = String::from_utf8_lossy(&self.buffer[self.start..end]).into_owned();
         self.start = end;
@@ -125,8 +129,8 @@ impl Objects {
         line
     }
 
-    /// Reports if the text up to here is JSON of its own. Only a first object or list may be written over many lines; a later line
-    /// that is not JSON is a mistake, and a line all the same.
+    /// Returns `true` if the text up to `end` is a complete line. Only a first object or list may
+    /// span many lines; a later line that isn't valid JSON is an error, and counts as one line.
     fn is_whole(&mut self, end: usize) -> bool {
         let text = self.buffer[self.start..end].trim_ascii();
         if self.number > 0 || !matches!(text.first(), Some(b'{' | b'[')) {
@@ -137,7 +141,8 @@ impl Objects {
         if self.nesting.is_closed_by(line) {
             return true;
         }
-        // A mistake in it ends it too. That is looked for each time its length has doubled, which keeps the work linear.
+        // A syntax error ends the object too. The check runs each time the length has doubled,
+        // which keeps the total work linear.
         if text.len() < self.checked.saturating_mul(2) {
             return false;
         }
@@ -147,7 +152,7 @@ impl Objects {
     }
 }
 
-/// Follows the brackets of JSON text, line by line.
+/// Tracks the bracket nesting of JSON text, line by line.
 #[derive(Default)]
 struct Nesting {
     depth: usize,
@@ -156,7 +161,7 @@ struct Nesting {
 }
 
 impl Nesting {
-    /// Takes the next line, and reports if every bracket is closed after it.
+    /// Processes the next line, and returns `true` if every bracket is closed after it.
     fn is_closed_by(&mut self, line: &[u8]) -> bool {
         for &byte in line {
             match byte {
@@ -178,7 +183,7 @@ mod tests {
     use super::*;
 
     async fn objects(body: &str) -> Vec<(u64, String)> {
-        // In pieces, as a connection brings it.
+        // Splits the body into pieces, as a connection would.
         let pieces: Vec<std::io::Result<Vec<u8>>> = body
             .as_bytes()
             .chunks(3)
@@ -242,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn long_bodies_are_read_once() {
-        // Moved or parsed anew for each line, each of these would be 10^12 steps.
+        // Moving or parsing the buffer again for each line would take 10^12 steps.
         let lines = "{}\n".repeat(1_000_000);
         let whole = Body::from(lines);
         let mut objects = Objects::new(whole);

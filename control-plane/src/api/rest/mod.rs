@@ -1,4 +1,4 @@
-//! REST, for people and their tools. One file a resource.
+//! The REST API, with one file per resource.
 
 pub mod a2a;
 mod access;
@@ -45,7 +45,7 @@ use crate::state::AppState;
 ))]
 struct Document;
 
-/// All routes, and their description at `/openapi.json`.
+/// Builds all routes, and their description at `/openapi.json`.
 pub fn router(shared: AppState) -> Router {
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::health))
@@ -100,8 +100,8 @@ pub fn router(shared: AppState) -> Router {
         .with_state(shared)
 }
 
-/// The document as others read it: axum's own sign for a path's rest is not OpenAPI's, and what a flattened object refuses by itself
-/// must not stand beside its neighbours.
+/// Returns the OpenAPI document with two corrections: axum's wildcard syntax is not OpenAPI's, and
+/// the `additionalProperties` of a flattened object would reject the fields next to it.
 fn describe(document: utoipa::openapi::OpenApi) -> serde_json::Value {
     let mut document = serde_json::to_value(document).unwrap_or_default();
     if let Some(paths) = document["paths"].as_object_mut() {

@@ -1,4 +1,5 @@
-//! `GET /v1/models`, in OpenAI's shape, with prices and limits beside. The filter answers it on the gateway's listener.
+//! `GET /v1/models` in OpenAI's format, with prices and limits. The filter serves it on the
+//! gateway's listener.
 
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
@@ -11,14 +12,14 @@ use crate::config::catalog;
 use crate::snapshot::{Snapshot, capabilities};
 use crate::state::AppState;
 
-/// The catalog's models whose provider has the key it needs.
+/// Returns the catalog's models whose provider has the key it needs.
 pub fn callable(snapshot: &Snapshot) -> impl Iterator<Item = &'static catalog::Model> {
     catalog::models()
         .iter()
         .filter(|model| snapshot.is_callable(&model.provider))
 }
 
-/// Lists the aliases, and the models of every provider that can be called: those that the caller's key is for.
+/// Lists the aliases and callable models that the caller's key may use.
 #[utoipa::path(get, path = "/v1/models", responses((status = OK, body = ModelList)))]
 pub async fn list(
     State(shared): State<AppState>,
@@ -28,12 +29,12 @@ pub async fn list(
     Json(ModelList::new(models(&snapshot), caller.rights()))
 }
 
-/// Returns one of them, by alias, `provider/model` or the model's own name.
+/// Returns one model, by alias, `provider/model` or the model's own name.
 #[utoipa::path(
     get,
     path = "/v1/models/{*id}",
     params(("id" = String, Path, description = "An alias, `provider/model`, or the name of a known model")),
-    responses((status = OK, body = ListedModel), (status = NOT_FOUND, description = "No such model, or none that the key is for"))
+    responses((status = OK, body = ListedModel), (status = NOT_FOUND, description = "No such model, or the key may not use it"))
 )]
 pub async fn get(
     State(shared): State<AppState>,
@@ -45,7 +46,7 @@ pub async fn get(
     Ok(Json(found))
 }
 
-/// Everything that can be called, whoever asks: the aliases first.
+/// Returns all callable models regardless of the caller, aliases first.
 fn models(snapshot: &Snapshot) -> impl Iterator<Item = ListedModel> {
     let of_agents: Vec<String> = snapshot
         .config
@@ -54,7 +55,7 @@ fn models(snapshot: &Snapshot) -> impl Iterator<Item = ListedModel> {
         .map(|name| agents::alias_of(name))
         .collect();
     let aliases = snapshot.config.aliases.iter();
-    // What an agent asks for is its own affair.
+    // Hides the internal aliases of agents.
     let aliases = aliases.filter(move |(name, _)| !of_agents.contains(name));
     let aliases = aliases.map(|(name, alias)| ListedModel::of_alias(name, alias.value.in_order()));
     aliases.chain(callable(snapshot).map(|model| describe(snapshot, model)))

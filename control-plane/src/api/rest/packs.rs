@@ -1,4 +1,4 @@
-//! `/v1/router`: the router, and the packs that it has and had.
+//! `/v1/router`: the router's status and its packs.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,15 @@ use crate::routing::library::LibraryError;
 use crate::state::AppState;
 use crate::store::{AuditEntry, By};
 
-/// The router as it is now.
+/// The router's current state.
 #[derive(Serialize, ToSchema)]
 pub struct Status {
-    /// The pack in force; `null` where there is none, and aliases go by their default.
+    /// The active pack; `null` if no pack is active, in which case aliases use their default.
     pack: Option<Description>,
-    /// The name of the embedding model; `null` where there is none.
+    /// The name of the embedding model; `null` without an embedder.
     embedder: Option<String>,
-    /// The share of the last prompts that are unlike all that the pack was fitted on; `null` while there were too few.
+    /// The share of recent prompts that are unlike those that the pack was fitted on; `null` if
+    /// there are too few.
     far_prompts_ratio: Option<f64>,
 }
 
@@ -44,26 +45,27 @@ pub struct Description {
 pub struct ModelDescription {
     model: String,
     mean_error: f64,
-    /// Outcomes that the profile rests on.
+    /// Number of outcomes behind the profile.
     outcomes: f64,
-    /// Whether it tells prompts of one cluster apart.
+    /// `true` if it distinguishes prompts within a cluster.
     has_head: bool,
     source: String,
     date: String,
-    /// How well its estimates hold on prompts that it was not fitted on; `null` where that was not measured.
+    /// Accuracy of its estimates on prompts that it was not fitted on; `null` if it was not
+    /// measured.
     #[schema(value_type = Option<Object>)]
     calibration: Option<opentracy_router::quality::Calibration>,
 }
 
 #[derive(Serialize, ToSchema)]
 pub struct Packs {
-    /// In the order they were made.
+    /// In order of creation.
     data: Vec<Description>,
-    /// Versions that can't be read, and why.
+    /// Versions that can't be read, with the error.
     damaged: BTreeMap<String, String>,
 }
 
-/// Which pack is in force, and how well it fits the traffic.
+/// Returns the active pack and how well it fits the traffic.
 #[utoipa::path(get, path = "/v1/router", responses((status = OK, body = Status)))]
 pub async fn status(State(shared): State<AppState>) -> Json<Status> {
     let router = &shared.router;
@@ -77,7 +79,7 @@ pub async fn status(State(shared): State<AppState>) -> Json<Status> {
     })
 }
 
-/// Every pack there is.
+/// Lists all packs.
 #[utoipa::path(get, path = "/v1/router/packs", responses((status = OK, body = Packs)))]
 pub async fn list(State(shared): State<AppState>) -> Result<Json<Packs>, Error> {
     let library = shared.router.library();
@@ -100,7 +102,7 @@ pub async fn list(State(shared): State<AppState>) -> Result<Json<Packs>, Error> 
     Ok(Json(packs))
 }
 
-/// One pack.
+/// Returns one pack.
 #[utoipa::path(
     get,
     path = "/v1/router/packs/{version}",
@@ -116,7 +118,7 @@ pub async fn get(
     Ok(Json(describe(&pack, &version, is_active)))
 }
 
-/// Puts a pack in force. Requests under way keep the one they began with.
+/// Activates a pack. Requests in progress keep the pack they started with.
 #[utoipa::path(
     post,
     path = "/v1/router/packs/{version}/activate",
@@ -133,11 +135,11 @@ pub async fn activate(
     Ok(status(State(shared)).await)
 }
 
-/// Puts the pack in force that was before.
+/// Activates the previously active pack.
 #[utoipa::path(
     post,
     path = "/v1/router/rollback",
-    responses((status = OK, body = Status), (status = CONFLICT, description = "There was none before"))
+    responses((status = OK, body = Status), (status = CONFLICT, description = "No pack was active before"))
 )]
 pub async fn roll_back(
     State(shared): State<AppState>,

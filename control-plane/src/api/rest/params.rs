@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use crate::api::rest::error::Error;
 use crate::store::{Bounds, Filter, Micros, PicoUsd, words};
 
-/// Which traces. `metadata.NAME=VALUE` filters by the request's own metadata besides.
+/// Trace filters. `metadata.NAME=VALUE` also filters by the request's own metadata.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
@@ -23,43 +23,43 @@ pub struct FilterParams {
     model: Option<String>,
     /// An alias's name.
     alias: Option<String>,
-    /// The name of a client's key.
+    /// The name of a client key.
     key: Option<String>,
-    /// A semantic cluster's number.
+    /// The number of a semantic cluster.
     cluster: Option<u32>,
-    /// A session's id.
+    /// A session id.
     session: Option<String>,
-    /// What the request said its user is.
+    /// The user, as named in the request.
     user: Option<String>,
-    /// The HTTP status the client got: `429`, or `4xx`.
+    /// The HTTP status that the client got: `429`, or `4xx`.
     status: Option<String>,
-    /// The type of the error the client got, such as `rate_limit_error`.
+    /// The type of the error that the client got, such as `rate_limit_error`.
     error_type: Option<String>,
-    /// RFC 3339; calls that began then or later.
+    /// RFC 3339; calls that started then or later.
     since: Option<String>,
-    /// RFC 3339; calls that began before.
+    /// RFC 3339; calls that started before.
     until: Option<String>,
-    /// USD; calls that cost as much or more.
+    /// USD; minimum cost of the call.
     min_cost: Option<f64>,
-    /// USD; calls that cost as much or less.
+    /// USD; maximum cost of the call.
     max_cost: Option<f64>,
-    /// Calls that took as long or longer.
+    /// Minimum latency of the call.
     min_latency_ms: Option<f64>,
-    /// Calls that took as long or less.
+    /// Maximum latency of the call.
     max_latency_ms: Option<f64>,
-    /// Calls with as many tokens or more, input and output together.
+    /// Minimum number of tokens, input and output together.
     min_tokens: Option<u64>,
-    /// Calls with as many tokens or fewer.
+    /// Maximum number of tokens, input and output together.
     max_tokens: Option<u64>,
-    /// A name that the request's metadata must have, with whatever value.
+    /// A name that the request's metadata must contain, with any value.
     metadata_key: Option<String>,
-    /// Words that must all be in the conversation.
+    /// Words that must all occur in the conversation.
     q: Option<String>,
 }
 
 const LABEL: &str = "metadata.";
 
-/// Reads a query string into a filter and what an endpoint wants besides.
+/// Parses a query string into a filter and the endpoint's own parameters.
 pub fn read<P: DeserializeOwned + IntoParams>(
     pairs: Vec<(String, String)>,
 ) -> Result<(Filter, P), Error> {
@@ -98,13 +98,13 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Error {
         .min()
         .filter(|(distance, _)| *distance <= 3);
     let words = match near {
-        Some((_, near)) => format!("There is no parameter `{name}`; did you mean `{near}`?"),
-        None => format!("There is no parameter `{name}`; /openapi.json lists what there is"),
+        Some((_, near)) => format!("Unknown parameter `{name}`; did you mean `{near}`?"),
+        None => format!("Unknown parameter `{name}`; /openapi.json lists all parameters"),
     };
     ApiError::invalid(name.to_owned(), words).into()
 }
 
-/// A value as JSON: numbers are numbers.
+/// Converts a value to JSON; numeric parameters become numbers.
 fn typed(name: &str, value: String) -> Result<Value, Error> {
     let is_number = name.starts_with("min_")
         || name.starts_with("max_")
@@ -119,7 +119,8 @@ fn typed(name: &str, value: String) -> Result<Value, Error> {
 }
 
 fn parse<P: DeserializeOwned>(members: Map<String, Value>) -> Result<P, Error> {
-    // One at a time would name the parameter; serde's own words name the value and what it could be.
+    // Converts all at once: one by one, errors would name the parameter, but serde's message
+    // already names the value and the alternatives.
     serde_json::from_value(members.into())
         .map_err(|error| ApiError::invalid(String::new(), error.to_string()).into())
 }
@@ -128,7 +129,7 @@ pub fn wrong(name: &str, what: &str) -> Error {
     ApiError::invalid(name.to_owned(), format!("`{name}` {what}")).into()
 }
 
-/// A weight in place of an alias's.
+/// Validates a cost weight that overrides the alias's.
 pub fn check_cost_weight(weight: Option<f64>) -> Result<(), ApiError> {
     match weight {
         Some(weight) if !weight.is_finite() || weight < 0.0 => Err(ApiError::invalid(
@@ -139,7 +140,7 @@ pub fn check_cost_weight(weight: Option<f64>) -> Result<(), ApiError> {
     }
 }
 
-/// A page's length.
+/// Returns the page size, or an error if it is out of range.
 pub fn limit(given: Option<u32>, default: u32, max: u32) -> Result<u32, Error> {
     let limit = given.unwrap_or(default);
     if !(1..=max).contains(&limit) {
@@ -155,7 +156,7 @@ impl FilterParams {
         }
         let words = words::of_search(self.q.as_deref().unwrap_or_default());
         if words.is_empty() && self.q.is_some_and(|text| !text.trim().is_empty()) {
-            return Err(wrong("q", "must hold letters or digits"));
+            return Err(wrong("q", "must contain letters or digits"));
         }
         Ok(Filter {
             provider: self.provider,
@@ -191,7 +192,7 @@ fn micros(millis: f64) -> Micros {
     Micros((millis * 1000.0).round() as i64)
 }
 
-/// `429` or `4xx`.
+/// Parses `429` or `4xx`.
 fn status(text: &str) -> Result<RangeInclusive<u16>, Error> {
     let class = text
         .strip_suffix("xx")

@@ -1,5 +1,5 @@
-//! `/debug/pprof/*`: what the control plane's time and memory go to. Off unless `management.profiling` turns it on, and then for those
-//! with a key only.
+//! `/debug/pprof/*`: CPU and memory profiles of the control plane. Disabled unless
+//! `management.profiling` is set, and then only for callers with a key.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::api::rest::access::Caller;
 use crate::api::rest::error::Error;
 use crate::state::AppState;
 
-/// How often it is looked where the processor is, a second. No round figure, so as not to beat in time with anything.
+/// Samples per second. Not a round number, to avoid aliasing with periodic work.
 const FREQUENCY: i32 = 99;
 const SECONDS: u64 = 10;
 const MAX_SECONDS: u64 = 60;
@@ -24,7 +24,7 @@ const MAX_SECONDS: u64 = 60;
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ProfileParams {
-    /// For how long, 1 to 60; 10 without it.
+    /// Duration in seconds: 1 to 60, default 10.
     seconds: Option<u64>,
 }
 
@@ -46,18 +46,17 @@ fn check(shared: &AppState, caller: &Caller) -> Result<(), ApiError> {
         return Err(ApiError::new(404, words).with_code("profiling_off"));
     }
     if caller.0.is_none() {
-        let words =
-            "Profiles are for those with an API key; make one with the role `read-only` or `admin`";
+        let words = "Profiles need an API key; create one with the role `read-only` or `admin`";
         return Err(ApiError::new(401, words).with_code("missing_api_key"));
     }
     Ok(())
 }
 
 fn failed(error: impl std::fmt::Display) -> ApiError {
-    ApiError::new(503, format!("There is no profile: {error}"))
+    ApiError::new(503, format!("Profiling failed: {error}"))
 }
 
-/// Looks where the processor is, for as long as is asked.
+/// Samples the CPU for the requested duration.
 async fn sample(
     shared: &AppState,
     caller: &Caller,
@@ -73,12 +72,12 @@ async fn sample(
     tokio::time::sleep(duration).await;
     let report = guard.report().build().map_err(failed)?;
     if report.data.is_empty() {
-        return Err(failed("nothing ran in that time; ask for more seconds"));
+        return Err(failed("no samples were taken; raise `seconds`"));
     }
     Ok(report)
 }
 
-/// Where the processor's time goes, as pprof reads it.
+/// Returns a CPU profile in pprof's format.
 #[utoipa::path(
     get,
     path = "/debug/pprof/profile",
@@ -95,7 +94,7 @@ pub async fn profile(
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
-/// The same as a picture.
+/// Returns a CPU profile as a flame graph.
 #[utoipa::path(
     get,
     path = "/debug/pprof/flamegraph",
@@ -113,7 +112,8 @@ pub async fn flamegraph(
     Ok(([(header::CONTENT_TYPE, "image/svg+xml")], picture).into_response())
 }
 
-/// What memory is held by, as pprof reads it: of what was allocated since this was asked for the first time.
+/// Returns a heap profile in pprof's format. Covers allocations since the first request for a
+/// profile.
 #[utoipa::path(
     get,
     path = "/debug/pprof/heap",
@@ -125,7 +125,7 @@ pub async fn heap(
 ) -> Result<Response, Error> {
     check(&shared, &caller)?;
     let control = jemalloc_pprof::PROF_CTL.as_ref();
-    let control = control.ok_or_else(|| failed("the allocator keeps no account"))?;
+    let control = control.ok_or_else(|| failed("the allocator does not support profiling"))?;
     let mut control = control.lock().await;
     if !control.activated() {
         control.activate().map_err(failed)?;

@@ -1,4 +1,4 @@
-//! `POST /v1/router/replay`: what a pack would have chosen for calls that were made.
+//! `POST /v1/router/replay`: estimates what a pack would have chosen for past calls.
 
 use std::sync::Arc;
 
@@ -21,17 +21,17 @@ const DEFAULT_CALLS: u64 = 1000;
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct ReplayParams {
-    /// A pack's version; the one in force without it.
+    /// A pack's version; default: the active pack.
     pack: Option<String>,
-    /// The alias whose candidates and weights are used; `auto` without it.
+    /// The alias whose candidates and weights are used; default `auto`.
     route: Option<String>,
-    /// In place of the alias's.
+    /// Overrides the alias's.
     cost_weight: Option<f64>,
-    /// Calls at most, newest first: up to 10000, 1000 without it.
+    /// Maximum number of calls, newest first: up to 10000, default 1000.
     calls: Option<u64>,
 }
 
-/// What would have been. Costs are in USD; errors are what the pack expects.
+/// The estimated outcome. Costs are in USD; errors are the pack's expectations.
 #[derive(Serialize, ToSchema)]
 pub struct Replayed {
     pack: String,
@@ -40,12 +40,12 @@ pub struct Replayed {
     replay: opentracy_router::replay::Replay,
 }
 
-/// Goes over the traces that filters fit. No model is called.
+/// Replays the traces that match the filters. Calls no models.
 #[utoipa::path(
     post,
     path = "/v1/router/replay",
     params(FilterParams, ReplayParams),
-    responses((status = OK, body = Replayed), (status = SERVICE_UNAVAILABLE, description = "There is no router"))
+    responses((status = OK, body = Replayed), (status = SERVICE_UNAVAILABLE, description = "No active pack, or no embedder"))
 )]
 pub async fn replay(
     State(shared): State<AppState>,
@@ -53,8 +53,11 @@ pub async fn replay(
 ) -> Result<Json<Replayed>, Error> {
     let (filter, params) = params::read::<ReplayParams>(query)?;
     let off = || {
-        ApiError::new(503, "There is no router pack in force, or no embedder")
-            .with_code("router_off")
+        ApiError::new(
+            503,
+            "No router pack is active, or the router has no embedder",
+        )
+        .with_code("router_off")
     };
     let embedder = shared.router.embedder().ok_or_else(off)?;
     let pack = match &params.pack {
@@ -65,7 +68,7 @@ pub async fn replay(
     let name = params.route.as_deref().unwrap_or(auto_alias::NAME);
     let alias = snapshot.config.aliases.get(name).map(|alias| &alias.value);
     let alias =
-        alias.ok_or_else(|| ApiError::invalid("route", format!("There is no alias \"{name}\"")))?;
+        alias.ok_or_else(|| ApiError::invalid("route", format!("Unknown alias \"{name}\"")))?;
     params::check_cost_weight(params.cost_weight)?;
     let calls = params.calls.unwrap_or(DEFAULT_CALLS);
     if !(1..=MAX_CALLS).contains(&calls) {
@@ -83,7 +86,7 @@ pub async fn replay(
     .await
     .map_err(|error| {
         tracing::error!("a replay failed: {error:#}");
-        ApiError::new(503, format!("The replay stopped: {error}"))
+        ApiError::new(503, format!("The replay failed: {error}"))
     })?;
     Ok(Json(Replayed {
         pack: pack.version,

@@ -1,4 +1,4 @@
-//! Every request has an id: in its answer, in the log, in the audit.
+//! Request ids, for responses, the log and the audit.
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
@@ -10,11 +10,11 @@ use uuid::Uuid;
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_LENGTH: usize = 128;
 
-/// The id of the request under way.
+/// The id of the current request.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
-/// Takes the caller's id, or makes one, and logs what became of the request.
+/// Uses the caller's id or generates one, and logs the status of the response.
 pub async fn layer(mut request: Request, next: Next) -> Response {
     let given = request
         .headers()

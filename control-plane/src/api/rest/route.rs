@@ -1,4 +1,5 @@
-//! `POST /v1/route`: what the router would choose, without a call. The gateway answers it with the same.
+//! `POST /v1/route`: returns the router's choice without calling a model. The gateway serves the
+//! same endpoint.
 
 use std::sync::Arc;
 
@@ -25,28 +26,28 @@ use crate::state::AppState;
 const MAX_BATCH: usize = 256;
 const MAX_CANDIDATES: usize = 100;
 
-/// A question: one of `prompt`, `messages` and `embedding`; or `batch` with many.
+/// A question with one of `prompt`, `messages` and `embedding`, or a `batch` of questions.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteRequest<'a> {
-    /// A text, as a user would write it.
+    /// A prompt, as a user would write it.
     prompt: Option<String>,
-    /// A conversation, as chat completions have it.
+    /// A conversation, in the format of chat completions.
     #[serde(borrow)]
     #[schema(value_type = Option<Vec<Object>>)]
     messages: Option<&'a RawValue>,
-    /// A vector of the embedder of the pack in force.
+    /// A vector from the active pack's embedder.
     embedding: Option<Vec<f32>>,
-    /// An alias; `auto` without one. Its candidates and weights are used.
+    /// The alias whose candidates and weights are used; default `auto`.
     model: Option<String>,
-    /// `provider/model`, in place of the alias's.
+    /// `provider/model`; overrides the alias's candidates.
     candidates: Option<Vec<String>>,
-    /// In place of the alias's.
+    /// Overrides the alias's.
     cost_weight: Option<f64>,
-    /// Whether the model must call tools.
+    /// `true` if the model must support tools.
     #[serde(default)]
     tools: bool,
-    /// Many questions; the other fields hold for each that has none of its own.
+    /// A list of questions. The other fields are defaults for them.
     #[serde(borrow)]
     #[schema(value_type = Option<Vec<Object>>)]
     batch: Option<Vec<&'a RawValue>>,
@@ -59,23 +60,23 @@ pub struct Route {
     selected_model: String,
     /// The probability that its answer is not good enough.
     expected_error: f64,
-    /// Expected error, plus what cost and latency weigh. The least wins.
+    /// Expected error plus the weighted cost and latency. The lowest wins.
     cost_adjusted_score: f64,
     /// Best first.
     all_scores: Vec<Scored>,
-    /// Candidates that can't do what is needed.
+    /// Candidates that don't meet the request's needs.
     excluded: Vec<Left>,
     /// The nearest cluster.
     cluster_id: u32,
-    /// Clusters that the prompt is in, most probable first.
+    /// Clusters that the prompt belongs to, most probable first.
     cluster_probabilities: Vec<ClusterShare>,
-    /// Whether the prompt is unlike all that the pack was fitted on.
+    /// `true` if the prompt is unlike those that the pack was fitted on.
     is_far: bool,
     cache_hit: bool,
-    /// Whether the model is tried because little is known of it.
+    /// `true` if the model was chosen to explore, because little is known of it.
     is_exploration: bool,
     cost_weight: f64,
-    /// Without the embedding.
+    /// Excludes the embedding.
     routing_ms: f64,
     embedding_ms: f64,
     /// The version of the pack.
@@ -87,9 +88,9 @@ pub struct Route {
 pub struct Scored {
     model: String,
     expected_error: f64,
-    /// Of the dearest candidate's cost, from 0 to 1.
+    /// Cost relative to the most expensive candidate, from 0 to 1.
     cost_share: f64,
-    /// Of the slowest candidate's latency, from 0 to 1.
+    /// Latency relative to the slowest candidate, from 0 to 1.
     latency_share: f64,
     score: f64,
 }
@@ -106,21 +107,21 @@ pub struct ClusterShare {
     probability: f32,
 }
 
-/// One entry for each question, in their order: a decision, or an `error`.
+/// One entry per question, in order: a decision, or an `error`.
 #[derive(Serialize)]
 struct Batch {
     data: Vec<Box<RawValue>>,
 }
 
-/// What the router would choose for a prompt.
+/// Returns the router's choice for a prompt.
 #[utoipa::path(
     post,
     path = "/v1/route",
     request_body = RouteRequest,
     responses(
         (status = OK, body = Route),
-        (status = BAD_REQUEST, description = "What is wrong with the question"),
-        (status = SERVICE_UNAVAILABLE, description = "Why there is no decision")
+        (status = BAD_REQUEST, description = "The question is invalid"),
+        (status = SERVICE_UNAVAILABLE, description = "The router can't decide")
     )
 )]
 pub async fn route(State(shared): State<AppState>, body: Bytes) -> Response {
@@ -129,7 +130,7 @@ pub async fn route(State(shared): State<AppState>, body: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// The status and the JSON that answer a body.
+/// Returns the status and the JSON response for a body.
 pub async fn answer(shared: &AppState, body: &[u8]) -> (u16, Vec<u8>) {
     let answered = async {
         let request: RouteRequest<'_> = parse(body)?;
@@ -176,8 +177,7 @@ fn parse<'a>(body: &'a [u8]) -> Result<RouteRequest<'a>, ApiError> {
 
 fn check_batch(request: &RouteRequest<'_>, batch: &[&RawValue]) -> Result<(), ApiError> {
     if request.prompt.is_some() || request.messages.is_some() || request.embedding.is_some() {
-        let words =
-            "`batch` stands alone: put `prompt`, `messages` or `embedding` into its entries";
+        let words = "`batch` can't be combined with `prompt`, `messages` or `embedding`; put them into its entries";
         return Err(ApiError::invalid("batch", words));
     }
     if batch.is_empty() || batch.len() > MAX_BATCH {
@@ -197,7 +197,7 @@ async fn decide(
     let name = name.map_or(auto_alias::NAME, String::as_str);
     let alias = snapshot.config.aliases.get(name).map(|alias| &alias.value);
     let alias = alias.ok_or_else(|| {
-        let words = format!("There is no alias \"{name}\"; `candidates` can do without one");
+        let words = format!("Unknown alias \"{name}\"; with `candidates` no alias is needed");
         ApiError::invalid("model", words)
     })?;
     let candidates = request.candidates.as_ref();
@@ -211,7 +211,7 @@ async fn decide(
     let (about, needs) = about(request, default.is_some_and(|default| default.tools))?;
     let question = Question {
         about,
-        // Nobody is called, so there is nothing to be learned.
+        // No exploration: without a call, nothing can be learned from it.
         weights: Weights {
             exploration: 0.0,
             ..alias.routing.weights(cost_weight)
@@ -267,7 +267,7 @@ fn about(request: &RouteRequest<'_>, tools: bool) -> Result<(About, v1::Needs), 
                 })?;
             let subject = Subject::of(&parsed);
             if subject.text.is_empty() {
-                let words = "`messages` must hold a message with a text";
+                let words = "`messages` must contain a message with text";
                 return Err(ApiError::invalid("messages", words));
             }
             let needs = needs(messages.get().len(), subject.has_images);
@@ -278,13 +278,13 @@ fn about(request: &RouteRequest<'_>, tools: bool) -> Result<(About, v1::Needs), 
             matrix::normalize(&mut embedding);
             let is_sound = embedding.iter().all(|value| value.is_finite());
             if !is_sound || matrix::dot(&embedding, &embedding) < 0.5 {
-                let words = "`embedding` must be of numbers that are not all 0";
+                let words = "`embedding` must be numbers that are not all 0";
                 return Err(ApiError::invalid("embedding", words));
             }
             Ok((About::Embedding(embedding), needs(0, false)))
         }
         _ => {
-            let words = "Send one of `prompt`, `messages` and `embedding`, with something in it";
+            let words = "Send one of `prompt`, `messages` and `embedding`; it can't be empty";
             Err(ApiError::invalid("prompt", words).with_code("missing_required_parameter"))
         }
     }
@@ -294,7 +294,7 @@ fn refusal(undecided: &Undecided) -> ApiError {
     match undecided {
         Undecided::Dimensions { .. } => ApiError::invalid("embedding", undecided.to_string()),
         _ => {
-            let words = format!("There is no decision: {undecided}");
+            let words = format!("The router can't decide: {undecided}");
             ApiError::new(503, words).with_code(undecided.word())
         }
     }

@@ -1,4 +1,4 @@
-//! `/v1/secrets`: provider keys that are set here. No endpoint gives one back.
+//! `/v1/secrets`: provider keys that are set over the API. No endpoint returns their values.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -23,15 +23,15 @@ pub struct Secrets {
 
 #[derive(Serialize, ToSchema)]
 pub struct Secret {
-    /// The provider's variable in lower case, such as `openai_api_key`.
+    /// The provider's environment variable in lower case, such as `openai_api_key`.
     name: String,
-    /// Changes with the secret, and tells nothing of it.
+    /// Changes with the secret, and reveals nothing about it.
     fingerprint: String,
     /// RFC 3339, UTC.
     updated_at: String,
 }
 
-/// It has no `Debug`, nor does anything show it.
+/// The value of a secret. Has no `Debug`, so that it can't be logged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Value {
@@ -39,7 +39,7 @@ pub struct Value {
     value: String,
 }
 
-/// The secrets that are set, without what they are.
+/// Lists the stored secrets, without their values.
 #[utoipa::path(get, path = "/v1/secrets", responses((status = OK, body = Secrets)))]
 pub async fn list() -> Result<Json<Secrets>, Error> {
     let secrets = with_vault(|vault| vault.list()).await?;
@@ -48,13 +48,13 @@ pub async fn list() -> Result<Json<Secrets>, Error> {
     }))
 }
 
-/// Sets a secret, or another in its place. The filter has it within two seconds.
+/// Sets or replaces a secret. The filter uses it within two seconds.
 #[utoipa::path(
     put,
     path = "/v1/secrets/{name}",
     params(("name" = String, Path, description = "The provider's variable in lower case, such as `openai_api_key`")),
     request_body = Value,
-    responses((status = OK, body = Secret), (status = BAD_REQUEST, description = "A name or a value that can't be"))
+    responses((status = OK, body = Secret), (status = BAD_REQUEST, description = "Invalid name or value"))
 )]
 pub async fn set(
     State(shared): State<AppState>,
@@ -63,12 +63,12 @@ pub async fn set(
     body: String,
 ) -> Result<Json<Secret>, Error> {
     check_name(&name)?;
-    // The parser's own words could quote the secret.
+    // The parser's own message could quote the secret.
     let Value { value } = serde_json::from_str(&body)
         .map_err(|_| ApiError::invalid(String::new(), "Send a JSON object: {\"value\": \"…\"}"))?;
     let value = value.trim().to_owned();
     if value.is_empty() || value.len() > MAX_BYTES || value.chars().any(char::is_control) {
-        let words = "`value` must be a text of one line";
+        let words = "`value` must be one line of text";
         return Err(ApiError::invalid("value", words).into());
     }
     let named = name.clone();
@@ -77,11 +77,11 @@ pub async fn set(
     Ok(Json(secret.into()))
 }
 
-/// Forgets a secret: the secrets file and the environment are asked again.
+/// Removes a secret. The secrets file and the environment apply again.
 #[utoipa::path(
     delete,
     path = "/v1/secrets/{name}",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, description = "The secret's name")),
     responses((status = NO_CONTENT), (status = NOT_FOUND, description = "No such secret"))
 )]
 pub async fn remove(
@@ -92,7 +92,7 @@ pub async fn remove(
     check_name(&name)?;
     let named = name.clone();
     if !with_vault(move |vault| vault.remove(&named)).await? {
-        return Err(ApiError::new(404, format!("There is no secret \"{name}\"")).into());
+        return Err(ApiError::new(404, format!("Unknown secret \"{name}\"")).into());
     }
     audit::note(&shared, AuditEntry::new("secret.delete", by, &*name, 0)).await;
     Ok(StatusCode::NO_CONTENT)
@@ -106,7 +106,8 @@ fn check_name(name: &str) -> Result<(), Error> {
     if is_plain {
         return Ok(());
     }
-    let words = "A secret's name is a variable's in lower case, such as `openai_api_key`";
+    let words =
+        "A secret's name must be an environment variable's in lower case, such as `openai_api_key`";
     Err(ApiError::invalid("name", words).into())
 }
 
@@ -118,10 +119,10 @@ async fn with_vault<T: Send + 'static>(
         .map_err(anyhow::Error::from)
         .flatten()
         .map_err(|error| {
-            tracing::error!("the secrets can't be used: {error:#}");
+            tracing::error!("the secret store can't be used: {error:#}");
             ApiError::new(
                 500,
-                "The secrets can't be used; the control plane's log says why",
+                "The secret store can't be used; see the control plane's log",
             )
             .into()
         })

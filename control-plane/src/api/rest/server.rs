@@ -1,4 +1,4 @@
-//! The listener of REST: HTTP/1.1, with bounds on connections and on time.
+//! The REST listener: HTTP/1.1 with limits on connections and on time.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,12 +22,13 @@ use tokio::time::{Instant, Sleep};
 use crate::api::connections::{Connections, GuardedStream, RequestGuard};
 use crate::shutdown::stopped;
 
-/// For the headers of a request, and between two requests. Envoy lets go of its own connections sooner.
+/// Time limit for a request's headers, and idle timeout between requests. Envoy closes its idle
+/// connections sooner.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two pieces of a request's body.
+/// Time limit between two pieces of a request's body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves until `stop` is true, and until the requests under way then are answered.
+/// Serves until `stop` is true and the requests in progress are answered.
 pub async fn serve(
     listener: TcpListener,
     router: axum::Router,
@@ -71,7 +72,7 @@ async fn serve_connection(
         .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    // An error is the client's, or a timeout.
+    // An error is a client's disconnect or a timeout.
     tokio::select! {
         _ = connection.as_mut() => return,
         () = stopped(stop) => {}
@@ -80,7 +81,7 @@ async fn serve_connection(
     let _ = connection.await;
 }
 
-/// A request's body that must not pause for too long.
+/// A request body that times out if it pauses for too long.
 struct TimedBody {
     body: Incoming,
     deadline: Pin<Box<Sleep>>,
@@ -108,7 +109,7 @@ impl HttpBody for TimedBody {
             return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
         }
         ready!(self.deadline.as_mut().poll(context));
-        Poll::Ready(Some(Err("the body did not come in time".into())))
+        Poll::Ready(Some(Err("the request body timed out".into())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -120,7 +121,7 @@ impl HttpBody for TimedBody {
     }
 }
 
-/// A response's body whose request is under way until it is sent.
+/// A response body that counts its request as in progress until it is sent.
 struct CountedBody {
     body: Body,
     _guard: RequestGuard,

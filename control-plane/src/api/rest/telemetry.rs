@@ -20,7 +20,7 @@ use crate::telemetry::live::Model;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Figures in the format of Prometheus.
+/// Returns metrics in Prometheus' text format.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -39,38 +39,39 @@ pub async fn metrics(State(shared): State<AppState>) -> Response {
 
 #[derive(Serialize, ToSchema)]
 pub struct Statsz {
-    /// By `provider/model`, since the control plane was started.
+    /// By `provider/model`, since the control plane started.
     models: BTreeMap<String, ModelFigures>,
-    /// By provider; `null` when Envoy does not answer.
+    /// By provider; `null` if Envoy does not answer.
     circuit_breakers: Option<BTreeMap<String, CircuitBreaker>>,
-    /// By `provider/model`: whether the filter calls it, as the worker has it that lets the fewest calls through.
+    /// By `provider/model`: the filter's circuit breaker, as seen by the worker that lets the
+    /// fewest calls through.
     model_circuit_breakers: BTreeMap<String, ModelCircuitBreaker>,
-    /// By agent and server: how the servers of tools do that were needed since the start.
+    /// By agent and server: health of the MCP servers that were used since the start.
     mcp_servers: BTreeMap<String, BTreeMap<String, Health>>,
     budgets: Vec<BudgetFigures>,
-    /// The faults that `/health` shows.
+    /// The active faults, as in `/health`.
     reasons: Vec<HealthReason>,
     journal: JournalFigures,
-    /// Writing to the store.
+    /// Writes to the store.
     store: StoreFigures,
-    /// Bytes of traces that wait for the store.
+    /// Bytes of traces in the journal that the store doesn't have yet.
     journal_backlog_bytes: u64,
 }
 
-/// The journal's errors since the start.
+/// Errors of the journal since the start.
 #[derive(Serialize, ToSchema)]
 pub struct JournalFigures {
-    /// Segments that can't be read at the moment; they are kept and tried again.
+    /// Segments that can't be read at the moment; they are kept and retried.
     unreadable_segments: usize,
     read_errors: u64,
     write_errors: u64,
     bookmark_errors: u64,
-    /// Ends of segments that were never finished, as a crash leaves them.
+    /// Unfinished ends of segments, as a crash leaves them.
     torn_ends: u64,
     /// Places in segments that could not be recovered.
     damaged_places: u64,
     damaged_bytes: u64,
-    /// Batches of traces that were in those places, as far as is known.
+    /// Batches of traces known to have been lost there.
     lost_frames: u64,
 }
 
@@ -94,9 +95,9 @@ impl JournalFigures {
 pub struct ModelCircuitBreaker {
     /// `closed`, `half_open` or `open`.
     state: &'static str,
-    /// How often it was opened.
+    /// Number of times it opened.
     opened: u64,
-    /// Until it is tried again; 0 where it is not open.
+    /// Time until the next probe; 0 if it is not open.
     open_for_ms: u64,
 }
 
@@ -122,7 +123,7 @@ pub struct ModelFigures {
     tokens_output: u64,
     /// USD.
     cost: f64,
-    /// Of the last 512 calls.
+    /// Percentiles over the most recent 512 calls.
     latency_ms: Option<Percentiles>,
 }
 
@@ -131,7 +132,7 @@ pub struct BudgetFigures {
     /// `key` or `alias`.
     owner: &'static str,
     name: String,
-    /// USD, in the period under way.
+    /// USD, in the current period.
     spent: f64,
     /// USD.
     soft: Option<f64>,
@@ -139,7 +140,7 @@ pub struct BudgetFigures {
     hard: Option<f64>,
 }
 
-/// How each model, each provider and each budget does.
+/// Returns the health of each model, provider and budget.
 #[utoipa::path(get, path = "/statsz", responses((status = OK, body = Statsz)))]
 pub async fn statsz(State(shared): State<AppState>) -> Json<Statsz> {
     let snapshot = shared.snapshot.borrow().clone();

@@ -1,7 +1,7 @@
-//! A session as it went: the model's turns, and between them what the client did with its tools.
+//! The timeline of a session: the model's turns and the client's tool executions between them.
 //!
-//! A tool's execution is not seen by the gateway, but its ends are: the call in one answer, the result in a later request. What
-//! lies between is an upper bound of its time.
+//! The gateway does not see a tool run. It does see the call in one answer and the result in a
+//! later request, and the time between them is an upper bound of the tool's run time.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::api::rest::trace::Trace;
 use crate::store::{Micros, Record};
 
-/// Beyond this many calls a session's timeline is cut.
+/// Maximum number of calls in a session's timeline; later ones are omitted.
 pub const MAX_TURNS: u32 = 500;
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -28,22 +28,22 @@ pub enum Event {
         /// The names of the tools it called.
         tool_calls: Vec<String>,
     },
-    /// The client ran a tool that the model had called.
+    /// The client's execution of a tool that the model called.
     ToolExecution {
         call_id: String,
         name: String,
         /// JSON, as the model wrote it.
         arguments: String,
-        /// What the client gave back.
+        /// The client's result.
         output: String,
-        /// RFC 3339, UTC: when the model's answer was whole.
+        /// RFC 3339, UTC: the end of the model's answer.
         started_at: String,
-        /// Until the request with the result came: the tool took this long, or less.
+        /// Time until the request with the result: an upper bound of the tool's run time.
         at_most_ms: f64,
     },
 }
 
-/// A tool's call, waiting for its result.
+/// A tool call that waits for its result.
 struct Call {
     id: String,
     name: String,
@@ -51,7 +51,7 @@ struct Call {
     at: Micros,
 }
 
-/// The timeline of a session's calls, which are in the order of time.
+/// Builds the timeline of a session's calls, which must be in chronological order.
 pub fn of<'a>(calls: impl IntoIterator<Item = &'a Record>) -> Vec<Event> {
     let mut events = Vec::new();
     let mut waiting: Vec<Call> = Vec::new();
@@ -62,7 +62,8 @@ pub fn of<'a>(calls: impl IntoIterator<Item = &'a Record>) -> Vec<Event> {
                 .unwrap_or_default()
         };
         for (id, output) in results(&body(&record.request)) {
-            // A request repeats the whole conversation; a result counts where it is new.
+            // A request repeats the whole conversation, so only the first occurrence of a result
+            // counts.
             let Some(index) = waiting.iter().position(|call| call.id == id) else {
                 continue;
             };
@@ -112,7 +113,7 @@ fn text(value: &Value, member: &str) -> String {
     }
 }
 
-/// The calls of tools in an answer: id, name, arguments.
+/// Returns the tool calls in an answer: id, name, arguments.
 fn tool_calls(answer: &Value) -> Vec<(String, String, String)> {
     let of_chat = items(answer, "choices")
         .filter_map(|choice| choice.get("message"))
@@ -140,7 +141,7 @@ fn tool_calls(answer: &Value) -> Vec<(String, String, String)> {
     of_chat.chain(of_messages).chain(of_responses).collect()
 }
 
-/// The results of tools in a request: the call's id and the output.
+/// Returns the tool results in a request: the call's id and the output.
 fn results(request: &Value) -> Vec<(String, String)> {
     let of_chat = items(request, "messages")
         .filter(|message| message["role"] == "tool")
@@ -155,11 +156,11 @@ fn results(request: &Value) -> Vec<(String, String)> {
     of_chat.chain(of_messages).chain(of_responses).collect()
 }
 
-/// A trace, and the session it is part of.
+/// A trace with the timeline of its session.
 #[derive(Serialize, ToSchema)]
 pub struct TraceInSession {
     #[serde(flatten)]
     pub trace: Trace,
-    /// Its session's calls and what the client did between them, in order; `null` for a call outside of a session.
+    /// The session's calls and tool executions, in order; `null` for a call outside of a session.
     pub timeline: Option<Vec<Event>>,
 }

@@ -1,4 +1,4 @@
-//! A trace as people get it.
+//! The JSON form of a trace.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +16,11 @@ pub struct Trace {
     pub id: Uuid,
     /// RFC 3339, UTC.
     pub started_at: String,
-    /// What was called: `chat_completions`, `messages`, `responses`, `embeddings`, …
+    /// The endpoint: `chat_completions`, `messages`, `responses`, `embeddings`, …
     #[schema(value_type = String)]
     #[serde(default)]
     pub api: Endpoint,
-    /// What the client asked for.
+    /// The model or alias that the client requested.
     #[serde(default)]
     pub requested_model: String,
     pub alias: Option<String>,
@@ -30,7 +30,7 @@ pub struct Trace {
     pub key: Option<String>,
     #[serde(default)]
     pub stream: bool,
-    /// The HTTP status the client got; 0 when it left before there was one.
+    /// The HTTP status that the client got; 0 if it disconnected before there was one.
     pub status: u16,
     pub outcome: Outcome,
     pub error: Option<TraceError>,
@@ -39,24 +39,24 @@ pub struct Trace {
     #[serde(default)]
     pub routing_ms: f64,
     pub tokens: Option<Tokens>,
-    /// `null` when a price is unknown.
+    /// `null` if a price is unknown.
     pub cost: Option<Cost>,
     pub session_id: Option<String>,
     pub cluster_id: Option<u32>,
     pub expected_error: Option<f64>,
-    /// How the router chose; `null` where the model was named.
+    /// The router's decision; `null` if the client named the model.
     pub decision: Option<Decision>,
     pub user: Option<String>,
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
-    /// W3C Trace Context, as the call came.
+    /// W3C Trace Context, as received.
     pub traceparent: Option<String>,
     #[serde(default)]
     pub attempts: Vec<Attempt>,
-    /// The request's messages and parameters; `null` when content is not recorded.
+    /// The request's messages and parameters; `null` if content is not recorded.
     #[schema(value_type = Option<Object>)]
     pub request: Option<Box<RawValue>>,
-    /// The answer as the client's API has it, whole even of a stream.
+    /// The response in the client's API format, reassembled if it was streamed.
     #[schema(value_type = Option<Object>)]
     pub response: Option<Box<RawValue>>,
     #[serde(default)]
@@ -82,9 +82,9 @@ pub struct Attempt {
     pub number: u32,
     pub provider: String,
     pub model: String,
-    /// `null` when the provider gave none.
+    /// `null` if the provider sent no response.
     pub status: Option<u16>,
-    /// What went wrong, in a word.
+    /// The error, as an identifier.
     pub error: Option<String>,
     pub latency_ms: f64,
 }

@@ -24,16 +24,16 @@ use crate::store::{self, AuditEntry, By, Filter, Order};
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 500;
 
-/// How traces are listed.
+/// The paging of a list of traces.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct ListParams {
     #[param(inline)]
     order: Order,
-    /// How many traces to a page: 1 to 500, 50 without it.
+    /// Page size: 1 to 500, default 50.
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
@@ -41,16 +41,16 @@ pub struct ListParams {
 #[derive(Serialize, ToSchema)]
 pub struct Page {
     data: Vec<Trace>,
-    /// Give it as `cursor` for the next page; `null` on the last.
+    /// The `cursor` of the next page; `null` on the last page.
     next_cursor: Option<String>,
 }
 
-/// The traces that all filters fit, newest first.
+/// Lists the traces that match all filters, newest first.
 #[utoipa::path(
     get,
     path = "/v1/traces",
     params(FilterParams, ListParams),
-    responses((status = OK, body = Page), (status = BAD_REQUEST, description = "A filter that can't be read"))
+    responses((status = OK, body = Page), (status = BAD_REQUEST, description = "An invalid filter"))
 )]
 pub async fn list(
     State(shared): State<AppState>,
@@ -72,7 +72,7 @@ pub async fn list(
     }))
 }
 
-/// One trace, by the id in the response header `X-OpenTracy-Trace-Id`.
+/// Returns one trace, by the id in the response header `X-OpenTracy-Trace-Id`.
 #[utoipa::path(
     get,
     path = "/v1/traces/{id}",
@@ -89,7 +89,7 @@ pub async fn get(
     };
     let Some(trace) = found else {
         let words = format!(
-            "There is no trace \"{id}\". A new one is here within a second of its answer's end"
+            "Unknown trace \"{id}\". A new trace is available within a second after its answer ends"
         );
         return Err(ApiError::new(404, words).into());
     };
@@ -117,32 +117,33 @@ async fn timeline_of(shared: &AppState, session: String) -> Result<Vec<timeline:
     Ok(timeline::of(page.traces.iter().map(|trace| &trace.record)))
 }
 
-/// What became of an import.
+/// The result of an import.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub struct Imported {
-    /// Traces that were taken. One whose id is known changes nothing.
+    /// Number of accepted traces. A trace whose id exists is left unchanged.
     imported: u64,
-    /// What could not be read; the first hundred.
+    /// The first hundred objects that could not be parsed.
     failed: Vec<Failed>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Failed {
-    /// Of the body; 1 is the first. In a list, the object's number.
+    /// Line number in the body, from 1. In a list, the number of the object.
     line: u64,
     message: String,
 }
 
 const MAX_FAILED_TOLD: usize = 100;
-/// Records that are kept with one sync to disk.
+/// Records per fsync of the journal.
 const IMPORT_AT_ONCE: usize = 500;
 
-/// Takes calls that were made elsewhere: traces as they are exported, or OpenAI-style logs, one a line, in a list, or alone.
+/// Imports calls that were made elsewhere: exported traces or OpenAI-style logs, as JSON Lines, a
+/// list, or a single object.
 #[utoipa::path(
     post,
     path = "/v1/traces",
     request_body(content = String, content_type = "application/x-ndjson"),
-    responses((status = OK, body = Imported), (status = BAD_REQUEST, description = "Nothing could be read"))
+    responses((status = OK, body = Imported), (status = BAD_REQUEST, description = "No object could be parsed"))
 )]
 pub async fn import(
     State(shared): State<AppState>,
@@ -191,7 +192,7 @@ pub async fn import(
     }
 }
 
-/// Which prices.
+/// The prices that a repricing uses.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
@@ -200,12 +201,13 @@ pub struct RepriceParams {
     prices: InForce,
 }
 
-/// Prices the traces that all filters fit anew: those imported without a price, or all after a price was wrong.
+/// Recalculates the cost of the traces that match all filters: those imported without a price, or
+/// all after a price was wrong.
 #[utoipa::path(
     post,
     path = "/v1/traces/reprice",
     params(FilterParams, RepriceParams),
-    responses((status = OK, body = Repriced), (status = BAD_REQUEST, description = "A filter that can't be read"))
+    responses((status = OK, body = Repriced), (status = BAD_REQUEST, description = "An invalid filter"))
 )]
 pub async fn reprice(
     State(shared): State<AppState>,
@@ -220,25 +222,25 @@ pub async fn reprice(
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Deleted {
-    /// Traces that are gone.
+    /// Number of deleted traces.
     deleted: u64,
 }
 
-/// Nothing besides filters.
+/// Parameters of an endpoint that takes only filters.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 pub struct NoParams {}
 
-/// How long a deletion waits for records that are on their way to the store.
+/// Time limit for records on their way to the store, before a deletion or repricing starts.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 
-/// Removes the traces that all filters fit, for good: `?user=…` is a person's. What was removed is noted in the audit, without
-/// its content.
+/// Deletes the traces that match all filters permanently; `?user=…` matches one person's. The audit
+/// records the deletion, without the content.
 #[utoipa::path(
     delete,
     path = "/v1/traces",
     params(FilterParams),
-    responses((status = OK, body = Deleted), (status = BAD_REQUEST, description = "No filter, or one that can't be read"))
+    responses((status = OK, body = Deleted), (status = BAD_REQUEST, description = "No filter, or an invalid one"))
 )]
 pub async fn delete(
     State(shared): State<AppState>,
@@ -252,7 +254,8 @@ pub async fn delete(
         .join("&");
     let (filter, NoParams {}) = params::read(pairs)?;
     if filter == Filter::default() {
-        let words = "Name at least one filter, such as `user`: without one everything would go";
+        let words =
+            "Name at least one filter, such as `user`: without one, all traces would be deleted";
         return Err(ApiError::invalid(String::new(), words).into());
     }
     settle(&shared).await?;
@@ -262,11 +265,11 @@ pub async fn delete(
     Ok(Json(Deleted { deleted: count }))
 }
 
-/// What was acknowledged before is among what is looked at.
+/// Waits until everything acknowledged so far is in the store.
 async fn settle(shared: &AppState) -> Result<(), Error> {
     if shared.ingest.settled(SETTLE_WITHIN).await {
         return Ok(());
     }
-    let words = "The trace store is behind with its work; try again when it has caught up";
+    let words = "The trace store is behind the journal; try again once it has caught up";
     Err(ApiError::new(503, words).into())
 }

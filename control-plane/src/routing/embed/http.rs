@@ -1,4 +1,4 @@
-//! An embeddings endpoint of OpenAI's API, in place of a model of our own.
+//! An embedder that calls an OpenAI-compatible embeddings endpoint.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{Embed, EmbedError, Urgency};
 use crate::config;
 use crate::http::{ClientKind, client_builder, ensure_success};
 
-/// Texts of one call.
+/// Maximum number of texts per call.
 const MAX_BATCH: usize = 64;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -84,7 +84,7 @@ impl Endpoint {
         };
         if data.len() != texts.len() || !data.iter().all(is_sound) {
             anyhow::bail!(
-                "it did not answer with {} vectors of {} numbers",
+                "the response does not have {} vectors of {} numbers",
                 texts.len(),
                 self.identity.dimensions
             );

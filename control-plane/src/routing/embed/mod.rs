@@ -1,4 +1,4 @@
-//! Texts into vectors.
+//! Embedders, which turn texts into vectors.
 
 mod http;
 mod onnx;
@@ -13,13 +13,13 @@ use opentracy_router::pack;
 use crate::config;
 use crate::health::HealthRegistry;
 
-/// Turns texts into vectors of length one.
+/// Embeds texts as vectors of length one.
 #[async_trait]
 pub trait Embed: Send + Sync {
-    /// What it is; packs are of one embedder.
+    /// Returns the embedder's identity. A pack only works with the embedder that it was made with.
     fn identity(&self) -> &pack::Embedder;
 
-    /// One vector for each text, in their order. Work for which nobody waits gives way to requests.
+    /// Returns one vector per text, in order. Jobs yield to requests.
     async fn embed(
         &self,
         texts: Vec<String>,
@@ -29,21 +29,21 @@ pub trait Embed: Send + Sync {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
-    /// Somebody waits for an answer.
+    /// A client is waiting for the result.
     Request,
-    /// A job.
+    /// A background job.
     Job,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EmbedError {
-    #[error("the embedder has too much to do")]
+    #[error("the embedder is overloaded")]
     Busy,
     #[error("the embedder failed: {0}")]
     Failed(String),
 }
 
-/// The embedder that the configuration asks for; `None` where its files are not there.
+/// Opens the configured embedder. Returns `None` if its files are missing.
 pub fn open(
     config: &config::Embedder,
     health: &HealthRegistry,

@@ -15,17 +15,18 @@ use crate::config;
 const MODEL: &str = "model.onnx";
 const TOKENIZER: &str = "tokenizer.json";
 const RUNTIME: &str = "libonnxruntime.so";
-/// Texts of unequal length share a batch where the shortest is at least so much of the longest: padding is work for nothing.
+/// Texts share a batch if the shorter has at least this share of the longer one's tokens, because
+/// padding costs as much as text.
 const EVEN: f64 = 0.85;
 
-/// Where the parts are.
+/// Paths of the model's files.
 pub struct Files {
     folder: PathBuf,
     runtime: PathBuf,
 }
 
 impl Files {
-    /// `None` where the model or the runtime is missing.
+    /// Returns `None` if the model or the runtime is missing.
     pub fn find(config: &config::Embedder) -> Option<Self> {
         let folder = config.path();
         let runtime = config
@@ -38,7 +39,7 @@ impl Files {
     }
 }
 
-/// A model that is ready to run, on one thread.
+/// A loaded model, which runs on one thread.
 pub struct Model {
     session: Session,
     tokenizer: Tokenizer,
@@ -82,7 +83,7 @@ impl Model {
                 encoding.map(|encoding| encoding.get_ids().to_vec())
             })
             .collect::<Result<Vec<Vec<u32>>, _>>()
-            .map_err(|error| anyhow::anyhow!("a text can't be cut into tokens: {error}"))?;
+            .map_err(|error| anyhow::anyhow!("tokenization failed: {error}"))?;
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|&index| encoded[index].len());
         let mut embeddings = vec![Vec::new(); texts.len()];
@@ -100,7 +101,8 @@ impl Model {
         Ok(embeddings)
     }
 
-    /// The mean of the last layer over a text's own tokens, scaled to length one.
+    /// Returns mean-pooled embeddings: the mean of the last layer over a text's own tokens, scaled
+    /// to length one.
     fn run(&mut self, rows: &[&[u32]]) -> anyhow::Result<Vec<Vec<f32>>> {
         let length = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let padded = |of: &dyn Fn(Option<&u32>) -> i64| {
@@ -124,7 +126,8 @@ impl Model {
             .copied()
             .and_then(|width| usize::try_from(width).ok());
         let width = width.filter(|width| rows.len() * length * width == hidden.len() && *width > 0);
-        let width = width.context("the model's output is not batch by tokens by dimensions")?;
+        let width =
+            width.context("the model's output must have the shape batch × tokens × dimensions")?;
         let texts = hidden.chunks_exact(length * width).zip(rows);
         Ok(texts
             .map(|(text, row)| mean(text, row.len(), width))
@@ -147,7 +150,7 @@ fn session(environment: &Environment, path: &Path) -> anyhow::Result<Session> {
 fn tokenizer(path: &Path, max_tokens: usize) -> anyhow::Result<Tokenizer> {
     let failed = |error| anyhow::anyhow!("{} can't be used: {error}", path.display());
     let mut tokenizer = Tokenizer::from_file(path).map_err(failed)?;
-    // The file pads every text to a fixed length, which costs as much as text does.
+    // The file pads every text to a fixed length, and padding costs as much as text.
     tokenizer.with_padding(None);
     tokenizer
         .with_truncation(Some(TruncationParams {

@@ -1,4 +1,4 @@
-//! An embedder whose failures are reported.
+//! An embedder that reports its failures to the health registry.
 
 use async_trait::async_trait;
 use opentracy_router::pack;
@@ -6,7 +6,8 @@ use opentracy_router::pack;
 use super::{Embed, EmbedError, Urgency};
 use crate::health::{HealthCode, HealthRegistry};
 
-/// Reports a fault when the embedder fails, and resolves it when it answers. One that is busy has no fault.
+/// Reports a fault when the embedder fails, and resolves it when it answers. Being busy is not a
+/// fault.
 pub struct Watched {
     embedder: Box<dyn Embed>,
     health: HealthRegistry,

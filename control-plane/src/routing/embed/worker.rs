@@ -1,4 +1,5 @@
-//! The thread that an embedding model runs on, so that no other ever waits for it.
+//! The dedicated thread that runs the embedding model, so that inference never blocks another
+//! thread.
 
 use async_trait::async_trait;
 use opentracy_router::pack;
@@ -7,9 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::onnx::Model;
 use super::{Embed, EmbedError, Urgency};
 
-/// Requests that may wait. With more, the last would come too late for anyone.
+/// Maximum number of queued requests. In a longer queue the last result would come too late.
 const MAX_WAITING: usize = 64;
-/// What is embedded at once. More makes the first wait for the last.
+/// Maximum number of texts in a batch. A larger batch delays its first text.
 const MAX_BATCH: usize = 8;
 
 pub struct Worker {
@@ -33,13 +34,13 @@ impl Worker {
             runtime.block_on(async {
                 while let Some(first) = next(&mut urgent, &mut patient).await {
                     let mut batch = vec![first];
-                    // Those that came while the last batch ran go together.
+                    // Batches the requests that arrived during the last run.
                     while batch.iter().map(|job| job.texts.len()).sum::<usize>() < MAX_BATCH
                         && let Ok(job) = urgent.try_recv()
                     {
                         batch.push(job);
                     }
-                    // Who has stopped waiting needs no answer.
+                    // Drops requests whose caller no longer waits.
                     batch.retain(|job| !job.answer.is_closed());
                     answer(&mut model, batch);
                 }
@@ -74,7 +75,7 @@ fn answer(model: &mut Model, batch: Vec<Job>) {
             let mut embeddings = embeddings.into_iter();
             for job in batch {
                 let own = embeddings.by_ref().take(job.texts.len()).collect();
-                // An error means that nobody waits any more.
+                // An error means that the caller no longer waits.
                 let _ = job.answer.send(Ok(own));
             }
         }
@@ -98,7 +99,7 @@ impl Embed for Worker {
         texts: Vec<String>,
         urgency: Urgency,
     ) -> Result<Vec<Vec<f32>>, EmbedError> {
-        let stopped = || EmbedError::Failed("its thread has stopped".to_owned());
+        let stopped = || EmbedError::Failed("the embedder's thread has stopped".to_owned());
         if urgency == Urgency::Request {
             let (answer, answered) = oneshot::channel();
             let job = Job { texts, answer };
@@ -108,7 +109,7 @@ impl Embed for Worker {
             })?;
             return answered.await.map_err(|_| stopped())?;
         }
-        // In small pieces, so that a request gets its turn between them.
+        // Small batches, so that requests can run in between.
         let mut embeddings = Vec::with_capacity(texts.len());
         for piece in texts.chunks(MAX_BATCH) {
             let (answer, answered) = oneshot::channel();

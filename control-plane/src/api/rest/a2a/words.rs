@@ -1,10 +1,10 @@
-//! The words of the protocol's two versions.
+//! The vocabulary of the two A2A protocol versions.
 
 use serde_json::{Value, json};
 
 use crate::agents::task::{Message, State, Task, Told, new_id, now};
 
-/// A version, by what its methods are called.
+/// A protocol version, identified by its method names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Words {
     /// 0.3: `message/send`.
@@ -32,7 +32,7 @@ const METHODS: [(&str, Words, Action); 8] = [
     ("CancelTask", Words::Camels, Action::Cancel),
 ];
 
-/// The text of a message's parts.
+/// Joins the text of a message's parts.
 pub fn text_of(message: &Value) -> Result<String, String> {
     let parts = message.get("parts").and_then(Value::as_array);
     let parts = parts.filter(|parts| !parts.is_empty());
@@ -41,7 +41,7 @@ pub fn text_of(message: &Value) -> Result<String, String> {
         .iter()
         .map(|part| match part.get("text").and_then(Value::as_str) {
             Some(text) => Ok(text),
-            None => Err("the agent takes text only; send parts with `text`".to_owned()),
+            None => Err("the agent accepts only text; send parts with `text`".to_owned()),
         });
     Ok(texts.collect::<Result<Vec<_>, _>>()?.join("\n"))
 }
@@ -52,7 +52,7 @@ impl Words {
         known.map(|(_, words, action)| (words, action))
     }
 
-    /// Whether the caller looks for the task later.
+    /// Returns `true` if the caller wants a response at once and polls the task later.
     pub fn wants_no_wait(self, params: &Value) -> bool {
         let configuration = params.get("configuration");
         let says = |name: &str| configuration?.get(name)?.as_bool();
@@ -96,7 +96,7 @@ impl Words {
         self.kind("message", whole)
     }
 
-    /// In version 0.3 objects say what they are.
+    /// Adds `kind`, which objects have in version 0.3.
     fn kind(self, kind: &str, mut object: Value) -> Value {
         if self == Self::Slashes {
             object["kind"] = kind.into();
@@ -143,7 +143,7 @@ impl Words {
         self.kind("task", whole)
     }
 
-    /// The answer to a message.
+    /// Builds the result of sending a message.
     pub fn sent(self, task: &Task) -> Value {
         let task = self.task(task);
         match self {
@@ -152,7 +152,7 @@ impl Words {
         }
     }
 
-    /// What a stream tells of what happens.
+    /// Builds a stream event from an update.
     pub fn told(self, task: &str, context: &str, told: &Told) -> Value {
         match told {
             Told::Text(text, is_first) => {

@@ -1,4 +1,4 @@
-//! Traces as a Parquet file: a column for each figure, JSON where a trace has structure.
+//! Traces as a Parquet file: one column per scalar, JSON for structured values.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use parquet::schema::parser::parse_message_type;
 use crate::api::rest::export::{Chunks, Pages};
 use crate::api::rest::trace::Trace;
 
-/// Traces in a row group: as many as are held in memory.
+/// Traces per row group, all of which are held in memory.
 const GROUP: usize = 5000;
 
-/// A column's name and what of a trace it holds.
+/// A column's name and a function that reads its value from a trace.
 type Column = (&'static str, Values);
 
 enum Values {
@@ -141,7 +141,7 @@ fn started_at(trace: &Trace) -> Option<i64> {
     Some(time.as_microsecond())
 }
 
-/// Parquet's integers are signed.
+/// Converts a token count, since Parquet's integers are signed.
 fn count(tokens: u64) -> i64 {
     i64::try_from(tokens).unwrap_or(i64::MAX)
 }
@@ -210,8 +210,8 @@ fn write_group(
                 let (levels, values) = split(traces, of);
                 column.write_batch(&values, Some(&levels), None)?;
             }
-            // The schema is made of the same table.
-            _ => anyhow::bail!("a column is not of its kind"),
+            // The schema comes from the same table.
+            _ => anyhow::bail!("a column's type does not match the schema"),
         }
         column.close()?;
     }
@@ -219,7 +219,7 @@ fn write_group(
     Ok(())
 }
 
-/// Which traces have a value, and the values.
+/// Returns definition levels (1 if the trace has a value), and the values.
 fn split<T>(traces: &[Trace], of: &fn(&Trace) -> Option<T>) -> (Vec<i16>, Vec<T>) {
     let values: Vec<Option<T>> = traces.iter().map(of).collect();
     let levels = values

@@ -1,4 +1,4 @@
-//! What the configuration says of imported traces.
+//! The configured rules for imported traces.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::spend::prices::Prices;
 use crate::state::AppState;
 use crate::store::Tokens;
 
-/// What goes for traces that are imported as for those of the filter's: prices, and what may be kept.
+/// Applies the same rules as to the filter's traces: prices, content recording and redaction.
 pub struct Rules {
     prices: Arc<Prices>,
     content: bool,
@@ -26,7 +26,7 @@ impl Rules {
         Self {
             prices: Arc::clone(&shared.prices),
             content: traces.content,
-            // They were checked with the configuration.
+            // Validated with the configuration.
             redactor: traces
                 .redact
                 .then(|| Redactor::new(names, own).unwrap_or_default()),
@@ -53,7 +53,7 @@ impl Rules {
                 error.message = redactor.mask_text(&error.message).into_owned();
             }
         }
-        // What was exported has the price it had, or none.
+        // An exported trace keeps its cost, even if it has none.
         if let (true, Some(usage)) = (is_log, &trace.usage) {
             let tokens = Tokens {
                 input: usage.input,
