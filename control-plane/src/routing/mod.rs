@@ -3,12 +3,14 @@
 //! [`service`] makes decisions with the active pack, [`embed`] turns prompts into vectors,
 //! [`library`] stores packs on disk, and [`candidates`] collects facts about the models to choose
 //! from. [`prior`] makes the default pack, [`learn`] makes better packs from outcomes, and
-//! [`replay`] estimates what a pack would have chosen for past calls.
+//! [`replay`] estimates what a pack would have chosen for past calls, and [`explain`] gives the reasons
+//! of a choice.
 
 pub mod candidates;
 pub mod command;
 pub mod drift;
 pub mod embed;
+pub mod explain;
 pub mod learn;
 pub mod library;
 pub mod prior;

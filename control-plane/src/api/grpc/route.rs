@@ -6,8 +6,7 @@ use opentracy_proto::v1;
 use opentracy_proto::v1::route_service_server::RouteService;
 use tonic::{Request, Response, Status};
 
-use crate::api::rest::route;
-use crate::routing::{About, Answer, Question, Undecided, candidates};
+use crate::routing::{About, Answer, Question, Undecided, candidates, explain};
 use crate::state::AppState;
 
 pub struct Service {
@@ -51,7 +50,11 @@ impl RouteService for Service {
         &self,
         request: Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainResponse>, Status> {
-        let (status, body) = route::answer(&self.shared, &request.into_inner().body).await;
+        let shared = &self.shared;
+        let snapshot = Arc::clone(&shared.snapshot.borrow());
+        let question = request.into_inner().body;
+        let (status, body) =
+            explain::answer(&shared.router, &snapshot, &shared.live, &question).await;
         Ok(Response::new(v1::ExplainResponse {
             status: u32::from(status),
             body,

@@ -129,17 +129,6 @@ pub fn wrong(name: &str, what: &str) -> Error {
     ApiError::invalid(name.to_owned(), format!("`{name}` {what}")).into()
 }
 
-/// Validates a cost weight that overrides the alias's.
-pub fn check_cost_weight(weight: Option<f64>) -> Result<(), ApiError> {
-    match weight {
-        Some(weight) if !weight.is_finite() || weight < 0.0 => Err(ApiError::invalid(
-            "cost_weight",
-            "`cost_weight` must be a number from 0",
-        )),
-        _ => Ok(()),
-    }
-}
-
 /// Returns the page size, or an error if it is out of range.
 pub fn limit(given: Option<u32>, default: u32, max: u32) -> Result<u32, Error> {
     let limit = given.unwrap_or(default);

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
 use crate::config::auto_alias;
-use crate::routing::replay;
+use crate::routing::{explain, replay};
 use crate::state::AppState;
 
 const MAX_CALLS: u64 = 10_000;
@@ -69,7 +69,7 @@ pub async fn replay(
     let alias = snapshot.config.aliases.get(name).map(|alias| &alias.value);
     let alias =
         alias.ok_or_else(|| ApiError::invalid("route", format!("Unknown alias \"{name}\"")))?;
-    params::check_cost_weight(params.cost_weight)?;
+    explain::check_cost_weight(params.cost_weight)?;
     let calls = params.calls.unwrap_or(DEFAULT_CALLS);
     if !(1..=MAX_CALLS).contains(&calls) {
         let words = format!("`calls` must be from 1 to {MAX_CALLS}");
