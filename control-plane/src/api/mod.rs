@@ -3,3 +3,4 @@
 pub mod connections;
 pub mod grpc;
 pub mod rest;
+mod status;

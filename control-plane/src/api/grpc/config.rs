@@ -6,7 +6,7 @@ use opentracy_proto::v1;
 use opentracy_proto::v1::config_service_server::ConfigService;
 use tonic::{Request, Response, Status};
 
-use crate::api::rest;
+use crate::api::status;
 use crate::health::HealthCode;
 use crate::snapshot::Snapshot;
 use crate::state::AppState;
@@ -50,7 +50,7 @@ impl ConfigService for Service {
             version: snapshot.version.clone(),
             snapshot: (!is_current).then(|| snapshot.wire.clone()),
             vms: u32::try_from(vms.alive().len()).unwrap_or(u32::MAX),
-            status: Some(rest::health::status(&self.shared)),
+            status: Some(status::of(&self.shared)),
         }))
     }
 }

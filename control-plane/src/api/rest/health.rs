@@ -3,10 +3,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use opentracy_proto::v1;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::api::status;
 use crate::health::HealthReason;
 use crate::state::AppState;
 
@@ -36,7 +36,7 @@ pub struct Health {
 #[utoipa::path(get, path = "/health", responses((status = OK, body = Health)))]
 pub async fn health(State(shared): State<AppState>) -> Json<Health> {
     let reasons = shared.health.reasons();
-    let status = status(&shared);
+    let status = status::of(&shared);
     Json(Health {
         status: if reasons.is_empty() {
             "healthy"
@@ -52,27 +52,6 @@ pub async fn health(State(shared): State<AppState>) -> Json<Health> {
         embedder_ready: status.embedder_ready,
         journal_backlog_bytes: status.journal_backlog_bytes,
     })
-}
-
-/// Returns the same for the gateway, which serves it on its own listener.
-pub fn status(shared: &AppState) -> v1::ControlPlaneStatus {
-    let snapshot = shared.snapshot.borrow().clone();
-    let active = shared.router.active();
-    let reason = |reason: HealthReason| v1::HealthReason {
-        component: reason.component.to_owned(),
-        code: reason.code.to_owned(),
-        message: reason.message,
-        since: reason.since,
-    };
-    v1::ControlPlaneStatus {
-        router_initialized: active.is_some(),
-        num_models: super::models::callable(&snapshot).count() as u64,
-        num_clusters: active.map_or(0, |active| active.pack.clusters.len() as u64),
-        embedder_ready: shared.router.embedder().is_some(),
-        journal_backlog_bytes: shared.ingest.backlog_bytes(),
-        reasons: shared.health.reasons().into_iter().map(reason).collect(),
-        access: snapshot.access().as_str().to_owned(),
-    }
 }
 
 /// Returns 200 while the control plane is up.

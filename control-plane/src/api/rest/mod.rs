@@ -15,7 +15,7 @@ mod import;
 mod json;
 mod keys;
 mod lines;
-mod models;
+pub mod models;
 mod packs;
 mod params;
 mod pprof;
