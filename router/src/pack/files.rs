@@ -1,4 +1,4 @@
-//! A pack on disk.
+//! Reads and writes a pack on disk.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ const HEADS: &str = "heads.safetensors";
 const CALIBRATION: &str = "calibration.json";
 const PROFILES: &str = "profiles/";
 
-/// Reads a pack, and checks all of it.
+/// Reads a pack and verifies all of it.
 pub fn load(folder: &Path) -> Result<Pack, PackError> {
     let bytes = read(&folder.join(MANIFEST))?;
     let version = digest(&bytes)[..12].to_owned();
@@ -46,9 +46,9 @@ pub fn load(folder: &Path) -> Result<Pack, PackError> {
     files.pack(version, manifest)
 }
 
-/// Writes a pack to a new folder; its version.
+/// Writes a pack to a new folder and returns its version.
 ///
-/// The folder appears whole or not at all.
+/// The write is atomic: the folder appears complete or not at all.
 pub fn save(pack: &Pack, folder: &Path) -> Result<String, PackError> {
     let files = contents(pack);
     let manifest = Manifest {
@@ -85,7 +85,7 @@ pub fn save(pack: &Pack, folder: &Path) -> Result<String, PackError> {
     Ok(version)
 }
 
-/// Every file but the manifest.
+/// Returns every file except the manifest.
 fn contents(pack: &Pack) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let centroids = pack.clusters.centroids();
@@ -136,7 +136,7 @@ fn contents(pack: &Pack) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// For people: the number before it keeps files apart.
+/// The name is for readers; the number in front of it keeps file names unique.
 fn file_name(model: &str) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);
     model
@@ -145,7 +145,7 @@ fn file_name(model: &str) -> String {
         .collect()
 }
 
-/// A pack's files, as far as they are read.
+/// The files of a pack that is being read.
 struct Files<'a> {
     folder: &'a Path,
     contents: BTreeMap<String, Vec<u8>>,
@@ -334,7 +334,7 @@ fn shape(matrix: &Matrix) -> Vec<usize> {
     vec![matrix.height(), matrix.width()]
 }
 
-/// The bytes of a safetensors file.
+/// Serializes a safetensors file.
 fn tensors<'a>(parts: impl IntoIterator<Item = (&'a str, Vec<usize>, &'a [f32])>) -> Vec<u8> {
     let parts: Vec<(&str, Vec<usize>, Vec<u8>)> = parts
         .into_iter()

@@ -1,13 +1,13 @@
-//! NumPy's array files, as far as a matrix of floats goes (numpy.lib.format, versions 1 to 3).
+//! Reads matrices of floats from NumPy array files (numpy.lib.format, versions 1 to 3).
 
 use std::io::Read;
 
 use crate::matrix::Matrix;
 
-/// More than any pack's centroids.
+/// Limit, larger than any pack's centroids.
 const MAX_BYTES: u64 = 1 << 28;
 
-/// The first array of an `.npz` that has two dimensions, by preference one of this name.
+/// Returns the first two-dimensional array of an `.npz`, preferably the one with this name.
 pub fn matrix_of_npz(bytes: &[u8], preferred: &str) -> Result<Matrix, String> {
     let mut archive =
         zip::ZipArchive::new(std::io::Cursor::new(bytes)).map_err(|error| error.to_string())?;
