@@ -42,12 +42,12 @@ pub struct Training {
 /// The reason why no pack can be fitted.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FitError {
-    #[error("there are outcomes of {0} prompts, and at least {LEAST_PROMPTS} are needed")]
+    #[error("there are outcomes for {0} prompts; at least {LEAST_PROMPTS} are needed")]
     TooFew(usize),
-    #[error("embeddings must be of one length, and of numbers")]
+    #[error("embeddings must have the same length and finite values")]
     Embeddings,
     #[error(
-        "the outcomes are of another embedder: theirs have {found} dimensions, the pack's {expected}"
+        "the outcomes come from another embedder: they have {found} dimensions, the pack has {expected}"
     )]
     Dimensions { found: usize, expected: usize },
 }

@@ -23,7 +23,7 @@ impl Outcome {
             return Err("`prompt` and `model` must not be empty".to_owned());
         }
         if !(0.0..=1.0).contains(&outcome.error) {
-            return Err("`error` must be from 0, good enough, to 1".to_owned());
+            return Err("`error` must be from 0 (good enough) to 1".to_owned());
         }
         Ok(outcome)
     }

@@ -105,7 +105,7 @@ impl Profile {
         }
         if self.errors.len() != clusters || self.counts.len() != clusters {
             return Some(format!(
-                "`errors` and `counts` must have {clusters} numbers each, one for each cluster"
+                "`errors` and `counts` must have {clusters} numbers each, one per cluster"
             ));
         }
         if !self.errors.iter().all(is_rate) || !is_rate(&self.mean_error) {
@@ -119,11 +119,11 @@ impl Profile {
             return Some("a count must not be negative".to_owned());
         }
         if !(self.strength > 0.0 && self.strength.is_finite()) {
-            return Some("`strength` must be more than 0".to_owned());
+            return Some("`strength` must be greater than 0".to_owned());
         }
         match &self.head {
             Some(head) if head.weights.len() != features => Some(format!(
-                "its head has {} weights, and the basis {features} features",
+                "its head has {} weights, but the basis has {features} features",
                 head.weights.len()
             )),
             _ => None,

@@ -33,7 +33,7 @@ pub fn load(folder: &Path) -> Result<Pack, PackError> {
     if manifest.format != FORMAT {
         return Err(PackError::Unsupported {
             path: folder.to_owned(),
-            reason: format!("its format is {}, not {FORMAT}", manifest.format),
+            reason: format!("its format is {}, expected {FORMAT}", manifest.format),
         });
     }
     let mut files = Files {
@@ -157,11 +157,14 @@ impl Files<'_> {
             .components()
             .all(|part| matches!(part, std::path::Component::Normal(_)));
         if !is_inside {
-            return Err(self.damaged(MANIFEST, format!("it names {name:?}, which is outside")));
+            return Err(self.damaged(
+                MANIFEST,
+                format!("it names {name:?}, which is outside the pack"),
+            ));
         }
         let bytes = read(&self.folder.join(name))?;
         if digest(&bytes) != expected {
-            return Err(self.damaged(name, "its SHA-256 is not the one in the manifest"));
+            return Err(self.damaged(name, "its SHA-256 differs from the manifest"));
         }
         self.contents.insert(name.to_owned(), bytes);
         Ok(())
@@ -204,11 +207,11 @@ impl Files<'_> {
         if centroids.height() != manifest.clusters
             || centroids.width() != manifest.embedder.dimensions
         {
-            let reason = "the centroids are not as many, or not as long, as the manifest says";
+            let reason = "the number or length of the centroids differs from the manifest";
             return Err(self.damaged(CLUSTERS, reason));
         }
         Clusters::new(centroids, manifest.assignment, manifest.far_below)
-            .ok_or_else(|| self.damaged(CLUSTERS, "there are no centroids, or they are no numbers"))
+            .ok_or_else(|| self.damaged(CLUSTERS, "no centroids, or a value is not finite"))
     }
 
     fn basis(&self, bytes: &[u8], dimensions: usize) -> Result<Basis, PackError> {
@@ -217,7 +220,7 @@ impl Files<'_> {
         let figures = |name| {
             vector(name)?
                 .try_into()
-                .map_err(|_| self.damaged(BASIS, format!("`{name}` has another length")))
+                .map_err(|_| self.damaged(BASIS, format!("`{name}` has the wrong length")))
         };
         let mean = vector("mean")?;
         let is_of_embedder = mean.len() == dimensions;
@@ -226,7 +229,7 @@ impl Files<'_> {
         let (surface_mean, surface_scale) = (figures("surface_mean")?, figures("surface_scale")?);
         Basis::new(mean, components, surface_mean, surface_scale, landmarks)
             .filter(|_| is_of_embedder)
-            .ok_or_else(|| self.damaged(BASIS, "its parts do not fit each other"))
+            .ok_or_else(|| self.damaged(BASIS, "the lengths of its parts don't match"))
     }
 
     fn profiles(&self, clusters: usize, features: usize) -> Result<Vec<Profile>, PackError> {
@@ -278,12 +281,12 @@ impl Files<'_> {
             .tensor(name)
             .map_err(|error| self.damaged(file, error.to_string()))?;
         if tensor.dtype() != Dtype::F32 {
-            return Err(self.damaged(file, format!("`{name}` is not of 32-bit floats")));
+            return Err(self.damaged(file, format!("`{name}` must contain 32-bit floats")));
         }
         let values = floats(tensor.data());
         match values.iter().all(|value| value.is_finite()) {
             true => Ok(values),
-            false => Err(self.damaged(file, format!("`{name}` has values that are no numbers"))),
+            false => Err(self.damaged(file, format!("`{name}` has values that are not finite"))),
         }
     }
 
@@ -299,7 +302,7 @@ impl Files<'_> {
             _ => 0,
         };
         Matrix::new(width, values)
-            .ok_or_else(|| self.damaged(file, format!("`{name}` is no matrix")))
+            .ok_or_else(|| self.damaged(file, format!("`{name}` is not a matrix")))
     }
 
     fn damaged(&self, name: &str, reason: impl Into<String>) -> PackError {

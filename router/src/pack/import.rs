@@ -73,7 +73,7 @@ pub fn import(folder: &Path, embedder: Embedder) -> Result<Pack, PackError> {
         .ok_or_else(|| unsupported(folder, "it has no .npz file with the centroids".to_owned()))?;
     if centroids.width() != embedder.dimensions {
         let reason = format!(
-            "its centroids have {} dimensions, and {} gives {}",
+            "its centroids have {} dimensions, but {} returns {}",
             centroids.width(),
             embedder.model,
             embedder.dimensions
@@ -81,9 +81,9 @@ pub fn import(folder: &Path, embedder: Embedder) -> Result<Pack, PackError> {
         return Err(unsupported(folder, reason));
     }
     let clusters = Clusters::new(centroids, Assignment::Hard, -1.0)
-        .ok_or_else(|| unsupported(folder, "its centroids are no numbers".to_owned()))?;
+        .ok_or_else(|| unsupported(folder, "its centroids are not finite".to_owned()))?;
     if profiles.is_empty() {
-        let reason = "it has no .json file with `errors`, a rate for each cluster";
+        let reason = "it has no .json file with `errors`, one rate per cluster";
         return Err(unsupported(folder, reason.to_owned()));
     }
     for profile in profiles.values() {
@@ -210,6 +210,6 @@ mod tests {
             ..embedder
         };
         let error = import(folder.path(), other).unwrap_err().to_string();
-        assert!(error.contains("2 dimensions, and e gives 3"), "{error}");
+        assert!(error.contains("2 dimensions, but e returns 3"), "{error}");
     }
 }

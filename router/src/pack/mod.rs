@@ -64,9 +64,9 @@ pub enum PackError {
         path: PathBuf,
         error: std::io::Error,
     },
-    #[error("{} is damaged: {reason}. Take the pack from where it came again", path.display())]
+    #[error("{} is damaged: {reason}. Get the pack from its source again", path.display())]
     Damaged { path: PathBuf, reason: String },
-    #[error("{} is no pack that this version can use: {reason}", path.display())]
+    #[error("{} is not a pack that this version can use: {reason}", path.display())]
     Unsupported { path: PathBuf, reason: String },
 }
 
