@@ -38,7 +38,7 @@ pub(crate) struct Message<'a> {
     pub citations: Vec<&'a RawValue>,
 }
 
-/// Concatenates texts; `None` if there are none.
+/// Concatenates texts; `None` if the iterator is empty.
 pub(crate) fn join<'t>(texts: impl Iterator<Item = &'t str>) -> Option<String> {
     texts.fold(None, |joined: Option<String>, text| {
         Some(joined.unwrap_or_default() + text)

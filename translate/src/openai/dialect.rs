@@ -5,7 +5,7 @@
 
 use memchr::memmem;
 
-/// How a provider treats a request's fields.
+/// The treatment of a request's fields by a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect {
     /// Top-level fields that can't be sent unchanged.
@@ -54,7 +54,7 @@ pub enum Rule {
     Refuse(&'static str),
 }
 
-/// How a stream reports token usage.
+/// The reporting of a stream's token usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamUsage {
     /// On request, with `stream_options.include_usage`.

@@ -149,7 +149,7 @@ impl<'a> Envelope<'a> {
             .collect()
     }
 
-    /// Returns the text of the last user message; empty if there is none.
+    /// Returns the text of the last user message; empty without one.
     pub fn last_user_text(&self) -> String {
         self.with_messages(|messages| {
             let last = messages.iter().rev().find(|message| message.role == "user");

@@ -57,7 +57,7 @@ pub fn summarize(body: &[u8]) -> Summary {
     }
 }
 
-/// How the gateway chose, as clients see it in `_routing`.
+/// The gateway's choice of a model, as clients see it in `_routing`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Routing<'a> {
     /// Alias that the client asked for; `null` if it named a model.
@@ -71,7 +71,7 @@ pub struct Routing<'a> {
     pub cluster_id: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_error: Option<f64>,
-    /// How the model was chosen; `null` if the client named it.
+    /// Routing decision; `null` if the client named the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +79,7 @@ pub struct Routing<'a> {
     pub trace_id: &'a str,
 }
 
-/// How the control plane chose.
+/// The control plane's routing decision.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Decision<'a> {
     /// `decided`, `cached`, `explored`, or the reason for using the alias's default.

@@ -98,8 +98,8 @@ impl Collector {
         }
     }
 
-    /// Takes the blocks so far as a member of the call they led to, with a leading comma; empty if
-    /// there are none. Unsigned blocks need not be sent back.
+    /// Takes the blocks so far as a member of the call they led to, with a leading comma; empty
+    /// without blocks. Unsigned blocks need not be sent back.
     pub fn take_member(&mut self) -> Vec<u8> {
         let thoughts: Vec<Thought> = std::mem::take(&mut self.0)
             .into_iter()
