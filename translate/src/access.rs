@@ -127,22 +127,22 @@ impl fmt::Display for Denial {
         match self {
             Self::Missing => write!(
                 f,
-                "No API key was sent. Send one as `Authorization: Bearer KEY`; an administrator of the gateway makes them"
+                "No API key was sent. Send one as `Authorization: Bearer KEY`; an administrator of the gateway can create one"
             ),
-            Self::Unknown => write!(
-                f,
-                "The API key is not known here. Check that all of it was sent"
-            ),
+            Self::Unknown => write!(f, "Unknown API key. Check that it was sent completely"),
             Self::Disabled { key } => write!(f, "The API key \"{key}\" is disabled"),
             Self::Expired { key } => write!(f, "The API key \"{key}\" has expired"),
             Self::Role { role } => {
-                write!(f, "A key with the role `{}` may not do this", role.name())
+                write!(f, "The role `{}` does not allow this", role.name())
             }
             Self::Endpoint { key, endpoint } => {
-                write!(f, "The API key \"{key}\" is not for {endpoint}")
+                write!(f, "The API key \"{key}\" does not allow {endpoint}")
             }
             Self::Model { key, model } => {
-                write!(f, "The API key \"{key}\" is not for the model \"{model}\"")
+                write!(
+                    f,
+                    "The API key \"{key}\" does not allow the model \"{model}\""
+                )
             }
         }
     }

@@ -155,7 +155,7 @@ impl<'de> Deserialize<'de> for Endpoint {
         let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
         Self::named(&name).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            serde::de::Error::custom(format!("\"{name}\" is no endpoint; there are {names}"))
+            serde::de::Error::custom(format!("\"{name}\" is not an endpoint; use one of {names}"))
         })
     }
 }

@@ -143,8 +143,7 @@ impl ApiError {
 
     /// Returns the error for a provider's answer that doesn't match its API.
     pub fn unreadable_answer(provider: &str) -> Self {
-        let message =
-            format!("{provider} answered with something that is not an answer of its API");
+        let message = format!("{provider} sent an answer that does not match its API");
         Self::new(502, message).with_code("invalid_upstream_response")
     }
 

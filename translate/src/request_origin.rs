@@ -119,10 +119,12 @@ impl<'a> RequestOrigin<'a> {
         if split_host(host).is_none() {
             let message = match host {
                 "" => {
-                    "The header Host is missing or empty; send the name or address that is called"
+                    "The header Host is missing or empty; send the name or address of the gateway"
                         .to_owned()
                 }
-                host => format!("\"{host}\" is not a host; send a name or an address, and a port"),
+                host => format!(
+                    "\"{host}\" is not a valid host; send a name or an address, with an optional port"
+                ),
             };
             return Err(ApiError::new(400, message).with_code(INVALID_HOST));
         }
@@ -143,7 +145,7 @@ impl<'a> RequestOrigin<'a> {
                 .any(|own| own.as_ref().eq_ignore_ascii_case(name));
         if !is_ours {
             return refuse(format!(
-                "\"{name}\" is not a name of this gateway; add it to `access.hosts`, or make an API key"
+                "\"{name}\" is not a name of this gateway; add it to `access.hosts`, or create an API key"
             ));
         }
         let is_foreign = match (self.fetch_site.text(), self.origin.text()) {
@@ -322,7 +324,7 @@ mod tests {
             RequestOrigin::from_headers([("host", &b"localhost"[..]), ("sec-fetch-site", &[0xff])]);
         assert!(
             bytes.check_same_site(&own).is_err(),
-            "what is no text is not trusted"
+            "a value that is not text is not trusted"
         );
     }
 }

@@ -66,7 +66,7 @@ impl Request<'_> {
             Ok(Input::Many(texts)) if !texts.is_empty() => Ok(texts),
             _ => Err(ApiError::invalid(
                 "input",
-                "`input` must be a text or a list of texts; this model takes no tokens",
+                "`input` must be a text or a list of texts; this model does not accept tokens",
             )),
         }
     }
@@ -97,7 +97,7 @@ pub fn translate_request(body: &[u8], target: &Target<'_>) -> Result<Outgoing, A
         Format::Bedrock => bedrock::request(target.model, &request)?,
         Format::Cohere => cohere::request(target.model, &request)?,
         Format::Anthropic => {
-            let words = "Anthropic has no embeddings; ask for a model of another provider";
+            let words = "Anthropic has no embeddings; use a model of another provider";
             return Err(ApiError::invalid("model", words));
         }
     };

@@ -197,7 +197,7 @@ impl<'a> ToolCall<'a> {
         whose: &str,
     ) -> Result<&CalledFunction<'a>, ApiError> {
         self.function.as_ref().ok_or_else(|| {
-            let why = format!("{whose} calls functions only");
+            let why = format!("{whose} only supports function calls");
             ApiError::unsupported(format!("{at}.type"), model, &why)
         })
     }

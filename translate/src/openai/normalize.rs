@@ -52,7 +52,7 @@ fn rewrite(data: &[u8]) -> serde_json::Result<Result<Option<Vec<u8>>, ApiError>>
             .map(|raw| raw.get().trim_matches('"').to_owned());
         if let Some(reason) = reason {
             if reason == NETWORK_ERROR {
-                let error = ApiError::new(502, "The model's answer broke off: network_error");
+                let error = ApiError::new(502, "The model's answer was interrupted: network_error");
                 return Ok(Err(error.with_code(NETWORK_ERROR)));
             }
             if let Some((_, word)) = FINISH_REASONS.iter().find(|(own, _)| *own == reason) {

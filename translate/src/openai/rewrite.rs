@@ -112,7 +112,7 @@ fn choose_tools(request: &mut Object<'_>, model: &str, dialect: &Dialect) -> Res
         };
         if !is_allowed {
             let why = match dialect.tool_choice {
-                ToolChoice::Auto => "its provider lets the model choose, always",
+                ToolChoice::Auto => "its provider always lets the model choose",
                 _ => "its provider can't force a tool; use \"auto\"",
             };
             return Err(ApiError::unsupported("tool_choice", model, why));
@@ -153,7 +153,7 @@ fn check_format(request: &Object<'_>, model: &str, dialect: &Dialect) -> Result<
         return Err(ApiError::unsupported(
             "response_format.type",
             model,
-            "its provider follows no schema; use json_object and describe the object in a message",
+            "its provider does not support schemas; use json_object and describe the object in a message",
         ));
     }
     let has_tools = request
@@ -223,7 +223,7 @@ fn flatten_text(message: &mut Object<'_>, at: &str, model: &str) -> Result<(), A
         return Err(ApiError::unsupported(
             format!("{at}.content"),
             model,
-            "its provider takes no audio",
+            "its provider does not accept audio",
         ));
     }
     if parts.iter().all(|part| part.kind == "text") {

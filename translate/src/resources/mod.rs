@@ -12,7 +12,7 @@ use crate::error::ApiError;
 
 /// Returns the error for an id that isn't the caller's, the same whether or not the object exists.
 pub fn not_found(id: &str) -> ApiError {
-    let message = format!("There is no object with the id \"{id}\"");
+    let message = format!("No object with the id \"{id}\" was found");
     ApiError {
         param: Some("id".into()),
         ..ApiError::new(404, message).with_code("resource_not_found")

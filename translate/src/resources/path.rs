@@ -86,7 +86,7 @@ impl<'a> ResourcePath<'a> {
     /// Parses a path without its query. Returns a 404 for a path that no provider's objects have.
     pub fn parse(endpoint: Endpoint, path: &'a str) -> Result<Self, ApiError> {
         let unknown = || {
-            let message = format!("There is nothing at {path}");
+            let message = format!("Not found: {path}");
             ApiError::new(404, message).with_code("unknown_url")
         };
         let rest = path.strip_prefix(endpoint.path()).ok_or_else(unknown)?;
@@ -175,7 +175,7 @@ pub fn check_stateless(method: &str, path: &str) -> Result<(), ApiError> {
         return Ok(());
     }
     let message = format!(
-        "{method} {path} may reach what other keys have stored at the provider. Use /v1/files and /v1/batches, or a key with the role `admin`"
+        "{method} {path} may reach objects that other keys have stored at the provider. Use /v1/files and /v1/batches, or a key with the role `admin`"
     );
     Err(ApiError::new(403, message).with_code("shared_resource"))
 }
