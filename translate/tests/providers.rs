@@ -384,14 +384,11 @@ fn every_cell_of_the_table_holds() {
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     for (now, held) in page.lines().zip(expected.lines()) {
-        assert_eq!(
-            now, held,
-            "docs/providers.md; UPDATE_GOLDEN=1 writes it anew"
-        );
+        assert_eq!(now, held, "docs/providers.md; UPDATE_GOLDEN=1 rewrites it");
     }
     assert_eq!(
         page.len(),
         expected.len(),
-        "docs/providers.md; UPDATE_GOLDEN=1 writes it anew"
+        "docs/providers.md; UPDATE_GOLDEN=1 rewrites it"
     );
 }
