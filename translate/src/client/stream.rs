@@ -89,7 +89,7 @@ impl Reader {
             self.is_over = true;
             return;
         }
-        // Azure sends a first chunk without choices, id and model.
+        // Azure's first chunk has no choices and does not identify the answer yet.
         if !chunk.choices.is_empty() && !std::mem::replace(&mut self.has_begun, true) {
             self.writer.begin(chunk, out);
         }
