@@ -27,9 +27,9 @@ pub struct Redactor {
 /// The reason why a detector can't be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedactError {
-    #[error("there is no detector \"{0}\"")]
+    #[error("unknown detector \"{0}\"")]
     Unknown(String),
-    #[error("\"{0}\" is not a regular expression that can be used: {1}")]
+    #[error("\"{0}\" is not a usable regular expression: {1}")]
     Pattern(String, String),
 }
 
