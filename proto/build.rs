@@ -1,4 +1,4 @@
-//! Generates the message types, and the services when the `grpc` feature asks for them.
+//! Generates the message types, and with the `grpc` feature the services.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let protos = ["config", "limit", "resource", "route", "trace"]

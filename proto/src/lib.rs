@@ -1,6 +1,7 @@
 //! The gRPC contract between the filter and the control plane.
 //!
-//! Message types always; tonic clients and servers with the `grpc` feature, which does not build for wasm.
+//! Message types are always available; tonic clients and servers need the `grpc` feature, which
+//! does not build for wasm.
 
 #![allow(clippy::doc_markdown)]
 

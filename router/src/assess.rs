@@ -1,38 +1,38 @@
-//! What a pack says of a point: its clusters, and how likely each model is to err.
+//! A pack's estimates for one prompt: its clusters, and each model's error probability.
 
 use crate::clusters::Membership;
 use crate::pack::Pack;
 
-/// What a decision is about.
+/// A prompt, as the router sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Point<'a> {
-    /// Of length one.
+    /// Unit-length embedding.
     pub embedding: &'a [f32],
-    /// What was embedded, where it is known.
+    /// The embedded text, if known.
     pub text: Option<&'a str>,
 }
 
-/// One model's chances.
+/// The estimate for one model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// The probability that its answer is not good enough.
+    /// Probability that the model's answer is not good enough.
     pub error: f64,
-    /// How unsure that is, as a standard deviation.
+    /// Standard deviation of `error`.
     pub deviation: f64,
 }
 
-/// A pack's word on a point.
+/// A pack's estimates for one prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assessment {
     pub membership: Membership,
-    /// Whether the point is unlike everything that the pack was fitted on.
+    /// Set if the point is far from everything that the pack was fitted on.
     pub is_far: bool,
-    /// One for each of the pack's profiles, in their order.
+    /// One per profile of the pack, in the same order.
     pub estimates: Vec<Estimate>,
 }
 
 impl Pack {
-    /// `None` where the embedding is not of the pack's dimensions.
+    /// Returns `None` if the embedding has other dimensions than the pack.
     pub fn assess(&self, point: &Point<'_>) -> Option<Assessment> {
         if point.embedding.len() != self.clusters.dimensions() {
             return None;

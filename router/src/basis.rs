@@ -1,8 +1,9 @@
-//! Features of a point that a linear head can use: a Gaussian kernel's, by Nyström's method.
+//! Features for a linear head: an approximated Gaussian kernel (Nyström's method).
 //!
-//! The embedding is projected on its principal components, the surface figures are put beside it, and the features are
-//! the kernel between the result and a set of landmarks. A head over them is nearly a kernel machine over every prompt it
-//! was fitted on, at a fixed and small price per decision.
+//! The embedding is projected onto its principal components, the lexical features are appended, and
+//! the features are the kernel between the result and a set of landmarks. A head over them
+//! approximates a kernel machine over all the prompts it was fitted on, at a small fixed cost per
+//! decision.
 
 use nalgebra::{DMatrix, DVector};
 
@@ -11,28 +12,28 @@ use crate::kmeans;
 use crate::matrix::{self, Matrix};
 use crate::surface;
 
-/// How many principal components of the embedding are kept.
+/// Number of principal components kept of the embedding.
 const COMPONENTS: usize = 64;
-/// How many landmarks there are at most.
+/// Maximum number of landmarks.
 const LANDMARKS: usize = 512;
-/// What a surface figure weighs beside the embedding, whose mean square length is one.
+/// Weight of a lexical feature, relative to the embedding, whose mean square length is one.
 const SURFACE_WEIGHT: f32 = 0.1;
-/// The kernel's: it falls to 1/e at a squared distance of a half.
+/// Kernel parameter γ: the kernel falls to 1/e at a squared distance of one half.
 const GAMMA: f32 = 2.0;
-/// Figures further from their mean than this many standard deviations count as if they were there.
+/// Lexical features are clipped at this many standard deviations from their mean.
 const CLIP: f32 = 3.0;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Basis {
-    /// What is taken from an embedding before it is projected.
+    /// Subtracted from an embedding before the projection.
     pub mean: Vec<f32>,
-    /// A row per component, scaled.
+    /// One row per component, scaled.
     pub components: Matrix,
     pub surface_mean: [f32; surface::FEATURES],
     pub surface_scale: [f32; surface::FEATURES],
-    /// In the projected space.
+    /// Landmarks in the projected space.
     pub landmarks: Matrix,
-    /// Each landmark's squared length.
+    /// Squared length of each landmark.
     squares: Vec<f32>,
 }
 
@@ -61,7 +62,7 @@ impl Basis {
         })
     }
 
-    /// Learns the projection and the landmarks from points.
+    /// Fits the projection and the landmarks to points.
     pub fn fit(points: &[Point<'_>], seed: u64) -> Option<Self> {
         let dimensions = points.first()?.embedding.len();
         let mean = mean(points, dimensions);
@@ -95,7 +96,7 @@ impl Basis {
         self.len() == 0
     }
 
-    /// The kernel between a point and each landmark.
+    /// Returns the kernel between a point and each landmark.
     pub fn features(&self, point: &Point<'_>) -> Vec<f32> {
         let projected = self.project(point);
         let square = matrix::dot(&projected, &projected);
@@ -108,7 +109,7 @@ impl Basis {
             .collect()
     }
 
-    /// A point without a text has the figures of the mean text.
+    /// A point without text gets the mean lexical features.
     fn project(&self, point: &Point<'_>) -> Vec<f32> {
         let centered: Vec<f32> = point
             .embedding
@@ -134,8 +135,9 @@ impl Basis {
         projected
     }
 
-    /// What turns kernel features into coordinates in which the kernel is the dot product: the inverse root of the
-    /// landmarks' own kernel. Heads are fitted in them, and folded back.
+    /// Returns the whitening matrix, the inverse square root of the landmarks' kernel matrix. In
+    /// whitened coordinates the kernel is the dot product: heads are fitted there, then mapped
+    /// back.
     pub fn whitening(&self) -> DMatrix<f64> {
         const LEAST: f64 = 1e-3;
         let count = self.len();
@@ -151,7 +153,7 @@ impl Basis {
     }
 }
 
-/// Of two points, by the sum of their squared lengths and their dot product.
+/// Computes the kernel from the sum of two points' squared lengths and their dot product.
 fn kernel(squares: f32, product: f32) -> f32 {
     let distance = (squares - 2.0 * product).max(0.0);
     (-GAMMA * distance).exp()
@@ -169,7 +171,7 @@ fn mean(points: &[Point<'_>], dimensions: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Scaled so that the projected points have a mean square length of one.
+/// Returns principal components, scaled so that projected points have a mean square length of one.
 fn principal_components(points: &[Point<'_>], mean: &[f32]) -> Matrix {
     let centered = DMatrix::from_fn(points.len(), mean.len(), |row, column| {
         points[row].embedding[column] - mean[column]
@@ -183,7 +185,8 @@ fn principal_components(points: &[Point<'_>], mean: &[f32]) -> Matrix {
         .iter()
         .map(|&index| eigen.eigenvalues[index].max(0.0))
         .sum();
-    // Of points that are all alike there is none; what it is divided by stays a number in single precision.
+    // Identical points have no variance; the lower bound keeps the quotient finite in single
+    // precision.
     let scale = variance.max(f64::from(f32::MIN_POSITIVE)).sqrt().recip();
     let column = |index: usize| -> DVector<f64> { eigen.eigenvectors.column(index) * scale };
     let rows: Vec<Vec<f32>> = order
@@ -193,7 +196,7 @@ fn principal_components(points: &[Point<'_>], mean: &[f32]) -> Matrix {
     Matrix::from_rows(mean.len(), rows.iter().map(Vec::as_slice))
 }
 
-/// Means, and what a figure is multiplied by to have a standard deviation of one.
+/// Returns each lexical feature's mean, and the factor that scales it to unit standard deviation.
 fn surface_scale(points: &[Point<'_>]) -> ([f32; surface::FEATURES], [f32; surface::FEATURES]) {
     let figures: Vec<[f32; surface::FEATURES]> = points
         .iter()

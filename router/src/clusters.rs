@@ -1,49 +1,49 @@
-//! Semantic clusters: which of them a point is in.
+//! Assignment of points to semantic clusters.
 
 use crate::matrix::{self, Matrix};
 
-/// Centroids on the unit sphere, and how wide a point's membership spreads.
+/// Unit-length centroids, and how soft the assignment is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clusters {
     centroids: Matrix,
     assignment: Assignment,
-    /// Points less similar to every centroid than this are far from all that the pack was fitted on.
+    /// A point whose similarity to every centroid is below this is far from the fitted data.
     far_below: f32,
 }
 
-/// How a point's clusters are told.
+/// Method that assigns a point to clusters.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Assignment {
-    /// The nearest alone.
+    /// The nearest cluster alone.
     Hard,
-    /// All, by a softmax of their squared distances over `temperature`.
+    /// All clusters, by a softmax over their squared distances divided by `temperature`.
     Soft { temperature: f32 },
 }
 
-/// Memberships that count for less are left out.
+/// Memberships below this probability are dropped.
 const LEAST: f32 = 1e-3;
 
-/// Where a point is.
+/// The clusters that a point belongs to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Membership {
     /// The nearest cluster.
     pub cluster: u32,
-    /// The cosine of the angle between the point and its centroid.
+    /// Cosine similarity of the point and that cluster's centroid.
     pub similarity: f32,
-    /// Clusters and their probabilities, most probable first; they sum to 1.
+    /// Clusters and their probabilities, most probable first; the probabilities sum to 1.
     pub probabilities: Vec<(u32, f32)>,
 }
 
 impl Clusters {
-    /// The centroids are scaled to length one. `None` where there is none, or one is not finite.
+    /// Normalizes the centroids. Returns `None` if the matrix is empty or a value is not finite.
     pub fn new(mut centroids: Matrix, assignment: Assignment, far_below: f32) -> Option<Self> {
         if centroids.height() == 0 || !centroids.is_finite() {
             return None;
         }
         for index in 0..centroids.height() {
             let row = centroids.row_mut(index);
-            // What was scaled before is left as it is, to the last bit.
+            // Rows that are already normalized stay bit-identical.
             if (matrix::dot(row, row) - 1.0).abs() > 1e-5 {
                 matrix::normalize(row);
             }
@@ -79,7 +79,7 @@ impl Clusters {
         self.far_below
     }
 
-    /// Whether a point is unlike everything that the pack was fitted on.
+    /// Returns true if a point is far from everything that the pack was fitted on.
     pub fn is_far(&self, membership: &Membership) -> bool {
         membership.similarity < self.far_below
     }
@@ -107,7 +107,7 @@ impl Clusters {
     }
 }
 
-/// On the unit sphere a squared distance is two minus twice the cosine.
+/// On the unit sphere, the squared distance is two minus twice the cosine.
 fn soft(similarities: &[f32], greatest: f32, temperature: f32) -> Vec<(u32, f32)> {
     let weights = similarities
         .iter()

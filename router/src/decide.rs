@@ -1,55 +1,57 @@
-//! Error against cost against latency.
+//! The trade-off between error, cost and latency.
 
 use crate::assess::{Assessment, Estimate};
 
-/// A model that may be chosen.
+/// A model that can be chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
-    /// The place of its profile in the pack; `None` where the pack knows nothing of it.
+    /// Index of its profile in the pack; `None` if the pack has no profile for it.
     pub profile: Option<usize>,
-    /// What the call is expected to cost, in USD; `None` where there is no price.
+    /// Expected cost of the call in USD; `None` if it has no price.
     pub cost: Option<f64>,
-    /// How long it is expected to take, in seconds; `None` where nothing was seen of it.
+    /// Expected latency in seconds; `None` if none has been measured.
     pub latency: Option<f64>,
 }
 
-/// What is given up for what. All are in expected error: how much more of it is worth taking.
+/// Trade-off weights, in units of expected error: how much more of it is acceptable.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Weights {
-    /// To save the whole cost of the dearest candidate: UniRoute's λ, made independent of currency.
+    /// Acceptable for saving the whole cost of the most expensive candidate: UniRoute's λ, made
+    /// independent of currency.
     pub cost: f64,
-    /// To save the whole latency of the slowest candidate.
+    /// Acceptable for saving the whole latency of the slowest candidate.
     pub latency: f64,
-    /// The share of decisions, from 0 to 1, that may try a model whose error is still unsure.
+    /// Share of decisions, from 0 to 1, that may explore a model whose error is still uncertain.
     pub exploration: f64,
 }
 
-/// What it comes to.
+/// The order of the candidates, with their scores.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
-    /// Places of the candidates, best first.
+    /// Indexes of the candidates, best first.
     pub order: Vec<usize>,
-    /// One for each candidate, in the order they were given.
+    /// One per candidate, in the order given.
     pub scores: Vec<Score>,
-    /// Whether the first is there to be learned of.
+    /// Set if the first candidate was chosen for exploration.
     pub is_exploration: bool,
 }
 
-/// The parts of a candidate's score. Less is better.
+/// The parts of a candidate's score. Lower is better.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
     pub error: f64,
-    /// As a share of the dearest candidate's, from 0 to 1.
+    /// Cost as a share of the most expensive candidate's, from 0 to 1.
     pub cost_share: f64,
-    /// As a share of the slowest candidate's, from 0 to 1.
+    /// Latency as a share of the slowest candidate's, from 0 to 1.
     pub latency_share: f64,
     pub total: f64,
 }
 
-/// Orders the candidates. `random` gives a number from 0 to 1; it is asked only where there is something to explore.
+/// Orders the candidates. `random` returns a number from 0 to 1; it is called only if there is
+/// something to explore.
 ///
-/// A candidate without a profile is taken for the mean of the pack's models at this point, one without a price for the
-/// dearest, one without a latency for the mean of the others.
+/// A candidate without a profile gets the mean error of the pack's models at this point, one
+/// without a price counts as the most expensive, one without a latency gets the mean of the others.
 pub fn decide(
     assessment: &Assessment,
     candidates: &[Candidate],
@@ -75,7 +77,7 @@ pub fn decide(
         })
         .collect();
     let mut order: Vec<usize> = (0..candidates.len()).collect();
-    // The sort is stable: of equal scores, the one that the operator wrote first.
+    // The sort is stable: on equal scores, the operator's order wins.
     order.sort_by(|&a, &b| scores[a].total.total_cmp(&scores[b].total));
     let explored = explore(&estimates, &scores, weights.exploration, random);
     let is_exploration = explored.is_some_and(|explored| order.first() != Some(&explored));
@@ -98,7 +100,7 @@ fn estimates(assessment: &Assessment, candidates: &[Candidate]) -> Vec<Estimate>
             true => 0.5,
             false => known.iter().map(|estimate| estimate.error).sum::<f64>() / count,
         },
-        // As unsure as can be: anything from 0 to 1.
+        // Maximum uncertainty: uniform from 0 to 1.
         deviation: 12.0_f64.sqrt().recip(),
     };
     let of_candidate = |candidate: &Candidate| {
@@ -108,7 +110,8 @@ fn estimates(assessment: &Assessment, candidates: &[Candidate]) -> Vec<Estimate>
     candidates.iter().map(of_candidate).collect()
 }
 
-/// Each figure as a share of the greatest; what is unknown is given by `unknown` from what is known.
+/// Returns each figure as a share of the greatest; `unknown` derives the missing figures from the
+/// known ones.
 fn shares(
     figures: impl Iterator<Item = Option<f64>> + Clone,
     unknown: impl Fn(&[f64]) -> f64,
@@ -124,8 +127,9 @@ fn shares(
         .collect()
 }
 
-/// In the share of decisions that may explore: the candidate that is best when each one's error is drawn from what it may be
-/// (Thompson 1933), so that one is tried as often as it may turn out to be the best.
+/// Thompson sampling (Thompson 1933), in the share of decisions that may explore: each candidate's
+/// error is drawn from its distribution, so each is tried as often as it may turn out to be the
+/// best.
 fn explore(
     estimates: &[Estimate],
     scores: &[Score],
@@ -136,7 +140,7 @@ fn explore(
         return None;
     }
     let mut normal = || {
-        // Box and Muller (1958).
+        // Box–Muller transform (Box and Muller 1958).
         let radius = (-2.0 * random().max(f64::MIN_POSITIVE).ln()).sqrt();
         radius * (std::f64::consts::TAU * random()).cos()
     };

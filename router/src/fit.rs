@@ -1,4 +1,4 @@
-//! From labelled outcomes to a pack.
+//! Fits a pack to labelled outcomes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,48 +15,48 @@ use crate::pack::{About, Embedder, Kind, Pack};
 use crate::profile::{Head, Profile};
 use crate::quality::Calibration;
 
-/// A cluster's figure is as much the model's mean as if so many outcomes had it.
+/// Shrinkage: a cluster's rate is drawn to the model's mean as if this many outcomes had it.
 const STRENGTH: f64 = 20.0;
-/// Of the soft assignment.
+/// Temperature of the soft assignment.
 const TEMPERATURE: f32 = 0.1;
-/// The penalty on a head's weights.
+/// L2 penalty on a head's weights.
 const PENALTY: f64 = 1.0;
-/// With fewer outcomes than this a model has no head.
+/// Minimum number of outcomes for a head.
 const LEAST_FOR_HEAD: usize = 50;
-/// Calibration is measured on parts that the head was not fitted on.
+/// Cross-validation folds: calibration is measured on prompts that the head was not fitted on.
 const FOLDS: usize = 5;
-/// The share of what a pack was fitted on that is called far from it.
+/// Share of the fitted points that counts as far from the fitted data.
 const FAR_SHARE: f64 = 0.01;
-/// The default number of clusters.
+/// Default number of clusters.
 pub const CLUSTERS: usize = 100;
 
 /// Outcomes, with the embeddings of their prompts.
 #[derive(Debug, Clone, Default)]
 pub struct Training {
-    /// One each; outcomes name them by place.
+    /// Distinct prompts; outcomes refer to them by index.
     prompts: Vec<String>,
     embeddings: Vec<Vec<f32>>,
     by_model: BTreeMap<String, Vec<(usize, f64)>>,
 }
 
-/// Why nothing can be learned.
+/// The reason why no pack can be fitted.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FitError {
-    #[error("there are outcomes of {0} prompts, and at least {LEAST_PROMPTS} are needed")]
+    #[error("there are outcomes for {0} prompts; at least {LEAST_PROMPTS} are needed")]
     TooFew(usize),
-    #[error("embeddings must be of one length, and of numbers")]
+    #[error("embeddings must have the same length and finite values")]
     Embeddings,
     #[error(
-        "the outcomes are of another embedder: theirs have {found} dimensions, the pack's {expected}"
+        "the outcomes come from another embedder: they have {found} dimensions, the pack has {expected}"
     )]
     Dimensions { found: usize, expected: usize },
 }
 
-/// Fewer prompts than this say nothing about clusters.
+/// Minimum number of prompts; fewer can't be clustered.
 pub const LEAST_PROMPTS: usize = 20;
 
 impl Training {
-    /// Outcomes whose prompts are yet to be embedded.
+    /// Collects outcomes whose prompts are yet to be embedded.
     pub fn collect(outcomes: impl IntoIterator<Item = Outcome>) -> Self {
         let mut training = Self::default();
         let mut places = HashMap::new();
@@ -73,13 +73,13 @@ impl Training {
         training
     }
 
-    /// One embedding for each of [`prompts`](Self::prompts), in their order.
+    /// Adds one embedding for each of [`prompts`](Self::prompts), in their order.
     pub fn with_embeddings(mut self, embeddings: Vec<Vec<f32>>) -> Self {
         self.embeddings = embeddings;
         self
     }
 
-    /// Different prompts, in the order of their first outcomes.
+    /// Distinct prompts, in the order of their first outcomes.
     pub fn prompts(&self) -> &[String] {
         &self.prompts
     }
@@ -112,21 +112,21 @@ impl Training {
     }
 }
 
-/// What to call the result.
+/// Settings of a fit.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub embedder: Embedder,
-    /// At most; fewer where there are not twice as many prompts.
+    /// Maximum number of clusters; lowered if there are fewer than two prompts per cluster.
     pub clusters: usize,
     pub seed: u64,
     pub description: String,
-    /// Where the outcomes are from; every profile says so.
+    /// Source of the outcomes, recorded in every profile.
     pub source: String,
-    /// RFC 3339.
+    /// RFC 3339 timestamp.
     pub now: String,
 }
 
-/// A new pack: clusters, basis, and a profile for each model.
+/// Fits a new pack: clusters, basis, and a profile for each model.
 pub fn fit(training: &Training, options: &Options) -> Result<Pack, FitError> {
     let dimensions = options.embedder.dimensions;
     training.check(dimensions)?;
@@ -166,7 +166,7 @@ pub fn fit(training: &Training, options: &Options) -> Result<Pack, FitError> {
     })
 }
 
-/// The same pack with these models' profiles learned anew, or added. Clusters, basis and all other profiles stay.
+/// Refits or adds the profiles of these models. Clusters, basis and all other profiles stay.
 pub fn refit_models(pack: &Pack, training: &Training, options: &Options) -> Result<Pack, FitError> {
     let expected = pack.clusters.dimensions();
     if let Some(found) = training.embeddings.first().map(Vec::len)
@@ -204,7 +204,7 @@ fn far_below(clusters: &Clusters, points: &[Point<'_>]) -> f32 {
     similarities.get(place).copied().unwrap_or(-1.0)
 }
 
-/// Where the prompts of a training set are: what does not depend on the model.
+/// The part of a fit that doesn't depend on the model: where the prompts are.
 struct Space {
     clusters: usize,
     memberships: Vec<Membership>,
@@ -212,7 +212,8 @@ struct Space {
 }
 
 struct HeadSpace {
-    /// A row for each prompt, in coordinates in which the kernel is the dot product; the last column is of ones.
+    /// One row per prompt, in coordinates where the kernel is the dot product; the last column is
+    /// ones.
     features: DMatrix<f32>,
     whitening: DMatrix<f64>,
 }
@@ -263,7 +264,7 @@ impl Space {
         (profile, measured)
     }
 
-    /// The profile by clusters alone.
+    /// Builds the profile from cluster rates alone.
     fn counted(&self, model: &str, outcomes: &[(usize, f64)], options: &Options) -> Profile {
         let mut wrong = vec![0.0; self.clusters];
         let mut counts = vec![0.0; self.clusters];
@@ -329,7 +330,7 @@ impl Space {
         outcomes: &[(usize, f64)],
         options: &Options,
     ) -> Option<Calibration> {
-        // Prompts, not outcomes, are parted: one that was asked twice is on one side.
+        // Splits by prompt, not by outcome, so that a repeated prompt is on one side only.
         let mut random = fastrand::Rng::with_seed(options.seed);
         let folds: Vec<usize> = self
             .memberships
@@ -360,8 +361,8 @@ impl Space {
     }
 }
 
-/// The clusters' figure for a point, as it would be had its own outcome not been counted: a head that is fitted on figures
-/// which know the answer learns to trust them too much.
+/// Returns the clusters' rate for a point without its own outcome: a head fitted on rates that
+/// include the answer would trust them too much.
 fn without(profile: &Profile, membership: &Membership, error: f64) -> f64 {
     let shares = membership.probabilities.iter();
     let of_cluster = |&(cluster, share): &(u32, f32)| {

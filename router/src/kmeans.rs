@@ -4,9 +4,11 @@ use crate::matrix::{self, Matrix};
 
 const ROUNDS: usize = 20;
 
-/// The centroids of `k` clusters, or of fewer where there are fewer different points. The same seed gives the same.
+/// Returns the centroids of `k` clusters, or of fewer if there are fewer distinct points.
+/// Deterministic for a seed.
 ///
-/// Seeds are spread as in k-means++ (Arthur and Vassilvitskii 2007). Centroids are means, not scaled to length one.
+/// Initialized as in k-means++ (Arthur and Vassilvitskii 2007). Centroids are means; they aren't
+/// normalized.
 pub fn centroids(points: &Matrix, k: usize, seed: u64) -> Matrix {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut centroids = spread(points, k, &mut random);
@@ -25,7 +27,7 @@ pub fn centroids(points: &Matrix, k: usize, seed: u64) -> Matrix {
     centroids
 }
 
-/// The centroid that is nearest by squared distance.
+/// Returns the centroid with the least squared distance.
 pub fn nearest(centroids: &Matrix, point: &[f32]) -> usize {
     let distance =
         |centroid: &[f32]| matrix::dot(centroid, centroid) - 2.0 * matrix::dot(centroid, point);
@@ -64,7 +66,7 @@ fn spread(points: &Matrix, k: usize, random: &mut fastrand::Rng) -> Matrix {
     )
 }
 
-/// An index, with a probability in proportion to its weight.
+/// Draws an index with a probability proportional to its weight.
 fn draw(weights: &[f32], total: f64, random: &mut fastrand::Rng) -> usize {
     let mut left = random.f64() * total;
     for (index, &weight) in weights.iter().enumerate() {
@@ -76,7 +78,7 @@ fn draw(weights: &[f32], total: f64, random: &mut fastrand::Rng) -> usize {
     weights.len() - 1
 }
 
-/// The mean of each cluster's points. One that has none stays where it was.
+/// Returns the mean of each cluster's points. An empty cluster keeps its centroid.
 fn means(points: &Matrix, nearest: &[usize], centroids: &Matrix) -> Matrix {
     let mut sums = vec![0.0_f64; centroids.values().len()];
     let mut counts = vec![0_u32; centroids.height()];

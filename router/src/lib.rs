@@ -1,13 +1,14 @@
-//! Which model is good enough for a prompt, at what price.
+//! Chooses the model that is good enough for a prompt, at the least cost.
 //!
-//! A prompt is a [`Point`]: an embedding and, where there is one, its text. A [`Pack`] holds what was learned: semantic
-//! clusters, and for each model a profile of how often it errs. [`Pack::assess`] estimates each model's error for a
-//! point, [`decide()`] weighs the estimates against cost and latency. [`fit`] learns a pack from labelled outcomes and
-//! [`quality`] says what it is worth.
+//! A prompt is a [`Point`]: an embedding and, if known, its text. A [`Pack`] holds the learned
+//! state: semantic clusters, and for each model a profile of its error rates. [`Pack::assess`]
+//! estimates each model's error for a point, [`decide()`] weighs the estimates against cost and
+//! latency. [`fit`] fits a pack to labelled outcomes, and [`quality`] measures its quality.
 //!
-//! The decision is UniRoute's (Jitkrittum et al. 2025): the model that minimises expected error plus λ times cost, with
-//! the error read from the point's cluster. A fitted pack adds a head to each profile, a calibrated logistic regression on
-//! kernel features of the embedding, which begins at the cluster's figure and departs from it where outcomes say so.
+//! The decision rule is UniRoute's (Jitkrittum et al. 2025): the model that minimizes expected
+//! error plus λ times cost, with the error read from the point's cluster. A fitted pack adds a head
+//! to each profile: a calibrated logistic regression on kernel features of the embedding, which
+//! starts at the cluster's rate and departs from it if the outcomes support that.
 
 pub mod assess;
 pub mod basis;

@@ -9,22 +9,23 @@ pub fn sigmoid(logit: f64) -> f64 {
     1.0 / (1.0 + (-logit).exp())
 }
 
-/// The inverse of [`sigmoid`], kept finite.
+/// Returns the inverse of [`sigmoid`], kept finite.
 pub fn logit(probability: f64) -> f64 {
     let probability = probability.clamp(1e-4, 1.0 - 1e-4);
     (probability / (1.0 - probability)).ln()
 }
 
-/// A row's log-odds are its offset, plus the weights times its features, plus the bias.
+/// A fitted model. A row's log-odds are its offset, plus the weights times its features, plus the
+/// bias.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fitted {
     pub weights: Vec<f64>,
     pub bias: f64,
 }
 
-/// Fits `targets` (from 0 to 1) with the square of the weights penalised by `penalty`.
+/// Fits `targets` (from 0 to 1), with an L2 penalty on the weights.
 ///
-/// The features' last column must be of ones: its weight is the bias, which is not penalised.
+/// The features' last column must be ones: its weight is the bias, which is not penalized.
 pub fn fit(
     features: &DMatrix<f32>,
     targets: &[f64],

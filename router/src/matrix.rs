@@ -1,6 +1,6 @@
-//! Rows of numbers, and what is done with them while a request waits.
+//! A dense matrix, and the vector operations of the request path.
 
-/// Rows of equal length, one after the other.
+/// Rows of equal length, stored one after the other.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Matrix {
     width: usize,
@@ -8,7 +8,7 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// `None` where the values are not whole rows.
+    /// Returns `None` if the values are not whole rows.
     pub fn new(width: usize, values: Vec<f32>) -> Option<Self> {
         (width > 0 && values.len().is_multiple_of(width)).then_some(Self { width, values })
     }
@@ -51,10 +51,10 @@ impl Matrix {
     }
 }
 
-/// How many sums run side by side, so that the compiler may use vector instructions.
+/// Number of parallel sums, which lets the compiler use vector instructions.
 const LANES: usize = 16;
 
-/// The dot product. Vectors of unequal length are compared as far as both go.
+/// Returns the dot product. If the lengths differ, only the common part counts.
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
@@ -72,7 +72,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
-/// The sum of rows of this width.
+/// Returns the sum of rows of this width.
 pub fn sum<'a>(width: usize, rows: impl IntoIterator<Item = &'a [f32]>) -> Vec<f32> {
     let mut sum = vec![0.0; width];
     for row in rows {
@@ -83,7 +83,7 @@ pub fn sum<'a>(width: usize, rows: impl IntoIterator<Item = &'a [f32]>) -> Vec<f
     sum
 }
 
-/// Scales to length one; a vector of zeros stays as it is.
+/// Scales a vector to length one; a zero vector stays as it is.
 pub fn normalize(vector: &mut [f32]) {
     let norm = dot(vector, vector).sqrt();
     if norm > 0.0 {

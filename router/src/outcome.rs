@@ -1,20 +1,20 @@
-//! What is learned from: how an answer of a model to a prompt turned out.
+//! Training data: labelled answers of models to prompts.
 
 use serde::{Deserialize, Serialize};
 
 /// A labelled answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// What was embedded of the prompt.
+    /// The embedded part of the prompt.
     pub prompt: String,
-    /// `provider/model`, or a model's name whoever serves it.
+    /// `provider/model`, or a model's name for any provider.
     pub model: String,
-    /// From 0, good enough, to 1.
+    /// From 0 (good enough) to 1.
     pub error: f64,
 }
 
 impl Outcome {
-    /// Reads one from JSON, or says what is wrong with it.
+    /// Parses an outcome from JSON; the error is a message for the user.
     pub fn parse(json: &str) -> Result<Self, String> {
         let outcome: Self = serde_json::from_str(json).map_err(|error| {
             format!("an outcome is an object with `prompt`, `model` and `error`: {error}")
@@ -23,7 +23,7 @@ impl Outcome {
             return Err("`prompt` and `model` must not be empty".to_owned());
         }
         if !(0.0..=1.0).contains(&outcome.error) {
-            return Err("`error` must be from 0, good enough, to 1".to_owned());
+            return Err("`error` must be from 0 (good enough) to 1".to_owned());
         }
         Ok(outcome)
     }

@@ -1,32 +1,33 @@
-//! How often one model errs, by cluster.
+//! A model's error rates, by cluster.
 
 use serde::{Deserialize, Serialize};
 
 use crate::clusters::Membership;
 use crate::logistic::{logit, sigmoid};
 
-/// What is known of a model's errors. Rates are from 0 to 1.
+/// A model's error rates, from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// `provider/model`, or a model's name whoever serves it.
+    /// `provider/model`, or a model's name for any provider.
     pub model: String,
-    /// In all.
+    /// Error rate over all outcomes.
     pub mean_error: f64,
-    /// The rate in each cluster.
+    /// Error rate in each cluster.
     pub errors: Vec<f64>,
-    /// How many outcomes each of them rests on.
+    /// Number of outcomes behind each of `errors`.
     pub counts: Vec<f64>,
-    /// As many outcomes of the mean rate are added to those of each cluster, so that a thin one is near the mean.
+    /// Shrinkage: this many outcomes at the mean rate are added to each cluster, so that a cluster
+    /// with few outcomes stays near the mean.
     pub strength: f64,
-    /// Where the figures are from.
+    /// Source of the figures.
     pub source: String,
-    /// When they were taken.
+    /// Date of the figures.
     pub date: String,
-    /// Tokens of an answer, on average; what a call is expected to cost rests on it.
+    /// Mean number of output tokens; the expected cost of a call is based on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<f64>,
-    /// What departs from the clusters' figures.
+    /// Correction to the clusters' rates.
     #[serde(skip)]
     pub head: Option<Head>,
 }
@@ -39,14 +40,14 @@ pub struct Head {
 }
 
 impl Profile {
-    /// A cluster's rate, drawn to the mean by as much as the cluster is thin.
+    /// Returns a cluster's rate, shrunk to the mean: the fewer its outcomes, the closer.
     pub fn shrunk_error(&self, cluster: usize) -> f64 {
         let error = self.errors.get(cluster).copied().unwrap_or(self.mean_error);
         let count = self.counts.get(cluster).copied().unwrap_or(0.0);
         (error * count + self.mean_error * self.strength) / (count + self.strength)
     }
 
-    /// The rate where a point is, without the head.
+    /// Returns the rate at a point, without the head.
     pub fn prior_error(&self, membership: &Membership) -> f64 {
         let shares = membership.probabilities.iter();
         shares
@@ -54,7 +55,7 @@ impl Profile {
             .sum()
     }
 
-    /// The rate for a point; `features` are of the pack's basis.
+    /// Returns the rate for a point; `features` must come from the pack's basis.
     pub fn error(&self, membership: &Membership, features: &[f32]) -> f64 {
         let prior = self.prior_error(membership);
         match &self.head {
@@ -66,7 +67,7 @@ impl Profile {
         }
     }
 
-    /// How sure the clusters' figure is: the standard deviation of its posterior, a Beta distribution.
+    /// Returns the standard deviation of the clusters' rate: its posterior is a Beta distribution.
     pub fn deviation(&self, membership: &Membership) -> f64 {
         let shares = membership.probabilities.iter();
         let count: f64 = shares
@@ -79,7 +80,7 @@ impl Profile {
         (error * (1.0 - error) / (count + self.strength + 1.0)).sqrt()
     }
 
-    /// Takes one more outcome into the figures of the clusters it is in. `error` is from 0 to 1.
+    /// Adds an outcome to the rates of the clusters that it belongs to. `error` is from 0 to 1.
     pub fn observe(&mut self, membership: &Membership, error: f64) {
         let total: f64 = self.counts.iter().sum();
         let weight = self.strength + total;
@@ -96,7 +97,7 @@ impl Profile {
         }
     }
 
-    /// Why the profile can't be used with a pack of so many clusters.
+    /// Returns the reason why the profile doesn't fit a pack with this many clusters.
     pub fn problem(&self, clusters: usize, features: usize) -> Option<String> {
         let is_rate = |rate: &f64| (0.0..=1.0).contains(rate);
         if self.model.is_empty() {
@@ -104,7 +105,7 @@ impl Profile {
         }
         if self.errors.len() != clusters || self.counts.len() != clusters {
             return Some(format!(
-                "`errors` and `counts` must have {clusters} numbers each, one for each cluster"
+                "`errors` and `counts` must have {clusters} numbers each, one per cluster"
             ));
         }
         if !self.errors.iter().all(is_rate) || !is_rate(&self.mean_error) {
@@ -118,11 +119,11 @@ impl Profile {
             return Some("a count must not be negative".to_owned());
         }
         if !(self.strength > 0.0 && self.strength.is_finite()) {
-            return Some("`strength` must be more than 0".to_owned());
+            return Some("`strength` must be greater than 0".to_owned());
         }
         match &self.head {
             Some(head) if head.weights.len() != features => Some(format!(
-                "its head has {} weights, and the basis {features} features",
+                "its head has {} weights, but the basis has {features} features",
                 head.weights.len()
             )),
             _ => None,

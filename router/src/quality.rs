@@ -1,26 +1,26 @@
-//! What estimates and decisions are worth, measured on outcomes that they were not fitted on.
+//! Quality of estimates and decisions, measured on outcomes that they were not fitted on.
 
 use serde::{Deserialize, Serialize};
 
-/// How well a model's estimates hold.
+/// Calibration of one model's estimates.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// How many outcomes it was measured on, each with a head that was fitted without it.
+    /// Number of outcomes measured, each with a head that was fitted without it.
     pub outcomes: usize,
-    /// The expected calibration error: how far an estimate is from the rate that comes true, on average.
+    /// Expected calibration error: the mean distance between an estimate and the observed rate.
     pub expected_calibration_error: f64,
-    /// The mean squared error of the estimates (Brier 1950).
+    /// Mean squared error of the estimates (Brier 1950).
     pub brier: f64,
-    /// The same of the model's mean error alone: what the estimates must be better than.
+    /// Brier score of the model's mean error alone: the baseline to beat.
     pub brier_of_mean: f64,
 }
 
-/// Bins of equally many estimates.
+/// Number of bins, each with equally many estimates.
 const BINS: usize = 15;
 
 impl Calibration {
-    /// Of pairs of an estimated error and what came true, both from 0 to 1.
+    /// Measures pairs of an estimated and an observed error, both from 0 to 1.
     pub fn measure(pairs: &[(f64, f64)]) -> Self {
         let count = pairs.len().max(1) as f64;
         let mean = pairs.iter().map(|(_, truth)| truth).sum::<f64>() / count;
@@ -50,14 +50,15 @@ fn calibration_error(pairs: &[(f64, f64)]) -> f64 {
     bins.map(gap).sum::<f64>() / pairs.len().max(1) as f64
 }
 
-/// What a router between two models recovers of their gap, by the share of calls that it gives to the strong one.
+/// Performance gap recovered by a router between two models, by the share of calls to the strong
+/// model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GapCurve {
-    /// Recovered gap after 0, 1, 2, … calls to the strong model: 0 with none, 1 with all.
+    /// Recovered gap after 0, 1, 2, … calls to the strong model: 0 at no calls, 1 at all.
     recovered: Vec<f64>,
 }
 
-/// The errors of two models on one prompt, and how much the router would like the strong one.
+/// The errors of two models on one prompt, and the router's preference for the strong model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pair {
     pub preference: f64,
@@ -66,7 +67,8 @@ pub struct Pair {
 }
 
 impl GapCurve {
-    /// Calls go to the strong model in the order of preference. `None` where the strong one is no better.
+    /// Sends calls to the strong model in the order of preference. Returns `None` unless the strong
+    /// model is better.
     pub fn measure(pairs: &[Pair]) -> Option<Self> {
         let mut sorted = pairs.to_vec();
         sorted.sort_by(|a, b| b.preference.total_cmp(&a.preference));
@@ -83,7 +85,8 @@ impl GapCurve {
         (gap > 0.0).then_some(Self { recovered })
     }
 
-    /// The area under the curve: the average performance gap recovered (RouteLLM, Ong et al. 2024). Chance gives about 0.5.
+    /// Returns the area under the curve: the average performance gap recovered (RouteLLM, Ong et
+    /// al. 2024). Random routing gives about 0.5.
     pub fn apgr(&self) -> f64 {
         let steps = self.recovered.len().saturating_sub(1).max(1) as f64;
         let areas = self
@@ -93,10 +96,11 @@ impl GapCurve {
         areas.sum::<f64>() / steps
     }
 
-    /// The least share of calls to the strong model that recovers so much of the gap: CPT(50) is for 0.5.
+    /// Returns the least share of calls to the strong model that recovers this much of the gap:
+    /// CPT(50) is for 0.5.
     pub fn share_for(&self, recovered: f64) -> f64 {
         let steps = self.recovered.len().saturating_sub(1).max(1) as f64;
-        // Sums of floats: the end of the curve is 1 but for rounding.
+        // Float sums: the end of the curve is 1 only up to rounding.
         let reached = |value: &f64| *value >= recovered - 1e-9;
         let calls = self.recovered.iter().position(reached);
         calls.map_or(1.0, |calls| calls as f64 / steps)

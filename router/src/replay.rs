@@ -1,4 +1,4 @@
-//! What a pack would have done with calls that were made: nobody is asked again.
+//! Replays recorded calls with a pack, without calling a model.
 
 use std::collections::BTreeMap;
 
@@ -7,33 +7,33 @@ use serde::Serialize;
 use crate::assess::Assessment;
 use crate::decide::{Candidate, Weights, decide};
 
-/// What the decisions come to. Costs are in USD.
+/// Result of a replay. Costs are in USD.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Replay {
     pub calls: u64,
-    /// Calls for which another model would have been chosen.
+    /// Number of calls that would have gone to another model.
     pub changed: u64,
-    /// What they cost.
+    /// Actual cost of the calls.
     pub actual_cost: f64,
-    /// What they are expected to have cost.
+    /// Expected cost of the replayed decisions.
     pub replayed_cost: f64,
-    /// The mean expected error of the models that answered.
+    /// Mean expected error of the models that answered.
     pub actual_error: f64,
-    /// The mean expected error of those that would have.
+    /// Mean expected error of the models that would have answered.
     pub replayed_error: f64,
-    /// How many calls each model would have got, by candidate.
+    /// Number of calls that each candidate would have received.
     pub chosen: BTreeMap<String, u64>,
-    /// The share of calls far from what the pack was fitted on.
+    /// Share of calls far from the data that the pack was fitted on.
     pub far_share: f64,
 }
 
-/// A call that was made.
+/// A recorded call.
 #[derive(Debug)]
 pub struct Call<'a> {
     pub assessment: &'a Assessment,
-    /// `provider/model`, and what is known of it.
+    /// `provider/model`, and its known figures.
     pub candidates: &'a [(String, Candidate)],
-    /// The place of the one that answered, where it is among them.
+    /// Index of the candidate that answered, if it is in `candidates`.
     pub actual: Option<usize>,
     pub actual_cost: f64,
 }

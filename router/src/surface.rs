@@ -1,9 +1,10 @@
-//! What a text shows on its surface: length, digits, blanks. Embeddings say what a prompt is about and little of this.
+//! Lexical features of a text: length, digits, whitespace. Embeddings capture the topic of a prompt
+//! and little of these.
 
-/// How many figures there are.
+/// Number of features.
 pub const FEATURES: usize = 9;
 
-/// The figures of a text, in no common unit: a basis scales them by what it was fitted on.
+/// Returns the features of a text, unscaled: a basis scales them by the data it was fitted on.
 pub fn features(text: &str) -> [f32; FEATURES] {
     let mut count = Count::default();
     let mut in_word = false;

@@ -1,4 +1,4 @@
-//! Packs, from outcomes to disk and back.
+//! Round trip of packs: from outcomes to disk and back.
 
 use opentracy_router::fit::{self, FitError, Training};
 use opentracy_router::pack::{self, Embedder};
@@ -12,7 +12,7 @@ fn vector(random: &mut fastrand::Rng) -> Vec<f32> {
     vector
 }
 
-/// Prompts around two centers; `wrong` says how often a model errs around each.
+/// Builds prompts around two centers; `wrong` gives a model's error rate around each.
 fn training(models: &[(&str, [f64; 2])], count: usize) -> Training {
     let mut random = fastrand::Rng::with_seed(11);
     let centers = [vector(&mut random), vector(&mut random)];
@@ -71,7 +71,7 @@ fn errors(pack: &Pack, embedding: &[f32]) -> Vec<f64> {
         .collect()
 }
 
-/// Embeddings of both kinds.
+/// Returns embeddings around both centers.
 fn both_kinds() -> [Vec<f32>; 2] {
     let mut random = fastrand::Rng::with_seed(11);
     [vector(&mut random), vector(&mut random)]

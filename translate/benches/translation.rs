@@ -1,4 +1,5 @@
-//! What a translation costs beside plain `serde_json`, parse and print, of the same bytes: `cargo bench -p opentracy-translate`.
+//! Compares a translation with parsing and printing the same bytes with plain `serde_json`: `cargo
+//! bench -p opentracy-translate`.
 //!
 //! Figures are ratios of one run; `docs/performance.md` has them.
 
@@ -25,7 +26,7 @@ const FORMATS: [(Format, &str, &str); 4] = [
 
 const CHUNKS: usize = 1000;
 
-/// A conversation of about this many bytes: turns of prose, a tool and its results.
+/// Returns a conversation of about this many bytes: turns of prose, a tool and its results.
 fn request(bytes: usize) -> Vec<u8> {
     let tool = json!({"type": "function", "function": {"name": "get_weather", "description": "The weather in a city",
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}});
@@ -62,7 +63,7 @@ fn sse(events: &[Value]) -> Vec<u8> {
         .collect()
 }
 
-/// A stream of a thousand pieces, as its provider sends it.
+/// Returns a stream of a thousand pieces, as its provider sends it.
 fn stream(format: Format) -> Vec<u8> {
     let text = " word and";
     let pieces = |piece: Value| std::iter::repeat_n(piece, CHUNKS);
@@ -109,7 +110,7 @@ fn bedrock_payloads() -> impl Iterator<Item = (&'static str, Value)> {
         ])
 }
 
-/// The JSON in a stream, one text for each event.
+/// Returns the JSON in a stream, one text per event.
 fn payloads(format: Format, stream: &[u8]) -> Vec<Vec<u8>> {
     if format == Format::Bedrock {
         return bedrock_payloads()
@@ -179,7 +180,7 @@ fn streams(criterion: &mut Criterion) {
                 bencher.iter(|| {
                     let mut translator = StreamTranslator::new(&origin);
                     let mut out = Vec::new();
-                    // As they come from a socket.
+                    // The size in which bytes arrive from a socket.
                     for piece in black_box(&stream).chunks(1400) {
                         translator.push(piece, &mut out);
                     }

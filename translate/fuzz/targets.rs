@@ -1,7 +1,7 @@
-//! One function for each parser of bytes from outside. None may panic, whatever it is given.
+//! One function for each parser of untrusted bytes. None may panic on any input.
 //!
-//! `cargo +nightly fuzz run stream --fuzz-dir translate/fuzz` runs one until it is stopped; `translate/tests/fuzz.rs` runs all of
-//! them for a while on the stable compiler.
+//! `cargo +nightly fuzz run stream --fuzz-dir translate/fuzz` runs one until it is stopped;
+//! `translate/tests/fuzz.rs` runs all of them for a while on the stable compiler.
 
 use opentracy_translate::client::Api;
 use opentracy_translate::client::messages::count;
@@ -37,7 +37,7 @@ fn origin(api: Api, format: Format, is_native: bool) -> Origin<'static> {
     }
 }
 
-/// A client's body.
+/// Runs the parsers of a client's body.
 pub fn request(data: &[u8]) {
     for api in Api::ALL {
         if let Ok(envelope) = Envelope::parse(api, data) {
@@ -67,7 +67,7 @@ pub fn request(data: &[u8]) {
     count::estimate(data);
 }
 
-/// A provider's whole answer, good or bad.
+/// Runs the parsers of a provider's whole answer, good or bad.
 pub fn reply(data: &[u8]) {
     for api in Api::ALL {
         summarize(api, data);
@@ -88,7 +88,8 @@ pub fn reply(data: &[u8]) {
     }
 }
 
-/// A provider's stream. The first byte says where it is cut; the cut must make no difference.
+/// Runs the parsers of a provider's stream. The first byte determines where it is split; the split
+/// must make no difference.
 pub fn stream(data: &[u8]) {
     let Some((&cut, events)) = data.split_first() else {
         return;
@@ -122,7 +123,7 @@ fn translated(origin: &Origin<'_>, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
     (out, translator.error().is_some())
 }
 
-/// A stream in the client's API on its way there.
+/// Runs the parsers of a stream in the client's API.
 pub fn chunks(data: &[u8]) {
     let Some((&cut, events)) = data.split_first() else {
         return;
@@ -134,7 +135,7 @@ pub fn chunks(data: &[u8]) {
     }
 }
 
-/// What the gateway stage makes of a stream in a client's API that comes in these pieces.
+/// Returns the gateway stage's output for a stream in a client's API that arrives in these pieces.
 pub fn tapped(api: Api, pieces: &[&[u8]]) -> Vec<u8> {
     let mut tap = Tap::new(api, true);
     let mut extras = |_: &_| br#""_cost":null"#.to_vec();
@@ -149,7 +150,7 @@ pub fn tapped(api: Api, pieces: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// Text to be masked.
+/// Masks a text.
 pub fn text(data: &[u8]) {
     let redactor = redact::Redactor::default();
     redactor.mask_text(&String::from_utf8_lossy(data));
@@ -159,7 +160,7 @@ pub fn text(data: &[u8]) {
     keys.mask_body(data);
 }
 
-/// What a client may write that no JSON type can hold, such as `1e999`, passes through.
+/// Checks that a body is JSON. Numbers that no JSON type can hold, such as `1e999`, pass through.
 fn is_json(bytes: &[u8]) {
     let text = std::str::from_utf8(bytes).expect("UTF-8");
     if let Err(error) = serde_json::from_str::<&serde_json::value::RawValue>(text) {

@@ -1,4 +1,4 @@
-//! What a call costs.
+//! The cost of a call.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Usd(pub f64);
 
 impl Usd {
-    /// Costs are told to a ten-thousandth of a micro-dollar: below any price there is, above what binary fractions blur.
+    /// Rounds to a ten-thousandth of a micro-dollar: smaller than any price, larger than binary
+    /// rounding errors.
     fn rounded(self) -> Self {
         Self((self.0 * 1e10).round() / 1e10)
     }
@@ -17,7 +18,7 @@ impl Usd {
 /// A number of tokens.
 pub type TokenCount = u64;
 
-/// What a call used. Cached tokens are part of `input`, reasoning tokens part of `output`.
+/// Token counts of a call. Cached tokens are part of `input`, reasoning tokens part of `output`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     pub input: TokenCount,
@@ -27,7 +28,7 @@ pub struct Usage {
     pub reasoning: TokenCount,
 }
 
-/// USD per token. `None` is unknown, which is not free.
+/// USD per token. `None` means unknown, not free.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pricing {
@@ -52,9 +53,9 @@ pub struct Cost {
 }
 
 impl Pricing {
-    /// The cost of a call; `None` when the price of something it used is unknown.
+    /// Returns the cost of a call; `None` if it used something whose price is unknown.
     ///
-    /// A model without a price for cached or reasoning tokens charges them like the rest.
+    /// If a model has no price for cached or reasoning tokens, they cost the same as the others.
     pub fn cost(&self, usage: &Usage) -> Option<Cost> {
         let input_price = self.input?;
         let output_price = self.output?;

@@ -1,4 +1,4 @@
-//! What the gateway serves.
+//! The endpoints that the gateway serves.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -7,7 +7,7 @@ use crate::client::Api;
 /// An endpoint whose calls are traced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
-    /// A model says something, in one of the clients' APIs.
+    /// A model's answer, in one of the clients' APIs.
     Completion(Api),
     Embeddings,
     Images,
@@ -16,11 +16,11 @@ pub enum Endpoint {
     Speech,
     Moderations,
     Rerank,
-    /// OpenAI's old completions of a prompt.
+    /// OpenAI's legacy completions of a prompt.
     Completions,
     Files,
     Batches,
-    /// A provider's own API, as it is.
+    /// Passthrough to a provider's own API.
     Proxy,
 }
 
@@ -30,7 +30,7 @@ impl Default for Endpoint {
     }
 }
 
-/// What a path of a provider's own API begins with; the provider follows.
+/// Path prefix of passthrough calls; the provider's name follows.
 pub const PROXY: &str = "/proxy/";
 
 impl Endpoint {
@@ -51,7 +51,7 @@ impl Endpoint {
         Self::Proxy,
     ];
 
-    /// Its name, in traces and in the configuration.
+    /// Returns the endpoint's name, in traces and in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Completion(api) => api.name(),
@@ -69,7 +69,7 @@ impl Endpoint {
         }
     }
 
-    /// Where the gateway serves it; what it has below, for those that have something there.
+    /// Returns the path of the endpoint, or the prefix of its paths if it has several.
     pub const fn path(self) -> &'static str {
         match self {
             Self::Completion(api) => api.path(),
@@ -87,7 +87,7 @@ impl Endpoint {
         }
     }
 
-    /// The endpoint that serves a path.
+    /// Returns the endpoint that serves a path.
     pub fn at(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|endpoint| {
             let rest = path.strip_prefix(endpoint.path());
@@ -107,7 +107,7 @@ impl Endpoint {
             .find(|endpoint| endpoint.name() == name)
     }
 
-    /// The client's API, where a model says something.
+    /// Returns the client's API, for endpoints where a model answers.
     pub fn api(self) -> Option<Api> {
         match self {
             Self::Completion(api) => Some(api),
@@ -115,8 +115,8 @@ impl Endpoint {
         }
     }
 
-    /// Returns the number of the endpoint in gRPC and in the journal: the `Api` of `trace.proto`. A
-    /// number is never given to another endpoint.
+    /// Returns the endpoint's number in gRPC and in the journal: the `Api` of `trace.proto`. A
+    /// number is never reused for another endpoint.
     pub const fn number(self) -> i32 {
         match self {
             Self::Completion(Api::ChatCompletions) => 0,
@@ -136,7 +136,7 @@ impl Endpoint {
         }
     }
 
-    /// Returns the endpoint of a number.
+    /// Returns the endpoint with this number.
     pub fn numbered(number: i32) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -155,7 +155,7 @@ impl<'de> Deserialize<'de> for Endpoint {
         let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
         Self::named(&name).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            serde::de::Error::custom(format!("\"{name}\" is no endpoint; there are {names}"))
+            serde::de::Error::custom(format!("\"{name}\" is not an endpoint; use one of {names}"))
         })
     }
 }
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// Stored traces have these numbers: this list only ever grows at its end.
+    /// Stored traces use these numbers: append to this list, never reorder it.
     const NUMBERS: [(i32, &str); 14] = [
         (0, "chat_completions"),
         (1, "messages"),

@@ -1,4 +1,4 @@
-//! Errors in OpenAI's shape, which is what every client of the gateway gets.
+//! Errors in OpenAI's shape, which every client of the gateway receives.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::redact;
 
-/// OpenAI's word for the family of an error, its `error.type`.
+/// The kind of an error: OpenAI's `error.type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorType {
     InvalidRequest,
@@ -35,7 +35,7 @@ impl ErrorType {
         }
     }
 
-    /// The family that an HTTP status belongs to.
+    /// Returns the kind that an HTTP status maps to.
     pub const fn of_status(status: u16) -> Self {
         match status {
             401 => Self::Authentication,
@@ -52,7 +52,7 @@ impl ErrorType {
 
 const UNSUPPORTED: &str = "unsupported_parameter";
 
-/// An error for the client: a status and OpenAI's `{"error": {...}}`.
+/// An error for the client: an HTTP status and OpenAI's `{"error": {...}}`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{status} {}: {message}", kind.as_str())]
 pub struct ApiError {
@@ -60,24 +60,24 @@ pub struct ApiError {
     pub kind: ErrorType,
     pub code: Option<Cow<'static, str>>,
     pub message: String,
-    /// The field of the request that is to blame, such as `messages[0].content`.
+    /// Field of the request that caused the error, such as `messages[0].content`.
     pub param: Option<String>,
-    /// Seconds to wait, where a provider says it in the body.
+    /// Seconds to wait, if the provider's body has them.
     pub retry_after: Option<u64>,
 }
 
-/// One try at one provider, as the client is told of it.
+/// One attempt at one provider, as reported to the client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct AttemptSummary {
     pub provider: String,
     pub model: String,
-    /// The provider's status; `None` when it gave none, or when it is not known.
+    /// The provider's status; `None` if it didn't answer, or if it is unknown.
     pub status: Option<u16>,
-    /// What went wrong, in a word; `None` for the attempt that succeeded.
+    /// Kind of failure; `None` for the attempt that succeeded.
     pub error: Option<Cow<'static, str>>,
-    /// Milliseconds; `None` when not known.
+    /// Milliseconds; `None` if unknown.
     pub latency_ms: Option<u64>,
-    /// Seconds to wait, where the provider says so.
+    /// Seconds to wait, if the provider sent them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
 }
@@ -94,7 +94,7 @@ impl ApiError {
         }
     }
 
-    /// A 400 that names the field to blame.
+    /// Returns a 400 that names the invalid field.
     pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             param: Some(param.into()),
@@ -102,7 +102,7 @@ impl ApiError {
         }
     }
 
-    /// A 400 for a field that the model's provider has no words for.
+    /// Returns a 400 for a field that the model's provider does not support.
     pub fn unsupported(param: impl Into<String>, model: &str, why: &str) -> Self {
         let param = param.into();
         Self {
@@ -114,7 +114,7 @@ impl ApiError {
         }
     }
 
-    /// A 429 that waiting does not help against, as OpenAI has it for an account without credit.
+    /// Returns a 429 that retrying doesn't fix, like OpenAI's for an account without credit.
     pub fn insufficient_quota(message: impl Into<String>) -> Self {
         let kind = ErrorType::InsufficientQuota;
         Self {
@@ -124,27 +124,26 @@ impl ApiError {
         }
     }
 
-    /// Whether the model's provider has no words for what was asked.
+    /// Returns true if the model's provider does not support a field of the request.
     pub fn is_unsupported(&self) -> bool {
         self.code.as_deref() == Some(UNSUPPORTED)
     }
 
-    /// A stream that ended without having said that it is complete.
+    /// Returns the error for a stream that ended before it was complete.
     pub fn incomplete_stream(provider: &str) -> Self {
         let message = format!("{provider}'s stream ended before its answer was complete");
         Self::new(502, message).with_code("incomplete_stream")
     }
 
-    /// An answer that is not what its format says.
+    /// Returns the error for an answer that doesn't match its format.
     pub fn unreadable(error: serde_json::Error) -> Self {
         let message = format!("The provider's answer could not be read: {error}");
         Self::new(502, message).with_code("invalid_upstream_response")
     }
 
-    /// An answer of a provider that can't be read as what its API says.
+    /// Returns the error for a provider's answer that doesn't match its API.
     pub fn unreadable_answer(provider: &str) -> Self {
-        let message =
-            format!("{provider} answered with something that is not an answer of its API");
+        let message = format!("{provider} sent an answer that does not match its API");
         Self::new(502, message).with_code("invalid_upstream_response")
     }
 
@@ -154,10 +153,11 @@ impl ApiError {
         self
     }
 
-    /// Returns a provider's error as a client gets it: with the provider's own message and the status that an OpenAI client knows.
+    /// Returns a provider's error in the client's shape: with the provider's own message, and a
+    /// status that OpenAI's clients understand.
     ///
-    /// Text that looks like a key is masked here. The credentials that the request went with are masked by a
-    /// [`KeyMask`](redact::KeyMask), which knows them.
+    /// Text that looks like a key is masked here. The credentials of the request itself are masked
+    /// by a [`KeyMask`](redact::KeyMask), which knows them.
     pub fn from_provider(provider: &str, status: u16, message: &str) -> Self {
         let message = redact::mask_keys(message);
         let message = match (status, message.trim()) {
@@ -166,16 +166,16 @@ impl ApiError {
             (_, "") => format!("{provider} answered with status {status}"),
             _ => message.into_owned(),
         };
-        // 529 is Anthropic's "overloaded"; OpenAI's clients know 503.
+        // 529 is Anthropic's "overloaded"; OpenAI's clients expect 503.
         Self::new(if status == 529 { 503 } else { status }, message)
     }
 
-    /// The body of a reply.
+    /// Serializes the body of an error response.
     pub fn to_json(&self) -> Vec<u8> {
         self.to_json_with_attempts(&[])
     }
 
-    /// The body of a reply that tells what was tried, in `error.attempts`.
+    /// Serializes the body of an error response that lists the attempts, in `error.attempts`.
     pub fn to_json_with_attempts(&self, attempts: &[AttemptSummary]) -> Vec<u8> {
         #[derive(Serialize)]
         struct Body<'a> {
@@ -202,7 +202,7 @@ impl ApiError {
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
-    /// The error as the last event of a stream that has already begun.
+    /// Returns the error as the last event of a stream that has already begun.
     pub fn to_sse(&self) -> Vec<u8> {
         let mut event = b"data: ".to_vec();
         event.extend(self.to_json());

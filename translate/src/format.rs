@@ -1,4 +1,5 @@
-//! The door to the wire formats: what both stages call, whatever the client and the provider speak.
+//! Entry point to the wire formats: the functions that both stages call, for any client and
+//! provider.
 
 use std::borrow::Cow;
 
@@ -16,28 +17,28 @@ use crate::relay::{self, Relay};
 use crate::stream::{Framing, Translator};
 use crate::vertex;
 
-/// Where a request goes.
+/// The destination of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
     pub format: Format,
     /// The provider's name for the model.
     pub model: &'a str,
-    /// What the catalog knows.
+    /// Limit from the catalog.
     pub max_output_tokens: Option<u64>,
-    /// Where the provider departs from OpenAI, for OpenAI's format.
+    /// The provider's deviations from OpenAI, for OpenAI's format.
     pub dialect: &'a Dialect,
-    /// Whether the gateway places Anthropic's cache markers where the client sets none.
+    /// Set if the gateway adds Anthropic's cache markers when the client sets none.
     pub auto_cache: bool,
-    /// Whether the provider has OpenAI's Responses API beside its chat completions.
+    /// Set if the provider has OpenAI's Responses API in addition to Chat Completions.
     pub serves_responses: bool,
 }
 
-/// A request as the provider wants it.
+/// A request in the provider's format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
-    /// What follows the base URL.
+    /// Path after the base URL.
     pub path: Cow<'static, str>,
-    /// `None` when the client's body is right as it is.
+    /// `None` if the client's body can be sent unchanged.
     pub body: Option<Vec<u8>>,
 }
 
@@ -51,7 +52,7 @@ impl Outgoing {
 }
 
 impl Target<'_> {
-    /// Whether the provider speaks the client's own API, so that nothing is to be translated.
+    /// Returns true if the provider speaks the client's own API, so that no translation is needed.
     pub fn speaks(&self, api: Api) -> bool {
         match api {
             Api::ChatCompletions => self.format == Format::OpenAi,
@@ -62,11 +63,11 @@ impl Target<'_> {
 }
 
 impl Target<'_> {
-    /// Whether the model can be given room to think, as far as its name tells.
+    /// Returns true if the model may support a reasoning budget, judging by its name.
     fn may_think(&self) -> bool {
         match self.format {
             Format::OpenAi => {
-                // Others of OpenAI's format have all kinds of models.
+                // Other providers of OpenAI's format serve all kinds of models.
                 self.dialect.reasoning_max_tokens.is_none() || is_reasoning_model(self.model)
             }
             Format::Bedrock => bedrock::family::Family::of(self.model).may_think(self.model),
@@ -80,7 +81,7 @@ pub fn translate_request(api: Api, body: &[u8], target: &Target<'_>) -> Result<O
     translate_parsed(body, &Envelope::parse(api, body)?, target)
 }
 
-/// The same for a body whose envelope has been read.
+/// Translates a body whose envelope has already been parsed.
 pub fn translate_parsed(
     body: &[u8],
     envelope: &Envelope<'_>,
@@ -173,35 +174,36 @@ fn translate_chat(
     }
 }
 
-/// Where an answer comes from, and whom it is for: what it does not say itself.
+/// The facts about an answer that it doesn't contain itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
     pub api: Api,
     pub format: Format,
-    /// Whether the provider speaks the client's own API.
+    /// Set if the provider speaks the client's own API.
     pub is_native: bool,
-    /// Named in errors.
+    /// Named in error messages.
     pub provider: &'a str,
     /// The provider's name for the model.
     pub model: &'a str,
-    /// Of the call; no two have the same.
+    /// Unique id of the call.
     pub id: &'a str,
     /// Unix seconds.
     pub created: u64,
     /// The client's body.
     pub request: &'a [u8],
-    /// Whether a provider of OpenAI's format answers in words of its own.
+    /// Set if a provider of OpenAI's format answers with fields of its own.
     pub own_answers: bool,
 }
 
 impl Origin<'_> {
-    /// An id for a completion that has none.
+    /// Returns an id for a completion that has none.
     pub(crate) fn completion_id(&self) -> String {
         format!("chatcmpl-{}", self.id)
     }
 }
 
-/// A provider's successful answer in the client's API. `None` when it is that already.
+/// Translates a provider's successful answer into the client's API. Returns `None` if it is already
+/// in that API.
 pub fn translate_response(body: &[u8], origin: &Origin<'_>) -> Result<Option<Vec<u8>>, ApiError> {
     if origin.is_native {
         relay::check_answer(origin.api, origin.provider, body)?;
@@ -222,29 +224,29 @@ pub fn translate_response(body: &[u8], origin: &Origin<'_>) -> Result<Option<Vec
     Ok(origin.api.of_chat(completion, origin.request)?.or(chat))
 }
 
-/// A provider's error reply, as the client gets it.
+/// Translates a provider's error response.
 pub fn translate_error(format: Format, provider: &str, status: u16, body: &[u8]) -> ApiError {
     match format {
         Format::OpenAi | Format::Cohere => openai::error::from_reply(provider, status, body),
         Format::Anthropic => anthropic::error::from_reply(provider, status, body),
-        // Google's own errors come before those of its guests.
+        // Google's own errors precede those of the publishers it hosts.
         Format::Gemini | Format::Vertex => gemini::error::from_reply(provider, status, body),
         Format::Bedrock => bedrock::error::from_reply(provider, status, body),
     }
 }
 
-/// A provider's stream on its way into the client's API.
+/// Translates a provider's stream into the client's API.
 #[derive(Debug)]
 pub struct StreamTranslator {
     provider: Upstream,
-    /// From chunks into the client's API, where that is another.
+    /// Translates chunks into the client's API, if that is another one.
     client: Option<ClientStream>,
     chunks: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Upstream {
-    /// It is in the client's API already: only its beginning is looked at.
+    /// The stream is already in the client's API: only its beginning is inspected.
     Relay(Relay),
     Translator(Box<Translator>),
 }
@@ -284,7 +286,8 @@ impl StreamTranslator {
         }
     }
 
-    /// Whether the answer has begun. Until then nothing of it may reach the client, and another provider can be tried.
+    /// Returns true once the answer has begun. Until then nothing of it may reach the client, and
+    /// failover to another provider is possible.
     pub fn has_begun(&self) -> bool {
         match &self.provider {
             Upstream::Relay(relay) => relay.has_begun(),
@@ -292,7 +295,8 @@ impl StreamTranslator {
         }
     }
 
-    /// What ended the stream early. Before it began, nothing of it was written.
+    /// Returns the error that ended the stream early. If the answer hadn't begun, nothing of it was
+    /// written.
     pub fn error(&self) -> Option<&ApiError> {
         match &self.provider {
             Upstream::Relay(relay) => relay.error(),
@@ -300,13 +304,13 @@ impl StreamTranslator {
         }
     }
 
-    /// Whether bytes may pass as they are from here on.
+    /// Returns true if the remaining bytes may pass unchanged.
     pub fn is_transparent(&self) -> bool {
         self.client.is_none()
             && matches!(&self.provider, Upstream::Relay(relay) if relay.is_transparent())
     }
 
-    /// Takes the next bytes and appends what the client gets for them.
+    /// Consumes the next bytes and appends the client's bytes to `out`.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         self.through(out, |provider, out| match provider {
             Upstream::Relay(relay) => relay.push(bytes, out),
@@ -325,7 +329,7 @@ impl StreamTranslator {
         }
     }
 
-    /// Has the provider's side write, and the client's side read it where there is one.
+    /// Runs the provider's side and, if there is one, feeds its output to the client's side.
     fn through(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Upstream, &mut Vec<u8>)) {
         let Some(client) = &mut self.client else {
             write(&mut self.provider, out);

@@ -1,6 +1,6 @@
-//! Hashes that are the same in every run, on every machine.
+//! Hashes that are stable across runs and machines.
 
-/// FNV-1a of 128 bits.
+/// Returns the 128-bit FNV-1a hash.
 pub fn fnv1a(bytes: &[u8]) -> u128 {
     bytes
         .iter()

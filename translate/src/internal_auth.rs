@@ -1,27 +1,28 @@
-//! Credentials by which the control plane and the filter recognize each other.
+//! Credentials that authenticate the control plane and the filter to each other.
 //!
-//! One root secret never travels. Each use has a secret derived from it, so that one that leaks opens nothing else, and a
-//! request to the management interface carries a signature of that one request instead of a secret.
+//! The root secret is never sent. Each purpose has a secret derived from it, so that a leaked one
+//! gives no access to anything else. A request to the management interface carries a signature of
+//! that one request instead of a secret.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-/// The largest difference of the two clocks and the lifetime of a signature, in seconds.
+/// Maximum clock skew and lifetime of a signature, in seconds.
 const MAX_AGE_SECONDS: u64 = 60;
 
-/// A use of a derived secret.
+/// A purpose of a derived secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The filter calls the control plane over gRPC.
     Grpc,
     /// The control plane calls models through the gateway, for a caller that it has admitted.
     Gateway,
-    /// The gateway calls agents at the control plane.
+    /// The gateway calls agents on the control plane.
     Agents,
-    /// The filter signs requests that it passes to the management interface.
+    /// The filter signs requests that it forwards to the management interface.
     Management,
-    /// The name of the header in which Envoy leaves a verified token's payload.
+    /// Name of the header in which Envoy stores a verified token's payload.
     JwtHeader,
 }
 
@@ -37,7 +38,8 @@ impl Purpose {
     }
 }
 
-/// Derives the secret of a purpose from the root secret: HMAC-SHA256 in hexadecimal. Empty where the root is.
+/// Derives the secret of a purpose from the root secret: HMAC-SHA256 in hexadecimal. Empty if the
+/// root secret is empty.
 pub fn derive_secret(root: &str, purpose: Purpose) -> String {
     if root.is_empty() {
         return String::new();
@@ -45,13 +47,13 @@ pub fn derive_secret(root: &str, purpose: Purpose) -> String {
     mac(root, &["opentracy", purpose.label()])
 }
 
-/// A request to the management interface, as far as it is signed.
+/// The signed parts of a request to the management interface.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedRequest<'a> {
     pub method: &'a str,
-    /// With the query.
+    /// Includes the query.
     pub path: &'a str,
-    /// The name of the key whose owner calls; empty for a caller without one.
+    /// Name of the key on whose behalf the call is made; empty for a caller without one.
     pub on_behalf_of: &'a str,
 }
 
@@ -61,7 +63,7 @@ impl SignedRequest<'_> {
         format!("{now_unix_seconds}.{}", self.mac(secret, now_unix_seconds))
     }
 
-    /// Returns whether a token is for this request and recent.
+    /// Returns true if a token is for this request and recent.
     pub fn verify(&self, secret: &str, token: &str, now_unix_seconds: u64) -> bool {
         let Some((seconds, signature)) = token.split_once('.') else {
             return false;
@@ -84,7 +86,8 @@ impl SignedRequest<'_> {
     }
 }
 
-/// HMAC-SHA256 over parts, each with its length before it, so that no two lists of parts are the same text.
+/// Returns an HMAC-SHA256 over parts, each prefixed with its length, so that different lists of
+/// parts never collide.
 fn mac(key: &str, parts: &[&str]) -> String {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else {
         return String::new();

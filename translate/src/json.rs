@@ -1,4 +1,4 @@
-//! Small edits to JSON text that leave every other byte alone.
+//! Small edits to JSON text that leave every other byte unchanged.
 
 use std::borrow::Cow;
 
@@ -7,9 +7,9 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::ApiError;
 
-/// Where `part` lies in `whole`, when it is a slice of it.
+/// Returns the range of `part` in `whole`, if it is a slice of it.
 ///
-/// That holds for a [`RawValue`] borrowed from the text that is being edited.
+/// That is the case for a [`RawValue`] borrowed from the text that is being edited.
 pub fn span_of(whole: &[u8], part: &RawValue) -> Option<std::ops::Range<usize>> {
     let part = part.get().as_bytes();
     let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
@@ -17,9 +17,10 @@ pub fn span_of(whole: &[u8], part: &RawValue) -> Option<std::ops::Range<usize>> 
     (whole.get(range.clone())? == part).then_some(range)
 }
 
-/// Puts members in front of the closing brace of an object. `members` is `"a":1,"b":2`, without braces.
+/// Inserts members before the closing brace of an object. `members` is `"a":1,"b":2`, without
+/// braces.
 ///
-/// Text that does not end like an object is left as it is.
+/// Text that does not end like an object stays as it is.
 pub fn append_members(object: &mut Vec<u8>, members: &[u8]) {
     let Some(brace) = object.iter().rposition(|byte| !byte.is_ascii_whitespace()) else {
         return;
@@ -41,7 +42,7 @@ pub fn append_members(object: &mut Vec<u8>, members: &[u8]) {
     object.extend_from_slice(&tail);
 }
 
-/// Appends a value as JSON. Values of this crate's types can't fail to serialise.
+/// Appends a value as JSON. Values of this crate's types can't fail to serialize.
 pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let length = out.len();
     if serde_json::to_writer(&mut *out, value).is_err() {
@@ -50,37 +51,37 @@ pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     }
 }
 
-/// Reads JSON. Checking that all of it is text first, once, is quicker than doing so for each string, and has one parser built for
-/// each type instead of two.
+/// Parses JSON. Validating UTF-8 once for the whole text is faster than once per string, and one
+/// parser is compiled per type instead of two.
 pub fn from_bytes<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> serde_json::Result<T> {
     let text = std::str::from_utf8(bytes).map_err(serde::de::Error::custom)?;
     serde_json::from_str(text)
 }
 
-/// A JSON string, borrowed where it can be.
+/// Decodes a JSON string, borrowed if possible.
 pub fn text(raw: &RawValue) -> serde_json::Result<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
     struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
     serde_json::from_str::<Text<'_>>(raw.get()).map(|text| text.0)
 }
 
-/// Reads a client's body.
+/// Parses a client's body.
 pub fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     from_bytes(body)
         .map_err(|error| ApiError::new(400, describe_error(&error)).with_code("invalid_json"))
 }
 
-/// A value as JSON text. Values of this crate's types can't fail to serialise.
+/// Serializes a value as JSON. Values of this crate's types can't fail to serialize.
 pub fn raw<T: Serialize + ?Sized>(value: &T) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// A text that holds an empty object: what a call without arguments is called with.
+/// Returns a JSON string that contains an empty object: the arguments of a call without any.
 pub fn empty_object_text() -> &'static RawValue {
     serde_json::from_str(r#""{}""#).unwrap_or(RawValue::NULL)
 }
 
-/// Where a parse failed, in words that a caller can act on.
+/// Describes the position of a parse error in terms that a caller can act on.
 pub fn describe_error(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match error.classify() {

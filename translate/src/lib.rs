@@ -1,10 +1,11 @@
-//! Translation between OpenAI's chat completions and what the providers speak.
+//! Translation between OpenAI's Chat Completions and the providers' wire formats.
 //!
-//! Bytes in, bytes out: no sockets, no clock, no proxy. The filter uses it on the byte path of a completion, the
-//! control plane on recorded ones. Nothing here panics, whatever the input.
+//! Bytes in, bytes out: no sockets, no clock, no proxy. The filter runs it on the byte path of a
+//! completion, the control plane on recorded ones. Nothing here panics, whatever the input.
 //!
-//! A provider's wire format is one folder with `request`, `response` and `stream`; an API that clients speak is one in [`client`];
-//! [`format`](mod@format) is the door to all of them. A provider that speaks a known format is one row in [`provider`].
+//! A provider's wire format is one folder with `request`, `response` and `stream`; an API that
+//! clients use is one folder in [`client`]; [`format`](mod@format) is the entry point to all of
+//! them. A provider with a known format is one row in [`provider`].
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

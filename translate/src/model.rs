@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-/// Longer names are no model's.
+/// Longer names are rejected.
 const MAX_NAME_LENGTH: usize = 200;
 
-/// A model at a provider, written `provider/model`. The model's own name may hold further slashes.
+/// A model at a provider, written `provider/model`. The model's own name may contain further
+/// slashes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModelId {
     pub provider: String,
@@ -20,7 +21,7 @@ impl ModelId {
         }
     }
 
-    /// Splits at the first slash. `None` without one, or with nothing on either side of it.
+    /// Splits at the first slash. Returns `None` without one, or if either side is empty.
     pub fn parse(text: &str) -> Option<Self> {
         let (provider, name) = text.split_once('/')?;
         (!provider.is_empty() && !name.is_empty()).then(|| Self::new(provider, name))
@@ -33,7 +34,8 @@ impl fmt::Display for ModelId {
     }
 }
 
-/// A model's name as one segment of a path: nothing in it can end the segment or lead to another.
+/// Percent-encodes a model's name as one path segment: nothing in it can end the segment or lead to
+/// another.
 pub fn encode_in_path(name: &str) -> String {
     let only_dots = name.bytes().all(|byte| byte == b'.');
     name.bytes()
@@ -50,7 +52,8 @@ pub fn encode_in_path(name: &str) -> String {
         })
 }
 
-/// Whether a client's text can be a model's name at all: printable ASCII without spaces, quotes or backslashes.
+/// Returns true if a client's text is plausible as a model's name: printable ASCII without spaces,
+/// quotes or backslashes.
 ///
 /// The name ends up in bodies, headers and paths of upstream requests, so nothing else may pass.
 pub fn is_plausible_name(text: &str) -> bool {

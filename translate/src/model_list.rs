@@ -1,6 +1,7 @@
-//! `GET /v1/models`: OpenAI's shape, with prices and limits added.
+//! `GET /v1/models`: OpenAI's shape, extended with prices and limits.
 //!
-//! The filter and the control plane both answer it, so the shape and the rules of who sees what are here.
+//! Both the filter and the control plane serve it, so its shape and its visibility rules are shared
+//! here.
 
 use serde::Serialize;
 
@@ -8,7 +9,7 @@ use crate::access::Rights;
 use crate::cost::Pricing;
 use crate::error::ApiError;
 
-/// The names of capabilities, in the order of their bits.
+/// Names of the capabilities, in the order of their bits.
 const CAPABILITIES: [&str; 8] = [
     "tools",
     "parallel_tools",
@@ -25,7 +26,7 @@ const CAPABILITIES: [&str; 8] = [
 pub struct Capabilities(pub u32);
 
 impl Capabilities {
-    /// Leaves out names that are not known.
+    /// Ignores unknown names.
     pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let bit = |name: &str| CAPABILITIES.iter().position(|known| *known == name);
         let bits = names.into_iter().filter_map(bit);
@@ -39,7 +40,7 @@ impl Capabilities {
     }
 }
 
-/// A model or an alias that callers may ask for.
+/// A model or an alias that callers may use.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = Model))]
@@ -50,19 +51,20 @@ pub struct ListedModel {
     pub created: u64,
     /// The provider; `opentracy` for an alias.
     pub owned_by: String,
-    /// Tokens; `null` when unknown.
+    /// Tokens; `null` if unknown.
     pub context_window: Option<u64>,
-    /// Tokens; `null` when unknown.
+    /// Tokens; `null` if unknown.
     pub max_output_tokens: Option<u64>,
-    /// Its capabilities: `tools`, `parallel_tools`, `json_schema`, `reasoning`, `prompt_caching`, `images`, `pdf`, `audio`.
+    /// Capabilities: `tools`, `parallel_tools`, `json_schema`, `reasoning`, `prompt_caching`,
+    /// `images`, `pdf`, `audio`.
     pub capabilities: Vec<&'static str>,
-    /// USD per token; `null` when unknown.
+    /// USD per token; `null` if unknown.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub pricing: Option<Pricing>,
     /// The models behind an alias, best first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidates: Option<Vec<String>>,
-    /// The model's own name, where callers may leave the provider out.
+    /// The model's own name, if callers may omit the provider.
     #[serde(skip)]
     pub bare_name: Option<String>,
 }
@@ -84,7 +86,7 @@ impl ListedModel {
         }
     }
 
-    /// `is_bare` tells that callers may leave the provider out.
+    /// `is_bare` is set if callers may omit the provider.
     pub fn of_model(provider: &str, name: &str, facts: &Facts, is_bare: bool) -> Self {
         Self {
             bare_name: is_bare.then(|| name.to_owned()),
@@ -111,7 +113,7 @@ impl ListedModel {
         self.id == name || self.bare_name.as_deref() == Some(name)
     }
 
-    /// Returns whether a key may ask for it, by its id or by its bare name.
+    /// Returns true if a key may use the model, by its id or by its bare name.
     fn is_visible_to(&self, rights: Option<&Rights>) -> bool {
         rights.is_none_or(|rights| {
             let bare = self.bare_name.as_deref();
@@ -130,7 +132,7 @@ pub struct ModelList {
 }
 
 impl ModelList {
-    /// Lists the models that a key may ask for; all of them without a key.
+    /// Lists the models that a key may use; all of them without a key.
     pub fn new(models: impl Iterator<Item = ListedModel>, rights: Option<&Rights>) -> Self {
         Self {
             object: "list",
@@ -139,8 +141,8 @@ impl ModelList {
     }
 }
 
-/// Finds a model by its alias, `provider/model` or bare name. One that the key may not ask for is as unknown as one that does
-/// not exist.
+/// Finds a model by its alias, `provider/model` or bare name. A model that the key may not use
+/// gives the same error as one that doesn't exist.
 pub fn find(
     mut models: impl Iterator<Item = ListedModel>,
     name: &str,

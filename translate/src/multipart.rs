@@ -1,21 +1,21 @@
-//! The beginning of a `multipart/form-data` body, as far as it says which model is asked.
+//! Finds the model's name at the beginning of a `multipart/form-data` body.
 
 use std::ops::Range;
 
 use memchr::memmem;
 
-/// What the beginning says.
+/// Result of the search so far.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Model {
-    /// Nothing yet.
+    /// Not found yet.
     Unknown,
-    /// Here is its name.
+    /// Range of the name in the body.
     Named(Range<usize>),
-    /// It comes after the file, or not at all.
+    /// The field comes after the file, or is missing.
     NotFirst,
 }
 
-/// The boundary that a content type tells.
+/// Returns the boundary of a content type.
 pub fn boundary(content_type: &str) -> Option<&str> {
     let (kind, parameters) = content_type.split_once(';')?;
     if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
@@ -29,14 +29,14 @@ pub fn boundary(content_type: &str) -> Option<&str> {
     })
 }
 
-/// Searches a form for its field `model`, as its bytes come. No byte is searched twice.
+/// Searches a form for its field `model` while its bytes arrive. No byte is searched twice.
 #[derive(Debug)]
 pub struct ModelSearch {
     /// The delimiter: a line break, two hyphens and the boundary.
     delimiter: Vec<u8>,
     body: Vec<u8>,
     part: Part,
-    /// The offset before which no match begins.
+    /// Offset before which no match begins.
     from: usize,
 }
 
@@ -58,12 +58,12 @@ impl ModelSearch {
         }
     }
 
-    /// The bytes that have come so far.
+    /// Returns the bytes received so far.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Takes the next bytes.
+    /// Consumes the next bytes.
     pub fn push(&mut self, bytes: &[u8]) -> Model {
         self.body.extend_from_slice(bytes);
         loop {
@@ -114,7 +114,7 @@ impl ModelSearch {
     }
 }
 
-/// Finds a text from a place on, and moves the place past what can't be its beginning.
+/// Finds a text from an offset on, and moves the offset past bytes where it can't begin.
 fn find(body: &[u8], wanted: &[u8], from: &mut usize) -> Option<usize> {
     let rest = body.get(*from..)?;
     let found = memmem::find(rest, wanted).map(|at| *from + at);

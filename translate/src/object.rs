@@ -1,4 +1,4 @@
-//! A JSON object as its author wrote it: members in their order, values unread.
+//! A JSON object that preserves its author's text: members in their order, values unparsed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::json;
 
-/// Members that can be changed one by one; all others are written again byte for byte.
+/// Members that can be changed one by one; all others are written back byte for byte.
 #[derive(Debug, Default)]
 pub struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
 
@@ -29,9 +29,9 @@ impl<'a> Object<'a> {
         self.0.iter().map(|(name, _)| name.as_ref())
     }
 
-    /// Gives a member a value; a new one goes to the end.
+    /// Sets a member's value; a new member is appended.
     pub fn set<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
-        // This crate's types can't fail to serialise.
+        // This crate's types can't fail to serialize.
         let Ok(value) = to_raw_value(value) else {
             return;
         };
@@ -41,7 +41,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Gives a member another name, unless something has that name already: then it is dropped.
+    /// Renames a member. If the new name is taken, the member is dropped instead.
     pub fn rename(&mut self, name: &str, new: &'static str) {
         if self.get(new).is_some() {
             self.remove(name);
@@ -94,7 +94,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
-/// Serde reads a `Cow` as an owned text unless it is told to borrow.
+/// Serde deserializes a `Cow` as owned unless it has `borrow`.
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 

@@ -1,7 +1,7 @@
-//! The providers we know by name: one row each.
+//! The built-in providers: one row each.
 //!
-//! Sources: the providers' API references, November 2026. A row is a default; a deployment's configuration may override
-//! every field of it.
+//! Sources: the providers' API references, November 2026. A row is a default; a deployment's
+//! configuration may override every field of it.
 
 use crate::openai::dialect::{self, Dialect};
 
@@ -9,13 +9,13 @@ use crate::openai::dialect::{self, Dialect};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// OpenAI's chat completions, or a close relative.
+    /// OpenAI's Chat Completions, or a close relative.
     OpenAi,
     /// Anthropic's Messages.
     Anthropic,
     /// Google's `generateContent`.
     Gemini,
-    /// Google's Vertex AI, which speaks each publisher's.
+    /// Google's Vertex AI, which uses each publisher's format.
     Vertex,
     /// Amazon Bedrock's Converse.
     Bedrock,
@@ -24,7 +24,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format of a model's answers: where several publishers are served, it is the publisher's.
+    /// Returns the format of a model's answers: the publisher's, if the provider serves several.
     pub fn of_answers(self, model: &str) -> Self {
         match self {
             Self::Vertex => crate::vertex::format_of(model),
@@ -33,19 +33,19 @@ impl Format {
     }
 }
 
-/// How a provider wants its key.
+/// Placement of a provider's key in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Auth {
     /// `Authorization: Bearer KEY`
     Bearer,
-    /// The key alone in a header of this name.
+    /// The bare key in a header of this name.
     Header(&'static str),
-    /// It takes none.
+    /// No key.
     None,
 }
 
 impl Auth {
-    /// The header that carries `key`.
+    /// Returns the header that carries `key`.
     pub fn header(self, key: &str) -> Option<(&'static str, String)> {
         match self {
             Self::Bearer => Some(("authorization", format!("Bearer {key}"))),
@@ -55,23 +55,23 @@ impl Auth {
     }
 }
 
-/// A provider with a name of its own.
+/// A built-in provider.
 #[derive(Debug, Clone, Copy)]
 pub struct Provider {
     pub name: &'static str,
     pub format: Format,
-    /// Empty where every customer has one of their own.
+    /// Empty if every customer has their own.
     pub base_url: &'static str,
-    /// What follows the base URL where it is not the format's own path; `{model}` stands for the model.
+    /// Path after the base URL, if it differs from the format's; `{model}` stands for the model.
     pub path: Option<&'static str>,
     pub auth: Auth,
-    /// The environment variable that holds its key; in lower case, the field of the secrets file.
+    /// Environment variable that holds the key; in lower case, the field of the secrets file.
     pub key_variable: &'static str,
-    /// Sent with every request.
+    /// Headers sent with every request.
     pub headers: &'static [(&'static str, &'static str)],
-    /// Where it departs from OpenAI, for OpenAI's format.
+    /// Deviations from OpenAI, for OpenAI's format.
     pub dialect: &'static Dialect,
-    /// Whether it makes the models it serves, so that clients may name them without the provider.
+    /// Set if the provider makes the models it serves, so that clients may omit its name.
     pub first_party: bool,
 }
 
@@ -101,7 +101,7 @@ const fn first_party(provider: Provider) -> Provider {
     }
 }
 
-/// Every provider with a name of its own, in the order in which a bare model name is looked up.
+/// All built-in providers, in the order in which a bare model name is looked up.
 pub const PROVIDERS: &[Provider] = &[
     first_party(openai_like(
         "openai",
@@ -266,7 +266,7 @@ pub const PROVIDERS: &[Provider] = &[
     },
 ];
 
-/// The row of a provider.
+/// Returns the row of a provider.
 pub fn find(name: &str) -> Option<&'static Provider> {
     PROVIDERS.iter().find(|provider| provider.name == name)
 }

@@ -1,4 +1,5 @@
-//! A stream that is in the right API already: it passes as it is, once it is known to be an answer.
+//! Relays a stream that is already in the right API: once it has begun as an answer, it passes
+//! unchanged.
 
 use crate::json;
 use serde::Deserialize;
@@ -17,13 +18,13 @@ pub struct Relay {
     parser: sse::Parser,
     has_begun: bool,
     error: Option<ApiError>,
-    /// Whether every event is looked at, for words that are not OpenAI's.
+    /// Set if every event is rewritten, because the provider uses fields that aren't OpenAI's.
     normalizes: bool,
 }
 
-/// What an event of a stream that has not begun means.
+/// The meaning of an event before the stream has begun.
 enum First {
-    /// Nothing yet, such as a ping.
+    /// No meaning yet, such as a ping.
     Nothing,
     Begun,
     Failed(ApiError),
@@ -41,7 +42,7 @@ impl Relay {
         }
     }
 
-    /// Puts the events of a provider with words of its own into OpenAI's.
+    /// Rewrites the events of a provider with fields of its own into OpenAI's.
     pub fn normalizing(self) -> Self {
         Self {
             normalizes: true,
@@ -49,7 +50,7 @@ impl Relay {
         }
     }
 
-    /// Whether bytes may pass as they are from here on.
+    /// Returns true if the remaining bytes may pass unchanged.
     pub fn is_transparent(&self) -> bool {
         self.has_begun && !self.normalizes
     }
@@ -164,7 +165,7 @@ fn first(api: Api, provider: &str, data: &[u8]) -> First {
     }
 }
 
-/// Checks that a whole body is an answer of the API, and not half of one or none.
+/// Checks that a whole body is a complete answer of the API.
 pub fn check_answer(api: Api, provider: &str, body: &[u8]) -> Result<(), ApiError> {
     #[derive(Deserialize)]
     struct Answer {
@@ -178,7 +179,7 @@ pub fn check_answer(api: Api, provider: &str, body: &[u8]) -> Result<(), ApiErro
     let is_answer = match api {
         Api::ChatCompletions => answer.choices.is_some(),
         Api::Messages => answer.content.is_some(),
-        // One that runs in the background has no output yet.
+        // A background response has no output yet.
         Api::Responses => answer.output.is_some() || answer.status.is_some(),
     };
     if is_answer {
@@ -187,7 +188,7 @@ pub fn check_answer(api: Api, provider: &str, body: &[u8]) -> Result<(), ApiErro
     Err(ApiError::unreadable_answer(provider))
 }
 
-/// Returns whether an event's data is a JSON object, or the end of a stream.
+/// Returns true if an event's data is a JSON object, or the end of a stream.
 fn is_readable(data: &[u8]) -> bool {
     let data = data.trim_ascii();
     data == b"[DONE]"

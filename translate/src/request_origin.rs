@@ -1,8 +1,9 @@
-//! Which requests are acceptable by their headers alone, on the gateway's listener and on the control plane's.
+//! Checks requests by their headers alone, on the gateway's listener and on the control plane's.
 //!
-//! [`RequestOrigin::check_form`] holds for every request: credentials and host must be unambiguous.
-//! [`RequestOrigin::check_same_site`] holds where no key is asked for: there a browser could be made to call by a page of another
-//! site (CSRF), or by a foreign name that resolves to our address (DNS rebinding).
+//! [`RequestOrigin::check_form`] applies to every request: credentials and host must be
+//! unambiguous. [`RequestOrigin::check_same_site`] applies if no key is required: a browser could
+//! then be made to call by a page of another site (CSRF), or by a foreign name that resolves to our
+//! address (DNS rebinding).
 //!
 //! ```
 //! use opentracy_translate::request_origin::RequestOrigin;
@@ -19,12 +20,12 @@ use std::net::IpAddr;
 
 use crate::error::ApiError;
 
-/// The code of a request with two of a header that must be there once.
+/// Error code for a header that must occur once and occurs twice.
 const AMBIGUOUS: &str = "ambiguous_header";
 const INVALID_HOST: &str = "invalid_host";
 const CROSS_SITE: &str = "cross_site_request";
 
-/// The headers that tell where a request comes from and what it is addressed to.
+/// The headers that identify a request's origin and destination.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RequestOrigin<'a> {
     authority: Occurrences<'a>,
@@ -35,7 +36,7 @@ pub struct RequestOrigin<'a> {
     fetch_site: Occurrences<'a>,
 }
 
-/// The first value of a header, and how many there are.
+/// First value of a header, and its number of occurrences.
 #[derive(Debug, Clone, Copy, Default)]
 struct Occurrences<'a> {
     first: Option<&'a [u8]>,
@@ -48,7 +49,7 @@ impl<'a> Occurrences<'a> {
         self.count += 1;
     }
 
-    /// The value as text. One that is no text matches nothing.
+    /// Returns the value as text; a value that isn't valid text matches nothing.
     fn text(&self) -> Option<&'a str> {
         self.first
             .map(|value| std::str::from_utf8(value).unwrap_or("\u{fffd}"))
@@ -56,7 +57,8 @@ impl<'a> Occurrences<'a> {
 }
 
 impl<'a> RequestOrigin<'a> {
-    /// Reads a request's headers. Names are in lower case; `:authority` is HTTP/2's, and Envoy's name for `Host`.
+    /// Reads a request's headers. Names are lowercase; `:authority` is HTTP/2's, and Envoy's name
+    /// for `Host`.
     pub fn from_headers(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         let mut found = Self::default();
         for (name, value) in headers {
@@ -73,7 +75,8 @@ impl<'a> RequestOrigin<'a> {
         found
     }
 
-    /// Sets the authority of a target in absolute form (`GET http://host/path`), which goes before `Host`.
+    /// Sets the authority of an absolute-form target (`GET http://host/path`), which takes
+    /// precedence over `Host`.
     pub fn with_authority(mut self, authority: Option<&'a str>) -> Self {
         if let Some(authority) = authority {
             self.authority = Occurrences::default();
@@ -86,7 +89,8 @@ impl<'a> RequestOrigin<'a> {
         self.authority.text().or(self.host.text()).unwrap_or("")
     }
 
-    /// Returns a 400 for a request with two credentials of one kind, or without one well-formed host.
+    /// Returns a 400 for a request with two credentials of the same kind, or without exactly one
+    /// well-formed host.
     pub fn check_form(&self) -> Result<(), ApiError> {
         for (name, occurrences) in [
             ("Authorization", &self.authorization),
@@ -102,7 +106,7 @@ impl<'a> RequestOrigin<'a> {
                 return Err(ApiError::new(400, message).with_code(AMBIGUOUS));
             }
         }
-        // Envoy joins repeated headers by commas, and no scheme that is accepted has one.
+        // Envoy joins repeated headers with commas, and no accepted scheme contains one.
         if self
             .authorization
             .first
@@ -115,18 +119,20 @@ impl<'a> RequestOrigin<'a> {
         if split_host(host).is_none() {
             let message = match host {
                 "" => {
-                    "The header Host is missing or empty; send the name or address that is called"
+                    "The header Host is missing or empty; send the name or address of the gateway"
                         .to_owned()
                 }
-                host => format!("\"{host}\" is not a host; send a name or an address, and a port"),
+                host => format!(
+                    "\"{host}\" is not a valid host; send a name or an address, with an optional port"
+                ),
             };
             return Err(ApiError::new(400, message).with_code(INVALID_HOST));
         }
         Ok(())
     }
 
-    /// Returns a 403 for a request that a page of another site may have made a browser send. `own_hosts` are names of ours
-    /// besides an address and `localhost`.
+    /// Returns a 403 for a request that a page of another site may have made a browser send.
+    /// `own_hosts` are the gateway's names in addition to IP addresses and `localhost`.
     pub fn check_same_site(&self, own_hosts: &[impl AsRef<str>]) -> Result<(), ApiError> {
         let refuse = |message: String| Err(ApiError::new(403, message).with_code(CROSS_SITE));
         let host = self.host();
@@ -139,7 +145,7 @@ impl<'a> RequestOrigin<'a> {
                 .any(|own| own.as_ref().eq_ignore_ascii_case(name));
         if !is_ours {
             return refuse(format!(
-                "\"{name}\" is not a name of this gateway; add it to `access.hosts`, or make an API key"
+                "\"{name}\" is not a name of this gateway; add it to `access.hosts`, or create an API key"
             ));
         }
         let is_foreign = match (self.fetch_site.text(), self.origin.text()) {
@@ -161,7 +167,8 @@ impl<'a> RequestOrigin<'a> {
     }
 }
 
-/// The name of `name`, `name:port`, `1.2.3.4:port` or `[::1]:port`; `None` for what is no host.
+/// Returns the host of `name`, `name:port`, `1.2.3.4:port` or `[::1]:port`; `None` if it is
+/// malformed.
 fn split_host(host: &str) -> Option<&str> {
     let is_port = |port: &str| {
         !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
@@ -317,7 +324,7 @@ mod tests {
             RequestOrigin::from_headers([("host", &b"localhost"[..]), ("sec-fetch-site", &[0xff])]);
         assert!(
             bytes.check_same_site(&own).is_err(),
-            "what is no text is not trusted"
+            "a value that is not text is not trusted"
         );
     }
 }

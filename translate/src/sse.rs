@@ -1,13 +1,14 @@
-//! Server-sent events, cut anywhere.
+//! Server-sent events, split at any byte.
 //!
-//! Source: the HTML standard, section "Server-sent events": lines end in CR, LF or CRLF, an empty line ends an event,
-//! a line that starts with a colon is a comment.
+//! Source: the HTML standard, section "Server-sent events": lines end in CR, LF or CRLF, an empty
+//! line ends an event, a line that starts with a colon is a comment.
 
 use memchr::memchr2;
 
 use crate::stream::{Broken, MAX_EVENT};
 
-/// Splits a byte stream into events. Bytes of an unfinished event are kept until the rest has come.
+/// Splits a byte stream into events. Bytes of an incomplete event are buffered until the rest
+/// arrives.
 #[derive(Debug, Default)]
 pub struct Parser {
     pending: Vec<u8>,
@@ -15,23 +16,24 @@ pub struct Parser {
     is_broken: bool,
 }
 
-/// The progress of the search for the end of an event, so that no byte is read twice.
+/// Progress of the search for the end of an event, so that no byte is scanned twice.
 #[derive(Debug, Default)]
 struct Scan {
-    /// The start of the line that has no end yet.
+    /// Start of the current, incomplete line.
     line: usize,
-    /// Up to here that line holds no line ending.
+    /// Offset up to which that line has no line ending.
     searched: usize,
 }
 
-/// One event: the raw bytes with the empty line that ends it.
+/// One event: the raw bytes, including the empty line that ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event<'a> {
     pub raw: &'a [u8],
 }
 
 impl<'a> Event<'a> {
-    /// The event's data; `None` for a comment or an event without data. Several `data` lines are joined.
+    /// Returns the event's data; `None` for a comment or an event without data. Several `data`
+    /// lines are joined.
     pub fn data(&self) -> Option<std::borrow::Cow<'a, [u8]>> {
         let mut found: Option<std::borrow::Cow<'a, [u8]>> = None;
         for line in lines(self.raw) {
@@ -52,8 +54,8 @@ impl<'a> Event<'a> {
 }
 
 impl Parser {
-    /// Takes the next bytes and hands every event they complete to `on_event`. An event without an end is an error, and nothing
-    /// is read after it.
+    /// Consumes the next bytes and passes every complete event to `on_event`. An event that never
+    /// ends is an error, and nothing is parsed after it.
     pub fn push(
         &mut self,
         bytes: &[u8],
@@ -62,7 +64,7 @@ impl Parser {
         self.push_to(bytes, &mut on_event)
     }
 
-    /// Is one function for all that read events.
+    /// Not generic, so that it is compiled once for all callers.
     fn push_to(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(Event<'_>)) -> Result<(), Broken> {
         if self.is_broken {
             return Err(Broken::TooLong);
@@ -74,7 +76,8 @@ impl Parser {
         } else {
             self.pending.extend_from_slice(bytes);
             let consumed = self.scan.split(&self.pending, on_event);
-            // The rest is part of the bytes that have just come, so moving it costs no more than their arrival.
+            // The rest is part of the bytes that just arrived, so moving it costs no more than
+            // their arrival.
             self.pending.drain(..consumed);
         }
         if self.pending.len() > MAX_EVENT {
@@ -85,13 +88,13 @@ impl Parser {
         Ok(())
     }
 
-    /// Whether an event has begun that is not complete.
+    /// Returns true if an event has begun and is incomplete.
     pub fn has_partial_event(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// Takes the event that the end of the stream cut short. A provider may close right after its last line, so it
-    /// is worth reading.
+    /// Takes the event that the end of the stream cut short. Some providers close right after their
+    /// last line, so it is worth parsing.
     pub fn take_rest(&mut self) -> Vec<u8> {
         self.scan = Scan::default();
         std::mem::take(&mut self.pending)
@@ -99,8 +102,8 @@ impl Parser {
 }
 
 impl Scan {
-    /// Hands out the complete events of `bytes` and returns how many bytes they took. What is left is searched on from here when
-    /// more follows it.
+    /// Emits the complete events of `bytes` and returns their total length. The search resumes here
+    /// when more bytes arrive.
     fn split(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(Event<'_>)) -> usize {
         let mut start = 0;
         while let Some(end) = self.event_end(bytes) {
@@ -114,8 +117,8 @@ impl Scan {
         start
     }
 
-    /// The next place where an empty line ends an event; `None` when it is not there yet. An empty line with nothing before it
-    /// is an event without data.
+    /// Returns the next offset at which an empty line ends an event; `None` if it hasn't arrived.
+    /// An empty line with nothing before it is an event without data.
     fn event_end(&mut self, bytes: &[u8]) -> Option<usize> {
         loop {
             let Some(at) = bytes
@@ -128,7 +131,7 @@ impl Scan {
             let at = self.searched + at;
             let ending = match (bytes.get(at), bytes.get(at + 1)) {
                 (Some(b'\r'), Some(b'\n')) => 2,
-                // An LF may still follow: without it the event's end is not known.
+                // An LF may still follow; the event's end is unknown until then.
                 (Some(b'\r'), None) => {
                     self.searched = at;
                     return None;
@@ -198,7 +201,7 @@ mod tests {
 
     #[test]
     fn an_event_in_many_pieces_is_read_once() {
-        // Searched from its start at every piece, this would be 10^12 steps.
+        // Scanning from the start for every piece would take 10^12 steps.
         let mut parser = Parser::default();
         let mut events = 0;
         for _ in 0..4 {

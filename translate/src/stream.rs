@@ -1,6 +1,8 @@
-//! A provider's stream on its way into OpenAI's chunks: what all formats but OpenAI's own share.
+//! Translates a provider's stream into OpenAI's chunks: the part shared by all formats other than
+//! OpenAI's own.
 //!
-//! A format says what its events mean, by `Events`; cutting bytes into events, beginning, failing and ending are the same for all.
+//! A format interprets its events in `Events`; splitting bytes into events, start, failure and end
+//! are the same for all.
 
 use crate::aws::event_stream;
 use crate::cost::Usage;
@@ -8,12 +10,12 @@ use crate::error::ApiError;
 use crate::openai::chunks::ChunkWriter;
 use crate::sse;
 
-/// What a format makes of its events.
+/// Translates the events of one format.
 pub(crate) trait Events: std::fmt::Debug {
-    /// Takes one event.
+    /// Handles one event.
     fn on_event(&mut self, event: Event<'_>, to: &mut Output, out: &mut Vec<u8>);
 
-    /// The bytes have ended. A stream that did not say that it is complete is an error unless this ends it.
+    /// Handles the end of the bytes. An incomplete stream is an error unless this ends it.
     fn on_end(&mut self, _to: &mut Output, _out: &mut Vec<u8>) {}
 }
 
@@ -25,7 +27,7 @@ pub(crate) enum Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The data of a server-sent event.
+    /// Returns the data of a server-sent event.
     pub fn data(&self) -> Option<&'a [u8]> {
         match self {
             Self::Data(data) => Some(data),
@@ -34,17 +36,17 @@ impl<'a> Event<'a> {
     }
 }
 
-/// How bytes are cut into events.
+/// The way in which bytes are split into events.
 #[derive(Debug)]
 pub(crate) enum Framing {
     Sse(sse::Parser),
     Aws(event_stream::Parser),
 }
 
-/// The stream to the client, and how far it is.
+/// The stream to the client, and its state.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// Named in errors.
+    /// Named in error messages.
     pub provider: String,
     /// Unix seconds.
     pub created: u64,
@@ -53,7 +55,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Whether nothing more is to be said.
+    /// Returns true if nothing more may be written.
     pub fn is_over(&self) -> bool {
         self.end.is_some()
     }
@@ -103,17 +105,18 @@ impl Translator {
         }
     }
 
-    /// Whether the answer has begun: from here on a failure can only be told in the stream.
+    /// Returns true once the answer has begun: from then on a failure can only be reported in the
+    /// stream.
     pub fn has_begun(&self) -> bool {
         self.output.chunks.has_begun()
     }
 
-    /// What ended the stream early.
+    /// Returns the error that ended the stream early.
     pub fn error(&self) -> Option<&ApiError> {
         self.output.end.as_ref()?.as_ref().err()
     }
 
-    /// Takes the next bytes and appends the chunks they make.
+    /// Consumes the next bytes and appends the resulting chunks.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let (events, to) = (&mut self.events, &mut self.output);
         let pushed = match &mut self.framing {
@@ -134,11 +137,11 @@ impl Translator {
         }
     }
 
-    /// Ends the stream. One that did not reach its end is an error.
+    /// Ends the stream. An incomplete stream is an error.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         if let Framing::Sse(parser) = &mut self.framing {
             let rest = parser.take_rest();
-            // A provider may close right after its last line.
+            // Some providers close right after their last line.
             if let Some(data) = (sse::Event { raw: &rest }).data()
                 && !self.output.is_over()
             {
@@ -165,7 +168,7 @@ pub enum Broken {
     Malformed,
 }
 
-/// No provider sends longer events; what is longer is not kept.
+/// Maximum size of an event: no provider sends longer ones, and longer ones are not buffered.
 pub const MAX_EVENT: usize = 16 << 20;
 
 impl Broken {

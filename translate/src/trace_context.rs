@@ -1,11 +1,11 @@
 //! W3C Trace Context: one trace from the client through the gateway to the provider.
 //!
-//! Source: W3C Recommendation "Trace Context", 23 November 2021. The ids of the gateway's own spans are made of the call's id, so
-//! that whoever knows the call knows them.
+//! Source: W3C Recommendation "Trace Context", 23 November 2021. The ids of the gateway's own spans
+//! are derived from the call's id, so they can be computed from it at any time.
 
 use crate::hash::fnv1a;
 
-/// Of spans that a client's `traceparent` is the parent of.
+/// Trace context of spans whose parent is a client's `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
     pub trace_id: u128,
@@ -15,7 +15,7 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Reads a `traceparent`. `None` for one that is not valid, which is to be ignored.
+    /// Parses a `traceparent`. Returns `None` for an invalid one, which is to be ignored.
     pub fn parse(header: &str) -> Option<Self> {
         let is_hex = |text: &str, length: usize| {
             text.len() == length
@@ -43,16 +43,16 @@ impl TraceContext {
         (context.trace_id != 0 && context.parent != 0).then_some(context)
     }
 
-    /// The header for a request that a span of ours makes.
+    /// Returns the header for a request made by one of the gateway's spans.
     pub fn header(&self, span: u64) -> String {
         format!("00-{:032x}-{span:016x}-{:02x}", self.trace_id, self.flags)
     }
 }
 
-/// The span of a call's attempt; 0 is the call itself.
+/// Returns the span id of a call's attempt; 0 is the call itself.
 pub fn span_id(call: &str, attempt: u32) -> u64 {
     let name = format!("{call}/{attempt}");
-    // Half of a digest is enough, and 0 would be none.
+    // Half of a digest is enough; 0 is not a valid id.
     (fnv1a(name.as_bytes()) as u64).max(1)
 }
 
@@ -88,7 +88,7 @@ mod tests {
         ] {
             assert_eq!(TraceContext::parse(header), None, "{header}");
         }
-        // A later version may have more to say.
+        // A later version may have more fields.
         assert!(
             TraceContext::parse(&HEADER.replacen("00", "01", 1).replace("-01", "-01-x")).is_some()
         );

@@ -1,8 +1,9 @@
-//! A conversation in which the user and the assistant take turns strictly, and the user begins: Anthropic's and Bedrock's.
+//! A conversation with strictly alternating turns that the user begins, as Anthropic and Bedrock
+//! require.
 
 use serde::Serialize;
 
-/// What one side says before the other does, in blocks of the format's own.
+/// A run of messages with the same role, in blocks of the wire format.
 #[derive(Serialize)]
 pub(crate) struct Turn<B> {
     pub role: Role,
@@ -16,7 +17,7 @@ pub(crate) enum Role {
     Assistant,
 }
 
-/// Where nobody asked anything, this stands in for a question.
+/// Stands in for a question if the conversation begins with the assistant.
 const OPENING: &str = "(The assistant opens the conversation.)";
 const PROMPT: &str = "(Go on.)";
 
@@ -28,7 +29,7 @@ impl<B> Turns<B> {
         Self(Vec::new())
     }
 
-    /// Adds blocks to the last turn when it is of the same role, else as a new one.
+    /// Appends blocks to the last turn if it has the same role, otherwise starts a new turn.
     pub fn append(&mut self, role: Role, blocks: Vec<B>) {
         if blocks.is_empty() {
             return;
@@ -42,7 +43,8 @@ impl<B> Turns<B> {
         }
     }
 
-    /// The turns, the user's first, and in each the results of all tools before anything else.
+    /// Returns the turns: the user's first, and in each one the tool results before everything
+    /// else.
     pub fn finish(self, is_result: fn(&B) -> bool, text: fn(&'static str) -> B) -> Vec<Turn<B>> {
         let mut turns = self.0;
         for turn in &mut turns {

@@ -1,10 +1,10 @@
-//! What an answer says it used, at the endpoints that are not about conversations.
+//! Token usage reported in an answer, at the endpoints that are not about conversations.
 
 use serde::Deserialize;
 
 use crate::json;
 
-/// Tokens that were read, and tokens that were written.
+/// Returns the input tokens and the output tokens.
 pub fn read(body: &[u8]) -> Option<(u64, u64)> {
     #[derive(Deserialize)]
     struct Body {

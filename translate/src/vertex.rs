@@ -1,11 +1,12 @@
-//! Google's Vertex AI: Gemini in its own format, Claude in Anthropic's, each at its publisher's path.
+//! Google's Vertex AI: Gemini in its own format, Claude in Anthropic's, each at its publisher's
+//! path.
 //!
 //! Source: Vertex AI's REST reference and Anthropic's "Claude on Vertex AI", November 2026.
 
 use crate::model::encode_in_path;
 use crate::provider::Format;
 
-/// Whose format a model's answers are in.
+/// Returns the format of a model's answers.
 pub fn format_of(model: &str) -> Format {
     if is_claude(model) {
         Format::Anthropic
@@ -18,7 +19,7 @@ fn is_claude(model: &str) -> bool {
     model.starts_with("claude")
 }
 
-/// What follows the base URL, which ends with the project and the location.
+/// Returns the path after the base URL, which ends with the project and the location.
 pub fn path(model: &str, stream: bool) -> String {
     let (publisher, method) = match (is_claude(model), stream) {
         (true, false) => ("anthropic", "rawPredict"),
@@ -32,7 +33,7 @@ pub fn path(model: &str, stream: bool) -> String {
     )
 }
 
-/// Claude's versions stand behind an `@`, which a path may hold.
+/// Claude's versions follow an `@`, which is allowed in a path.
 fn encode_version(model: &str) -> String {
     encode_in_path(model).replace("%40", "@")
 }

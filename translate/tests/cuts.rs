@@ -1,4 +1,4 @@
-//! However a provider's stream is cut in pieces, the client gets the same bytes.
+//! The way a provider's stream is split into pieces doesn't change the client's bytes.
 
 mod fixtures;
 
@@ -14,7 +14,7 @@ use crate::fixtures::{APIS, FORMATS, inputs, origin, streams, translate_stream};
 
 use crate::targets::tapped;
 
-/// Cuts bytes at these places, each a share of the whole.
+/// Splits bytes at these positions, each a fraction of the length.
 fn cut<'a>(bytes: &'a [u8], places: &[f64]) -> Vec<&'a [u8]> {
     let mut at: Vec<usize> = places
         .iter()

@@ -1,4 +1,5 @@
-//! The fuzz targets on the stable compiler: the fixtures, and a bounded number of variations of them.
+//! Runs the fuzz targets on the stable compiler: on the fixtures, and on a bounded number of
+//! variations of them.
 
 mod fixtures;
 
@@ -13,7 +14,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::fixtures::{APIS, FORMATS, inputs, streams};
 
-/// The fixtures to vary, each with a byte in front for the targets that want one.
+/// Returns the fixtures to vary, each with a leading byte for the targets that need one.
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = vec![b" contact jane.doe@example.com, sk-abcdefghijklmnop1234567890".to_vec()];
     let names = FORMATS.iter().map(|(_, name)| name);
@@ -57,7 +58,7 @@ enum Edit {
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
-    // What parsers trip over.
+    // Fragments that parsers often fail on.
     let words = prop::sample::select(vec![
         "\n\n",
         "\r",
@@ -123,7 +124,8 @@ fn the_fixtures_themselves() {
 #[test]
 #[ignore = "takes minutes"]
 fn many_variations_in_bounded_time() {
-    /// A target runs a translation for each API, format and kind of model, each of which may take a hundred nanoseconds a byte.
+    /// A target runs a translation for each API, format and kind of model, each of which may take a
+    /// hundred nanoseconds per byte.
     const MOST_PER_BYTE: Duration = Duration::from_micros(20);
     /// A smaller input is not told from noise.
     const LEAST_BYTES: usize = 2000;

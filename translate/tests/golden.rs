@@ -1,18 +1,18 @@
-//! Fixtures: what goes in and what must come out, as files in `fixtures/<format>/`.
+//! Golden fixtures: inputs and expected outputs, as files in `fixtures/<format>/`.
 //!
-//! | folder | in | out |
+//! | folder | input | output |
 //! |---|---|---|
-//! | `requests` | `NAME.in.json`, an OpenAI request | `NAME.out.json`, the provider's, or `{"refused": …}` |
-//! | `dialects/PROVIDER` | the same for a provider of OpenAI's format | |
-//! | `responses` | `NAME.in.json`, a provider's answer | `NAME.out.json`, OpenAI's |
-//! | `errors` | `STATUS-NAME.in.json`, a provider's error | `STATUS-NAME.out.json`, OpenAI's, with its status |
-//! | `streams` | `NAME.in.sse`, a provider's events (`NAME.in.jsonl`, AWS's messages) | `NAME.out.sse`, OpenAI's chunks |
+//! | `requests` | `NAME.in.json`: OpenAI's | `NAME.out.json`: the provider's, or `{"refused": …}` |
+//! | `dialects/PROVIDER` | the same, for a provider of OpenAI's format | |
+//! | `responses` | `NAME.in.json`: a provider's | `NAME.out.json`: OpenAI's |
+//! | `errors` | `STATUS-NAME.in.json`: a provider's | `STATUS-NAME.out.json`: OpenAI's and status |
+//! | `streams` | `NAME.in.sse` (AWS: `.jsonl`): a provider's | `NAME.out.sse`: OpenAI's chunks |
 //!
-//! For the APIs of other clients, `messages` and `responses`, it is the other way round: a request of theirs becomes a chat
-//! completion request, an answer and a stream of OpenAI's become theirs.
+//! For the other client APIs, `messages` and `responses`, the direction is reversed: their requests
+//! become chat completion requests, and OpenAI's answers and streams become theirs.
 //!
-//! The model of a request is the one in it, without `provider/`. `UPDATE_GOLDEN=1 cargo test -p opentracy-translate`
-//! writes the outputs anew; review them as a diff.
+//! The model of a request is the one in it, without `provider/`. To rewrite the outputs, run
+//! `UPDATE_GOLDEN=1 cargo test -p opentracy-translate`; review them as a diff.
 
 mod fixtures;
 
@@ -106,7 +106,7 @@ fn streams_are_what_openai_would_have_sent() {
 #[test]
 fn every_format_has_fixtures() {
     for (format, name) in FORMATS {
-        // OpenAI's own format is translated into nothing.
+        // OpenAI's own format is not translated.
         let wanted = match format {
             Format::OpenAi => continue,
             Format::Cohere => 20,
@@ -153,7 +153,7 @@ fn answers_to_other_apis_are_what_their_providers_would_have_said() {
     }
 }
 
-/// Events with sorted keys, for what is not written key by key.
+/// Parses events and sorts their keys, for events that aren't written key by key.
 fn sorted_events(stream: &[u8]) -> Vec<u8> {
     let lines = String::from_utf8_lossy(stream)
         .lines()
@@ -178,7 +178,7 @@ fn parse(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
 
-/// With sorted keys, whatever order this build of `serde_json` keeps them in.
+/// Sorts keys, whichever order this build of `serde_json` keeps them in.
 fn pretty(value: &Value) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(&sorted(value)).unwrap();
     text.push(b'\n');

@@ -1,5 +1,6 @@
-//! What becomes of each field at each provider, found out by translating a request that has it. `docs/providers.md` is the
-//! result; `UPDATE_GOLDEN=1 cargo test -p opentracy-translate` writes it anew, and every cell of it is held.
+//! Each field's treatment at each provider, determined by translating a request that has the field.
+//! The result is `docs/providers.md`; `UPDATE_GOLDEN=1 cargo test -p opentracy-translate` rewrites
+//! it, and the test compares every cell.
 
 mod fixtures;
 
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::fixtures::sorted;
 
-/// A model of each provider that takes what its provider takes.
+/// A model of each provider that supports everything its provider supports.
 const MODELS: [(&str, &str); 25] = [
     ("openai", "gpt-4o"),
     ("azure", "my-deployment"),
@@ -48,18 +49,18 @@ const MODELS: [(&str, &str); 25] = [
 
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
-    /// It goes as it is.
+    /// Sent unchanged.
     Native,
     Renamed(&'static str),
-    /// It is said in the provider's words.
+    /// Translated into the provider's format.
     Translated,
-    /// It is left out.
+    /// Dropped.
     Omitted,
-    /// A 400.
+    /// Rejected with a 400.
     Refused,
 }
 
-/// What a row of the table tries: a name for it, and the members it adds to a plain request.
+/// The rows of the table: a name, and the members it adds to a plain request.
 fn fields() -> Vec<(&'static str, Value)> {
     let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": false});
     let tools = json!([{"type": "function", "function": {"name": "f", "description": "d", "parameters": schema}}]);
@@ -217,7 +218,7 @@ fn fate(provider: &Provider, field: &str, more: &Value) -> Fate {
     if sent == asked {
         return Fate::Native;
     }
-    // What the same request without the field comes to. Tools stay where the field is about them.
+    // The translation of the same request without the field. Tools stay if the field is about them.
     let mut without = asked.clone();
     let name = field.split([':', ' ', ',']).next().unwrap();
     if asked.get(name).is_some() && name != "tools" {
@@ -243,7 +244,8 @@ fn fate(provider: &Provider, field: &str, more: &Value) -> Fate {
     Fate::Translated
 }
 
-/// What is sent for each field, where something is: the providers' own SDKs judge it, in `tests/e2e/test_fixtures.py`.
+/// The request sent for each field, if any: the providers' own SDKs validate it in
+/// `tests/e2e/test_fixtures.py`.
 fn cells(provider: &Provider) -> String {
     let (_, model) = MODELS
         .iter()
@@ -382,14 +384,11 @@ fn every_cell_of_the_table_holds() {
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     for (now, held) in page.lines().zip(expected.lines()) {
-        assert_eq!(
-            now, held,
-            "docs/providers.md; UPDATE_GOLDEN=1 writes it anew"
-        );
+        assert_eq!(now, held, "docs/providers.md; UPDATE_GOLDEN=1 rewrites it");
     }
     assert_eq!(
         page.len(),
         expected.len(),
-        "docs/providers.md; UPDATE_GOLDEN=1 writes it anew"
+        "docs/providers.md; UPDATE_GOLDEN=1 rewrites it"
     );
 }

@@ -1,4 +1,4 @@
-//! How often each detector is right, over texts with and without what it looks for.
+//! Precision and recall of each detector, over texts with and without matches.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use opentracy_translate::redact::{DEFAULT, NATIONAL_IDS, Redactor};
 
 const CORPUS: &str = include_str!("../fixtures/redaction/corpus.txt");
 
-/// Of one detector over the whole corpus.
+/// Result of one detector over the whole corpus.
 #[derive(Debug, Default, Clone, Copy)]
 struct Score {
     found: u32,
@@ -25,7 +25,8 @@ impl Score {
     }
 }
 
-/// A line without its marks, and with those of one detector as they are to be masked.
+/// Returns a line without its marks, the line as one detector should mask it, and the number of its
+/// marks.
 fn read(line: &str, detector: &str) -> (String, String, u32) {
     let (mut text, mut masked, mut marks) = (String::new(), String::new(), 0);
     let mut rest = line;
@@ -67,7 +68,7 @@ fn score(detector: &str) -> Score {
             continue;
         }
         eprintln!("{detector}: {masked}   wanted: {wanted}");
-        // The same number in other places is a miss and a mistake.
+        // The same number of masks in other places means a miss and a false positive.
         let shifted = u32::from(count == marks);
         score.found += count.min(marks) - shifted.min(marks);
         score.missed += marks.saturating_sub(count) + shifted;
@@ -114,7 +115,7 @@ fn all_together_leave_ordinary_text_alone() {
     );
 }
 
-/// Text of a kind that is slow to search, as long as asked.
+/// Returns text of a kind that is slow to search, of the given length.
 fn hard(kind: &str, length: usize) -> String {
     let piece = match kind {
         "english" => {
@@ -172,14 +173,15 @@ fn time(redactor: &Redactor, text: &str) -> Duration {
     (0..3).map(|_| once()).min().unwrap_or_default()
 }
 
-/// Doubling a text four times makes its masking take 16 times as long; 256 times as long would be a search that goes back.
+/// Text 16 times as long takes 16 times as long to mask; a search that backtracks would take 256
+/// times as long.
 #[test]
 fn time_is_linear_in_the_text() {
     let names = DEFAULT.iter().chain(&NATIONAL_IDS).copied();
     let redactor = Redactor::new(names, []).unwrap();
     for kind in KINDS {
         let (short, long) = (hard(kind, 5_000), hard(kind, 80_000));
-        // Other processes may have had the processor, but not each time.
+        // Other processes may have used the CPU, but not in every run.
         let is_linear = (0..6).any(|_| {
             let short = time(&redactor, &short).max(Duration::from_micros(20));
             time(&redactor, &long) < short * 64
@@ -188,7 +190,8 @@ fn time_is_linear_in_the_text() {
     }
 }
 
-/// `cargo test --release -p opentracy-translate --test redaction -- --ignored --nocapture` prints what masking takes.
+/// `cargo test --release -p opentracy-translate --test redaction -- --ignored --nocapture` prints
+/// the duration of masking.
 #[test]
 #[ignore = "a measurement"]
 fn hundred_kilobytes_take_two_milliseconds() {

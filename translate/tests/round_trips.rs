@@ -1,4 +1,4 @@
-//! There and back: what goes through another format or API comes back as it was.
+//! Round trips: a conversion to another format or API and back changes nothing.
 
 use opentracy_translate::client::Api;
 use opentracy_translate::format::{self, Origin, Target};
@@ -21,7 +21,7 @@ fn origin(api: Api, format: Format) -> Origin<'static> {
     }
 }
 
-/// Anything that says something.
+/// Generates non-empty text.
 fn words() -> impl Strategy<Value = String> {
     "[a-zäöü🦓\"\\\\\n]{0,8}[a-z!?]"
 }
@@ -31,7 +31,7 @@ fn arguments() -> impl Strategy<Value = Value> {
 }
 
 prop_compose! {
-    /// A round of a conversation with tools: a question, two calls, their results, an answer.
+    /// A round of a conversation with tools: a question, calls, their results, an answer.
     fn round()(question in words(), said in words(), calls in prop::collection::vec(arguments(), 1..3), results in prop::collection::vec(words(), 3), answer in words(), salt in "[a-z0-9]{8}") -> Vec<Value> {
         let ids: Vec<String> = (0..calls.len()).map(|number| format!("call_{salt}_{number}")).collect();
         let calls: Vec<Value> = calls.iter().zip(&ids)
@@ -66,7 +66,7 @@ prop_compose! {
     }
 }
 
-/// An answer as OpenAI gives it.
+/// Returns an answer as OpenAI sends it.
 fn completion(text: &str, thought: &str, calls: &[Value], finish_reason: &str) -> Value {
     let calls: Vec<Value> = calls
         .iter()
@@ -98,7 +98,7 @@ fn parse(bytes: &[u8]) -> Value {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// OpenAI to Anthropic, and from there as a client of Anthropic's back to OpenAI.
+    /// From OpenAI to Anthropic, then back to OpenAI as a request from Anthropic's client.
     #[test]
     fn a_request_comes_back_from_anthropics_format(request in request()) {
         let target = Target {
@@ -115,7 +115,7 @@ proptest! {
         prop_assert_eq!(parse(&back), request);
     }
 
-    /// An answer for a client of Anthropic's, read again as Anthropic's own.
+    /// An answer for Anthropic's client, parsed again as Anthropic's own.
     #[test]
     fn an_answer_comes_back_from_anthropics_format(text in words(), thought in words(), calls in prop::collection::vec(arguments(), 0..3)) {
         let reason = if calls.is_empty() { "stop" } else { "tool_calls" };
@@ -123,14 +123,15 @@ proptest! {
         let message = Api::Messages.of_chat(asked.to_string().as_bytes(), b"{}").unwrap().unwrap();
         let back = format::translate_response(&message, &origin(Api::ChatCompletions, Format::Anthropic)).unwrap().unwrap();
         let mut back = parse(&back);
-        // A signature that is empty is none, but it is carried with a call as Anthropic's would be.
+        // An empty signature counts as missing, but is carried with a call like Anthropic's.
         if let Some(call) = back.pointer_mut("/choices/0/message/tool_calls/0").and_then(Value::as_object_mut) {
             call.remove("extra_content");
         }
         prop_assert_eq!(back, asked);
     }
 
-    /// A conversation in chat completions, told as the items of a response, is the same conversation.
+    /// A conversation in Chat Completions stays the same when it is sent as the items of a
+    /// response.
     #[test]
     fn an_answer_of_responses_is_the_next_requests_input(text in words(), calls in prop::collection::vec(arguments(), 1..3)) {
         let asked = completion(&text, "", &calls, "tool_calls");

@@ -1,7 +1,7 @@
-//! Time is linear in what comes from outside, whatever shape it has.
+//! Processing time is linear in the size of untrusted input, whatever its shape.
 //!
-//! Each shape is built in two sizes, one eight times the other. A parser that goes back over what it has read takes 64 times as long for
-//! the larger.
+//! Each shape is built in two sizes, one eight times the other. A parser that rescans its input
+//! takes 64 times as long for the larger.
 
 mod fixtures;
 
@@ -22,9 +22,9 @@ use crate::fixtures::{APIS, FORMATS, inputs, origin, streams, translate_stream};
 
 const SMALL: usize = 100;
 const LARGE: usize = SMALL * 8;
-/// The largest allowed ratio of times: linear work takes 8 times as long, quadratic work 64 times.
+/// Largest allowed ratio of times: linear work takes 8 times as long, quadratic work 64 times.
 const MOST: u32 = 32;
-/// The shortest time that stands out from noise.
+/// Shortest time that is distinguishable from noise.
 const NOISE: Duration = Duration::from_micros(100);
 
 fn time(work: &dyn Fn()) -> Duration {
@@ -36,11 +36,11 @@ fn time(work: &dyn Fn()) -> Duration {
     once().min(once())
 }
 
-/// Checks work on an input that is built from a number.
+/// Checks that `work` takes time linear in the input's size; `build` gets that size.
 fn check<T>(what: &str, build: impl Fn(usize) -> T, work: impl Fn(&T)) {
     let (small, large) = (build(SMALL), build(LARGE));
     let mut measured = (NOISE, Duration::MAX);
-    // Other processes may have had the processor, but not each time.
+    // Other processes may have used the CPU, but not in every run.
     for _ in 0..6 {
         let short = time(&|| work(&small)).max(NOISE);
         let long = time(&|| work(&large));
@@ -56,10 +56,10 @@ fn repeat(count: usize, item: impl Fn(usize) -> String) -> String {
     (0..count).map(item).collect::<Vec<_>>().join(",")
 }
 
-/// A name, and a request or answer of about so many bytes.
+/// A name, and a function that builds a request or answer of about that many bytes.
 type Shape = (&'static str, fn(usize) -> String);
 
-/// A request of each API, by the part of it that is many.
+/// Requests of each API, each with one part repeated many times.
 fn requests() -> Vec<Shape> {
     vec![
         ("messages", |n| {
@@ -257,7 +257,7 @@ fn replies_take_linear_time() {
     }
 }
 
-/// Each event of each fixture, many times, and in many pieces.
+/// Repeats each event of each fixture, and splits it into many pieces.
 #[test]
 fn streams_take_linear_time() {
     let ends = |bytes: &[u8]| -> Vec<Vec<u8>> {

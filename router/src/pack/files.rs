@@ -1,4 +1,4 @@
-//! A pack on disk.
+//! Reads and writes a pack on disk.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ const HEADS: &str = "heads.safetensors";
 const CALIBRATION: &str = "calibration.json";
 const PROFILES: &str = "profiles/";
 
-/// Reads a pack, and checks all of it.
+/// Reads a pack and verifies all of it.
 pub fn load(folder: &Path) -> Result<Pack, PackError> {
     let bytes = read(&folder.join(MANIFEST))?;
     let version = digest(&bytes)[..12].to_owned();
@@ -33,7 +33,7 @@ pub fn load(folder: &Path) -> Result<Pack, PackError> {
     if manifest.format != FORMAT {
         return Err(PackError::Unsupported {
             path: folder.to_owned(),
-            reason: format!("its format is {}, not {FORMAT}", manifest.format),
+            reason: format!("its format is {}, expected {FORMAT}", manifest.format),
         });
     }
     let mut files = Files {
@@ -46,9 +46,9 @@ pub fn load(folder: &Path) -> Result<Pack, PackError> {
     files.pack(version, manifest)
 }
 
-/// Writes a pack to a new folder; its version.
+/// Writes a pack to a new folder and returns its version.
 ///
-/// The folder appears whole or not at all.
+/// The write is atomic: the folder appears complete or not at all.
 pub fn save(pack: &Pack, folder: &Path) -> Result<String, PackError> {
     let files = contents(pack);
     let manifest = Manifest {
@@ -85,7 +85,7 @@ pub fn save(pack: &Pack, folder: &Path) -> Result<String, PackError> {
     Ok(version)
 }
 
-/// Every file but the manifest.
+/// Returns every file except the manifest.
 fn contents(pack: &Pack) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let centroids = pack.clusters.centroids();
@@ -136,7 +136,7 @@ fn contents(pack: &Pack) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// For people: the number before it keeps files apart.
+/// The name is for readers; the number in front of it keeps file names unique.
 fn file_name(model: &str) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);
     model
@@ -145,7 +145,7 @@ fn file_name(model: &str) -> String {
         .collect()
 }
 
-/// A pack's files, as far as they are read.
+/// The files of a pack that is being read.
 struct Files<'a> {
     folder: &'a Path,
     contents: BTreeMap<String, Vec<u8>>,
@@ -157,11 +157,14 @@ impl Files<'_> {
             .components()
             .all(|part| matches!(part, std::path::Component::Normal(_)));
         if !is_inside {
-            return Err(self.damaged(MANIFEST, format!("it names {name:?}, which is outside")));
+            return Err(self.damaged(
+                MANIFEST,
+                format!("it names {name:?}, which is outside the pack"),
+            ));
         }
         let bytes = read(&self.folder.join(name))?;
         if digest(&bytes) != expected {
-            return Err(self.damaged(name, "its SHA-256 is not the one in the manifest"));
+            return Err(self.damaged(name, "its SHA-256 differs from the manifest"));
         }
         self.contents.insert(name.to_owned(), bytes);
         Ok(())
@@ -204,11 +207,11 @@ impl Files<'_> {
         if centroids.height() != manifest.clusters
             || centroids.width() != manifest.embedder.dimensions
         {
-            let reason = "the centroids are not as many, or not as long, as the manifest says";
+            let reason = "the number or length of the centroids differs from the manifest";
             return Err(self.damaged(CLUSTERS, reason));
         }
         Clusters::new(centroids, manifest.assignment, manifest.far_below)
-            .ok_or_else(|| self.damaged(CLUSTERS, "there are no centroids, or they are no numbers"))
+            .ok_or_else(|| self.damaged(CLUSTERS, "no centroids, or a value is not finite"))
     }
 
     fn basis(&self, bytes: &[u8], dimensions: usize) -> Result<Basis, PackError> {
@@ -217,7 +220,7 @@ impl Files<'_> {
         let figures = |name| {
             vector(name)?
                 .try_into()
-                .map_err(|_| self.damaged(BASIS, format!("`{name}` has another length")))
+                .map_err(|_| self.damaged(BASIS, format!("`{name}` has the wrong length")))
         };
         let mean = vector("mean")?;
         let is_of_embedder = mean.len() == dimensions;
@@ -226,7 +229,7 @@ impl Files<'_> {
         let (surface_mean, surface_scale) = (figures("surface_mean")?, figures("surface_scale")?);
         Basis::new(mean, components, surface_mean, surface_scale, landmarks)
             .filter(|_| is_of_embedder)
-            .ok_or_else(|| self.damaged(BASIS, "its parts do not fit each other"))
+            .ok_or_else(|| self.damaged(BASIS, "the lengths of its parts don't match"))
     }
 
     fn profiles(&self, clusters: usize, features: usize) -> Result<Vec<Profile>, PackError> {
@@ -278,12 +281,12 @@ impl Files<'_> {
             .tensor(name)
             .map_err(|error| self.damaged(file, error.to_string()))?;
         if tensor.dtype() != Dtype::F32 {
-            return Err(self.damaged(file, format!("`{name}` is not of 32-bit floats")));
+            return Err(self.damaged(file, format!("`{name}` must contain 32-bit floats")));
         }
         let values = floats(tensor.data());
         match values.iter().all(|value| value.is_finite()) {
             true => Ok(values),
-            false => Err(self.damaged(file, format!("`{name}` has values that are no numbers"))),
+            false => Err(self.damaged(file, format!("`{name}` has values that are not finite"))),
         }
     }
 
@@ -299,7 +302,7 @@ impl Files<'_> {
             _ => 0,
         };
         Matrix::new(width, values)
-            .ok_or_else(|| self.damaged(file, format!("`{name}` is no matrix")))
+            .ok_or_else(|| self.damaged(file, format!("`{name}` is not a matrix")))
     }
 
     fn damaged(&self, name: &str, reason: impl Into<String>) -> PackError {
@@ -334,7 +337,7 @@ fn shape(matrix: &Matrix) -> Vec<usize> {
     vec![matrix.height(), matrix.width()]
 }
 
-/// The bytes of a safetensors file.
+/// Serializes a safetensors file.
 fn tensors<'a>(parts: impl IntoIterator<Item = (&'a str, Vec<usize>, &'a [f32])>) -> Vec<u8> {
     let parts: Vec<(&str, Vec<usize>, Vec<u8>)> = parts
         .into_iter()

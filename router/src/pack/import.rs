@@ -1,4 +1,5 @@
-//! The common layout of UniRoute-style packs: centroids in an `.npz`, and a JSON file for each model.
+//! Imports the common layout of UniRoute-style packs: centroids in an `.npz`, and a JSON file per
+//! model.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,10 +10,11 @@ use super::{About, Embedder, Kind, Pack, PackError, npy};
 use crate::clusters::{Assignment, Clusters};
 use crate::profile::Profile;
 
-/// How many outcomes of the mean thin clusters get.
+/// Shrinkage: number of outcomes at the mean rate added to each cluster.
 const STRENGTH: f64 = 10.0;
 
-/// A model's JSON. Error rates by cluster are under the first of these names, counts under the second's.
+/// A model's JSON. Error rates by cluster are under the first of these names, counts under the
+/// second.
 #[derive(Deserialize)]
 struct Model {
     #[serde(alias = "model_id", alias = "model_name", alias = "name")]
@@ -32,9 +34,9 @@ struct Model {
     date: Option<String>,
 }
 
-/// Reads a folder with one `.npz` and a `.json` for each model, at its top or in one folder below.
+/// Reads a folder with one `.npz` and a `.json` per model, at its top level or one folder below.
 ///
-/// A model without counts has as many outcomes in each cluster as it takes to trust its figures.
+/// A model without counts gets as many outcomes in each cluster as it takes to trust its rates.
 pub fn import(folder: &Path, embedder: Embedder) -> Result<Pack, PackError> {
     let unsupported = |path: &Path, reason: String| PackError::Unsupported {
         path: path.to_owned(),
@@ -57,7 +59,7 @@ pub fn import(folder: &Path, embedder: Embedder) -> Result<Pack, PackError> {
                 }
             }
             Some("json") => {
-                // Packs bring JSON files about other things too.
+                // Packs contain other JSON files too.
                 if let Ok(model) = serde_json::from_slice::<Model>(&bytes) {
                     let profile = profile(model, &path);
                     created_at = created_at.max(profile.date.clone());
@@ -71,7 +73,7 @@ pub fn import(folder: &Path, embedder: Embedder) -> Result<Pack, PackError> {
         .ok_or_else(|| unsupported(folder, "it has no .npz file with the centroids".to_owned()))?;
     if centroids.width() != embedder.dimensions {
         let reason = format!(
-            "its centroids have {} dimensions, and {} gives {}",
+            "its centroids have {} dimensions, but {} returns {}",
             centroids.width(),
             embedder.model,
             embedder.dimensions
@@ -79,9 +81,9 @@ pub fn import(folder: &Path, embedder: Embedder) -> Result<Pack, PackError> {
         return Err(unsupported(folder, reason));
     }
     let clusters = Clusters::new(centroids, Assignment::Hard, -1.0)
-        .ok_or_else(|| unsupported(folder, "its centroids are no numbers".to_owned()))?;
+        .ok_or_else(|| unsupported(folder, "its centroids are not finite".to_owned()))?;
     if profiles.is_empty() {
-        let reason = "it has no .json file with `errors`, a rate for each cluster";
+        let reason = "it has no .json file with `errors`, one rate per cluster";
         return Err(unsupported(folder, reason.to_owned()));
     }
     for profile in profiles.values() {
@@ -208,6 +210,6 @@ mod tests {
             ..embedder
         };
         let error = import(folder.path(), other).unwrap_err().to_string();
-        assert!(error.contains("2 dimensions, and e gives 3"), "{error}");
+        assert!(error.contains("2 dimensions, but e returns 3"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clusters::Assignment;
 
-/// The version of the folder's layout.
+/// Version of the folder layout.
 pub const FORMAT: u32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,26 +15,26 @@ pub struct Manifest {
     pub format: u32,
     pub kind: Kind,
     pub description: String,
-    /// RFC 3339.
+    /// RFC 3339 timestamp.
     pub created_at: String,
     pub embedder: Embedder,
     pub clusters: usize,
     pub assignment: Assignment,
-    /// Points whose cosine with every centroid is less are far from what the pack was fitted on.
+    /// A point whose cosine with every centroid is below this is far from the fitted data.
     pub far_below: f32,
-    /// The SHA-256 of every other file, in hexadecimal, by path.
+    /// SHA-256 of every other file, in hexadecimal, by path.
     pub files: BTreeMap<String, String>,
 }
 
-/// What the figures rest on.
+/// Source of the pack's figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Published benchmarks: something to begin with.
+    /// Published benchmarks: a starting point.
     Prior,
     /// Outcomes.
     Fitted,
-    /// Another router's pack.
+    /// Imported from another router's pack.
     Imported,
 }
 
@@ -48,7 +48,7 @@ impl Kind {
     }
 }
 
-/// What made the embeddings. A pack is of no use with another's.
+/// The embedding model. A pack works only with embeddings of the same model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Embedder {

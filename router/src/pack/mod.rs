@@ -1,12 +1,12 @@
-//! A router pack: a folder with all that a router has learned.
+//! A router pack: a folder with everything that a router has learned.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `manifest.json` | [`Manifest`]: what the pack is of, and the SHA-256 of every other file |
+//! | `manifest.json` | [`Manifest`]: description of the pack, and the SHA-256 of every other file |
 //! | `clusters.safetensors` | `centroids`, clusters by dimensions |
-//! | `basis.safetensors` | the projection and the landmarks of the heads; only in a fitted pack |
-//! | `heads.safetensors` | a vector for each profile that has a head: its weights, then its bias |
-//! | `profiles/*.json` | [`Profile`], one for each model |
+//! | `basis.safetensors` | projection and landmarks of the heads; only in a fitted pack |
+//! | `heads.safetensors` | one vector per profile that has a head: its weights, then its bias |
+//! | `profiles/*.json` | [`Profile`], one per model |
 //! | `calibration.json` | [`Calibration`], by model; only in a fitted pack |
 
 mod files;
@@ -27,31 +27,31 @@ pub use files::{load, save};
 pub use import::import;
 pub use manifest::{Embedder, Kind, Manifest};
 
-/// What a router has learned.
+/// The learned state of a router.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pack {
-    /// A digest of the content: packs of one version are the same.
+    /// Digest of the content: packs with the same version are identical.
     pub version: String,
     pub about: About,
     pub clusters: Clusters,
     pub basis: Option<Basis>,
-    /// In the order of their models' names.
+    /// Sorted by model name.
     pub profiles: Vec<Profile>,
-    /// How well the estimates hold, by model.
+    /// Measured accuracy of the estimates, by model.
     pub calibration: BTreeMap<String, Calibration>,
 }
 
-/// What a pack tells of itself.
+/// Metadata of a pack.
 #[derive(Debug, Clone, PartialEq)]
 pub struct About {
     pub kind: Kind,
     pub description: String,
-    /// RFC 3339.
+    /// RFC 3339 timestamp.
     pub created_at: String,
     pub embedder: Embedder,
 }
 
-/// Why a pack can't be used.
+/// The reason why a pack can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     #[error("{} can't be read: {error}", path.display())]
@@ -64,15 +64,15 @@ pub enum PackError {
         path: PathBuf,
         error: std::io::Error,
     },
-    #[error("{} is damaged: {reason}. Take the pack from where it came again", path.display())]
+    #[error("{} is damaged: {reason}. Get the pack from its source again", path.display())]
     Damaged { path: PathBuf, reason: String },
-    #[error("{} is no pack that this version can use: {reason}", path.display())]
+    #[error("{} is not a pack that this version can use: {reason}", path.display())]
     Unsupported { path: PathBuf, reason: String },
 }
 
 impl Pack {
-    /// The place of a model's profile: of `provider/model` itself, of the model whoever serves it, or of the version that it
-    /// is a later one of.
+    /// Returns the index of a model's profile: of `provider/model` itself, of the model at any
+    /// provider, or of the name without a version suffix.
     pub fn profile_of(&self, id: &str) -> Option<usize> {
         names::find(&self.profiles, id)
     }

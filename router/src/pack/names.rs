@@ -1,9 +1,9 @@
-//! Which profile speaks for a model.
+//! Finds the profile for a model name.
 
 use crate::profile::Profile;
 
-/// The profile of this very name, else of the model without its provider, else of the name that it adds no more than a
-/// version to, such as a date.
+/// Returns the profile with exactly this name, else with the model's name without the provider,
+/// else with a name that it extends by a version suffix only, such as a date.
 pub fn find(profiles: &[Profile], id: &str) -> Option<usize> {
     let exactly = |name: &str| profiles.iter().position(|profile| profile.model == name);
     let bare = id.rsplit_once('/').map_or(id, |(_, bare)| bare);
@@ -18,7 +18,8 @@ pub fn find(profiles: &[Profile], id: &str) -> Option<usize> {
     })
 }
 
-/// `-2024-08-06`, `-latest`, `-001`, `@20250514`, …: what vendors add to a name for a release of the same model.
+/// Matches suffixes that vendors append for a release of the same model: `-2024-08-06`, `-latest`,
+/// `-001`, `@20250514`, ….
 fn is_version(suffix: &str) -> bool {
     let Some(rest) = suffix.strip_prefix(['-', '@', ':']) else {
         return false;

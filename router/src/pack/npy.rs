@@ -1,13 +1,13 @@
-//! NumPy's array files, as far as a matrix of floats goes (numpy.lib.format, versions 1 to 3).
+//! Reads matrices of floats from NumPy array files (numpy.lib.format, versions 1 to 3).
 
 use std::io::Read;
 
 use crate::matrix::Matrix;
 
-/// More than any pack's centroids.
+/// Limit, larger than any pack's centroids.
 const MAX_BYTES: u64 = 1 << 28;
 
-/// The first array of an `.npz` that has two dimensions, by preference one of this name.
+/// Returns the first two-dimensional array of an `.npz`, preferably the one with this name.
 pub fn matrix_of_npz(bytes: &[u8], preferred: &str) -> Result<Matrix, String> {
     let mut archive =
         zip::ZipArchive::new(std::io::Cursor::new(bytes)).map_err(|error| error.to_string())?;
@@ -22,7 +22,7 @@ pub fn matrix_of_npz(bytes: &[u8], preferred: &str) -> Result<Matrix, String> {
         arrays.push((name, content));
     }
     arrays.sort_by_key(|(name, _)| name.trim_end_matches(".npy") != preferred);
-    let mut reason = "it holds no array".to_owned();
+    let mut reason = "it contains no array".to_owned();
     for (name, content) in arrays {
         match matrix(&content) {
             Ok(matrix) => return Ok(matrix),
@@ -35,21 +35,23 @@ pub fn matrix_of_npz(bytes: &[u8], preferred: &str) -> Result<Matrix, String> {
 fn matrix(bytes: &[u8]) -> Result<Matrix, String> {
     let (major, rest) = match bytes {
         [0x93, b'N', b'U', b'M', b'P', b'Y', major, _, rest @ ..] => (*major, rest),
-        _ => return Err("it is no NumPy array".to_owned()),
+        _ => return Err("it is not a NumPy array".to_owned()),
     };
     let length_bytes = if major == 1 { 2 } else { 4 };
-    let (length, rest) = rest.split_at_checked(length_bytes).ok_or("it is cut")?;
+    let (length, rest) = rest
+        .split_at_checked(length_bytes)
+        .ok_or("it is truncated")?;
     let length = length
         .iter()
         .rev()
         .fold(0_usize, |length, &byte| length << 8 | usize::from(byte));
-    let (header, data) = rest.split_at_checked(length).ok_or("it is cut")?;
+    let (header, data) = rest.split_at_checked(length).ok_or("it is truncated")?;
     let header: String = String::from_utf8_lossy(header)
         .chars()
         .filter(|character| !character.is_whitespace())
         .collect();
     if !header.contains("'fortran_order':False") {
-        return Err("its order must be C's".to_owned());
+        return Err("its order must be C (row-major)".to_owned());
     }
     let shape = header
         .split_once("'shape':(")
@@ -58,7 +60,7 @@ fn matrix(bytes: &[u8]) -> Result<Matrix, String> {
         .ok_or("it has no shape")?
         .map(str::parse::<usize>)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| "its shape is not of numbers")?;
+        .map_err(|_| "its shape is not a list of numbers")?;
     let [height, width] = shape[..] else {
         return Err("it must have two dimensions".to_owned());
     };
@@ -71,10 +73,10 @@ fn matrix(bytes: &[u8]) -> Result<Matrix, String> {
             .map(|bytes| f64::from_le_bytes(*bytes) as f32)
             .collect()
     } else {
-        return Err("its numbers must be float32 or float64".to_owned());
+        return Err("its values must be float32 or float64".to_owned());
     };
     if height.checked_mul(width) != Some(values.len()) {
-        return Err("it is cut".to_owned());
+        return Err("it is truncated".to_owned());
     }
     Matrix::new(width, values).ok_or_else(|| "it is empty".to_owned())
 }

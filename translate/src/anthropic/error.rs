@@ -15,7 +15,7 @@ pub(super) struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// The HTTP status that this error has when it comes as a reply of its own.
+    /// Returns the HTTP status of this error, for errors that come in a stream.
     pub(super) fn status(&self) -> u16 {
         match self.r#type.as_str() {
             "invalid_request_error" => 400,
@@ -32,7 +32,7 @@ impl ErrorBody {
     }
 }
 
-/// An error reply as the client gets it.
+/// Translates an error response.
 pub fn from_reply(provider: &str, status: u16, body: &[u8]) -> ApiError {
     #[derive(Deserialize)]
     struct Reply {
@@ -46,7 +46,7 @@ pub fn from_reply(provider: &str, status: u16, body: &[u8]) -> ApiError {
                 kind => error.with_code(code(kind).to_owned()),
             }
         }
-        // A proxy in between speaks for itself.
+        // A proxy in between answers in a format of its own.
         Err(_) => openai::error::from_reply(provider, status, body),
     }
 }
@@ -56,7 +56,7 @@ pub(super) fn from_event(provider: &str, error: &ErrorBody) -> ApiError {
         .with_code(code(&error.r#type).to_owned())
 }
 
-/// The error of an `error` event, unread.
+/// Translates the data of an `error` event.
 pub(crate) fn from_event_data(provider: &str, data: &[u8]) -> ApiError {
     #[derive(Deserialize)]
     struct Event {
@@ -68,7 +68,7 @@ pub(crate) fn from_event_data(provider: &str, data: &[u8]) -> ApiError {
     }
 }
 
-/// OpenAI's word for what happened, where it has one.
+/// Maps Anthropic's error type to OpenAI's code, if there is one.
 fn code(kind: &str) -> &str {
     match kind {
         "rate_limit_error" => "rate_limit_exceeded",

@@ -12,16 +12,16 @@ mod tools;
 mod turns;
 pub(crate) mod usage;
 
-/// What follows the base URL.
+/// Path after the base URL.
 pub const PATH: &str = "/v1/messages";
 
-/// Google's version of the API, which is named in the body there.
+/// Version of the API at Google, where it is sent in the body.
 pub(crate) const VERTEX_VERSION: &str = "vertex-2023-10-16";
 
-/// Who serves the model.
+/// The platform that serves the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Host {
     Anthropic,
-    /// The model is in the path, the version in the body.
+    /// The model is in the path, and the version in the body.
     Vertex,
 }

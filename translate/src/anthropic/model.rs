@@ -1,11 +1,11 @@
-//! What a Claude model takes, read from its name.
+//! The capabilities of a Claude model, derived from its name.
 //!
-//! Source: Anthropic's model pages and its API's own refusals, November 2026.
+//! Source: Anthropic's model pages and its API's own error messages, November 2026.
 
-/// How a model is told to think.
+/// The way a model is asked to think.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Thinking {
-    /// It can't.
+    /// Doesn't support thinking.
     Never,
     /// `thinking: {type: enabled, budget_tokens}`.
     Budget,
@@ -13,21 +13,21 @@ pub enum Thinking {
     Adaptive,
 }
 
-/// What a model takes.
+/// The capabilities of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traits {
     pub thinking: Thinking,
-    /// `temperature` and `top_p`.
+    /// `temperature` and `top_p` are supported.
     pub sampling: bool,
-    /// `output_config.format`.
+    /// `output_config.format` is supported.
     pub json_schema: bool,
-    /// Where the catalog does not say.
+    /// Default if the catalog has no limit.
     pub max_output_tokens: u64,
 }
 
 impl Traits {
-    /// Reads `claude-opus-4-7`, `claude-3-5-sonnet-20241022` and the like. A name without a version is taken for the
-    /// newest there is.
+    /// Parses `claude-opus-4-7`, `claude-3-5-sonnet-20241022` and the like. A name without a
+    /// version counts as the newest model.
     pub fn of(model: &str) -> Self {
         let version = version(model).unwrap_or((u32::MAX, 0));
         let is_opus = model.contains("opus");
@@ -53,7 +53,7 @@ impl Traits {
     }
 }
 
-/// The first one or two short numbers in a name; dates are longer.
+/// Returns the first one or two short numbers in a name; dates are longer.
 fn version(model: &str) -> Option<(u32, u32)> {
     let mut numbers = model
         .split(|c: char| !c.is_ascii_alphanumeric())

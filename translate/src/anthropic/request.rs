@@ -1,4 +1,4 @@
-//! A chat completion request as a Messages request.
+//! Translates a chat completion request into a Messages request.
 
 use std::borrow::Cow;
 
@@ -76,9 +76,10 @@ struct Metadata<'a> {
     user_id: &'a str,
 }
 
-/// Translates a body, and tells whether the answer is to be a stream.
+/// Translates a body; also returns true if the answer is to be streamed.
 ///
-/// What Anthropic has no words for, and would change the answer if left out, is a 400 that names the field.
+/// A field that Anthropic does not support is a 400 that names it, if dropping it would change the
+/// answer.
 pub fn translate(
     body: &[u8],
     target: &Target<'_>,
@@ -141,7 +142,7 @@ pub fn translate(
         tool_choice,
         // OpenAI's scale ends at 2, Anthropic's at 1.
         temperature: temperature.map(|value| value.clamp(0.0, 1.0)),
-        // Some models take one of the two, none needs both.
+        // Some models accept only one of the two, and none needs both.
         top_p: request
             .top_p
             .filter(|value| sampling && temperature.is_none() && *value < 1.0),
@@ -169,8 +170,8 @@ pub fn translate(
     Ok((out, stream))
 }
 
-/// Has Anthropic place the markers, where the operator wants it and the client places none: it caches up to the last block that can
-/// be.
+/// Lets Anthropic place the cache markers, if the operator enabled it and the client set none: it
+/// caches up to the last block that can be cached.
 fn auto_cache(body: &[u8], target: &Target<'_>) -> Option<&'static RawValue> {
     let is_marked = memchr::memmem::find(body, b"\"cache_control\"").is_some();
     (target.auto_cache && !is_marked)

@@ -1,4 +1,4 @@
-//! A message as a chat completion.
+//! Translates a message into a chat completion.
 
 use std::borrow::Cow;
 
@@ -53,7 +53,7 @@ pub(super) struct StopDetails {
     pub explanation: Option<String>,
 }
 
-/// OpenAI's word for Anthropic's stop reason.
+/// Maps Anthropic's stop reason to OpenAI's finish reason.
 pub(super) fn finish_reason(stop_reason: Option<&str>) -> &'static str {
     match stop_reason {
         Some("max_tokens" | "model_context_window_exceeded") => "length",

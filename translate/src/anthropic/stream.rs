@@ -1,7 +1,8 @@
-//! Anthropic's stream of events as OpenAI's stream of chunks.
+//! Translates Anthropic's stream of events into OpenAI's stream of chunks.
 //!
-//! `message_start`, then for each block `content_block_start`, `_delta`, `_stop`, then `message_delta` with the stop
-//! reason and the usage so far, then `message_stop`; `ping` anywhere; `error` instead of the rest.
+//! The events are `message_start`, then for each block `content_block_start`, `_delta`, `_stop`,
+//! then `message_delta` with the stop reason and the usage so far, then `message_stop`; `ping` may
+//! come anywhere, and `error` instead of the rest.
 
 use std::borrow::Cow;
 
@@ -16,7 +17,7 @@ use crate::json;
 use crate::openai::thoughts;
 use crate::stream::{self, Events, Output};
 
-/// What Anthropic's events mean.
+/// Translator of Anthropic's events.
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
     usage: WireUsage,
@@ -27,7 +28,7 @@ pub(crate) struct Messages {
 
 #[derive(Debug)]
 struct ToolCall {
-    /// Anthropic's index, which counts text blocks too.
+    /// Anthropic's block index, which counts text blocks too.
     block: u64,
     has_arguments: bool,
 }
@@ -70,12 +71,12 @@ struct Block<'a> {
     name: Option<&'a RawValue>,
     #[serde(default, borrow)]
     text: Option<&'a RawValue>,
-    /// Of a thought that is not shown.
+    /// Data of a redacted thinking block.
     #[serde(default, borrow)]
     data: Option<Cow<'a, str>>,
 }
 
-/// Texts stay as they are written: a JSON string is the same in both formats.
+/// Texts are copied unparsed: a JSON string is the same in both formats.
 #[derive(Deserialize)]
 struct Delta<'a> {
     #[serde(default, borrow)]
@@ -96,7 +97,7 @@ struct Delta<'a> {
 
 impl Events for Messages {
     fn on_event(&mut self, event: stream::Event<'_>, to: &mut Output, out: &mut Vec<u8>) {
-        // Events of kinds we do not know may look like anything; they are no concern of ours.
+        // Unknown kinds of events may have any shape and are skipped.
         let Some(event) = event
             .data()
             .and_then(|data| json::from_bytes::<Event<'_>>(data).ok())
@@ -140,7 +141,8 @@ impl Messages {
         match (block.kind.as_ref(), block.text, block.id, block.name) {
             ("tool_use", _, Some(id), Some(name)) => {
                 let index = self.tool_calls.len();
-                // The thoughts that led to the calls travel with the first, to be sent back with it.
+                // The reasoning that led to the calls is attached to the first, so that clients
+                // send it back.
                 let extra = self.thoughts.take_member();
                 self.tool_calls.push(ToolCall {
                     block: event.index,
@@ -187,7 +189,7 @@ impl Messages {
         }
     }
 
-    /// A call without arguments comes with none at all, and must reach the client as an empty object.
+    /// Sends an empty object for a call without arguments, for which Anthropic sends no delta.
     fn stop_block(&mut self, block: u64, to: &mut Output, out: &mut Vec<u8>) {
         let is_empty = self
             .tool_calls

@@ -1,4 +1,4 @@
-//! How much a Claude model is to think.
+//! Thinking budgets and efforts of Claude models.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use crate::anthropic::model::{Thinking, Traits};
 use crate::error::ApiError;
 use crate::openai::request;
 
-/// `thinking` of a request, whoever serves the model.
+/// `thinking` of a request, on any platform.
 #[derive(Debug, Serialize, Clone, Copy, PartialEq, Eq)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum ThinkingConfig {
@@ -15,10 +15,10 @@ pub(crate) enum ThinkingConfig {
     Disabled,
 }
 
-/// Anthropic's least thinking budget.
+/// Anthropic's minimum thinking budget.
 const MIN_BUDGET: u64 = 1024;
 
-/// What an effort means to a model: its way to think, and an effort of its own.
+/// Maps a reasoning effort to a model's `thinking` and its own `effort`.
 pub(crate) fn think(
     effort: &str,
     traits: &Traits,

@@ -1,4 +1,4 @@
-//! Tool definitions and the choice among them.
+//! Translates tool definitions and `tool_choice`.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -12,7 +12,7 @@ use crate::openai::request::{Tool as OpenAiTool, ToolChoice as OpenAiToolChoice}
 #[serde(untagged)]
 pub(super) enum Tool<'a> {
     Function(FunctionTool<'a>),
-    /// One that Anthropic runs, as the client wrote it.
+    /// A tool that Anthropic runs, unchanged from the client's request.
     Server(&'a RawValue),
 }
 
@@ -44,7 +44,7 @@ pub(super) struct ToolChoice<'a> {
     disable_parallel_tool_use: Option<bool>,
 }
 
-/// The tools of a request; `body` has them as they were written.
+/// Translates a request's tools; `body` holds their original text.
 pub(super) fn translate_tools<'a>(
     tools: &'a [OpenAiTool<'a>],
     body: &'a [u8],
@@ -70,7 +70,8 @@ pub(super) fn translate_tools<'a>(
         .collect()
 }
 
-/// Whether Anthropic runs a tool of this type: they are named with the day they came out, such as `web_search_20250305`.
+/// Returns true for a tool type that Anthropic runs itself: their names end with a release date,
+/// such as `web_search_20250305`.
 fn is_server_tool(kind: &str) -> bool {
     kind.rsplit_once('_')
         .is_some_and(|(_, day)| day.len() == 8 && day.bytes().all(|byte| byte.is_ascii_digit()))
@@ -98,7 +99,8 @@ fn function<'a>(
     })
 }
 
-/// Anthropic wants the schema of an object, and says so of every schema without `type`.
+/// Returns the schema of an object: Anthropic requires `type: object` and rejects schemas without
+/// it.
 fn schema<'a>(parameters: Option<&'a RawValue>, at: &str) -> Result<Schema<'a>, ApiError> {
     #[derive(serde::Deserialize)]
     struct Head {

@@ -1,4 +1,4 @@
-//! The conversation: OpenAI's messages as system blocks and alternating turns.
+//! Translates a conversation: OpenAI's messages into system blocks and alternating turns.
 
 use std::borrow::Cow;
 
@@ -12,12 +12,13 @@ use crate::openai::message::{Content, Message, Part, ToolCall, data_url};
 use crate::openai::thoughts::{self, Thought};
 use crate::turns::{Role, Turn, Turns};
 
-/// A conversation in Anthropic's terms.
+/// A conversation in Anthropic's format.
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
     pub turns: Vec<Turn<Block<'a>>>,
-    /// Whether the last turn answers tool calls without the thoughts that led to them. Such a request must repeat them, and a
-    /// client may have dropped them; or not think.
+    /// Set if the last turn answers tool calls and the reasoning that led to them is missing,
+    /// because the client dropped it. Anthropic requires it in such a request, unless thinking is
+    /// off.
     pub lacks_thoughts: bool,
 }
 
@@ -25,7 +26,7 @@ pub(super) struct Conversation<'a> {
 pub(super) struct Block<'a> {
     #[serde(flatten)]
     kind: Kind<'a>,
-    /// The client's marker: what comes up to here is to be cached.
+    /// The client's cache marker: the prefix up to here is cached.
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_control: Option<&'a RawValue>,
 }
@@ -172,7 +173,8 @@ fn assistant<'a>(
     Ok(blocks)
 }
 
-/// The thoughts that came with the turn's calls: Anthropic wants them back in front of everything else.
+/// Returns the reasoning that came with the turn's calls: Anthropic requires it before everything
+/// else.
 fn thinking<'a>(message: &'a Message<'a>, at: &str) -> Result<Vec<Block<'a>>, ApiError> {
     let blocks = thoughts::of_message(message, at)?
         .into_iter()
@@ -199,14 +201,14 @@ fn tool_use<'a>(call: &'a ToolCall<'a>, at: &str, model: &str) -> Result<Block<'
     .into())
 }
 
-/// What a message's content may hold.
+/// Content types that a message may contain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Allowed {
     Text,
     Everything,
 }
 
-/// The blocks of a message's content. Blank texts are left out: Anthropic refuses them.
+/// Translates a message's content. Blank texts are dropped, because Anthropic rejects them.
 fn content<'a>(
     message: &'a Message<'a>,
     at: &str,
@@ -227,7 +229,7 @@ fn content<'a>(
             })
             .collect::<Result<_, _>>()?,
     };
-    // A tool's result is a block of its own, and gets the marker itself.
+    // A tool's result is a block of its own and carries the marker itself.
     if message.role != "tool"
         && let Some(last) = blocks.pop()
     {
@@ -236,7 +238,7 @@ fn content<'a>(
     Ok(blocks)
 }
 
-/// A block with the client's marker, if it set one.
+/// Adds the client's cache marker to a block, if there is one.
 fn marked<'a>(block: Block<'a>, cache_control: Option<&'a RawValue>) -> Block<'a> {
     Block {
         cache_control: cache_control

@@ -1,4 +1,4 @@
-//! Anthropic's `usage`, where cached tokens stand beside the input tokens, not among them.
+//! Anthropic's `usage`, where cached tokens are not part of the input tokens.
 
 use serde::Deserialize;
 
@@ -25,7 +25,7 @@ struct OutputDetails {
 }
 
 impl WireUsage {
-    /// Takes over what a later report says: its counts are totals so far.
+    /// Merges a later report, whose counts are totals so far.
     pub(crate) fn update(&mut self, later: Self) {
         self.input_tokens = later.input_tokens.or(self.input_tokens);
         self.output_tokens = later.output_tokens.or(self.output_tokens);

@@ -1,6 +1,7 @@
-//! `application/vnd.amazon.eventstream`: binary messages, cut anywhere.
+//! `application/vnd.amazon.eventstream`: binary messages, split at any byte.
 //!
-//! Twelve bytes of prelude (length of all, length of the headers, CRC-32 of these eight), headers, payload, CRC-32 of all before.
+//! A message is twelve bytes of prelude (total length, length of the headers, CRC-32 of these eight
+//! bytes), headers, payload, and the CRC-32 of everything before.
 //!
 //! Source: AWS's event stream specification (Smithy, "Amazon Event Stream"), November 2026.
 
@@ -9,8 +10,8 @@ use crate::stream::{Broken, MAX_EVENT};
 const PRELUDE: usize = 12;
 const CHECKSUM: usize = 4;
 
-/// Cuts bytes into messages. Bytes of an unfinished message are kept until the rest has come; nothing is believed of a message
-/// before its checksum is.
+/// Splits bytes into messages. Bytes of an incomplete message are buffered until the rest arrives;
+/// nothing of a message is used before its checksum is verified.
 #[derive(Debug, Default)]
 pub struct Parser {
     pending: Vec<u8>,
@@ -25,7 +26,8 @@ pub struct Message<'a> {
 }
 
 impl Parser {
-    /// Takes the next bytes and hands every message they complete to `on_message`. After an error nothing more is read.
+    /// Consumes the next bytes and passes every complete message to `on_message`. After an error
+    /// nothing more is parsed.
     pub fn push(
         &mut self,
         bytes: &[u8],
@@ -50,14 +52,15 @@ impl Parser {
                 }
             }
         }
-        // The rest is part of the bytes that have just come, so moving it costs no more than their arrival.
+        // The rest is part of the bytes that just arrived, so moving it costs no more than their
+        // arrival.
         let consumed = self.pending.len() - rest.len();
         self.pending.drain(..consumed);
         Ok(())
     }
 }
 
-/// The first message and what follows it; `None` when it is not complete.
+/// Returns the first message and the bytes after it; `None` if it is incomplete.
 fn split(bytes: &[u8]) -> Result<Option<(Message<'_>, &[u8])>, Broken> {
     let Some(prelude) = bytes.get(..PRELUDE) else {
         return Ok(None);
@@ -96,7 +99,7 @@ fn split(bytes: &[u8]) -> Result<Option<(Message<'_>, &[u8])>, Broken> {
     Ok(Some((message, after)))
 }
 
-/// Four bytes in network order.
+/// Reads four bytes in network order.
 fn number(bytes: &[u8], at: usize) -> Result<usize, Broken> {
     bytes
         .get(at..at.saturating_add(4))
@@ -106,7 +109,7 @@ fn number(bytes: &[u8], at: usize) -> Result<usize, Broken> {
 }
 
 impl<'a> Message<'a> {
-    /// The text of a header, such as `:event-type`.
+    /// Returns a header's text, such as `:event-type`.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         let mut rest = self.headers;
         while let Some((own, value, after)) = next_header(rest) {
@@ -119,7 +122,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A header's name, its value where that is a text, and the headers after it.
+/// A header's name, its value if it is a text, and the headers after it.
 type Header<'a> = (&'a [u8], Option<&'a [u8]>, &'a [u8]);
 
 fn next_header(bytes: &[u8]) -> Option<Header<'_>> {
@@ -147,7 +150,7 @@ fn next_header(bytes: &[u8]) -> Option<Header<'_>> {
     }
 }
 
-/// Writes a message whose headers are texts: for those who play AWS in tests.
+/// Writes a message whose headers are texts, for tests that simulate AWS.
 pub fn encode(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
     let mut list = Vec::new();
     for (name, value) in headers {
@@ -199,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_message_in_many_pieces_is_copied_once() {
-        // Copied anew at every piece, this would be 10^13 bytes.
+        // Copying the buffer for every piece would move 10^13 bytes.
         let message = encode(&[], &vec![b'x'; 8 << 20]);
         let mut parser = Parser::default();
         let mut lengths = Vec::new();

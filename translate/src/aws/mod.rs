@@ -1,4 +1,4 @@
-//! What AWS's services have in common, whatever they serve.
+//! Protocols shared by all AWS services.
 
 pub mod event_stream;
 pub mod sigv4;

@@ -1,7 +1,8 @@
-//! Signature Version 4, which AWS wants on a request instead of a key.
+//! Signature Version 4, with which AWS authenticates requests instead of a key.
 //!
-//! Source: "Create a signed AWS API request", AWS Identity and Access Management user guide, November 2026. The SDK's own signer
-//! brings fifty crates; this is what a filter of a megabyte needs of it, and tests compare it with botocore's.
+//! Source: "Create a signed AWS API request", AWS Identity and Access Management user guide,
+//! November 2026. The SDK's own signer has fifty dependencies; this is the part that a one-megabyte
+//! filter needs, and tests compare it with botocore's.
 
 use std::fmt::{self, Write as _};
 
@@ -10,41 +11,42 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::encode_in_path;
 
-/// Whom a request is from.
+/// The identity that signs a request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub access_key_id: String,
     pub secret_access_key: String,
-    /// Of temporary credentials.
+    /// Set for temporary credentials.
     pub session_token: Option<String>,
 }
 
-/// Keys are not for logs.
+/// Keeps keys out of logs.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Credentials({}…)", self.access_key_id)
     }
 }
 
-/// What is signed of a request.
+/// The signed parts of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     pub method: &'a str,
     pub authority: &'a str,
-    /// As it is sent, without a query.
+    /// As sent, without a query.
     pub path: &'a str,
     pub content_type: &'a str,
     pub body: &'a [u8],
 }
 
-/// The place a signature is good for.
+/// The region and service that a signature is valid for.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     pub region: &'a str,
     pub service: &'a str,
 }
 
-/// The headers that make a request a signed one. `now` is in Unix seconds; AWS takes a clock that is five minutes off.
+/// Returns the headers that sign a request. `now` is in Unix seconds; AWS accepts a clock skew of
+/// five minutes.
 pub fn sign(
     request: &Request<'_>,
     credentials: &Credentials,
@@ -94,14 +96,14 @@ pub fn sign(
     signed
 }
 
-/// Every segment is encoded once more: what was `%3A` on the wire is signed as `%253A`.
+/// Encodes every segment once more: `%3A` on the wire is signed as `%253A`.
 fn encode_path(path: &str) -> String {
     let segments: Vec<String> = path.split('/').map(encode_in_path).collect();
     segments.join("/")
 }
 
 fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    // A key of any length is good.
+    // HMAC accepts keys of any length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return Vec::new();
     };
@@ -118,13 +120,14 @@ fn hex(bytes: &[u8]) -> String {
         })
 }
 
-/// Unix seconds, shown as `20261121T114508Z`.
+/// Unix seconds, formatted as `20261121T114508Z`.
 struct Timestamp(u64);
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, second) = (self.0 / 86_400, self.0 % 86_400);
-        // Years begin in March, so that a leap day ends one. 719,468 days lie between 1 March 0 and 1 January 1970.
+        // Years begin in March, so that a leap day is the last day of a year. There are 719,468
+        // days between 1 March 0 and 1 January 1970.
         let days = days + 719_468;
         let (era, day_of_era) = (days / 146_097, days % 146_097);
         let year_of_era =

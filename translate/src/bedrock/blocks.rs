@@ -1,11 +1,11 @@
-//! What a message is made of.
+//! The content blocks of a message.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// A union: one member each.
+/// A union: exactly one member is set.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Block<'a> {
@@ -53,7 +53,7 @@ pub(super) struct ToolResult<'a> {
     pub content: Vec<Block<'a>>,
 }
 
-/// What comes up to here is to be cached.
+/// Cache marker: the prefix up to here is cached.
 #[derive(Debug, Serialize, Clone, PartialEq, Eq)]
 pub(super) struct CachePoint {
     pub r#type: &'static str,
@@ -77,14 +77,14 @@ impl<'a> Block<'a> {
         Self::Text(text.into())
     }
 
-    /// Whether the block answers a call.
+    /// Returns true if the block is a tool's result.
     pub fn is_result(&self) -> bool {
         matches!(self, Self::ToolResult(_))
     }
 }
 
 impl CachePoint {
-    /// A client's marker of Anthropic's kind as Bedrock's; `None` where it is none.
+    /// Translates a client's `cache_control`; returns `None` if it has none.
     pub fn of_marker(marker: Option<&RawValue>) -> Option<Self> {
         let marker = marker.filter(|raw| raw.get() != "null")?.get();
         let ttl = ["5m", "1h"]

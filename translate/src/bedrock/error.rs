@@ -1,4 +1,5 @@
-//! Bedrock's errors: `{"message"}`, and what happened in the status, a header, or the type of an exception in a stream.
+//! Bedrock's errors: `{"message"}`, with the kind in the status, a header, or the type of an
+//! exception in a stream.
 
 use crate::json;
 use std::borrow::Cow;
@@ -10,21 +11,21 @@ use crate::openai;
 
 #[derive(Deserialize)]
 struct Body {
-    // Some of its services write it large.
+    // Some of its services capitalize the name.
     #[serde(alias = "Message")]
     message: String,
 }
 
-/// An error reply as the client gets it.
+/// Translates an error response.
 pub fn from_reply(provider: &str, status: u16, body: &[u8]) -> ApiError {
     match json::from_bytes::<Body>(body) {
         Ok(body) => told(provider, status, &body.message),
-        // A proxy in between speaks for itself.
+        // A proxy in between answers in a format of its own.
         Err(_) => openai::error::from_reply(provider, status, body),
     }
 }
 
-/// An exception in a stream, by its type, such as `throttlingException`.
+/// Translates an exception in a stream by its type, such as `throttlingException`.
 pub(super) fn from_exception(provider: &str, kind: &str, payload: &[u8]) -> ApiError {
     let status = match kind {
         "validationException" => 400,
@@ -39,7 +40,7 @@ pub(super) fn from_exception(provider: &str, kind: &str, payload: &[u8]) -> ApiE
 }
 
 fn told(provider: &str, status: u16, message: &str) -> ApiError {
-    // Signatures and tokens that are not good are a 403 there, beside permissions that are missing.
+    // Bedrock returns 403 both for invalid signatures or tokens and for missing permissions.
     let is_about_credentials = status == 403
         && ["security token", "signature", "credential", "API key"]
             .iter()
@@ -52,7 +53,7 @@ fn told(provider: &str, status: u16, message: &str) -> ApiError {
         403 if is_about_credentials => (401, Some("invalid_api_key".into())),
         400 if is_too_long => (400, Some("context_length_exceeded".into())),
         404 => (404, Some("model_not_found".into())),
-        // The model failed, not the client.
+        // A failure of the model, not of the client.
         424 => (502, Some("model_error".into())),
         429 => (429, Some("rate_limit_exceeded".into())),
         other => (other, None),

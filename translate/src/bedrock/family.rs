@@ -1,10 +1,10 @@
-//! Whose model is behind a Bedrock model id, for what Converse has no words of its own.
+//! The model family behind a Bedrock model id, for features that Converse doesn't cover.
 //!
 //! Source: the Bedrock user guide, "Inference request parameters", November 2026.
 
 use crate::anthropic::model::{Thinking, Traits};
 
-/// Whose a model is, as far as it matters.
+/// Model families that are treated differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     Claude,
@@ -14,7 +14,8 @@ pub enum Family {
 }
 
 impl Family {
-    /// Reads `anthropic.claude-…`, `us.amazon.nova-…`, or an ARN that ends so. An ARN of an application's own profile tells nothing.
+    /// Parses `anthropic.claude-…`, `us.amazon.nova-…`, or an ARN that ends with such a name. The
+    /// ARN of an application inference profile doesn't contain one.
     pub fn of(model: &str) -> Self {
         if model.contains("anthropic.claude") {
             Self::Claude
@@ -27,18 +28,18 @@ impl Family {
         }
     }
 
-    /// Whether the model can be told to think.
+    /// Returns true if the model supports a reasoning effort.
     pub fn may_think(self, model: &str) -> bool {
         match self {
             Self::Claude => Traits::of(model).thinking != Thinking::Never,
-            // The first generation does not.
+            // The first generation doesn't.
             Self::Nova => model.contains("amazon.nova-2"),
             Self::GptOss => true,
             Self::Other => false,
         }
     }
 
-    /// Whether cache points mean something.
+    /// Returns true if the family supports cache points.
     pub fn caches(self) -> bool {
         matches!(self, Self::Claude | Self::Nova)
     }

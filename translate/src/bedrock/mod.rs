@@ -1,6 +1,7 @@
 //! Amazon Bedrock's Converse and ConverseStream.
 //!
-//! Source: the service model of the AWS SDK (botocore 1.44) and the Bedrock user guide, November 2026.
+//! Source: the service model of the AWS SDK (botocore 1.44) and the Bedrock user guide, November
+//! 2026.
 
 mod blocks;
 pub mod error;
@@ -12,7 +13,7 @@ mod tools;
 mod turns;
 mod usage;
 
-/// What follows the base URL. A model's id may be an ARN, with colons and slashes.
+/// Returns the path after the base URL. A model's id may be an ARN, with colons and slashes.
 pub fn path(model: &str, stream: bool) -> String {
     let model = crate::model::encode_in_path(model);
     let operation = if stream {

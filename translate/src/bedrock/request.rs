@@ -1,4 +1,4 @@
-//! A chat completion request as a Converse request.
+//! Translates a chat completion request into a Converse request.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -81,7 +81,7 @@ struct ServiceTier {
     r#type: &'static str,
 }
 
-/// What a client that knows of Bedrock may add in Bedrock's words.
+/// Members in Bedrock's format that a client may add.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Own<'a> {
@@ -93,9 +93,10 @@ struct Own<'a> {
     additional_model_request_fields: Option<Map<String, Value>>,
 }
 
-/// Translates a body, and tells whether the answer is to be a stream.
+/// Translates a body; also returns true if the answer is to be streamed.
 ///
-/// What Bedrock has no words for, and would change the answer if left out, is a 400 that names the field.
+/// A field that Bedrock does not support is a 400 that names it, if dropping it would change the
+/// answer.
 pub fn translate(
     body: &[u8],
     model: &str,
@@ -163,7 +164,7 @@ pub fn translate(
             max_tokens: max_tokens.or(max_output_tokens.filter(|_| thinks)),
             // OpenAI's scale ends at 2, Bedrock's at 1.
             temperature: temperature.map(|value| value.clamp(0.0, 1.0)),
-            // Claude takes one of the two, and needs no more.
+            // Claude accepts only one of the two, and needs no more.
             top_p: request
                 .top_p
                 .filter(|_| sampling && (family != Family::Claude || temperature.is_none())),
@@ -187,7 +188,7 @@ pub fn translate(
     Ok((out, request.stream.unwrap_or(false)))
 }
 
-/// A marker on the request itself asks for everything up to its end to be cached.
+/// Adds a cache point at the end if the request itself carries a cache marker.
 fn cache_all(request: &ChatRequest<'_>, family: Family, turns: &mut [Turn<Block<'_>>]) {
     if let Some(point) = CachePoint::of_marker(request.cache_control)
         && family.caches()
@@ -213,7 +214,7 @@ fn text_format(format: &request::ResponseFormat<'_>) -> Result<Value, ApiError> 
     Ok(json!({"type": "json_schema", "structure": {"jsonSchema": schema}}))
 }
 
-/// What an effort means to a model: fields of its own, and Converse's word for it.
+/// Maps a reasoning effort to a model's own fields and to Converse's `effort`.
 fn reason(
     effort: &str,
     family: Family,
@@ -234,7 +235,7 @@ fn reason(
     match (family, level) {
         (Family::Claude, _) => {
             let (thinking, effort) = think(effort, traits, max_tokens, can_think, model)?;
-            // What is not asked for needs no word.
+            // Thinking is off by default.
             if let Some(thinking) = thinking.filter(|&it| it != ThinkingConfig::Disabled) {
                 fields.insert("thinking".to_owned(), json!(thinking));
             }
@@ -256,7 +257,7 @@ fn reason(
     Ok((fields, own_effort))
 }
 
-/// The client's labels and its user, as far as Bedrock takes them.
+/// Returns the client's metadata and user, limited to what Bedrock accepts.
 fn labels(body: &[u8], user: Option<&str>) -> BTreeMap<String, String> {
     const MAX: usize = 16;
     const MAX_LENGTH: usize = 256;

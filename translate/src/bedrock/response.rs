@@ -1,4 +1,4 @@
-//! A Converse answer as a chat completion.
+//! Translates a Converse answer into a chat completion.
 
 use std::borrow::Cow;
 
@@ -81,7 +81,7 @@ struct ReasoningText {
     signature: Option<String>,
 }
 
-/// A text with the places it was taken from.
+/// A text with its citations.
 #[derive(Deserialize)]
 struct Cited<'a> {
     #[serde(default, borrow)]
@@ -107,7 +107,8 @@ impl Reasoning {
     }
 }
 
-/// OpenAI's word for Bedrock's stop reason; an error for one that is a failure of the model.
+/// Maps Bedrock's stop reason to OpenAI's finish reason; returns an error if it is a failure of the
+/// model.
 pub(super) fn finish_reason(stop_reason: &str) -> Result<&'static str, ApiError> {
     match stop_reason {
         "max_tokens" | "model_context_window_exceeded" => Ok("length"),

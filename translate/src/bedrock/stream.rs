@@ -1,7 +1,8 @@
-//! ConverseStream's messages as OpenAI's stream of chunks.
+//! Translates ConverseStream's messages into OpenAI's stream of chunks.
 //!
-//! `messageStart`, for each block `contentBlockStart` (of calls alone), `contentBlockDelta`, `contentBlockStop`, then `messageStop`,
-//! and after it `metadata` with the usage. An exception is a message of its own.
+//! The messages are `messageStart`, for each block `contentBlockStart` (only for calls),
+//! `contentBlockDelta`, `contentBlockStop`, then `messageStop`, and after it `metadata` with the
+//! usage. An exception is a message of its own.
 
 use std::borrow::Cow;
 
@@ -17,10 +18,10 @@ use crate::json;
 use crate::openai::thoughts;
 use crate::stream::{Event, Events, Output};
 
-/// What ConverseStream's messages mean.
+/// Translator of ConverseStream's messages.
 #[derive(Debug, Default)]
 pub(crate) struct Converse {
-    /// For the chunks: ConverseStream tells neither.
+    /// For the chunks: ConverseStream sends neither id nor model.
     id: String,
     model: String,
     tool_calls: Vec<ToolCall>,
@@ -35,7 +36,7 @@ struct ToolCall {
     has_arguments: bool,
 }
 
-/// Any message's payload; which member is set goes by its type.
+/// A message's payload; its type determines which members are set.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Payload<'a> {
@@ -70,7 +71,7 @@ struct ToolUseStart<'a> {
     r#type: Option<&'a RawValue>,
 }
 
-/// Texts stay as they are written: a JSON string is the same in both formats.
+/// Texts are copied unparsed: a JSON string is the same in both formats.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Delta<'a> {
@@ -109,7 +110,7 @@ impl Events for Converse {
             to.fail(error, out);
             return;
         }
-        // Messages of kinds we do not know may look like anything; they are no concern of ours.
+        // Unknown kinds of messages may have any shape and are skipped.
         let Ok(payload) = json::from_bytes::<Payload<'_>>(message.payload) else {
             return;
         };
@@ -131,13 +132,13 @@ impl Events for Converse {
 
     fn on_end(&mut self, to: &mut Output, out: &mut Vec<u8>) {
         if self.has_stopped {
-            // All that is missing is the usage.
+            // Only the usage is missing.
             to.done(None, out);
         }
     }
 }
 
-/// The type of an exception or an error; `None` for an event.
+/// Returns the type of an exception or an error; `None` for an event.
 fn failure_of<'a>(message: &Message<'a>) -> Option<Cow<'a, str>> {
     match message.header(":message-type")? {
         "exception" => Some(
@@ -229,7 +230,7 @@ impl Converse {
         }
     }
 
-    /// A call without arguments comes with none at all, and must reach the client as an empty object.
+    /// Sends an empty object for a call without arguments, for which Bedrock sends no delta.
     fn stop_block(&mut self, block: u64, to: &mut Output, out: &mut Vec<u8>) {
         self.is_thinking = false;
         let is_empty = self

@@ -1,4 +1,4 @@
-//! Tool definitions and the choice among them.
+//! Translates tool definitions and `tool_choice`.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -47,12 +47,14 @@ enum Choice<'a> {
     Tool { name: std::borrow::Cow<'a, str> },
 }
 
-/// The tools and the choice, and what Converse can't say of them and the model's own fields can.
+/// The translated tools and choice, including the parts that only the model's own fields can
+/// express.
 pub(super) struct Translated<'a> {
     pub config: Option<ToolConfig<'a>>,
     /// Claude's own `tool_choice`.
     pub additional: Option<serde_json::Value>,
-    /// Whether the conversation's calls and results must be told as text, because nothing may be called any more.
+    /// Set if the conversation's calls and results must be rendered as text, because no tools are
+    /// sent.
     pub tell_calls: bool,
 }
 
@@ -75,7 +77,7 @@ pub(super) fn translate<'a>(
         }
     }
     if choice == Some(OpenAiToolChoice::None) {
-        // There is no such choice; without tools nothing can be called.
+        // Converse has no such choice; without tools nothing can be called.
         return Ok(Translated {
             config: None,
             additional: None,
@@ -105,7 +107,7 @@ pub(super) fn translate<'a>(
         additional = Some(claude_choice(choice.as_ref()));
     }
     let tool_choice = match choice {
-        // Claude's own says it all.
+        // Claude's own `tool_choice` covers this.
         _ if one_at_a_time => None,
         None | Some(OpenAiToolChoice::Auto | OpenAiToolChoice::None) => None,
         Some(OpenAiToolChoice::Required) => Some(Choice::Any {}),
@@ -165,7 +167,7 @@ fn spec<'a>(
     })
 }
 
-/// Bedrock refuses calls in a conversation without the tools that were called.
+/// Bedrock rejects calls in a conversation unless the called tools are defined.
 fn called<'a>(messages: &'a [Message<'a>], any_object: &'a RawValue) -> Vec<Tool<'a>> {
     let all = messages
         .iter()

@@ -1,4 +1,4 @@
-//! The conversation: OpenAI's messages as system blocks and strictly alternating turns.
+//! Translates a conversation: OpenAI's messages into system blocks and strictly alternating turns.
 
 use std::borrow::Cow;
 
@@ -17,20 +17,20 @@ use crate::turns::{Role, Turn, Turns};
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
     pub turns: Vec<Turn<Block<'a>>>,
-    /// Whether the last turn answers tool calls without the thoughts that led to them.
+    /// Set if the last turn answers tool calls and the reasoning that led to them is missing.
     pub lacks_thoughts: bool,
 }
 
-/// How a conversation is to be told.
+/// Options of the translation.
 #[derive(Clone, Copy)]
 pub(super) struct Manner<'m> {
     pub model: &'m str,
     pub family: Family,
-    /// Calls and their results become text.
+    /// Renders calls and their results as text.
     pub tell_calls: bool,
 }
 
-/// Bedrock refuses a message without content, and blank texts.
+/// Bedrock rejects messages without content, and blank texts.
 const NO_OUTPUT: &str = "(no output)";
 
 pub(super) fn translate<'a>(
@@ -70,7 +70,7 @@ pub(super) fn translate<'a>(
         if has(|block| matches!(block, Block::Document(_)))
             && !has(|block| matches!(block, Block::Text(_)))
         {
-            // A document needs a word beside it.
+            // Bedrock requires a text next to a document.
             turn.content.push(Block::text("(See the document.)"));
         }
     }
@@ -149,7 +149,7 @@ fn tool_result<'a>(
         let told = format!("(The result: {})", message.text());
         return Ok(vec![Block::text(told)]);
     }
-    // A cache point stands after the result, not in it.
+    // A cache point follows the result and is not part of it.
     let point = content.pop_if(|block| matches!(block, Block::CachePoint(_)));
     if content.is_empty() {
         content.push(Block::text(NO_OUTPUT));
@@ -161,7 +161,7 @@ fn tool_result<'a>(
     Ok([Some(result), point].into_iter().flatten().collect())
 }
 
-/// What a message's content may hold.
+/// Content types that a message may contain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Allowed {
     Text,
@@ -291,7 +291,8 @@ fn document<'a>(url: &'a str, name: Option<&str>, at: &str) -> Result<Block<'a>,
     }))
 }
 
-/// Names may hold letters, digits, single spaces, hyphens, parentheses and brackets. The ending is told by the format.
+/// Names may contain letters, digits, single spaces, hyphens, parentheses and brackets. The
+/// extension is sent as the format.
 fn document_name(name: &str) -> String {
     const MAX_LENGTH: usize = 200;
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);

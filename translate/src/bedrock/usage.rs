@@ -1,4 +1,4 @@
-//! Bedrock's `usage`, where cached tokens stand beside the input tokens, not among them.
+//! Bedrock's `usage`, where cached tokens are not part of the input tokens.
 
 use serde::Deserialize;
 

@@ -1,4 +1,4 @@
-//! Chat completions and chunks as they are read on their way into another API.
+//! Chat completions and chunks, typed, for translation into another API.
 
 use crate::json;
 use std::borrow::Cow;
@@ -37,7 +37,7 @@ pub(crate) struct Message<'a> {
     pub content: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     pub refusal: Option<Cow<'a, str>>,
-    /// OpenRouter's and Groq's word is `reasoning`.
+    /// OpenRouter and Groq call it `reasoning`.
     #[serde(default, borrow, alias = "reasoning")]
     pub reasoning_content: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
@@ -67,7 +67,7 @@ impl<'a> Completion<'a> {
         json::from_bytes(body).map_err(ApiError::unreadable)
     }
 
-    /// The answer; there is one, whatever the provider says.
+    /// Returns the answer's choice; only one was requested.
     pub fn choice(&self) -> Result<&Choice<'a>, ApiError> {
         self.choices.first().ok_or_else(|| {
             ApiError::new(502, "The provider's answer has no choices")
@@ -102,7 +102,7 @@ pub(crate) struct ChunkChoice<'a> {
     pub finish_reason: Option<Cow<'a, str>>,
 }
 
-/// Texts stay as they are written: a JSON string is the same in every API.
+/// Texts are copied unparsed: a JSON string is the same in every API.
 #[derive(Deserialize)]
 pub(crate) struct Delta<'a> {
     #[serde(default, borrow)]
@@ -135,7 +135,7 @@ pub(crate) struct FunctionDelta<'a> {
     pub arguments: Option<&'a RawValue>,
 }
 
-/// A text that says something: neither missing, nor null, nor empty.
+/// Returns a text unless it is missing, null or empty.
 pub(crate) fn said(text: Option<&RawValue>) -> Option<&RawValue> {
     text.filter(|text| text.get().starts_with('"') && text.get() != "\"\"")
 }

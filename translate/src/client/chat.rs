@@ -1,4 +1,4 @@
-//! A chat completion request under construction: what requests of other APIs become.
+//! A chat completion request under construction, into which requests of other APIs are translated.
 
 use std::borrow::Cow;
 
@@ -183,7 +183,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// A tool's result.
+    /// Returns the message for a tool's result.
     pub fn result(call: Cow<'a, str>, text: impl Into<Cow<'a, str>>) -> Self {
         Self {
             tool_call_id: Some(call),
@@ -215,7 +215,7 @@ impl<'a> From<PartKind<'a>> for Part<'a> {
     }
 }
 
-/// Parts as the content that says the same: plain text where nothing but its text matters.
+/// Builds content from parts: plain text if it is a single text without a cache marker.
 pub(crate) fn content_of(parts: Vec<Part<'_>>) -> Content<'_> {
     match <[Part<'_>; 1]>::try_from(parts) {
         Ok(
@@ -231,7 +231,8 @@ pub(crate) fn content_of(parts: Vec<Part<'_>>) -> Content<'_> {
     }
 }
 
-/// A tool's output as the text that its message may hold, and what is no text: the user has to show that.
+/// Splits a tool's output into the text that its message may contain, and the other parts, which
+/// must go into a user message.
 pub(crate) fn tool_output(parts: Vec<Part<'_>>) -> (String, Vec<Part<'_>>) {
     let mut text = String::new();
     let mut shown = Vec::new();

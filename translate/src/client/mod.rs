@@ -1,7 +1,8 @@
-//! The APIs that clients speak, and what becomes of them where a provider speaks another.
+//! The clients' APIs, and their translation for providers with another API.
 //!
-//! Between a client's API and a provider's format stands OpenAI's chat completion: a request is translated into one and from there
-//! for the provider, an answer the other way. Where the provider speaks the client's API itself, both pass as they are.
+//! OpenAI's chat completion is the intermediate format between a client's API and a provider's: a
+//! request is translated into one and from there for the provider, an answer the other way. If the
+//! provider speaks the client's own API, both are passed through unchanged.
 
 pub mod answer;
 pub mod chat;
@@ -17,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use crate::client::stream::ClientStream;
 use crate::error::{ApiError, AttemptSummary};
 
-/// What a client speaks.
+/// An API that clients use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Api {
-    /// OpenAI's chat completions.
+    /// OpenAI's Chat Completions.
     #[default]
     ChatCompletions,
     /// Anthropic's Messages.
@@ -33,7 +34,7 @@ pub enum Api {
 impl Api {
     pub const ALL: [Self; 3] = [Self::ChatCompletions, Self::Messages, Self::Responses];
 
-    /// Where the gateway serves it.
+    /// Returns the path at the gateway.
     pub const fn path(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/v1/chat/completions",
@@ -42,7 +43,7 @@ impl Api {
         }
     }
 
-    /// Its name in traces.
+    /// Returns the name in traces.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ChatCompletions => "chat_completions",
@@ -51,12 +52,12 @@ impl Api {
         }
     }
 
-    /// The API behind a path of the gateway.
+    /// Returns the API of a path.
     pub fn at(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|api| api.path() == path)
     }
 
-    /// The field that holds the conversation.
+    /// Returns the field that holds the conversation.
     pub const fn conversation_field(self) -> &'static str {
         match self {
             Self::ChatCompletions | Self::Messages => "messages",
@@ -64,7 +65,8 @@ impl Api {
         }
     }
 
-    /// A client's body as a chat completion request for a model. `may_think` tells whether the model can be given room to think.
+    /// Translates a client's body into a chat completion request for a model. `may_think` is set if
+    /// the model may support a reasoning budget.
     pub fn to_chat(self, body: &[u8], model: &str, may_think: bool) -> Result<Vec<u8>, ApiError> {
         match self {
             Self::ChatCompletions => Ok(body.to_vec()),
@@ -73,7 +75,8 @@ impl Api {
         }
     }
 
-    /// A chat completion as this API's answer to a client's body. `None` where it is one.
+    /// Translates a chat completion into this API's answer to a client's body. Returns `None` if
+    /// this API is Chat Completions.
     pub fn of_chat(self, completion: &[u8], request: &[u8]) -> Result<Option<Vec<u8>>, ApiError> {
         match self {
             Self::ChatCompletions => Ok(None),
@@ -82,7 +85,7 @@ impl Api {
         }
     }
 
-    /// The body of an error reply; `attempts` tells what was tried.
+    /// Serializes the body of an error response; `attempts` lists the attempts.
     pub fn error_json(self, error: &ApiError, attempts: &[AttemptSummary]) -> Vec<u8> {
         match self {
             Self::ChatCompletions | Self::Responses => error.to_json_with_attempts(attempts),
@@ -90,7 +93,7 @@ impl Api {
         }
     }
 
-    /// Puts a stream's events together to the answer they make.
+    /// Assembles a stream's events into the answer they make up.
     pub fn aggregate(self, stream: &[u8]) -> serde_json::Value {
         match self {
             Self::ChatCompletions => crate::openai::aggregate::from_sse(stream),
@@ -99,7 +102,7 @@ impl Api {
         }
     }
 
-    /// Translates a stream of chunks into this API's events, for a client's body.
+    /// Returns a translator from a stream of chunks into this API's events, for a client's body.
     pub fn stream(self, request: &[u8]) -> Option<ClientStream> {
         let writer: Box<dyn stream::Writer> = match self {
             Self::ChatCompletions => return None,
@@ -113,7 +116,7 @@ impl Api {
 /// Calls `on_data` with the data of each event.
 pub(crate) fn each_data(events: &[u8], mut on_data: impl FnMut(&[u8])) {
     let mut parser = crate::sse::Parser::default();
-    // What a translator wrote is never too long for the parser.
+    // Our translators never write an event that is too long for the parser.
     let _ = parser.push(events, |event| {
         if let Some(data) = event.data() {
             on_data(&data);
@@ -121,7 +124,8 @@ pub(crate) fn each_data(events: &[u8], mut on_data: impl FnMut(&[u8])) {
     });
 }
 
-/// Writes an event whose name is its `type` too, as both APIs have it. `members` is `"a":1`, without braces.
+/// Writes an event whose name is also its `type`, as in both APIs. `members` is `"a":1`, without
+/// braces.
 pub(crate) fn write_event(kind: &str, members: &[&[u8]], out: &mut Vec<u8>) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(kind.as_bytes());

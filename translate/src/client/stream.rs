@@ -1,4 +1,4 @@
-//! A stream of chunks on its way into another API's events: reading the chunks is the same for all.
+//! Reads a stream of chunks for translation into another API's events.
 
 use crate::client::answer::{Chunk, Delta};
 use crate::error::ApiError;
@@ -7,9 +7,9 @@ use crate::openai;
 use crate::openai::usage::WireUsage;
 use crate::sse;
 
-/// Writes an API's events for what the chunks say.
+/// Writes an API's events.
 pub(crate) trait Writer: std::fmt::Debug {
-    /// The first chunk with something in it.
+    /// Called for the first chunk with a choice.
     fn begin(&mut self, chunk: &Chunk<'_>, out: &mut Vec<u8>);
     fn delta(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>);
     fn usage(&mut self, usage: WireUsage);
@@ -17,7 +17,7 @@ pub(crate) trait Writer: std::fmt::Debug {
     fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>);
 }
 
-/// Translates one stream.
+/// Translator of one stream.
 #[derive(Debug)]
 pub struct ClientStream {
     parser: sse::Parser,
@@ -45,10 +45,11 @@ impl ClientStream {
         }
     }
 
-    /// Takes the next bytes of the chunks, cut anywhere, and appends the events they make.
+    /// Consumes the next bytes of the chunks, split anywhere, and appends the resulting events.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let reader = &mut self.reader;
-        // An event too long for this parser is too long for the gateway stage's as well, which tells the client.
+        // An event too long for this parser is also too long for the gateway stage's parser, which
+        // reports it to the client.
         let _ = self.parser.push(bytes, |event| {
             if let Some(data) = event.data() {
                 reader.on_data(&data, out);
@@ -56,7 +57,7 @@ impl ClientStream {
         });
     }
 
-    /// The chunks have ended. Some providers do not say so, and are done when they have told the finish reason.
+    /// Ends the stream. Some providers don't mark the end; they are done after the finish reason.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         let rest = self.parser.take_rest();
         if let Some(data) = (sse::Event { raw: &rest }).data() {
@@ -88,7 +89,7 @@ impl Reader {
             self.is_over = true;
             return;
         }
-        // Azure says something before it says whose answer this is.
+        // Azure's first chunk has no choices and does not identify the answer yet.
         if !chunk.choices.is_empty() && !std::mem::replace(&mut self.has_begun, true) {
             self.writer.begin(chunk, out);
         }

@@ -1,4 +1,4 @@
-//! What the gateway reads in a whole answer, whichever API it is of.
+//! The facts that the gateway reads from a whole answer, in any API.
 
 use crate::json;
 use std::borrow::Cow;
@@ -10,7 +10,7 @@ use crate::client::Api;
 use crate::cost::{TokenCount, Usage};
 use crate::openai::response::{self, Summary};
 
-/// Anthropic's message, as far as it matters.
+/// The relevant members of Anthropic's message.
 #[derive(Deserialize)]
 pub(super) struct MessageView<'a> {
     #[serde(default)]
@@ -19,7 +19,7 @@ pub(super) struct MessageView<'a> {
     pub stop_reason: Option<Cow<'a, str>>,
 }
 
-/// OpenAI's response, as far as it matters.
+/// The relevant members of OpenAI's response.
 #[derive(Deserialize)]
 pub(super) struct ResponseView<'a> {
     #[serde(default)]
@@ -77,7 +77,7 @@ impl ResponseView<'_> {
     }
 }
 
-/// Reads an answer's body. A body that can't be read says nothing.
+/// Parses an answer's body. An unreadable body gives an empty summary.
 pub fn summarize(api: Api, body: &[u8]) -> Summary {
     match api {
         Api::ChatCompletions => response::summarize(body),

@@ -1,4 +1,5 @@
-//! The stream on its way to the client: what the gateway reads in it, and adds to it.
+//! Observes a stream on its way to the client: reads usage and errors, and adds the gateway's
+//! members.
 
 use std::borrow::Cow;
 
@@ -19,7 +20,7 @@ use crate::openai::tap::{MakeExtras, Output, StreamTap};
 use crate::redact::KeyMask;
 use crate::sse;
 
-/// Watches a stream of any API.
+/// Observes a stream of any API.
 #[derive(Debug)]
 pub enum Tap {
     ChatCompletions(StreamTap),
@@ -27,7 +28,7 @@ pub enum Tap {
 }
 
 impl Tap {
-    /// `client_wants_usage` matters to chat completions alone.
+    /// `client_wants_usage` only matters for Chat Completions.
     pub fn new(api: Api, client_wants_usage: bool) -> Self {
         match api {
             Api::ChatCompletions => Self::ChatCompletions(StreamTap::new(client_wants_usage)),
@@ -35,7 +36,7 @@ impl Tap {
         }
     }
 
-    /// Masks a provider's credentials in what it says.
+    /// Masks a provider's credentials in its errors.
     #[must_use]
     pub fn masking(self, keys: KeyMask) -> Self {
         match self {
@@ -44,7 +45,7 @@ impl Tap {
         }
     }
 
-    /// What is known of the answer so far.
+    /// Returns the summary of the answer so far.
     pub fn summary(&self) -> &Summary {
         match self {
             Self::ChatCompletions(tap) => tap.summary(),
@@ -52,7 +53,7 @@ impl Tap {
         }
     }
 
-    /// The error that ended the stream, when one did.
+    /// Returns the error that ended the stream, if any.
     pub fn error(&self) -> Option<&ApiError> {
         match self {
             Self::ChatCompletions(tap) => tap.error(),
@@ -60,7 +61,7 @@ impl Tap {
         }
     }
 
-    /// Whether the stream has said that it is complete, or failed.
+    /// Returns true once the stream is complete or has failed.
     pub fn is_over(&self) -> bool {
         match self {
             Self::ChatCompletions(tap) => tap.is_over(),
@@ -68,7 +69,8 @@ impl Tap {
         }
     }
 
-    /// Takes the next bytes. `extras` makes the members to add to the last event, once its usage is known.
+    /// Consumes the next bytes. `extras` returns the members to add to the last event, once its
+    /// usage is known.
     pub fn push(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
         match self {
             Self::ChatCompletions(tap) => tap.push(bytes, extras),
@@ -76,7 +78,7 @@ impl Tap {
         }
     }
 
-    /// Ends the stream: what is still owed to the client.
+    /// Ends the stream and returns the bytes that the client is still missing.
     pub fn finish(&mut self, extras: &mut MakeExtras<'_>) -> Vec<u8> {
         match self {
             Self::ChatCompletions(tap) => tap.finish(extras),
@@ -85,7 +87,7 @@ impl Tap {
     }
 }
 
-/// Watches a stream of events that say their kind.
+/// Observes a stream of events that name their kind.
 #[derive(Debug)]
 pub struct EventTap {
     api: Api,
@@ -124,7 +126,8 @@ impl EventTap {
         }
     }
 
-    /// Whether bytes hold nothing that has to be read. All that matters stands in events that say so.
+    /// Returns true if bytes contain nothing that must be parsed. All relevant data is in events
+    /// that name their kind.
     fn is_plain(&self, bytes: &[u8]) -> bool {
         let has = |word: &[u8]| memmem::find(bytes, word).is_some();
         let own: &[&[u8]] = match self.api {
@@ -271,7 +274,7 @@ impl EventTap {
     }
 }
 
-/// Reports if an event may tell of a failure.
+/// Returns true if an event may report a failure.
 fn is_failure(raw: &[u8]) -> bool {
     [b"\"error\"".as_slice(), b"\"response.failed\""]
         .iter()

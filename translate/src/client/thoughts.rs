@@ -1,21 +1,22 @@
-//! How a provider's signed thoughts travel through an API that has a field for another's.
+//! Carries a provider's signed reasoning through an API whose field is meant for another
+//! provider's.
 //!
-//! Clients send signatures and encrypted thoughts back untouched. Ours say whose they are, so that the provider that signed them gets
-//! them back, and no other is shown them.
+//! Clients send signatures and encrypted reasoning back unchanged. Sealed ones identify their
+//! provider, so that the provider that signed them gets them back, and no other sees them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 
-/// What begins so is ours.
+/// Prefix of the texts that we sealed.
 pub const MARK: &str = "opentracy:";
 
-/// `extra_content` of a tool call as an opaque text.
+/// Encodes a tool call's `extra_content` as an opaque text.
 pub fn seal(extra_content: &RawValue) -> String {
     format!("{MARK}{}", STANDARD.encode(extra_content.get()))
 }
 
-/// The `extra_content` in a text that is ours.
+/// Decodes the `extra_content` from a text that we sealed.
 pub fn open(text: &str) -> Option<Box<RawValue>> {
     let json = STANDARD.decode(text.strip_prefix(MARK)?).ok()?;
     let json = String::from_utf8(json).ok()?;

@@ -1,4 +1,4 @@
-//! Log probabilities: Cohere's go by pieces of text, OpenAI's by tokens.
+//! Log probabilities: Cohere reports them per piece of text, OpenAI per token.
 
 use serde::Deserialize;
 
@@ -13,7 +13,7 @@ pub(super) struct Item {
 }
 
 impl From<Item> for TokenLogprob {
-    /// A piece of several tokens is as likely as all of them together.
+    /// The log probability of a piece is the sum over its tokens.
     fn from(item: Item) -> Self {
         let logprob = item.logprobs.iter().flatten().sum();
         Self {

@@ -1,4 +1,5 @@
-//! The conversation: OpenAI's messages without what Cohere does not know, which it would refuse.
+//! Translates a conversation: OpenAI's messages, without the members that Cohere would reject as
+//! unknown.
 
 use std::borrow::Cow;
 
@@ -19,7 +20,7 @@ pub(super) enum Message<'a> {
     Assistant {
         #[serde(skip_serializing_if = "Option::is_none")]
         content: Option<Content<'a>>,
-        /// What the model says before it calls tools.
+        /// The model's text before it calls tools.
         #[serde(skip_serializing_if = "Option::is_none")]
         tool_plan: Option<String>,
         #[serde(skip_serializing_if = "Vec::is_empty")]

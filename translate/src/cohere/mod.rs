@@ -9,5 +9,5 @@ pub mod response;
 pub mod stream;
 mod usage;
 
-/// What follows the base URL.
+/// Path after the base URL.
 pub const PATH: &str = "/v2/chat";

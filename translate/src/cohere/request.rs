@@ -1,4 +1,5 @@
-//! A chat completion request as a request of Cohere's chat API. Cohere refuses every field that it does not know.
+//! Translates a chat completion request into a request of Cohere's chat API. Cohere rejects every
+//! unknown field.
 
 use std::borrow::Cow;
 
@@ -51,7 +52,7 @@ struct Request<'a> {
     k: Option<&'a RawValue>,
 }
 
-/// What a client that knows of Cohere may add in Cohere's words.
+/// Members in Cohere's format that a client may add.
 #[derive(Deserialize)]
 struct Own<'a> {
     #[serde(default, borrow)]
@@ -96,7 +97,8 @@ const MAX_STOP_SEQUENCES: usize = 5;
 
 /// Translates a body.
 ///
-/// What Cohere has no words for, and would change the answer if left out, is a 400 that names the field.
+/// A field that Cohere does not support is a 400 that names it, if dropping it would change the
+/// answer.
 pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
     let request = ChatRequest::parse(body)?;
     refuse_the_inexpressible(&request, model)?;
@@ -109,7 +111,7 @@ pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
         tools.push(translate_tool(tool, index, &any_object, model)?);
     }
     if let Some(ToolChoice::Function(name)) = &choice {
-        // No tool can be named, but one that is alone is as good as named.
+        // Cohere can't force a named tool, but forcing any tool works if only that one is sent.
         tools.retain(|tool| tool.function.name == name);
         if tools.is_empty() {
             let words = format!("`tool_choice` names \"{name}\", which is not among `tools`");
@@ -134,7 +136,7 @@ pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
         response_format: response_format(&request, model)?,
         max_tokens: request.max_completion_tokens.or(request.max_tokens),
         temperature: request.temperature,
-        // All of them is its default, and can't be said.
+        // 1 is the default, and Cohere rejects it as a value.
         p: request
             .top_p
             .filter(|&p| p < 1.0)
@@ -202,7 +204,7 @@ fn think(effort: &str) -> Result<Thinking, ApiError> {
         "minimal" => Some(512),
         "low" => Some(2048),
         "medium" => Some(8192),
-        // As much as it wants.
+        // Unlimited.
         "high" | "xhigh" | "max" => None,
         _ => return Err(request::unknown_effort()),
     };

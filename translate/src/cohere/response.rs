@@ -1,4 +1,4 @@
-//! An answer of Cohere's chat API as a chat completion.
+//! Translates an answer of Cohere's chat API into a chat completion.
 
 use std::borrow::Cow;
 
@@ -64,7 +64,7 @@ struct OwnFunction<'a> {
     arguments: Cow<'a, str>,
 }
 
-/// OpenAI's word for Cohere's finish reason; an error for one that is a failure.
+/// Maps Cohere's finish reason to OpenAI's; returns an error if it is a failure.
 pub(super) fn finish_reason(reason: &str, details: Option<&str>) -> Result<&'static str, ApiError> {
     let failed = |status, code: &'static str, words: &str| {
         let message = details.filter(|text| !text.is_empty()).unwrap_or(words);

@@ -1,7 +1,7 @@
-//! Cohere's stream of events as OpenAI's stream of chunks.
+//! Translates Cohere's stream of events into OpenAI's stream of chunks.
 //!
-//! `message-start`, `tool-plan-delta`, then for each content or call `-start`, `-delta`, `-end`, citations in between, and
-//! `message-end` with the reason and the usage.
+//! The events are `message-start`, `tool-plan-delta`, then for each content or call `-start`,
+//! `-delta`, `-end`, citations in between, and `message-end` with the reason and the usage.
 
 use std::borrow::Cow;
 
@@ -18,10 +18,10 @@ use crate::openai;
 use crate::openai::logprobs::Logprobs;
 use crate::stream::{self, Events, Output};
 
-/// What Cohere's events mean.
+/// Translator of Cohere's events.
 #[derive(Debug, Default)]
 pub(crate) struct Chat {
-    /// For the chunks, where Cohere does not tell them.
+    /// For the chunks, if Cohere doesn't send an id.
     id: String,
     model: String,
     tool_calls: Vec<ToolCall>,
@@ -60,7 +60,7 @@ struct Delta<'a> {
     usage: Option<WireUsage>,
 }
 
-/// Which member is set, and of which shape, goes by the event.
+/// The event's type determines which member is set, and its shape.
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(default, borrow)]
@@ -73,7 +73,7 @@ struct Message<'a> {
     citations: Option<&'a RawValue>,
 }
 
-/// Texts stay as they are written: a JSON string is the same in both formats.
+/// Texts are copied unparsed: a JSON string is the same in both formats.
 #[derive(Deserialize)]
 struct Content<'a> {
     #[serde(default, borrow)]
@@ -107,7 +107,7 @@ impl Events for Chat {
             to.fail(error, out);
             return;
         }
-        // Events of kinds we do not know may look like anything; they are no concern of ours.
+        // Unknown kinds of events may have any shape and are skipped.
         let Ok(event) = json::from_bytes::<Event<'_>>(data) else {
             return;
         };
@@ -236,7 +236,7 @@ impl Chat {
         let Some(piece) = piece.filter(|piece| !matches!(piece.get(), "\"\"" | "null")) else {
             return;
         };
-        // The last of its place: indexes begin anew after a message of the model's own.
+        // The last call with this index: indexes restart after a message of the model's own.
         let call = self
             .tool_calls
             .iter_mut()
@@ -248,7 +248,7 @@ impl Chat {
         }
     }
 
-    /// A call without arguments comes with none at all, and must reach the client as an empty object.
+    /// Sends an empty object for a call without arguments, for which Cohere sends no delta.
     fn end_call(&mut self, place: u64, to: &mut Output, out: &mut Vec<u8>) {
         let is_empty = self
             .tool_calls

@@ -1,10 +1,10 @@
-//! Cohere's `usage`. Its billed units leave out what is free, so tokens are what counts.
+//! Cohere's `usage`. Its billed units exclude free tokens, so `tokens` is preferred.
 
 use serde::Deserialize;
 
 use crate::cost::{TokenCount, Usage};
 
-/// Counts are written as `12.0`.
+/// Counts are floats, such as `12.0`.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct WireUsage {
@@ -32,7 +32,7 @@ impl From<WireUsage> for Usage {
     }
 }
 
-/// A float that can't be a count becomes the nearest that can.
+/// Rounds a float to the nearest valid count.
 fn count(number: Option<f64>) -> TokenCount {
     number.unwrap_or_default().max(0.0).round() as TokenCount
 }

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 use crate::json;
 
-/// What every provider's answer comes down to.
+/// The common form of every provider's answer.
 pub struct Answer {
     pub vectors: Vec<Vec<f32>>,
-    /// Nothing where the provider does not say.
+    /// 0 if the provider doesn't report it.
     pub tokens: u64,
 }
 
@@ -33,7 +33,7 @@ struct Usage {
     prompt_tokens: u64,
 }
 
-/// Reads OpenAI's own.
+/// Parses OpenAI's own answer.
 pub fn read(body: &[u8]) -> Result<Answer, ApiError> {
     let wire: Wire = json::from_bytes(body).map_err(ApiError::unreadable)?;
     Ok(Answer {

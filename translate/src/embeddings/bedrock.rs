@@ -17,7 +17,7 @@ pub fn request(
     let body = if name.contains("titan-embed") {
         let texts = request.texts()?;
         let [text] = texts.as_slice() else {
-            let words = "Amazon's Titan takes one text in a request; send each by itself, or ask for a model of Cohere's";
+            let words = "Amazon's Titan accepts one text per request; send one request per text, or use a model of Cohere's";
             return Err(ApiError::invalid("input", words));
         };
         let body = json!({"inputText": text});
@@ -26,7 +26,7 @@ pub fn request(
         cohere::texts(request)?
     } else {
         let words = format!(
-            "\"{name}\" is no model for embeddings that is known here; there are Amazon's Titan and Cohere's on Bedrock"
+            "\"{name}\" is not a known embedding model; on Bedrock, use Amazon's Titan or Cohere's models"
         );
         return Err(ApiError::invalid("model", words));
     };

@@ -9,7 +9,7 @@ use super::{Answer, Request, with};
 use crate::error::ApiError;
 use crate::json;
 
-/// What Cohere is told of a text where the client says nothing: OpenAI knows no such difference.
+/// Default input type if the client sets none: OpenAI's API has no such distinction.
 const INPUT_TYPE: &str = "search_document";
 
 pub fn request(
@@ -21,7 +21,7 @@ pub fn request(
     Ok(("/v2/embed".into(), body.to_string().into_bytes()))
 }
 
-/// What Cohere's models are asked wherever they run.
+/// Returns the request members that Cohere's models take on every platform.
 pub fn texts(request: &Request<'_>) -> Result<Value, ApiError> {
     let body = json!({
         "texts": request.texts()?,

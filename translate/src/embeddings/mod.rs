@@ -1,4 +1,4 @@
-//! Embeddings: OpenAI's request into a provider's, and its answer back.
+//! Embeddings: translates OpenAI's request into a provider's, and its answer back.
 //!
 //! Sources: the providers' API references, November 2026.
 
@@ -25,7 +25,7 @@ use answer::Answer;
 
 const PATH: &str = "/embeddings";
 
-/// Where a request goes.
+/// The destination of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
     pub format: Format,
@@ -33,7 +33,7 @@ pub struct Target<'a> {
     pub dialect: &'static Dialect,
 }
 
-/// What OpenAI's request says.
+/// OpenAI's request.
 #[derive(Deserialize)]
 struct Request<'a> {
     #[serde(borrow)]
@@ -41,7 +41,7 @@ struct Request<'a> {
     dimensions: Option<u32>,
     #[serde(borrow)]
     encoding_format: Option<Cow<'a, str>>,
-    /// Not OpenAI's: what Cohere and Google want to know of a text.
+    /// Not OpenAI's: Cohere's and Google's distinction between kinds of text.
     #[serde(borrow)]
     input_type: Option<Cow<'a, str>>,
 }
@@ -66,18 +66,18 @@ impl Request<'_> {
             Ok(Input::Many(texts)) if !texts.is_empty() => Ok(texts),
             _ => Err(ApiError::invalid(
                 "input",
-                "`input` must be a text or a list of texts; this model takes no tokens",
+                "`input` must be a text or a list of texts; this model does not accept tokens",
             )),
         }
     }
 
-    /// Whether the vectors go as base64, which OpenAI's SDKs ask for by themselves.
+    /// Returns true if the vectors are sent as base64, which OpenAI's SDKs request by default.
     fn wants_base64(&self) -> bool {
         self.encoding_format.as_deref() == Some("base64")
     }
 }
 
-/// An object with one more member, where there is a value for it.
+/// Adds a member to an object if it has a value.
 fn with(mut object: Value, name: &str, value: Option<impl Into<Value>>) -> Value {
     if let (Value::Object(members), Some(value)) = (&mut object, value) {
         members.insert(name.to_owned(), value.into());
@@ -85,7 +85,7 @@ fn with(mut object: Value, name: &str, value: Option<impl Into<Value>>) -> Value
     object
 }
 
-/// A client's body for a provider.
+/// Translates a client's body into a provider's.
 pub fn translate_request(body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
     let text = std::str::from_utf8(body)
         .map_err(|_| ApiError::new(400, "The body is not UTF-8").with_code("invalid_json"))?;
@@ -97,7 +97,7 @@ pub fn translate_request(body: &[u8], target: &Target<'_>) -> Result<Outgoing, A
         Format::Bedrock => bedrock::request(target.model, &request)?,
         Format::Cohere => cohere::request(target.model, &request)?,
         Format::Anthropic => {
-            let words = "Anthropic has no embeddings; ask for a model of another provider";
+            let words = "Anthropic has no embeddings; use a model of another provider";
             return Err(ApiError::invalid("model", words));
         }
     };
@@ -107,7 +107,8 @@ pub fn translate_request(body: &[u8], target: &Target<'_>) -> Result<Outgoing, A
     })
 }
 
-/// A server of OpenAI's format: the model's own name, and what it calls the dimensions.
+/// Builds the request for a server of OpenAI's format: with the model's own name, and the
+/// provider's name for the dimensions.
 fn openai(text: &str, request: &Request<'_>, target: &Target<'_>) -> Result<Outgoing, ApiError> {
     let mut object = Object::parse(text).map_err(|error| {
         ApiError::new(400, json::describe_error(&error)).with_code("invalid_json")
@@ -130,7 +131,7 @@ fn openai(text: &str, request: &Request<'_>, target: &Target<'_>) -> Result<Outg
     })
 }
 
-/// A provider's answer as OpenAI's. `None` where it is one already.
+/// Translates a provider's answer into OpenAI's. Returns `None` if it already is one.
 pub fn translate_response(
     body: &[u8],
     request: &[u8],

@@ -51,7 +51,7 @@ pub fn response(body: &[u8]) -> Result<Answer, ApiError> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Statistics {
-        /// A number with a point.
+        /// Vertex AI sends it as a float.
         token_count: f64,
     }
     let wire: Wire = json::from_bytes(body).map_err(ApiError::unreadable)?;

@@ -22,13 +22,13 @@ pub(super) struct ErrorBody {
 #[serde(rename_all = "camelCase", default)]
 struct Detail {
     reason: String,
-    /// Of a `RetryInfo`, such as `7.5s`.
+    /// Delay of a `RetryInfo`, such as `7.5s`.
     retry_delay: String,
 }
 
 impl ErrorBody {
     pub(super) fn told_as(&self, provider: &str, status: u16) -> ApiError {
-        // A key that is not valid is an INVALID_ARGUMENT to Google.
+        // Google reports an invalid key as INVALID_ARGUMENT.
         let is_key = self
             .details
             .iter()
@@ -48,7 +48,7 @@ impl ErrorBody {
         }
     }
 
-    /// Whole seconds, rounded up.
+    /// Returns whole seconds, rounded up.
     fn retry_after(&self) -> Option<u64> {
         let delay = self
             .details
@@ -58,7 +58,7 @@ impl ErrorBody {
         Some(seconds.max(0.0).ceil() as u64)
     }
 
-    /// The HTTP status that this error has when it comes as a reply of its own.
+    /// Returns the HTTP status of this error, for errors that come in a stream.
     pub(super) fn http_status(&self) -> u16 {
         if (400..600).contains(&self.code) {
             self.code
@@ -68,20 +68,20 @@ impl ErrorBody {
     }
 }
 
-/// An error reply as the client gets it. A stream's comes as a list with one error in it.
+/// Translates an error response. In a stream it is a list with one error.
 pub fn from_reply(provider: &str, status: u16, body: &[u8]) -> ApiError {
     #[derive(Deserialize)]
     struct Reply {
         error: ErrorBody,
     }
-    // Serde would take a list for the fields of an object, so it is tried first.
+    // Serde would accept a list as the fields of an object, so the list is tried first.
     let reply = json::from_bytes::<Vec<Reply>>(body)
         .ok()
         .and_then(|replies| replies.into_iter().next())
         .or_else(|| json::from_bytes::<Reply>(body).ok());
     match reply {
         Some(reply) => reply.error.told_as(provider, status),
-        // A proxy in between speaks for itself.
+        // A proxy in between answers in a format of its own.
         None => openai::error::from_reply(provider, status, body),
     }
 }

@@ -10,7 +10,7 @@ pub mod response;
 pub mod stream;
 mod usage;
 
-/// What follows the base URL.
+/// Returns the path after the base URL.
 pub fn path(model: &str, stream: bool) -> String {
     let model = crate::model::encode_in_path(model);
     if stream {

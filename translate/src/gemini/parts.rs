@@ -1,4 +1,4 @@
-//! The conversation: OpenAI's messages as contents with parts.
+//! Translates a conversation: OpenAI's messages into contents with parts.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -66,8 +66,8 @@ struct FunctionResponse<'a> {
     response: Box<RawValue>,
 }
 
-/// Later models refuse a call without the signature of the thought that led to it. Google's documentation names this one for calls
-/// that another model made, or whose signature was lost.
+/// Newer models reject a call without the signature of the reasoning that led to it. Google's
+/// documentation gives this one for calls that another model made, or whose signature was lost.
 const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
 impl<'a> From<Kind<'a>> for Part<'a> {
@@ -79,14 +79,15 @@ impl<'a> From<Kind<'a>> for Part<'a> {
     }
 }
 
-/// The system instruction and the turns.
+/// Returns the system instruction and the turns.
 pub(super) fn translate<'a>(
     messages: &'a [Message<'a>],
     model: &str,
 ) -> Result<(Option<Content<'a>>, Vec<Content<'a>>), ApiError> {
     let mut system = Vec::new();
     let mut contents: Vec<Content<'a>> = Vec::new();
-    // A result names the function it is of, and OpenAI's says the call's id alone.
+    // Function names by call id: a result in Gemini names its function, one in OpenAI only the
+    // call's id.
     let mut called: HashMap<&str, &str> = HashMap::new();
     for (index, message) in messages.iter().enumerate() {
         let at = format!("messages[{index}]");
@@ -126,7 +127,7 @@ pub(super) fn translate<'a>(
     Ok((system, contents))
 }
 
-/// Adds parts to the last turn when it is of the same role, else as a new one.
+/// Appends parts to the last turn if it has the same role, otherwise starts a new turn.
 fn append<'a>(contents: &mut Vec<Content<'a>>, role: &'static str, parts: Vec<Part<'a>>) {
     if parts.is_empty() {
         return;
@@ -203,7 +204,7 @@ fn image<'a>(url: &'a str, at: &str) -> Result<Kind<'a>, ApiError> {
     }))
 }
 
-/// Gemini wants to be told what is behind an address, and only its ending says something about it.
+/// Guesses a URL's media type, which Gemini requires, from its extension.
 fn media_type_of(url: &str) -> &'static str {
     let path = url.split(['?', '#']).next().unwrap_or(url);
     let ending = path
@@ -241,7 +242,7 @@ fn function_call<'a>(
             name: &function.name,
             args,
         }),
-        // The first call of a step carries the signature for all.
+        // The first call of a step carries the signature for all of them.
         thought_signature: signature.or_else(|| {
             (is_first && !model.starts_with("gemini-2.")).then_some(NO_SIGNATURE.into())
         }),
@@ -266,7 +267,7 @@ fn function_response<'a>(
         ApiError::invalid(param.as_str(), words)
     })?;
     let text = message.text();
-    // The result must be an object; what is not one is put into one.
+    // The result must be an object; any other value is wrapped in one.
     let response = object(text.trim()).or_else(|| {
         let inner = RawValue::from_string(text.clone()).ok().map_or_else(
             || serde_json::to_string(&text).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! A chat completion request as a `generateContent` request.
+//! Translates a chat completion request into a `generateContent` request.
 
 use std::borrow::Cow;
 
@@ -35,7 +35,7 @@ struct Declaration<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
-    /// Unlike `parameters`, it takes all of JSON Schema.
+    /// Unlike `parameters`, it supports all of JSON Schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     parameters_json_schema: Option<&'a RawValue>,
 }
@@ -85,7 +85,7 @@ struct GenerationConfig<'a> {
     thinking_config: Option<ThinkingConfig>,
 }
 
-/// A model takes a budget or a level, never both.
+/// A model accepts a budget or a level, never both.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ThinkingConfig {
@@ -98,9 +98,10 @@ struct ThinkingConfig {
 
 const MAX_STOP_SEQUENCES: usize = 5;
 
-/// Translates a body, and tells whether the answer is to be a stream.
+/// Translates a body; also returns true if the answer is to be streamed.
 ///
-/// What Gemini has no words for, and would change the answer if left out, is a 400 that names the field.
+/// A field that Gemini does not support is a 400 that names it, if dropping it would change the
+/// answer.
 pub fn translate(body: &[u8], model: &str) -> Result<(Vec<u8>, bool), ApiError> {
     let request = ChatRequest::parse(body)?;
     refuse_the_inexpressible(&request, model)?;
@@ -235,7 +236,7 @@ fn calling_config(choice: ToolChoice<'_>) -> CallingConfig<'_> {
     }
 }
 
-/// Gemini 2.5 has a budget of tokens, later models have levels.
+/// Gemini 2.5 has a token budget, newer models have levels.
 fn think(effort: &str, model: &str) -> Result<ThinkingConfig, ApiError> {
     let (budget, level) = match effort {
         "none" => (0, "minimal"),

@@ -1,4 +1,4 @@
-//! A `generateContent` answer as a chat completion.
+//! Translates a `generateContent` answer into a chat completion.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ use crate::openai::completion::{
 };
 use crate::openai::logprobs::Logprobs;
 
-/// A whole answer, or one event of a stream: they have the same shape.
+/// A whole answer, or one event of a stream: both have the same shape.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Answer<'a> {
@@ -88,13 +88,13 @@ pub(super) struct PromptFeedback<'a> {
 }
 
 impl Answer<'_> {
-    /// The answer's id, which its calls' ids are made of.
+    /// Returns the answer's id, from which its calls' ids are derived.
     pub fn id(&self) -> Option<&str> {
         self.response_id.as_deref().filter(|id| !id.is_empty())
     }
 }
 
-/// OpenAI's word for Gemini's finish reason; `None` for one that is a failure of the model.
+/// Maps Gemini's finish reason to OpenAI's; `None` if it is a failure of the model.
 pub(super) fn finish_reason(reason: &str, calls_tools: bool) -> Option<&'static str> {
     Some(match reason {
         "STOP" if calls_tools => "tool_calls",
@@ -107,13 +107,14 @@ pub(super) fn finish_reason(reason: &str, calls_tools: bool) -> Option<&'static 
     })
 }
 
-/// The error of a finish reason that is a failure.
+/// Returns the error for a finish reason that is a failure.
 pub(super) fn failure(reason: &str, message: Option<&str>) -> ApiError {
     let words = message.unwrap_or("the model's answer could not be read");
     ApiError::new(502, format!("{reason}: {words}")).with_code(reason.to_ascii_lowercase())
 }
 
-/// Gemini often gives its calls no ids. Such a call gets one that no other call of the answer has.
+/// Returns a call's id. Gemini often sends none; such a call gets an id that is unique within the
+/// answer.
 pub(super) fn call_id<'a>(call: &FunctionCall<'a>, answer: &str, number: usize) -> Cow<'a, str> {
     match &call.id {
         Some(id) if !id.is_empty() => id.clone(),

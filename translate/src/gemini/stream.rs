@@ -1,7 +1,8 @@
-//! Gemini's stream of answers as OpenAI's stream of chunks.
+//! Translates Gemini's stream of answers into OpenAI's stream of chunks.
 //!
-//! Every event is an answer of its own: text comes in parts, a call comes whole, usage is the total so far. Nothing but the end of
-//! the connection ends the stream, so it was complete when every candidate had said why it finished.
+//! Every event is an answer of its own: text comes in parts, a call comes whole, usage is the total
+//! so far. Only the end of the connection ends the stream, so it is complete if every candidate has
+//! a finish reason.
 
 use serde_json::value::RawValue;
 
@@ -11,10 +12,10 @@ use crate::json;
 use crate::openai::logprobs::Logprobs;
 use crate::stream::{Event, Events, Output};
 
-/// What Gemini's events mean.
+/// Translator of Gemini's events.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    /// For an answer that does not tell them.
+    /// For the chunks, if the answer has no id.
     id: String,
     model: String,
     usage: UsageMetadata,
@@ -92,7 +93,7 @@ impl Answers {
         to.chunks.begin_as(&self.id, to.created, model);
     }
 
-    /// The place of a choice in the list, after its first chunk was written.
+    /// Returns the position of a choice in the list; writes its first chunk if it is new.
     fn choice(&mut self, index: u32, to: &mut Output, out: &mut Vec<u8>) -> usize {
         if let Some(place) = self.choices.iter().position(|choice| choice.index == index) {
             return place;
@@ -156,7 +157,7 @@ impl Answers {
         }
     }
 
-    /// A call comes whole: one chunk says which function, the next its arguments.
+    /// Writes a call, which comes whole: one chunk with the function, the next with its arguments.
     fn call(
         &mut self,
         index: u32,

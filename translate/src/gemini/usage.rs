@@ -1,4 +1,5 @@
-//! Gemini's `usageMetadata`, where thoughts stand beside the answer's tokens and cached tokens are among the prompt's.
+//! Gemini's `usageMetadata`, where reasoning tokens are not part of the answer's tokens, and cached
+//! tokens are part of the prompt's.
 
 use serde::Deserialize;
 

@@ -1,4 +1,4 @@
-//! Puts the chunks of a stream together to the answer they make.
+//! Assembles the chunks of a stream into the answer they make up.
 
 use crate::json;
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ struct Message {
     finish_reason: Value,
 }
 
-/// Makes the body of a chat completion out of a stream's bytes. What the stream left open is left out.
+/// Builds the body of a chat completion from a stream's bytes. Missing fields stay absent.
 pub fn from_sse(stream: &[u8]) -> Value {
     let mut answer = json!({"object": "chat.completion"});
     let mut messages: BTreeMap<u64, Message> = BTreeMap::new();
@@ -100,7 +100,7 @@ pub fn from_sse(stream: &[u8]) -> Value {
             messages.entry(choice.index).or_default().add(choice);
         }
     };
-    // A stream that was recorded was read before.
+    // A recorded stream has been parsed before, so errors don't matter here.
     let _ = parser.push(stream, &mut take);
     let rest = parser.take_rest();
     take(sse::Event { raw: &rest });

@@ -1,4 +1,4 @@
-//! Writes a stream of chunks: what translators of other formats say, in the order that clients rely on.
+//! Writes a stream of chunks for translators of other formats, in the order that clients rely on.
 
 use serde_json::value::RawValue;
 
@@ -14,12 +14,13 @@ pub(crate) struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    /// Whether anything was written: from there on a failure can only be told in the stream.
+    /// Returns true once anything was written: from then on a failure can only be reported in the
+    /// stream.
     pub fn has_begun(&self) -> bool {
         !self.head.is_empty()
     }
 
-    /// Begins the stream. `id` and `model` are JSON strings, `created` is in Unix seconds.
+    /// Starts the stream. `id` and `model` are JSON strings, `created` is in Unix seconds.
     pub fn begin(&mut self, id: &str, created: u64, model: &str) {
         self.head = format!(
             "data: {{\"id\":{id},\"object\":\"chat.completion.chunk\",\"created\":{created},\"model\":{model},\"choices\":["
@@ -27,13 +28,13 @@ impl ChunkWriter {
         .into_bytes();
     }
 
-    /// The same for a name of ours, which is no JSON yet.
+    /// Starts the stream with names that aren't JSON yet.
     pub fn begin_as(&mut self, id: &str, created: u64, model: &str) {
         let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
         self.begin(&quoted(id), created, &quoted(model));
     }
 
-    /// The chunk that says who speaks: the first of each choice.
+    /// Writes the chunk with the role: the first of each choice.
     pub fn role(&self, choice: u32, out: &mut Vec<u8>) {
         self.delta(
             choice,
@@ -42,7 +43,7 @@ impl ChunkWriter {
         );
     }
 
-    /// A chunk with a delta, given in pieces of JSON.
+    /// Writes a chunk with a delta, given in pieces of JSON.
     pub fn delta(&self, choice: u32, delta: &[&[u8]], out: &mut Vec<u8>) {
         if !self.has_begun() {
             return;
@@ -54,7 +55,7 @@ impl ChunkWriter {
         out.extend_from_slice(b",\"logprobs\":null,\"finish_reason\":null}]}\n\n");
     }
 
-    /// A piece of text for a field of the message.
+    /// Writes a piece of text for a field of the message.
     pub fn text(&self, choice: u32, field: &str, text: &str, out: &mut Vec<u8>) {
         let mut quoted = Vec::with_capacity(text.len() + 2);
         json::write(&mut quoted, text);
@@ -65,13 +66,13 @@ impl ChunkWriter {
         );
     }
 
-    /// The same for a text that is a JSON string already.
+    /// Writes a piece of text that is already a JSON string.
     pub fn raw_text(&self, choice: u32, field: &str, text: &RawValue, out: &mut Vec<u8>) {
         let text = text.get().as_bytes();
         self.delta(choice, &[b"{\"", field.as_bytes(), b"\":", text, b"}"], out);
     }
 
-    /// A piece of the answer with how likely it was.
+    /// Writes a piece of the answer with its log probabilities.
     pub fn text_with_logprobs(
         &self,
         choice: u32,
@@ -91,7 +92,8 @@ impl ChunkWriter {
         }
     }
 
-    /// The beginning of a tool call. `number` counts the message's calls; `more` is further members, each with a comma in front.
+    /// Writes the start of a tool call. `number` is its index in the message; `more` holds further
+    /// members, each with a leading comma.
     pub fn call(
         &self,
         choice: u32,
@@ -116,7 +118,7 @@ impl ChunkWriter {
         self.delta(choice, &delta, out);
     }
 
-    /// A piece of a call's arguments, as a JSON string.
+    /// Writes a piece of a call's arguments, as a JSON string.
     pub fn arguments(&self, choice: u32, number: usize, piece: &RawValue, out: &mut Vec<u8>) {
         let number = number.to_string();
         let delta: [&[u8]; 5] = [
@@ -129,7 +131,7 @@ impl ChunkWriter {
         self.delta(choice, &delta, out);
     }
 
-    /// The chunk that ends a choice.
+    /// Writes the chunk that ends a choice.
     pub fn finish(&self, choice: u32, reason: &str, out: &mut Vec<u8>) {
         self.open(choice, out);
         out.extend_from_slice(br#"{},"logprobs":null,"finish_reason":""#);
@@ -137,7 +139,7 @@ impl ChunkWriter {
         out.extend_from_slice(b"\"}]}\n\n");
     }
 
-    /// The end of the stream, with its usage where that is known.
+    /// Writes the end of the stream, with its usage if known.
     pub fn done(&self, usage: Option<Usage>, out: &mut Vec<u8>) {
         if let Some(usage) = usage {
             out.extend_from_slice(&self.head);

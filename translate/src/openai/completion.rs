@@ -1,4 +1,4 @@
-//! A chat completion under construction: what translators of other formats fill in.
+//! A chat completion under construction, which translators of other formats fill in.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -33,12 +33,12 @@ pub(crate) struct Message<'a> {
     pub reasoning_content: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall<'a>>,
-    /// Where the text was taken from, in the provider's words.
+    /// Sources of the text, in the provider's format.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub citations: Vec<&'a RawValue>,
 }
 
-/// Texts one after the other; `None` where there are none.
+/// Concatenates texts; `None` if the iterator is empty.
 pub(crate) fn join<'t>(texts: impl Iterator<Item = &'t str>) -> Option<String> {
     texts.fold(None, |joined: Option<String>, text| {
         Some(joined.unwrap_or_default() + text)
@@ -60,7 +60,8 @@ pub(crate) struct Function<'a> {
     pub arguments: &'a str,
 }
 
-/// What a provider wants to see again with a tool call, by provider. The name is Google's own, from its OpenAI-compatible API.
+/// Data that a provider needs back with a tool call, by provider. The name `extra_content` is
+/// Google's own, from its OpenAI-compatible API.
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ExtraContent<'a> {
@@ -68,7 +69,7 @@ pub(crate) enum ExtraContent<'a> {
     Anthropic(AnthropicExtra<'a>),
 }
 
-/// The thoughts that led to the call, with their signatures.
+/// The reasoning that led to the call, with its signatures.
 #[derive(Serialize)]
 pub(crate) struct AnthropicExtra<'a> {
     pub thinking_blocks: Vec<&'a RawValue>,

@@ -1,83 +1,83 @@
-//! Where providers of OpenAI's format depart from OpenAI.
+//! Deviations from OpenAI among providers of its format.
 //!
-//! Sources: the providers' API references and SDK types, November 2026, and their own error messages. `docs/providers.md` is made
-//! from this table.
+//! Sources: the providers' API references and SDK types, November 2026, and their own error
+//! messages. `docs/providers.md` is generated from this table.
 
 use memchr::memmem;
 
-/// What becomes of a request's fields at a provider.
+/// The treatment of a request's fields by a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect {
-    /// Top-level fields that can't go as they are.
+    /// Top-level fields that can't be sent unchanged.
     pub fields: &'static [(&'static str, Rule)],
-    /// All top-level fields there are, where one more makes the provider refuse the request. Empty where it does not mind.
+    /// All known top-level fields, if the provider rejects unknown ones; empty if it ignores them.
     pub known_fields: &'static [&'static str],
-    /// All fields of a message there are, in the same way.
+    /// All known fields of a message, in the same way.
     pub known_message_fields: &'static [&'static str],
     pub stream_usage: StreamUsage,
     pub tool_choice: ToolChoice,
-    /// Whether functions may be `strict`.
+    /// Set if functions may be `strict`.
     pub strict_functions: bool,
-    /// Whether tools and a response format may come together.
+    /// Set if tools and a response format may be combined.
     pub tools_with_format: bool,
-    /// Whether there are developer messages beside system ones.
+    /// Set if there are developer messages in addition to system messages.
     pub developer_role: bool,
-    /// Whether a content of text parts may be a list.
+    /// Set if content of text parts may be a list.
     pub text_parts: bool,
     pub json_schema: bool,
     pub tool_call_ids: ToolCallIds,
-    /// Whether what other providers want may stand in a request: Anthropic's markers of what to cache, and what came with a tool
-    /// call for the provider that made it.
+    /// Set if a request may contain other providers' members: Anthropic's cache markers, and the
+    /// `extra_content` that came with a tool call for the provider that made it.
     pub foreign_members: bool,
-    /// Whether a message may hold what the model thought, as `reasoning_content`.
+    /// Set if a message may contain the model's reasoning, as `reasoning_content`.
     pub thoughts_come_back: bool,
-    /// What the provider's reasoning models call `max_tokens`.
+    /// The name of `max_tokens` for the provider's reasoning models.
     pub reasoning_max_tokens: Option<&'static str>,
-    /// Whether its answers have words of their own, so that they have to be looked at.
+    /// Set if its answers have fields of its own, so that they must be rewritten.
     pub own_answers: bool,
-    /// Whether it serves OpenAI's Responses API too.
+    /// Set if it also serves OpenAI's Responses API.
     pub responses: bool,
-    /// Whether its embeddings come as base64 where that is asked for.
+    /// Set if it returns embeddings as base64 on request.
     pub base64_embeddings: bool,
-    /// What it calls the `dimensions` of embeddings, where that is not its name.
+    /// The name of the `dimensions` of embeddings, if it differs.
     pub embedding_dimensions: Option<&'static str>,
 }
 
-/// What becomes of a field.
+/// The treatment of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// It has another name there.
+    /// The field has another name at the provider.
     Rename(&'static str),
-    /// It is left out, and the answer is the same.
+    /// The field is dropped; the answer is the same without it.
     Omit,
-    /// A 400 that says why, unless the value asks for nothing.
+    /// A 400 with this reason, unless the value is the default.
     Refuse(&'static str),
 }
 
-/// How token usage of a stream is had.
+/// The reporting of a stream's token usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamUsage {
-    /// `stream_options.include_usage` asks for it.
+    /// On request, with `stream_options.include_usage`.
     Option,
-    /// It is always there, and `stream_options` is refused.
+    /// Always; `stream_options` is rejected.
     Always,
 }
 
-/// Which values of `tool_choice` there are.
+/// Supported values of `tool_choice`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToolChoice {
     All,
     /// No tool can be forced.
     AutoOrNone,
-    /// Nothing else than the default.
+    /// Only the default.
     Auto,
 }
 
-/// What the id of a tool call may look like.
+/// Accepted ids of tool calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToolCallIds {
     Any,
-    /// Nine of `[a-zA-Z0-9]`.
+    /// Nine characters of `[a-zA-Z0-9]`.
     NineAlphanumerics,
 }
 
@@ -103,7 +103,7 @@ pub const OPENAI: Dialect = Dialect {
     embedding_dimensions: None,
 };
 
-/// A server about which nothing is known: what the client says goes there as it is.
+/// An unknown server: the client's request is sent unchanged.
 pub const COMPATIBLE: Dialect = Dialect {
     foreign_members: true,
     thoughts_come_back: true,
@@ -139,7 +139,7 @@ pub const GROQ: Dialect = Dialect {
     ..OPEN_MODELS
 };
 
-/// Mistral refuses every field that it does not know.
+/// Mistral rejects every unknown field.
 pub const MISTRAL: Dialect = Dialect {
     fields: &[MAX_TOKENS, ("seed", Rule::Rename("random_seed"))],
     known_fields: &[
@@ -229,7 +229,7 @@ pub const FIREWORKS: Dialect = Dialect {
 
 pub const XAI: Dialect = OPEN_MODELS;
 
-/// It passes on to providers of every kind, and knows their ways itself.
+/// It forwards to all kinds of providers and handles their deviations itself.
 pub const OPENROUTER: Dialect = COMPATIBLE;
 
 pub const DEEPINFRA: Dialect = Dialect {
@@ -244,7 +244,7 @@ pub const NVIDIA: Dialect = Dialect {
     ..OPEN_MODELS
 };
 
-/// OpenAI's and other models, behind Azure.
+/// Models of OpenAI and others, behind Azure.
 pub const GITHUB: Dialect = Dialect {
     responses: false,
     ..OPENAI
@@ -280,8 +280,8 @@ pub const OLLAMA: Dialect = Dialect {
 };
 
 impl Dialect {
-    /// Whether a body may have to be rewritten. Where not, the provider's name for the model and a word on usage are all
-    /// that changes.
+    /// Returns true if a body may have to be rewritten. If not, only the model's name and the usage
+    /// option change.
     pub fn concerns(&self, body: &[u8], model: &str) -> bool {
         let has = |name: &[u8]| memmem::find(body, name).is_some();
         let is_regular = self.fields.is_empty()
@@ -303,8 +303,7 @@ impl Dialect {
     }
 }
 
-/// Fields that say something about a call, not about its answer: where a provider refuses what it does not know, they are left
-/// out.
+/// Fields about the call, not the answer: dropped for providers that reject unknown fields.
 pub const ABOUT_THE_CALL: &[&str] = &[
     "metadata",
     "parallel_tool_calls",
@@ -318,7 +317,8 @@ pub const ABOUT_THE_CALL: &[&str] = &[
     "user",
 ];
 
-/// Whether a model of OpenAI's reasons, and so has a limit of its own for what it says and thinks.
+/// Returns true for OpenAI's reasoning models, which have a limit of their own for reasoning and
+/// answer together.
 pub fn is_reasoning_model(model: &str) -> bool {
     ["o1", "o3", "o4", "gpt-5", "gpt-6"]
         .iter()

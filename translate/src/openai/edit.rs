@@ -1,13 +1,14 @@
-//! The edits that an OpenAI-format provider needs: two at most, and every other byte stays as the client wrote it.
+//! The edits that an OpenAI-format provider needs: at most two, and every other byte stays as the
+//! client wrote it.
 
 use crate::json;
 use crate::object::Object;
 use crate::openai::dialect::StreamUsage;
 use crate::openai::envelope::Envelope;
 
-/// Gives a request the provider's name for the model and asks for usage at the end of a stream.
+/// Sets the provider's name for the model, and requests usage at the end of a stream.
 ///
-/// `None` when the body already says all that.
+/// Returns `None` if the body needs no edit.
 pub fn edit(
     body: &[u8],
     envelope: &Envelope<'_>,

@@ -1,4 +1,4 @@
-//! The few fields of a request that decide where it goes. Everything else stays unread.
+//! The few fields of a request that determine its route. Everything else stays unparsed.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,25 +13,25 @@ use crate::openai::message::Message;
 use crate::openai::request::ChatRequest;
 use crate::openai::subject::Subject;
 
-/// A request, as far as planning needs to know it. Borrows from the body.
+/// The parts of a request that planning needs. Borrows from the body.
 #[derive(Debug)]
 pub struct Envelope<'a> {
     pub api: Api,
     /// The whole body.
     pub text: &'a str,
     pub model: Cow<'a, str>,
-    /// The model's text in the body, quotes included.
+    /// The model's text in the body, including quotes.
     pub model_raw: &'a RawValue,
-    /// What the model is to answer: `messages`, or `input`.
+    /// The input for the model: `messages`, or `input`.
     pub conversation: &'a RawValue,
     pub stream: bool,
     pub stream_options: Option<&'a RawValue>,
-    /// Whether the client asked for a usage chunk at the end of the stream.
+    /// Set if the client asked for a usage chunk at the end of the stream.
     pub include_usage: bool,
     pub user: Option<Cow<'a, str>>,
-    /// Whether the model is given tools, so that it may call them.
+    /// Set if the request has tools that the model may call.
     pub has_tools: bool,
-    /// How long the answer may be.
+    /// Maximum length of the answer.
     pub max_tokens: Option<u64>,
     raw_metadata: Option<&'a RawValue>,
 }
@@ -63,7 +63,7 @@ struct StreamOptions {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads a body. What is wrong with it is said as a 400 that names the field.
+    /// Parses a body. An invalid one gives a 400 that names the field.
     pub fn parse(api: Api, body: &'a [u8]) -> Result<Self, ApiError> {
         let field = api.conversation_field();
         if body.iter().all(u8::is_ascii_whitespace) {
@@ -72,7 +72,7 @@ impl<'a> Envelope<'a> {
             return Err(ApiError::new(400, words).with_code("invalid_json"));
         }
         if body.trim_ascii_start().starts_with(b"[") {
-            // Serde would take a list for the fields in their order.
+            // Serde would accept a list as the fields in their order.
             let words =
                 format!("The body is a JSON list; send a JSON object with `model` and `{field}`");
             return Err(ApiError::new(400, words).with_code("invalid_json"));
@@ -137,7 +137,7 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// The client's own labels for the call. Anything but texts is left out.
+    /// Returns the client's own labels for the call. Values other than strings are dropped.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         self.raw_metadata
             .and_then(|raw| {
@@ -149,7 +149,7 @@ impl<'a> Envelope<'a> {
             .collect()
     }
 
-    /// The text of the last user message; empty when there is none.
+    /// Returns the text of the last user message; empty without one.
     pub fn last_user_text(&self) -> String {
         self.with_messages(|messages| {
             let last = messages.iter().rev().find(|message| message.role == "user");
@@ -157,12 +157,12 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// What a routing decision is made on.
+    /// Returns the input of a routing decision.
     pub fn subject(&self) -> Subject {
         self.with_messages(Subject::of)
     }
 
-    /// A conversation that can't be translated has no messages worth a look.
+    /// A conversation that can't be translated counts as having no messages.
     fn with_messages<T>(&self, look: impl FnOnce(&[Message<'_>]) -> T) -> T {
         let chat;
         let messages = match self.api {

@@ -1,4 +1,4 @@
-//! Errors of providers that speak OpenAI's format, or nearly so.
+//! Errors of providers that use OpenAI's format, or a close relative.
 
 use crate::json;
 use std::borrow::Cow;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::ApiError;
 
-/// The message of a provider's error, wherever the provider put it.
+/// The contents of a provider's error, from any of the known shapes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Details {
     pub message: String,
@@ -16,7 +16,8 @@ pub struct Details {
     pub param: Option<String>,
 }
 
-/// Reads an error body: OpenAI's shape, the flat shapes of its relatives, HTML from a proxy, or nothing at all.
+/// Parses an error body: OpenAI's shape, the flat shapes of its relatives, HTML from a proxy, or
+/// nothing at all.
 pub fn read(body: &[u8]) -> Details {
     #[derive(Deserialize, Default)]
     #[serde(default)]
@@ -57,7 +58,7 @@ pub fn read(body: &[u8]) -> Details {
     }
 }
 
-/// A provider's error reply as the client gets it.
+/// Translates a provider's error response.
 pub fn from_reply(provider: &str, status: u16, body: &[u8]) -> ApiError {
     let details = read(body);
     ApiError {
@@ -67,7 +68,8 @@ pub fn from_reply(provider: &str, status: u16, body: &[u8]) -> ApiError {
     }
 }
 
-/// MiniMax's errors, which come with status 200. Source: its API reference, "Error codes", November 2026.
+/// MiniMax's errors, which have status 200. Source: its API reference, "Error codes", November
+/// 2026.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct BaseResponse {
@@ -90,7 +92,7 @@ impl BaseResponse {
     }
 }
 
-/// The error that a body of a good status is all the same, as some providers have it.
+/// Returns the error in a body with a success status, which some providers send.
 pub fn in_answer(provider: &str, body: &[u8]) -> Option<ApiError> {
     let has = |word: &[u8]| memchr::memmem::find(body, word).is_some();
     (has(b"\"error\"") || has(b"\"base_resp\""))
@@ -98,7 +100,8 @@ pub fn in_answer(provider: &str, body: &[u8]) -> Option<ApiError> {
         .flatten()
 }
 
-/// The error in a stream's event, when it is one. Its status is the one it names, else 502.
+/// Returns the error in a stream's event, if it is one. Its status is the one it contains, else
+/// 502.
 pub fn from_event(provider: &str, data: &[u8]) -> Option<ApiError> {
     #[derive(Deserialize)]
     struct Event {

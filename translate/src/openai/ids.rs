@@ -1,11 +1,12 @@
-//! Ids of tool calls, which come from one provider and go to the next.
+//! Ids of tool calls, which one provider issues and another receives.
 
 use std::borrow::Cow;
 
 use crate::hash;
 
-/// A call's id in the letters and the length that a provider allows. Another provider's that has others becomes a hash of itself, so
-/// that a call and its result keep the same one, and no two calls share one.
+/// Returns a call's id in the characters and length that a provider allows. An illegal id is
+/// replaced by its hash, so that a call and its result keep the same id, and no two calls share
+/// one.
 pub(crate) fn legal(id: &str, max_length: usize, is_legal: fn(u8) -> bool) -> Cow<'_, str> {
     if !id.is_empty() && id.len() <= max_length && id.bytes().all(is_legal) {
         return Cow::Borrowed(id);

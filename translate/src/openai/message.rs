@@ -1,4 +1,5 @@
-//! The messages of a conversation, typed, for translation into another format. They borrow from the body where they can.
+//! The messages of a conversation, typed, for translation into another format. They borrow from the
+//! body if possible.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,7 +19,7 @@ pub struct Message<'a> {
     pub content: Option<Content<'a>>,
     #[serde(default, borrow)]
     pub refusal: Option<Cow<'a, str>>,
-    /// What a reasoning model thought before it said this.
+    /// The model's reasoning before this message.
     #[serde(default, borrow)]
     pub reasoning_content: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
@@ -27,13 +28,13 @@ pub struct Message<'a> {
     pub tool_call_id: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     pub function_call: Option<&'a RawValue>,
-    /// Anthropic's marker, where to end what it caches.
+    /// Anthropic's cache marker: the end of a cached prefix.
     #[serde(default, borrow)]
     pub cache_control: Option<&'a RawValue>,
 }
 
 impl Message<'_> {
-    /// The message's text parts, one after the other.
+    /// Returns the message's text parts, concatenated.
     pub fn text(&self) -> String {
         match &self.content {
             None => String::new(),
@@ -48,7 +49,7 @@ impl Message<'_> {
 }
 
 impl Message<'_> {
-    /// A 400 for a role that there is not.
+    /// Returns the 400 for an unknown role.
     pub fn unknown_role(&self, at: &str) -> ApiError {
         let param = format!("{at}.role");
         let words = format!(
@@ -58,7 +59,7 @@ impl Message<'_> {
         ApiError::invalid(param, words)
     }
 
-    /// A 400 for a call in the words that `tool_calls` took the place of.
+    /// Returns a 400 for a call in the legacy field that `tool_calls` replaced.
     pub fn refuse_function_call(&self, at: &str, model: &str) -> Result<(), ApiError> {
         if self.function_call.is_none_or(|raw| raw.get() == "null") {
             return Ok(());
@@ -73,7 +74,7 @@ impl Message<'_> {
 }
 
 impl<'a> Message<'a> {
-    /// The id of the call that a tool's message answers.
+    /// Returns the id of the call that a tool's message answers.
     pub fn answered_call(&'a self, at: &str) -> Result<&'a str, ApiError> {
         self.tool_call_id.as_deref().ok_or_else(|| {
             let param = format!("{at}.tool_call_id");
@@ -90,7 +91,7 @@ pub enum Content<'a> {
     Parts(Vec<Part<'a>>),
 }
 
-/// One part of a message's content; which field is set goes by `kind`.
+/// One part of a message's content; `kind` determines which field is set.
 #[derive(Debug, Deserialize)]
 pub struct Part<'a> {
     #[serde(rename = "type", borrow)]
@@ -110,7 +111,7 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// A member that a part of this kind must have.
+    /// Returns a member that a part of this kind requires.
     pub fn need<T>(&self, at: &str, field: &str, value: Option<T>) -> Result<T, ApiError> {
         value.ok_or_else(|| {
             let param = format!("{at}.{field}");
@@ -156,7 +157,7 @@ pub struct ToolCall<'a> {
     pub extra_content: Option<ExtraContent<'a>>,
 }
 
-/// What the answer with the call carried along for its provider.
+/// Provider data that came with the call.
 #[derive(Debug, Deserialize)]
 pub struct ExtraContent<'a> {
     #[serde(default, borrow)]
@@ -167,7 +168,7 @@ pub struct ExtraContent<'a> {
 
 #[derive(Debug, Deserialize)]
 pub struct AnthropicExtra<'a> {
-    /// As Anthropic sent them.
+    /// In Anthropic's format.
     #[serde(default, borrow)]
     pub thinking_blocks: Vec<&'a RawValue>,
 }
@@ -188,7 +189,7 @@ pub struct CalledFunction<'a> {
 }
 
 impl<'a> ToolCall<'a> {
-    /// The function that was called; `whose` provider knows nothing else to call.
+    /// Returns the called function; it is the only kind of call that the provider `whose` supports.
     pub fn called(
         &self,
         at: &str,
@@ -196,14 +197,14 @@ impl<'a> ToolCall<'a> {
         whose: &str,
     ) -> Result<&CalledFunction<'a>, ApiError> {
         self.function.as_ref().ok_or_else(|| {
-            let why = format!("{whose} calls functions only");
+            let why = format!("{whose} only supports function calls");
             ApiError::unsupported(format!("{at}.type"), model, &why)
         })
     }
 }
 
 impl File<'_> {
-    /// The file itself, as a data URL.
+    /// Returns the file's content, as a data URL.
     pub fn data(&self, at: &str, model: &str) -> Result<&str, ApiError> {
         self.file_data.as_deref().ok_or_else(|| {
             let why = "files stored at OpenAI can't be read; send `file_data`";
@@ -213,7 +214,7 @@ impl File<'_> {
 }
 
 impl CalledFunction<'_> {
-    /// The arguments as the object they must be. No arguments are none.
+    /// Returns the arguments as a JSON object. Empty arguments become an empty object.
     pub fn arguments_object(&self, at: &str) -> Result<Box<RawValue>, ApiError> {
         let arguments = match self.arguments.trim() {
             "" => "{}",
@@ -230,7 +231,7 @@ impl CalledFunction<'_> {
     }
 }
 
-/// Splits `data:image/png;base64,…` into its type and its data.
+/// Splits `data:image/png;base64,…` into its media type and its data.
 pub(crate) fn data_url(url: &str) -> Option<(&str, &str)> {
     let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
     let media_type = head.strip_suffix(";base64")?;

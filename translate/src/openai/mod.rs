@@ -1,4 +1,4 @@
-//! OpenAI's chat completions: the format every client speaks, and most providers.
+//! OpenAI's Chat Completions: the format that every client and most providers use.
 //!
 //! Source: OpenAI API reference, chat completions, November 2026.
 
@@ -21,5 +21,5 @@ pub mod tap;
 pub(crate) mod thoughts;
 pub mod usage;
 
-/// What follows the base URL.
+/// Path after the base URL.
 pub const PATH: &str = "/chat/completions";

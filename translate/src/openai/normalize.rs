@@ -1,6 +1,7 @@
-//! Answers of providers that speak OpenAI's format but for a few words.
+//! Rewrites answers of providers whose format differs from OpenAI's in a few fields.
 //!
-//! Mistral's reasoning models answer with a list of thoughts and texts, and Z.ai has finish reasons of its own.
+//! Mistral's reasoning models answer with a list of reasoning and text parts, and Z.ai has finish
+//! reasons of its own.
 
 use crate::json;
 use std::borrow::Cow;
@@ -11,12 +12,13 @@ use serde::Deserialize;
 use crate::error::ApiError;
 use crate::object::Object;
 
-/// The finish reasons that OpenAI has another word for. Source: Z.ai's API reference, November 2026.
+/// Finish reasons that have another name in OpenAI's format. Source: Z.ai's API reference, November
+/// 2026.
 const FINISH_REASONS: [(&str, &str); 2] = [
     ("sensitive", "content_filter"),
     ("model_context_window_exceeded", "length"),
 ];
-/// The one that is none: the answer is not whole.
+/// A failure, not a finish reason: the answer is incomplete.
 const NETWORK_ERROR: &str = "network_error";
 
 #[derive(Deserialize)]
@@ -27,7 +29,7 @@ struct Part<'a> {
     thinking: Option<Vec<Part<'a>>>,
 }
 
-/// A body or the data of an event in OpenAI's words; `None` where it is already.
+/// Rewrites a body or an event's data into OpenAI's format; `None` if it already is.
 pub fn normalize(data: &[u8]) -> Result<Option<Vec<u8>>, ApiError> {
     let has = |word: &str| memmem::find(data, word.as_bytes()).is_some();
     let has_list = has("\"content\":[") || has("\"content\": [");
@@ -50,7 +52,7 @@ fn rewrite(data: &[u8]) -> serde_json::Result<Result<Option<Vec<u8>>, ApiError>>
             .map(|raw| raw.get().trim_matches('"').to_owned());
         if let Some(reason) = reason {
             if reason == NETWORK_ERROR {
-                let error = ApiError::new(502, "The model's answer broke off: network_error");
+                let error = ApiError::new(502, "The model's answer was interrupted: network_error");
                 return Ok(Err(error.with_code(NETWORK_ERROR)));
             }
             if let Some((_, word)) = FINISH_REASONS.iter().find(|(own, _)| *own == reason) {
@@ -71,7 +73,7 @@ fn rewrite(data: &[u8]) -> serde_json::Result<Result<Option<Vec<u8>>, ApiError>>
     Ok(Ok(Some(answer.to_vec())))
 }
 
-/// A list of thoughts and texts as a text of each. Whether there was one.
+/// Splits content parts into reasoning and text; returns whether it did.
 fn flatten(message: &mut Object<'_>) -> serde_json::Result<bool> {
     let Some(content) = message
         .get("content")

@@ -1,4 +1,4 @@
-//! A whole request, typed, for translation into another format. Borrows from the body where it can.
+//! A whole request, typed, for translation into another format. Borrows from the body if possible.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -64,7 +64,7 @@ pub struct ChatRequest<'a> {
     pub modalities: Option<Vec<Cow<'a, str>>>,
     #[serde(default, borrow)]
     pub audio: Option<&'a RawValue>,
-    /// Anthropic's: it places the markers itself.
+    /// Anthropic's option to place the cache markers itself.
     #[serde(default, borrow)]
     pub cache_control: Option<&'a RawValue>,
     #[serde(default, borrow)]
@@ -74,12 +74,12 @@ pub struct ChatRequest<'a> {
 }
 
 impl<'a> ChatRequest<'a> {
-    /// Reads a body.
+    /// Parses a body.
     pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
         json::parse(body)
     }
 
-    /// What is said of the choice among the tools.
+    /// Returns the parsed `tool_choice`.
     pub fn choice(&self) -> Result<Option<ToolChoice<'a>>, ApiError> {
         self.tool_choice
             .filter(|raw| raw.get() != "null")
@@ -89,19 +89,19 @@ impl<'a> ChatRequest<'a> {
 }
 
 impl ChatRequest<'_> {
-    /// Whether the answer is to hold more than text.
+    /// Returns true if the client asked for output other than text.
     pub fn wants_more_than_text(&self) -> bool {
         let is_other = |modality: &Cow<'_, str>| modality != "text";
         is_set(self.audio) || self.modalities.iter().flatten().any(is_other)
     }
 
-    /// Whether the model has tools and may call one of them only.
+    /// Returns true if the model has tools and may call only one at a time.
     pub fn calls_one_tool_at_a_time(&self) -> bool {
         self.parallel_tool_calls == Some(false)
             && self.tools.as_ref().is_some_and(|tools| !tools.is_empty())
     }
 
-    /// Whether the answer is to be longer or shorter than usual.
+    /// Returns true if the client asked for a verbosity other than the default.
     pub fn wants_another_length(&self) -> bool {
         self.verbosity
             .as_deref()
@@ -109,17 +109,18 @@ impl ChatRequest<'_> {
     }
 }
 
-/// The schema of a function that takes nothing in particular, where one has to be given.
+/// Returns a schema that accepts any object, for providers that require one.
 pub(crate) fn any_object() -> Box<RawValue> {
     json::raw(&serde_json::json!({"type": "object", "properties": {}}))
 }
 
-/// Whether a field has a value that asks for something.
+/// Returns true if a field is present and neither `null` nor empty.
 pub fn is_set(raw: Option<&RawValue>) -> bool {
     raw.is_some_and(|raw| !matches!(raw.get(), "null" | "{}" | "[]"))
 }
 
-/// A 400 for the first of these that is asked for: whether it is, the field, and why it can't be had.
+/// Returns a 400 for the first of these that is set. Each is whether it is set, its field, and the
+/// reason why it isn't supported.
 pub fn refuse<'r>(
     model: &str,
     refusals: impl IntoIterator<Item = (bool, &'r str, &'r str)>,
@@ -133,13 +134,13 @@ pub fn refuse<'r>(
     }
 }
 
-/// A 400 for a format that there is not.
+/// Returns the 400 for an unknown response format.
 pub fn unknown_format(kind: &str, model: &str) -> ApiError {
     let why = format!("`{kind}` is not known; use text, json_object or json_schema");
     ApiError::unsupported("response_format.type", model, &why)
 }
 
-/// A 400 for an effort that there is not.
+/// Returns the 400 for an unknown reasoning effort.
 pub fn unknown_effort() -> ApiError {
     ApiError::invalid(
         "reasoning_effort",
@@ -158,7 +159,7 @@ pub struct Tool<'a> {
 }
 
 impl<'a> Tool<'a> {
-    /// The function that the tool is; `whose` provider takes nothing else.
+    /// Returns the tool's function; it is the only kind of tool that the provider `whose` supports.
     pub fn as_function(
         &self,
         at: &str,
@@ -179,7 +180,7 @@ impl<'a> Tool<'a> {
 }
 
 impl<'a> Function<'a> {
-    /// The schema of its parameters, if it was given.
+    /// Returns the schema of its parameters, if given.
     pub fn schema(&self) -> Option<&'a RawValue> {
         self.parameters.filter(|raw| raw.get() != "null")
     }
@@ -206,7 +207,7 @@ pub struct ResponseFormat<'a> {
 }
 
 impl<'a> ResponseFormat<'a> {
-    /// The schema of a `json_schema` format.
+    /// Returns the schema of a `json_schema` format.
     pub fn definition(&self) -> Result<&JsonSchema<'a>, ApiError> {
         let param = "response_format.json_schema";
         self.json_schema
@@ -237,7 +238,7 @@ impl<'a> JsonSchema<'a> {
 #[derive(Debug)]
 pub struct Strings<'a>(pub Vec<Cow<'a, str>>);
 
-/// Which tool the model may, must or must not call.
+/// Constraint on the model's tool calls.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ToolChoice<'a> {
     Auto,
@@ -247,7 +248,7 @@ pub enum ToolChoice<'a> {
 }
 
 impl<'a> ToolChoice<'a> {
-    /// Reads `tool_choice`.
+    /// Parses `tool_choice`.
     pub fn parse(raw: &'a RawValue) -> Result<Self, ApiError> {
         #[derive(Deserialize)]
         struct Named<'a> {

@@ -1,4 +1,4 @@
-//! What the gateway reads in an answer and what it adds to it.
+//! The fields of an answer that the gateway reads, and the fields that it adds.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,15 +6,15 @@ use crate::cost::{Usage, Usd};
 use crate::json;
 use crate::openai::usage::WireUsage;
 
-/// What the gateway needs to know of an answer.
+/// The facts that the gateway needs from an answer.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Summary {
     pub usage: Option<Usage>,
-    /// Whether the model asks for tools to be run, so that the conversation goes on.
+    /// Set if the model asks for tool calls, so that the conversation goes on.
     pub calls_tools: bool,
 }
 
-/// The parts of an answer that matter to the gateway: of a whole one and of a chunk alike.
+/// The relevant fields of an answer, both of a whole one and of a chunk.
 #[derive(Deserialize)]
 pub(crate) struct View<'a> {
     #[serde(default, borrow)]
@@ -39,7 +39,7 @@ pub(crate) struct Message<'a> {
     pub tool_calls: Option<&'a serde_json::value::RawValue>,
 }
 
-/// Reads an answer's body. A body that can't be read says nothing.
+/// Parses an answer's body. An unreadable body gives an empty summary.
 pub fn summarize(body: &[u8]) -> Summary {
     let Ok(view) = json::from_bytes::<View<'_>>(body) else {
         return Summary::default();
@@ -57,10 +57,10 @@ pub fn summarize(body: &[u8]) -> Summary {
     }
 }
 
-/// How the gateway chose, as clients see it in `_routing`.
+/// The gateway's choice of a model, as clients see it in `_routing`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Routing<'a> {
-    /// The alias that the client asked for; `null` when it named a model.
+    /// Alias that the client asked for; `null` if it named a model.
     pub alias: Option<&'a str>,
     pub requested_model: &'a str,
     /// `provider/model`
@@ -71,7 +71,7 @@ pub struct Routing<'a> {
     pub cluster_id: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_error: Option<f64>,
-    /// How the model was chosen; `null` where it was named.
+    /// Routing decision; `null` if the client named the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,12 +79,12 @@ pub struct Routing<'a> {
     pub trace_id: &'a str,
 }
 
-/// How the control plane chose.
+/// The control plane's routing decision.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Decision<'a> {
-    /// `decided`, `cached`, `explored`, or why the alias's default was taken.
+    /// `decided`, `cached`, `explored`, or the reason for using the alias's default.
     pub outcome: &'a str,
-    /// The version of the router's pack; empty where there was none.
+    /// Version of the router's pack; empty if there was none.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub pack: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,17 +94,17 @@ pub struct Decision<'a> {
     pub reason: &'a str,
 }
 
-/// What the gateway adds to an answer: `_cost`, `_latency_ms` and `_routing`.
+/// The fields that the gateway adds to an answer: `_cost`, `_latency_ms` and `_routing`.
 #[derive(Debug, Clone, Default)]
 pub struct Extras<'a> {
-    /// `None` when a price is unknown.
+    /// `None` if a price is unknown.
     pub cost: Option<Usd>,
     pub latency_ms: f64,
     pub routing: Routing<'a>,
 }
 
 impl Extras<'_> {
-    /// The members, without braces.
+    /// Returns the members, without braces.
     pub fn members(&self) -> Vec<u8> {
         let mut out = br#""_cost":"#.to_vec();
         json::write(&mut out, &self.cost);

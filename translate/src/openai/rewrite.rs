@@ -1,4 +1,4 @@
-//! A request in OpenAI's format in a provider's dialect of it.
+//! Rewrites a request in OpenAI's format into a provider's dialect of it.
 
 use std::borrow::Cow;
 
@@ -11,9 +11,10 @@ use crate::openai::dialect::{self, Dialect, Rule, StreamUsage, ToolCallIds, Tool
 use crate::openai::message::Part;
 use crate::openai::request::ResponseFormat;
 
-/// Rewrites a body. Members that the dialect leaves alone keep every byte.
+/// Rewrites a body. Members that the dialect doesn't change keep every byte.
 ///
-/// What the provider has no words for, and would change the answer if left out, is a 400 that names the field.
+/// A field that the provider does not support is a 400 that names it, if dropping it would change
+/// the answer.
 pub fn rewrite(body: &str, model: &str, dialect: &Dialect) -> Result<Vec<u8>, ApiError> {
     let mut request = Object::parse(body).map_err(|error| {
         ApiError::new(400, json::describe_error(&error)).with_code("invalid_json")
@@ -48,7 +49,7 @@ pub fn rewrite(body: &str, model: &str, dialect: &Dialect) -> Result<Vec<u8>, Ap
     Ok(request.to_vec())
 }
 
-/// Whether a field's value is the same as none.
+/// Returns true if a field's value is equivalent to leaving it out.
 fn asks_for_nothing(field: &str, value: &RawValue) -> bool {
     match (field, value.get()) {
         ("n", "1") | ("verbosity", "\"medium\"") => true,
@@ -63,7 +64,8 @@ const CACHE_CONTROL: &str = "cache_control";
 const EXTRA_CONTENT: &str = "extra_content";
 const REASONING_CONTENT: &str = "reasoning_content";
 
-/// Drops what only another provider understands. Conversations that moved from one to the next are full of it.
+/// Drops members that only another provider understands. Conversations that moved between providers
+/// are full of them.
 fn drop_foreign_members(request: &mut Object<'_>, dialect: &Dialect) -> Result<(), ApiError> {
     request.remove(CACHE_CONTROL);
     for field in ["messages", "tools"] {
@@ -110,7 +112,7 @@ fn choose_tools(request: &mut Object<'_>, model: &str, dialect: &Dialect) -> Res
         };
         if !is_allowed {
             let why = match dialect.tool_choice {
-                ToolChoice::Auto => "its provider lets the model choose, always",
+                ToolChoice::Auto => "its provider always lets the model choose",
                 _ => "its provider can't force a tool; use \"auto\"",
             };
             return Err(ApiError::unsupported("tool_choice", model, why));
@@ -151,7 +153,7 @@ fn check_format(request: &Object<'_>, model: &str, dialect: &Dialect) -> Result<
         return Err(ApiError::unsupported(
             "response_format.type",
             model,
-            "its provider follows no schema; use json_object and describe the object in a message",
+            "its provider does not support schemas; use json_object and describe the object in a message",
         ));
     }
     let has_tools = request
@@ -206,7 +208,8 @@ fn rewrite_messages(
     Ok(())
 }
 
-/// A list of text parts as one text. With an image among them it stays a list: such a model takes lists.
+/// Joins a list of text parts into one text. With an image among them it stays a list, since models
+/// with image input accept lists.
 fn flatten_text(message: &mut Object<'_>, at: &str, model: &str) -> Result<(), ApiError> {
     let Some(content) = message
         .get("content")
@@ -220,7 +223,7 @@ fn flatten_text(message: &mut Object<'_>, at: &str, model: &str) -> Result<(), A
         return Err(ApiError::unsupported(
             format!("{at}.content"),
             model,
-            "its provider takes no audio",
+            "its provider does not accept audio",
         ));
     }
     if parts.iter().all(|part| part.kind == "text") {
@@ -248,14 +251,15 @@ fn shorten_ids(message: &mut Object<'_>, at: &str) -> Result<(), ApiError> {
             let id: Cow<'_, str> = parse(&id, &format!("{at}.tool_calls[].id"))?;
             call.set("id", &nine_alphanumerics(&id));
         }
-        // Streams number their calls, and applications send that back.
+        // Streams number their calls, and applications send the number back.
         call.remove("index");
     }
     message.set("tool_calls", &list);
     Ok(())
 }
 
-/// The same nine characters for the same id, and others for another. An id that has the form keeps it.
+/// Returns nine characters derived from the id, different for different ids. An id that already has
+/// the form is kept.
 fn nine_alphanumerics(id: &str) -> Cow<'_, str> {
     const LENGTH: usize = 9;
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -313,7 +317,7 @@ fn drop_unknown_fields(
     Ok(())
 }
 
-/// Reads a part of the request.
+/// Parses a part of the request.
 fn parse<'a, T: serde::Deserialize<'a>>(raw: &'a RawValue, at: &str) -> Result<T, ApiError> {
     serde_json::from_str(raw.get())
         .map_err(|error| ApiError::invalid(at, format!("`{at}`: {error}")))

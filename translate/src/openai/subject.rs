@@ -1,23 +1,25 @@
-//! What a routing decision is made on.
+//! The text that a routing decision is based on.
 
 use crate::openai::message::{Content, Message};
 
-/// Of the last user turn; what is longer is cut before an embedding model would cut it.
+/// Maximum characters of the last user turn; longer text is cut before an embedding model would cut
+/// it.
 const MAX_LAST: usize = 4000;
-/// A user turn that is shorter than this says little without the one before.
+/// A user turn shorter than this says little without the previous one.
 const SHORT: usize = 120;
-/// Of the user turn before.
+/// Maximum characters of the previous user turn.
 const MAX_BEFORE: usize = 600;
-/// Of the system prompt.
+/// Maximum characters of the system prompt.
 const MAX_SYSTEM: usize = 300;
 
-/// A conversation in a few words.
+/// The summary of a conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subject {
-    /// The last user turn; where that is short the one before it; and the beginning of the system prompt. In this order, so
-    /// that a model which reads only so many tokens reads what matters. Lengths are in characters.
+    /// The last user turn, the one before it if that is short, and the beginning of the system
+    /// prompt. In this order, so that a model with a short context reads the most relevant part.
+    /// Lengths are in characters.
     pub text: String,
-    /// Whether a model must be able to see.
+    /// Set if the model must accept images.
     pub has_images: bool,
 }
 

@@ -1,4 +1,5 @@
-//! Watches a stream of chunks on its way to the client, and adds the gateway's word to its last one.
+//! Observes a stream of chunks on its way to the client, and adds the gateway's members to its last
+//! chunk.
 
 use std::borrow::Cow;
 
@@ -19,14 +20,14 @@ pub type MakeExtras<'f> = dyn FnMut(&Summary) -> Vec<u8> + 'f;
 
 /// A stream in OpenAI's format between a provider and a client.
 ///
-/// Chunks pass through byte for byte. The one that ends the answer is held until it is known to be the last: usage may
-/// still follow, which is left out unless the client asked for it. Where a stream ends without having said that it is
-/// complete, the client is told with an error event.
+/// Chunks pass byte for byte. The chunk that ends the answer is held until it is known to be the
+/// last: usage may still follow, which is dropped unless the client asked for it. If a stream ends
+/// before it is complete, the client receives an error event.
 #[derive(Debug, Default)]
 pub struct StreamTap {
     parser: sse::Parser,
     client_wants_usage: bool,
-    /// The chunk with the finish reason, as it came.
+    /// The chunk with the finish reason, unchanged.
     held: Option<Vec<u8>>,
     has_finished: bool,
     is_done: bool,
@@ -36,7 +37,7 @@ pub struct StreamTap {
     keys: KeyMask,
 }
 
-/// What to do with the bytes that were pushed.
+/// The replacement for the bytes that were pushed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
     Unchanged,
@@ -51,28 +52,29 @@ impl StreamTap {
         }
     }
 
-    /// Masks a provider's credentials in what it says.
+    /// Masks a provider's credentials in its errors.
     #[must_use]
     pub fn masking(self, keys: KeyMask) -> Self {
         Self { keys, ..self }
     }
 
-    /// What is known of the answer so far.
+    /// Returns the summary of the answer so far.
     pub fn summary(&self) -> &Summary {
         &self.summary
     }
 
-    /// The error that ended the stream, when one did.
+    /// Returns the error that ended the stream, if any.
     pub fn error(&self) -> Option<&ApiError> {
         self.error.as_ref()
     }
 
-    /// Whether the stream has said that it is complete, or failed.
+    /// Returns true once the stream is complete or has failed.
     pub fn is_over(&self) -> bool {
         self.is_done || self.error.is_some()
     }
 
-    /// Takes the next bytes. `extras` makes the members to add to the last chunk, once its usage is known.
+    /// Consumes the next bytes. `extras` returns the members to add to the last chunk, once its
+    /// usage is known.
     pub fn push(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
         let is_between_events =
             self.held.is_none() && !self.is_over() && !self.parser.has_partial_event();
@@ -93,7 +95,7 @@ impl StreamTap {
         Output::Replaced(out)
     }
 
-    /// Ends the stream: what is still owed to the client.
+    /// Ends the stream and returns the bytes that the client is still missing.
     pub fn finish(&mut self, extras: &mut MakeExtras<'_>) -> Vec<u8> {
         let mut out = Vec::new();
         let mut rest = self.parser.take_rest();
@@ -180,7 +182,7 @@ impl StreamTap {
         }
     }
 
-    /// Writes the chunk that was held, with the gateway's members when it is the last.
+    /// Writes the held chunk, with the gateway's members if it is the last.
     fn release(&mut self, out: &mut Vec<u8>, extras: Option<&mut MakeExtras<'_>>) {
         let Some(held) = self.held.take() else {
             return;
@@ -199,8 +201,9 @@ impl StreamTap {
     }
 }
 
-/// Whether bytes are whole events and none of them ends the answer, carries usage or an error: then nothing in them
-/// concerns the gateway. May say no where it is so, never yes where it is not.
+/// Returns true if bytes are whole events and none of them ends the answer or carries usage or an
+/// error, so that the gateway need not parse them. May return false negatives, never false
+/// positives.
 fn is_plain(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\n\n")
         && !has_value(bytes, b"\"finish_reason\"")

@@ -1,7 +1,7 @@
-//! Signed thoughts, which their provider wants back with the results of the calls they led to.
+//! Signed reasoning, which its provider needs back with the results of the calls it led to.
 //!
-//! They travel in `extra_content` of the first of these calls, in the shape of Anthropic's blocks, whoever serves the model: what
-//! one host of Claude signed, another takes back.
+//! It travels in `extra_content` of the first of these calls, in the shape of Anthropic's blocks,
+//! whichever provider serves the model: a signature from one host of Claude is valid at another.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -10,7 +10,7 @@ use crate::error::ApiError;
 use crate::json;
 use crate::openai::message::Message;
 
-/// A block of thinking.
+/// A block of reasoning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", try_from = "Wire")]
 pub(crate) enum Thought {
@@ -18,7 +18,7 @@ pub(crate) enum Thought {
     RedactedThinking { data: String },
 }
 
-/// A block as it is read: which members it must have goes by its type.
+/// The wire form of a block; its type determines which members are required.
 #[derive(Deserialize)]
 struct Wire {
     r#type: String,
@@ -47,7 +47,7 @@ impl TryFrom<Wire> for Thought {
     }
 }
 
-/// The thoughts that came with a turn's calls.
+/// Returns the reasoning blocks that came with a turn's calls.
 pub(crate) fn of_message(message: &Message<'_>, at: &str) -> Result<Vec<Thought>, ApiError> {
     let carried = message
         .tool_calls
@@ -66,12 +66,12 @@ fn read(raw: &RawValue, at: &str) -> Result<Thought, ApiError> {
     })
 }
 
-/// Puts the thoughts of a stream together from their pieces.
+/// Assembles the reasoning blocks of a stream from their pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Collector(Vec<Thought>);
 
 impl Collector {
-    /// A thought begins.
+    /// Starts a block.
     pub fn begin(&mut self) {
         self.0.push(Thought::Thinking {
             thinking: String::new(),
@@ -79,14 +79,14 @@ impl Collector {
         });
     }
 
-    /// A thought that is not shown.
+    /// Adds a redacted block.
     pub fn redacted(&mut self, data: &str) {
         self.0.push(Thought::RedactedThinking {
             data: data.to_owned(),
         });
     }
 
-    /// The thought under way goes on.
+    /// Appends to the current block.
     pub fn add(&mut self, more: &str, more_signature: &str) {
         if let Some(Thought::Thinking {
             thinking,
@@ -98,8 +98,8 @@ impl Collector {
         }
     }
 
-    /// The thoughts so far as a member of the call they led to, with a comma in front; nothing where there are none. What nobody
-    /// signed need not come back.
+    /// Takes the blocks so far as a member of the call they led to, with a leading comma; empty
+    /// without blocks. Unsigned blocks need not be sent back.
     pub fn take_member(&mut self) -> Vec<u8> {
         let thoughts: Vec<Thought> = std::mem::take(&mut self.0)
             .into_iter()

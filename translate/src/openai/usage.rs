@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cost::{TokenCount, Usage};
 
-/// `usage`, as providers of OpenAI's format send it and as clients get it.
+/// `usage`, as providers of OpenAI's format send it and as clients receive it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct WireUsage {
     #[serde(default)]
@@ -17,7 +17,7 @@ pub struct WireUsage {
     pub prompt_tokens_details: Option<PromptDetails>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_tokens_details: Option<CompletionDetails>,
-    /// DeepSeek's word for `cached_tokens`.
+    /// DeepSeek's name for `cached_tokens`.
     #[serde(default, skip_serializing)]
     pub prompt_cache_hit_tokens: Option<TokenCount>,
 }
@@ -45,7 +45,7 @@ impl From<WireUsage> for Usage {
             wire.completion_tokens.unwrap_or(0),
         );
         let thought = completion.reasoning_tokens.unwrap_or(0);
-        // xAI counts thoughts beside the answer's tokens, which only the total tells.
+        // xAI doesn't count reasoning in `completion_tokens`; only the total includes it.
         let with_thoughts = said.saturating_add(thought);
         let is_beside =
             thought > 0 && wire.total_tokens == Some(input.saturating_add(with_thoughts));

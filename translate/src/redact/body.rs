@@ -1,4 +1,4 @@
-//! Masks the texts of a JSON body where they stand, in one pass, and leaves every other byte alone.
+//! Masks the texts of a JSON body in place, in one pass, and leaves every other byte unchanged.
 
 use std::borrow::Cow;
 
@@ -7,18 +7,20 @@ use serde::de::IgnoredAny;
 use crate::json;
 use crate::redact::Redactor;
 
-/// The bytes that are read beyond the kept part: a match that begins in it is known only once its own end is seen.
+/// Bytes that are read beyond the kept part: a match that begins in the kept part is recognized
+/// only if its end is read too.
 const MARGIN: usize = 4 << 10;
 
-/// Masks a body, of which at most `limit` bytes are kept. What is not kept is not read, but for a margin.
+/// Masks a body, of which at most `limit` bytes are kept. The rest is not read, except for a
+/// margin.
 ///
 /// A body that is not JSON is masked as text.
 pub fn mask(redactor: &Redactor, body: &[u8], limit: usize) -> Vec<u8> {
     if body.len() <= limit {
         return mask_whole(redactor, body).into_bytes();
     }
-    // A match that the limit cuts in two is not known for one in what comes before the limit. With more behind it, it is, so that
-    // from there on the two differ.
+    // A match that crosses the limit is not recognized in the text before the limit alone. With the
+    // margin it is, so the two results differ from its start on.
     let part = |length: usize| mask_whole(redactor, body.get(..length).unwrap_or(body));
     let (kept, further) = (part(limit), part(limit.saturating_add(MARGIN)));
     let same = kept.bytes().zip(further.bytes());
@@ -29,7 +31,7 @@ pub fn mask(redactor: &Redactor, body: &[u8], limit: usize) -> Vec<u8> {
 }
 
 fn mask_whole(redactor: &Redactor, body: &[u8]) -> String {
-    // A character that is cut in two at the end is left out.
+    // A character that is truncated at the end is dropped.
     let text = match std::str::from_utf8(body) {
         Ok(text) => Cow::Borrowed(text),
         Err(error) if error.error_len().is_none() => {
@@ -44,7 +46,7 @@ fn mask_whole(redactor: &Redactor, body: &[u8]) -> String {
     }
 }
 
-/// Reports if a text is JSON, or the beginning of it.
+/// Returns true if a text is JSON, or a prefix of JSON.
 fn is_json(text: &str) -> bool {
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(IgnoredAny) => true,
@@ -52,7 +54,7 @@ fn is_json(text: &str) -> bool {
     }
 }
 
-/// Masks the strings and numbers of JSON text that may end early.
+/// Masks the strings and numbers of JSON text that may be truncated.
 fn mask_json(redactor: &Redactor, text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -76,7 +78,7 @@ fn mask_json(redactor: &Redactor, text: &str) -> String {
                     .unwrap_or(rest.len());
                 let (number, after) = rest.split_at(end);
                 match redactor.mask_text(number) {
-                    // A card's number may be a number.
+                    // A card number may be a JSON number.
                     Cow::Owned(masked) if !is_of_the_protocol => {
                         out.push('"');
                         out.push_str(&masked);
@@ -87,7 +89,7 @@ fn mask_json(redactor: &Redactor, text: &str) -> String {
                 rest = after;
             }
             _ => {
-                // The value of a protocol member is left alone, but nothing nested in it.
+                // A protocol member's own value is left unchanged, but nothing nested in it.
                 is_of_the_protocol &= !matches!(first, '{' | '[' | ',' | '}' | ']');
                 let (punctuation, after) = rest.split_at(first.len_utf8());
                 out.push_str(punctuation);
@@ -98,7 +100,8 @@ fn mask_json(redactor: &Redactor, text: &str) -> String {
     out
 }
 
-/// The length of the string that a text begins with, with its quotes; all of it where it has no end.
+/// Returns the length of the string at the start of a text, including its quotes; the whole length
+/// if it is unterminated.
 fn string_end(text: &str) -> usize {
     let bytes = text.as_bytes();
     let mut at = 1;
@@ -132,9 +135,9 @@ fn mask_string(redactor: &Redactor, string: &str, out: &mut String) {
     }
 }
 
-/// A string's text. Where its end is cut off, so is an escape that is not whole.
+/// Returns a string's text. If the string is truncated, an incomplete escape at its end is dropped.
 fn unescaped(string: &str) -> String {
-    /// A character outside of Unicode's first plane is escaped in so many bytes.
+    /// Length of an escaped surrogate pair, for characters outside the Basic Multilingual Plane.
     const LONGEST_ESCAPE: usize = 12;
     if let Ok(text) = serde_json::from_str(string) {
         return text;
@@ -145,7 +148,7 @@ fn unescaped(string: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Reports if a member's value is a word of the protocol itself.
+/// Returns true if a member's value is a keyword of the protocol itself.
 fn is_protocols(name: &str) -> bool {
     matches!(
         name,
@@ -212,7 +215,7 @@ mod tests {
             );
             assert!(kept.len() <= 5020 && kept.starts_with(r#"{"a":"xxxx"#));
         }
-        // Masked parts are shorter than what they stand for, so the end of what is read comes nearer.
+        // Masks are shorter than the text they replace, so the masked text ends earlier.
         let body = format!(
             r#"["{}"]"#,
             "someone.with.a.long.name@a.long.example.org ".repeat(1000)

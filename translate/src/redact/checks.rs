@@ -1,4 +1,4 @@
-//! What tells a number that means something from one that only looks like it.
+//! Checks that tell meaningful numbers from ones that only look like them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -6,7 +6,7 @@ fn digits(text: &str) -> Vec<u32> {
     text.chars().filter_map(|c| c.to_digit(10)).collect()
 }
 
-/// A payment card: an issuer's first digit, and the check digit of ISO/IEC 7812.
+/// Checks a payment card: an issuer's first digit, and the check digit of ISO/IEC 7812.
 pub fn card(before: &str, text: &str) -> bool {
     let digits = digits(text);
     let sum: u32 = digits
@@ -22,14 +22,14 @@ pub fn card(before: &str, text: &str) -> bool {
     matches!(digits.first(), Some(2..=6)) && sum.is_multiple_of(10) && !follows_digits(before)
 }
 
-/// Whether a number goes on from one before it, as the groups of an account's do.
+/// Returns true if a number continues the digits before it, as in a grouped account number.
 fn follows_digits(before: &str) -> bool {
     before
         .trim_end_matches(' ')
         .ends_with(|c: char| c.is_ascii_digit())
 }
 
-/// An IBAN: the remainder of ISO 7064 MOD 97-10.
+/// Checks an IBAN: the remainder of ISO 7064 MOD 97-10.
 pub fn iban(_: &str, text: &str) -> bool {
     let plain: Vec<char> = text.chars().filter(|c| *c != ' ').collect();
     if !(15..=34).contains(&plain.len()) {
@@ -44,14 +44,14 @@ pub fn iban(_: &str, text: &str) -> bool {
     remainder == 1
 }
 
-/// A telephone number has nine to fifteen digits (E.164), and is no part of a longer number.
+/// Checks a telephone number: nine to fifteen digits (E.164), and not part of a longer number.
 pub fn phone(before: &str, text: &str) -> bool {
     let goes_on =
         before.ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | '#'));
     !goes_on && !follows_digits(before) && (9..=15).contains(&digits(text).len())
 }
 
-/// An address that is somebody's: not this machine's own, and no version.
+/// Checks an IPv4 address: neither this machine's own nor a version number.
 pub fn ipv4(before: &str, text: &str) -> bool {
     let word = before.trim_end();
     let is_version = before.ends_with(['v', 'V', '.', '-'])
@@ -77,7 +77,7 @@ pub fn ipv6(before: &str, text: &str) -> bool {
         && address.is_ok_and(|address| !address.is_loopback() && !address.is_unspecified())
 }
 
-/// Letters of both cases and digits in no order that a word has: digits come and go.
+/// Checks for randomness: letters of both cases mixed with digits, in an order that no word has.
 pub fn random(_: &str, text: &str) -> bool {
     let count = |is: fn(&char) -> bool| text.chars().filter(is).count();
     let changes = text
@@ -92,7 +92,7 @@ pub fn random(_: &str, text: &str) -> bool {
         && entropy(text) >= 3.5
 }
 
-/// Bits a character, by how often each comes.
+/// Returns the Shannon entropy in bits per character.
 fn entropy(text: &str) -> f64 {
     let mut counts = [0u32; 128];
     for byte in text.bytes() {
@@ -111,7 +111,7 @@ fn entropy(text: &str) -> f64 {
         .sum()
 }
 
-/// United States, Social Security number: areas that were never given out are none.
+/// United States, Social Security number: areas that were never issued are excluded.
 pub fn us_ssn(before: &str, text: &str) -> bool {
     let area = text.get(..3).unwrap_or_default();
     let group = text.get(4..6).unwrap_or_default();
@@ -153,7 +153,7 @@ pub fn fr_nir(_: &str, text: &str) -> bool {
     key.len() == 2 && 97 - value(number) % 97 == value(key)
 }
 
-/// Spain, DNI and NIE: the letter is told by the number.
+/// Spain, DNI and NIE: the letter is derived from the number.
 pub fn es_dni(_: &str, text: &str) -> bool {
     const LETTERS: &[u8; 23] = b"TRWAGMYFPDXBNJZSQVHLCKE";
     let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect();

@@ -1,13 +1,13 @@
-//! The detectors: what each searches for, and how what it finds is checked.
+//! The detectors: a search each, and a check of its matches.
 
 use regex_lite::Regex;
 
 use crate::redact::checks;
 use crate::redact::find::{Find, numbers, secrets, shapes};
 
-/// What is masked unless the operator says otherwise.
+/// Detectors that are active by default.
 pub const DEFAULT: [&str; 6] = ["secret", "email", "iban", "card", "phone", "ip"];
-/// What an operator may ask for: whose numbers matter depends on where one is.
+/// Optional detectors, because relevant ids depend on the country.
 pub const NATIONAL_IDS: [&str; 8] = [
     "us_ssn",
     "uk_nino",
@@ -21,10 +21,10 @@ pub const NATIONAL_IDS: [&str; 8] = [
 
 pub const SECRET: &str = "secret";
 
-/// The largest compiled size of an operator's pattern: each byte of text takes time in proportion to it.
+/// Maximum compiled size of an operator's pattern: the time per byte of text is proportional to it.
 const MAX_PATTERN_BYTES: usize = 64 << 10;
 
-/// Reports if what was found is what it looks like; it is given the text before it too.
+/// Returns true if a match is genuine; the arguments are the text before it and the match.
 type Check = fn(&str, &str) -> bool;
 
 pub struct Detector {
@@ -35,16 +35,16 @@ pub struct Detector {
 
 enum Search {
     BuiltIn(Find),
-    /// An operator's own. Where it has a group, only that is masked.
+    /// An operator's own pattern. If it has a group, only the group is masked.
     Pattern {
         regex: Regex,
-        /// A text without this holds no match.
+        /// Required substring: a text without it has no match.
         literal: String,
     },
 }
 
-/// Keys and tokens: by the prefixes their issuers give them, whatever follows `Bearer` or the name of a secret, and what is too
-/// random for a word.
+/// Keys and tokens: by their issuers' prefixes, after `Bearer` or the name of a secret, or too
+/// random to be a word.
 const SECRETS: [(Find, Check); 3] = [
     (secrets::url_password, always),
     (secrets::named, has_a_letter),
@@ -55,17 +55,17 @@ fn always(_: &str, _: &str) -> bool {
     true
 }
 
-/// A count is no secret, whatever it is called.
+/// A plain number is not a secret, whatever its name.
 fn has_a_letter(_: &str, text: &str) -> bool {
     text.contains(|c: char| c.is_alphabetic())
 }
 
-/// A message about `Bearer authentication` names no key.
+/// A message about `Bearer authentication` contains no key.
 fn has_a_digit(_: &str, text: &str) -> bool {
     text.contains(|c: char| c.is_ascii_digit() || c == '*')
 }
 
-/// The parts of a detector, by its name.
+/// Returns the parts of a detector, by its name.
 pub fn find(name: &str) -> Option<Vec<Detector>> {
     let parts: &[(Find, Check)] = match name {
         SECRET => {
@@ -92,7 +92,7 @@ pub fn find(name: &str) -> Option<Vec<Detector>> {
     Some(parts.map(|part| Detector::built_in(name, *part)).collect())
 }
 
-/// The parts that find what is a key whatever stands around it.
+/// Returns the parts that recognize a key in any context.
 pub fn keys() -> Vec<Detector> {
     let keys = secrets::KEYS.into_iter();
     keys.map(|find| Detector::built_in(SECRET, (find, has_a_digit)))
@@ -111,7 +111,7 @@ impl Detector {
         }
     }
 
-    /// An operator's pattern, whose matches become `[NAME]`.
+    /// Builds a detector from an operator's pattern; its matches become `[NAME]`.
     pub fn of_pattern(name: &str, pattern: &str) -> Result<Self, regex_lite::Error> {
         let regex = regex_lite::RegexBuilder::new(pattern)
             .size_limit(MAX_PATTERN_BYTES)
@@ -126,7 +126,7 @@ impl Detector {
         })
     }
 
-    /// The text with everything masked that was found; `None` when nothing was.
+    /// Returns the text with all matches masked; `None` if nothing matched.
     pub fn mask(&self, text: &str) -> Option<String> {
         let mut masked = String::new();
         let mut copied = 0;
@@ -167,7 +167,7 @@ impl Detector {
     }
 }
 
-/// The text that every match of a pattern begins with; empty where the pattern does not tell it plainly.
+/// Returns the literal prefix of every match of a pattern; empty if it can't be determined.
 fn literal_prefix(pattern: &str) -> &str {
     if pattern.contains('|') {
         return "";
@@ -179,7 +179,7 @@ fn literal_prefix(pattern: &str) -> &str {
         .unwrap_or(pattern.len());
     let (literal, rest) = pattern.split_at(end);
     if rest.starts_with(['?', '*', '{']) {
-        // A part that may be repeated zero times is not in every match.
+        // A part that may repeat zero times is not in every match.
         let last = literal.char_indices().next_back();
         return last.map_or("", |(at, _)| literal.split_at(at).0);
     }

@@ -1,4 +1,4 @@
-//! Masks credentials in the errors of a stream that passes as it is.
+//! Masks credentials in the errors of a stream that passes unchanged.
 
 use memchr::memmem;
 
@@ -7,7 +7,8 @@ use crate::sse;
 
 /// A stream of events on its way to a client.
 ///
-/// Whole events pass at once. One that says `error`, or quotes a key, is masked; one that is cut is held until the rest has come.
+/// Complete events pass at once. An event that contains `error` or a key is masked; an incomplete
+/// one is buffered until the rest arrives.
 #[derive(Debug)]
 pub struct EventMask {
     keys: KeyMask,
@@ -22,7 +23,7 @@ impl EventMask {
         }
     }
 
-    /// Takes the next bytes and returns those for the client; `None` where they are the same.
+    /// Consumes the next bytes and returns those for the client; `None` if they are unchanged.
     pub fn push(&mut self, bytes: &[u8], is_last: bool) -> Option<Vec<u8>> {
         let is_whole = is_last || bytes.ends_with(b"\n\n");
         if !self.parser.has_partial_event() && is_whole && !self.is_suspect(bytes) {

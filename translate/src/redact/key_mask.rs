@@ -1,4 +1,4 @@
-//! Masks the credentials that a request went with, in whatever the provider says about it.
+//! Masks the credentials of a request in the provider's answer.
 
 use std::borrow::Cow;
 
@@ -10,17 +10,18 @@ use crate::json;
 use crate::redact::mask_keys;
 use crate::sse;
 
-/// The replacement for a key.
+/// Replacement for a key.
 const MASK: &str = "[SECRET]";
 /// A shorter value is not a secret, and may well be a word.
 const MIN_BYTES: usize = 8;
-/// A provider that quotes a key in part quotes this much of its beginning or its end.
+/// A provider that quotes part of a key quotes at least this much of its beginning or end.
 const PART: usize = 16;
 
 /// Credentials of one provider.
 ///
-/// Errors, and every answer's headers, are masked by value: a key is found whatever it looks like. Errors are masked by pattern as
-/// well, for keys that are not ours to know. Nothing else of what a provider says is changed.
+/// Errors, and the headers of all answers, are masked by value: a key is found whatever it looks
+/// like. Errors are also masked by pattern, for keys that the gateway doesn't know. Nothing else of
+/// an answer is changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyMask {
     /// Longest first, so that no value is found within another.
@@ -30,7 +31,7 @@ pub struct KeyMask {
 #[derive(Clone, PartialEq, Eq)]
 struct Secret(String);
 
-/// Keys are not for logs.
+/// Keeps keys out of logs.
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(MASK)
@@ -63,7 +64,7 @@ impl KeyMask {
         }
     }
 
-    /// Masks by value alone, which leaves alone what only looks like a key.
+    /// Masks by value only, so that text which merely looks like a key stays.
     pub fn mask_values<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut masked = Cow::Borrowed(text);
         for Secret(value) in &self.values {
@@ -74,7 +75,7 @@ impl KeyMask {
         masked
     }
 
-    /// Reports if a value, or a long part of its beginning, is among these bytes. Takes next to no time.
+    /// Returns true if these bytes contain a value, or a long part of its beginning. Very fast.
     pub fn has_value(&self, bytes: &[u8]) -> bool {
         self.values.iter().any(|Secret(value)| {
             let value = value.as_bytes();
@@ -83,8 +84,8 @@ impl KeyMask {
         })
     }
 
-    /// Masks an error's body, whatever it is; `None` when there is nothing to mask. JSON stays JSON, and a key is found in it however
-    /// its characters are escaped.
+    /// Masks the body of an error in any format; returns `None` if there is nothing to mask. JSON
+    /// stays JSON, and a key is found in it however its characters are escaped.
     pub fn mask_body(&self, body: &[u8]) -> Option<Vec<u8>> {
         let text = String::from_utf8_lossy(body);
         let unescaped = if text.contains('\\')
@@ -101,7 +102,8 @@ impl KeyMask {
         }
     }
 
-    /// Masks an event of a stream; `None` when there is nothing to mask. Its data is read as JSON where it is that.
+    /// Masks an event of a stream; returns `None` if there is nothing to mask. Its data is parsed
+    /// as JSON if possible.
     pub fn mask_event(&self, raw: &[u8]) -> Option<Vec<u8>> {
         let data = sse::Event { raw }.data();
         let masked = data
@@ -124,7 +126,7 @@ impl KeyMask {
         Some(event)
     }
 
-    /// Reports if anything was masked.
+    /// Returns true if anything was masked.
     fn mask_json(&self, value: &mut Value) -> bool {
         match value {
             Value::String(text) => match self.mask(text) {
@@ -144,7 +146,7 @@ impl KeyMask {
         }
     }
 
-    /// Masks all that an error says.
+    /// Masks all texts of an error.
     pub fn mask_error(&self, error: &mut ApiError) {
         let masked = |text: &mut String| {
             if let Cow::Owned(masked) = self.mask(text) {
@@ -161,7 +163,8 @@ impl KeyMask {
     }
 }
 
-/// The text without the value and without long parts of its beginning and its end; `None` when it has none of these.
+/// Returns the text without the value and without long parts of its beginning or end; `None` if it
+/// contains none of these.
 fn mask_value(text: &str, value: &str) -> Option<String> {
     let value = value.as_bytes();
     let without_heads = mask_parts(text, value, true);
@@ -169,7 +172,8 @@ fn mask_value(text: &str, value: &str) -> Option<String> {
     mask_parts(shown, value, false).or(without_heads)
 }
 
-/// Masks every place with the first bytes of a value, or the last, and all around it that belongs to the value too.
+/// Masks every occurrence of the first or last bytes of a value, together with the adjacent bytes
+/// that also belong to the value.
 fn mask_parts(text: &str, value: &[u8], is_head: bool) -> Option<String> {
     let bytes = text.as_bytes();
     let part = match is_head {
@@ -298,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_long_error_takes_little_time() {
-        // Looking at every place again for each key found would not end.
+        // Rescanning the text for each key found would never finish.
         let text = format!("{KEY} ").repeat(100_000);
         assert_eq!(mask().mask(&text).len(), 9 * 100_000);
     }

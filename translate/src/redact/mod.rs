@@ -1,8 +1,8 @@
-//! Masks personal data and secrets in recorded text, and providers' keys in what clients get to see.
+//! Masks personal data and secrets in recorded text, and providers' keys in answers to clients.
 //!
-//! A detector is a search and a check: what has a check digit must pass it, so that an order's number is left alone. What
-//! looks like a key is masked whoever issued it. How often each is right, and how long all take, is measured in
-//! `tests/redaction.rs`.
+//! A detector is a search and a check: a number with a check digit must pass it, so that order
+//! numbers stay. Text that looks like a key is masked, whatever its issuer. `tests/redaction.rs`
+//! measures the accuracy of each detector and the speed of all.
 
 mod body;
 mod checks;
@@ -19,17 +19,17 @@ pub use detectors::{DEFAULT, NATIONAL_IDS};
 pub use event_mask::EventMask;
 pub use key_mask::KeyMask;
 
-/// What masks.
+/// Masks text with a set of detectors.
 pub struct Redactor {
     detectors: Vec<Detector>,
 }
 
-/// A detector that is not to be had.
+/// The reason why a detector can't be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedactError {
-    #[error("there is no detector \"{0}\"")]
+    #[error("unknown detector \"{0}\"")]
     Unknown(String),
-    #[error("\"{0}\" is not a regular expression that can be used: {1}")]
+    #[error("\"{0}\" is not a usable regular expression: {1}")]
     Pattern(String, String),
 }
 
@@ -43,7 +43,8 @@ impl Default for Redactor {
 }
 
 impl Redactor {
-    /// With detectors by their names, and regular expressions of the operator's own: a match of `badge` becomes `[BADGE]`.
+    /// Builds a redactor from detectors by name, and the operator's own regular expressions: a
+    /// match of `badge` becomes `[BADGE]`.
     pub fn new<'a>(
         names: impl IntoIterator<Item = &'a str>,
         patterns: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -63,7 +64,7 @@ impl Redactor {
 
     pub fn mask_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut masked = Cow::Borrowed(text);
-        // What an image is made of is no text, and long.
+        // An image's data is not text, and is long.
         if text.starts_with("data:") {
             return masked;
         }
@@ -75,8 +76,9 @@ impl Redactor {
         masked
     }
 
-    /// Masks every text in a JSON body, and the names of its members, apart from the words of the protocol itself. At most `limit`
-    /// bytes of it are kept, and no more are read but for a margin.
+    /// Masks every text in a JSON body, and the names of its members, except the keywords of the
+    /// protocol itself. At most `limit` bytes of it are kept, and except for a margin no more are
+    /// read.
     ///
     /// A body that is not JSON is masked as text.
     pub fn mask_body(&self, body: &[u8], limit: usize) -> Vec<u8> {
@@ -88,7 +90,7 @@ static KEYS: LazyLock<Redactor> = LazyLock::new(|| Redactor {
     detectors: detectors::keys(),
 });
 
-/// Masks what is a key whatever stands around it: by its issuer's prefix, or behind `Bearer`.
+/// Masks keys that are recognizable in any context: by their issuer's prefix, or after `Bearer`.
 pub fn mask_keys(text: &str) -> Cow<'_, str> {
     KEYS.mask_text(text)
 }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::json;
 
-/// Members whose strings are ids of files.
+/// Members whose strings are file ids.
 const FILE_IDS: [&str; 6] = [
     "file_id",
     "file_ids",
@@ -18,7 +18,7 @@ const FILE_IDS: [&str; 6] = [
     "validation_file",
 ];
 
-/// Members whose strings are ids of objects that the gateway can't tell the owner of.
+/// Members whose strings are ids of objects whose owner the gateway can't determine.
 const OTHER_IDS: [&str; 6] = [
     "container",
     "container_id",
@@ -28,32 +28,33 @@ const OTHER_IDS: [&str; 6] = [
     "vector_store_ids",
 ];
 
-/// Members that hold a caller's own data, in which a name means nothing.
+/// Members with the caller's own data, where names have no meaning.
 const OPAQUE: [&str; 4] = ["arguments", "input_schema", "metadata", "parameters"];
 
-/// As a list, the conversation; as an object, the arguments of a tool call, which are the caller's own data.
+/// A list is the conversation; an object is the arguments of a tool call, the caller's own data.
 const INPUT: &str = "input";
 
-/// The ids that a request's body names.
+/// The ids in a request's body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct RequestIds {
-    /// Of files.
+    /// Ids of files.
     pub files: Vec<String>,
-    /// Of what no owner is known of, such as responses.
+    /// Ids of objects without a known owner, such as responses.
     pub others: Vec<String>,
 }
 
 impl RequestIds {
-    /// Finds the ids in a body, at any depth; none where it is not JSON.
+    /// Finds the ids in a body, at any depth; none if it is not JSON.
     ///
-    /// Servers differ in which of two members of one name they take, and in whether a name's letters count, so all are found.
+    /// Servers differ in which of two members with the same name they use, and in whether names are
+    /// case-sensitive, so all are collected.
     pub fn find(body: &[u8]) -> Self {
         let mut found = Self::default();
         let Ok(text) = std::str::from_utf8(body) else {
             return found;
         };
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        // Ids found before an error count: a lenient server may read on.
+        // Ids found before an error count: a lenient server may continue after it.
         let _ = Walk {
             found: &mut found,
             kind: Kind::Plain,
@@ -67,7 +68,8 @@ impl RequestIds {
     }
 }
 
-/// Returns whether a body may name files in a conversation, at the cost of a search: `false` is certain.
+/// Returns true if a body may name files in a conversation. Only searches the text, so only `false`
+/// is certain.
 pub fn may_name_files(body: &[u8]) -> bool {
     let is_named = memchr::memchr_iter(b'_', body).any(|at| {
         let before = at.checked_sub(4).and_then(|start| body.get(start..at));
@@ -183,7 +185,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         while let Some(name) = members.next_key::<String>()? {
-            // Of an object that stands for an id, such as `{"conversation": {"id": "conv_1"}}`, the id counts.
+            // In an object that stands for an id, such as `{"conversation": {"id": "conv_1"}}`, its
+            // `id` counts.
             let kind = match (self.kind, Kind::of(&name)) {
                 (Kind::Input, _) => Kind::Opaque,
                 (Kind::File | Kind::Other, Kind::Plain) if name.eq_ignore_ascii_case("id") => {
@@ -200,16 +203,16 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 }
 
-/// An object in a provider's answer: its id, and those of objects that were made with it.
+/// An object in a provider's answer: its id, and the ids of objects created with it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct StoredObject {
     pub id: Option<String>,
-    /// The files with a batch's results and errors.
+    /// Files with a batch's results and errors.
     pub outputs: Vec<String>,
 }
 
 impl StoredObject {
-    /// Reads an answer; `None` where it is no JSON object.
+    /// Parses an answer; `None` if it is not a JSON object.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let wire: WireObject<'_> = json::from_bytes(body).ok()?;
         let text = |raw: Option<&RawValue>| json::text(raw?).ok().map(std::borrow::Cow::into_owned);

@@ -22,7 +22,8 @@ pub struct Item {
 }
 
 impl Page {
-    /// Reads a page. Returns `None` where it is not a list whose every entry has an id, so that none can be told apart.
+    /// Parses a page. Returns `None` if it is not a list, or if an entry has no id and so can't be
+    /// identified.
     pub fn parse(body: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Wire {
@@ -40,7 +41,7 @@ impl Page {
         })
     }
 
-    /// The ids, in order.
+    /// Returns the ids, in order.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.items
             .iter()
@@ -48,15 +49,16 @@ impl Page {
     }
 }
 
-/// The part of a list that the caller owns, gathered from one page or several.
+/// The caller's part of a list, collected from one or more pages.
 ///
-/// A client asks for the page after the last entry it got, and takes an empty page for the end: a page without any entry of
-/// the caller's is therefore followed by the next, until there is an entry or no more pages.
+/// A client requests the page after the last entry it received, and takes an empty page for the
+/// end. A page without any of the caller's entries is therefore followed by the next, until there
+/// is an entry or no more pages.
 #[derive(Debug)]
 pub struct OwnList {
-    /// The first page's body: its other members are kept.
+    /// The first page's body; its other members are kept.
     first_page: Vec<u8>,
-    /// The most entries for the client; the first page's length if it set no limit.
+    /// Maximum number of entries for the client; the first page's length if it set no limit.
     limit: usize,
     items: Vec<Item>,
     has_more: bool,
@@ -74,7 +76,7 @@ impl OwnList {
         }
     }
 
-    /// Adds those entries of a page that are the caller's. `owned` has one value for each entry.
+    /// Adds the caller's entries of a page. `owned` has one value per entry.
     pub fn add(&mut self, page: Page, owned: &[bool]) {
         self.limit = self.limit.max(if self.last_seen.is_none() {
             page.items.len()
@@ -83,7 +85,7 @@ impl OwnList {
         });
         self.has_more = page.has_more;
         let last = page.items.last().and_then(|item| item.object.id.clone());
-        // A page that ends where the one before did makes no progress.
+        // A page that ends where the previous one did makes no progress.
         if last.is_none() || last == self.last_seen {
             self.has_more = false;
         }
@@ -97,13 +99,13 @@ impl OwnList {
         }
     }
 
-    /// Returns the id after which the next page begins, where one has to be read.
+    /// Returns the id after which the next page begins, if another page is needed.
     pub fn next_cursor(&self) -> Option<&str> {
         let is_needed = self.items.is_empty() && self.has_more;
         self.last_seen.as_deref().filter(|_| is_needed)
     }
 
-    /// Returns the body for the client; `None` where the first page can't be read.
+    /// Returns the body for the client; `None` if the first page can't be parsed.
     pub fn to_body(&self) -> Option<Vec<u8>> {
         let text = std::str::from_utf8(&self.first_page).ok()?;
         let mut object = Object::parse(text).ok()?;
@@ -119,7 +121,7 @@ impl OwnList {
         if object.get("has_more").is_some() {
             object.set("has_more", &self.has_more);
         }
-        // They count what others own.
+        // These would include other callers' objects.
         object.retain(|name| !matches!(name, "total" | "total_count"));
         Some(object.to_vec())
     }

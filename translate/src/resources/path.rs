@@ -6,8 +6,8 @@ use crate::error::ApiError;
 /// Query parameters that hold the id of an object: the cursors of OpenAI's and Anthropic's lists.
 const CURSORS: [&str; 4] = ["after", "before", "after_id", "before_id"];
 
-/// Names of stored collections in providers' APIs. A path with one of them reaches what all callers of the provider
-/// share.
+/// Names of stored collections in providers' APIs. A path that contains one reaches data shared by
+/// all callers of the provider.
 const STORED: [&str; 52] = [
     "agents",
     "assistants",
@@ -77,16 +77,16 @@ pub enum ResourcePath<'a> {
     Collection,
     Object {
         id: &'a str,
-        /// The part after the id, such as `content` or `cancel`.
+        /// Part after the id, such as `content` or `cancel`.
         action: Option<&'a str>,
     },
 }
 
 impl<'a> ResourcePath<'a> {
-    /// Reads a path without its query. Returns the 404 for one that no provider's object has.
+    /// Parses a path without its query. Returns a 404 for a path that no provider's objects have.
     pub fn parse(endpoint: Endpoint, path: &'a str) -> Result<Self, ApiError> {
         let unknown = || {
-            let message = format!("There is nothing at {path}");
+            let message = format!("Not found: {path}");
             ApiError::new(404, message).with_code("unknown_url")
         };
         let rest = path.strip_prefix(endpoint.path()).ok_or_else(unknown)?;
@@ -107,13 +107,13 @@ impl<'a> ResourcePath<'a> {
     }
 }
 
-/// Returns whether a part of a path means the same to every server: nothing in it is escaped.
+/// Returns true if a path segment means the same to every server: nothing in it is escaped.
 fn is_plain(part: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !part.is_empty() && part.len() <= 256 && part.bytes().all(is_plain)
 }
 
-/// Returns the ids that a query names as the place where a page begins or ends.
+/// Returns the ids that a query uses as cursors.
 pub fn cursors(query: &str) -> Vec<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs
@@ -128,7 +128,7 @@ pub fn page_size(query: &str) -> Option<usize> {
     pairs.find(|(name, _)| *name == "limit")?.1.parse().ok()
 }
 
-/// Returns a query for the page after an id, with all other parameters as they were.
+/// Returns a query for the page after an id, with all other parameters unchanged.
 pub fn next_query(query: &str, cursor: &str, after: &str, limit: usize) -> String {
     let is_kept = |pair: &&str| {
         let name = decode(pair.split('=').next().unwrap_or_default());
@@ -144,8 +144,8 @@ pub fn next_query(query: &str, cursor: &str, after: &str, limit: usize) -> Strin
     parts.join("&")
 }
 
-/// Checks that a proxied request reaches nothing that a provider stores for all callers: a call of a model, or the list of
-/// models.
+/// Checks that a proxied request reaches nothing that a provider stores for all callers: only model
+/// calls and the list of models are allowed.
 pub fn check_stateless(method: &str, path: &str) -> Result<(), ApiError> {
     let path = path.split('?').next().unwrap_or_default();
     let decoded = decode(path).to_ascii_lowercase();
@@ -159,12 +159,12 @@ pub fn check_stateless(method: &str, path: &str) -> Result<(), ApiError> {
         STORED.contains(&name) || STORED_METHODS.contains(&verb)
     };
     let is_stored = parts.iter().any(is_stored) && !is_vertex(&parts);
-    // A response or a completion can be created, but what is below one is read or changed.
+    // A response or a completion can be created, but paths below one read or change it.
     let is_below_answer = parts
         .iter()
         .position(|part| matches!(*part, "responses" | "completions"))
         .is_some_and(|position| position + 1 < parts.len());
-    // An id that is escaped twice means one thing here and another at the provider.
+    // A doubly escaped id means different things here and at the provider.
     let is_plain = !decoded.contains('%');
     let is_allowed = match method {
         "POST" => true,
@@ -175,12 +175,12 @@ pub fn check_stateless(method: &str, path: &str) -> Result<(), ApiError> {
         return Ok(());
     }
     let message = format!(
-        "{method} {path} may reach what other keys have stored at the provider. Use /v1/files and /v1/batches, or a key with the role `admin`"
+        "{method} {path} may reach objects that other keys have stored at the provider. Use /v1/files and /v1/batches, or a key with the role `admin`"
     );
     Err(ApiError::new(403, message).with_code("shared_resource"))
 }
 
-/// Returns whether a path is of a model in Vertex AI, whose paths all begin with a project.
+/// Returns true for a path of a model in Vertex AI; these all begin with a project.
 fn is_vertex(parts: &[&str]) -> bool {
     let after = parts.iter().skip_while(|part| **part != "projects");
     match after.copied().collect::<Vec<_>>().as_slice() {
@@ -212,7 +212,7 @@ fn is_vertex(parts: &[&str]) -> bool {
     }
 }
 
-/// Decodes percent-escapes; what is no escape stays.
+/// Decodes percent-escapes; invalid ones stay as they are.
 pub fn decode(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

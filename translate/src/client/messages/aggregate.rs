@@ -1,4 +1,4 @@
-//! Puts Anthropic's events together to the message they make.
+//! Assembles Anthropic's events into the message they make up.
 
 use crate::json;
 use serde::Deserialize;
@@ -18,7 +18,7 @@ struct Event {
     error: Value,
 }
 
-/// Makes the body of a message out of a stream's bytes. What the stream left open is left out.
+/// Builds the body of a message from a stream's bytes. Missing fields stay absent.
 pub fn from_sse(stream: &[u8]) -> Value {
     let mut message = json!({"type": "message"});
     let mut blocks: Vec<Block> = Vec::new();

@@ -1,4 +1,4 @@
-//! The blocks of a turn as the parts and calls of chat messages.
+//! Translates the blocks of a turn into the parts and calls of chat messages.
 
 use std::borrow::Cow;
 
@@ -10,12 +10,12 @@ use crate::client::thoughts;
 use crate::error::ApiError;
 use crate::json;
 
-/// A text or a list of blocks, read later.
+/// A text or a list of blocks, parsed later.
 #[derive(Deserialize)]
 #[serde(transparent)]
 pub(super) struct Blocks<'a>(#[serde(borrow)] &'a RawValue);
 
-/// Any block; which members are set goes by `kind`.
+/// Any block; `kind` determines which members are set.
 #[derive(Deserialize)]
 pub(super) struct Block<'a> {
     #[serde(rename = "type", borrow)]
@@ -107,7 +107,7 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The blocks that a chat message has parts for.
+/// Translates the blocks that a chat message has parts for.
 pub(super) fn parts_of<'a>(
     blocks: Vec<Block<'a>>,
     at: &str,
@@ -120,7 +120,7 @@ pub(super) fn parts_of<'a>(
         .collect()
 }
 
-/// A block as a part; `None` for an empty text.
+/// Translates a block into a part; `None` for an empty text.
 fn part<'a>(block: Block<'a>, at: &str, model: &str) -> Result<Option<Part<'a>>, ApiError> {
     let missing_text = block.missing(at, "text");
     let kind = match (block.kind.as_ref(), block.source) {
@@ -173,7 +173,7 @@ fn url_of<'a>(source: Source<'a>, at: &str, model: &str) -> Result<Cow<'a, str>,
     }
 }
 
-/// A user's turn: results become messages of their own, in front of what the user says.
+/// Translates a user's turn: tool results become messages of their own, before the user's.
 pub(super) fn user<'a>(
     blocks: Vec<Block<'a>>,
     at: &str,
@@ -275,7 +275,7 @@ pub(super) fn assistant<'a>(
     })
 }
 
-/// An assistant's texts as one: that is what most providers take.
+/// Joins an assistant's texts into one, the form that most providers accept.
 fn joined(parts: Vec<Part<'_>>) -> Content<'_> {
     let is_plain = |part: &Part<'_>| {
         matches!(part.kind, PartKind::Text { .. }) && part.cache_control.is_none()

@@ -1,19 +1,20 @@
-//! `POST /v1/messages/count_tokens` where the provider can't be asked: an estimate.
+//! An estimate for `POST /v1/messages/count_tokens`, if the provider can't count the tokens.
 
 use crate::json;
 use serde_json::Value;
 
-/// Where the gateway serves it, and Anthropic too.
+/// Path of the endpoint, at the gateway and at Anthropic.
 pub const PATH: &str = "/v1/messages/count_tokens";
 
-/// An English text has about this many bytes to a token.
+/// Approximate bytes per token of English text.
 const BYTES_PER_TOKEN: usize = 4;
-/// What an image of usual size comes to.
+/// Tokens of an image of typical size.
 const TOKENS_PER_IMAGE: usize = 1600;
-/// The frame of a message or a tool.
+/// Overhead of a message or a tool.
 const TOKENS_PER_ITEM: usize = 4;
 
-/// Tokens of a request, from the length of its texts. A text in another script has more.
+/// Estimates a request's tokens from the length of its texts. Each non-ASCII character counts as
+/// one token.
 pub fn estimate(body: &[u8]) -> u64 {
     let Ok(request) = json::from_bytes::<Value>(body) else {
         return 0;
@@ -26,7 +27,7 @@ pub fn estimate(body: &[u8]) -> u64 {
     tokens.max(1) as u64
 }
 
-/// The body that tells it.
+/// Returns the response body.
 pub fn to_json(tokens: u64) -> Vec<u8> {
     format!("{{\"input_tokens\":{tokens}}}").into_bytes()
 }

@@ -1,4 +1,4 @@
-//! Errors in the shape that Anthropic's clients know, with OpenAI's members beside it.
+//! Errors in the shape that Anthropic's clients expect, with OpenAI's members in addition.
 
 use serde::Serialize;
 
@@ -20,14 +20,14 @@ struct Members<'a> {
     attempts: &'a [AttemptSummary],
 }
 
-/// The body of a reply.
+/// Serializes the body of an error response.
 pub fn to_json(error: &ApiError, attempts: &[AttemptSummary]) -> Vec<u8> {
     let body = Body {
         r#type: "error",
         error: Members {
             r#type: match error.kind {
                 ErrorType::InvalidRequest if error.status == 413 => "request_too_large",
-                // The other words are the same.
+                // The other types have the same name.
                 kind => kind.as_str(),
             },
             message: &error.message,
@@ -39,7 +39,7 @@ pub fn to_json(error: &ApiError, attempts: &[AttemptSummary]) -> Vec<u8> {
     serde_json::to_vec(&body).unwrap_or_default()
 }
 
-/// The last event of a stream that has begun.
+/// Returns the last event of a stream that has begun.
 pub fn to_sse(error: &ApiError) -> Vec<u8> {
     let mut event = b"event: error\ndata: ".to_vec();
     event.extend(to_json(error, &[]));

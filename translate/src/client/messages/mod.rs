@@ -1,4 +1,4 @@
-//! Anthropic's Messages API, for clients that speak it: coding agents above all.
+//! Anthropic's Messages API, for its clients: mainly coding agents.
 //!
 //! Source: the types of Anthropic's own SDK (version 2.11) and its API reference, November 2026.
 

@@ -1,5 +1,5 @@
-//! A Messages request for a provider that speaks Messages: it goes as it is, but for the model's name and for thoughts that are
-//! not Anthropic's.
+//! Prepares a Messages request for a provider of the Messages API: only the model's name and
+//! reasoning that isn't Anthropic's are changed.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -10,7 +10,7 @@ use crate::error::ApiError;
 use crate::json;
 use crate::object::Object;
 
-/// Makes the request; everything that needs no change stays as the client wrote it.
+/// Builds the request; everything that needs no change stays as the client wrote it.
 pub fn translate(body: &str, model: &str, host: Host) -> Result<Vec<u8>, ApiError> {
     let mut request: Object<'_> = json::parse(body.as_bytes())?;
     match host {
@@ -26,7 +26,8 @@ pub fn translate(body: &str, model: &str, host: Host) -> Result<Vec<u8>, ApiErro
     Ok(request.to_vec())
 }
 
-/// Anthropic refuses thoughts that it did not sign. A conversation that was with another provider before is full of them.
+/// Drops reasoning that Anthropic did not sign, because Anthropic rejects it. A conversation that
+/// was with another provider before is full of it.
 fn drop_foreign_thoughts(request: &mut Object<'_>) -> Result<(), ApiError> {
     let Some(messages) = request.get("messages").map(ToOwned::to_owned) else {
         return Ok(());

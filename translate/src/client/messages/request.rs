@@ -1,4 +1,4 @@
-//! A Messages request as a chat completion request.
+//! Translates a Messages request into a chat completion request.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::error::ApiError;
 use crate::json;
 use crate::openai::request;
 
-/// The body of `POST /v1/messages`. What has no counterpart is refused where it stands.
+/// The body of `POST /v1/messages`. Members without a counterpart are rejected.
 #[derive(Deserialize)]
 struct MessagesRequest<'a> {
     #[serde(borrow)]
@@ -112,10 +112,10 @@ struct Metadata<'a> {
     user_id: Option<Cow<'a, str>>,
 }
 
-/// Translates a body for a model of another provider than Anthropic.
+/// Translates a body for a model of a provider other than Anthropic.
 ///
-/// A thinking budget is room to think, which coding agents give every model: one that does not think has no use for it. An effort is
-/// what the client wants, and is told to every model.
+/// Coding agents send a thinking budget to every model, so it is ignored for a model that doesn't
+/// reason. An effort is an explicit choice and is sent to every model.
 pub fn translate(body: &[u8], model: &str, may_think: bool) -> Result<Vec<u8>, ApiError> {
     let own: MessagesRequest<'_> = json::parse(body)?;
     refuse_the_inexpressible(&own, model)?;
@@ -216,7 +216,8 @@ fn refuse_the_inexpressible(request: &MessagesRequest<'_>, model: &str) -> Resul
     request::refuse(model, refusals)
 }
 
-/// A budget of thinking in words. Adaptive thinking needs none: a model that reasons does.
+/// Maps a thinking budget to an effort. Adaptive thinking needs none: a reasoning model does that
+/// by default.
 fn effort_of(budget: u64) -> Option<Cow<'static, str>> {
     Some(
         match budget {
@@ -254,7 +255,7 @@ fn choice(choice: OwnChoice<'_>) -> Option<ToolChoice<'_>> {
         ("any", _) => Some(ToolChoice::Word("required")),
         ("none", _) => Some(ToolChoice::Word("none")),
         ("tool", Some(name)) => Some(ToolChoice::function(name)),
-        // It is the default, and some providers know nothing else.
+        // `auto` is the default, and some providers support nothing else.
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! A chat completion as a message of Anthropic's.
+//! Translates a chat completion into an Anthropic message.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ struct Message<'a> {
 #[serde(untagged)]
 enum Block<'a> {
     Own(OwnBlock<'a>),
-    /// As Anthropic signed it.
+    /// As signed by Anthropic.
     Signed(Thought),
 }
 
@@ -53,7 +53,7 @@ enum OwnBlock<'a> {
     },
 }
 
-/// Anthropic counts cached tokens beside the input, not in it.
+/// Anthropic doesn't count cached tokens as part of the input.
 #[derive(Debug, Serialize, Clone, Copy, Default)]
 pub(super) struct Usage {
     input_tokens: u64,
@@ -77,7 +77,8 @@ impl From<WireUsage> for Usage {
     }
 }
 
-/// Anthropic's word for OpenAI's finish reason. Some providers say "stop" of an answer that calls tools.
+/// Maps OpenAI's finish reason to Anthropic's stop reason. Some providers send "stop" for an answer
+/// that calls tools.
 pub(super) fn stop_reason(finish_reason: Option<&str>, calls_tools: bool) -> &'static str {
     match finish_reason {
         Some("length") => "max_tokens",
@@ -88,7 +89,7 @@ pub(super) fn stop_reason(finish_reason: Option<&str>, calls_tools: bool) -> &'s
     }
 }
 
-/// Anthropic's ids begin with `msg_`, and some clients look.
+/// Returns an id that begins with `msg_`, because some clients check for it.
 pub(super) fn message_id(id: &str) -> String {
     if id.starts_with("msg_") {
         return id.to_owned();
@@ -97,7 +98,7 @@ pub(super) fn message_id(id: &str) -> String {
     format!("msg_{id}")
 }
 
-/// What a call carried along: Anthropic's own thoughts, or another provider's under our seal.
+/// The reasoning of a call: Anthropic's own, or another provider's, sealed as an opaque text.
 pub(super) enum Carried {
     Signed(Vec<Thought>),
     Sealed(String),
@@ -179,7 +180,7 @@ pub fn translate(body: &[u8]) -> Result<Vec<u8>, ApiError> {
     Ok(out)
 }
 
-/// A call's arguments as the object they are. A model may have written something else.
+/// Parses a call's arguments as an object. A model may have written something else.
 fn input_of(arguments: &str) -> Result<Cow<'_, RawValue>, ApiError> {
     let text = match arguments.trim() {
         "" => "{}",

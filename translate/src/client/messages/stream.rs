@@ -1,6 +1,7 @@
-//! OpenAI's chunks as Anthropic's events.
+//! Translates OpenAI's chunks into Anthropic's events.
 //!
-//! Blocks come one after the other there, each with a beginning and an end; chunks say what they say in any order.
+//! Anthropic's blocks come one after the other, each with a start and a stop; chunks may interleave
+//! their contents.
 
 use serde_json::value::RawValue;
 
@@ -13,21 +14,22 @@ use crate::json;
 use crate::openai::thoughts::Thought;
 use crate::openai::usage::WireUsage;
 
-/// Translates one stream.
+/// Translator of one stream.
 #[derive(Debug, Default)]
 pub struct EventWriter {
     open: Option<Open>,
     blocks: usize,
     calls: Vec<Call>,
     usage: Usage,
-    /// Whether something was said too late to be told.
+    /// Set if a piece came too late to be sent, because its block had ended.
     is_muddled: bool,
 }
 
-/// A call. The first is passed on as it comes; the pieces of those after it may be mixed with its own, so they wait for the end.
+/// A call. The first is streamed as it arrives; the pieces of later ones may be interleaved with
+/// it, so they are buffered until the end.
 #[derive(Debug)]
 struct Call {
-    /// Its number in the chunks.
+    /// Index in the chunks.
     number: u64,
     id: String,
     name: String,
@@ -35,7 +37,7 @@ struct Call {
     extra: Option<Box<RawValue>>,
 }
 
-/// The block under way.
+/// The kind of the current block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Open {
     Thinking,
@@ -131,7 +133,7 @@ impl Writer for EventWriter {
 }
 
 impl EventWriter {
-    /// One piece of a call. Providers number them, or send them whole without a number.
+    /// Handles one piece of a call. Providers number them, or send calls whole without a number.
     fn call(&mut self, call: &ToolCallDelta<'_>, place: usize, out: &mut Vec<u8>) {
         let number = call.index.unwrap_or_else(|| {
             let begins = call.id.is_some();
@@ -186,7 +188,7 @@ impl EventWriter {
         self.show(Open::ToolUse, &block, out);
     }
 
-    /// Thoughts that must come back with the call.
+    /// Writes the reasoning that clients must send back with the call.
     fn carry(&mut self, extra: &RawValue, out: &mut Vec<u8>) {
         match carried(extra) {
             Carried::Sealed(seal) => self.sign(&seal, out),
@@ -201,7 +203,7 @@ impl EventWriter {
         }
     }
 
-    /// Signs the thought under way, or stands for one that is not shown.
+    /// Signs the current thinking block, or writes a redacted one.
     fn sign(&mut self, signature: &str, out: &mut Vec<u8>) {
         if self.open == Some(Open::Thinking) {
             self.piece("signature_delta", "signature", &json::raw(signature), out);
@@ -224,7 +226,7 @@ impl EventWriter {
         self.stop(out);
     }
 
-    /// Has a block of this kind under way.
+    /// Ensures that the current block is of this kind.
     fn show(&mut self, kind: Open, block: &[u8], out: &mut Vec<u8>) {
         if self.open != Some(kind) {
             self.close(out);

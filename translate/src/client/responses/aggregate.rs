@@ -1,4 +1,4 @@
-//! Puts the events of a response together to the response they make.
+//! Assembles the events of a response into the response they make up.
 
 use crate::json;
 use serde::Deserialize;
@@ -16,8 +16,8 @@ struct Event {
     error: Value,
 }
 
-/// Makes the body of a response out of a stream's bytes. The last event has all of it; of a stream that broke off, the items that were
-/// done and the text of the one under way are what there is.
+/// Builds the body of a response from a stream's bytes. The last event contains all of it; for a
+/// stream that broke off, the result is the completed items and the text of the current one.
 pub fn from_sse(stream: &[u8]) -> Value {
     let mut response = Map::new();
     let mut items: Vec<Value> = Vec::new();

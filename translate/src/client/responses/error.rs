@@ -1,11 +1,12 @@
-//! An error in the midst of a response.
+//! Errors in the middle of a response stream.
 
 use serde_json::json;
 
 use crate::client::write_event;
 use crate::error::ApiError;
 
-/// The last event of a stream that has begun. Clients read it flat, as the API's reference has it, or as `error`, as its SDKs do.
+/// Returns the last event of a stream that has begun. The error's members are both at the top
+/// level, as in the API reference, and in `error`, as in its SDKs.
 pub fn to_sse(error: &ApiError, sequence: u64) -> Vec<u8> {
     let (code, message, param) = (json!(error.code), json!(error.message), json!(error.param));
     let kind = error.kind.as_str();

@@ -1,4 +1,4 @@
-//! An item of an answer while it is being said.
+//! An item of an answer that is being streamed.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ pub(super) struct Item {
     pub is_refusal: bool,
     pub is_done: bool,
     pub sealed: Option<String>,
-    /// Of a call: its number in the chunks, its id and its function.
+    /// Set for a call: its index in the chunks, its id and its function.
     pub call: Option<(u64, String, String)>,
 }
 
@@ -27,7 +27,7 @@ impl Item {
         }
     }
 
-    /// The item as clients see it, when it is added or when it is done.
+    /// Returns the item as sent to clients when it is added or done.
     pub fn shown(&self, status: &str, is_new: bool) -> Value {
         match (self.kind, &self.call) {
             (Kind::Reasoning, _) => reasoning_item(&self.id, &self.text, self.sealed.as_deref()),

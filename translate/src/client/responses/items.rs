@@ -1,4 +1,4 @@
-//! The items of a conversation as chat messages.
+//! Translates the items of a conversation into chat messages.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::client::thoughts;
 use crate::error::ApiError;
 use crate::json;
 
-/// Any item; which members are set goes by `kind`.
+/// Any item; `kind` determines which members are set.
 #[derive(Deserialize)]
 struct Item<'a> {
     #[serde(rename = "type", default, borrow)]
@@ -60,19 +60,20 @@ struct OwnPart<'a> {
     input_audio: Option<&'a RawValue>,
 }
 
-/// The messages under construction: several items make one turn of the assistant.
+/// Messages under construction: several items make up one assistant turn.
 struct Turns<'a> {
     messages: Vec<Message<'a>>,
     said: String,
     reasoning: String,
     calls: Vec<ToolCall<'a>>,
-    /// What the next call must carry.
+    /// Sealed reasoning for the next call.
     sealed: Option<Box<RawValue>>,
-    /// What tools gave beyond text. It follows the last result of its round: nothing may stand between results.
+    /// Output of tools other than text. It follows the last result of its round, because nothing
+    /// may come between results.
     shown: Vec<Part<'a>>,
 }
 
-/// Reads `input`: a text or a list of items.
+/// Parses `input`: a text or a list of items.
 pub(super) fn translate<'a>(
     input: &'a RawValue,
     model: &str,
@@ -104,7 +105,7 @@ pub(super) fn translate<'a>(
 }
 
 impl<'a> Turns<'a> {
-    /// The round of tool results is over.
+    /// Ends the round of tool results.
     fn show(&mut self) {
         let shown = std::mem::take(&mut self.shown);
         if !shown.is_empty() {
@@ -113,7 +114,7 @@ impl<'a> Turns<'a> {
         }
     }
 
-    /// The assistant's turn is over.
+    /// Ends the assistant's turn.
     fn flush(&mut self) {
         self.sealed = None;
         let reasoning = std::mem::take(&mut self.reasoning);
@@ -201,7 +202,7 @@ impl<'a> Turns<'a> {
         }
     }
 
-    /// A tool's output.
+    /// Adds a tool's output.
     fn result(&mut self, call: Cow<'a, str>, parts: Vec<Part<'a>>) {
         let (text, shown) = chat::tool_output(parts);
         self.messages.push(Message::result(call, text));

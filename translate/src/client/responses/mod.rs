@@ -1,7 +1,7 @@
-//! OpenAI's Responses API, for clients that speak it.
+//! OpenAI's Responses API, for its clients.
 //!
-//! The gateway keeps no responses: what a client says of an earlier one by its id can be said to a provider that keeps them, and is
-//! refused for every other.
+//! The gateway stores no responses: a reference to an earlier one by its id works only with a
+//! provider that stores them, and is rejected for all others.
 //!
 //! Source: the types of OpenAI's own SDK (version 3.52) and its API reference, November 2026.
 
@@ -14,8 +14,8 @@ pub mod request;
 pub mod response;
 pub mod stream;
 
-/// What follows a provider's base URL.
+/// Path after a provider's base URL.
 pub const PATH: &str = "/responses";
 
-/// What the ids of reasoning items begin with that are ours: nobody keeps them.
+/// Prefix of the ids we generate for reasoning items; they aren't stored.
 pub(crate) const REASONING_ID: &str = "rs_opentracy_";

@@ -1,5 +1,5 @@
-//! A Responses request for a provider that speaks Responses: it goes as it is, but for the model's name and for thoughts that its
-//! provider never had.
+//! Prepares a Responses request for a provider of the Responses API: only the model's name and
+//! reasoning that isn't the provider's are changed.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::json;
 use crate::object::Object;
 
-/// Makes the request; everything that needs no change stays as the client wrote it.
+/// Builds the request; everything that needs no change stays as the client wrote it.
 pub fn translate(body: &str, model: &str) -> Result<Vec<u8>, ApiError> {
     let mut request: Object<'_> = json::parse(body.as_bytes())?;
     request.set("model", model);

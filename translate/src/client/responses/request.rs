@@ -1,4 +1,4 @@
-//! A Responses request as a chat completion request.
+//! Translates a Responses request into a chat completion request.
 
 use std::borrow::Cow;
 
@@ -104,7 +104,7 @@ struct Reasoning<'a> {
     effort: Option<Cow<'a, str>>,
 }
 
-/// Translates a body for a model whose provider does not speak this API.
+/// Translates a body for a model whose provider doesn't support this API.
 pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
     let own: ResponsesRequest<'_> = json::parse(body)?;
     refuse_the_inexpressible(&own, model)?;
@@ -209,7 +209,7 @@ fn tool<'a>(tool: OwnTool<'a>, index: usize, model: &str) -> Result<Tool<'a>, Ap
             name,
             description: tool.description,
             parameters: tool.parameters.filter(|raw| raw.get() != "null"),
-            // It is the default here, and not in chat completions.
+            // True by default in this API, unlike in Chat Completions.
             strict: tool.strict,
         },
         cache_control: None,

@@ -1,4 +1,4 @@
-//! A chat completion as a response.
+//! Translates a chat completion into a response.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,8 @@ use crate::error::ApiError;
 use crate::json as text;
 use crate::openai::usage::WireUsage;
 
-/// Ids of a response and of its items, made of one: an answer has the same whatever asks.
+/// Ids of a response and its items, derived from one id, so that the same answer always has the
+/// same ids.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Ids(String);
 
@@ -38,7 +39,7 @@ impl Ids {
     }
 }
 
-/// What an item of an answer is.
+/// The kind of an output item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Reasoning,
@@ -46,7 +47,7 @@ pub(super) enum Kind {
     FunctionCall,
 }
 
-/// What of a request stands in its response. A response must have the last three.
+/// Members of a request that are repeated in its response. The last three are required there.
 const ECHOED: [(&str, Option<&str>); 12] = [
     ("instructions", None),
     ("max_output_tokens", None),
@@ -62,7 +63,7 @@ const ECHOED: [(&str, Option<&str>); 12] = [
     ("parallel_tool_calls", Some("true")),
 ];
 
-/// The members of a response that are known before the answer is.
+/// Returns the members of a response that don't depend on the answer.
 pub(super) fn frame(request: &[u8]) -> Map<String, Value> {
     let asked: Map<String, Value> = text::from_bytes(request).unwrap_or_default();
     let mut frame = Map::new();
@@ -80,7 +81,7 @@ pub(super) fn frame(request: &[u8]) -> Map<String, Value> {
     frame
 }
 
-/// How an answer ended: its status, and why it is incomplete.
+/// Returns the status of an answer, and the reason if it is incomplete.
 pub(super) fn status(finish_reason: Option<&str>) -> (&'static str, Value) {
     match finish_reason {
         Some("length") => ("incomplete", json!({"reason": "max_output_tokens"})),

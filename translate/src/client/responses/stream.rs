@@ -1,6 +1,7 @@
-//! OpenAI's chunks as the events of a response.
+//! Translates OpenAI's chunks into the events of a response.
 //!
-//! Items come one after the other, each added, filled and done; only calls may be filled side by side. Every event has a number.
+//! Items come one after the other, each added, filled and done; only calls may be filled in
+//! parallel. Every event has a sequence number.
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -14,7 +15,7 @@ use crate::error::ApiError;
 use crate::json as text;
 use crate::openai::usage::WireUsage;
 
-/// Translates one stream.
+/// Translator of one stream.
 #[derive(Debug)]
 pub struct EventWriter {
     frame: Map<String, Value>,
@@ -100,7 +101,7 @@ impl EventWriter {
         }
     }
 
-    /// A piece of text, for the item under way or a new one.
+    /// Writes a piece of text, to the current item or a new one.
     fn fill(&mut self, kind: Kind, is_refusal: bool, piece: &RawValue, out: &mut Vec<u8>) {
         let is_open = self.items.last().is_some_and(|item| {
             item.kind == kind && item.is_refusal == is_refusal && !item.is_done
@@ -121,7 +122,7 @@ impl EventWriter {
     fn call(&mut self, call: &ToolCallDelta<'_>, place: usize, out: &mut Vec<u8>) {
         let calls = self.items.iter().filter(|item| item.call.is_some()).count();
         let number = call.index.unwrap_or_else(|| {
-            // Some providers send calls whole and without numbers.
+            // Some providers send calls whole and without an index.
             if call.id.is_some() {
                 calls as u64
             } else {
@@ -152,7 +153,8 @@ impl EventWriter {
         }
     }
 
-    /// What must come back with a call goes into the reasoning item under way, or into one of its own.
+    /// Adds sealed reasoning that clients must send back, to the current reasoning item or a new
+    /// one.
     fn seal(&mut self, sealed: String, out: &mut Vec<u8>) {
         let is_open = self
             .items
@@ -241,7 +243,7 @@ impl EventWriter {
         self.sequence += 1;
     }
 
-    /// Ends every item but the calls.
+    /// Ends every item except the calls.
     fn close_texts(&mut self, out: &mut Vec<u8>) {
         for index in 0..self.items.len() {
             if self

@@ -1,8 +1,9 @@
-//! Searches text for what the detectors look for, without regular expressions.
+//! Searches text for the detectors, without regular expressions.
 //!
-//! A trace's text is masked on Envoy's worker, so the time matters: each search first looks for a byte that what it wants can't do
-//! without, and reads on only there. None looks at a byte more often than a small constant, whatever the text is: on a failure a
-//! search goes on behind what it has read, or where that could be part of another match, it has read only a few bytes.
+//! A trace's text is masked on Envoy's worker thread, so speed matters: each search first looks for
+//! a byte that every match contains, and reads on only there. Every byte is read at most a small
+//! constant number of times, whatever the text: after a failure, a search continues behind the
+//! bytes it has read, unless they could be part of another match; then it has read only a few.
 
 pub mod numbers;
 pub mod secrets;
@@ -11,10 +12,10 @@ pub mod shapes;
 /// A match, as byte offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Match {
-    /// The start of the text to mask, which ends before `end`.
+    /// Start of the text to mask, which ends before `end`.
     pub start: usize,
     pub end: usize,
-    /// The offset at which the search continues.
+    /// Offset at which the search continues.
     pub next: usize,
 }
 
@@ -31,9 +32,10 @@ impl Match {
 /// Finds the first match that begins at an offset or later.
 pub type Find = fn(&[u8], usize) -> Option<Match>;
 
-/// Kinds of bytes, to be put together by `|`.
+/// Kinds of bytes, combined with `|`.
 ///
-/// Searches name kinds and no closures, so that there is one loop for all of them: the filter is to be small.
+/// Searches use kinds instead of closures, so that one loop is compiled for all of them: the filter
+/// should be small.
 mod kind {
     pub const DIGIT: u32 = 1;
     pub const UPPER: u32 = 1 << 1;
@@ -85,7 +87,7 @@ mod kind {
         }
     }
 
-    // It is made by the compiler, where a wrong index is an error.
+    // Built at compile time, where a wrong index is an error.
     #[allow(clippy::indexing_slicing)]
     static OF: [u32; 256] = {
         let mut of_all = [0; 256];
@@ -116,12 +118,12 @@ fn is_word(byte: u8) -> bool {
     kind::is(byte, kind::WORD)
 }
 
-/// Reports if a word begins or ends at an offset.
+/// Returns true if a word begins or ends at an offset.
 fn is_boundary(text: &[u8], at: usize) -> bool {
     is_word(before(text, at)) != is_word(byte(text, at))
 }
 
-/// The first offset from `start` on whose byte is of these kinds, or the end of the text.
+/// Returns the first offset from `start` on whose byte is of these kinds, or the end of the text.
 #[inline(never)]
 fn first(text: &[u8], start: usize, kinds: u32) -> usize {
     let rest = text.get(start..).unwrap_or_default();
@@ -159,7 +161,7 @@ fn digits(text: &[u8], start: usize, most: usize) -> usize {
     count(text, start, most, kind::DIGIT)
 }
 
-/// An offset behind a byte of these kinds, where it is one; it may be left out.
+/// Returns the offset after an optional byte of these kinds.
 fn skip(text: &[u8], at: usize, kinds: u32) -> usize {
     at + usize::from(kind::is(byte(text, at), kinds))
 }
@@ -193,7 +195,7 @@ mod tests {
     use proptest::prelude::*;
     use regex_lite::Regex;
 
-    /// Each search with the regular expression that says the same.
+    /// Each search with its equivalent regular expression.
     const SAME: &[(&str, Find, &str)] = &[
         (
             "key",

@@ -1,4 +1,4 @@
-//! Numbers whose groups vary: cards, accounts, telephones, addresses of the network.
+//! Numbers with varying groups: cards, accounts, telephone numbers, IP addresses.
 
 use memchr::memchr;
 
@@ -7,7 +7,7 @@ use super::{
     Match, before, byte, count, digits, is_boundary, is_word, run_end, run_start, scan, skip,
 };
 
-/// Thirteen to nineteen digits, with a space or a dash between any two.
+/// Finds thirteen to nineteen digits, with an optional space or dash between any two.
 pub fn card(text: &[u8], from: usize) -> Option<Match> {
     scan(text, from, DIGIT, &|text, start| {
         if is_word(before(text, start)) {
@@ -29,7 +29,7 @@ pub fn card(text: &[u8], from: usize) -> Option<Match> {
     })
 }
 
-/// A country, two digits, and groups of four.
+/// Finds a country code, two digits, and groups of four.
 pub fn iban(text: &[u8], from: usize) -> Option<Match> {
     const PART: u32 = UPPER | DIGIT;
     scan(text, from, UPPER, &|text, start| {
@@ -45,7 +45,8 @@ pub fn iban(text: &[u8], from: usize) -> Option<Match> {
             let next = skip(text, at, SPACE);
             let length = count(text, next, 4, PART);
             if groups >= 2 {
-                // The longest rest first; more groups are better than any.
+                // Tries the longest remainder first. A match with more groups replaces one with
+                // fewer.
                 let rest = (1..=length).rev().map(|length| next + length);
                 let end = rest.chain([at]).find(|&end| is_boundary(text, end));
                 found = end.or(found);
@@ -59,7 +60,7 @@ pub fn iban(text: &[u8], from: usize) -> Option<Match> {
     })
 }
 
-/// A telephone number, by a country's code or the ways in which nations write theirs.
+/// Finds a telephone number, with a country code or in a national notation.
 pub fn phone(text: &[u8], from: usize) -> Option<Match> {
     scan(text, from, DIGIT | PLUS | OPEN, &|text, start| {
         let is_start = is_boundary(text, start);
@@ -83,7 +84,7 @@ pub fn phone(text: &[u8], from: usize) -> Option<Match> {
     })
 }
 
-/// `+49 (30) 1234 5678` or `0049 30 1234 5678`, from behind the plus or the zeros.
+/// Matches `+49 (30) 1234 5678` or `0049 30 1234 5678`, after the plus or the zeros.
 fn international(text: &[u8], start: usize, separators: u32, in_groups: u32) -> Option<usize> {
     (1..=digits(text, start, 3)).rev().find_map(|country| {
         let mut at = skip(text, start + country, separators);
@@ -113,7 +114,7 @@ fn groups(text: &[u8], at: usize, separators: u32, count: usize) -> Option<usize
     (count >= 2 && is_boundary(text, at)).then_some(at)
 }
 
-/// `(030) 123-4567`.
+/// Matches `(030) 123-4567`.
 fn area_in_brackets(text: &[u8], start: usize) -> Option<usize> {
     if digits(text, start + 1, 3) < 3 || byte(text, start + 4) != b')' {
         return None;
@@ -121,7 +122,7 @@ fn area_in_brackets(text: &[u8], start: usize) -> Option<usize> {
     last_groups(text, skip(text, start + 5, SPACE))
 }
 
-/// `030-123-4567`.
+/// Matches `030-123-4567`.
 fn three_groups(text: &[u8], start: usize) -> Option<usize> {
     if digits(text, start, 3) < 3 || !kind::is(byte(text, start + 3), SPACE | DOT | DASH) {
         return None;
@@ -129,7 +130,7 @@ fn three_groups(text: &[u8], start: usize) -> Option<usize> {
     last_groups(text, start + 4)
 }
 
-/// `123-4567`.
+/// Matches `123-4567`.
 fn last_groups(text: &[u8], at: usize) -> Option<usize> {
     let is_number = digits(text, at, 3) == 3
         && kind::is(byte(text, at + 3), SPACE | DOT | DASH)
@@ -137,7 +138,7 @@ fn last_groups(text: &[u8], at: usize) -> Option<usize> {
     (is_number && is_boundary(text, at + 8)).then_some(at + 8)
 }
 
-/// `(0170) 123 45678`, with brackets or without.
+/// Matches `(0170) 123 45678`, with or without parentheses.
 fn trunk(text: &[u8], start: usize) -> Option<usize> {
     let zero = skip(text, start, OPEN);
     if byte(text, zero) != b'0' || !is_boundary(text, zero) {
@@ -159,7 +160,7 @@ fn trunk(text: &[u8], start: usize) -> Option<usize> {
     })
 }
 
-/// Four numbers with dots, and further ones if there are any: then it is a version.
+/// Finds four numbers with dots, and any further ones, which make it a version.
 pub fn ipv4(text: &[u8], from: usize) -> Option<Match> {
     scan(text, from, DIGIT, &|text, start| {
         if is_word(before(text, start)) {
@@ -189,7 +190,7 @@ pub fn ipv4(text: &[u8], from: usize) -> Option<Match> {
     })
 }
 
-/// Groups of hexadecimal digits between colons.
+/// Finds groups of hexadecimal digits between colons.
 pub fn ipv6(text: &[u8], from: usize) -> Option<Match> {
     let mut at = from;
     loop {
@@ -198,7 +199,7 @@ pub fn ipv6(text: &[u8], from: usize) -> Option<Match> {
         let start = run_start(text, from.max(colon.saturating_sub(4)), colon, HEX);
         let mut end = colon;
         let mut groups = 0;
-        // The end of the last group with a digit, from the second on: what comes last must be a digit.
+        // End of the last group with a digit, from the second on: a match must end with a digit.
         let mut with_digit = None;
         while groups < 7 && byte(text, end) == b':' {
             let digits = count(text, end + 1, 4, HEX);

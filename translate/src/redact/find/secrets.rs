@@ -1,4 +1,4 @@
-//! Keys, tokens, passwords and addresses of mail.
+//! Keys, tokens, passwords and email addresses.
 
 use memchr::{memchr, memchr2, memchr3, memmem};
 
@@ -59,7 +59,8 @@ const NAMES: [&[u8]; 13] = [
     b"credentials",
 ];
 
-/// A private key in PEM. One without an end, as a cut text has it, goes to the end of the text.
+/// Finds a private key in PEM. If its end is missing because the text is truncated, the match ends
+/// with the text.
 pub fn private_key(text: &[u8], from: usize) -> Option<Match> {
     let (start, body) = pem_line(text, from, b"-----BEGIN ")?;
     let end = pem_line(text, body, b"-----END ").map_or(text.len(), |(_, end)| end);
@@ -85,7 +86,7 @@ fn pem_line(text: &[u8], mut from: usize, begin: &[u8]) -> Option<(usize, usize)
     }
 }
 
-/// A key by what its issuer has it begin with.
+/// Finds a key by its issuer's prefix.
 pub fn key(text: &[u8], from: usize) -> Option<Match> {
     let mut at = from;
     loop {
@@ -127,7 +128,7 @@ pub fn google_key(text: &[u8], from: usize) -> Option<Match> {
         if end - start >= 34 {
             return Some(Match::new(start, end));
         }
-        // Another one within these bytes would have too few after it.
+        // Another prefix within these bytes would have too few bytes after it.
         at = end;
     }
 }
@@ -148,7 +149,7 @@ pub fn aws_key(text: &[u8], from: usize) -> Option<Match> {
     }
 }
 
-/// A JSON Web Token.
+/// Finds a JSON Web Token.
 pub fn jwt(text: &[u8], from: usize) -> Option<Match> {
     let mut at = from;
     loop {
@@ -167,12 +168,13 @@ pub fn jwt(text: &[u8], from: usize) -> Option<Match> {
             let end = run_end(text, payload + 1, BASE64_URL);
             return Some(Match::new(start, end));
         }
-        // Whatever begins before this ends in the same places, so it is no token either.
+        // Everything that begins before this offset ends at the same places, so it is not a token
+        // either.
         at = header;
     }
 }
 
-/// `Bearer` and what follows it.
+/// Finds `Bearer` and its token.
 pub fn bearer(text: &[u8], from: usize) -> Option<Match> {
     const WORD: &[u8] = b"bearer";
     const TOKEN: u32 = ALPHANUMERIC | DOT | kind::UNDERSCORE | TILDE | PLUS | SLASH | EQUALS | DASH;
@@ -196,7 +198,7 @@ pub fn bearer(text: &[u8], from: usize) -> Option<Match> {
     }
 }
 
-/// The password in `scheme://user:password@host`.
+/// Finds the password in `scheme://user:password@host`.
 pub fn url_password(text: &[u8], from: usize) -> Option<Match> {
     const END: u32 = WHITESPACE | COLON_OR_AT | SLASH;
     let mut at = from;
@@ -221,7 +223,7 @@ pub fn url_password(text: &[u8], from: usize) -> Option<Match> {
     }
 }
 
-/// Values that are named as secrets: `api_key: …`, `"password": "…"`, `token=…`.
+/// Finds values that are named as secrets: `api_key: …`, `"password": "…"`, `token=…`.
 pub fn named(text: &[u8], from: usize) -> Option<Match> {
     let is_quote = |byte: u8| matches!(byte, b'"' | b'\'');
     let mut at = from;
@@ -246,7 +248,7 @@ pub fn named(text: &[u8], from: usize) -> Option<Match> {
         let open = run_end(text, at, WHITESPACE);
         let value = open + usize::from(is_quote(byte(text, open)));
         let end = first(text, value, WHITESPACE | END_OF_VALUE);
-        // Characters are counted, not bytes.
+        // Counts characters, not bytes.
         let starts = text.get(value..end).unwrap_or_default().iter();
         if starts.filter(|byte| (**byte as i8) >= -0x40).count() >= 6 {
             return Some(Match::new(value, end));
@@ -254,7 +256,7 @@ pub fn named(text: &[u8], from: usize) -> Option<Match> {
     }
 }
 
-/// Possible tokens: long runs without spaces.
+/// Finds possible tokens: long runs without spaces.
 pub fn token(text: &[u8], from: usize) -> Option<Match> {
     const PART: u32 = WORD | PLUS | SLASH | DASH;
     let mut at = from;
@@ -291,7 +293,8 @@ pub fn email(text: &[u8], from: usize) -> Option<Match> {
     }
 }
 
-/// The end of a host's name that begins at an offset: its last label begins with two letters, and what follows them is no part.
+/// Returns the end of the host name at an offset: its last label begins with two letters, and
+/// whatever follows them is excluded.
 fn domain_end(text: &[u8], start: usize) -> Option<usize> {
     const PART: u32 = ALPHANUMERIC | DASH;
     let mut at = run_end(text, start, PART);
@@ -313,5 +316,5 @@ fn domain_end(text: &[u8], start: usize) -> Option<usize> {
     found
 }
 
-/// The searches for what is a key whatever stands around it.
+/// Searches for keys that are recognizable in any context.
 pub const KEYS: [super::Find; 6] = [private_key, key, google_key, aws_key, jwt, bearer];

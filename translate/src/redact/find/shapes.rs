@@ -1,11 +1,12 @@
-//! Numbers that have one shape each: those by which nations know their people.
+//! Numbers with one fixed shape each: national ids.
 
 use super::kind::{DIGIT, UPPER};
 use super::{Match, before, byte, is_boundary, is_word, scan};
 
-/// Finds a word of one of these shapes. In a shape `9` stands for a digit, `A` for a capital, a space for a space that may be left
-/// out, likewise `.` for a dot and `~` for a space or a dash; `:` stands for a dot and `-` for a dash that must be there, and the
-/// small letters for what [`is_like`] says.
+/// Finds a word with one of these shapes. In a shape, `9` stands for a digit, `A` for a capital, a
+/// space for an optional space, `.` for an optional dot, `~` for an optional space or dash; `:`
+/// stands for a required dot and `-` for a required dash, and lowercase letters for the classes in
+/// [`is_like`].
 fn find(text: &[u8], from: usize, shapes: &[&[u8]]) -> Option<Match> {
     scan(text, from, DIGIT | UPPER, &|text, start| {
         if is_word(before(text, start)) {
@@ -35,11 +36,11 @@ fn is_like(wanted: u8, found: u8) -> bool {
         b' ' | b'-' | b'.' => found == wanted,
         b'~' => matches!(found, b' ' | b'-'),
         b':' => found == b'.',
-        // France: the sexes.
+        // France: sex.
         b's' => matches!(found, b'1' | b'2'),
-        // Spain: foreigners.
+        // Spain: foreigners' prefixes.
         b'f' => matches!(found, b'X' | b'Y' | b'Z'),
-        // Italy: the months.
+        // Italy: months.
         b'm' => b"ABCDEHLMPRST".contains(&found),
         // United Kingdom: prefixes and suffixes.
         b'p' => b"ABCEGHJKLMNOPRSTWXYZ".contains(&found),
