@@ -294,10 +294,11 @@ impl StreamTranslator {
 
     /// What ended the stream early. Before it began, nothing of it was written.
     pub fn error(&self) -> Option<&ApiError> {
-        match &self.provider {
+        let error = match &self.provider {
             Upstream::Relay(relay) => relay.error(),
             Upstream::Translator(translator) => translator.error(),
-        }
+        };
+        error.or_else(|| self.client.as_ref()?.error())
     }
 
     /// Whether bytes may pass as they are from here on.

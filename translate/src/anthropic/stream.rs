@@ -16,6 +16,17 @@ use crate::json;
 use crate::openai::thoughts;
 use crate::stream::{self, Events, Output};
 
+/// The events that matter.
+const KINDS: [&str; 7] = [
+    "message_start",
+    "content_block_start",
+    "content_block_delta",
+    "content_block_stop",
+    "message_delta",
+    "message_stop",
+    "error",
+];
+
 /// What Anthropic's events mean.
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
@@ -96,11 +107,9 @@ struct Delta<'a> {
 
 impl Events for Messages {
     fn on_event(&mut self, event: stream::Event<'_>, to: &mut Output, out: &mut Vec<u8>) {
-        // Events of kinds we do not know may look like anything; they are no concern of ours.
-        let Some(event) = event
-            .data()
-            .and_then(|data| json::from_bytes::<Event<'_>>(data).ok())
-        else {
+        let Some(data) = event.data() else { return };
+        let is_known: stream::IsKnown<'_> = &|event| stream::is_kind(event, &KINDS);
+        let Some(event) = to.read::<Event<'_>>(data, is_known, out) else {
             return;
         };
         match event.kind.as_ref() {
