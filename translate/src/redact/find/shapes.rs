@@ -1,16 +1,13 @@
 //! Numbers that have one shape each: those by which nations know their people.
 
 use super::kind::{DIGIT, UPPER};
-use super::{Match, before, byte, is_boundary, is_word, scan};
+use super::{Match, byte, is_boundary, scan};
 
 /// Finds a word of one of these shapes. In a shape `9` stands for a digit, `A` for a capital, a space for a space that may be left
 /// out, likewise `.` for a dot and `~` for a space or a dash; `:` stands for a dot and `-` for a dash that must be there, and the
 /// small letters for what [`is_like`] says.
 fn find(text: &[u8], from: usize, shapes: &[&[u8]]) -> Option<Match> {
     scan(text, from, DIGIT | UPPER, &|text, start| {
-        if is_word(before(text, start)) {
-            return None;
-        }
         shapes.iter().find_map(|shape| end(text, start, shape))
     })
 }
@@ -63,9 +60,6 @@ pub fn de_tax_id(text: &[u8], from: usize) -> Option<Match> {
 
 pub fn fr_nir(text: &[u8], from: usize) -> Option<Match> {
     scan(text, from, DIGIT, &|text, start| {
-        if is_word(before(text, start)) {
-            return None;
-        }
         let end = end(text, start, b"s 99 99 99 999 999 99")?;
         let digits = text.get(start..end)?.iter().filter(|byte| **byte != b' ');
         let month: Vec<u8> = digits.skip(3).take(2).copied().collect();
