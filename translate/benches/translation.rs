@@ -8,8 +8,10 @@ use std::hint::black_box;
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use opentracy_translate::aws::event_stream;
 use opentracy_translate::client::Api;
+use opentracy_translate::client::tap::Tap;
 use opentracy_translate::format::{self, Origin, StreamTranslator, Target};
 use opentracy_translate::openai::dialect;
+use opentracy_translate::openai::tap::Output;
 use opentracy_translate::provider::Format;
 use serde_json::{Value, json};
 
@@ -193,6 +195,72 @@ fn streams(criterion: &mut Criterion) {
     }
 }
 
+/// Returns a stream of a thousand pieces in a client's API.
+fn client_stream(api: Api) -> Vec<u8> {
+    let (format, provider, model) = FORMATS[0];
+    let origin = Origin {
+        api,
+        format,
+        is_native: false,
+        provider,
+        model,
+        id: "call",
+        created: 0,
+        request: b"{}",
+        own_answers: false,
+    };
+    let mut translator = StreamTranslator::new(&origin);
+    let mut out = Vec::new();
+    translator.push(&stream(format), &mut out);
+    translator.finish(&mut out);
+    out
+}
+
+/// Streams that are in the client's API already, as the gateway stage watches them.
+fn taps(criterion: &mut Criterion) {
+    for api in Api::ALL {
+        let stream = client_stream(api);
+        let mut group = criterion.benchmark_group(format!("watched stream of {}", api.name()));
+        group.throughput(Throughput::Bytes(stream.len() as u64));
+        for size in [250, 1400, 16_000] {
+            group.bench_function(format!("in pieces of {size} bytes"), |bencher| {
+                bencher.iter(|| {
+                    let mut tap = Tap::new(api, true);
+                    let mut extras = |_: &_| Vec::new();
+                    let pieces = black_box(&stream).chunks(size);
+                    let changed =
+                        pieces.filter(|piece| tap.push(piece, &mut extras) != Output::Unchanged);
+                    changed.count() + tap.finish(&mut extras).len()
+                });
+            });
+        }
+        let events: Vec<&[u8]> = events_of(&stream);
+        group.bench_function("an event at a time", |bencher| {
+            bencher.iter(|| {
+                let mut tap = Tap::new(api, true);
+                let mut extras = |_: &_| Vec::new();
+                let pieces = black_box(&events).iter();
+                let changed =
+                    pieces.filter(|piece| tap.push(piece, &mut extras) != Output::Unchanged);
+                changed.count() + tap.finish(&mut extras).len()
+            });
+        });
+        group.finish();
+    }
+}
+
+/// Cuts a stream behind each event.
+fn events_of(stream: &[u8]) -> Vec<&[u8]> {
+    let mut events = Vec::new();
+    let mut rest = stream;
+    while let Some(end) = rest.windows(2).position(|pair| pair == b"\n\n") {
+        let (event, after) = rest.split_at(end + 2);
+        events.push(event);
+        rest = after;
+    }
+    events
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     for (size, bytes) in [("2 KB", 2_000), ("200 KB", 200_000)] {
@@ -201,5 +269,6 @@ fn main() {
         group.finish();
     }
     streams(&mut criterion);
+    taps(&mut criterion);
     criterion.final_summary();
 }

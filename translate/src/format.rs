@@ -298,10 +298,11 @@ impl StreamTranslator {
     /// Returns the error that ended the stream early. If the answer hadn't begun, nothing of it was
     /// written.
     pub fn error(&self) -> Option<&ApiError> {
-        match &self.provider {
+        let error = match &self.provider {
             Upstream::Relay(relay) => relay.error(),
             Upstream::Translator(translator) => translator.error(),
-        }
+        };
+        error.or_else(|| self.client.as_ref()?.error())
     }
 
     /// Returns true if the remaining bytes may pass unchanged.

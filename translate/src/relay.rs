@@ -10,6 +10,7 @@ use crate::client::Api;
 use crate::error::ApiError;
 use crate::openai::{self, normalize};
 use crate::sse;
+use crate::stream::Broken;
 
 #[derive(Debug)]
 pub struct Relay {
@@ -98,26 +99,41 @@ impl Relay {
         if !self.normalizes {
             return;
         }
+        if self.has_begun
+            && self.error.is_none()
+            && data.as_deref().is_some_and(|data| !sse::is_readable(data))
+        {
+            self.break_off(Broken::NotJson.told_of(&self.provider), out);
+            return;
+        }
         match data.map(|data| normalize::normalize(&data)) {
             Some(Ok(Some(data))) => {
                 out.extend_from_slice(b"data: ");
                 out.extend_from_slice(&data);
                 out.extend_from_slice(b"\n\n");
             }
-            Some(Err(error)) => {
-                if self.has_begun {
-                    out.extend(error.to_sse());
-                }
-                self.error = Some(error);
-            }
+            Some(Err(error)) => self.break_off(error, out),
             Some(Ok(None)) | None => out.extend_from_slice(event.raw),
         }
     }
 
+    /// Ends a normalized stream with an error.
+    fn break_off(&mut self, error: ApiError, out: &mut Vec<u8>) {
+        if self.has_begun {
+            out.extend(error.to_sse());
+        }
+        self.error = Some(error);
+    }
+
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         let rest = self.parser.take_rest();
-        if self.normalizes && !rest.is_empty() {
-            self.on_event(sse::Event { raw: &rest }, out);
+        if self.normalizes && !rest.is_empty() && self.error.is_none() {
+            let event = sse::Event { raw: &rest };
+            if event.data().is_some_and(|data| sse::is_cut(&data)) {
+                self.break_off(ApiError::incomplete_stream(&self.provider), out);
+            } else {
+                self.on_event(event, out);
+            }
         }
         if !self.has_begun && self.error.is_none() {
             self.error = Some(ApiError::incomplete_stream(&self.provider));
@@ -137,6 +153,7 @@ fn first(api: Api, provider: &str, data: &[u8]) -> First {
         Api::Messages | Api::Responses => json::from_bytes::<Event>(data).ok(),
     };
     match (api, event) {
+        _ if data.trim_ascii().is_empty() => First::Nothing,
         (Api::ChatCompletions, _) => match openai::error::from_event(provider, data) {
             Some(error) => First::Failed(error),
             None if is_readable(data) => First::Begun,
@@ -191,8 +208,7 @@ pub fn check_answer(api: Api, provider: &str, body: &[u8]) -> Result<(), ApiErro
 /// Returns true if an event's data is a JSON object, or the end of a stream.
 fn is_readable(data: &[u8]) -> bool {
     let data = data.trim_ascii();
-    data == b"[DONE]"
-        || (data.first() == Some(&b'{') && json::from_bytes::<IgnoredAny>(data).is_ok())
+    data == sse::DONE || (data.first() == Some(&b'{') && json::is_valid(data))
 }
 
 #[cfg(test)]

@@ -5,10 +5,13 @@
 
 use memchr::memchr2;
 
+use crate::json;
 use crate::stream::{Broken, MAX_EVENT};
 
-/// Splits a byte stream into events. Bytes of an incomplete event are buffered until the rest
-/// arrives.
+/// The data of the last event in OpenAI's streams.
+pub const DONE: &[u8] = b"[DONE]";
+
+/// Splits a byte stream into events. Bytes of an unfinished event are kept until the rest has come.
 #[derive(Debug, Default)]
 pub struct Parser {
     pending: Vec<u8>,
@@ -29,6 +32,30 @@ struct Scan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event<'a> {
     pub raw: &'a [u8],
+}
+
+/// Reports if data is no payload of any API: nothing at all, or the mark of a stream's end.
+pub fn is_mark(data: &[u8]) -> bool {
+    matches!(data.trim_ascii(), b"" | DONE)
+}
+
+/// Reports if data is JSON or a mark.
+pub fn is_readable(data: &[u8]) -> bool {
+    is_mark(data) || json::is_valid(data)
+}
+
+/// Reports if the data of a stream's last event, which has no empty line behind it, ends too early.
+pub fn is_cut(data: &[u8]) -> bool {
+    !DONE.starts_with(data.trim_ascii()) && !json::is_valid(data)
+}
+
+/// Reports if the data of each of these whole events can be read.
+pub fn are_readable(events: &[u8]) -> bool {
+    let mut are_readable = true;
+    Scan::default().split(events, &mut |event| {
+        are_readable = are_readable && event.data().is_none_or(|data| is_readable(&data));
+    });
+    are_readable
 }
 
 impl<'a> Event<'a> {
@@ -149,10 +176,17 @@ impl Scan {
 }
 
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    bytes
-        .split(|byte| matches!(byte, b'\r' | b'\n'))
-        .filter(|line| !line.is_empty())
+    let mut rest = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+        let (line, after) = rest.split_at_checked(end)?;
+        rest = after.get(1..).unwrap_or_default();
+        Some(line)
+    })
+    .filter(|line| !line.is_empty())
 }
 
 fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {

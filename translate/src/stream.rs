@@ -4,9 +4,13 @@
 //! A format interprets its events in `Events`; splitting bytes into events, start, failure and end
 //! are the same for all.
 
+use serde::Deserialize;
+
 use crate::aws::event_stream;
 use crate::cost::Usage;
 use crate::error::ApiError;
+use crate::json;
+use crate::object::Object;
 use crate::openai::chunks::ChunkWriter;
 use crate::sse;
 
@@ -60,7 +64,28 @@ impl Output {
         self.end.is_some()
     }
 
-    /// Ends the stream with an error. Before it began, nothing is written: the client can be told by a status.
+    /// Reads an event's JSON. A stream with an event that is not JSON has failed, and so has one with an event that the format must
+    /// know, by `is_known`, but can't read. Events that it does not know may look like anything.
+    pub fn read<'a, T: Deserialize<'a>>(
+        &mut self,
+        data: &'a [u8],
+        is_known: IsKnown<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<T> {
+        match json::from_bytes(data) {
+            Ok(event) => Some(event),
+            Err(_) => {
+                if let Some(broken) = broken_event(data, is_known) {
+                    let error = broken.told_of(&self.provider);
+                    self.fail(error, out);
+                }
+                None
+            }
+        }
+    }
+
+    /// Ends the stream with an error. If it hasn't begun, nothing is written, so that the client
+    /// can receive an HTTP status.
     pub fn fail(&mut self, error: ApiError, out: &mut Vec<u8>) {
         if self.is_over() {
             return;
@@ -121,7 +146,8 @@ impl Translator {
         let (events, to) = (&mut self.events, &mut self.output);
         let pushed = match &mut self.framing {
             Framing::Sse(parser) => parser.push(bytes, |event| {
-                if let Some(data) = event.data().filter(|_| !to.is_over()) {
+                let data = event.data();
+                if let Some(data) = data.filter(|data| !to.is_over() && !sse::is_mark(data)) {
                     events.on_event(Event::Data(&data), to, out);
                 }
             }),
@@ -145,8 +171,13 @@ impl Translator {
             if let Some(data) = (sse::Event { raw: &rest }).data()
                 && !self.output.is_over()
             {
-                self.events
-                    .on_event(Event::Data(&data), &mut self.output, out);
+                if sse::is_cut(&data) {
+                    let error = ApiError::incomplete_stream(&self.output.provider);
+                    self.output.fail(error, out);
+                } else if !sse::is_mark(&data) {
+                    self.events
+                        .on_event(Event::Data(&data), &mut self.output, out);
+                }
             }
         }
         if !self.output.is_over() {
@@ -157,7 +188,30 @@ impl Translator {
     }
 }
 
-/// Why bytes can't be cut into events.
+/// Tells by an event's members if its format knows events of that kind.
+pub(crate) type IsKnown<'f> = &'f dyn Fn(&Object<'_>) -> bool;
+
+/// Why an event that could not be read as one of its format breaks a stream; `None` when it is of a kind that the format does not know.
+pub(crate) fn broken_event(data: &[u8], is_known: IsKnown<'_>) -> Option<Broken> {
+    if !json::is_valid(data) {
+        return Some(Broken::NotJson);
+    }
+    let event: Object<'_> = json::from_bytes(data).unwrap_or_default();
+    is_known(&event).then_some(Broken::Shape)
+}
+
+/// Reports if an event's `type` is one of these.
+pub(crate) fn is_kind(event: &Object<'_>, kinds: &[&str]) -> bool {
+    let kind = event.get("type").and_then(|raw| json::text(raw).ok());
+    kind.is_some_and(|kind| kinds.contains(&kind.as_ref()))
+}
+
+/// Reports if an event has a member other than null.
+pub(crate) fn has_member(event: &Object<'_>, name: &str) -> bool {
+    event.get(name).is_some_and(|value| value.get() != "null")
+}
+
+/// Why bytes can't be read as events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
     #[error("an event is longer than {} MiB", MAX_EVENT >> 20)]
@@ -166,6 +220,10 @@ pub enum Broken {
     Checksum,
     #[error("a message is malformed")]
     Malformed,
+    #[error("an event is not JSON")]
+    NotJson,
+    #[error("an event does not have the shape of its kind")]
+    Shape,
 }
 
 /// Maximum size of an event: no provider sends longer ones, and longer ones are not buffered.

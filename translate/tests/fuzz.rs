@@ -6,11 +6,11 @@ mod fixtures;
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 use crate::fixtures::{APIS, FORMATS, inputs, streams};
 
@@ -118,16 +118,55 @@ fn the_fixtures_themselves() {
     seeds().iter().for_each(|seed| run_all(seed));
 }
 
+/// Names the variation under test if a target panics.
+struct Report<'d> {
+    seed: u64,
+    case: u32,
+    target: &'static str,
+    data: &'d [u8],
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (seed, case, target) = (self.seed, self.case, self.target);
+            let input = self.data.escape_ascii();
+            eprintln!("FUZZ_SEED={seed}, case {case}, target {target}, input: {input}");
+        }
+    }
+}
+
+/// The longest time per byte of a target, and the case that took it.
+#[derive(Clone, Copy)]
+struct Slowest {
+    per_byte: Duration,
+    length: usize,
+    case: u32,
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable)
+        .ok()
+        .map(|value| value.parse().unwrap())
+}
+
+fn runner(seed: u64) -> TestRunner {
+    let bytes = [seed.to_le_bytes(); 4].concat();
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    TestRunner::new_with_rng(ProptestConfig::default(), rng)
+}
+
 /// Runs each target on many variations, and measures it.
 ///
-/// `cargo test --release -p opentracy-translate --test fuzz -- --ignored --nocapture` runs 20,000, or as many as `FUZZ_CASES` says.
+/// `cargo test --release -p opentracy-translate --test fuzz -- --ignored --nocapture` runs 20,000, or as many as `FUZZ_CASES` says, in
+/// about 15 seconds. Each run has a seed of its own and prints it; `FUZZ_SEED` repeats a run.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "needs a release build"]
 fn many_variations_in_bounded_time() {
     /// A target runs a translation for each API, format and kind of model, each of which may take a
     /// hundred nanoseconds per byte.
     const MOST_PER_BYTE: Duration = Duration::from_micros(20);
-    /// A smaller input is not told from noise.
+    /// The time of a smaller input is mostly noise.
     const LEAST_BYTES: usize = 2000;
     type Target = fn(&[u8]);
     const TARGETS: [(&str, Target); 5] = [
@@ -137,17 +176,26 @@ fn many_variations_in_bounded_time() {
         ("chunks", targets::chunks),
         ("text", targets::text),
     ];
-    let cases = std::env::var("FUZZ_CASES").map_or(20_000, |cases| cases.parse().unwrap());
-    let mut runner = TestRunner::deterministic();
+    let cases = number("FUZZ_CASES").map_or(20_000, |cases| cases.try_into().unwrap());
+    let seed = number("FUZZ_SEED").unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        now.as_micros() as u64
+    });
+    println!("FUZZ_SEED={seed}");
+    let mut runner = runner(seed);
     let variation = (
         prop::sample::select(seeds()),
         prop::collection::vec(edit(), 1..6),
         (0.0..1.0, 1..300usize, 1..200usize),
         any::<bool>(),
     );
-    let mut slowest = TARGETS.map(|(name, _)| (name, Duration::ZERO, 0));
+    let mut slowest = TARGETS.map(|_| Slowest {
+        per_byte: Duration::ZERO,
+        length: 0,
+        case: 0,
+    });
     let mut bytes = 0;
-    for _ in 0..cases {
+    for case in 0..cases {
         let (mut data, edits, (at, length, times), is_long) =
             variation.new_tree(&mut runner).unwrap().current();
         edits.into_iter().for_each(|edit| apply(&mut data, edit));
@@ -158,31 +206,45 @@ fn many_variations_in_bounded_time() {
             data.splice(at..at, part);
         }
         bytes += data.len();
-        for ((_, target), slowest) in TARGETS.iter().zip(&mut slowest) {
-            let start = Instant::now();
-            target(&data);
-            let mut per_byte = start.elapsed() / data.len().max(LEAST_BYTES) as u32;
-            if per_byte > MOST_PER_BYTE {
-                // Another process may have had the processor.
+        for ((name, target), slowest) in TARGETS.iter().zip(&mut slowest) {
+            let _report = Report {
+                seed,
+                case,
+                target: name,
+                data: &data,
+            };
+            let time = || {
                 let start = Instant::now();
                 target(&data);
-                per_byte = start.elapsed() / data.len().max(LEAST_BYTES) as u32;
+                start.elapsed() / data.len().max(LEAST_BYTES) as u32
+            };
+            let mut per_byte = time();
+            if per_byte > MOST_PER_BYTE {
+                // Another process may have used the CPU.
+                per_byte = time();
             }
-            if per_byte > slowest.1 {
-                *slowest = (slowest.0, per_byte, data.len());
+            if per_byte > slowest.per_byte {
+                *slowest = Slowest {
+                    per_byte,
+                    length: data.len(),
+                    case,
+                };
             }
         }
     }
     println!("{cases} variations, {bytes} bytes, for each of the targets");
-    for (name, per_byte, length) in slowest {
-        println!("{name}: at most {per_byte:?} a byte, with {length} bytes");
-    }
-    for (name, per_byte, length) in slowest {
-        assert!(
-            per_byte <= MOST_PER_BYTE,
-            "{name}: {per_byte:?} a byte, with {length} bytes"
-        );
-    }
+    let lines = TARGETS.iter().zip(slowest).map(|((name, _), slowest)| {
+        let Slowest {
+            per_byte,
+            length,
+            case,
+        } = slowest;
+        format!("{name}: at most {per_byte:?} a byte, case {case} with {length} bytes")
+    });
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    println!("{lines}");
+    let is_bounded = slowest.iter().all(|it| it.per_byte <= MOST_PER_BYTE);
+    assert!(is_bounded, "FUZZ_SEED={seed}\n{lines}");
 }
 
 proptest! {

@@ -17,6 +17,17 @@ use crate::json;
 use crate::openai::thoughts;
 use crate::stream::{self, Events, Output};
 
+/// The events that matter.
+const KINDS: [&str; 7] = [
+    "message_start",
+    "content_block_start",
+    "content_block_delta",
+    "content_block_stop",
+    "message_delta",
+    "message_stop",
+    "error",
+];
+
 /// Translator of Anthropic's events.
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
@@ -97,11 +108,9 @@ struct Delta<'a> {
 
 impl Events for Messages {
     fn on_event(&mut self, event: stream::Event<'_>, to: &mut Output, out: &mut Vec<u8>) {
-        // Unknown kinds of events may have any shape and are skipped.
-        let Some(event) = event
-            .data()
-            .and_then(|data| json::from_bytes::<Event<'_>>(data).ok())
-        else {
+        let Some(data) = event.data() else { return };
+        let is_known: stream::IsKnown<'_> = &|event| stream::is_kind(event, &KINDS);
+        let Some(event) = to.read::<Event<'_>>(data, is_known, out) else {
             return;
         };
         match event.kind.as_ref() {

@@ -16,7 +16,17 @@ use crate::bedrock::usage::TokenUsage;
 use crate::cost::Usage;
 use crate::json;
 use crate::openai::thoughts;
-use crate::stream::{Event, Events, Output};
+use crate::stream::{Event, Events, IsKnown, Output};
+
+/// The messages that matter.
+const KINDS: [&str; 6] = [
+    "messageStart",
+    "contentBlockStart",
+    "contentBlockDelta",
+    "contentBlockStop",
+    "messageStop",
+    "metadata",
+];
 
 /// Translator of ConverseStream's messages.
 #[derive(Debug, Default)]
@@ -110,11 +120,15 @@ impl Events for Converse {
             to.fail(error, out);
             return;
         }
-        // Unknown kinds of messages may have any shape and are skipped.
-        let Ok(payload) = json::from_bytes::<Payload<'_>>(message.payload) else {
+        let kind = message.header(":event-type").unwrap_or_default();
+        let is_known: IsKnown<'_> = &|_| KINDS.contains(&kind);
+        if message.payload.is_empty() && !KINDS.contains(&kind) {
+            return;
+        }
+        let Some(payload) = to.read::<Payload<'_>>(message.payload, is_known, out) else {
             return;
         };
-        match message.header(":event-type").unwrap_or_default() {
+        match kind {
             "messageStart" => self.begin(to, out),
             "contentBlockStart" => self.start_block(&payload, to, out),
             "contentBlockDelta" => {

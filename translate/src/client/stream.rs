@@ -3,9 +3,14 @@
 use crate::client::answer::{Chunk, Delta};
 use crate::error::ApiError;
 use crate::json;
+use crate::object::Object;
 use crate::openai;
 use crate::openai::usage::WireUsage;
 use crate::sse;
+use crate::stream;
+
+/// The subject of errors: chunks don't tell whose they are.
+const PROVIDER: &str = "The provider";
 
 /// Writes an API's events.
 pub(crate) trait Writer: std::fmt::Debug {
@@ -29,6 +34,7 @@ struct Reader {
     writer: Box<dyn Writer>,
     has_begun: bool,
     is_over: bool,
+    error: Option<ApiError>,
     finish_reason: Option<String>,
 }
 
@@ -40,6 +46,7 @@ impl ClientStream {
                 writer,
                 has_begun: false,
                 is_over: false,
+                error: None,
                 finish_reason: None,
             },
         }
@@ -57,11 +64,20 @@ impl ClientStream {
         });
     }
 
+    /// The error that ended the stream, when one did.
+    pub fn error(&self) -> Option<&ApiError> {
+        self.reader.error.as_ref()
+    }
+
     /// Ends the stream. Some providers don't mark the end; they are done after the finish reason.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         let rest = self.parser.take_rest();
         if let Some(data) = (sse::Event { raw: &rest }).data() {
-            self.reader.on_data(&data, out);
+            if sse::is_cut(&data) {
+                self.reader.fail(ApiError::incomplete_stream(PROVIDER), out);
+            } else {
+                self.reader.on_data(&data, out);
+            }
         }
         if self.reader.finish_reason.is_some() {
             self.reader.end(out);
@@ -74,19 +90,40 @@ impl Reader {
         if self.is_over {
             return;
         }
-        if data.trim_ascii() == b"[DONE]" {
-            self.end(out);
-        } else if let Ok(chunk) = json::from_bytes::<Chunk<'_>>(data) {
-            self.chunk(&chunk, data, out);
+        if sse::is_mark(data) {
+            if data.trim_ascii() == sse::DONE {
+                self.end(out);
+            }
+            return;
         }
+        match json::from_bytes::<Chunk<'_>>(data) {
+            Ok(chunk) => self.chunk(&chunk, data, out),
+            Err(_) => {
+                let has_choices = |chunk: &Object<'_>| stream::has_member(chunk, "choices");
+                let error = openai::error::from_event(PROVIDER, data).or_else(|| {
+                    let broken = stream::broken_event(data, &has_choices)?;
+                    Some(broken.told_of(PROVIDER))
+                });
+                if let Some(error) = error {
+                    self.fail(error, out);
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, error: ApiError, out: &mut Vec<u8>) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        self.writer.fail(&error, out);
+        self.error = Some(error);
     }
 
     fn chunk(&mut self, chunk: &Chunk<'_>, data: &[u8], out: &mut Vec<u8>) {
         if chunk.error.is_some() {
-            let error = openai::error::from_event("The provider", data)
+            let error = openai::error::from_event(PROVIDER, data)
                 .unwrap_or_else(|| ApiError::new(502, "The provider's stream failed"));
-            self.writer.fail(&error, out);
-            self.is_over = true;
+            self.fail(error, out);
             return;
         }
         // Azure's first chunk has no choices and does not identify the answer yet.

@@ -2,8 +2,9 @@
 //! members.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -19,6 +20,14 @@ use crate::openai::response::Summary;
 use crate::openai::tap::{MakeExtras, Output, StreamTap};
 use crate::redact::KeyMask;
 use crate::sse;
+use crate::stream::Broken;
+
+// A search takes longer to set up than to go through a chunk.
+static ERROR: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"error\""));
+static MESSAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"message_"));
+static COMPLETED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"response.completed\""));
+static INCOMPLETE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"response.incomplete\""));
+static FAILED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"response.failed\""));
 
 /// Observes a stream of any API.
 #[derive(Debug)]
@@ -129,19 +138,16 @@ impl EventTap {
     /// Returns true if bytes contain nothing that must be parsed. All relevant data is in events
     /// that name their kind.
     fn is_plain(&self, bytes: &[u8]) -> bool {
-        let has = |word: &[u8]| memmem::find(bytes, word).is_some();
-        let own: &[&[u8]] = match self.api {
-            Api::Messages => &[b"\"message_"],
-            _ => &[
-                b"\"response.completed\"",
-                b"\"response.incomplete\"",
-                b"\"response.failed\"",
-            ],
+        let has = |word: &Finder<'_>| word.find(bytes).is_some();
+        let is_plain = match self.api {
+            Api::Messages => !has(&MESSAGE),
+            _ => !has(&COMPLETED) && !has(&INCOMPLETE) && !has(&FAILED),
         };
-        !has(b"\"error\"")
+        is_plain
+            && !has(&ERROR)
             && !self.keys.has_value(bytes)
-            && !own.iter().any(|word| has(word))
             && bytes.ends_with(b"\n\n")
+            && sse::are_readable(bytes)
     }
 
     fn push(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
@@ -164,7 +170,10 @@ impl EventTap {
         let mut rest = self.parser.take_rest();
         if !rest.is_empty() {
             rest.extend_from_slice(b"\n\n");
-            self.on_event(sse::Event { raw: &rest }, &mut out, extras);
+            let event = sse::Event { raw: &rest };
+            if event.data().is_none_or(|data| !sse::is_cut(&data)) {
+                self.on_event(event, &mut out, extras);
+            }
         }
         if !self.is_done {
             self.fail(ApiError::incomplete_stream("The provider"), &mut out);
@@ -200,7 +209,11 @@ impl EventTap {
             .as_deref()
             .and_then(|data| json::from_bytes::<Event<'_>>(data).ok());
         let (Some(data), Some(read)) = (&data, read) else {
-            out.extend_from_slice(event.raw);
+            if data.is_none_or(|data| sse::is_readable(&data)) {
+                out.extend_from_slice(event.raw);
+            } else {
+                self.fail(Broken::NotJson.told_of("The provider"), out);
+            }
             return;
         };
         let changed = match (self.api, read.kind.as_ref()) {
@@ -276,9 +289,7 @@ impl EventTap {
 
 /// Returns true if an event may report a failure.
 fn is_failure(raw: &[u8]) -> bool {
-    [b"\"error\"".as_slice(), b"\"response.failed\""]
-        .iter()
-        .any(|word| memmem::find(raw, word).is_some())
+    ERROR.find(raw).is_some() || FAILED.find(raw).is_some()
 }
 
 #[cfg(test)]

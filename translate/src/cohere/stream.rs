@@ -18,6 +18,19 @@ use crate::openai;
 use crate::openai::logprobs::Logprobs;
 use crate::stream::{self, Events, Output};
 
+/// The events that matter.
+const KINDS: [&str; 9] = [
+    "message-start",
+    "content-start",
+    "content-delta",
+    "tool-plan-delta",
+    "tool-call-start",
+    "tool-call-delta",
+    "tool-call-end",
+    "citation-start",
+    "message-end",
+];
+
 /// Translator of Cohere's events.
 #[derive(Debug, Default)]
 pub(crate) struct Chat {
@@ -107,8 +120,8 @@ impl Events for Chat {
             to.fail(error, out);
             return;
         }
-        // Unknown kinds of events may have any shape and are skipped.
-        let Ok(event) = json::from_bytes::<Event<'_>>(data) else {
+        let is_known: stream::IsKnown<'_> = &|event| stream::is_kind(event, &KINDS);
+        let Some(event) = to.read::<Event<'_>>(data, is_known, out) else {
             return;
         };
         let message = event

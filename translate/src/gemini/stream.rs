@@ -10,7 +10,7 @@ use crate::gemini::response::{self, Answer, Candidate};
 use crate::gemini::usage::UsageMetadata;
 use crate::json;
 use crate::openai::logprobs::Logprobs;
-use crate::stream::{Event, Events, Output};
+use crate::stream::{self, Event, Events, IsKnown, Output};
 
 /// Translator of Gemini's events.
 #[derive(Debug, Default)]
@@ -31,10 +31,9 @@ struct ChoiceState {
 
 impl Events for Answers {
     fn on_event(&mut self, event: Event<'_>, to: &mut Output, out: &mut Vec<u8>) {
-        let Some(mut answer) = event
-            .data()
-            .and_then(|data| json::from_bytes::<Answer<'_>>(data).ok())
-        else {
+        let Some(data) = event.data() else { return };
+        let is_known: IsKnown<'_> = &|event| stream::has_member(event, "candidates");
+        let Some(mut answer) = to.read::<Answer<'_>>(data, is_known, out) else {
             return;
         };
         if let Some(error) = &answer.error {

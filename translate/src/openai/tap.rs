@@ -2,8 +2,9 @@
 //! chunk.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use crate::cost::Usage;
 use crate::error::ApiError;
@@ -12,10 +13,20 @@ use crate::openai::error;
 use crate::openai::response::{Summary, View};
 use crate::redact::KeyMask;
 use crate::sse;
+use crate::stream::Broken;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
-/// Makes the members to add to the last chunk, from what the stream said.
+/// The subject of errors: chunks don't tell whose they are.
+const PROVIDER: &str = "The provider";
+
+// A search takes longer to set up than to go through a chunk.
+static FINISH_REASON: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
+static USAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+static ERROR: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"error\""));
+static END: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(sse::DONE));
+
+/// Returns the members to add to the last chunk, from the stream's summary.
 pub type MakeExtras<'f> = dyn FnMut(&Summary) -> Vec<u8> + 'f;
 
 /// A stream in OpenAI's format between a provider and a client.
@@ -78,19 +89,19 @@ impl StreamTap {
     pub fn push(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
         let is_between_events =
             self.held.is_none() && !self.is_over() && !self.parser.has_partial_event();
-        if is_between_events && is_plain(bytes) && !self.keys.has_value(bytes) {
+        if is_between_events
+            && is_plain(bytes)
+            && !self.keys.has_value(bytes)
+            && sse::are_readable(bytes)
+        {
             return Output::Unchanged;
         }
         let mut out = Vec::with_capacity(bytes.len() + 256);
         let mut parser = std::mem::take(&mut self.parser);
         let pushed = parser.push(bytes, |event| self.on_event(event.raw, &mut out, extras));
         self.parser = parser;
-        if let Err(broken) = pushed
-            && !self.is_over()
-        {
-            let error = broken.told_of("The provider");
-            out.extend(error.to_sse());
-            self.error = Some(error);
+        if let Err(broken) = pushed {
+            self.fail(broken.told_of(PROVIDER), &mut out);
         }
         Output::Replaced(out)
     }
@@ -101,7 +112,12 @@ impl StreamTap {
         let mut rest = self.parser.take_rest();
         if !rest.is_empty() {
             rest.extend_from_slice(b"\n\n");
-            self.on_event(&rest, &mut out, extras);
+            let data = (sse::Event { raw: &rest }).data();
+            if data.is_some_and(|data| sse::is_cut(&data)) {
+                self.fail(ApiError::incomplete_stream(PROVIDER), &mut out);
+            } else {
+                self.on_event(&rest, &mut out, extras);
+            }
         }
         if self.is_over() {
             return out;
@@ -111,11 +127,19 @@ impl StreamTap {
             out.extend_from_slice(DONE);
             self.is_done = true;
         } else {
-            let error = ApiError::incomplete_stream("The provider");
-            out.extend(error.to_sse());
-            self.error = Some(error);
+            self.fail(ApiError::incomplete_stream(PROVIDER), &mut out);
         }
         out
+    }
+
+    /// Ends the stream with an error. Nothing follows it.
+    fn fail(&mut self, error: ApiError, out: &mut Vec<u8>) {
+        if self.is_over() {
+            return;
+        }
+        self.release(out, None);
+        out.extend(error.to_sse());
+        self.error = Some(error);
     }
 
     fn on_event(&mut self, raw: &[u8], out: &mut Vec<u8>, extras: &mut MakeExtras<'_>) {
@@ -132,10 +156,14 @@ impl StreamTap {
             out.extend_from_slice(raw);
             return;
         };
-        if data.trim_ascii() == b"[DONE]" {
+        if data.trim_ascii() == sse::DONE {
             self.release(out, Some(extras));
             out.extend_from_slice(DONE);
             self.is_done = true;
+            return;
+        }
+        if sse::is_mark(&data) {
+            out.extend_from_slice(raw);
             return;
         }
         let view = if is_plain(raw) {
@@ -144,17 +172,20 @@ impl StreamTap {
             json::from_bytes::<View<'_>>(&data).ok()
         };
         let Some(view) = view else {
+            // JSON of another shape is for the client to make sense of.
+            if !json::is_valid(&data) {
+                self.fail(Broken::NotJson.told_of(PROVIDER), out);
+                return;
+            }
             self.release(out, None);
             out.extend_from_slice(raw);
             return;
         };
         if view.error.is_some() {
-            self.release(out, None);
-            let mut error = error::from_event("The provider", &data)
+            let mut error = error::from_event(PROVIDER, &data)
                 .unwrap_or_else(|| ApiError::new(502, "The provider's stream failed"));
             self.keys.mask_error(&mut error);
-            out.extend(error.to_sse());
-            self.error = Some(error);
+            self.fail(error, out);
             return;
         }
         if let Some(usage) = view.usage {
@@ -206,16 +237,16 @@ impl StreamTap {
 /// positives.
 fn is_plain(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\n\n")
-        && !has_value(bytes, b"\"finish_reason\"")
-        && !has_value(bytes, b"\"usage\"")
-        && !has_value(bytes, b"\"error\"")
-        && memmem::find(bytes, b"[DONE]").is_none()
+        && !has_value(bytes, &FINISH_REASON)
+        && !has_value(bytes, &USAGE)
+        && !has_value(bytes, &ERROR)
+        && END.find(bytes).is_none()
 }
 
-/// Whether a member of this name has a value other than null.
-fn has_value(bytes: &[u8], name: &[u8]) -> bool {
-    memmem::find_iter(bytes, name).any(|at| {
-        let rest = bytes.get(at + name.len()..).unwrap_or_default();
+/// Returns true if a member with this name has a value other than null.
+fn has_value(bytes: &[u8], name: &Finder<'_>) -> bool {
+    name.find_iter(bytes).any(|at| {
+        let rest = bytes.get(at + name.needle().len()..).unwrap_or_default();
         let value = rest
             .iter()
             .find(|byte| !byte.is_ascii_whitespace() && **byte != b':');
@@ -301,7 +332,7 @@ mod tests {
         let error = format!(
             "data: {{\"error\":{{\"message\":\"no {key}, says the provider\",\"code\":\"{key}\"}}}}\n\n"
         );
-        let plain = format!("data: refused: {key}\n\n: {key}\n\n");
+        let plain = format!("data: {{\"a\":\"refused: {key}\"}}\n\n: {key}\n\n");
         for stream in [error, plain] {
             let mut tap = StreamTap::new(false).masking(KeyMask::new([key]));
             let mut out = Vec::new();

@@ -8,18 +8,21 @@ fn digits(text: &str) -> Vec<u32> {
 
 /// Checks a payment card: an issuer's first digit, and the check digit of ISO/IEC 7812.
 pub fn card(before: &str, text: &str) -> bool {
-    let digits = digits(text);
-    let sum: u32 = digits
-        .iter()
+    let digits = || text.bytes().filter(u8::is_ascii_digit);
+    let sum: u32 = digits()
         .rev()
-        .enumerate()
-        .map(|(index, &digit)| match (index % 2, digit * 2) {
-            (0, _) => digit,
-            (_, doubled) if doubled > 9 => doubled - 9,
-            (_, doubled) => doubled,
-        })
+        .zip([false, true].into_iter().cycle())
+        .map(
+            |(digit, is_doubled)| match (is_doubled, u32::from(digit - b'0') * 2) {
+                (false, doubled) => doubled / 2,
+                (true, doubled) if doubled > 9 => doubled - 9,
+                (true, doubled) => doubled,
+            },
+        )
         .sum();
-    matches!(digits.first(), Some(2..=6)) && sum.is_multiple_of(10) && !follows_digits(before)
+    matches!(digits().next(), Some(b'2'..=b'6'))
+        && sum.is_multiple_of(10)
+        && !follows_digits(before)
 }
 
 /// Returns true if a number continues the digits before it, as in a grouped account number.
@@ -69,12 +72,21 @@ pub fn ipv4(before: &str, text: &str) -> bool {
 }
 
 pub fn ipv6(before: &str, text: &str) -> bool {
-    let address: Result<Ipv6Addr, _> = text.parse();
-    // `std::fmt` and `a::b` are no addresses, `fe80::1` is.
+    // `std::fmt` and `a::b` are not addresses, `fe80::1` is.
     let is_name = before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == ':' || c == '_');
+    let bytes = text.as_bytes();
+    let has_digit = bytes.iter().any(u8::is_ascii_digit);
+    // A time of day has colons too.
+    let is_whole = || {
+        bytes.windows(2).any(|pair| pair == b"::")
+            || bytes.iter().filter(|byte| **byte == b':').count() == 7
+    };
     !is_name
-        && text.contains(|c: char| c.is_ascii_digit())
-        && address.is_ok_and(|address| !address.is_loopback() && !address.is_unspecified())
+        && has_digit
+        && is_whole()
+        && text
+            .parse()
+            .is_ok_and(|address: Ipv6Addr| !address.is_loopback() && !address.is_unspecified())
 }
 
 /// Checks for randomness: letters of both cases mixed with digits, in an order that no word has.

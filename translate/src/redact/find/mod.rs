@@ -99,21 +99,32 @@ mod kind {
         of_all
     };
 
-    /// Reports if a byte is of one of these kinds.
+    /// Reports if one of these bytes is of one of these kinds.
+    #[inline]
+    pub fn is_any(bytes: [u8; 4], kinds: u32) -> bool {
+        let all = bytes.map(|byte| OF.get(usize::from(byte)).copied().unwrap_or_default());
+        all.iter().fold(0, |all, of| all | of) & kinds != 0
+    }
+
+    /// Returns true if a byte is of one of these kinds.
+    #[inline]
     pub fn is(byte: u8, kinds: u32) -> bool {
         OF.get(usize::from(byte)).is_some_and(|of| of & kinds != 0)
     }
 }
 
+#[inline]
 fn byte(text: &[u8], at: usize) -> u8 {
     text.get(at).copied().unwrap_or_default()
 }
 
-/// The byte before an offset; 0 at the beginning.
+/// Returns the byte before an offset; 0 at the beginning.
+#[inline]
 fn before(text: &[u8], at: usize) -> u8 {
     at.checked_sub(1).map_or(0, |at| byte(text, at))
 }
 
+#[inline]
 fn is_word(byte: u8) -> bool {
     kind::is(byte, kind::WORD)
 }
@@ -126,9 +137,15 @@ fn is_boundary(text: &[u8], at: usize) -> bool {
 /// Returns the first offset from `start` on whose byte is of these kinds, or the end of the text.
 #[inline(never)]
 fn first(text: &[u8], start: usize, kinds: u32) -> usize {
-    let rest = text.get(start..).unwrap_or_default();
+    let mut rest = text.get(start..).unwrap_or_default();
+    // Four at a time: most of a text is of no interest.
+    while let [a, b, c, d, after @ ..] = rest
+        && !kind::is_any([*a, *b, *c, *d], kinds)
+    {
+        rest = after;
+    }
     let found = rest.iter().position(|&byte| kind::is(byte, kinds));
-    start + found.unwrap_or(rest.len())
+    text.len().max(start) - rest.len() + found.unwrap_or(rest.len())
 }
 
 /// Returns the end of the run of these bytes that starts at an offset.
@@ -166,7 +183,7 @@ fn skip(text: &[u8], at: usize, kinds: u32) -> usize {
     at + usize::from(kind::is(byte(text, at), kinds))
 }
 
-/// Finds the first place from an offset on where a byte is of the kinds that a match begins with, and `end` tells its end.
+/// Finds the first word from an offset on that begins with a byte of these kinds, and for which `end` tells the end of a match.
 #[inline(never)]
 fn scan(
     text: &[u8],
@@ -180,10 +197,12 @@ fn scan(
         if start >= text.len() {
             return None;
         }
-        if let Some(end) = end(text, start) {
+        if !is_word(before(text, start))
+            && let Some(end) = end(text, start)
+        {
             return Some(Match::new(start, end));
         }
-        at = start + 1;
+        at = run_end(text, start + 1, kind::WORD);
     }
 }
 
@@ -336,6 +355,15 @@ mod tests {
                 ]).prop_map(str::to_owned),
                 1 => "[A-Za-z0-9 .:@=_-]{1,12}",
             ], 0..14)
+        ) {
+            same(&pieces.concat());
+        }
+
+        #[test]
+        fn any_numbers_are_searched_as_by_regular_expressions(
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "1", "0", "00", "12", "123", "1234", "12345", "12345678", " ", " ", "-", ".", "/", "(", ")", "+", "+1", "a", ":", "::",
+            ]), 0..24)
         ) {
             same(&pieces.concat());
         }

@@ -2,40 +2,55 @@
 
 use memchr::memchr;
 
-use super::kind::{self, DASH, DIGIT, DOT, HEX, OPEN, PLUS, SLASH, SPACE, UPPER};
+use super::kind::{self, DASH, DIGIT, DOT, HEX, OPEN, PLUS, SLASH, SPACE, UPPER, WORD};
 use super::{
-    Match, before, byte, count, digits, is_boundary, is_word, run_end, run_start, scan, skip,
+    Match, before, byte, count, digits, first, is_boundary, is_word, run_end, run_start, scan, skip,
 };
 
 /// Finds thirteen to nineteen digits, with an optional space or dash between any two.
 pub fn card(text: &[u8], from: usize) -> Option<Match> {
-    scan(text, from, DIGIT, &|text, start| {
-        if is_word(before(text, start)) {
+    const LEAST: usize = 13;
+    const MOST: usize = 19;
+    let mut at = from;
+    loop {
+        let start = first(text, at, DIGIT);
+        if start >= text.len() {
             return None;
         }
-        let mut at = start + 1;
-        let mut found = None;
-        for count in 2..=19 {
-            let digit = skip(text, at, SPACE | DASH);
+        let next_word = |at| run_end(text, at, WORD);
+        if is_word(before(text, start)) {
+            at = next_word(start + 1);
+            continue;
+        }
+        let (mut end, mut count, mut found) = (start + 1, 1, None);
+        while count < MOST {
+            let digit = skip(text, end, SPACE | DASH);
             if !byte(text, digit).is_ascii_digit() {
                 break;
             }
-            at = digit + 1;
-            if count >= 13 && is_boundary(text, at) {
-                found = Some(at);
+            end = digit + 1;
+            count += 1;
+            if count >= LEAST && is_boundary(text, end) {
+                found = Some(end);
             }
         }
-        found
-    })
+        if let Some(end) = found {
+            return Some(Match::new(start, end));
+        }
+        // A number that begins later among too few digits has fewer still.
+        at = if count < LEAST {
+            end
+        } else {
+            next_word(start + 1)
+        };
+    }
 }
 
 /// Finds a country code, two digits, and groups of four.
 pub fn iban(text: &[u8], from: usize) -> Option<Match> {
     const PART: u32 = UPPER | DIGIT;
     scan(text, from, UPPER, &|text, start| {
-        let is_head = !is_word(before(text, start))
-            && byte(text, start + 1).is_ascii_uppercase()
-            && digits(text, start + 2, 2) == 2;
+        let is_head = byte(text, start + 1).is_ascii_uppercase() && digits(text, start + 2, 2) == 2;
         if !is_head {
             return None;
         }
@@ -62,9 +77,17 @@ pub fn iban(text: &[u8], from: usize) -> Option<Match> {
 
 /// Finds a telephone number, with a country code or in a national notation.
 pub fn phone(text: &[u8], from: usize) -> Option<Match> {
-    scan(text, from, DIGIT | PLUS | OPEN, &|text, start| {
+    let mut at = from;
+    loop {
+        let start = first(text, at, DIGIT | PLUS | OPEN);
+        if start >= text.len() {
+            return None;
+        }
         let is_start = is_boundary(text, start);
-        match byte(text, start) {
+        let next = byte(text, start + 1);
+        let end = match byte(text, start) {
+            // All begin with a digit, or with one behind their first byte.
+            _ if !next.is_ascii_digit() => None,
             b'+' => international(
                 text,
                 start + 1,
@@ -72,21 +95,32 @@ pub fn phone(text: &[u8], from: usize) -> Option<Match> {
                 SPACE | DOT | DASH | SLASH,
             ),
             b'(' => area_in_brackets(text, start).or_else(|| trunk(text, start)),
-            b'0' if is_start && byte(text, start + 1) == b'0' => {
-                international(text, start + 2, SPACE, SPACE)
-                    .or_else(|| three_groups(text, start))
-                    .or_else(|| trunk(text, start))
-            }
+            b'0' if is_start && next == b'0' => international(text, start + 2, SPACE, SPACE)
+                .or_else(|| three_groups(text, start))
+                .or_else(|| trunk(text, start)),
             b'0' if is_start => three_groups(text, start).or_else(|| trunk(text, start)),
-            _ if is_start => three_groups(text, start),
+            b'1'..=b'9' if is_start => three_groups(text, start),
             _ => None,
+        };
+        if let Some(end) = end {
+            return Some(Match::new(start, end));
         }
-    })
+        at = start + 1;
+        if byte(text, start).is_ascii_digit() {
+            // No number begins within a word.
+            at = run_end(text, at, WORD);
+        }
+    }
 }
 
 /// Matches `+49 (30) 1234 5678` or `0049 30 1234 5678`, after the plus or the zeros.
 fn international(text: &[u8], start: usize, separators: u32, in_groups: u32) -> Option<usize> {
-    (1..=digits(text, start, 3)).rev().find_map(|country| {
+    let countries = digits(text, start, 3);
+    if countries == 0 {
+        return None;
+    }
+    let groups = Groups::read(text, start, in_groups)?;
+    (1..=countries).rev().find_map(|country| {
         let mut at = skip(text, start + country, separators);
         if byte(text, at) == b'(' && separators != SPACE {
             let area = digits(text, at + 1, 4);
@@ -96,22 +130,108 @@ fn international(text: &[u8], start: usize, separators: u32, in_groups: u32) -> 
         }
         (1..=digits(text, at, 4))
             .rev()
-            .find_map(|first| groups(text, at + first, in_groups, 0))
+            .find_map(|first| groups.end(at + first - start))
+            .map(|end| start + end)
     })
 }
 
-/// Two to four groups of two to four digits, each behind a separator or none.
-fn groups(text: &[u8], at: usize, separators: u32, count: usize) -> Option<usize> {
-    if count < 4 {
-        let start = skip(text, at, separators);
-        let found = (2..=digits(text, start, 4))
-            .rev()
-            .find_map(|length| groups(text, start + length, separators, count + 1));
-        if found.is_some() {
-            return found;
+/// Matches two to four groups of two to four digits, each after an optional separator.
+///
+/// Where a number can be cut into groups in many ways, trying one after the other takes long. This knows for all offsets at once from
+/// which of them groups reach an end; the bit of each number stands for an offset.
+struct Groups {
+    separators: u64,
+    /// Two, three and four digits begin here.
+    digits: [u64; 3],
+    /// After so many groups, those that may follow reach an end.
+    reach: [u64; Self::MOST + 1],
+    ends: u64,
+}
+
+impl Groups {
+    const LEAST: usize = 2;
+    const MOST: usize = 4;
+    /// The shortest number has a country, a first group, and two more.
+    const LEAST_DIGITS: u32 = 1 + 1 + 2 * 2;
+    /// The longest number has this many bytes: a country, an area in brackets, a first group, and four more.
+    const LONGEST: usize = 3 + 1 + 6 + 1 + 4 + Self::MOST * 5;
+
+    fn read(text: &[u8], start: usize, in_groups: u32) -> Option<Self> {
+        let (mut digits, mut separators, mut ends) = (0u64, 0u64, 0u64);
+        // Further than to here no number goes on: brackets stand once, separators one at a time.
+        let mut has_area = in_groups != SPACE;
+        let is_separator =
+            |offset: usize, separators: u64| offset < 64 && separators >> offset & 1 == 1;
+        for offset in 0..=Self::LONGEST {
+            let byte = byte(text, start + offset);
+            let bit = 1 << offset;
+            if byte.is_ascii_digit() {
+                digits |= bit;
+                continue;
+            }
+            if !is_word(byte) {
+                ends |= bit;
+            }
+            if kind::is(byte, in_groups) {
+                if is_separator(offset.wrapping_sub(1), separators) {
+                    break;
+                }
+                separators |= bit;
+            } else if has_area && matches!(byte, b'(' | b')') {
+                has_area = byte == b'(';
+            } else {
+                break;
+            }
         }
+        if digits.count_ones() < Self::LEAST_DIGITS {
+            return None;
+        }
+        let two = digits & digits >> 1;
+        let three = two & digits >> 2;
+        let digits = [two, three, three & digits >> 3];
+        let mut reach = [0; Self::MOST + 1];
+        let mut next = ends;
+        for (count, reach) in reach.iter_mut().enumerate().rev() {
+            if count < Self::MOST {
+                let lengths = digits.iter().zip(2..);
+                let group = lengths.fold(0, |all, (digits, length)| all | digits & next >> length);
+                next = separators & group >> 1 | !separators & group;
+                if count >= Self::LEAST {
+                    next |= ends;
+                }
+            }
+            *reach = next;
+        }
+        Some(Self {
+            separators,
+            digits,
+            reach,
+            ends,
+        })
     }
-    (count >= 2 && is_boundary(text, at)).then_some(at)
+
+    /// The end of the groups from an offset on; the longest ones first, and more rather than fewer.
+    fn end(&self, mut at: usize) -> Option<usize> {
+        let has = |set: u64, at: usize| set >> at & 1 == 1;
+        let [begin, following @ ..] = &self.reach;
+        if !has(*begin, at) {
+            return None;
+        }
+        for (count, reach) in following.iter().enumerate() {
+            let start = at + usize::from(has(self.separators, at));
+            let lengths = self.digits.iter().zip(2..=4usize);
+            let group = lengths
+                .map(|(digits, length)| (*digits, start + length))
+                .filter(|(digits, end)| has(*digits, start) && has(*reach, *end))
+                .last();
+            match group {
+                Some((_, end)) => at = end,
+                None if count >= Self::LEAST && has(self.ends, at) => break,
+                None => return None,
+            }
+        }
+        Some(at)
+    }
 }
 
 /// Matches `(030) 123-4567`.
@@ -163,9 +283,6 @@ fn trunk(text: &[u8], start: usize) -> Option<usize> {
 /// Finds four numbers with dots, and any further ones, which make it a version.
 pub fn ipv4(text: &[u8], from: usize) -> Option<Match> {
     scan(text, from, DIGIT, &|text, start| {
-        if is_word(before(text, start)) {
-            return None;
-        }
         let mut at = start;
         for number in 0..4 {
             if number > 0 {
@@ -192,16 +309,24 @@ pub fn ipv4(text: &[u8], from: usize) -> Option<Match> {
 
 /// Finds groups of hexadecimal digits between colons.
 pub fn ipv6(text: &[u8], from: usize) -> Option<Match> {
+    const GROUPS: usize = 7;
     let mut at = from;
     loop {
         let colon = at + memchr(b':', text.get(at..)?)?;
+        // Of many colons in a row, only the last can be part of an address.
+        let row = text.get(colon..).unwrap_or_default().iter();
+        let row = row.take_while(|byte| **byte == b':').count();
+        if row > GROUPS {
+            at = colon + row - GROUPS;
+            continue;
+        }
         at = colon + 1;
         let start = run_start(text, from.max(colon.saturating_sub(4)), colon, HEX);
         let mut end = colon;
         let mut groups = 0;
         // End of the last group with a digit, from the second on: a match must end with a digit.
         let mut with_digit = None;
-        while groups < 7 && byte(text, end) == b':' {
+        while groups < GROUPS && byte(text, end) == b':' {
             let digits = count(text, end + 1, 4, HEX);
             end += 1 + digits;
             groups += 1;

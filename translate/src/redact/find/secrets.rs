@@ -1,77 +1,123 @@
 //! Keys, tokens, passwords and email addresses.
 
-use memchr::{memchr, memchr2, memchr3, memmem};
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+use memchr::{memchr, memchr2, memchr3};
 
 use super::kind::{
     self, ALPHANUMERIC, COLON_OR_AT, DASH, DIGIT, DOT, END_OF_VALUE, EQUALS, LETTER, PERCENT, PLUS,
-    SLASH, SPACE, STAR, TILDE, UPPER, WHITESPACE, WORD,
+    SLASH, SPACE, STAR, TILDE, UNDERSCORE, UPPER, WHITESPACE, WORD,
 };
 use super::{Match, before, byte, count, first, is_boundary, is_word, run_end, run_start, skip};
 
 const BASE64_URL: u32 = WORD | DASH;
 
-/// Prefixes of issuers' keys, each before one of `-_.` and ten bytes or more.
-const PREFIXES: [&[u8]; 27] = [
-    b"gsk",
-    b"xai",
-    b"hf",
-    b"glpat",
-    b"ghp",
-    b"gho",
-    b"ghu",
-    b"ghs",
-    b"ghr",
-    b"github_pat",
-    b"npm",
-    b"pypi",
-    b"nvapi",
-    b"pplx",
-    b"csk",
-    b"r8",
-    b"dop_v1",
-    b"shpat",
-    b"tvly",
-    b"whsec",
-    b"SG",
-    b"otk",
-    b"xoxa",
-    b"xoxb",
-    b"xoxp",
-    b"xoxr",
-    b"xoxs",
-];
-/// And those of many issuers, before one of `-_` and six bytes or more.
-const SHORT_PREFIXES: [&[u8]; 3] = [b"sk", b"pk", b"rk"];
-/// Names of secrets before a colon or an equals sign.
-const NAMES: [&[u8]; 13] = [
-    b"apikey",
-    b"api_key",
-    b"api-key",
-    b"secret",
-    b"token",
-    b"password",
-    b"passwd",
-    b"pwd",
-    b"accesskey",
-    b"access_key",
-    b"access-key",
-    b"credential",
-    b"credentials",
-];
+/// A prefix of issuers' keys, and what follows its separator.
+struct Prefix {
+    text: &'static [u8],
+    separators: u32,
+    kinds: u32,
+    /// The least bytes behind the separator.
+    least: usize,
+}
+
+/// The prefix of one issuer, before one of `-_.`.
+const fn own(text: &'static [u8]) -> Prefix {
+    Prefix {
+        text,
+        separators: DASH | UNDERSCORE | DOT,
+        kinds: WORD | DASH | DOT,
+        least: 10,
+    }
+}
+
+/// A prefix of many issuers, before one of `-_`.
+const fn shared(text: &'static [u8]) -> Prefix {
+    Prefix {
+        text,
+        separators: DASH | UNDERSCORE,
+        kinds: WORD | DASH | STAR,
+        least: 6,
+    }
+}
+
+/// Returns the prefixes that end with a byte. Going through all of them at each separator of a text takes too long.
+fn prefixes(last: u8) -> &'static [Prefix] {
+    match last {
+        b'k' => {
+            const {
+                &[
+                    shared(b"sk"),
+                    shared(b"pk"),
+                    shared(b"rk"),
+                    own(b"gsk"),
+                    own(b"csk"),
+                    own(b"otk"),
+                ]
+            }
+        }
+        b'i' => const { &[own(b"xai"), own(b"pypi"), own(b"nvapi")] },
+        b'f' => const { &[own(b"hf")] },
+        b't' => const { &[own(b"glpat"), own(b"github_pat"), own(b"shpat")] },
+        b'p' => const { &[own(b"ghp"), own(b"xoxp")] },
+        b'o' => const { &[own(b"gho")] },
+        b'u' => const { &[own(b"ghu")] },
+        b's' => const { &[own(b"ghs"), own(b"xoxs")] },
+        b'r' => const { &[own(b"ghr"), own(b"xoxr")] },
+        b'm' => const { &[own(b"npm")] },
+        b'x' => const { &[own(b"pplx")] },
+        b'8' => const { &[own(b"r8")] },
+        b'1' => const { &[own(b"dop_v1")] },
+        b'y' => const { &[own(b"tvly")] },
+        b'c' => const { &[own(b"whsec")] },
+        b'G' => const { &[own(b"SG")] },
+        b'a' => const { &[own(b"xoxa")] },
+        b'b' => const { &[own(b"xoxb")] },
+        _ => &[],
+    }
+}
+
+/// Returns the names of secrets that end with a byte.
+fn names(last: u8) -> &'static [&'static [u8]] {
+    match last.to_ascii_lowercase() {
+        b'y' => &[
+            b"apikey",
+            b"api_key",
+            b"api-key",
+            b"accesskey",
+            b"access_key",
+            b"access-key",
+        ],
+        b't' => &[b"secret"],
+        b'n' => &[b"token"],
+        b'd' => &[b"password", b"passwd", b"pwd"],
+        b'l' => &[b"credential"],
+        b's' => &[b"credentials"],
+        _ => &[],
+    }
+}
+
+// A search takes longer to set up than to go through a few bytes.
+static BEGIN: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"-----BEGIN "));
+static END: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"-----END "));
+static GOOGLE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"AIza"));
+static TOKEN: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"eyJ"));
+static AUTHORITY: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"://"));
 
 /// Finds a private key in PEM. If its end is missing because the text is truncated, the match ends
 /// with the text.
 pub fn private_key(text: &[u8], from: usize) -> Option<Match> {
-    let (start, body) = pem_line(text, from, b"-----BEGIN ")?;
-    let end = pem_line(text, body, b"-----END ").map_or(text.len(), |(_, end)| end);
+    let (start, body) = pem_line(text, from, &BEGIN)?;
+    let end = pem_line(text, body, &END).map_or(text.len(), |(_, end)| end);
     Some(Match::new(start, end))
 }
 
-/// The first line of PEM that begins so and is about a private key.
-fn pem_line(text: &[u8], mut from: usize, begin: &[u8]) -> Option<(usize, usize)> {
+/// Finds a PEM line with this beginning that mentions a private key.
+fn pem_line(text: &[u8], mut from: usize, begin: &Finder<'_>) -> Option<(usize, usize)> {
     loop {
-        let start = from + memmem::find(text.get(from..)?, begin)?;
-        let label = start + begin.len();
+        let start = from + begin.find(text.get(from..)?)?;
+        let label = start + begin.needle().len();
         let end = run_end(text, label, UPPER | SPACE);
         let is_private = text
             .get(label..end)
@@ -91,26 +137,21 @@ pub fn key(text: &[u8], from: usize) -> Option<Match> {
     let mut at = from;
     loop {
         let separator = at + memchr3(b'-', b'_', b'.', text.get(at..)?)?;
-        at = separator + 1;
-        let is_prefix = |prefix: &&[u8]| {
-            let start = separator.checked_sub(prefix.len())?;
+        // No prefix ends with a separator.
+        at = run_end(text, separator + 1, DASH | UNDERSCORE | DOT);
+        let found = prefixes(before(text, separator)).iter().find_map(|prefix| {
+            let start = separator.checked_sub(prefix.text.len())?;
             let is_it = start >= from
-                && text.get(start..separator) == Some(prefix)
-                && !is_word(before(text, start));
-            is_it.then_some(start)
-        };
-        let short = SHORT_PREFIXES
-            .iter()
-            .filter(|_| byte(text, separator) != b'.');
-        let (start, least, kinds) = if let Some(start) = short.into_iter().find_map(is_prefix) {
-            (start, 6, WORD | DASH | STAR)
-        } else if let Some(start) = PREFIXES.iter().find_map(is_prefix) {
-            (start, 10, WORD | DASH | DOT)
-        } else {
+                && text.get(start..separator) == Some(prefix.text)
+                && !is_word(before(text, start))
+                && kind::is(byte(text, separator), prefix.separators);
+            is_it.then_some((start, prefix))
+        });
+        let Some((start, prefix)) = found else {
             continue;
         };
-        let end = run_end(text, at, kinds);
-        if end - at >= least {
+        let end = run_end(text, separator + 1, prefix.kinds);
+        if end - separator > prefix.least {
             return Some(Match::new(start, end));
         }
     }
@@ -119,7 +160,7 @@ pub fn key(text: &[u8], from: usize) -> Option<Match> {
 pub fn google_key(text: &[u8], from: usize) -> Option<Match> {
     let mut at = from;
     loop {
-        let start = at + memmem::find(text.get(at..)?, b"AIza")?;
+        let start = at + GOOGLE.find(text.get(at..)?)?;
         at = start + 4;
         if is_word(before(text, start)) {
             continue;
@@ -153,7 +194,7 @@ pub fn aws_key(text: &[u8], from: usize) -> Option<Match> {
 pub fn jwt(text: &[u8], from: usize) -> Option<Match> {
     let mut at = from;
     loop {
-        let start = at + memmem::find(text.get(at..)?, b"eyJ")?;
+        let start = at + TOKEN.find(text.get(at..)?)?;
         at = start + 3;
         if is_word(before(text, start)) {
             continue;
@@ -177,7 +218,7 @@ pub fn jwt(text: &[u8], from: usize) -> Option<Match> {
 /// Finds `Bearer` and its token.
 pub fn bearer(text: &[u8], from: usize) -> Option<Match> {
     const WORD: &[u8] = b"bearer";
-    const TOKEN: u32 = ALPHANUMERIC | DOT | kind::UNDERSCORE | TILDE | PLUS | SLASH | EQUALS | DASH;
+    const PART: u32 = ALPHANUMERIC | DOT | UNDERSCORE | TILDE | PLUS | SLASH | EQUALS | DASH;
     let mut at = from;
     loop {
         let start = at + memchr2(b'b', b'B', text.get(at..)?)?;
@@ -190,7 +231,7 @@ pub fn bearer(text: &[u8], from: usize) -> Option<Match> {
             continue;
         }
         let token = run_end(text, after, WHITESPACE);
-        let end = run_end(text, token, TOKEN);
+        let end = run_end(text, token, PART);
         if token > after && end - token >= 8 {
             return Some(Match::new(start, end));
         }
@@ -203,12 +244,15 @@ pub fn url_password(text: &[u8], from: usize) -> Option<Match> {
     const END: u32 = WHITESPACE | COLON_OR_AT | SLASH;
     let mut at = from;
     loop {
-        let colon = at + memmem::find(text.get(at..)?, b"://")?;
+        let colon = at + AUTHORITY.find(text.get(at..)?)?;
         at = colon + 3;
         let scheme = run_start(text, from, colon, DIGIT | PLUS | DOT | DASH);
         let has_scheme = scheme > from && before(text, scheme).is_ascii_lowercase();
+        if !has_scheme {
+            continue;
+        }
         let user = first(text, at, END);
-        if !has_scheme || user == at || byte(text, user) != b':' {
+        if user == at || byte(text, user) != b':' {
             continue;
         }
         let password = user + 1;
@@ -229,7 +273,16 @@ pub fn named(text: &[u8], from: usize) -> Option<Match> {
     let mut at = from;
     loop {
         let sign = at + memchr2(b':', b'=', text.get(at..)?)?;
-        at = sign + 1;
+        let after = sign + 1;
+        at = after;
+        // No name ends with a sign.
+        while matches!(byte(text, at), b':' | b'=') {
+            at += 1;
+        }
+        let last = before(text, sign);
+        if names(last).is_empty() && !is_quote(last) && !kind::is(last, WHITESPACE) {
+            continue;
+        }
         let quote = run_start(text, from, sign, WHITESPACE);
         let is_quoted = quote > from && is_quote(before(text, quote));
         let before = text
@@ -242,10 +295,11 @@ pub fn named(text: &[u8], from: usize) -> Option<Match> {
                 .and_then(|start| before.get(start..))
                 .is_some_and(|end| end.eq_ignore_ascii_case(name))
         };
-        if !NAMES.iter().any(is_name) {
+        let last = before.last().copied().unwrap_or_default();
+        if !names(last).iter().any(is_name) {
             continue;
         }
-        let open = run_end(text, at, WHITESPACE);
+        let open = run_end(text, after, WHITESPACE);
         let value = open + usize::from(is_quote(byte(text, open)));
         let end = first(text, value, WHITESPACE | END_OF_VALUE);
         // Counts characters, not bytes.

@@ -1,7 +1,7 @@
 //! Numbers with one fixed shape each: national ids.
 
 use super::kind::{DIGIT, UPPER};
-use super::{Match, before, byte, is_boundary, is_word, scan};
+use super::{Match, byte, is_boundary, scan};
 
 /// Finds a word with one of these shapes. In a shape, `9` stands for a digit, `A` for a capital, a
 /// space for an optional space, `.` for an optional dot, `~` for an optional space or dash; `:`
@@ -9,9 +9,6 @@ use super::{Match, before, byte, is_boundary, is_word, scan};
 /// [`is_like`].
 fn find(text: &[u8], from: usize, shapes: &[&[u8]]) -> Option<Match> {
     scan(text, from, DIGIT | UPPER, &|text, start| {
-        if is_word(before(text, start)) {
-            return None;
-        }
         shapes.iter().find_map(|shape| end(text, start, shape))
     })
 }
@@ -64,9 +61,6 @@ pub fn de_tax_id(text: &[u8], from: usize) -> Option<Match> {
 
 pub fn fr_nir(text: &[u8], from: usize) -> Option<Match> {
     scan(text, from, DIGIT, &|text, start| {
-        if is_word(before(text, start)) {
-            return None;
-        }
         let end = end(text, start, b"s 99 99 99 999 999 99")?;
         let digits = text.get(start..end)?.iter().filter(|byte| **byte != b' ');
         let month: Vec<u8> = digits.skip(3).take(2).copied().collect();
