@@ -453,7 +453,7 @@ def test_what_the_filter_can_not_hold_is_dropped_and_counted(world, tmp_path):
         assert lost < calls / 2
         stack.start_control_plane()
         wait_for(lambda: stack.get("/v1/analytics/summary", stack.management, default={"data": []})["data"], "the first trace")
-        wait_for(lambda: stack.get("/v1/analytics/summary", stack.management)["data"][0]["requests"] == calls - lost, "all others", 30)
+        wait_for(lambda: stack.get("/v1/analytics/summary", stack.management)["data"][0]["requests"] == calls - lost, "all others", 60)
         newest, = stack.get("/v1/traces?limit=1", stack.management)["data"]
         assert newest["content_truncated"] and newest["user"]
     finally:
