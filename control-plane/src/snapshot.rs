@@ -10,7 +10,7 @@ use opentracy_translate::access::{self, Keyring, Role};
 use opentracy_translate::cost::Pricing;
 use opentracy_translate::internal_auth::Purpose;
 use opentracy_translate::model_list::Capabilities;
-use opentracy_translate::provider::Format;
+use opentracy_translate::wire_format::Format;
 use prost::Message;
 
 use crate::agents;

@@ -2,7 +2,8 @@
 //! over, or the client can be told of the error by a status.
 
 use opentracy_translate::error::ApiError;
-use opentracy_translate::format::{Origin, StreamTranslator};
+use opentracy_translate::exchange::Origin;
+use opentracy_translate::format::StreamTranslator;
 
 use crate::host;
 

@@ -9,13 +9,14 @@ use opentracy_proto::v1;
 use opentracy_translate::access::{self, Denial, Keyring, Rights, Role};
 use opentracy_translate::aws::sigv4::Credentials;
 use opentracy_translate::cost::{Pricing, Usd};
-use opentracy_translate::format::Target;
+use opentracy_translate::exchange::Target;
 use opentracy_translate::model;
 use opentracy_translate::model_list::{Capabilities, Facts, ListedModel};
 use opentracy_translate::openai;
 use opentracy_translate::openai::dialect::{self, Dialect};
-use opentracy_translate::provider::{self as registry, Format};
+use opentracy_translate::provider as registry;
 use opentracy_translate::redact::{KeyMask, Redactor};
+use opentracy_translate::wire_format::Format;
 
 /// The provider that the control plane's agents are behind.
 const AGENTS: &str = "agents";

@@ -4,11 +4,12 @@
 use opentracy_translate::aws::sigv4;
 use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
-use opentracy_translate::format::{self, Origin, Outgoing};
+use opentracy_translate::exchange::{Origin, Outgoing};
+use opentracy_translate::format;
 use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
 use opentracy_translate::openai::error as openai_error;
-use opentracy_translate::provider::Format;
 use opentracy_translate::trace_context::TraceContext;
+use opentracy_translate::wire_format::Format;
 
 use crate::clock::Moment;
 use crate::headers::{self, HeaderList};

@@ -2,15 +2,7 @@
 
 use crate::clusters::Membership;
 use crate::pack::Pack;
-
-/// A prompt, as the router sees it.
-#[derive(Debug, Clone, Copy)]
-pub struct Point<'a> {
-    /// Unit-length embedding.
-    pub embedding: &'a [f32],
-    /// The embedded text, if known.
-    pub text: Option<&'a str>,
-}
+use crate::point::Point;
 
 /// The estimate for one model.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -7,9 +7,9 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use crate::assess::Point;
 use crate::kmeans;
 use crate::matrix::{self, Matrix};
+use crate::point::Point;
 use crate::surface;
 
 /// Number of principal components kept of the embedding.

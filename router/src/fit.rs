@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use nalgebra::DMatrix;
 
-use crate::assess::Point;
 use crate::basis::Basis;
 use crate::clusters::{Assignment, Clusters, Membership};
 use crate::kmeans;
@@ -12,6 +11,7 @@ use crate::logistic::{self, logit, sigmoid};
 use crate::matrix::Matrix;
 use crate::outcome::Outcome;
 use crate::pack::{About, Embedder, Kind, Pack};
+use crate::point::Point;
 use crate::profile::{Head, Profile};
 use crate::quality::Calibration;
 

@@ -20,14 +20,16 @@ pub mod logistic;
 pub mod matrix;
 pub mod outcome;
 pub mod pack;
+pub mod point;
 pub mod profile;
 pub mod quality;
 pub mod replay;
 pub mod surface;
 
-pub use assess::{Assessment, Estimate, Point};
+pub use assess::{Assessment, Estimate};
 pub use decide::{Candidate, Decision, Weights, decide};
 pub use matrix::Matrix;
 pub use outcome::Outcome;
 pub use pack::{Pack, PackError};
+pub use point::Point;
 pub use profile::Profile;

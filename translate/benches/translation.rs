@@ -9,10 +9,11 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use opentracy_translate::aws::event_stream;
 use opentracy_translate::client::Api;
 use opentracy_translate::client::tap::Tap;
-use opentracy_translate::format::{self, Origin, StreamTranslator, Target};
+use opentracy_translate::exchange::{Origin, Target};
+use opentracy_translate::format::{self, StreamTranslator};
 use opentracy_translate::openai::dialect;
 use opentracy_translate::openai::tap::Output;
-use opentracy_translate::provider::Format;
+use opentracy_translate::wire_format::Format;
 use serde_json::{Value, json};
 
 const FORMATS: [(Format, &str, &str); 4] = [

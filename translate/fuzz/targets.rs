@@ -7,11 +7,12 @@ use opentracy_translate::client::Api;
 use opentracy_translate::client::messages::count;
 use opentracy_translate::client::summary::summarize;
 use opentracy_translate::client::tap::Tap;
-use opentracy_translate::format::{self, Origin, StreamTranslator, Target};
+use opentracy_translate::exchange::{Origin, Target};
+use opentracy_translate::format::{self, StreamTranslator};
 use opentracy_translate::openai::dialect;
 use opentracy_translate::openai::envelope::Envelope;
 use opentracy_translate::openai::tap::Output;
-use opentracy_translate::provider::Format;
+use opentracy_translate::wire_format::Format;
 use opentracy_translate::{model, redact};
 
 const FORMATS: [Format; 6] = [
@@ -55,7 +56,7 @@ pub fn request(data: &[u8]) {
                     auto_cache: true,
                     serves_responses: true,
                 };
-                if let Ok(format::Outgoing {
+                if let Ok(opentracy_translate::exchange::Outgoing {
                     body: Some(body), ..
                 }) = format::translate_request(api, data, &target)
                 {

@@ -5,8 +5,6 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::error::ApiError;
-
 /// Returns the range of `part` in `whole`, if it is a slice of it.
 ///
 /// That is the case for a [`RawValue`] borrowed from the text that is being edited.
@@ -68,12 +66,6 @@ pub fn text(raw: &RawValue) -> serde_json::Result<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
     struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
     serde_json::from_str::<Text<'_>>(raw.get()).map(|text| text.0)
-}
-
-/// Parses a client's body.
-pub fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
-    from_bytes(body)
-        .map_err(|error| ApiError::new(400, describe_error(&error)).with_code("invalid_json"))
 }
 
 /// Serializes a value as JSON. Values of this crate's types can't fail to serialize.

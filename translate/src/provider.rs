@@ -4,34 +4,7 @@
 //! configuration may override every field of it.
 
 use crate::openai::dialect::{self, Dialect};
-
-/// The wire format a provider speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// OpenAI's Chat Completions, or a close relative.
-    OpenAi,
-    /// Anthropic's Messages.
-    Anthropic,
-    /// Google's `generateContent`.
-    Gemini,
-    /// Google's Vertex AI, which uses each publisher's format.
-    Vertex,
-    /// Amazon Bedrock's Converse.
-    Bedrock,
-    /// Cohere's chat API, version 2.
-    Cohere,
-}
-
-impl Format {
-    /// Returns the format of a model's answers: the publisher's, if the provider serves several.
-    pub fn of_answers(self, model: &str) -> Self {
-        match self {
-            Self::Vertex => crate::vertex::format_of(model),
-            own => own,
-        }
-    }
-}
+use crate::wire_format::Format;
 
 /// Placement of a provider's key in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

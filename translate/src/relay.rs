@@ -10,7 +10,7 @@ use crate::client::Api;
 use crate::error::ApiError;
 use crate::openai::{self, normalize};
 use crate::sse;
-use crate::stream::Broken;
+use crate::stream_error::Broken;
 
 #[derive(Debug)]
 pub struct Relay {

@@ -6,7 +6,7 @@
 use memchr::memchr2;
 
 use crate::json;
-use crate::stream::{Broken, MAX_EVENT};
+use crate::stream_error::{Broken, MAX_EVENT};
 
 /// The data of the last event in OpenAI's streams.
 pub const DONE: &[u8] = b"[DONE]";

@@ -13,6 +13,7 @@ use crate::json;
 use crate::object::Object;
 use crate::openai::chunks::ChunkWriter;
 use crate::sse;
+use crate::stream_error::Broken;
 
 /// Translates the events of one format.
 pub(crate) trait Events: std::fmt::Debug {
@@ -188,10 +189,10 @@ impl Translator {
     }
 }
 
-/// Tells by an event's members if its format knows events of that kind.
+/// Returns true if an event's members show a kind that its format knows.
 pub(crate) type IsKnown<'f> = &'f dyn Fn(&Object<'_>) -> bool;
 
-/// Why an event that could not be read as one of its format breaks a stream; `None` when it is of a kind that the format does not know.
+/// Returns the reason why an event breaks a stream; `None` if its format does not know its kind.
 pub(crate) fn broken_event(data: &[u8], is_known: IsKnown<'_>) -> Option<Broken> {
     if !json::is_valid(data) {
         return Some(Broken::NotJson);
@@ -209,29 +210,4 @@ pub(crate) fn is_kind(event: &Object<'_>, kinds: &[&str]) -> bool {
 /// Reports if an event has a member other than null.
 pub(crate) fn has_member(event: &Object<'_>, name: &str) -> bool {
     event.get(name).is_some_and(|value| value.get() != "null")
-}
-
-/// Why bytes can't be read as events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
-    #[error("an event is longer than {} MiB", MAX_EVENT >> 20)]
-    TooLong,
-    #[error("a message's checksum is wrong")]
-    Checksum,
-    #[error("a message is malformed")]
-    Malformed,
-    #[error("an event is not JSON")]
-    NotJson,
-    #[error("an event does not have the shape of its kind")]
-    Shape,
-}
-
-/// Maximum size of an event: no provider sends longer ones, and longer ones are not buffered.
-pub const MAX_EVENT: usize = 16 << 20;
-
-impl Broken {
-    pub(crate) fn told_of(self, provider: &str) -> ApiError {
-        ApiError::new(502, format!("{provider}'s stream can't be read: {self}"))
-            .with_code("invalid_upstream_response")
-    }
 }

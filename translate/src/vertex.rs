@@ -4,10 +4,19 @@
 //! Source: Vertex AI's REST reference and Anthropic's "Claude on Vertex AI", November 2026.
 
 use crate::model::encode_in_path;
-use crate::provider::Format;
+use crate::wire_format::Format;
 
-/// Returns the format of a model's answers.
-pub fn format_of(model: &str) -> Format {
+impl Format {
+    /// Returns the format of a model's answers: the publisher's, if the provider serves several.
+    pub fn of_answers(self, model: &str) -> Self {
+        match self {
+            Self::Vertex => format_of(model),
+            own => own,
+        }
+    }
+}
+
+fn format_of(model: &str) -> Format {
     if is_claude(model) {
         Format::Anthropic
     } else {

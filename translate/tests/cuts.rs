@@ -7,7 +7,7 @@ mod fixtures;
 mod targets;
 
 use opentracy_translate::client::Api;
-use opentracy_translate::provider::Format;
+use opentracy_translate::wire_format::Format;
 use proptest::prelude::*;
 
 use crate::fixtures::{APIS, FORMATS, inputs, origin, streams, translate_stream};

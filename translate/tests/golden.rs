@@ -18,10 +18,12 @@ mod fixtures;
 
 use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
-use opentracy_translate::format::{self, Target};
+use opentracy_translate::exchange::Target;
+use opentracy_translate::format;
 use opentracy_translate::openai::dialect::{self, Dialect};
 use opentracy_translate::openai::envelope::Envelope;
-use opentracy_translate::provider::{Format, PROVIDERS};
+use opentracy_translate::provider::PROVIDERS;
+use opentracy_translate::wire_format::Format;
 use serde_json::{Value, json};
 
 use crate::fixtures::{

@@ -9,8 +9,10 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use opentracy_translate::client::Api;
-use opentracy_translate::format::{self, Target};
-use opentracy_translate::provider::{Auth, Format, PROVIDERS, Provider};
+use opentracy_translate::exchange::Target;
+use opentracy_translate::format;
+use opentracy_translate::provider::{Auth, PROVIDERS, Provider};
+use opentracy_translate::wire_format::Format;
 use serde_json::{Value, json};
 
 use crate::fixtures::sorted;

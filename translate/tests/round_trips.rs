@@ -1,9 +1,10 @@
 //! Round trips: a conversion to another format or API and back changes nothing.
 
 use opentracy_translate::client::Api;
-use opentracy_translate::format::{self, Origin, Target};
+use opentracy_translate::exchange::{Origin, Target};
+use opentracy_translate::format;
 use opentracy_translate::openai::dialect;
-use opentracy_translate::provider::Format;
+use opentracy_translate::wire_format::Format;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

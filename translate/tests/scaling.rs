@@ -15,8 +15,8 @@ use opentracy_translate::client::Api;
 use opentracy_translate::embeddings;
 use opentracy_translate::multipart::ModelSearch;
 use opentracy_translate::openai::dialect;
-use opentracy_translate::provider::Format;
 use opentracy_translate::redact::{EventMask, KeyMask};
+use opentracy_translate::wire_format::Format;
 
 use crate::fixtures::{APIS, FORMATS, inputs, origin, streams, translate_stream};
 

@@ -10,10 +10,11 @@ use opentracy_translate::aws::event_stream;
 use opentracy_translate::client::Api;
 use opentracy_translate::client::tap::Tap;
 use opentracy_translate::error::ApiError;
-use opentracy_translate::format::{Origin, StreamTranslator};
+use opentracy_translate::exchange::Origin;
+use opentracy_translate::format::StreamTranslator;
 use opentracy_translate::openai::tap::Output;
-use opentracy_translate::provider::Format;
 use opentracy_translate::sse;
+use opentracy_translate::wire_format::Format;
 
 use crate::fixtures::{FORMATS, origin, streams};
 

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use opentracy_translate::cost::Pricing;
-use opentracy_translate::provider::Format;
 use opentracy_translate::redact;
+use opentracy_translate::wire_format::Format;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 use url::Url;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use opentracy_translate::internal_auth::Purpose;
-use opentracy_translate::provider::{self as registry, Auth, Format};
+use opentracy_translate::provider::{self as registry, Auth};
+use opentracy_translate::wire_format::Format;
 use url::Url;
 
 use crate::agents;

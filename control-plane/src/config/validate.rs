@@ -4,8 +4,9 @@ use std::fmt;
 
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::model::{self, ModelId};
-use opentracy_translate::provider::{self as registry, Format};
+use opentracy_translate::provider as registry;
 use opentracy_translate::redact::{self, Redactor};
+use opentracy_translate::wire_format::Format;
 use serde_saphyr::{Location, Spanned};
 
 use crate::config::catalog;

@@ -8,7 +8,7 @@ use opentracy_translate::client::Api;
 use opentracy_translate::cost::Cost;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::{ApiError, AttemptSummary};
-use opentracy_translate::format::Origin;
+use opentracy_translate::exchange::Origin;
 use opentracy_translate::openai::response::{Decision, Extras, Routing, Summary};
 use opentracy_translate::redact::KeyMask;
 use opentracy_translate::trace_context::TraceContext;

@@ -7,9 +7,10 @@ use opentracy_translate::anthropic::Host;
 use opentracy_translate::client::Api;
 use opentracy_translate::client::messages::{count, native};
 use opentracy_translate::error::ApiError;
-use opentracy_translate::format::{self, Outgoing};
+use opentracy_translate::exchange::Outgoing;
+use opentracy_translate::format;
 use opentracy_translate::openai::envelope::Envelope;
-use opentracy_translate::provider::Format;
+use opentracy_translate::wire_format::Format;
 use proxy_wasm::types::Action;
 
 use crate::gateway::access::{self, Caller};

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use opentracy_proto::v1;
 use opentracy_translate::client::Api;
 use opentracy_translate::error::{ApiError, AttemptSummary};
-use opentracy_translate::format::{self, Origin};
+use opentracy_translate::exchange::Origin;
+use opentracy_translate::format;
 use opentracy_translate::model::ModelId;
 use opentracy_translate::trace_context::span_id;
 

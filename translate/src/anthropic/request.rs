@@ -11,7 +11,7 @@ use crate::anthropic::tools::{self, Tool, ToolChoice};
 use crate::anthropic::turns::{self, Block};
 use crate::anthropic::{Host, VERTEX_VERSION};
 use crate::error::ApiError;
-use crate::format::Target;
+use crate::exchange::Target;
 use crate::json;
 use crate::openai::request::{self, ChatRequest, ToolChoice as OpenAiToolChoice, is_set};
 use crate::turns::Turn;

@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::body;
 use crate::error::ApiError;
-use crate::json;
 use crate::openai::request::{Tool as OpenAiTool, ToolChoice as OpenAiToolChoice};
 
 #[derive(Serialize)]
@@ -56,7 +56,7 @@ pub(super) fn translate_tools<'a>(
         tools: Option<Vec<&'w RawValue>>,
     }
     let written = if tools.iter().any(|tool| is_server_tool(&tool.kind)) {
-        json::parse::<Written<'_>>(body)?.tools.unwrap_or_default()
+        body::parse::<Written<'_>>(body)?.tools.unwrap_or_default()
     } else {
         Vec::new()
     };

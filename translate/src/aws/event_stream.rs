@@ -5,7 +5,7 @@
 //!
 //! Source: AWS's event stream specification (Smithy, "Amazon Event Stream"), November 2026.
 
-use crate::stream::{Broken, MAX_EVENT};
+use crate::stream_error::{Broken, MAX_EVENT};
 
 const PRELUDE: usize = 12;
 const CHECKSUM: usize = 4;

@@ -13,6 +13,7 @@ use crate::bedrock::blocks::{Block, CachePoint};
 use crate::bedrock::family::Family;
 use crate::bedrock::tools::{self, ToolConfig};
 use crate::bedrock::turns::{self, Manner};
+use crate::body;
 use crate::error::ApiError;
 use crate::json as text;
 use crate::openai::request::{self, ChatRequest, ToolChoice, is_set};
@@ -103,7 +104,7 @@ pub fn translate(
     max_output_tokens: Option<u64>,
 ) -> Result<(Vec<u8>, bool), ApiError> {
     let request = ChatRequest::parse(body)?;
-    let mut own: Own<'_> = text::parse(body)?;
+    let mut own: Own<'_> = body::parse(body)?;
     refuse_the_inexpressible(&request, model)?;
     let family = Family::of(model);
     let choice = request.choice()?;

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::bedrock::usage::TokenUsage;
 use crate::cost::Usage;
 use crate::error::ApiError;
-use crate::format::Origin;
+use crate::exchange::Origin;
 use crate::json;
 use crate::openai::completion::{
     AnthropicExtra, Choice, Completion, ExtraContent, Function, Message, ToolCall, join,

@@ -20,7 +20,7 @@ use crate::openai::response::Summary;
 use crate::openai::tap::{MakeExtras, Output, StreamTap};
 use crate::redact::KeyMask;
 use crate::sse;
-use crate::stream::Broken;
+use crate::stream_error::Broken;
 
 // A search takes longer to set up than to go through a chunk.
 static ERROR: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"error\""));

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::body;
 use crate::cohere::messages::{self, Message};
 use crate::error::ApiError;
 use crate::json;
@@ -102,7 +103,7 @@ const MAX_STOP_SEQUENCES: usize = 5;
 pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
     let request = ChatRequest::parse(body)?;
     refuse_the_inexpressible(&request, model)?;
-    let own: Own<'_> = json::parse(body)?;
+    let own: Own<'_> = body::parse(body)?;
     let choice = request.choice()?;
     let any_object = request::any_object();
     let all = request.tools.as_deref().unwrap_or_default();

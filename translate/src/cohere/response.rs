@@ -9,7 +9,7 @@ use crate::cohere::logprobs::Item;
 use crate::cohere::usage::WireUsage;
 use crate::cost::Usage;
 use crate::error::ApiError;
-use crate::format::Origin;
+use crate::exchange::Origin;
 use crate::json;
 use crate::openai::completion::{Choice, Completion, Function, Message, ToolCall, join};
 use crate::openai::logprobs::{Logprobs, TokenLogprob};

@@ -14,12 +14,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::body;
 use crate::error::ApiError;
-use crate::format::Outgoing;
+use crate::exchange::Outgoing;
 use crate::json;
 use crate::object::Object;
 use crate::openai::dialect::Dialect;
-use crate::provider::Format;
+use crate::wire_format::Format;
 
 use answer::Answer;
 
@@ -89,7 +90,7 @@ fn with(mut object: Value, name: &str, value: Option<impl Into<Value>>) -> Value
 pub fn translate_request(body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
     let text = std::str::from_utf8(body)
         .map_err(|_| ApiError::new(400, "The body is not UTF-8").with_code("invalid_json"))?;
-    let request: Request<'_> = json::parse(text.as_bytes())?;
+    let request: Request<'_> = body::parse(text.as_bytes())?;
     let (path, body) = match target.format {
         Format::OpenAi => return openai(text, &request, target),
         Format::Gemini => gemini::request(target.model, &request)?,
@@ -137,7 +138,7 @@ pub fn translate_response(
     request: &[u8],
     target: &Target<'_>,
 ) -> Result<Option<Vec<u8>>, ApiError> {
-    let request: Request<'_> = json::parse(request)?;
+    let request: Request<'_> = body::parse(request)?;
     let answer: Answer = match target.format {
         Format::OpenAi if target.dialect.base64_embeddings || !request.wants_base64() => {
             return Ok(None);

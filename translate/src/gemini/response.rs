@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::cost::Usage;
 use crate::error::ApiError;
-use crate::format::Origin;
+use crate::exchange::Origin;
 use crate::gemini::error::ErrorBody;
 use crate::gemini::logprobs::LogprobsResult;
 use crate::gemini::usage::UsageMetadata;

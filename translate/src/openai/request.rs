@@ -7,6 +7,7 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::body;
 use crate::error::ApiError;
 use crate::json;
 use crate::openai::message::Message;
@@ -76,7 +77,7 @@ pub struct ChatRequest<'a> {
 impl<'a> ChatRequest<'a> {
     /// Parses a body.
     pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
-        json::parse(body)
+        body::parse(body)
     }
 
     /// Returns the parsed `tool_choice`.

@@ -13,7 +13,7 @@ use crate::openai::error;
 use crate::openai::response::{Summary, View};
 use crate::redact::KeyMask;
 use crate::sse;
-use crate::stream::Broken;
+use crate::stream_error::Broken;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 

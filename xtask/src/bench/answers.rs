@@ -1,7 +1,7 @@
 //! What the providers of the benchmark say: the same words in each format.
 
 use opentracy_translate::aws::event_stream;
-use opentracy_translate::provider::Format;
+use opentracy_translate::wire_format::Format;
 use serde_json::{Value, json};
 
 pub const CHUNKS: usize = 100;

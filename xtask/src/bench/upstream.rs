@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use opentracy_translate::client::Api;
-use opentracy_translate::provider::Format;
+use opentracy_translate::wire_format::Format;
 use serde_json::json;
 
 use crate::bench::answers::{Answers, format_of};

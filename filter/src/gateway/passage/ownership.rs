@@ -7,11 +7,11 @@ use std::time::Duration;
 use opentracy_proto::v1;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::ApiError;
-use opentracy_translate::provider::Format;
 use opentracy_translate::resources::ids::{RequestIds, StoredObject};
 use opentracy_translate::resources::list::{OwnList, Page};
 use opentracy_translate::resources::path::{self, ResourcePath};
 use opentracy_translate::resources::{max_page, not_found};
+use opentracy_translate::wire_format::Format;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType};
 

@@ -4,14 +4,16 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use opentracy_translate::access::Denial;
+use opentracy_translate::body;
 use opentracy_translate::embeddings;
 use opentracy_translate::endpoint::{Endpoint, PROXY};
 use opentracy_translate::error::ApiError;
-use opentracy_translate::format::{self, Outgoing};
+use opentracy_translate::exchange::Outgoing;
+use opentracy_translate::format;
 use opentracy_translate::json;
 use opentracy_translate::model::{self, ModelId};
 use opentracy_translate::object::Object;
-use opentracy_translate::provider::Format;
+use opentracy_translate::wire_format::Format;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -104,7 +106,7 @@ pub fn of_json(
         let words = "The request's body must be a JSON object";
         return Err(ApiError::new(400, words).with_code("invalid_json"));
     }
-    let fields: Fields<'_> = json::parse(body)?;
+    let fields: Fields<'_> = body::parse(body)?;
     let named = fields.model.filter(|raw| raw.get() != "null");
     let Some(raw) = named else {
         let mut target = of_default(snapshot, caller, endpoint)?;

@@ -5,14 +5,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::anthropic::{Host, VERTEX_VERSION};
+use crate::body;
 use crate::client::thoughts;
 use crate::error::ApiError;
-use crate::json;
 use crate::object::Object;
 
 /// Builds the request; everything that needs no change stays as the client wrote it.
 pub fn translate(body: &str, model: &str, host: Host) -> Result<Vec<u8>, ApiError> {
-    let mut request: Object<'_> = json::parse(body.as_bytes())?;
+    let mut request: Object<'_> = body::parse(body.as_bytes())?;
     match host {
         Host::Anthropic => request.set("model", model),
         Host::Vertex => {

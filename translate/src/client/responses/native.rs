@@ -4,14 +4,14 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::body;
 use crate::client::responses::REASONING_ID;
 use crate::error::ApiError;
-use crate::json;
 use crate::object::Object;
 
 /// Builds the request; everything that needs no change stays as the client wrote it.
 pub fn translate(body: &str, model: &str) -> Result<Vec<u8>, ApiError> {
-    let mut request: Object<'_> = json::parse(body.as_bytes())?;
+    let mut request: Object<'_> = body::parse(body.as_bytes())?;
     request.set("model", model);
     if body.contains(REASONING_ID) {
         drop_foreign_reasoning(&mut request)?;

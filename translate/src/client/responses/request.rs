@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::body;
 use crate::client::chat::{
     Content, Function, JsonSchema, Message, Request, ResponseFormat, Tool, ToolChoice,
 };
@@ -106,7 +107,7 @@ struct Reasoning<'a> {
 
 /// Translates a body for a model whose provider doesn't support this API.
 pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
-    let own: ResponsesRequest<'_> = json::parse(body)?;
+    let own: ResponsesRequest<'_> = body::parse(body)?;
     refuse_the_inexpressible(&own, model)?;
     let mut messages = Vec::new();
     if let Some(instructions) = own.instructions {
