@@ -80,7 +80,7 @@ pub fn report(kind: Kind, provider: Option<&str>, subject: &str, detail: &str) {
     }
 }
 
-/// Resolves a fault, if it is present. Costs nothing while there are no faults.
+/// Resolves a fault, if it is present. Costs nothing while no fault is present.
 pub fn resolve(kind: Kind, subject: &str) {
     if PRESENT.with_borrow(HashSet::is_empty) {
         return;

@@ -84,7 +84,7 @@ impl Health {
         until.saturating_sub(now_ms).div_ceil(1000).max(1)
     }
 
-    /// Returns the moving average (EWMA); 0 if there is no sample yet.
+    /// Returns the moving average (EWMA); 0 before the first sample.
     pub fn latency_us(&self) -> u64 {
         self.latency_us
     }

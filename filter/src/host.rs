@@ -112,7 +112,7 @@ pub fn response_details() -> String {
         .unwrap_or_default()
 }
 
-/// Returns the status of the response; 0 if there is no response yet.
+/// Returns the status of the response; 0 before it has one.
 pub fn response_status() -> u16 {
     hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status")
         .ok()

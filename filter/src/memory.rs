@@ -36,7 +36,7 @@ pub fn has_room_for_recording() -> bool {
     taken() <= RECORDING_LIMIT
 }
 
-/// Returns the error for a request that there is no memory for.
+/// Returns the error for a request that doesn't fit in memory.
 pub fn refusal() -> ApiError {
     ApiError {
         retry_after: Some(1),
