@@ -106,12 +106,12 @@ mod tests {
         };
         let start = Instant::now();
         questions.note(false, start);
-        assert!(questions.may_ask(start), "one may be chance");
+        assert!(questions.may_ask(start), "one failure may be chance");
         questions.note(false, start);
         assert!(!questions.may_ask(start));
         let later = start + ASK_AGAIN_AFTER;
         assert!(questions.may_ask(later));
-        assert!(!questions.may_ask(later), "one asks for all");
+        assert!(!questions.may_ask(later), "one probe at a time");
         questions.note(true, later);
         assert!(questions.may_ask(later) && questions.may_ask(later));
     }

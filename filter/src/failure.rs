@@ -55,7 +55,7 @@ pub fn of_envoy_reply(provider: &str, details: &str) -> (ApiError, &'static str)
         (
             502,
             "no_cluster",
-            "has no cluster in this Envoy; print its configuration again and restart it",
+            "has no cluster in this Envoy; regenerate Envoy's configuration and restart it",
         )
     } else if details.contains("connection_failure") || details.contains("connection failure") {
         (502, "connection_failed", "could not be reached")
@@ -66,7 +66,11 @@ pub fn of_envoy_reply(provider: &str, details: &str) -> (ApiError, &'static str)
             "closed the connection before it answered",
         )
     } else if details.contains("wasm") {
-        (500, "translator_failed", "could not be translated for")
+        (
+            500,
+            "translator_failed",
+            "could not be called, because the translation failed",
+        )
     } else {
         (502, "unreachable", "could not be reached")
     };

@@ -239,7 +239,7 @@ pub fn tell(
 fn report(model: &str, report: &Report, policy: &CircuitBreakerPolicy) {
     if let Some(evicted) = MET.with_borrow_mut(|met| met.touch(model, is_known)) {
         host::complain(
-            "forget a model",
+            "evict a model",
             hostcalls::set_shared_data(&key(&evicted), None, None),
         );
     }

@@ -140,7 +140,7 @@ pub fn is_envoys_reply(status: u16) -> bool {
 /// Stores a value with the request, for Envoy's access log: `%FILTER_STATE(wasm.NAME:PLAIN)%`.
 pub fn keep_for_log(name: &str, value: &str) {
     complain(
-        "keep a value for the access log",
+        "store a value for the access log",
         hostcalls::set_property(vec![name], Some(value.as_bytes())),
     );
 }

@@ -42,7 +42,7 @@ pub fn refusal() -> ApiError {
         retry_after: Some(1),
         ..ApiError::new(
             503,
-            "The gateway has too many large requests under way. Try again",
+            "The gateway has too many large requests in progress. Try again",
         )
         .with_code("gateway_overloaded")
     }

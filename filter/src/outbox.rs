@@ -147,7 +147,7 @@ mod tests {
         outbox.push(trace("b", 1)).unwrap();
         assert!(outbox.send_batch(|_| Some(7)));
         assert!(!outbox.send_batch(|_| Some(8)), "nothing is left to send");
-        assert!(!outbox.on_answer(9, true), "a call of somebody else's");
+        assert!(!outbox.on_answer(9, true), "another call");
         assert!(outbox.on_answer(7, false));
         let mut sent = Vec::new();
         outbox.send_batch(|message| {

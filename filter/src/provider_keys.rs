@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(
             choose(&mut resting),
             1,
-            "all rest, and it is the first to have rested"
+            "all are cooling down, and its cooldown ends first"
         );
     }
 }

@@ -62,7 +62,7 @@ pub fn record(record: v1::IngestRequest) {
             Kind::TraceDropped,
             None,
             "",
-            "the control plane takes no traces",
+            "the control plane does not accept traces",
         );
     }
 }
@@ -188,7 +188,7 @@ fn use_snapshot(response: &[u8], is_fresh: bool) -> bool {
             let Some(wire) = response.snapshot else {
                 return false;
             };
-            log::info!("configuration {} is in force", response.version);
+            log::info!("configuration {} is active", response.version);
             snapshot::replace(Snapshot::new(response.version, wire));
             true
         }
@@ -241,7 +241,7 @@ impl Context for Root {
         let is_acknowledged = status == 0 || is_refused;
         if is_refused {
             log::error!(
-                "the control plane refused records whose numbers can't be; they are not sent again"
+                "the control plane refused records with impossible numbers; they are not sent again"
             );
         }
         if OUTBOX.with_borrow_mut(|outbox| outbox.on_answer(call, is_acknowledged)) {

@@ -241,7 +241,7 @@ impl Snapshot {
             let patterns = self.traces.patterns.iter();
             let own = patterns.map(|pattern| (pattern.name.as_str(), pattern.regex.as_str()));
             Redactor::new(names, own).unwrap_or_else(|error| {
-                log::error!("the trace policy can't be followed: {error}");
+                log::error!("the trace policy is invalid, so every detector masks: {error}");
                 Redactor::default()
             })
         })

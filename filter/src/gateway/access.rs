@@ -242,6 +242,9 @@ mod tests {
             let denied = caller(json!({"exp": exp, "key": key.clone()}));
             assert_eq!(denied.err(), Some(Denial::Unknown), "{key}");
         }
-        assert!(caller(json!({"key": "cheap"})).is_err(), "without an end");
+        assert!(
+            caller(json!({"key": "cheap"})).is_err(),
+            "without an expiry"
+        );
     }
 }

@@ -82,7 +82,7 @@ pub fn keep(key: &Key, answer: Cached) {
     }
     let bytes = write(key, answer, clock::unix_millis());
     host::complain(
-        "keep an answer",
+        "cache an answer",
         hostcalls::set_shared_data(&key.place, Some(&bytes), None),
     );
 }

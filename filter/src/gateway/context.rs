@@ -57,7 +57,7 @@ pub fn retain_fitting(
 
 fn too_long(tokens: u64, answer: u64, room: u64, field: &str) -> ApiError {
     let message = format!(
-        "The request is about {tokens} tokens and asks for up to {answer}, which is more than the {room} that the model has room for. Send less, or ask for a shorter answer"
+        "The request is about {tokens} tokens and asks for up to {answer}, which is more than the model's context of {room}. Send less, or ask for a shorter answer"
     );
     ApiError::invalid(field, message).with_code("context_length_exceeded")
 }
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(
             left(50_000, 10).unwrap(),
             ["large", "small"],
-            "it may fit yet"
+            "it may still fit"
         );
         let error = left(100_000, 10).unwrap_err();
         assert_eq!(

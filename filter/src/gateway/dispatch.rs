@@ -113,7 +113,10 @@ pub fn resume(waiting: Waiting, status: u32, size: usize) -> Outcome {
     let (Ok(envelope), Some(snapshot)) = (Envelope::parse(call.api, &body), call.snapshot.clone())
     else {
         // The body was parsed successfully before.
-        return Outcome::Refused(call, ApiError::new(500, "The request is gone"));
+        return Outcome::Refused(
+            call,
+            ApiError::new(500, "The gateway can't parse the request again"),
+        );
     };
     match question {
         Question::Caller(asked) => {

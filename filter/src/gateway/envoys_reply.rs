@@ -63,7 +63,7 @@ pub fn error_of(status: u16, path: &str) -> ApiError {
 /// Returns the error for a path that the gateway does not serve.
 pub fn unknown_path(path: &str) -> ApiError {
     let message = format!(
-        "There is nothing at {path}; the gateway serves OpenAI's endpoints below /v1, providers' own below /proxy/PROVIDER, and GET /health"
+        "Nothing is served at {path}; the gateway serves OpenAI's endpoints under /v1, providers' own APIs under /proxy/PROVIDER, and GET /health"
     );
     ApiError::new(404, message).with_code("unknown_url")
 }

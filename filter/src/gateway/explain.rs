@@ -42,6 +42,6 @@ fn reply_error(error: &ApiError) {
 }
 
 fn refuse() {
-    let words = "The control plane, which decides on models, does not answer. Try again";
+    let words = "The control plane, which makes routing decisions, does not answer. Try again";
     reply_error(&ApiError::new(503, words).with_code("router_unavailable"));
 }

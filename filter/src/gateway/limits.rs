@@ -153,7 +153,7 @@ fn acquire(wants: Vec<v1::Want>, released: Vec<v1::Released>, snapshot: &Snapsho
 /// Admits or refuses the charges without the control plane.
 fn alone(charges: &[Charge], missing: &[Charge], snapshot: &Snapshot) -> Admission {
     if snapshot.refuse_without_limits {
-        let words = "The gateway can't tell whether the call is within its limits: its control plane does not answer. Try again";
+        let words = "The gateway can't check the call's limits: its control plane does not answer. Try again";
         return Admission::Refused(ApiError::new(503, words).with_code("limits_unavailable"));
     }
     let now = Instant::now();
@@ -257,7 +257,7 @@ fn exhausted(charge: &Charge, retry_after: u64) -> ApiError {
 fn too_large(charge: &Charge) -> ApiError {
     let (kind, name) = (kind(charge.bucket.owner), &charge.bucket.name);
     let message = format!(
-        "The request is about {} tokens, more than the {kind} \"{name}\" may use in a minute ({}). Send less, or ask for fewer",
+        "The request is about {} tokens, more than the {kind} \"{name}\" may use in a minute ({}). Send less, or lower the maximum length of the answer",
         charge.units, charge.limit
     );
     ApiError::new(429, message).with_code("rate_limit_exceeded")

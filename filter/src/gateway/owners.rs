@@ -72,6 +72,6 @@ pub fn read(status: u32, size: usize) -> Result<Vec<bool>, ApiError> {
 }
 
 fn unavailable() -> ApiError {
-    let message = "The gateway can't tell whose the files and batches are: its control plane does not answer. Try again";
+    let message = "The gateway can't check the owners of files and batches: its control plane does not answer. Try again";
     ApiError::new(503, message).with_code("resources_unavailable")
 }

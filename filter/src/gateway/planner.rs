@@ -118,7 +118,9 @@ fn not_found(snapshot: &Snapshot, requested: &str) -> ApiError {
     if !suggestions.is_empty() {
         message.push_str(&format!(" Did you mean {}?", suggestions.join(" or ")));
     }
-    message.push_str(" GET /v1/models lists what there is; \"provider/model\" names any other model of a provider.");
+    message.push_str(
+        " GET /v1/models lists the models; \"provider/model\" names any other model of a provider.",
+    );
     ApiError {
         param: Some("model".to_owned()),
         ..ApiError::new(404, message).with_code("model_not_found")
@@ -217,7 +219,7 @@ mod tests {
         assert_eq!(
             ids(&snapshot, "smart"),
             ["anthropic/claude-sonnet-4-6", "openai/gpt-4o"],
-            "a candidate without a key is passed over"
+            "a candidate without a key is skipped"
         );
     }
 

@@ -97,7 +97,7 @@ pub fn check(request: &HeaderList<'_>) -> Result<(), ApiError> {
         None | Some("off" | "on") => Ok(()),
         Some(_) => Err(ApiError::new(
             400,
-            "The header X-OpenTracy-Content takes `off`, which keeps what is said in this call out of its trace, or `on`",
+            "The header X-OpenTracy-Content must be `off`, which keeps the content of this call out of its trace, or `on`",
         )),
     }
 }

@@ -151,10 +151,12 @@ fn reason(fault: &Fault) -> Option<Reason> {
             "{subject} refused the gateway's key {count} times ({detail}); check the provider's key in the secrets"
         ),
         Kind::CircuitOpened => {
-            format!("{subject} is not called, or by one call at a time, because its calls failed")
+            format!(
+                "{subject} is not called, or only with one probe at a time, because its calls failed"
+            )
         }
         Kind::ConfigurationRejected => {
-            format!("{detail}; the configuration before stays active")
+            format!("{detail}; the previous configuration stays active")
         }
         Kind::ControlPlaneUnreachable => format!(
             "the control plane has not answered for {} s; calls go on with the last configuration, and traces wait",

@@ -23,7 +23,7 @@ pub fn cost_weight(request: &HeaderList<'_>) -> Result<Option<f64>, ApiError> {
         .filter(|weight: &f64| weight.is_finite() && *weight >= 0.0)
         .map(Some)
         .ok_or_else(|| {
-            let words = "`X-OpenTracy-Cost-Weight` must be a number from 0: 0 asks for the best model, 1 for a cheap one";
+            let words = "`X-OpenTracy-Cost-Weight` must be a number of at least 0: 0 prefers the best model, 1 a cheap one";
             ApiError::new(400, words).with_code("invalid_header")
         })
 }
@@ -108,7 +108,7 @@ pub fn read_answer(
 
 fn without_router(call: &mut Call, why: &str, fail: bool) -> Result<(), ApiError> {
     let reason = if fail {
-        "there was no decision, and the alias wants none of its candidates without one"
+        "there was no decision, and the alias requires one"
     } else {
         "there was no decision: the alias's candidates were tried in their order"
     };

@@ -141,7 +141,7 @@ pub fn wait_for(model: &str) -> Option<u64> {
 /// Returns the error for a model whose circuit breaker is open.
 pub fn circuit_open(model: &str, seconds: u64) -> ApiError {
     let message = format!(
-        "{model} has failed too often of late and is not called for {seconds} s. Try then, or ask for an alias with other candidates"
+        "{model} has failed too often recently and is not called for {seconds} s. Try again then, or use an alias with other candidates"
     );
     ApiError {
         retry_after: Some(seconds),

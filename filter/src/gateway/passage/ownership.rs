@@ -227,7 +227,7 @@ impl Ownership {
         };
         if pages >= MAX_PAGES {
             let message = format!(
-                "None of the {} objects that were looked through is yours. Ask for fewer, such as by `purpose`",
+                "None of the {} objects that were searched is yours. Narrow the list, such as by `purpose`",
                 MAX_PAGES as usize * max_page(self.endpoint())
             );
             let error = ApiError::new(503, message).with_code("list_too_long");
@@ -336,7 +336,7 @@ impl HeldAnswer {
             Self::Object { body, is_new, .. } => {
                 if is_new && owned.first() != Some(&true) {
                     let message = format!(
-                        "{} created an object whose id belongs to somebody else",
+                        "{} created an object whose id belongs to another caller",
                         target.provider.name
                     );
                     let error = ApiError::new(502, message).with_code("invalid_upstream_response");
@@ -401,7 +401,7 @@ fn outputs(object: &StoredObject) -> impl Iterator<Item = v1::ResourceClaim> {
 
 fn unreadable(target: &Target) -> ApiError {
     let message = format!(
-        "{} answered in a form in which no key's objects can be told from another's",
+        "{} answered in a format that does not show which key an object belongs to",
         target.provider.name
     );
     ApiError::new(502, message).with_code("invalid_upstream_response")

@@ -149,7 +149,7 @@ fn translated(mut target: Target, endpoint: Endpoint, body: &[u8]) -> Result<Tar
         }
         _ if target.provider.format != Format::OpenAi => {
             let message = format!(
-                "{} has no {}; ask for a model of another provider, or use /proxy/{}/ for its own API",
+                "{} does not support {}; use a model of another provider, or /proxy/{}/ for its own API",
                 target.provider.name,
                 endpoint.path(),
                 target.provider.name
@@ -220,7 +220,7 @@ fn resolve(
     let mut candidates = found.candidates;
     access::retain_allowed(caller, requested, &mut candidates)?;
     let Some(candidate) = candidates.into_iter().next() else {
-        return Err(ApiError::new(404, "There is no candidate"));
+        return Err(ApiError::new(404, "No candidate can be called"));
     };
     Ok(Target {
         alias: found.alias.map(|alias| alias.name.clone()),
@@ -303,7 +303,8 @@ fn check_path(path: &str) -> Result<(), ApiError> {
             .iter()
             .any(|piece| lower.contains(piece));
     if leads_out || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let words = "The path must not hold `.` or `..` as a part, nor escaped slashes or dots";
+        let words =
+            "The path must not contain `.` or `..` as a segment, nor escaped slashes or dots";
         return Err(ApiError::new(400, words).with_code("invalid_path"));
     }
     Ok(())
@@ -311,7 +312,8 @@ fn check_path(path: &str) -> Result<(), ApiError> {
 
 fn find(snapshot: &Snapshot, name: &str) -> Result<Rc<Provider>, ApiError> {
     let Some(provider) = snapshot.providers.get(name) else {
-        let message = format!("There is no provider \"{name}\"; the configuration names them");
+        let message =
+            format!("The provider \"{name}\" is not in the configuration; use one that is");
         return Err(ApiError::new(404, message).with_code("provider_not_found"));
     };
     match &provider.missing_key_variable {
