@@ -1,4 +1,5 @@
-//! Values for Envoy's access log that are gone from the headers when it is written: the stages replace them for the provider.
+//! Values for Envoy's access log that the headers no longer hold when it is written, because the
+//! stages replace the headers for the provider.
 
 use opentracy_translate::model::ModelId;
 
@@ -9,7 +10,7 @@ const USER_AGENT: &str = "opentracy_user_agent";
 const TRACE_ID: &str = "opentracy_trace_id";
 const MODEL: &str = "opentracy_model";
 
-/// Keeps what a client sent, if there is an access log. `path` has no query.
+/// Stores the client's path and user agent, if there is an access log. `path` has no query.
 pub fn keep_request(path: &str, user_agent: Option<&str>) {
     if is_on() {
         host::keep_for_log(PATH, path);
@@ -17,7 +18,7 @@ pub fn keep_request(path: &str, user_agent: Option<&str>) {
     }
 }
 
-/// Keeps what an attempt belongs to, if there is an access log.
+/// Stores the trace id and the model of an attempt, if there is an access log.
 pub fn keep_attempt(trace_id: &str, model: &ModelId) {
     if is_on() {
         host::keep_for_log(TRACE_ID, trace_id);

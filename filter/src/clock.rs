@@ -1,8 +1,8 @@
-//! Time, as records want it.
+//! Clocks and time formats for records.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A moment that both a wall clock and a stop-watch have seen.
+/// A point in time on both the wall clock and the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
     wall: SystemTime,
@@ -39,7 +39,7 @@ pub fn unix_seconds() -> u64 {
     unix_millis() / 1000
 }
 
-/// Microseconds as milliseconds, to the microsecond.
+/// Converts microseconds to milliseconds, keeping the fraction.
 pub fn millis(micros: u64) -> f64 {
     micros as f64 / 1000.0
 }
@@ -48,7 +48,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds since 1970 as RFC 3339, in UTC, to the second.
+/// Formats milliseconds since 1970 as RFC 3339, in UTC, to the second.
 pub fn rfc3339(unix_ms: u64) -> String {
     let seconds = unix_ms / 1000;
     let (year, month, day) = civil(seconds / 86_400);
@@ -61,7 +61,7 @@ pub fn rfc3339(unix_ms: u64) -> String {
     )
 }
 
-/// The date of a day, counted from 1970-01-01.
+/// Returns the year, month and day of a day counted from 1970-01-01.
 ///
 /// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
 fn civil(days: u64) -> (u64, u64, u64) {

@@ -1,4 +1,4 @@
-//! The control plane as this VM knows it: the time of its last answer, the status in it, and if
+//! This VM's view of the control plane: the time and the status of its last answer, and whether
 //! requests should wait for it now.
 
 use std::cell::{Cell, RefCell};
@@ -6,27 +6,28 @@ use std::time::{Duration, Instant};
 
 use opentracy_proto::v1;
 
-/// A control plane that has not answered for so long is unreachable: five polls.
+/// The silence after which the control plane counts as unreachable: five polls.
 pub const UNREACHABLE_AFTER: Duration = Duration::from_secs(5);
 
-/// Unanswered questions in a row after which requests go on without asking.
+/// Consecutive unanswered calls after which requests go on without calling the control plane.
 const MAX_UNANSWERED: u32 = 2;
-/// The pause before the next request asks again.
+/// The pause before the next request calls the control plane again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 thread_local! {
     static QUESTIONS: Cell<Questions> = const { Cell::new(Questions { unanswered: 0, pause_until: None }) };
-    /// The time of the last answer; before the first one, the start of this VM.
+    /// The time of the last answer, or the start of this VM if there was none yet.
     static LAST_ANSWER: Cell<Instant> = Cell::new(Instant::now());
     static STATUS: RefCell<Option<v1::ControlPlaneStatus>> = const { RefCell::new(None) };
 }
 
-/// Starts the clock. A VM that takes the place of another has its configuration before the control plane answers.
+/// Starts the clock. A VM that replaces another has its configuration before the control plane
+/// answers.
 pub fn begin() {
     LAST_ANSWER.with(|_| ());
 }
 
-/// Notes an answer to a poll.
+/// Records an answer to a poll.
 pub fn answered(status: Option<v1::ControlPlaneStatus>) {
     LAST_ANSWER.set(Instant::now());
     if let Some(status) = status {
@@ -34,8 +35,8 @@ pub fn answered(status: Option<v1::ControlPlaneStatus>) {
     }
 }
 
-/// The questions of requests that wait for an answer: a breaker of its own, since a control plane
-/// that hangs would hold each of them for its deadline.
+/// A circuit breaker for calls that requests wait for, since a control plane that hangs would hold
+/// each request until its deadline.
 #[derive(Debug, Clone, Copy)]
 struct Questions {
     unanswered: u32,
@@ -49,7 +50,7 @@ impl Questions {
         }
         let is_paused = self.pause_until.is_some_and(|until| now < until);
         if !is_paused {
-            // This one asks for all that come before its answer.
+            // This call probes on behalf of all that come before its answer.
             self.pause_until = Some(now + ASK_AGAIN_AFTER);
         }
         !is_paused
@@ -68,7 +69,7 @@ impl Questions {
     }
 }
 
-/// Returns if a request may wait for an answer now.
+/// Returns whether a request may wait for an answer now.
 pub fn may_ask() -> bool {
     let mut questions = QUESTIONS.get();
     let may_ask = questions.may_ask(Instant::now());
@@ -76,19 +77,19 @@ pub fn may_ask() -> bool {
     may_ask
 }
 
-/// Notes if a request that waited got its answer.
+/// Records whether a request that waited got its answer.
 pub fn note_question(is_answered: bool) {
     let mut questions = QUESTIONS.get();
     questions.note(is_answered, Instant::now());
     QUESTIONS.set(questions);
 }
 
-/// Returns how long ago the control plane last answered.
+/// Returns the time since the control plane last answered.
 pub fn silence() -> Duration {
     LAST_ANSWER.get().elapsed()
 }
 
-/// Returns what the control plane last said of itself; `None` until it has answered this VM.
+/// Returns the control plane's last reported status; `None` until it has answered this VM.
 pub fn status() -> Option<v1::ControlPlaneStatus> {
     STATUS.with_borrow(Clone::clone)
 }
@@ -105,12 +106,12 @@ mod tests {
         };
         let start = Instant::now();
         questions.note(false, start);
-        assert!(questions.may_ask(start), "one may be chance");
+        assert!(questions.may_ask(start), "one failure may be chance");
         questions.note(false, start);
         assert!(!questions.may_ask(start));
         let later = start + ASK_AGAIN_AFTER;
         assert!(questions.may_ask(later));
-        assert!(!questions.may_ask(later), "one asks for all");
+        assert!(!questions.may_ask(later), "one probe at a time");
         questions.note(true, later);
         assert!(questions.may_ask(later) && questions.may_ask(later));
     }

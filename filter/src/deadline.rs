@@ -1,7 +1,8 @@
-//! Deadlines of streams under way.
+//! Deadlines of active streams.
 //!
-//! Envoy's own time-outs end once a response has begun, so a provider that sends headers and then
-//! nothing would hold its client. The root context looks at all streams of its VM at each tick.
+//! Envoy's own timeouts end once a response has begun, so a provider that sends headers and then
+//! nothing would leave its client hanging. The root context checks all streams of its VM on every
+//! tick.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,9 +13,9 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
-/// A stream that may have to be ended from outside.
+/// A stream that can be ended from outside.
 pub trait Timed {
-    /// Returns the time at which the stream is to be ended; `None` while it has none.
+    /// Returns the time at which to end the stream; `None` if it has no deadline.
     fn deadline(&self) -> Option<Instant>;
 
     /// Ends the stream. Host calls act on it while this runs.
@@ -25,14 +26,14 @@ thread_local! {
     static STREAMS: RefCell<BTreeMap<u32, Weak<RefCell<dyn Timed>>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// An HTTP context whose deadline is watched for as long as it lives.
+/// An HTTP context whose deadline is watched while it lives.
 pub struct Watched<T> {
     id: u32,
     stream: Rc<RefCell<T>>,
 }
 
 impl<T: Timed + Default + 'static> Watched<T> {
-    /// Makes the context of this number.
+    /// Creates the context with this id.
     pub fn new(id: u32) -> Self {
         let stream = Rc::new(RefCell::new(T::default()));
         let timed: Rc<RefCell<dyn Timed>> = stream.clone();
@@ -47,7 +48,7 @@ impl<T> Drop for Watched<T> {
     }
 }
 
-/// Ends the streams whose deadline is over. `root` is the number of the root context.
+/// Ends the streams whose deadline has passed. `root` is the id of the root context.
 pub fn on_tick(root: u32) {
     let overdue = overdue(Instant::now());
     if overdue.is_empty() {
@@ -58,7 +59,7 @@ pub fn on_tick(root: u32) {
             stream.borrow_mut().on_deadline();
         }
     }
-    // A host without the root context has no VM to speak of.
+    // Fails only if the VM is already gone.
     let _ = hostcalls::set_effective_context(root);
 }
 

@@ -1,7 +1,7 @@
-//! Events that an operator wants to know of: each is a line in the log, a counter, and a reason in `/health`.
+//! Events for operators: each is a line in the log, a counter, and a reason in `/health`.
 //!
-//! All workers of an Envoy share one table of faults, by Envoy's shared data. A worker writes to it at most once a second
-//! for each fault, however many requests fail.
+//! All workers of an Envoy share one table of faults in Envoy's shared data. A worker writes each
+//! fault at most once a second, however many requests fail.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -15,17 +15,18 @@ use crate::{clock, failure, metrics};
 
 /// The shared-data key of the table.
 const SHARED_FAULTS: &str = "faults";
-/// The most attempts at a change that conflicts with another VM's.
+/// The maximum number of tries for an update that conflicts with another VM's.
 const TRIES: usize = 4;
 /// The shortest interval between writes of one fault by one VM.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// The interval between reads of the faults that other VMs have seen, so that a success can end them.
+/// The interval between reads of the faults that other VMs have reported, so that a success here
+/// can resolve them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The provider that the control plane's own agents are behind.
+/// The provider that serves the control plane's own agents.
 const AGENTS: &str = "agents";
 const MAX_WORD: usize = 200;
 
-/// Occurrences of a fault in this VM that are not written yet.
+/// Occurrences of a fault in this VM that are not in the table yet.
 #[derive(Default)]
 struct Unwritten {
     count: u64,
@@ -34,12 +35,13 @@ struct Unwritten {
 
 thread_local! {
     static UNWRITTEN: RefCell<HashMap<String, Unwritten>> = RefCell::default();
-    /// The names of the faults that are present, as of the last look.
+    /// The keys of the faults that were present at the last read.
     static PRESENT: RefCell<HashSet<String>> = RefCell::default();
     static LAST_LOOK: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Notes an event. `provider` is the label of its metric; `detail` is for people and holds nothing of a prompt or a key.
+/// Records an event. `provider` is the label of its metric; `detail` is for people and contains no
+/// part of a prompt or a key.
 pub fn report(kind: Kind, provider: Option<&str>, subject: &str, detail: &str) {
     metrics::count_event(kind.as_str(), provider);
     let key = faults::key(kind, subject);
@@ -78,7 +80,7 @@ pub fn report(kind: Kind, provider: Option<&str>, subject: &str, detail: &str) {
     }
 }
 
-/// Ends a fault, if it is present. Costs nothing where there are no faults.
+/// Resolves a fault, if it is present. Costs nothing while no fault is present.
 pub fn resolve(kind: Kind, subject: &str) {
     if PRESENT.with_borrow(HashSet::is_empty) {
         return;
@@ -87,13 +89,13 @@ pub fn resolve(kind: Kind, subject: &str) {
     if !PRESENT.with_borrow_mut(|present| present.remove(&key)) {
         return;
     }
-    // The next time that it is seen, it is new.
+    // The next occurrence counts as new.
     UNWRITTEN.with_borrow_mut(|unwritten| unwritten.remove(&key));
     let now_ms = clock::unix_millis();
     change(|faults| faults.resolve(kind, subject, now_ms));
 }
 
-/// Looks which faults there are, once in a while.
+/// Reads the present faults once per [`LOOK_EVERY`].
 pub fn on_tick() {
     if LAST_LOOK
         .get()
@@ -109,12 +111,12 @@ pub fn on_tick() {
     PRESENT.set(keys);
 }
 
-/// The faults that are present.
+/// Returns the faults that are present.
 pub fn present() -> Vec<Fault> {
     read().0.present(clock::unix_millis())
 }
 
-/// Notes how an attempt at a provider went.
+/// Records the result of an attempt at a provider.
 pub fn on_attempt(attempt: &AttemptSummary) {
     let provider = attempt.provider.as_str();
     if provider == AGENTS {
@@ -138,7 +140,7 @@ pub fn on_attempt(attempt: &AttemptSummary) {
     report(kind, Some(provider), provider, &detail);
 }
 
-/// Notes that the circuit breaker of a model, `provider/model`, has opened or closed.
+/// Records that the circuit breaker of a model, `provider/model`, has opened or closed.
 pub fn on_circuit(model: &str, has_opened: bool) {
     let (provider, name) = model.split_once('/').unwrap_or((model, ""));
     let detail = format!("provider={provider} model={}", word(name));
@@ -150,7 +152,7 @@ pub fn on_circuit(model: &str, has_opened: bool) {
     }
 }
 
-/// Makes one word of a name that a client gave.
+/// Turns a name from a client into one word that is safe to log.
 fn word(name: &str) -> String {
     let safe = |c: char| if c.is_ascii_graphic() { c } else { '?' };
     name.chars().take(MAX_WORD).map(safe).collect()

@@ -1,8 +1,8 @@
-//! What went wrong with an attempt, told from Envoy's words and the provider's status.
+//! Classification of failed attempts, by Envoy's response code details or the provider's status.
 
 use opentracy_translate::error::ApiError;
 
-/// The word for a failed attempt's status, as traces and `error.attempts` have it.
+/// Returns the reason for a failed attempt's status, as it appears in traces and `error.attempts`.
 pub const fn word_of_status(status: u16) -> &'static str {
     match status {
         400 | 422 => "invalid_request",
@@ -18,12 +18,13 @@ pub const fn word_of_status(status: u16) -> &'static str {
     }
 }
 
-/// Whether a status is worth another candidate. What the client did wrong stays wrong elsewhere.
+/// Returns whether a failure with this status may succeed at another candidate. A client error
+/// fails everywhere.
 pub const fn is_retriable(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..)
 }
 
-/// Whether an attempt's word tells that its model can't be relied on now.
+/// Returns whether a failure reason counts against the model's reliability.
 pub fn is_models_fault(word: &str) -> bool {
     !matches!(
         word,
@@ -39,7 +40,8 @@ pub fn is_models_fault(word: &str) -> bool {
     )
 }
 
-/// A reply that Envoy made itself, because the provider gave none: the error for the client and the word for it.
+/// Returns the error for the client and the reason for a reply that Envoy generated because the
+/// provider gave no answer.
 ///
 /// Source: Envoy's documentation, "response code details".
 pub fn of_envoy_reply(provider: &str, details: &str) -> (ApiError, &'static str) {
@@ -53,7 +55,7 @@ pub fn of_envoy_reply(provider: &str, details: &str) -> (ApiError, &'static str)
         (
             502,
             "no_cluster",
-            "has no cluster in this Envoy; print its configuration again and restart it",
+            "has no cluster in this Envoy; regenerate Envoy's configuration and restart it",
         )
     } else if details.contains("connection_failure") || details.contains("connection failure") {
         (502, "connection_failed", "could not be reached")
@@ -64,7 +66,11 @@ pub fn of_envoy_reply(provider: &str, details: &str) -> (ApiError, &'static str)
             "closed the connection before it answered",
         )
     } else if details.contains("wasm") {
-        (500, "translator_failed", "could not be translated for")
+        (
+            500,
+            "translator_failed",
+            "could not be called, because the translation failed",
+        )
     } else {
         (502, "unreachable", "could not be reached")
     };

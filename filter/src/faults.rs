@@ -1,23 +1,24 @@
-//! The faults that were seen lately, for `/health`, and when each was last logged.
+//! The table of recent faults for `/health`, with the time when each was last logged.
 //!
-//! The table is data alone; [`events`](crate::events) keeps it where all workers see it.
+//! The table is pure data; [`events`](crate::events) stores it where all workers can read it.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The interval between log lines of a fault that lasts, in milliseconds.
+/// The interval between log lines of a fault that persists, in milliseconds.
 pub const LOG_EVERY_MS: u64 = 10_000;
-/// Faults that are kept at once. Subjects are providers and models, so this is more than there ever are.
+/// The maximum number of faults in the table. Subjects are providers and models, so real
+/// configurations stay below it.
 const MAX_FAULTS: usize = 200;
 
-/// The kinds of event that are logged, counted and shown.
+/// The kinds of event that are logged, counted and shown in `/health`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// An attempt at a provider failed by the provider's fault.
+    /// An attempt failed because of the provider.
     ProviderFailed,
-    /// A provider answered 401 or 403 to the gateway's own key.
+    /// A provider answered the gateway's own key with 401 or 403.
     ProviderKeyRefused,
     CircuitOpened,
     CircuitClosed,
@@ -27,7 +28,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The value of `event=` in the log, and of the label `opentracy_event` in metrics.
+    /// Returns the value of `event=` in the log and of the label `opentracy_event` in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ProviderFailed => "provider_failed",
@@ -40,7 +41,7 @@ impl Kind {
         }
     }
 
-    /// The code of the reason in `/health`; `None` for an event that is no fault.
+    /// Returns the code of the reason in `/health`; `None` for an event that isn't a fault.
     pub const fn code(self) -> Option<&'static str> {
         match self {
             Self::ProviderFailed => Some("provider_failing"),
@@ -53,7 +54,7 @@ impl Kind {
         }
     }
 
-    /// The part of the system that has the fault.
+    /// Returns the part of the system that has the fault.
     pub const fn component(self) -> &'static str {
         match self {
             Self::ProviderFailed
@@ -65,14 +66,15 @@ impl Kind {
         }
     }
 
-    /// Returns the milliseconds for which a fault is shown after it was last seen, unless it is resolved before.
+    /// Returns how long a fault is shown after its last occurrence unless it is resolved, in
+    /// milliseconds.
     const fn shown_ms(self) -> u64 {
         match self {
             Self::ProviderFailed => 30_000,
             Self::ProviderKeyRefused | Self::TraceDropped => 60_000,
             Self::CircuitOpened => 600_000,
             Self::CircuitClosed => 0,
-            // Reported again every second for as long as it lasts.
+            // Reported again every second while it lasts.
             Self::ControlPlaneUnreachable => 5_000,
             Self::ConfigurationRejected => u64::MAX,
         }
@@ -83,17 +85,17 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     pub kind: Kind,
-    /// The provider or the model that has it; empty where there is only one.
+    /// The provider or model that has the fault; empty if the kind has only one subject.
     pub subject: String,
     /// The last error.
     pub detail: String,
-    /// The time it was first seen since it was last resolved.
+    /// The time of the first occurrence since the fault was last resolved.
     pub since_ms: u64,
     last_ms: u64,
-    /// The number of times it was seen since then.
+    /// Occurrences since then.
     pub count: u64,
     logged_ms: u64,
-    /// The number of times it was seen and not logged.
+    /// Occurrences that were not logged.
     suppressed: u64,
     is_resolved: bool,
 }
@@ -104,7 +106,7 @@ impl Fault {
         !self.is_resolved && now_ms < shown_until
     }
 
-    /// Neither shown nor needed to keep the log quiet.
+    /// Returns whether the entry is neither shown nor needed to limit logging.
     fn is_over(&self, now_ms: u64) -> bool {
         !self.is_present(now_ms) && now_ms >= self.logged_ms.saturating_add(LOG_EVERY_MS)
     }
@@ -116,7 +118,8 @@ impl Fault {
 pub struct Faults(BTreeMap<String, Fault>);
 
 impl Faults {
-    /// Notes a fault that was seen `count` times. Returns how many went unlogged before it if it is to be logged now.
+    /// Records `count` occurrences of a fault. If it is to be logged now, returns the number of
+    /// earlier occurrences that were not logged.
     pub fn report(
         &mut self,
         kind: Kind,
@@ -156,7 +159,7 @@ impl Faults {
         Some(unlogged)
     }
 
-    /// Ends a fault. Returns `true` if it was present.
+    /// Resolves a fault. Returns `true` if it was present.
     pub fn resolve(&mut self, kind: Kind, subject: &str, now_ms: u64) -> bool {
         match self.0.get_mut(&key(kind, subject)) {
             Some(fault) if fault.is_present(now_ms) => {
@@ -167,7 +170,7 @@ impl Faults {
         }
     }
 
-    /// The faults that are present, by kind.
+    /// Returns the faults that are present, sorted by kind.
     pub fn present(&self, now_ms: u64) -> Vec<Fault> {
         let present = |fault: &&Fault| fault.is_present(now_ms);
         let mut faults: Vec<Fault> = self.0.values().filter(present).cloned().collect();
@@ -175,7 +178,8 @@ impl Faults {
         faults
     }
 
-    /// Forgets what is over, and the fault that was seen the longest ago where that is not enough.
+    /// Evicts faults that are over, and the one that was seen longest ago if the table is still
+    /// full.
     fn make_room(&mut self, now_ms: u64) {
         self.0.retain(|_, fault| !fault.is_over(now_ms));
         if self.0.len() >= MAX_FAULTS {
@@ -187,7 +191,7 @@ impl Faults {
     }
 }
 
-/// The name of a fault in the table.
+/// Returns the key of a fault in the table.
 pub fn key(kind: Kind, subject: &str) -> String {
     format!("{}/{subject}", kind.as_str())
 }

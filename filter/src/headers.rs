@@ -1,6 +1,6 @@
-//! Headers by which the stages talk to each other and to Envoy, and those that clients see.
+//! Headers that the stages exchange with each other and with Envoy, and headers that clients see.
 //!
-//! Requests leave each stage with a header set made from scratch, so nothing that a client sent passes unless it is
+//! Each stage builds its outgoing headers from scratch, so a client's header passes only if it is
 //! named here.
 
 use std::borrow::Cow;
@@ -14,14 +14,14 @@ pub const PLAN: &str = "x-opentracy-plan";
 pub const CLUSTER: &str = "x-opentracy-cluster";
 /// On a response: the attempt failed and the next candidate may be tried.
 pub const RETRY: &str = "x-opentracy-retry";
-/// On a response: what was tried so far.
+/// On a response: the attempts so far.
 pub const ATTEMPT_LOG: &str = "x-opentracy-attempt-log";
 
-/// On a request: the reply to it is a stage's own, not Envoy's.
+/// On a request: marks its reply as a stage's own, not Envoy's.
 pub const OWN_REPLY: &str = "x-opentracy-reply";
-/// On a response of the internal listener: Envoy made it itself.
+/// On a response of the internal listener: marks a response that Envoy generated.
 pub const LOCAL_REPLY: &str = "x-opentracy-local-reply";
-/// Envoy matches no route for a request without it. Envoy takes it away again on the way out.
+/// Envoy matches no route for a request without it, and removes it from the outgoing request.
 pub const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 pub const SELECTED_MODEL: &str = "x-opentracy-selected-model";
@@ -36,53 +36,55 @@ pub const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
 pub const MAX_RETRIES: &str = "x-envoy-max-retries";
 pub const PER_TRY_TIMEOUT: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
 
-/// On a request: how much expected error the whole cost is worth. On a response: how the model was chosen.
+/// On a request: the expected error that is worth the full cost of a call. On a response: how the
+/// model was chosen.
 pub const COST_WEIGHT: &str = "x-opentracy-cost-weight";
 pub const ROUTING: &str = "x-opentracy-routing";
 
-/// To the control plane: the host that the client asked for.
+/// To the control plane: the host that the client addressed.
 pub const FORWARDED_HOST: &str = "x-forwarded-host";
 
-/// Between the control plane and the filter: the key for whose owner one of them calls the other.
+/// Between the control plane and the filter: the client key on whose behalf one calls the other.
 pub const ON_BEHALF_OF: &str = access::ON_BEHALF_OF_HEADER;
-/// To the control plane: shows that the filter sends the request, and has admitted the caller.
+/// To the control plane: proves that the filter sent the request and admitted the caller.
 pub const TOKEN: &str = access::TOKEN_HEADER;
-/// On a request: `no-cache` does without an answer that was given before. On a response: whether it was.
+/// On a request: `no-cache` bypasses the answer cache. On a response: whether the answer came from
+/// it.
 pub const CACHE: &str = "x-opentracy-cache";
-/// The provider that a request goes to which names no model.
+/// The provider for a request that names no model.
 pub const PROVIDER: &str = "x-opentracy-provider";
 
 pub const TIMEOUT: &str = "x-envoy-upstream-rq-timeout-ms";
 pub const RETRY_ON: &str = "x-envoy-retry-on";
 pub const RETRIABLE_STATUS_CODES: &str = "x-envoy-retriable-status-codes";
-/// From the control plane: the candidate that is asked first.
+/// From the control plane: the candidate to try first.
 pub const PREFER: &str = "x-opentracy-prefer";
 
-/// Has Envoy ask the next candidate without giving the first one up.
+/// Makes Envoy try the next candidate while the first one may still answer.
 pub const HEDGE: &str = "x-envoy-hedge-on-per-try-timeout";
 
-/// `off` keeps what is said in a call out of its trace.
+/// `off` keeps the content of a call out of its trace.
 pub const CONTENT: &str = "x-opentracy-content";
-/// On a response: a budget's soft limit is passed.
+/// On a response: a budget is over its soft limit.
 pub const BUDGET: &str = "x-opentracy-budget";
 
-/// W3C Trace Context. The gateway's own span takes the place of the client's.
+/// W3C Trace Context. The gateway's own span replaces the client's.
 pub const TRACEPARENT: &str = "traceparent";
-/// Of a client's headers, those that a provider gets to see: W3C Trace Context.
+/// The client's headers that are passed to providers: W3C Trace Context.
 pub const PASSED_UPSTREAM: [&str; 2] = [TRACEPARENT, "tracestate"];
-/// What a client wants of Anthropic beyond its API's current version. No other provider is told.
+/// The beta features of Anthropic's API that a client requests. Not sent to other providers.
 pub const ANTHROPIC_BETA: &str = "anthropic-beta";
 
 pub const EVENT_STREAM: &str = "text/event-stream";
 const AWS_EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 
-/// Whether a header steers Envoy or the stages, so that no client may set and no client may read it.
+/// Returns whether a header controls Envoy or the stages. Clients may neither set nor see it.
 pub fn is_internal(name: &str) -> bool {
     name.starts_with("x-opentracy-") || name.starts_with("x-envoy-")
 }
 
-/// Whether a provider's response header stays here: it is about the connection to the provider, or would set the
-/// provider's cookies on our client.
+/// Returns whether a provider's response header is withheld from the client because it describes
+/// the connection to the provider or would set the provider's cookies.
 pub fn is_providers_own(name: &str) -> bool {
     is_internal(name)
         || matches!(
@@ -98,7 +100,7 @@ pub fn is_providers_own(name: &str) -> bool {
         )
 }
 
-/// A list of headers under construction. What it only passes on, it borrows.
+/// A list of headers under construction. Borrows values that it only passes on.
 #[derive(Debug, Default, Clone)]
 pub struct HeaderList<'a>(Vec<(Cow<'a, str>, Cow<'a, [u8]>)>);
 
@@ -137,7 +139,7 @@ impl<'a> HeaderList<'a> {
         self.0.push((name.into(), value));
     }
 
-    /// Replaces every header of this name by one.
+    /// Replaces all headers of this name with one.
     pub fn set(&mut self, name: &'a str, value: impl Into<Cow<'a, str>>) {
         self.0.retain(|(own, _)| own != name);
         self.push(name, value);
@@ -147,7 +149,8 @@ impl<'a> HeaderList<'a> {
         self.0.retain(|(name, _)| keep(name));
     }
 
-    /// Masks a provider's credentials in what it set. In an error's headers what only looks like a key is masked too.
+    /// Masks the provider's credentials in the values. In an error's headers, also masks anything
+    /// that looks like a key.
     pub fn mask(&mut self, keys: &KeyMask, is_error: bool) {
         for (_, value) in &mut self.0 {
             let text = String::from_utf8_lossy(value);
@@ -178,7 +181,7 @@ impl<'a> HeaderList<'a> {
             .unwrap_or(0)
     }
 
-    /// Seconds to wait, where that is how it is said.
+    /// Returns the seconds to wait, if the header gives seconds.
     pub fn retry_after(&self) -> Option<u64> {
         self.get("retry-after")?.trim().parse().ok()
     }

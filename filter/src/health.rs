@@ -1,6 +1,7 @@
-//! How the models do: whether they are called, and how quickly they begin to answer.
+//! The health of models: circuit breakers, and the latency to the beginning of an answer.
 //!
-//! All VMs of an Envoy share what they have seen, by Envoy's shared data, so that one worker's failures keep the others from failing.
+//! All VMs of an Envoy share this state in Envoy's shared data, so one worker's failures protect
+//! the requests of the others.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,41 +17,41 @@ use crate::failure;
 use crate::host;
 use crate::snapshot;
 
-/// How often a change is tried that another VM gets in the way of.
+/// The maximum number of tries for an update that conflicts with another VM's.
 const TRIES: usize = 4;
-/// A model that is tried again, and does not say how it went, is tried anew after so long.
+/// The time after which a half-open probe that has no result is repeated.
 const PROBE_MS: u64 = 10_000;
-/// How much of the average each answer makes up: one part in this many.
+/// The reciprocal of a new sample's weight in the moving average (EWMA).
 const SMOOTHING: u64 = 8;
-/// Models that are kept count of. A client can name any: those that were not called for the longest
-/// time are evicted, ones that the configuration has after all others.
+/// The maximum number of models with statistics. A client can name any model, so the least recently
+/// used are evicted, and models of the configuration last.
 const MAX_MODELS: usize = 500;
 
-/// What is known of a model.
+/// The state of a model's circuit breaker, and its latency.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     window_since_ms: u64,
     calls: u32,
     failures: u32,
     consecutive: u32,
-    /// Not called until then; 0 where it is closed.
+    /// The end of the open state; 0 if the breaker is closed.
     open_until_ms: u64,
     open_for_ms: u32,
     opened: u64,
-    /// Whoever tries it has until then to say how it went.
+    /// The deadline for the half-open probe's result.
     probe_until_ms: u64,
-    /// The provider has asked for patience until then.
+    /// The end of the pause that the provider asked for with `retry-after`.
     rest_until_ms: u64,
     latency_us: u64,
 }
 
-/// How a call of a model went.
+/// The result of a call to a model.
 #[derive(Debug, Clone, Copy)]
 struct Report {
     is_failure: bool,
-    /// To the beginning of its answer.
+    /// The time to the beginning of the answer.
     latency_micros: Option<u64>,
-    /// Seconds to wait, where the provider says so.
+    /// Seconds to wait, if the provider named them.
     retry_after: Option<u64>,
 }
 
@@ -63,7 +64,7 @@ impl Health {
         }
     }
 
-    /// Whether a call may be made now.
+    /// Returns whether a call may be made now.
     pub fn may_be_called(&self, now_ms: u64) -> bool {
         match self.state(now_ms) {
             CircuitBreakerState::Closed => true,
@@ -72,18 +73,18 @@ impl Health {
         }
     }
 
-    /// Whether the provider has asked for patience.
+    /// Returns whether the pause that the provider asked for lasts.
     pub fn is_resting(&self, now_ms: u64) -> bool {
         now_ms < self.rest_until_ms
     }
 
-    /// Seconds until it may be called.
+    /// Returns the seconds until the model may be called.
     pub fn wait_seconds(&self, now_ms: u64) -> u64 {
         let until = self.open_until_ms.max(self.probe_until_ms);
         until.saturating_sub(now_ms).div_ceil(1000).max(1)
     }
 
-    /// The moving average; 0 where there was none yet.
+    /// Returns the moving average (EWMA); 0 before the first sample.
     pub fn latency_us(&self) -> u64 {
         self.latency_us
     }
@@ -117,7 +118,7 @@ impl Health {
                     ..Self::default()
                 };
             }
-            // Calls that were under way when it was opened tell nothing new.
+            // Calls that were in flight when the breaker opened don't count.
             CircuitBreakerState::Open => {}
             CircuitBreakerState::Closed => {
                 if now_ms.saturating_sub(self.window_since_ms) >= u64::from(policy.window_ms) {
@@ -139,7 +140,7 @@ impl Health {
         }
     }
 
-    /// Returns `true` if it has opened since, `false` if it has closed, `None` if it is as it was.
+    /// Returns `true` if the breaker has opened since, `false` if it has closed, `None` if neither.
     fn transition_since(&self, before: &Self) -> Option<bool> {
         if self.opened > before.opened {
             return Some(true);
@@ -159,15 +160,15 @@ thread_local! {
     static MET: RefCell<Models> = const { RefCell::new(Models { last_used: BTreeMap::new(), uses: 0 }) };
 }
 
-/// The models that this VM has met.
+/// The models that this VM has called.
 struct Models {
-    /// By `provider/model`, in the order of the last use.
+    /// The number of the last use, by `provider/model`.
     last_used: BTreeMap<String, u64>,
     uses: u64,
 }
 
 impl Models {
-    /// Notes a use of a model. Returns the model that was evicted for it.
+    /// Records a use of a model and returns the model that was evicted for it.
     fn touch(&mut self, model: &str, is_known: impl Fn(&str) -> bool) -> Option<String> {
         self.uses = self.uses.saturating_add(1);
         if let Some(last_used) = self.last_used.get_mut(model) {
@@ -189,17 +190,18 @@ impl Models {
     }
 }
 
-/// Returns if the configuration names a model.
+/// Returns whether the configuration names a model.
 fn is_known(model: &str) -> bool {
     snapshot::current().is_some_and(|snapshot| snapshot.knows(model))
 }
 
-/// What is known of a model, `provider/model`.
+/// Returns the health of a model, `provider/model`.
 pub fn of(model: &str) -> Health {
     read(model).0
 }
 
-/// Takes the turn to try a model that was not called for a while. `false` where somebody else has it.
+/// Claims the half-open probe if the breaker is half-open. Returns `false` if the model may not be
+/// called or another request holds the probe.
 pub fn take_turn(model: &str) -> bool {
     let now_ms = clock::unix_millis();
     let mut has_turn = false;
@@ -214,7 +216,8 @@ pub fn take_turn(model: &str) -> bool {
     has_turn
 }
 
-/// Notes how an attempt at a model went, by the word for what went wrong. What is not the model's fault says nothing of it.
+/// Records the result of an attempt at a model; `error` is the failure reason. Failures that aren't
+/// the model's don't count.
 pub fn tell(
     model: &str,
     error: Option<&str>,
@@ -236,7 +239,7 @@ pub fn tell(
 fn report(model: &str, report: &Report, policy: &CircuitBreakerPolicy) {
     if let Some(evicted) = MET.with_borrow_mut(|met| met.touch(model, is_known)) {
         host::complain(
-            "forget a model",
+            "evict a model",
             hostcalls::set_shared_data(&key(&evicted), None, None),
         );
     }
@@ -253,7 +256,7 @@ fn report(model: &str, report: &Report, policy: &CircuitBreakerPolicy) {
     }
 }
 
-/// The circuit breakers of the models that this VM has met.
+/// Returns the circuit breakers of the models that this VM has called.
 pub fn circuit_breakers() -> Vec<v1::CircuitBreaker> {
     let now_ms = clock::unix_millis();
     MET.with_borrow(|met| {

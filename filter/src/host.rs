@@ -1,6 +1,6 @@
-//! Envoy's host calls, in the shapes the stages use.
+//! Envoy's host calls, in the shapes that the stages use.
 //!
-//! The SDK's own getters panic where a header map or a property is gone; these say nothing instead.
+//! The SDK's own getters panic if a header map or a property is gone; these return an empty value.
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, Status};
@@ -35,7 +35,7 @@ pub fn set_response_headers(headers: &HeaderList<'_>) {
     );
 }
 
-/// What has been buffered of the request's body.
+/// Returns the buffered part of the request's body.
 pub fn request_body() -> Vec<u8> {
     body(BufferType::HttpRequestBody, 0)
 }
@@ -45,7 +45,7 @@ pub fn request_body_from(start: usize) -> Vec<u8> {
     body(BufferType::HttpRequestBody, start)
 }
 
-/// What has been buffered of the response's body, from an offset on.
+/// Returns the buffered part of the response's body from an offset on.
 pub fn response_body(start: usize) -> Vec<u8> {
     body(BufferType::HttpResponseBody, start)
 }
@@ -64,7 +64,7 @@ pub fn set_request_body(body: &[u8]) {
     );
 }
 
-/// Replaces the beginning of the request's body, of this length. What has come after it stays.
+/// Replaces the first `length` bytes of the request's body and keeps the rest.
 pub fn replace_request_body(length: usize, body: &[u8]) {
     complain(
         "replace the beginning of the request body",
@@ -79,7 +79,7 @@ pub fn set_response_body(body: &[u8]) {
     );
 }
 
-/// Trailers are of no use to a provider, and HTTP/1.1 can't carry them.
+/// Removes the request's trailers. Providers don't use them, and HTTP/1.1 can't carry them.
 pub fn drop_request_trailers() {
     complain(
         "drop the request trailers",
@@ -87,7 +87,7 @@ pub fn drop_request_trailers() {
     );
 }
 
-/// Keeps the trailers of a response from the client: a provider could set any header in them.
+/// Removes the response's trailers: a provider could set any header in them.
 pub fn drop_response_trailers() {
     complain(
         "drop the response trailers",
@@ -95,7 +95,7 @@ pub fn drop_response_trailers() {
     );
 }
 
-/// Has Envoy match the routes again, with the headers as they are now.
+/// Makes Envoy match the routes again, with the current headers.
 pub fn clear_route_cache() {
     complain(
         "clear the route cache",
@@ -103,7 +103,7 @@ pub fn clear_route_cache() {
     );
 }
 
-/// How Envoy explains the response, such as `via_upstream` or `response_timeout`.
+/// Returns Envoy's response code details, such as `via_upstream` or `response_timeout`.
 pub fn response_details() -> String {
     hostcalls::get_property(vec!["response", "code_details"])
         .ok()
@@ -112,7 +112,7 @@ pub fn response_details() -> String {
         .unwrap_or_default()
 }
 
-/// Returns the status of the response; 0 where there is none yet.
+/// Returns the status of the response; 0 before it has one.
 pub fn response_status() -> u16 {
     hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status")
         .ok()
@@ -121,8 +121,8 @@ pub fn response_status() -> u16 {
         .unwrap_or(0)
 }
 
-/// Returns Envoy's explanation of a response that it made itself; `None` for an upstream's, which is never taken for one of
-/// Envoy's.
+/// Returns the response code details of a response that Envoy generated; `None` for an upstream's
+/// response.
 ///
 /// Source: Envoy's documentation, "response code details".
 pub fn envoys_reply_details(status: u16) -> Option<String> {
@@ -132,27 +132,27 @@ pub fn envoys_reply_details(status: u16) -> Option<String> {
     Some(response_details()).filter(|details| details != "via_upstream")
 }
 
-/// Returns whether Envoy made a response itself.
+/// Returns whether Envoy generated the response.
 pub fn is_envoys_reply(status: u16) -> bool {
     envoys_reply_details(status).is_some()
 }
 
-/// Keeps a value with the request, for Envoy's access log: `%FILTER_STATE(wasm.NAME:PLAIN)%`.
+/// Stores a value with the request, for Envoy's access log: `%FILTER_STATE(wasm.NAME:PLAIN)%`.
 pub fn keep_for_log(name: &str, value: &str) {
     complain(
-        "keep a value for the access log",
+        "store a value for the access log",
         hostcalls::set_property(vec![name], Some(value.as_bytes())),
     );
 }
 
-/// Answers in the upstream's place.
+/// Answers the request instead of the upstream.
 pub fn reply(status: u16, list: &HeaderList<'_>, body: &[u8]) {
     let pairs: Vec<(&str, &str)> = list
         .pairs()
         .into_iter()
         .filter_map(|(name, value)| Some((name, std::str::from_utf8(value).ok()?)))
         .collect();
-    // Envoy words its own replies anew, and takes this for one unless it is told otherwise.
+    // Envoy rewrites the body of its own replies. The mark exempts this one.
     complain(
         "mark the reply",
         hostcalls::set_map_value(MapType::HttpRequestHeaders, headers::OWN_REPLY, Some("1")),
@@ -163,8 +163,7 @@ pub fn reply(status: u16, list: &HeaderList<'_>, body: &[u8]) {
     );
 }
 
-/// Closes a response that the client has the beginning of: Envoy can send nothing in the place of
-/// the rest.
+/// Closes a response whose beginning the client already has: Envoy can't replace the rest.
 pub fn close_response() {
     reply(504, &HeaderList::default(), b"");
 }

@@ -1,16 +1,17 @@
 //! The filter that makes an Envoy an LLM gateway.
 //!
-//! One wasm file, two stages, each in a VM of its own; the plugin configuration says which one it is:
+//! One wasm file holds two stages, each in its own VM; the plugin configuration selects the stage:
 //!
 //! - the [`gateway`] stage plans a client's request, observes the answer and records the trace;
 //! - the [`provider`] stage runs once per attempt and translates for the provider of that attempt.
 //!
-//! Both keep a [`snapshot`] of the configuration that they poll from the control plane, and hand what they saw to it
-//! through the [`outbox`]. Provider formats are the `opentracy-translate` crate's; here is only what touches Envoy.
+//! Both poll their [`snapshot`] of the configuration from the control plane and send their records
+//! to it through the [`outbox`]. Provider formats live in the `opentracy-translate` crate; this
+//! crate holds only the code that touches Envoy.
 //!
-//! A panic here is an outage of a worker, so nothing panics.
+//! A panic here takes a worker down, so nothing panics.
 
-// All of it is private: Envoy calls in by the module's exports.
+// Everything is private: Envoy calls in through the module's exports.
 #![allow(rustdoc::private_intra_doc_links)]
 #![cfg_attr(
     not(test),

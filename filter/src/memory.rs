@@ -1,7 +1,7 @@
-//! The memory of this VM: how much of it is taken, and if there is room for more.
+//! The memory of this VM: the amount in use, and the limits for new requests.
 //!
-//! A VM has no more than 1 GiB, for all requests of its worker. One that asks for more traps, and
-//! all of them fail. So a request is refused while there may be too little left for it.
+//! A VM has at most 1 GiB for all requests of its worker. A VM that allocates more traps, and all
+//! of its requests fail. So a request is refused if it might exhaust the memory that is left.
 //!
 //! Source of the limit: `proxy-wasm-cpp-host`, `include/proxy-wasm/limits.h`.
 
@@ -10,38 +10,39 @@ use std::alloc::System;
 use cap::Cap;
 use opentracy_translate::error::ApiError;
 
-/// The most bytes that may be taken with a new body. The rest is for growth and fragmentation.
+/// The most bytes in use that a new body may bring the VM to. The rest is for growth and
+/// fragmentation.
 const LIMIT: usize = 640 << 20;
-/// The most bytes that may be taken while the content of answers is still recorded.
+/// The most bytes in use at which the content of answers is still recorded.
 const RECORDING_LIMIT: usize = 384 << 20;
-/// Copies of a body that are held at once: the body, its translation, and its output buffer.
+/// Copies of a body that exist at once: the body, its translation, and its output buffer.
 const COPIES: usize = 3;
 
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// Returns the bytes that are taken.
+/// Returns the bytes in use.
 pub fn taken() -> usize {
     ALLOCATOR.allocated()
 }
 
-/// Returns if a body of this many bytes can be worked on.
+/// Returns whether there is memory for a body of this many bytes.
 pub fn has_room_for(body: usize) -> bool {
     fits(taken(), body)
 }
 
-/// Returns if the content of answers may be recorded.
+/// Returns whether the content of answers may be recorded.
 pub fn has_room_for_recording() -> bool {
     taken() <= RECORDING_LIMIT
 }
 
-/// Makes the error of a request that there is no room for.
+/// Returns the error for a request that doesn't fit in memory.
 pub fn refusal() -> ApiError {
     ApiError {
         retry_after: Some(1),
         ..ApiError::new(
             503,
-            "The gateway has too many large requests under way. Try again",
+            "The gateway has too many large requests in progress. Try again",
         )
         .with_code("gateway_overloaded")
     }

@@ -1,6 +1,6 @@
-//! What Envoy counts of calls, in its own `/stats`.
+//! Metrics of calls in Envoy's own `/stats`.
 //!
-//! A metric's labels are part of its name; `stats_config` in Envoy's configuration takes them out again.
+//! A metric's labels are part of its name; `stats_config` in Envoy's configuration extracts them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -12,23 +12,23 @@ use proxy_wasm::types::MetricType;
 use crate::host;
 
 thread_local! {
-    /// Envoy's numbers of the metrics of each provider met so far.
+    /// Envoy's ids of the metrics of each provider called so far.
     static KNOWN: RefCell<HashMap<String, OfProvider>> = RefCell::default();
-    /// Of refusals, by name.
+    /// The counters of events and refusals, by name.
     static COUNTERS: RefCell<HashMap<String, Metric>> = RefCell::default();
     static DROPPED: Metric = define(MetricType::Counter, "opentracy.records_dropped");
-    /// The memory of all VMs together: each adds what it takes and subtracts what it gives back.
+    /// The memory of all VMs together: each VM adds what it allocates and subtracts what it frees.
     static MEMORY: Metric = define(MetricType::Gauge, "opentracy.vm_memory_bytes");
-    /// The share of this VM.
+    /// The bytes that this VM has added.
     static MEMORY_REPORTED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Envoy's number of a metric; `None` where it would not make one.
+/// Envoy's id of a metric; `None` if Envoy refused to define it.
 type Metric = Option<u32>;
 
 /// The metrics of one provider.
 struct OfProvider {
-    /// By the first digit of the status; the first is for none.
+    /// Indexed by the first digit of the status; index 0 counts calls without a status.
     requests: [Metric; 6],
     latency: Metric,
     time_to_first_token: Metric,
@@ -73,7 +73,7 @@ impl OfProvider {
     }
 }
 
-/// Counts a call. Its provider is empty where none was reached.
+/// Counts a call. Its provider is empty if it reached none.
 pub fn count(trace: &v1::Trace) {
     let provider = match trace.provider.as_str() {
         "" => "none",
@@ -89,17 +89,17 @@ pub fn count(trace: &v1::Trace) {
     });
 }
 
-/// A request that was not let in, by why.
+/// Counts a request that was denied, by reason.
 pub fn count_denied(reason: &str) {
     count_one("denied", reason);
 }
 
-/// A request that a limit refused, by the limit's owner.
+/// Counts a request that a limit refused, by the error code.
 pub fn count_limited(code: &str) {
     count_one("limited", code);
 }
 
-/// Counts an event. `provider` is one of the configuration.
+/// Counts an event. `provider` must be one of the configuration's.
 pub fn count_event(event: &'static str, provider: Option<&str>) {
     COUNTERS.with_borrow_mut(|counters| {
         let name = event_name(event, provider);
@@ -110,7 +110,7 @@ pub fn count_event(event: &'static str, provider: Option<&str>) {
     });
 }
 
-/// The name of an event's counter, with its labels in it.
+/// Returns the name of an event's counter, including its labels.
 fn event_name(event: &str, provider: Option<&str>) -> String {
     match provider {
         Some(provider) => format!("opentracy.gateway.provider.{provider}.event.{event}.events"),
@@ -128,12 +128,12 @@ fn count_one(what: &'static str, why: &str) {
     });
 }
 
-/// A record that was dropped because too many wait.
+/// Counts a record that was dropped because the outbox was full.
 pub fn count_dropped() {
     add(DROPPED.with(|dropped| *dropped), 1);
 }
 
-/// Reports how many bytes of memory this VM has taken.
+/// Reports the bytes of memory that this VM has allocated.
 pub fn report_memory(bytes: usize) {
     let change = bytes.cast_signed() - MEMORY_REPORTED.replace(bytes).cast_signed();
     if let Some(metric) = MEMORY.with(|metric| *metric).filter(|_| change != 0) {
@@ -145,7 +145,7 @@ pub fn report_memory(bytes: usize) {
     }
 }
 
-/// Makes the counter that operators alert on, so that it is there before anything is dropped.
+/// Defines the counter that operators alert on before anything is dropped.
 pub fn announce() {
     DROPPED.with(|_| ());
 }
@@ -155,7 +155,7 @@ fn define(kind: MetricType, name: &str) -> Metric {
 }
 
 fn add(metric: Metric, amount: u64) {
-    // Envoy takes nothing for a mistake.
+    // An increment by 0 is an error in Envoy.
     let Some(metric) = metric.filter(|_| amount > 0) else {
         return;
     };

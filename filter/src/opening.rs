@@ -1,5 +1,5 @@
-//! The beginning of a provider's stream, held back until it is known to be an answer: before that another candidate can take
-//! over, or the client can be told of the error by a status.
+//! The beginning of a provider's stream, buffered until it proves to be an answer. Until then
+//! another candidate can take over, or the client can get the error with an HTTP status.
 
 use opentracy_translate::error::ApiError;
 use opentracy_translate::exchange::Origin;
@@ -9,15 +9,15 @@ use crate::host;
 
 pub struct Opening {
     translator: Box<StreamTranslator>,
-    /// How much of what Envoy has buffered was read.
+    /// Bytes of Envoy's buffer that have been read.
     consumed: usize,
     out: Vec<u8>,
 }
 
-/// What has become of the beginning.
+/// The result of reading more of the beginning.
 pub enum Progress {
     Pending(Opening),
-    /// The answer has begun, with these bytes for the client.
+    /// The answer has begun; holds the first bytes for the client.
     Begun(Box<StreamTranslator>, Vec<u8>),
     Failed(ApiError),
 }
@@ -31,7 +31,7 @@ impl Opening {
         }
     }
 
-    /// Reads what has come since.
+    /// Reads the bytes that have arrived since the last call.
     pub fn advance(mut self, end_of_stream: bool) -> Progress {
         let bytes = host::response_body(self.consumed);
         self.consumed += bytes.len();
@@ -49,7 +49,7 @@ impl Opening {
     }
 }
 
-/// The client's bytes for the provider's next ones; `None` where they are the same.
+/// Translates the provider's next bytes for the client; `None` if they need no translation.
 pub fn translate_chunk(
     translator: &mut StreamTranslator,
     bytes: &[u8],

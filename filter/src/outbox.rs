@@ -1,27 +1,28 @@
-//! Records on their way to the control plane.
+//! Records on their way to the control plane: a bounded in-memory outbox with at-least-once
+//! delivery.
 //!
-//! A record stays until the control plane has acknowledged it. The outbox is bounded: while the
-//! control plane is away for longer than the bound lasts, the newest records go without their
-//! content, and later are dropped and counted.
+//! A record stays until the control plane has acknowledged it. If the control plane is away until
+//! the outbox fills up, new records first lose their content, and later are dropped and counted.
 
 use std::collections::{HashMap, VecDeque};
 
 use opentracy_proto::v1;
 use prost::Message;
 
-/// How much may wait in all.
+/// The maximum size of the outbox, in bytes.
 const MAX_BYTES: usize = 64 << 20;
-/// The part of it that records with content may take.
+/// The size above which new records lose their content, in bytes.
 const MAX_CONTENT_BYTES: usize = 56 << 20;
-/// How much goes in one batch: what a worker can copy without its requests noticing.
+/// The maximum size of a batch, in bytes: few enough for a worker to copy without delaying its
+/// requests.
 const MAX_BATCH_BYTES: usize = 256 << 10;
-/// What a record costs beyond its bytes.
+/// The bytes that a record counts beyond its own size.
 const OVERHEAD: usize = 64;
-/// Batches that may be under way at once.
+/// The maximum number of batches in flight.
 const MAX_IN_FLIGHT: usize = 4;
 
-/// Encoded records. Each is an `IngestRequest` with one record in it: such messages, one after the other, are one with
-/// all of them.
+/// Encoded records. Each is an `IngestRequest` with one record; concatenated, such messages decode
+/// as one request with all of the records.
 #[derive(Debug, Default)]
 pub struct Outbox {
     waiting: VecDeque<Vec<u8>>,
@@ -31,7 +32,7 @@ pub struct Outbox {
     waiting_bytes: usize,
 }
 
-/// The box was full, and the record is lost.
+/// An error: the outbox was full, and the record is lost.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dropped;
 
@@ -51,17 +52,19 @@ impl Outbox {
         Ok(())
     }
 
-    /// The size of what the control plane has not acknowledged.
+    /// Returns the bytes of records that are not acknowledged.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether enough waits to fill a batch. Less than that can wait a moment longer, for company.
+    /// Returns whether the waiting records fill a batch. Fewer can wait a moment for more to join
+    /// them.
     pub fn is_full_batch_waiting(&self) -> bool {
         self.waiting_bytes >= MAX_BATCH_BYTES
     }
 
-    /// Sends the next batch with `dispatch`, which returns the number of the call; `false` when none could be sent.
+    /// Sends the next batch with `dispatch`, which returns the id of the call. Returns `false` if
+    /// nothing was sent.
     pub fn send_batch(&mut self, dispatch: impl FnOnce(&[u8]) -> Option<u32>) -> bool {
         if self.in_flight.len() >= MAX_IN_FLIGHT {
             return false;
@@ -87,7 +90,8 @@ impl Outbox {
         true
     }
 
-    /// Takes the answer to a call of ours: its records are done with, or wait again. `false` for somebody else's call.
+    /// Handles the answer to a delivery: removes its records, or queues them again. Returns `false`
+    /// if the call isn't a delivery.
     pub fn on_answer(&mut self, call: u32, is_acknowledged: bool) -> bool {
         let Some(batch) = self.in_flight.remove(&call) else {
             return false;
@@ -143,7 +147,7 @@ mod tests {
         outbox.push(trace("b", 1)).unwrap();
         assert!(outbox.send_batch(|_| Some(7)));
         assert!(!outbox.send_batch(|_| Some(8)), "nothing is left to send");
-        assert!(!outbox.on_answer(9, true), "a call of somebody else's");
+        assert!(!outbox.on_answer(9, true), "another call");
         assert!(outbox.on_answer(7, false));
         let mut sent = Vec::new();
         outbox.send_batch(|message| {

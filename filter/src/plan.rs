@@ -1,4 +1,4 @@
-//! What the gateway stage decided, as the provider stage reads it.
+//! The gateway stage's decisions, in the form that the provider stage reads.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 pub struct Plan<'a> {
     #[serde(borrow)]
     pub trace_id: Cow<'a, str>,
-    /// What the client speaks.
+    /// The API that the client uses.
     #[serde(default)]
     pub api: Api,
-    /// `provider/model`, one for each attempt, in order.
+    /// The models in the order of the attempts, each as `provider/model`.
     #[serde(borrow)]
     pub attempts: Vec<Cow<'a, str>>,
     /// Overrides the providers' timeouts.
@@ -31,7 +31,7 @@ impl Plan<'_> {
 /// An attempt in the log that the provider stage hands to the gateway stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedAttempt {
-    /// 1 is the first.
+    /// Counts from 1.
     pub number: u32,
     pub summary: AttemptSummary,
 }

@@ -1,11 +1,12 @@
-//! The plugin's configuration: what Envoy's own configuration says, and no control plane can change.
+//! The plugin's configuration, which comes from Envoy's own configuration; the control plane can't
+//! change it.
 
 use std::cell::RefCell;
 
 use opentracy_translate::json;
 use serde::Deserialize;
 
-/// Which of the two stages this VM runs.
+/// The stage that this VM runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
@@ -17,11 +18,11 @@ pub enum Stage {
 #[serde(deny_unknown_fields)]
 struct Plugin {
     stage: Stage,
-    /// The secret that the control plane's gRPC services ask for.
+    /// The secret that the control plane's gRPC services require.
     #[serde(default)]
     grpc_token: String,
-    /// The header in which the `jwt_authn` filter before this one leaves the payload of a token that it has verified. Where
-    /// it is not set, Envoy verifies none and no header is believed.
+    /// The header in which the preceding `jwt_authn` filter leaves the payload of a token that it
+    /// has verified. If unset, Envoy verifies no tokens and no header is trusted.
     jwt_header: Option<String>,
 }
 
@@ -29,7 +30,7 @@ thread_local! {
     static PLUGIN: RefCell<Option<Plugin>> = const { RefCell::new(None) };
 }
 
-/// Reads the configuration that Envoy hands over. An error says what to write.
+/// Parses the configuration that Envoy passes in. An error names the expected form.
 pub fn configure(bytes: &[u8]) -> Result<(), String> {
     let plugin: Plugin = json::from_bytes(bytes).map_err(|error| {
         format!(

@@ -1,4 +1,5 @@
-//! Which of a provider's keys a request goes with. One that is refused, or at its limit, rests for a while.
+//! Selection of a provider's key for a request. A key that was refused or rate-limited gets a
+//! cooldown.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -6,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use crate::snapshot::Provider;
 
-/// How long a key rests at its limit where the provider does not say.
+/// The cooldown of a rate-limited key if the provider names none.
 const REST: Duration = Duration::from_secs(10);
-/// How long a key rests that is refused.
+/// The cooldown of a refused key.
 const REFUSED_REST: Duration = Duration::from_secs(60);
 const LONGEST_REST: Duration = Duration::from_secs(600);
 
 #[derive(Default)]
 struct Resting {
-    /// By provider and number.
+    /// The end of the cooldown, by provider and number.
     until: HashMap<(String, usize), Instant>,
-    /// The number of the key that is next, by provider.
+    /// The number of the next key, by provider.
     next: HashMap<String, usize>,
 }
 
@@ -24,7 +25,7 @@ thread_local! {
     static RESTING: RefCell<Resting> = RefCell::default();
 }
 
-/// The number of the key to go with: 0 for the first.
+/// Returns the number of the key to use: 0 for the first.
 pub fn choose(provider: &Provider) -> usize {
     if provider.keys.is_empty() {
         return 0;
@@ -34,7 +35,7 @@ pub fn choose(provider: &Provider) -> usize {
     })
 }
 
-/// Notes how a key did.
+/// Records the status that a request with a key got.
 pub fn report(provider: &Provider, number: usize, status: u16, retry_after: Option<u64>) {
     let rest = match status {
         401 | 403 => REFUSED_REST,
@@ -50,7 +51,8 @@ pub fn report(provider: &Provider, number: usize, status: u16, retry_after: Opti
 }
 
 impl Resting {
-    /// Each in its turn; the one that has rested most where all do.
+    /// Takes the keys in turn (round robin). If all are cooling down, takes the one whose cooldown
+    /// ends first.
     fn choose(&mut self, provider: &str, count: usize, now: Instant) -> usize {
         let next = self.next.entry(provider.to_owned()).or_default();
         let turn = *next;
@@ -85,7 +87,7 @@ mod tests {
         assert_eq!(
             choose(&mut resting),
             1,
-            "all rest, and it is the first to have rested"
+            "all are cooling down, and its cooldown ends first"
         );
     }
 }

@@ -1,4 +1,5 @@
-//! The part of a VM that lives as long as it: polls the configuration, delivers the records, makes the streams.
+//! The root context, which lives as long as its VM: polls the configuration, delivers records and
+//! creates the HTTP contexts.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -34,9 +35,9 @@ const TICK: Duration = Duration::from_millis(100);
 const POLL_EVERY: Duration = Duration::from_secs(1);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const GRPC_INVALID_ARGUMENT: u32 = 3;
-/// The longest wait of a request for a newer configuration.
+/// The longest time that a request waits for a newer configuration.
 const NEWER_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long deliveries pause after one failed.
+/// The pause in deliveries after one failed.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
 thread_local! {
@@ -45,12 +46,12 @@ thread_local! {
     static NAME: String = Uuid::new_v4().to_string();
 }
 
-/// A random name, for as long as this VM lives.
+/// Returns this VM's random name, which stays the same for the VM's lifetime.
 pub fn vm_name() -> String {
     NAME.with(Clone::clone)
 }
 
-/// Hands a record to the control plane, sooner or later.
+/// Queues a record for delivery to the control plane.
 pub fn record(record: v1::IngestRequest) {
     if OUTBOX
         .with_borrow_mut(|outbox| outbox.push(record))
@@ -61,21 +62,21 @@ pub fn record(record: v1::IngestRequest) {
             Kind::TraceDropped,
             None,
             "",
-            "the control plane takes no traces",
+            "the control plane does not accept traces",
         );
     }
 }
 
-/// Bytes of records that wait for the control plane.
+/// Returns the bytes of records that wait for the control plane.
 pub fn waiting_bytes() -> usize {
     OUTBOX.with_borrow(Outbox::bytes)
 }
 
 pub struct Root {
-    /// The number of this context.
+    /// The id of this context.
     id: u32,
     poll: Option<u32>,
-    /// The time of the last report that the control plane is unreachable.
+    /// The time when the control plane was last reported unreachable.
     last_report: Cell<Option<Instant>>,
     pause_deliveries_until: Option<Instant>,
 }
@@ -105,7 +106,7 @@ impl Root {
         self.poll = ask_for_snapshot(vm, CALL_TIMEOUT);
     }
 
-    /// Reports a control plane that does not answer, for as long as it does not.
+    /// Reports an unreachable control plane, at most once per [`POLL_EVERY`].
     fn look_at_control_plane(&self) {
         let silence = contact::silence();
         if !matches!(plugin::stage(), Some(Stage::Gateway)) || silence < contact::UNREACHABLE_AFTER
@@ -135,8 +136,8 @@ impl Root {
     }
 }
 
-/// Asks the control plane for the configuration; returns the number of the call. `vm` is empty for a VM that no client's
-/// request comes to.
+/// Requests the configuration from the control plane and returns the id of the call. `vm` is empty
+/// for a VM that serves no client requests.
 fn ask_for_snapshot(vm: String, timeout: Duration) -> Option<u32> {
     let version = snapshot::current().map_or_else(String::new, |current| current.version.clone());
     let request = v1::GetSnapshotRequest {
@@ -154,18 +155,18 @@ fn ask_for_snapshot(vm: String, timeout: Duration) -> Option<u32> {
     )
 }
 
-/// Asks for the configuration on behalf of a request that can't go on without a newer one.
+/// Requests the configuration on behalf of a client request that needs a newer one.
 pub fn ask_for_newer_snapshot() -> Option<u32> {
     ask_for_snapshot(String::new(), NEWER_SNAPSHOT_TIMEOUT)
 }
 
-/// Takes the control plane's answer to [`ask_for_snapshot`].
+/// Handles the control plane's answer to [`ask_for_snapshot`].
 pub fn on_snapshot(status: u32, size: usize) {
     let Some(bytes) = grpc_message(status, size) else {
         return;
     };
     if use_snapshot(&bytes, true) {
-        // For a VM that takes this one's place after a trap, so that it can serve at once.
+        // Lets a VM that replaces this one after a trap serve at once.
         host::complain(
             "share the configuration",
             hostcalls::set_shared_data(SHARED_SNAPSHOT, Some(&bytes), None),
@@ -173,7 +174,8 @@ pub fn on_snapshot(status: u32, size: usize) {
     }
 }
 
-/// Puts a configuration in force, if there is one in the response. `is_fresh` tells that the control plane has just sent it.
+/// Activates the configuration in the response, if it has one. `is_fresh` is set if the control
+/// plane has just sent it.
 fn use_snapshot(response: &[u8], is_fresh: bool) -> bool {
     match v1::GetSnapshotResponse::decode(response) {
         Ok(response) => {
@@ -186,7 +188,7 @@ fn use_snapshot(response: &[u8], is_fresh: bool) -> bool {
             let Some(wire) = response.snapshot else {
                 return false;
             };
-            log::info!("configuration {} is in force", response.version);
+            log::info!("configuration {} is active", response.version);
             snapshot::replace(Snapshot::new(response.version, wire));
             true
         }
@@ -198,7 +200,7 @@ fn use_snapshot(response: &[u8], is_fresh: bool) -> bool {
     }
 }
 
-/// Calls the control plane; the number of the call, unless Envoy refused it at once.
+/// Calls the control plane and returns the id of the call; `None` if Envoy refused it at once.
 pub fn call(service: &str, method: &str, message: &[u8], timeout: Duration) -> Option<u32> {
     let token = plugin::grpc_token();
     hostcalls::dispatch_grpc_call(
@@ -212,13 +214,13 @@ pub fn call(service: &str, method: &str, message: &[u8], timeout: Duration) -> O
     .ok()
 }
 
-/// What the control plane answered; `None` where the call failed.
+/// Returns the message that the control plane answered with; `None` if the call failed.
 pub fn grpc_message(status: u32, size: usize) -> Option<Vec<u8>> {
     if status != 0 {
         return None;
     }
     if size == 0 {
-        // Envoy has no buffer for a message whose every field has its default.
+        // Envoy has no buffer for a message whose fields all have their default values.
         return Some(Vec::new());
     }
     hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size)
@@ -233,17 +235,18 @@ impl Context for Root {
             on_snapshot(status, size);
             return;
         }
-        // Records that are refused for good would be refused again, and would hold up those after them.
+        // Records that the control plane rejects as invalid would fail again and block those behind
+        // them.
         let is_refused = status == GRPC_INVALID_ARGUMENT;
         let is_acknowledged = status == 0 || is_refused;
         if is_refused {
             log::error!(
-                "the control plane refused records whose numbers can't be; they are not sent again"
+                "the control plane refused records with impossible numbers; they are not sent again"
             );
         }
         if OUTBOX.with_borrow_mut(|outbox| outbox.on_answer(call, is_acknowledged)) {
             self.pause_deliveries_until = (!is_acknowledged).then(|| Instant::now() + BACK_OFF);
-            // Under load there is always more than one batch waiting.
+            // Under load more than one batch is always waiting.
             if OUTBOX.with_borrow(Outbox::is_full_batch_waiting) {
                 self.deliver();
             }

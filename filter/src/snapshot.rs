@@ -1,4 +1,4 @@
-//! The configuration as the control plane last sent it, indexed for planning.
+//! The latest configuration from the control plane, indexed for planning.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -18,14 +18,14 @@ use opentracy_translate::provider as registry;
 use opentracy_translate::redact::{KeyMask, Redactor};
 use opentracy_translate::wire_format::Format;
 
-/// The provider that the control plane's agents are behind.
+/// The provider that serves the control plane's own agents.
 const AGENTS: &str = "agents";
 
-/// The time for which a removed provider can still be called. The two stages poll on their own, so a plan may be older than
-/// the configuration that it is carried out with.
+/// The time for which a removed provider can still be called. The two stages poll independently, so
+/// a plan may be older than the configuration that it is executed with.
 const RETIRED_FOR: Duration = Duration::from_secs(10);
 
-/// A provider that requests can go to.
+/// A provider that requests can be sent to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Provider {
     pub name: String,
@@ -34,22 +34,22 @@ pub struct Provider {
     pub authority: String,
     pub scheme: String,
     pub base_path: String,
-    /// What follows it, with `{model}` for the model; the format's own path where there is none.
+    /// The path after `base_path`, with `{model}` for the model; `None` for the format's own path.
     path: Option<String>,
     pub headers: Vec<(String, String)>,
     pub missing_key_variable: Option<String>,
     pub timeout_ms: u32,
     pub dialect: &'static Dialect,
-    /// Requests are signed with these, for this region.
+    /// The credentials and the region for signing requests.
     pub aws: Option<(Credentials, String)>,
     pub auto_cache: bool,
-    /// The headers with further keys, each in the place of the one among `headers`.
+    /// The headers with further keys. Each replaces the header of the same name among `headers`.
     pub keys: Vec<(String, String)>,
-    /// Masks all of these in what the provider says.
+    /// Masks these credentials in the provider's output.
     pub key_mask: KeyMask,
 }
 
-/// A key of a client, and what goes for its calls.
+/// A client key, with its rights and limits.
 #[derive(Debug)]
 pub struct Client {
     pub wire: v1::ClientKey,
@@ -62,16 +62,16 @@ impl Client {
     }
 }
 
-/// What the catalog knows of a model.
+/// The catalog's data on a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Model {
     pub pricing: Option<Pricing>,
     pub max_output_tokens: Option<u64>,
-    /// How long a conversation may be, its answer included.
+    /// The maximum length of a conversation, including the answer.
     pub context_tokens: Option<u64>,
     pub limits: v1::Limits,
     capabilities: Capabilities,
-    /// Set if the catalog has it.
+    /// Set if the catalog lists it.
     is_listed: bool,
 }
 
@@ -81,46 +81,46 @@ pub struct Snapshot {
     pub providers: HashMap<String, Rc<Provider>>,
     pub aliases: HashMap<String, v1::Alias>,
     models: HashMap<String, HashMap<String, Model>>,
-    /// The provider of each model that may be named without one.
+    /// The provider of each model that clients may name without one.
     pub bare_models: HashMap<String, String>,
     pub traces: v1::TracePolicy,
-    /// For the control plane's decisions.
+    /// The deadline for the control plane's routing decisions.
     pub route_deadline: Duration,
     pub keyring: Keyring,
     /// By name.
     pub clients: HashMap<String, Rc<Client>>,
     pub jwt: Option<v1::Jwt>,
-    /// Whether callers without a key are denied though there is none.
+    /// Set if requests without a key are denied even if no keys exist.
     pub is_closed: bool,
     internal_token: String,
-    /// Signs requests that pass to the management interface.
+    /// Signs requests that are forwarded to the management interface.
     management_secret: String,
-    /// Names of the gateway's, for requests without a key.
+    /// The gateway's host names, for requests without a key.
     pub own_hosts: Vec<String>,
     pub limit_deadline: Duration,
     pub refuse_without_limits: bool,
     pub circuit_breaker: v1::CircuitBreakerPolicy,
-    /// Where requests go that name no model, by the name of their endpoint.
+    /// The provider for requests that name no model, by the name of the endpoint.
     pub endpoints: HashMap<String, String>,
-    /// Envoy writes an access log.
+    /// Set if Envoy writes an access log.
     pub has_access_log: bool,
-    /// Providers of earlier configurations, and until when plans may still name them.
+    /// Providers of earlier configurations, with the time until which plans may name them.
     retired: HashMap<String, (Rc<Provider>, Instant)>,
-    /// Made when it is first wanted.
+    /// Built on first use.
     redactor: OnceCell<Redactor>,
 }
 
 thread_local! {
-    // One per VM, and an Envoy worker runs each VM on one thread.
+    // There is one per VM, and an Envoy worker runs each VM on one thread.
     static CURRENT: RefCell<Option<Rc<Snapshot>>> = const { RefCell::new(None) };
 }
 
-/// The configuration in force; `None` until the control plane has sent one.
+/// Returns the active configuration; `None` until the control plane has sent one.
 pub fn current() -> Option<Rc<Snapshot>> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// Puts a configuration in force. Requests under way keep the one they began with.
+/// Activates a configuration. Requests in flight keep the one they began with.
 pub fn replace(mut snapshot: Snapshot) {
     CURRENT.with_borrow_mut(|current| {
         if let Some(old) = current.as_deref() {
@@ -193,7 +193,7 @@ impl Snapshot {
         }
     }
 
-    /// Keeps the providers that an older configuration has beyond this one.
+    /// Keeps the providers of an older configuration that this one lacks.
     fn retire_providers(&mut self, old: &Self, now: Instant) {
         let removed = old
             .providers
@@ -211,7 +211,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns the provider that a plan names. The plan may be of a configuration before this one.
+    /// Returns the provider that a plan names. The plan may come from an earlier configuration.
     pub fn planned_provider(&self, name: &str, now: Instant) -> Option<&Rc<Provider>> {
         let retired = || {
             let (provider, until) = self.retired.get(name)?;
@@ -220,12 +220,12 @@ impl Snapshot {
         self.providers.get(name).or_else(retired)
     }
 
-    /// Whether the control plane sent this.
+    /// Returns whether the secret is the control plane's internal token.
     pub fn is_internal_token(&self, secret: &str) -> bool {
         !self.internal_token.is_empty() && access::is_same(&self.internal_token, secret)
     }
 
-    /// Returns whether nobody is asked for a key.
+    /// Returns whether requests need no key.
     pub fn is_open(&self) -> bool {
         self.keyring.is_empty() && !self.is_closed
     }
@@ -234,20 +234,22 @@ impl Snapshot {
         &self.management_secret
     }
 
-    /// What masks. A policy that can't be followed masks with every detector there is: the control plane checks it before.
+    /// Returns the trace policy's redactor. An invalid policy, which the control plane normally
+    /// rejects, falls back to all detectors.
     pub fn redactor(&self) -> &Redactor {
         self.redactor.get_or_init(|| {
             let names = self.traces.detectors.iter().map(String::as_str);
             let patterns = self.traces.patterns.iter();
             let own = patterns.map(|pattern| (pattern.name.as_str(), pattern.regex.as_str()));
             Redactor::new(names, own).unwrap_or_else(|error| {
-                log::error!("the trace policy can't be followed: {error}");
+                log::error!("the trace policy is invalid, so every detector masks: {error}");
                 Redactor::default()
             })
         })
     }
 
-    /// Everything that can be called, whoever asks: the aliases, then the catalog's models of providers that have their key.
+    /// Returns everything that can be called, regardless of the client's rights: the aliases, then
+    /// the catalog's models of providers whose key is set.
     pub fn listed_models(&self) -> impl Iterator<Item = ListedModel> {
         let mut aliases: Vec<&v1::Alias> = self.aliases.values().collect();
         aliases.retain(|alias| !alias.hidden);
@@ -283,7 +285,7 @@ impl Snapshot {
         aliases.chain(models)
     }
 
-    /// Returns if the catalog or an alias has a model, `provider/model`.
+    /// Returns whether the catalog or an alias has a model, `provider/model`.
     pub fn knows(&self, id: &str) -> bool {
         let is_in_catalog = id.split_once('/').is_some_and(|(provider, name)| {
             let models = self.models.get(provider);
@@ -294,7 +296,7 @@ impl Snapshot {
             || aliases.any(|alias| alias.candidates.iter().any(|candidate| candidate == id))
     }
 
-    /// What is known of a model; nothing where the catalog has no entry.
+    /// Returns the catalog's data on a model; the default if the catalog has no entry.
     pub fn model(&self, provider: &str, name: &str) -> Model {
         self.models
             .get(provider)
@@ -305,12 +307,13 @@ impl Snapshot {
 }
 
 impl Provider {
-    /// Whether the control plane answers, by asking models and tools.
+    /// Returns whether the provider is the control plane's agents, which call models and tools
+    /// themselves.
     pub fn is_agents(&self) -> bool {
         self.name == AGENTS
     }
 
-    /// The headers of a request that goes with this key: 0 for the one that is among them.
+    /// Returns the headers of a request with key number `key`; 0 is the key among `headers`.
     pub fn headers_with(&self, key: usize) -> impl Iterator<Item = (&str, &str)> {
         let other = key.checked_sub(1).and_then(|index| self.keys.get(index));
         self.headers.iter().map(move |(name, value)| match other {
@@ -319,13 +322,13 @@ impl Provider {
         })
     }
 
-    /// The path of a request; `of_format` is what its format has for it.
+    /// Returns the path of a request; `of_format` is the format's own path.
     pub fn path(&self, model: &str, of_format: &str) -> String {
         match &self.path {
             None => format!("{}{of_format}", self.base_path),
             Some(path) => {
                 let path = path.replace("{model}", &model::encode_in_path(model));
-                // An OpenAI server's APIs are neighbours.
+                // The APIs of an OpenAI server share a parent path.
                 let path = match path.split_once(openai::PATH) {
                     Some((root, rest)) if of_format != openai::PATH => {
                         format!("{root}{of_format}{rest}")
@@ -337,7 +340,7 @@ impl Provider {
         }
     }
 
-    /// What a model of this provider wants of a translation.
+    /// Returns the translation target for a model of this provider.
     pub fn target<'a>(&'a self, model: &'a str, snapshot: Option<&Snapshot>) -> Target<'a> {
         Target {
             format: self.format,
@@ -397,7 +400,7 @@ impl Provider {
     }
 }
 
-/// Headers of providers that hold no secret.
+/// Provider headers that hold no secret.
 const PUBLIC_HEADERS: [&str; 7] = [
     "anthropic-version",
     "anthropic-beta",
@@ -476,7 +479,7 @@ mod tests {
             "no new plan names it"
         );
         assert!(second.planned_provider("removed", start).is_some());
-        // A change of something else does not give it longer, nor take it away.
+        // An unrelated change neither extends its time nor removes it.
         let mut third = snapshot(&["kept"]);
         let later = start + RETIRED_FOR / 2;
         third.retire_providers(&second, later);

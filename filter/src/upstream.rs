@@ -1,5 +1,5 @@
-//! A request to a provider and its answer, as both stages handle them: the gateway stage for a plan of one attempt, the
-//! provider stage for everything else.
+//! The request to a provider and its answer, for both stages: the gateway stage sends plans of one
+//! attempt, the provider stage everything else.
 
 use opentracy_translate::aws::sigv4;
 use opentracy_translate::client::Api;
@@ -18,14 +18,14 @@ use crate::provider_keys;
 use crate::snapshot::Provider;
 
 const JSON: &str = "application/json";
-/// The most bytes of a provider's error that are held. Longer ones are cut.
+/// The maximum number of bytes of a provider's error that are buffered. Longer errors are cut.
 pub const MAX_ERROR_BYTES: usize = 1 << 20;
-/// The time between a stage's deadline and Envoy's own time-out, which would say less.
+/// The time between a stage's deadline and Envoy's own timeout, whose reply has less detail.
 pub const TIMEOUT_MARGIN_MS: u32 = 500;
 /// The gateway's `User-Agent` to providers.
 pub const USER_AGENT: &str = concat!("opentracy/", env!("CARGO_PKG_VERSION"));
 
-/// Where the answer of a model at a provider comes from, for its translation.
+/// Returns the origin of an answer, for its translation.
 pub fn origin<'a>(
     asked: &Asked<'a>,
     provider: &'a Provider,
@@ -45,11 +45,11 @@ pub fn origin<'a>(
     }
 }
 
-/// What a client asked for.
+/// The client's request.
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
     pub api: Api,
-    /// The call's.
+    /// The id of the call.
     pub id: &'a str,
     pub body: &'a [u8],
 }
@@ -57,17 +57,17 @@ pub struct Asked<'a> {
 /// Options of a request to a provider.
 #[derive(Debug, Clone, Copy)]
 pub struct Sending {
-    /// The time in which an answer has to begin.
+    /// The time in which an answer must begin.
     pub timeout_ms: u32,
     /// The parent of the provider's own spans.
     pub span: Option<u64>,
-    /// Has Envoy send the request again, once, if the connection fails before a byte has come. A
-    /// provider may close a connection that was idle just when a request goes out on it.
+    /// Makes Envoy send the request again, once, if the connection fails before the first byte. A
+    /// provider may close an idle connection just as a request goes out on it.
     pub retries_resets: bool,
 }
 
-/// Turns the request that Envoy holds into one for a provider. `body` is the client's, `client` its
-/// headers. Returns the number of the provider's key that it goes with.
+/// Turns the request that Envoy holds into one for a provider. `body` and `client` are the client's
+/// body and headers. Returns the number of the provider's key that is used.
 pub fn send(
     provider: &Provider,
     model: &str,
@@ -81,7 +81,7 @@ pub fn send(
     let path = provider.path(model, &outgoing.path);
     let mut headers = request_headers(provider, key, &path, body, client, sending.span);
     headers.push(headers::CLUSTER, provider.envoy_cluster.as_str());
-    // The stage's own deadline is before it: Envoy takes its time-out for a reset.
+    // The stage's own deadline comes first, because Envoy retries its timeout as a reset.
     let timeout_ms = sending.timeout_ms.saturating_add(TIMEOUT_MARGIN_MS);
     headers.push(headers::PER_TRY_TIMEOUT, timeout_ms.to_string());
     if sending.retries_resets {
@@ -96,7 +96,8 @@ pub fn send(
     key
 }
 
-/// The headers of a request to a provider, made from scratch. `client` gives those that are passed on.
+/// Builds the headers of a request to a provider from scratch. `client` supplies those that are
+/// passed on.
 fn request_headers<'a>(
     provider: &'a Provider,
     key: usize,
@@ -108,7 +109,7 @@ fn request_headers<'a>(
     let mut list = HeaderList::with_capacity(20);
     list.push(":method", "POST");
     list.push(":scheme", provider.scheme.as_str());
-    // The route rewrites it to the provider's: no virtual host but ours can have this one.
+    // The route rewrites it to the provider's. Only our virtual host matches this one.
     list.push(":authority", DIRECT_AUTHORITY);
     list.push(":path", path.to_owned());
     list.push(headers::FORWARDED_PROTO, "http");
@@ -146,7 +147,7 @@ fn request_headers<'a>(
     list
 }
 
-/// Adds AWS's signature to a request, where the provider wants one.
+/// Adds AWS's signature to a request if the provider needs one.
 pub fn sign(provider: &Provider, method: &str, path: &str, body: &[u8], list: &mut HeaderList<'_>) {
     let Some((credentials, region)) = &provider.aws else {
         return;
@@ -168,13 +169,13 @@ pub fn sign(provider: &Provider, method: &str, path: &str, body: &[u8], list: &m
     }
 }
 
-/// Whether a header is part of a signature that a client made.
+/// Returns whether a header is part of a client's own signature.
 pub fn is_signature(name: &str) -> bool {
     name.starts_with("x-amz-")
 }
 
-/// Reads a whole answer. `None` when the body is right as it is; the error where the provider failed, whatever status
-/// it gave its failure.
+/// Translates a complete answer; `None` if the body needs no translation. Returns an error if the
+/// provider failed, even with a success status.
 pub fn read_answer(
     status: u16,
     body: &[u8],

@@ -1,4 +1,4 @@
-//! Who calls, and whether they may.
+//! Identifies the caller of a request and checks its rights.
 
 use std::rc::Rc;
 
@@ -16,28 +16,29 @@ use crate::headers::{self, HeaderList};
 use crate::plugin;
 use crate::snapshot::{Client, Snapshot};
 
-/// By how much the clock of a token's issuer may differ: as much as Envoy's own check allows.
+/// The tolerated clock skew of a token's issuer; the same as in Envoy's own check.
 const CLOCK_SKEW_SECONDS: f64 = 60.0;
 
-/// A caller who was let in.
+/// A caller that was admitted.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
-    /// The key whose rights, limits and budget go for the caller. `None` where nobody is asked for one.
+    /// The key whose rights, limits and budget apply to the caller; `None` if keys aren't required.
     pub client: Option<Rc<Client>>,
     /// The person that a token names.
     pub subject: String,
-    /// Whether it is the control plane, for somebody whom it has let in itself.
+    /// Set if the control plane calls on behalf of a caller that it admitted itself.
     pub is_internal: bool,
 }
 
 impl Caller {
-    /// The key whose rights are to be looked at: what an agent asks for is not what its caller may ask for.
+    /// Returns the key whose rights have to be checked; `None` for the control plane, whose agents
+    /// may call models that their callers may not.
     pub fn restricted(&self) -> Option<&Rc<Client>> {
         self.client.as_ref().filter(|_| !self.is_internal)
     }
 }
 
-/// Admits a request, or returns why not.
+/// Admits a request, or returns the reason for its denial.
 pub fn admit(
     snapshot: &Snapshot,
     request: &HeaderList<'_>,
@@ -67,7 +68,7 @@ fn identify(snapshot: &Snapshot, request: &HeaderList<'_>) -> Result<Caller, Den
     }
     let secret = access::sent(request.get("authorization"), request.get("x-api-key"));
     if snapshot.is_internal_token(secret.unwrap_or_default()) {
-        // The control plane calls for somebody whom it has let in itself.
+        // The control plane calls on behalf of a caller that it admitted itself.
         let name = request.get(headers::ON_BEHALF_OF).unwrap_or_default();
         return Ok(Caller {
             client: snapshot.clients.get(name).map(Rc::clone),
@@ -85,7 +86,7 @@ fn identify(snapshot: &Snapshot, request: &HeaderList<'_>) -> Result<Caller, Den
     })
 }
 
-/// The caller of a token that Envoy has checked.
+/// Returns the caller of a token that Envoy has verified.
 fn of_token(snapshot: &Snapshot, jwt: &v1::Jwt, payload: &str) -> Result<Caller, Denial> {
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('='));
     let claims: Map<String, Value> = payload
@@ -96,7 +97,8 @@ fn of_token(snapshot: &Snapshot, jwt: &v1::Jwt, payload: &str) -> Result<Caller,
     let claim = |name: &str| claims.get(name).and_then(Value::as_str);
     let client = match claims.get(&jwt.key_claim) {
         Some(key) => {
-            // A claim that is no text names no key. To ignore it would give more than the key does.
+            // A claim that isn't a string names no key. Ignoring it would grant more than the key
+            // does.
             let key = key.as_str().ok_or(Denial::Unknown)?;
             let client = snapshot.clients.get(key).ok_or(Denial::Unknown)?;
             client.check_state(clock::unix_seconds())?;
@@ -111,8 +113,8 @@ fn of_token(snapshot: &Snapshot, jwt: &v1::Jwt, payload: &str) -> Result<Caller,
     })
 }
 
-/// Envoy has checked the token's times. They are checked again because a token may have come by another Envoy's configuration,
-/// and because one without an end is good for ever.
+/// Checks the token's times again. Envoy has checked them, but possibly with another Envoy's
+/// configuration, and a token without an expiry is valid forever.
 fn check_time(
     claims: &Map<String, Value>,
     allow_without_expiry: bool,
@@ -121,7 +123,7 @@ fn check_time(
     let expired = || Denial::Expired {
         key: "token".to_owned(),
     };
-    // A date may have a fraction, and is refused where it is no number.
+    // A date may have a fraction, and is rejected if it isn't a number.
     let date = |name: &str| match claims.get(name) {
         None => Ok(None),
         Some(value) => value
@@ -142,7 +144,8 @@ fn check_time(
     }
 }
 
-/// Leaves out the candidates that the caller's key is not for. One that is for an alias is for all behind it.
+/// Removes the candidates that the caller's key does not allow. A key for an alias allows all of
+/// its candidates.
 pub fn retain_allowed(
     caller: &Caller,
     requested: &str,
@@ -239,6 +242,9 @@ mod tests {
             let denied = caller(json!({"exp": exp, "key": key.clone()}));
             assert_eq!(denied.err(), Some(Denial::Unknown), "{key}");
         }
-        assert!(caller(json!({"key": "cheap"})).is_err(), "without an end");
+        assert!(
+            caller(json!({"key": "cheap"})).is_err(),
+            "without an expiry"
+        );
     }
 }

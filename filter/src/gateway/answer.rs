@@ -1,4 +1,4 @@
-//! What comes back: a body or a stream in the client's API, an error, or Envoy's own reply.
+//! The answer to a call: a body or a stream in the client's API, an error, or Envoy's own reply.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -28,13 +28,13 @@ pub struct Answer {
     state: State,
     error: Option<ApiError>,
     summary: Summary,
-    /// What the client got.
+    /// The bytes that the client got, for the trace.
     content: Vec<u8>,
-    /// What it was made of, where it is to be kept.
+    /// The answer before call data was added, for the cache.
     kept: Vec<u8>,
     is_complete: bool,
     is_event_stream: bool,
-    /// The time at which the provider has to have gone on; `None` where another stage watches it.
+    /// The time by which the provider has to send more; `None` if the provider stage watches it.
     deadline: Option<Instant>,
 }
 
@@ -42,36 +42,36 @@ pub struct Answer {
 enum State {
     #[default]
     Waiting,
-    /// A body is held until it is whole.
+    /// Buffers a body until it is complete.
     Holding {
         headers: HeaderList<'static>,
         source: Source,
     },
-    /// A provider's stream is held until it has begun.
+    /// Buffers a provider's stream until it has begun.
     Opening(HeaderList<'static>, Opening),
     Streaming(Box<Stream>),
     Over,
 }
 
 struct Stream {
-    /// Set where no provider stage has translated.
+    /// Set if no provider stage has translated the stream.
     translator: Option<Box<StreamTranslator>>,
     tap: Tap,
 }
 
-/// Who made a response.
+/// The origin of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
-    /// A provider, directly: it is still in its own format.
+    /// The provider itself, in its own format.
     Provider,
-    /// The provider stage: answers are in the client's API, errors in OpenAI's words.
+    /// The provider stage: answers are in the client's API, errors in OpenAI's format.
     ProviderStage,
-    /// Envoy itself, for want of a provider's answer.
+    /// Envoy itself, because the provider gave no answer.
     Envoy,
 }
 
 impl Answer {
-    /// Awaits the answer to a request that is on its way.
+    /// Returns the state for a call whose request was just sent.
     pub fn awaited(call: &Call) -> Self {
         Self {
             deadline: call.timeout.map(after),
@@ -79,7 +79,7 @@ impl Answer {
         }
     }
 
-    /// Answers a request that can't be sent anywhere.
+    /// Answers a request that can't be sent.
     pub fn refuse(call: &Call, error: &ApiError) -> Self {
         let mut headers = json_headers();
         call.add_headers(&mut headers);
@@ -100,7 +100,7 @@ impl Answer {
         }
     }
 
-    /// Gives an answer again that was given before.
+    /// Answers a call from the cache.
     pub fn repeat(call: &mut Call, cached: Cached) -> Self {
         call.is_cached = true;
         call.cache_key = None;
@@ -139,8 +139,8 @@ impl Answer {
         self.deadline
     }
 
-    /// Ends a call whose provider has taken too long: with an error reply, or by closing the
-    /// client's stream if it has its beginning.
+    /// Ends a call whose provider timed out: with an error reply, or by closing the client's stream
+    /// if it has begun.
     pub fn on_deadline(&mut self, call: &mut Call) {
         self.deadline = None;
         match &self.state {
@@ -189,7 +189,7 @@ impl Answer {
             }
         }
         if end_of_stream {
-            // There is no body to put a word in, so the answer is made anew.
+            // Envoy can't add a body to a response without one, so a new response is sent instead.
             self.deadline = None;
             let body = self.answer(call, &mut headers, source, Vec::new());
             headers.retain(|name| !name.starts_with(':') && name != "content-length");
@@ -203,7 +203,7 @@ impl Answer {
         Action::Pause
     }
 
-    /// Takes what has come of the body; `size` bytes of it are held.
+    /// Handles more of the body; `size` bytes of it are buffered.
     pub fn on_body(&mut self, call: &mut Call, size: usize, end_of_stream: bool) -> Action {
         match &mut self.state {
             State::Holding { .. } => {
@@ -242,7 +242,8 @@ impl Answer {
         self.state = State::Streaming(Box::new(Stream { translator, tap }));
     }
 
-    /// More of a provider's stream that has not begun. One that fails before it does is an error reply like any other.
+    /// Reads more of a provider's stream that has not begun. A failure before its beginning gets an
+    /// error reply like any other.
     fn on_opening(&mut self, call: &mut Call, end_of_stream: bool) -> Action {
         let State::Opening(mut headers, opening) = std::mem::replace(&mut self.state, State::Over)
         else {
@@ -302,7 +303,7 @@ impl Answer {
         Action::Continue
     }
 
-    /// The body for the client, and the headers that go with it.
+    /// Returns the body for the client and sets its headers.
     fn answer(
         &mut self,
         call: &mut Call,
@@ -329,7 +330,7 @@ impl Answer {
         body
     }
 
-    /// The answer in the client's API, or why there is none.
+    /// Returns the answer in the client's API, or its error.
     fn read(&self, call: &Call, source: Source, body: Vec<u8>) -> Result<Vec<u8>, ApiError> {
         let provider = call
             .selected
@@ -344,7 +345,7 @@ impl Answer {
                 Ok(read.unwrap_or(body))
             }
             Source::ProviderStage if self.status < 400 => Ok(body),
-            // A reply without a body can't be given one by the stage that translates it.
+            // The provider stage can't add a body to a reply without one.
             Source::ProviderStage if body.is_empty() => {
                 Err(ApiError::from_provider(provider, self.status, ""))
             }
@@ -353,7 +354,7 @@ impl Answer {
         }
     }
 
-    /// The body that tells an error.
+    /// Returns the body of an error and sets its headers.
     fn answer_error(
         &mut self,
         call: &mut Call,
@@ -396,7 +397,8 @@ impl Answer {
         }
     }
 
-    /// Sends what is in the client's API to the client. `is_replaced` tells that it is not what Envoy holds.
+    /// Sends a chunk in the client's API to the client. `is_replaced` is set if it differs from the
+    /// bytes that Envoy holds.
     fn relay(&mut self, call: &mut Call, chunk: Vec<u8>, is_replaced: bool, end_of_stream: bool) {
         let State::Streaming(stream) = &mut self.state else {
             return;
@@ -406,7 +408,7 @@ impl Answer {
                 .get_or_insert_with(|| call.started.elapsed_micros());
         }
         if call.cache_key.is_some() {
-            // A larger answer is not kept.
+            // A larger answer isn't cached.
             extend_up_to(&mut self.kept, &chunk, cache::MAX_BYTES.saturating_add(1));
         }
         let tap = &mut stream.tap;
@@ -431,7 +433,7 @@ impl Answer {
         }
     }
 
-    /// The stream of the client is over, one way or another.
+    /// Finishes the call once the client's stream has ended for any reason.
     pub fn finish(mut self, mut call: Call) {
         let mut broke_off = false;
         if let State::Streaming(stream) = self.state {
@@ -484,31 +486,31 @@ impl Answer {
     }
 }
 
-/// Returns the time that is this much later than now.
+/// Returns the time that is `timeout` from now.
 fn after(timeout: Duration) -> Instant {
     Instant::now() + timeout
 }
 
-/// Makes the error of a provider that was too slow, and the word for it.
+/// Returns the error and the reason for a provider that timed out.
 fn timeout_error(call: &Call) -> (ApiError, &'static str) {
     let candidate = call.plan.first();
     let provider = candidate.map_or("The provider", |candidate| &candidate.provider.name);
     failure::of_envoy_reply(provider, "timeout")
 }
 
-/// Appends bytes to what is kept of a stream, which may have no end: a VM's memory is all its streams'.
+/// Appends bytes up to a limit: a stream may be endless, and all streams share the VM's memory.
 fn extend_up_to(kept: &mut Vec<u8>, bytes: &[u8], limit: usize) {
     let room = limit.saturating_sub(kept.len()).min(bytes.len());
     kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
 }
 
-/// Adds the headers that every answer of ours has.
+/// Adds the headers that every answer has.
 fn finish_headers(call: &Call, headers: &mut HeaderList<'_>, body_length: usize) {
     call.add_headers(headers);
     headers.push("content-length", body_length.to_string());
 }
 
-/// Notes who was tried, from whoever knows, and tells who made the response.
+/// Records the attempts, from whichever source knows them, and returns the origin of the response.
 fn note_attempts(call: &mut Call, headers: &HeaderList<'_>, status: u16) -> Source {
     let is_direct = call.is_direct;
     if !is_direct
@@ -538,7 +540,7 @@ fn note_attempts(call: &mut Call, headers: &HeaderList<'_>, status: u16) -> Sour
     }
 }
 
-/// An error that the provider stage has already put in OpenAI's words.
+/// Reads an error that the provider stage has already put in OpenAI's format.
 fn read_own_error(status: u16, body: &[u8]) -> ApiError {
     let details = openai_error::read(body);
     ApiError {

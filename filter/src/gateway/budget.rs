@@ -1,11 +1,12 @@
-//! What is left of a budget, before a call is made.
+//! Checks budgets before a call is made.
 //!
-//! The control plane counts; the filter knows what its last snapshot says, which is a second old.
+//! The control plane counts the spend; the filter reads it from its last snapshot, which is about a
+//! second old.
 
 use opentracy_proto::v1;
 use opentracy_translate::error::ApiError;
 
-/// The worse of what a key and an alias have left; an error where nothing is.
+/// Returns the worse state of the budgets of a key and an alias; an error if one is exhausted.
 pub fn check(
     key: Option<&v1::ClientKey>,
     alias: Option<&v1::Alias>,

@@ -1,7 +1,8 @@
-//! Answers that are given again to the same request of the same key, for aliases that want it.
+//! Cached answers, reused for identical requests with the same key, for aliases that enable it.
 //!
-//! They are in Envoy's shared data, so that all its workers have them. It forgets nothing by itself: there are so many places, a
-//! request has one of them, and a newer answer takes an older one's.
+//! They are stored in Envoy's shared data, so all of its workers share them. Shared data evicts
+//! nothing by itself, so the number of slots is fixed: each request maps to one slot, and a newer
+//! answer overwrites an older one.
 
 use opentracy_translate::hash;
 use proxy_wasm::hostcalls;
@@ -13,11 +14,11 @@ use crate::gateway::call::Call;
 use crate::headers::{self, HeaderList};
 use crate::host;
 
-/// Together with the longest answer, what an Envoy keeps at most: 64 MiB.
+/// The number of slots. With [`MAX_BYTES`] for each, an Envoy stores at most 64 MiB.
 const PLACES: u128 = 512;
 pub const MAX_BYTES: usize = 128 << 10;
 
-/// Where a request's answer is looked for.
+/// The cache key of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     place: String,
@@ -25,7 +26,7 @@ pub struct Key {
     ttl_ms: u64,
 }
 
-/// An answer as it came from the provider stage, before what is told of the call was added.
+/// An answer before call data was added, as the provider stage returned it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cached {
     pub provider: String,
@@ -43,7 +44,7 @@ struct Head {
     is_event_stream: bool,
 }
 
-/// The key of a request; `None` where its answer is neither looked for nor kept.
+/// Returns the cache key of a request; `None` if the cache is not used.
 pub fn key(call: &Call, request: &HeaderList<'_>) -> Option<Key> {
     let snapshot = call.snapshot.as_ref()?;
     let alias = snapshot.aliases.get(call.alias.as_ref()?)?;
@@ -54,7 +55,7 @@ pub fn key(call: &Call, request: &HeaderList<'_>) -> Option<Key> {
         return None;
     }
     let mut hasher = Sha256::new();
-    // What belongs to it: whose request it is, what it is for, and all it says.
+    // The digest covers the caller's key, the alias, the API and the whole body.
     for part in [call.key_name(), &alias.name, call.api.name()] {
         hasher.update(part.as_bytes());
         hasher.update([0]);
@@ -68,20 +69,20 @@ pub fn key(call: &Call, request: &HeaderList<'_>) -> Option<Key> {
     })
 }
 
-/// The answer that was kept for a request.
+/// Returns the cached answer to a request.
 pub fn find(key: &Key) -> Option<Cached> {
     let (bytes, _) = hostcalls::get_shared_data(&key.place).ok()?;
     read(&bytes?, key, clock::unix_millis())
 }
 
-/// Keeps an answer, unless it is too long.
+/// Stores an answer, unless it is too long.
 pub fn keep(key: &Key, answer: Cached) {
     if answer.body.len() > MAX_BYTES {
         return;
     }
     let bytes = write(key, answer, clock::unix_millis());
     host::complain(
-        "keep an answer",
+        "cache an answer",
         hostcalls::set_shared_data(&key.place, Some(&bytes), None),
     );
 }
@@ -101,7 +102,7 @@ fn write(key: &Key, answer: Cached, now_ms: u64) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8], key: &Key, now_ms: u64) -> Option<Cached> {
-    // JSON of one line, then the body.
+    // One line of JSON, then the body.
     let end = bytes.iter().position(|&byte| byte == b'\n')?;
     let head: Head = serde_json::from_slice(bytes.get(..end)?).ok()?;
     (head.digest == key.digest && now_ms < head.until_ms).then(|| Cached {

@@ -1,4 +1,4 @@
-//! What the gateway remembers of a request, and the trace it becomes.
+//! The state of a call in the gateway stage, and the trace that it becomes.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,68 +32,68 @@ use crate::snapshot::{self, Snapshot};
 use crate::upstream::{self, Asked};
 
 pub struct Call {
-    /// What the client speaks.
+    /// The API that the client uses.
     pub api: Api,
     pub trace_id: String,
     pub started: Moment,
     pub snapshot: Option<Rc<Snapshot>>,
     pub caller: Caller,
-    /// What it takes of limits.
+    /// The charges against limits.
     pub charges: Vec<Charge>,
-    /// What it would have taken.
+    /// The charges of a call that a limit refused.
     pub refused_charges: Vec<Charge>,
-    /// What it will probably use, its answer included.
+    /// The estimated tokens of the request and its answer.
     pub estimated_tokens: u64,
-    /// Where its answer is kept, when it is.
+    /// The cache key, if the answer may be cached.
     pub cache_key: Option<cache::Key>,
-    /// Whether it was answered before.
+    /// Set if the answer came from the cache.
     pub is_cached: bool,
-    /// W3C Trace Context, as the call came.
+    /// W3C Trace Context, as the client sent it.
     traceparent: String,
     is_opted_out: bool,
     pub budget: v1::Budget,
-    /// The client's body, as it came.
+    /// The client's body, as the client sent it.
     pub body: Rc<Vec<u8>>,
     pub requested_model: String,
     pub alias: Option<String>,
     pub stream: bool,
     pub include_usage: bool,
     pub has_tools: bool,
-    /// The session the client says it is in, or that it was given.
+    /// The session that the client sent or was given.
     pub session: Option<String>,
-    /// One for each attempt, in order.
+    /// One candidate for each attempt, in order.
     pub plan: Vec<Candidate>,
-    /// Whether the provider is called from this stage, so that no provider stage has a part in it.
+    /// Set if this stage calls the provider itself, without a provider stage.
     pub is_direct: bool,
-    /// The longest silence of the provider that this stage puts up with; `None` where the provider
-    /// stage watches it.
+    /// The longest silence of the provider that this stage allows; `None` if the provider stage
+    /// watches it.
     pub timeout: Option<Duration>,
-    /// Set once content was left out of the record for want of memory.
+    /// Set once content was left out of the record for lack of memory.
     pub is_cut: bool,
     pub routing_micros: u64,
     pub cluster_id: Option<u32>,
     pub expected_error: Option<f64>,
-    /// How the control plane chose; `None` where it was not asked.
+    /// The control plane's decision; `None` if it was not asked.
     pub decision: Option<v1::Decision>,
     pub user: String,
     pub metadata: std::collections::BTreeMap<String, String>,
-    /// What was tried, as far as it is known.
+    /// The attempts so far, as far as they are known.
     pub attempts: Vec<AttemptSummary>,
-    /// Those of them that nobody else reports, by index.
+    /// The indices of attempts that no other stage reports.
     unreported_attempts: Vec<usize>,
-    /// The candidate that answered, or the last that failed to.
+    /// The candidate that answered, or the last one that failed.
     pub selected: Option<(String, String)>,
     pub time_to_first_token_micros: Option<u64>,
     is_health_told: bool,
 }
 
-/// How a call ended.
+/// The end of a call.
 pub struct End {
     pub outcome: v1::Outcome,
     pub status: u16,
     pub error: Option<ApiError>,
     pub summary: Summary,
-    /// What the client received.
+    /// The bytes that the client received.
     pub response: Vec<u8>,
     pub is_event_stream: bool,
 }
@@ -146,17 +146,17 @@ impl Call {
         }
     }
 
-    /// The caller's key, where it has one.
+    /// Returns the caller's key, if it has one.
     pub fn client(&self) -> Option<&v1::ClientKey> {
         self.caller.client.as_ref().map(|client| &client.wire)
     }
 
-    /// Its name; empty where there is none.
+    /// Returns the name of the caller's key; empty if it has none.
     pub fn key_name(&self) -> &str {
         self.client().map_or("", |client| &client.name)
     }
 
-    /// Tells how the models did that were tried, once that is known.
+    /// Reports the results of the attempts to the models' health, once they are known.
     pub fn tell_health(&mut self) {
         let Some(snapshot) = self.snapshot.as_ref().filter(|_| !self.is_health_told) else {
             return;
@@ -176,7 +176,7 @@ impl Call {
         }
     }
 
-    /// `provider/model` of who answered.
+    /// Returns the model that answered, as `provider/model`.
     pub fn selected_model(&self) -> String {
         match &self.selected {
             Some((provider, model)) => format!("{provider}/{model}"),
@@ -184,7 +184,7 @@ impl Call {
         }
     }
 
-    /// Masks the credentials of the provider that answered.
+    /// Returns the mask for the credentials of the provider that answered.
     pub fn key_mask(&self) -> KeyMask {
         let selected = self.selected.as_ref();
         selected
@@ -193,7 +193,7 @@ impl Call {
             .unwrap_or_default()
     }
 
-    /// Notes what was tried; the last is the one whose answer this is.
+    /// Sets the attempts; the last is the one that this answer comes from.
     pub fn note_attempts(&mut self, attempts: Vec<AttemptSummary>) {
         if let Some(last) = attempts.last() {
             self.selected = Some((last.provider.clone(), last.model.clone()));
@@ -201,7 +201,8 @@ impl Call {
         self.attempts = attempts;
     }
 
-    /// Notes what the provider stage tells of the attempts. One that it does not know of went down with its VM.
+    /// Records the provider stage's log of attempts. An attempt that the log lacks went down with
+    /// its VM.
     pub fn note_log(&mut self, log: Vec<LoggedAttempt>) {
         let mut attempts = Vec::with_capacity(log.len());
         for logged in log {
@@ -215,8 +216,8 @@ impl Call {
         self.note_attempts(attempts);
     }
 
-    /// Nothing is told of the attempts: Envoy gave up on the last itself. All of them were made, else there would be an
-    /// answer.
+    /// Records the attempts without a log, because Envoy itself gave up on the last one. All of
+    /// them were made, or there would be an answer.
     pub fn note_silence(&mut self, word: &'static str) {
         let last = self.plan.len().saturating_sub(1);
         let attempts = (0..self.plan.len())
@@ -239,7 +240,7 @@ impl Call {
         })
     }
 
-    /// What was asked, for the translation of an answer.
+    /// Returns the client's request, for the translation of an answer.
     pub fn asked(&self) -> Asked<'_> {
         Asked {
             api: self.api,
@@ -248,7 +249,7 @@ impl Call {
         }
     }
 
-    /// Where the answer of the only candidate comes from.
+    /// Returns the origin of the answer of the only candidate.
     pub fn origin(&self) -> Option<Origin<'_>> {
         let candidate = self.plan.first()?;
         let provider = &candidate.provider;
@@ -260,7 +261,7 @@ impl Call {
         ))
     }
 
-    /// Puts the call in a session, now that the model has called tools or may.
+    /// Puts the call in a session, because the model has called tools or may call them.
     pub fn session_for_tools(&mut self) -> &str {
         let model = self.selected_model();
         self.session.get_or_insert_with(|| session::issue(&model))
@@ -275,7 +276,7 @@ impl Call {
         pricing.cost(summary.usage.as_ref()?)
     }
 
-    /// The members to add to the answer.
+    /// Returns the members to add to the answer.
     pub fn extras(&self, summary: &Summary) -> Vec<u8> {
         let selected_model = self.selected_model();
         Extras {
@@ -303,7 +304,7 @@ impl Call {
         .members()
     }
 
-    /// Adds the headers that tell the client of the call.
+    /// Adds the headers that describe the call to the client.
     pub fn add_headers(&self, response: &mut HeaderList<'_>) {
         let charges = if self.charges.is_empty() {
             &self.refused_charges
@@ -342,15 +343,15 @@ impl Call {
         }
     }
 
-    /// Returns how many bytes of an answer its trace can hold, and one more, by which it is known to be cut.
+    /// Returns the bytes of an answer that its trace can hold, plus one to detect truncation.
     pub fn recorded_bytes(&self) -> usize {
         let snapshot = self.snapshot.as_ref();
         let limit = snapshot.map_or(0, |snapshot| snapshot.traces.max_content_bytes);
         usize::try_from(limit).map_or(usize::MAX, |limit| limit.saturating_add(1))
     }
 
-    /// Lets go of what nobody reads any more of a request that was sent: all that its trace can't
-    /// hold. The Responses API repeats parts of the request in its answers.
+    /// Truncates the body of a request that was sent to what its trace can hold. The Responses API
+    /// needs the whole body, because its answers repeat parts of the request.
     pub fn release_body(&mut self) {
         let limit = self.recorded_bytes();
         if self.api != Api::Responses
@@ -362,7 +363,7 @@ impl Call {
         }
     }
 
-    /// Hands the trace to the control plane.
+    /// Queues the trace for the control plane.
     pub fn record(mut self, end: End) {
         self.tell_health();
         if end.outcome == v1::Outcome::UpstreamBrokeOff
@@ -387,7 +388,8 @@ impl Call {
         let request = Rc::unwrap_or_clone(std::mem::take(&mut self.body));
         let mut response = end.response;
         if policy.content && policy.redact && end.is_event_stream {
-            // What a stream cuts in pieces can't be recognised in them.
+            // A secret split across chunks of a stream can't be recognized, so the stream is
+            // aggregated.
             response = serde_json::to_vec(&self.api.aggregate(&response)).unwrap_or_default();
         }
         let said = policy.keep(&snapshot, request, response);

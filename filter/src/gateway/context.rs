@@ -1,4 +1,4 @@
-//! Leaves out the candidates whose context a request is too long for.
+//! Removes the candidates whose context window is too small for a request.
 
 use opentracy_translate::error::ApiError;
 use opentracy_translate::openai::envelope::Envelope;
@@ -6,14 +6,16 @@ use opentracy_translate::openai::envelope::Envelope;
 use crate::gateway::planner::Candidate;
 use crate::snapshot::Snapshot;
 
-/// Bytes that make a token: a request that is too long by this is passed over for a candidate with more room.
+/// Bytes per token of ordinary text. A candidate that is too small at this rate is skipped if a
+/// larger one fits.
 const BYTES_PER_TOKEN: u64 = 4;
-/// And by this no tokenizer makes it short enough.
+/// The most bytes per token that any tokenizer reaches. A request that is too long at this rate is
+/// refused.
 const MOST_BYTES_PER_TOKEN: u64 = 8;
-/// What stands for a file or an image in a request, whose bytes are no text.
+/// Marks a file or an image in a request, whose bytes aren't text.
 const DATA_URL: &str = ";base64,";
 
-/// Keeps the candidates that a request fits. The error where it fits none.
+/// Keeps the candidates that a request fits; an error if it fits none.
 pub fn retain_fitting(
     candidates: &mut Vec<Candidate>,
     envelope: &Envelope<'_>,
@@ -55,7 +57,7 @@ pub fn retain_fitting(
 
 fn too_long(tokens: u64, answer: u64, room: u64, field: &str) -> ApiError {
     let message = format!(
-        "The request is about {tokens} tokens and asks for up to {answer}, which is more than the {room} that the model has room for. Send less, or ask for a shorter answer"
+        "The request is about {tokens} tokens and asks for up to {answer}, which is more than the model's context of {room}. Send less, or ask for a shorter answer"
     );
     ApiError::invalid(field, message).with_code("context_length_exceeded")
 }
@@ -116,7 +118,7 @@ mod tests {
         assert_eq!(
             left(50_000, 10).unwrap(),
             ["large", "small"],
-            "it may fit yet"
+            "it may still fit"
         );
         let error = left(100_000, 10).unwrap_err();
         assert_eq!(

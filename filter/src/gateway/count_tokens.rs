@@ -1,4 +1,5 @@
-//! `POST /v1/messages/count_tokens`: Anthropic is asked where it serves the model, and for any other model it is estimated.
+//! `POST /v1/messages/count_tokens`: forwarded to Anthropic if it serves the model, and estimated
+//! for other models.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -20,17 +21,17 @@ use crate::snapshot::Provider;
 use crate::upstream::{self, MAX_ERROR_BYTES, Sending};
 use crate::{failure, host, snapshot};
 
-/// A count that a provider was asked for.
+/// A count that was requested from a provider.
 pub struct Errand {
     provider: Rc<Provider>,
-    /// The headers of the answer, whose body is held until it is whole.
+    /// The headers of the answer, while its body is buffered.
     held: Option<HeaderList<'static>>,
-    /// Set once the client has an error: nothing more of the provider's answer follows.
+    /// Set once the client has an error: the rest of the provider's answer is dropped.
     is_over: bool,
     deadline: Instant,
 }
 
-/// Answers, or sends the request on to who knows better: then the answer is to be waited for.
+/// Answers with an estimate, or forwards the request and returns the pending call.
 pub fn answer(caller: &Caller, request: &HeaderList<'_>, body: &[u8]) -> Option<Errand> {
     match forward(caller, request, body) {
         Ok(Some(provider)) => Some(Errand {
@@ -53,12 +54,12 @@ pub fn answer(caller: &Caller, request: &HeaderList<'_>, body: &[u8]) -> Option<
 }
 
 impl Errand {
-    /// Returns the time at which the whole answer has to be there.
+    /// Returns the deadline for the complete answer.
     pub fn deadline(&self) -> Option<Instant> {
         (!self.is_over).then_some(self.deadline)
     }
 
-    /// Tells the client that the provider was too slow.
+    /// Answers with an error because the provider timed out.
     pub fn on_deadline(&mut self) {
         let (error, _) = failure::of_envoy_reply(&self.provider.name, "timeout");
         let body = Api::Messages.error_json(&error, &[]);
@@ -93,7 +94,7 @@ impl Errand {
         Action::Continue
     }
 
-    /// Gives the client the count, or the provider's error.
+    /// Sends the count, or the provider's error, to the client.
     fn release(&mut self, response: HeaderList<'static>) {
         if response.status() >= 400 {
             self.tell_error(response);
@@ -103,7 +104,7 @@ impl Errand {
         self.is_over = true;
     }
 
-    /// Tells the client of the provider's error, in the words of Anthropic's API.
+    /// Sends the provider's error to the client in the format of Anthropic's API.
     fn tell_error(&mut self, mut response: HeaderList<'static>) {
         self.is_over = true;
         let (provider, status) = (&self.provider, response.status());
@@ -120,7 +121,7 @@ impl Errand {
     }
 }
 
-/// Asks the model's provider; returns it where it can be asked.
+/// Forwards the request if the model's provider supports it; returns that provider.
 fn forward(
     caller: &Caller,
     request: &HeaderList<'_>,

@@ -1,7 +1,8 @@
-//! Sends a request on its way: to a provider, to the internal listener, or back with a refusal.
+//! Sends a request to a provider, to the internal listener, or back with an error.
 //!
-//! In order: whether the caller's limits allow it, whether it was answered before, which candidate is tried first, whether that
-//! one's limits allow it. Where the control plane has to be asked, the request waits and goes on from there.
+//! The steps, in order: check the caller's limits, look for a cached answer, choose the first
+//! candidate, check that candidate's limits. If a step needs the control plane, the request waits
+//! and resumes there.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -26,15 +27,15 @@ use crate::snapshot::Snapshot;
 use crate::upstream::Sending;
 use crate::{health, host, metrics, upstream};
 
-/// More attempts than this are no longer a plan.
+/// The maximum number of attempts in a plan.
 const MAX_ATTEMPTS: usize = 16;
 
-/// What became of a request.
+/// The result of dispatching a request.
 pub enum Outcome {
     Sent(Box<Call>),
-    /// The control plane was asked something first.
+    /// The request waits for the control plane.
     Waiting(Box<Waiting>),
-    /// It was answered before.
+    /// The cache has the answer.
     Known(Box<Call>, Cached),
     Refused(Box<Call>, ApiError),
 }
@@ -47,13 +48,13 @@ pub struct Waiting {
 }
 
 enum Question {
-    /// What is left of the caller's limits.
+    /// The remaining limits of the caller.
     Caller(limits::Asked),
-    /// Asks if the files that the conversation names are the caller's.
+    /// The ownership of the files that the conversation names.
     Files(named_files::Asked),
-    /// Which candidate suits the prompt.
+    /// The choice of a candidate for the prompt.
     Route(router::Asked),
-    /// What is left of the first candidate's limits.
+    /// The remaining limits of the first candidate.
     Model(limits::Asked),
 }
 
@@ -72,7 +73,7 @@ impl Waiting {
     }
 }
 
-/// Takes a whole request: reads it, plans it and sends it on.
+/// Parses, plans and sends a complete request.
 pub fn start(mut call: Box<Call>, request: HeaderList<'static>) -> Outcome {
     let Some(snapshot) = call.snapshot.clone() else {
         let error = ApiError::new(
@@ -101,7 +102,7 @@ pub fn start(mut call: Box<Call>, request: HeaderList<'static>) -> Outcome {
     }
 }
 
-/// Goes on with what the control plane has answered.
+/// Resumes with the control plane's answer.
 pub fn resume(waiting: Waiting, status: u32, size: usize) -> Outcome {
     let Waiting {
         mut call,
@@ -111,8 +112,11 @@ pub fn resume(waiting: Waiting, status: u32, size: usize) -> Outcome {
     let body = Rc::clone(&call.body);
     let (Ok(envelope), Some(snapshot)) = (Envelope::parse(call.api, &body), call.snapshot.clone())
     else {
-        // It was read before.
-        return Outcome::Refused(call, ApiError::new(500, "The request is gone"));
+        // The body was parsed successfully before.
+        return Outcome::Refused(
+            call,
+            ApiError::new(500, "The gateway can't parse the request again"),
+        );
     };
     match question {
         Question::Caller(asked) => {
@@ -164,7 +168,7 @@ pub fn resume(waiting: Waiting, status: u32, size: usize) -> Outcome {
     }
 }
 
-/// Fills in the call.
+/// Fills in the call from the parsed request.
 fn plan(call: &mut Call, envelope: &Envelope<'_>, snapshot: &Snapshot) -> Result<(), ApiError> {
     call.requested_model = envelope.model.clone().into_owned();
     call.stream = envelope.stream;
@@ -194,7 +198,7 @@ fn plan(call: &mut Call, envelope: &Envelope<'_>, snapshot: &Snapshot) -> Result
     Ok(())
 }
 
-/// What the first candidate's limits take.
+/// Returns the charges against the first candidate's limits.
 fn model_charges(call: &Call, snapshot: &Snapshot) -> Vec<Charge> {
     let Some(candidate) = call.plan.first() else {
         return Vec::new();
@@ -205,7 +209,7 @@ fn model_charges(call: &Call, snapshot: &Snapshot) -> Vec<Charge> {
     limits::charges(Owner::Model, &candidate.id(), &own, call.estimated_tokens)
 }
 
-/// A request on its way.
+/// A request on its way through the steps.
 struct Flow<'a> {
     call: Box<Call>,
     request: HeaderList<'static>,
@@ -230,7 +234,7 @@ impl Flow<'_> {
         match admission {
             Admission::Refused(error) => {
                 metrics::count_limited(error.code.as_deref().unwrap_or_default());
-                // Nothing was taken, so there is nothing to give back.
+                // No units were taken, so none must be returned.
                 self.call.refused_charges = std::mem::take(&mut self.call.charges);
                 return Outcome::Refused(self.call, error);
             }
@@ -244,7 +248,7 @@ impl Flow<'_> {
         }
     }
 
-    /// The caller may name the files that the conversation names.
+    /// Continues once the caller is known to own the files that the conversation names.
     fn on_files(mut self) -> Outcome {
         self.call.cache_key = cache::key(&self.call, &self.request);
         if let Some(known) = self.call.cache_key.as_ref().and_then(cache::find) {
@@ -289,7 +293,7 @@ impl Flow<'_> {
         self.on_order()
     }
 
-    /// The candidates are in their order: those go behind that had better not be called.
+    /// Continues once the candidates are in order: moves unhealthy ones to the end.
     fn on_order(mut self) -> Outcome {
         let wait = strategy::by_health(&mut self.call.plan);
         if let (Some(seconds), [only]) = (wait, self.call.plan.as_slice()) {
@@ -299,7 +303,7 @@ impl Flow<'_> {
         self.admit_model()
     }
 
-    /// An agent is told whom it works for, and in which session.
+    /// Adds the headers that give an agent its caller and its session.
     fn introduce(&mut self) {
         if self
             .call
@@ -333,7 +337,7 @@ impl Flow<'_> {
                 send(self.call, self.envelope, &self.request)
             }
             Admission::Asked(asked) => self.wait(Question::Model(asked)),
-            // The next candidate may have something left.
+            // The next candidate may be within its limits.
             Admission::Refused(_) if self.call.plan.len() > 1 => {
                 self.call.plan.remove(0);
                 self.admit_model()
@@ -346,7 +350,8 @@ impl Flow<'_> {
     }
 }
 
-/// Sends a planned request to its only candidate, or to Envoy's retries when there are more.
+/// Sends a planned request: directly to its only candidate, or through Envoy's retries if there are
+/// more.
 fn send(mut call: Box<Call>, envelope: &Envelope<'_>, request: &HeaderList<'_>) -> Outcome {
     let alias = call
         .alias
@@ -359,7 +364,7 @@ fn send(mut call: Box<Call>, envelope: &Envelope<'_>, request: &HeaderList<'_>) 
         .plan
         .iter()
         .flat_map(|candidate| {
-            // A key that is refused or at its limit is no reason to give the candidate up.
+            // A key that is refused or rate-limited isn't a reason to give up on the candidate.
             let tries = 1 + retries.max(candidate.provider.keys.len());
             std::iter::repeat_n(candidate.clone(), tries)
         })
@@ -379,7 +384,8 @@ fn send(mut call: Box<Call>, envelope: &Envelope<'_>, request: &HeaderList<'_>) 
     Outcome::Sent(call)
 }
 
-/// One candidate: nothing can be tried after it, so the request needs no provider stage of its own.
+/// Sends the request to the only candidate. No other attempt can follow, so it needs no provider
+/// stage.
 fn send_direct(
     call: &Call,
     candidate: &Candidate,
@@ -401,7 +407,7 @@ fn send_direct(
     Ok(())
 }
 
-/// Sends the request as it is, with a plan for the provider stage to follow.
+/// Sends the request unchanged, with a plan for the provider stage.
 fn send_planned(
     call: &Call,
     per_try_timeout_ms: Option<u32>,
@@ -436,7 +442,7 @@ fn send_planned(
     onward.push("content-length", call.body.len().to_string());
     onward.push(headers::PLAN, plan.to_header());
     match hedge_after_ms {
-        // Envoy then asks the next candidate besides, and takes the answer that begins first.
+        // Envoy then also tries the next candidate, and takes the answer that begins first.
         Some(after) => {
             onward.push(headers::PER_TRY_TIMEOUT, after.to_string());
             onward.push(headers::HEDGE, "true");

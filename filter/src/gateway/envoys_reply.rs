@@ -1,7 +1,7 @@
-//! Replies that Envoy makes itself, told in the client's API.
+//! Replies that Envoy generates, rewritten for the client's API.
 //!
-//! The listener may belong to others as well, so its own wording of replies is left alone: this stage rewords those to the
-//! gateway's requests and sees no others.
+//! The listener may serve other routes as well, so Envoy's own local-reply format is left alone:
+//! this stage rewrites only the replies to the gateway's requests.
 
 use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
@@ -16,7 +16,8 @@ pub struct EnvoysReply {
 }
 
 impl EnvoysReply {
-    /// Puts an error in the place of the reply whose headers are there. `headers` are more headers for the client.
+    /// Replaces the headers of Envoy's reply with those of an error. `headers` are further headers
+    /// for the client.
     pub fn replace(
         api: Api,
         error: &ApiError,
@@ -26,20 +27,20 @@ impl EnvoysReply {
         let body = api.error_json(error, &[]);
         headers.set(":status", error.status.to_string());
         headers.set("content-type", "application/json");
-        // A reply without a body, as to a HEAD request, can't be given one.
+        // Envoy can't add a body to a reply without one, such as to a HEAD request.
         let length = if end_of_stream { 0 } else { body.len() };
         headers.set("content-length", length.to_string());
         host::set_response_headers(&headers);
         Self { body }
     }
 
-    /// Replaces what has come of the body.
+    /// Replaces the buffered part of the body.
     pub fn on_body(&mut self) {
         host::set_response_body(&std::mem::take(&mut self.body));
     }
 }
 
-/// Returns the error for a reply to a request that was not sent anywhere.
+/// Returns the error for a reply to a request that was not sent upstream.
 pub fn error_of(status: u16, path: &str) -> ApiError {
     match status {
         404 => unknown_path(path),
@@ -62,12 +63,12 @@ pub fn error_of(status: u16, path: &str) -> ApiError {
 /// Returns the error for a path that the gateway does not serve.
 pub fn unknown_path(path: &str) -> ApiError {
     let message = format!(
-        "There is nothing at {path}; the gateway serves OpenAI's endpoints below /v1, providers' own below /proxy/PROVIDER, and GET /health"
+        "Nothing is served at {path}; the gateway serves OpenAI's endpoints under /v1, providers' own APIs under /proxy/PROVIDER, and GET /health"
     );
     ApiError::new(404, message).with_code("unknown_url")
 }
 
-/// Returns the headers for an error that the gateway words itself.
+/// Returns the headers for an error that the gateway generates.
 pub fn headers_of(error: &ApiError) -> HeaderList<'static> {
     let mut headers = json_headers();
     if error.status == 503 {

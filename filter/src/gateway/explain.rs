@@ -1,4 +1,4 @@
-//! `POST /v1/route`: the control plane's decision, without a call.
+//! `POST /v1/route`: returns the control plane's routing decision without making a call.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use crate::{host, root};
 
 pub const PATH: &str = "/v1/route";
 
-/// A batch of prompts takes its time, and nobody's answer waits for it.
+/// A batch of prompts may take long, and no call waits for it.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Asks; the number of the gRPC call. Answers at once where nobody can be asked.
+/// Requests the decision; returns the id of the gRPC call. Answers the client at once if the
+/// control plane can't be called.
 pub fn ask(body: Vec<u8>) -> Option<u32> {
     let message = v1::ExplainRequest { body }.encode_to_vec();
     let call = root::call("opentracy.v1.RouteService", "Explain", &message, DEADLINE);
@@ -24,7 +25,7 @@ pub fn ask(body: Vec<u8>) -> Option<u32> {
     call
 }
 
-/// Hands on what the control plane says.
+/// Sends the control plane's answer to the client.
 pub fn answer(status: u32, size: usize) {
     let answer = root::grpc_message(status, size)
         .and_then(|bytes| v1::ExplainResponse::decode(bytes.as_slice()).ok());
@@ -41,6 +42,6 @@ fn reply_error(error: &ApiError) {
 }
 
 fn refuse() {
-    let words = "The control plane, which decides on models, does not answer. Try again";
+    let words = "The control plane, which makes routing decisions, does not answer. Try again";
     reply_error(&ApiError::new(503, words).with_code("router_unavailable"));
 }

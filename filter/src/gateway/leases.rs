@@ -1,4 +1,4 @@
-//! What this VM was granted of limits, and gives to its requests.
+//! Leases: this VM's granted share of each limit, from which its requests are served.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,14 +8,14 @@ use opentracy_proto::v1;
 use opentracy_proto::v1::{Owner, Unit};
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Of a limit, what a VM may keep for a while that it does not need: one part in this many.
+/// The divisor of a limit that gives the units that a VM may hold without using them.
 const LEFT_OVER: u64 = 50;
-/// So late in a minute nothing of it is given back.
+/// The last part of a minute, in which returned tokens would come too late.
 const LATE: Duration = Duration::from_secs(1);
-/// Leases that are remembered before those are looked for that nobody uses.
+/// The number of leases above which unused ones are evicted.
 const MANY: usize = 5000;
 
-/// What is limited.
+/// One of an owner's limits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Bucket {
     pub owner: Owner,
@@ -23,26 +23,26 @@ pub struct Bucket {
     pub unit: Unit,
 }
 
-/// What a request takes of a bucket.
+/// The units that a request takes from a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     pub bucket: Bucket,
     pub units: u64,
-    /// As the configuration has it.
+    /// The configured limit.
     pub limit: u64,
 }
 
-/// Whether a request has what it takes.
+/// The result of taking charges.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken {
     All,
-    /// The control plane has to be asked for these.
+    /// The control plane has to grant these first.
     Missing(Vec<Charge>),
-    /// This is used up, for so long.
+    /// The bucket is exhausted for this long.
     Exhausted(Charge, Duration),
 }
 
-/// How a bucket stands, for the client's headers.
+/// The state of a bucket, for the client's headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     pub limit: u64,
@@ -52,17 +52,17 @@ pub struct Standing {
 
 #[derive(Debug)]
 struct Lease {
-    /// Less than nothing where requests took more than they had said.
+    /// Negative if requests used more than they had estimated.
     left: i64,
-    /// What others have, as far as it is known.
+    /// The units left at the control plane, as of its last answer.
     remaining: u64,
     ends: Instant,
     is_exhausted: bool,
-    /// What was given back, since the VM was started.
+    /// The total of returned units since the VM started.
     released: u64,
     in_use: u64,
     is_release_told: bool,
-    /// Without the control plane: what was let through in this minute.
+    /// The time when this VM last granted its share without the control plane.
     alone_since: Option<Instant>,
 }
 
@@ -80,7 +80,8 @@ impl Lease {
         }
     }
 
-    /// With the minute its grants are over. What was taken beyond them is not forgotten.
+    /// Rolls over to a new minute, in which earlier grants are void. Units taken beyond them stay
+    /// deducted.
     fn turn(&mut self, unit: Unit, now: Instant) {
         if unit != Unit::Concurrent && self.ends <= now {
             self.left = self.left.min(0);
@@ -92,7 +93,7 @@ impl Lease {
 #[derive(Default)]
 pub struct Leases {
     leases: HashMap<Bucket, Lease>,
-    /// How many VMs share the limits.
+    /// The number of VMs that share the limits.
     vms: u32,
 }
 
@@ -100,13 +101,13 @@ thread_local! {
     static LEASES: RefCell<Leases> = RefCell::default();
 }
 
-/// The leases of this VM.
+/// Runs `work` with the leases of this VM.
 pub fn with<T>(work: impl FnOnce(&mut Leases) -> T) -> T {
     LEASES.with_borrow_mut(work)
 }
 
 impl Leases {
-    /// Takes all that a request needs, or nothing.
+    /// Takes all charges of a request, or none.
     pub fn take(&mut self, charges: &[Charge], now: Instant) -> Taken {
         let mut missing = Vec::new();
         for charge in charges {
@@ -135,7 +136,7 @@ impl Leases {
         Taken::All
     }
 
-    /// Takes in what the control plane grants.
+    /// Adds the units that the control plane granted.
     pub fn grant(&mut self, asked: &[Charge], answer: &v1::AcquireResponse, now: Instant) {
         for (charge, grant) in asked.iter().zip(&answer.grants) {
             let lease = self.lease(&charge.bucket, now);
@@ -150,7 +151,7 @@ impl Leases {
         }
     }
 
-    /// Without the control plane: this VM's share of each limit.
+    /// Grants this VM's share of each limit, because the control plane doesn't answer.
     pub fn grant_alone(&mut self, asked: &[Charge], now: Instant) {
         let vms = u64::from(self.vms.max(1));
         for charge in asked {
@@ -173,20 +174,23 @@ impl Leases {
         }
     }
 
-    /// Puts right what was estimated, now that it is known. Whether so much is left over that others should have it.
+    /// Replaces a charge's estimate by the actual usage. Returns `true` if so much is left over
+    /// that it should be returned.
     pub fn settle(&mut self, charge: &Charge, actual: u64, now: Instant) -> bool {
         let lease = self.lease(&charge.bucket, now);
         let too_much = signed(charge.units).saturating_sub(signed(actual));
         if lease.ends > now {
             lease.left = lease.left.saturating_add(too_much);
         } else {
-            // Of a minute that is over nothing is given back, and what was taken beyond it was not counted.
+            // Nothing is returned to a minute that is over, but usage beyond the estimate still
+            // counts.
             lease.left = lease.left.saturating_add(too_much.min(0));
         }
         lease.left > signed(charge.limit / LEFT_OVER)
     }
 
-    /// A request that held a slot is over. Whether so many are free that others should have them.
+    /// Frees the slot of a request that has ended. Returns `true` if so many are free that they
+    /// should be returned.
     pub fn release(&mut self, charge: &Charge, now: Instant) -> bool {
         let lease = self.lease(&charge.bucket, now);
         lease.in_use = lease.in_use.saturating_sub(charge.units);
@@ -194,13 +198,13 @@ impl Leases {
         lease.left > signed(charge.limit / LEFT_OVER)
     }
 
-    /// Slots and tokens that nobody uses go back to the control plane.
+    /// Takes unused slots and tokens out of the leases, to return them to the control plane.
     pub fn give_back(&mut self, now: Instant) -> Vec<v1::Released> {
         let mut released = Vec::new();
         for (bucket, lease) in &mut self.leases {
             let is_returned = match bucket.unit {
                 Unit::Concurrent => true,
-                // Of a minute that is nearly over it would come too late.
+                // Near the end of the minute, returned tokens would come too late.
                 Unit::Tokens => lease.ends > now + LATE,
                 Unit::Requests => false,
             };
@@ -220,12 +224,12 @@ impl Leases {
         released
     }
 
-    /// Notes how many VMs there are.
+    /// Sets the number of VMs that share the limits.
     pub fn share_with(&mut self, vms: u32) {
         self.vms = vms;
     }
 
-    /// How a bucket stands.
+    /// Returns the state of a bucket.
     pub fn standing(&self, charge: &Charge, now: Instant) -> Option<Standing> {
         let lease = self.leases.get(&charge.bucket)?;
         Some(Standing {

@@ -1,4 +1,5 @@
-//! Limits: what a request takes of them, and who is asked where this VM has nothing left.
+//! Limits: the charges of a request, and requests to the control plane if this VM's leases don't
+//! cover them.
 
 use std::time::Instant;
 
@@ -13,14 +14,14 @@ use crate::headers::HeaderList;
 use crate::root;
 use crate::snapshot::{self, Snapshot};
 
-/// Tokens of an answer that the request sets no bound to.
+/// The estimate for an answer whose length the request doesn't limit.
 const ANSWER_TOKENS: u64 = 256;
-/// Bytes of a request that make a token.
+/// The estimated bytes of a request per token.
 const BYTES_PER_TOKEN: u64 = 4;
-/// How long to wait for a slot.
+/// The `retry-after` for a concurrency slot.
 const SLOT_RETRY_SECONDS: u64 = 1;
 
-/// What a request will probably use.
+/// Estimates the tokens that a request will use.
 pub fn estimate_tokens(body_bytes: usize, max_tokens: Option<u64>) -> u64 {
     let asked = u64::try_from(body_bytes).unwrap_or(u64::MAX) / BYTES_PER_TOKEN;
     asked
@@ -28,7 +29,7 @@ pub fn estimate_tokens(body_bytes: usize, max_tokens: Option<u64>) -> u64 {
         .max(1)
 }
 
-/// What a request takes of the limits of one owner.
+/// Returns the charges of a request against the limits of one owner.
 pub fn charges(owner: Owner, name: &str, limits: &v1::Limits, tokens: u64) -> Vec<Charge> {
     let of = |unit, limit: Option<u64>, units| {
         limit.map(|limit| Charge {
@@ -51,20 +52,20 @@ pub fn charges(owner: Owner, name: &str, limits: &v1::Limits, tokens: u64) -> Ve
     .collect()
 }
 
-/// A question to the control plane that a request waits for.
+/// A call to the control plane that a request waits for.
 pub struct Asked {
     pub grpc_call: u32,
     missing: Vec<Charge>,
 }
 
-/// What became of a request's charges.
+/// The result of admitting a request's charges.
 pub enum Admission {
     Admitted,
     Asked(Asked),
     Refused(ApiError),
 }
 
-/// Takes the charges from what this VM has, or asks for more.
+/// Takes the charges from this VM's leases, or requests more units.
 pub fn admit(charges: &[Charge], snapshot: &Snapshot) -> Admission {
     if charges.is_empty() {
         return Admission::Admitted;
@@ -84,7 +85,7 @@ pub fn admit(charges: &[Charge], snapshot: &Snapshot) -> Admission {
     }
 }
 
-/// Goes on with what the control plane has answered.
+/// Resumes with the control plane's answer.
 pub fn resume(
     charges: &[Charge],
     asked: &Asked,
@@ -113,7 +114,7 @@ pub fn resume(
             };
             match missing.iter().find(denied) {
                 Some(charge) => Admission::Refused(exhausted(charge, SLOT_RETRY_SECONDS)),
-                // Others took what was granted while this request waited.
+                // Other requests took the granted units while this one waited.
                 None => match ask(&missing, snapshot) {
                     Some(grpc_call) => Admission::Asked(Asked { grpc_call, missing }),
                     None => alone(charges, &missing, snapshot),
@@ -149,10 +150,10 @@ fn acquire(wants: Vec<v1::Want>, released: Vec<v1::Released>, snapshot: &Snapsho
     )
 }
 
-/// The control plane is not there.
+/// Admits or refuses the charges without the control plane.
 fn alone(charges: &[Charge], missing: &[Charge], snapshot: &Snapshot) -> Admission {
     if snapshot.refuse_without_limits {
-        let words = "The gateway can't tell whether the call is within its limits: its control plane does not answer. Try again";
+        let words = "The gateway can't check the call's limits: its control plane does not answer. Try again";
         return Admission::Refused(ApiError::new(503, words).with_code("limits_unavailable"));
     }
     let now = Instant::now();
@@ -169,7 +170,7 @@ fn alone(charges: &[Charge], missing: &[Charge], snapshot: &Snapshot) -> Admissi
     }
 }
 
-/// A request is over: `tokens` is what it has used.
+/// Settles the charges of a request that has ended; `tokens` is its actual usage.
 pub fn settle(charges: &[Charge], tokens: u64) {
     let now = Instant::now();
     let mut is_much_left = false;
@@ -187,7 +188,7 @@ pub fn settle(charges: &[Charge], tokens: u64) {
     }
 }
 
-/// Hands what nobody uses back to the control plane.
+/// Returns unused units to the control plane.
 pub fn give_back(snapshot: &Snapshot) {
     let released = leases::with(|leases| {
         let now = Instant::now();
@@ -199,12 +200,12 @@ pub fn give_back(snapshot: &Snapshot) {
     }
 }
 
-/// Notes how many VMs share what limits leave, for when there is nobody to ask.
+/// Sets the number of VMs that share the limits if the control plane doesn't answer.
 pub fn share_with(vms: u32) {
     leases::with(|leases| leases.share_with(vms));
 }
 
-/// Tells a client how its limits stand, by the headers that OpenAI's SDKs read: those of the first owner that has one.
+/// Adds the rate-limit headers that OpenAI's SDKs read, from the first owner that has such a limit.
 pub fn add_headers(charges: &[Charge], response: &mut HeaderList<'_>) {
     const OF_REQUESTS: [&str; 3] = [
         "x-ratelimit-limit-requests",
@@ -228,7 +229,7 @@ pub fn add_headers(charges: &[Charge], response: &mut HeaderList<'_>) {
             .find(|charge| charge.bucket.unit == unit)
             .and_then(|charge| leases::with(|leases| leases.standing(charge, now)));
         if let Some(standing) = standing {
-            // A provider's own would be about the gateway's account.
+            // Replaces the provider's own headers, which are about the gateway's account.
             response.set(limit, standing.limit.to_string());
             response.set(remaining, standing.remaining.to_string());
             response.set(reset, format!("{}ms", standing.reset.as_millis()));
@@ -256,7 +257,7 @@ fn exhausted(charge: &Charge, retry_after: u64) -> ApiError {
 fn too_large(charge: &Charge) -> ApiError {
     let (kind, name) = (kind(charge.bucket.owner), &charge.bucket.name);
     let message = format!(
-        "The request is about {} tokens, more than the {kind} \"{name}\" may use in a minute ({}). Send less, or ask for fewer",
+        "The request is about {} tokens, more than the {kind} \"{name}\" may use in a minute ({}). Send less, or lower the maximum length of the answer",
         charge.units, charge.limit
     );
     ApiError::new(429, message).with_code("rate_limit_exceeded")

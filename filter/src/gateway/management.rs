@@ -1,4 +1,4 @@
-//! Requests for the control plane's own endpoints on the gateway's listener.
+//! Requests to the control plane's own endpoints on the gateway's listener.
 
 use opentracy_translate::internal_auth::SignedRequest;
 use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
@@ -11,18 +11,18 @@ use crate::snapshot::Snapshot;
 
 /// The Envoy cluster of the control plane's REST listener.
 const CLUSTER: &str = "opentracy_management";
-/// Agents, by Agent2Agent.
+/// The path prefix of the agents (Agent2Agent).
 const AGENTS: &str = "/v1/a2a";
 const AGENT_CARD: &str = "/.well-known/agent-card.json";
-/// An answer that is not of an agent comes within this time, in milliseconds.
+/// The timeout for answers that don't come from an agent, in milliseconds.
 const TIMEOUT_MS: &str = "10000";
 
-/// Returns whether the control plane serves a path, which is given without its query.
+/// Returns whether the control plane serves a path (without its query).
 pub fn serves(path: &str) -> bool {
     is_of_agents(path) || matches!(path, AGENT_CARD | "/statsz" | "/metrics")
 }
 
-/// Returns whether anyone may read the answer: the agents' cards are made to be found.
+/// Returns whether the answer is public: agent cards exist to be discovered.
 pub fn is_public(path: &str) -> bool {
     path == AGENT_CARD || (is_of_agents(path) && path.ends_with(AGENT_CARD))
 }
@@ -34,8 +34,8 @@ fn is_of_agents(path: &str) -> bool {
     is_below && !path.split('/').any(|part| matches!(part, "." | ".."))
 }
 
-/// Sends a request to the control plane, with proof that the caller was admitted. The proof is good for this request alone,
-/// and the route is one that only this filter can take.
+/// Sends a request to the control plane, with a signature that proves that the caller was admitted.
+/// The signature covers only this request, and only this filter can select the route.
 pub fn send(snapshot: Option<&Snapshot>, caller: &Caller, mut request: HeaderList<'static>) {
     let authority = request.get(":authority").unwrap_or_default().to_owned();
     let path = request.get(":path").unwrap_or_default();

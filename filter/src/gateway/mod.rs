@@ -1,8 +1,8 @@
 //! The gateway stage: one context for each request of a client.
 //!
-//! Read in the order in which a request meets them: [`planner`] says where it goes, [`dispatch`] sends it there,
-//! [`answer`] handles what comes back, [`call`] is what is remembered and becomes the trace. [`count_tokens`] and [`explain`] are
-//! errands beside it.
+//! The modules in the order in which a request meets them: [`planner`] resolves the model,
+//! [`dispatch`] sends the request, [`answer`] handles the response, and [`call`] holds the state
+//! and becomes the trace. [`count_tokens`] and [`explain`] are separate endpoints.
 
 mod access;
 mod answer;
@@ -48,11 +48,11 @@ use crate::gateway::passage::Passage;
 use crate::headers::{self, HeaderList};
 use crate::{access_log, host, memory, metrics, snapshot};
 
-/// A client's request and what becomes of it.
+/// The context of a client's request.
 #[derive(Default)]
 pub struct Gateway {
     state: State,
-    /// A reply of Envoy's own to a request that was not sent anywhere.
+    /// Envoy's own reply to a request that was not sent upstream.
     envoys_reply: Option<EnvoysReply>,
     /// The path of a request that is not for the gateway.
     path: String,
@@ -60,24 +60,24 @@ pub struct Gateway {
 
 #[derive(Default)]
 enum State {
-    /// Not for the gateway: Envoy's routes deal with it.
+    /// Not for the gateway: handled by Envoy's other routes.
     #[default]
     Other,
-    /// Answered here, before there was a call.
+    /// Answered here, before a call was made.
     Answered,
-    /// The headers are there, the body is not yet.
+    /// The headers have arrived, the body has not.
     Receiving(Endpoint, Caller, HeaderList<'static>),
-    /// The control plane was asked something before the request goes on.
+    /// The request waits for the control plane.
     Waiting(Box<dispatch::Waiting>),
-    /// The control plane was asked what it would decide.
+    /// The control plane was asked for a routing decision.
     Explaining(u32),
-    /// A call that passes to a provider as it is, or nearly.
+    /// A passthrough call to a provider.
     Passing(Box<Passage>),
-    /// Sent to the control plane: the answer passes as it is.
+    /// Forwarded to the control plane, whose answer is passed on.
     Forwarded,
-    /// A count that a provider was asked for.
+    /// A count that was requested from a provider.
     Counting(count_tokens::Errand),
-    /// Under way, or answered.
+    /// In flight, or answered.
     Sent(Box<(Call, Answer)>),
 }
 
@@ -87,7 +87,8 @@ impl HttpContext for Gateway {
         let path = request.get(":path").unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
         if internal_hosts::is_internal(request.get(":authority").unwrap_or_default()) {
-            // Only this filter sends requests there, and Envoy doesn't run it again for those.
+            // Only this filter sends requests to these hosts, and Envoy doesn't run it again for
+            // those.
             return self.reply_error(&envoys_reply::unknown_path(path));
         }
         access_log::keep_request(path, request.get("user-agent"));
@@ -104,7 +105,7 @@ impl HttpContext for Gateway {
                 Err(error) => return self.deny(endpoint.api(), &error),
             };
             let length = match endpoint {
-                // Files are not held.
+                // Files are streamed, not buffered.
                 Endpoint::Passed(_) => None,
                 _ => request.get("content-length"),
             };
@@ -312,7 +313,7 @@ impl Context for Gateway {
 }
 
 impl Gateway {
-    /// Sends a request on to the control plane, if the caller may make it.
+    /// Forwards a request to the control plane, if the caller has the right to it.
     fn pass_to_management(&mut self, request: HeaderList<'static>) -> Action {
         let path = request.get(":path").unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
@@ -330,7 +331,8 @@ impl Gateway {
         Action::Continue
     }
 
-    /// Handles a response to a request that is not a call: somebody's own, the control plane's, or Envoy's.
+    /// Handles a response to a request that isn't a call: from another route, the control plane, or
+    /// Envoy.
     fn on_other_response(&mut self, end_of_stream: bool) -> Action {
         let status = host::response_status();
         if host::is_envoys_reply(status) {
@@ -358,7 +360,7 @@ impl Gateway {
         Action::Pause
     }
 
-    /// Turns a request away that there is no memory for.
+    /// Refuses a request that doesn't fit in memory.
     fn refuse_for_memory(&mut self, api: Api) -> Action {
         metrics::count_event("gateway_overloaded", None);
         let error = memory::refusal();
@@ -368,7 +370,7 @@ impl Gateway {
         Action::Pause
     }
 
-    /// Turns a caller away. There is no trace of it, so that nobody fills the store from outside.
+    /// Denies a caller. Leaves no trace, so that outsiders can't fill the store.
     fn deny(&mut self, api: Api, error: &ApiError) -> Action {
         metrics::count_denied(error.code.as_deref().unwrap_or_default());
         let mut headers = json_headers();
@@ -380,7 +382,7 @@ impl Gateway {
         Action::Pause
     }
 
-    /// The whole request is there.
+    /// Handles a complete request.
     fn on_request(&mut self) -> Action {
         let State::Receiving(endpoint, caller, request) = std::mem::take(&mut self.state) else {
             return Action::Continue;
@@ -401,7 +403,7 @@ impl Gateway {
                     Action::Pause
                 }
             },
-            // They do not come here: none of them is received as a whole before it is looked at.
+            // Unreachable: these endpoints are handled before the whole request is received.
             Endpoint::Passed(_) | Endpoint::Models => Action::Continue,
             Endpoint::Route => {
                 self.state = match explain::ask(body) {
@@ -450,7 +452,7 @@ impl Gateway {
     }
 }
 
-/// Keeps headers that steer Envoy or the stages from what Envoy's other routes lead to.
+/// Removes headers that control Envoy or the stages from requests to Envoy's other routes.
 fn strip_internal_headers(mut request: HeaderList<'static>) {
     let is_stages_own = |name: &str| name.starts_with("x-opentracy-");
     if request.names().any(is_stages_own) {
@@ -459,18 +461,18 @@ fn strip_internal_headers(mut request: HeaderList<'static>) {
     }
 }
 
-/// What is answered here.
+/// The endpoints that this stage serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Endpoint {
-    /// A call of a model.
+    /// A call to a model.
     Completion(Api),
-    /// How long a request of Anthropic's API is.
+    /// Anthropic's token count of a request.
     CountTokens,
-    /// What the control plane would decide.
+    /// The control plane's routing decision.
     Route,
-    /// The models there are.
+    /// The list of models.
     Models,
-    /// A provider's own.
+    /// A passthrough endpoint of a provider.
     Passed(endpoint::Endpoint),
 }
 
@@ -500,7 +502,7 @@ impl Endpoint {
     }
 }
 
-/// The headers of a JSON reply that the stage makes itself.
+/// Returns the headers of a JSON reply that this stage generates.
 fn json_headers() -> HeaderList<'static> {
     let mut headers = HeaderList::default();
     headers.push("content-type", "application/json");

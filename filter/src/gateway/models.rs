@@ -1,4 +1,5 @@
-//! `GET /v1/models` and `GET /v1/models/ID`, answered from the configuration in force: the control plane has no part in it.
+//! `GET /v1/models` and `GET /v1/models/ID`, answered from the active configuration without the
+//! control plane.
 
 use opentracy_translate::error::ApiError;
 use opentracy_translate::json;
@@ -18,7 +19,7 @@ pub fn is_at(path: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Answers a caller who was let in.
+/// Answers a caller that was admitted.
 pub fn reply(caller: &Caller, method: &str, path: &str) {
     let answer = match snapshot::current() {
         Some(snapshot) => answer(&snapshot, caller, method, path),

@@ -1,6 +1,6 @@
-//! Checks that the files which a conversation names are the caller's.
+//! Checks that the caller owns the files that a conversation names.
 //!
-//! Most name none, and nobody is asked for those.
+//! Most conversations name no files, and need no request to the control plane.
 
 use opentracy_translate::error::ApiError;
 use opentracy_translate::resources::ids::{RequestIds, may_name_files};
@@ -10,13 +10,14 @@ use crate::gateway::call::Call;
 use crate::gateway::owners::{self, ResourceOwner};
 use crate::snapshot::Snapshot;
 
-/// A question that a request waits for the answer to.
+/// A call to the control plane that a request waits for.
 pub struct Asked {
     pub grpc_call: u32,
     ids: Vec<String>,
 }
 
-/// Asks where the call's body names files. They are at one provider, so that only the first candidate's stays.
+/// Requests the check if the call's body names files. Files belong to one provider, so only
+/// candidates at the first candidate's provider stay.
 pub fn ask(call: &mut Call, snapshot: &Snapshot) -> Result<Option<Asked>, ApiError> {
     if !may_name_files(&call.body) {
         return Ok(None);
@@ -36,7 +37,7 @@ pub fn ask(call: &mut Call, snapshot: &Snapshot) -> Result<Option<Asked>, ApiErr
     Ok(Some(Asked { grpc_call, ids }))
 }
 
-/// Takes the control plane's answer.
+/// Reads the control plane's answer.
 pub fn check(asked: &Asked, status: u32, size: usize) -> Result<(), ApiError> {
     let owned = owners::read(status, size)?;
     let mut ids = asked.ids.iter().enumerate();

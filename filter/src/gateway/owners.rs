@@ -1,4 +1,4 @@
-//! Asks the control plane whose a provider's stored objects are.
+//! Asks the control plane for the owners of objects that a provider stores.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::snapshot::Snapshot;
 /// The control plane's deadline.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// A caller, as the table of owners knows it.
+/// A caller, as the table of owners identifies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceOwner {
     pub name: String,
-    /// An administrator, or anybody where nobody is asked for a key.
+    /// Set for administrators, and for everyone if keys aren't required.
     pub sees_all: bool,
 }
 
@@ -40,7 +40,7 @@ impl ResourceOwner {
         }
     }
 
-    /// Stores claims and asks whose the ids are. Returns the number of the call.
+    /// Stores claims and requests the owners of the ids. Returns the id of the call.
     pub fn resolve(
         &self,
         provider: &str,
@@ -64,7 +64,7 @@ impl ResourceOwner {
     }
 }
 
-/// Reads what the control plane answered: for each id whether it belongs to the caller.
+/// Reads the control plane's answer: for each id, whether it belongs to the caller.
 pub fn read(status: u32, size: usize) -> Result<Vec<bool>, ApiError> {
     let answer = root::grpc_message(status, size)
         .and_then(|bytes| v1::ResolveResponse::decode(bytes.as_slice()).ok());
@@ -72,6 +72,6 @@ pub fn read(status: u32, size: usize) -> Result<Vec<bool>, ApiError> {
 }
 
 fn unavailable() -> ApiError {
-    let message = "The gateway can't tell whose the files and batches are: its control plane does not answer. Try again";
+    let message = "The gateway can't check the owners of files and batches: its control plane does not answer. Try again";
     ApiError::new(503, message).with_code("resources_unavailable")
 }

@@ -1,4 +1,4 @@
-//! From the name that a client asked for to the models that can answer.
+//! Resolves the name that a client asked for to the models that can answer.
 
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use opentracy_translate::model::{self, ModelId};
 
 use crate::snapshot::{Provider, Snapshot};
 
-/// How alike a name must be to be worth suggesting, from 0 to 1.
+/// The similarity from which a name is suggested, from 0 to 1.
 const NEAR: f64 = 0.75;
 const MAX_SUGGESTIONS: usize = 3;
 
@@ -25,16 +25,16 @@ impl Candidate {
     }
 }
 
-/// What a client's name for a model stands for.
+/// The meaning of a client's name for a model.
 #[derive(Debug, PartialEq)]
 pub struct Target<'s> {
-    /// Set when the name is an alias.
+    /// Set if the name is an alias.
     pub alias: Option<&'s v1::Alias>,
     /// Best first, at least one.
     pub candidates: Vec<Candidate>,
 }
 
-/// Looks a name up: an alias, a `provider/model`, or a model whose provider is known.
+/// Resolves a name: an alias, a `provider/model`, or a model whose provider is known.
 pub fn resolve<'s>(snapshot: &'s Snapshot, requested: &str) -> Result<Target<'s>, ApiError> {
     if !model::is_plausible_name(requested) {
         return Err(ApiError::invalid(
@@ -66,7 +66,7 @@ pub fn resolve<'s>(snapshot: &'s Snapshot, requested: &str) -> Result<Target<'s>
     })
 }
 
-/// The candidates of an alias that have a key. One that has none is passed over.
+/// Returns the candidates of an alias, without those whose provider has no key.
 fn resolve_alias<'s>(snapshot: &'s Snapshot, alias: &'s v1::Alias) -> Result<Target<'s>, ApiError> {
     let mut missing = None;
     let mut candidates = Vec::with_capacity(alias.candidates.len());
@@ -118,14 +118,16 @@ fn not_found(snapshot: &Snapshot, requested: &str) -> ApiError {
     if !suggestions.is_empty() {
         message.push_str(&format!(" Did you mean {}?", suggestions.join(" or ")));
     }
-    message.push_str(" GET /v1/models lists what there is; \"provider/model\" names any other model of a provider.");
+    message.push_str(
+        " GET /v1/models lists the models; \"provider/model\" names any other model of a provider.",
+    );
     ApiError {
         param: Some("model".to_owned()),
         ..ApiError::new(404, message).with_code("model_not_found")
     }
 }
 
-/// Names like the one that is not known.
+/// Returns names similar to the unknown one.
 fn near_matches(snapshot: &Snapshot, requested: &str) -> Vec<String> {
     let mut scored: Vec<(f64, String)> = match ModelId::parse(requested) {
         Some(id) => snapshot
@@ -152,7 +154,7 @@ fn near_matches(snapshot: &Snapshot, requested: &str) -> Vec<String> {
         .collect()
 }
 
-/// Puts the candidates in the order of `ids`; those that are not named keep their order behind them.
+/// Moves the candidates to the order of `ids`; those that are not named follow in their own order.
 pub fn reorder(candidates: &mut [Candidate], ids: &[String]) {
     candidates.sort_by_key(|candidate| {
         let id = candidate.id();
@@ -217,7 +219,7 @@ mod tests {
         assert_eq!(
             ids(&snapshot, "smart"),
             ["anthropic/claude-sonnet-4-6", "openai/gpt-4o"],
-            "a candidate without a key is passed over"
+            "a candidate without a key is skipped"
         );
     }
 

@@ -1,4 +1,4 @@
-//! What of a call is recorded, and how: decided here, before anything leaves.
+//! The trace policy: decides what of a call is recorded, before any content leaves the filter.
 
 use opentracy_proto::v1;
 use opentracy_translate::error::ApiError;
@@ -6,14 +6,14 @@ use opentracy_translate::error::ApiError;
 use crate::headers::{self, HeaderList};
 use crate::snapshot::Snapshot;
 
-/// What is recorded of what is said in a call.
+/// The policy for the content of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     pub content: bool,
     pub redact: bool,
 }
 
-/// What a trace keeps of what was said.
+/// The content that a trace records.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Said {
     pub request: Vec<u8>,
@@ -22,7 +22,7 @@ pub struct Said {
 }
 
 impl Policy {
-    /// The policy that goes for a call.
+    /// Returns the policy that applies to a call.
     pub fn of(
         snapshot: &Snapshot,
         alias: Option<&str>,
@@ -37,7 +37,7 @@ impl Policy {
         Self::new(&snapshot.traces, overrides, is_opted_out)
     }
 
-    /// A text that is recorded beside what is said.
+    /// Masks a text that is recorded in addition to the content.
     pub fn mask(self, snapshot: &Snapshot, text: String) -> String {
         if self.redact {
             snapshot.redactor().mask_text(&text).into_owned()
@@ -46,7 +46,7 @@ impl Policy {
         }
     }
 
-    /// What is kept of two bodies.
+    /// Returns the parts of both bodies that the policy keeps.
     pub fn keep(self, snapshot: &Snapshot, mut request: Vec<u8>, mut response: Vec<u8>) -> Said {
         if !self.content {
             return Said::default();
@@ -67,8 +67,8 @@ impl Policy {
         }
     }
 
-    /// The policy for all, as an alias, a key and the call itself depart from it. Of two that differ the stricter holds, and a
-    /// call can only be stricter.
+    /// Combines the default policy with the overrides of an alias, a key and the call. If overrides
+    /// differ, the stricter applies, and a call can only be stricter.
     fn new(
         all: &v1::TracePolicy,
         overrides: [Option<&v1::TraceOverride>; 2],
@@ -86,18 +86,18 @@ impl Policy {
     }
 }
 
-/// Whether the call's own header keeps its content out of the trace.
+/// Returns whether the call's own header keeps its content out of the trace.
 pub fn is_opted_out(request: &HeaderList<'_>) -> bool {
     request.get(headers::CONTENT) == Some("off")
 }
 
-/// Refuses what the header can't say: who misspells it must not be recorded.
+/// Rejects invalid values of the header: a call whose client misspells `off` must not be recorded.
 pub fn check(request: &HeaderList<'_>) -> Result<(), ApiError> {
     match request.get(headers::CONTENT) {
         None | Some("off" | "on") => Ok(()),
         Some(_) => Err(ApiError::new(
             400,
-            "The header X-OpenTracy-Content takes `off`, which keeps what is said in this call out of its trace, or `on`",
+            "The header X-OpenTracy-Content must be `off`, which keeps the content of this call out of its trace, or `on`",
         )),
     }
 }

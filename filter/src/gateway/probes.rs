@@ -1,6 +1,8 @@
-//! `/healthz`, `/readyz` and `/health`: answered by the worker itself, whether the control plane is up or not.
+//! `/healthz`, `/readyz` and `/health`, answered by the worker itself even if the control plane is
+//! down.
 //!
-//! Anybody may ask. Who has no key where keys are asked for gets codes and counts, and no name of a provider or a model.
+//! Anyone may call them. A client without a required key gets codes and counts, but no names of
+//! providers or models.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +16,18 @@ use crate::headers::HeaderList;
 use crate::snapshot::Snapshot;
 use crate::{clock, contact, events, health, host, root, snapshot};
 
-/// Bytes of records that wait in a worker until that is a fault: some seconds of traffic.
+/// The bytes of waiting records in a worker from which they are a fault: some seconds of traffic.
 const MANY_WAITING_BYTES: usize = 4 << 20;
 
 #[derive(Serialize)]
 struct Health<'a> {
     status: &'static str,
     reasons: Vec<Reason>,
-    /// The callers that are admitted, as the control plane last reported; `null` until it has.
+    /// The access policy, as the control plane last reported it; `null` until it has.
     access: Option<&'a str>,
     version: &'a str,
-    /// These are the control plane's, as it last said; `null` until it has.
+    /// The fields from here on are the control plane's, as it last reported them; `null` until it
+    /// has.
     router_initialized: Option<bool>,
     num_models: Option<u64>,
     num_clusters: Option<u64>,
@@ -38,7 +41,7 @@ struct Reason {
     code: String,
     message: String,
     since: String,
-    /// The number of faults with this code, for callers that are not shown each.
+    /// The number of faults with this code, for callers that don't see each fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<usize>,
 }
@@ -55,7 +58,7 @@ impl From<HealthReason> for Reason {
     }
 }
 
-/// Answers a probe. Returns `false` if the request is none.
+/// Answers a probe. Returns `false` if the request isn't a probe.
 pub fn answer(path: &str, request: &HeaderList<'_>) -> bool {
     if !matches!(request.get(":method"), Some("GET" | "HEAD")) {
         return false;
@@ -113,11 +116,12 @@ fn reply_health(snapshot: &Snapshot, request: &HeaderList<'_>) {
     host::reply(200, &json_headers(), &body);
 }
 
-/// The faults that the workers of this Envoy have seen, and those of this worker.
+/// Returns the faults that the workers of this Envoy have seen, and this worker's own.
 fn own_reasons() -> Vec<Reason> {
     let now_ms = clock::unix_millis();
     let mut faults = events::present();
-    // A model that nobody calls any more stays half-open for good; one that was closed elsewhere is fine.
+    // Drops faults whose breaker has closed elsewhere. A model that isn't called any
+    // more stays half-open and keeps its fault.
     faults.retain(|fault| {
         fault.kind != Kind::CircuitOpened
             || health::of(&fault.subject).state(now_ms) != CircuitBreakerState::Closed
@@ -147,10 +151,12 @@ fn reason(fault: &Fault) -> Option<Reason> {
             "{subject} refused the gateway's key {count} times ({detail}); check the provider's key in the secrets"
         ),
         Kind::CircuitOpened => {
-            format!("{subject} is not called, or by one call at a time, because its calls failed")
+            format!(
+                "{subject} is not called, or only with one probe at a time, because its calls failed"
+            )
         }
         Kind::ConfigurationRejected => {
-            format!("{detail}; the configuration before stays active")
+            format!("{detail}; the previous configuration stays active")
         }
         Kind::ControlPlaneUnreachable => format!(
             "the control plane has not answered for {} s; calls go on with the last configuration, and traces wait",
@@ -170,13 +176,13 @@ fn reason(fault: &Fault) -> Option<Reason> {
     })
 }
 
-/// Returns whether a caller may see names: one with a key, or anyone where no key is asked for and no foreign web page is
-/// behind the request.
+/// Returns whether a caller may see names: with a key, or if keys aren't required and the request
+/// doesn't come from a foreign web page.
 fn shows_details(snapshot: &Snapshot, request: &HeaderList<'_>) -> bool {
     access::admit(snapshot, request, "GET", "/health").is_ok()
 }
 
-/// One reason for each code, without what names somebody.
+/// Merges the reasons into one for each code, without names.
 fn counted(reasons: Vec<Reason>) -> Vec<Reason> {
     let mut by_code: BTreeMap<String, Reason> = BTreeMap::new();
     for reason in reasons {

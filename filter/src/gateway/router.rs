@@ -1,4 +1,4 @@
-//! Asks the control plane which candidate suits a prompt.
+//! Asks the control plane for the candidate that suits a prompt.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::gateway::planner;
 use crate::headers::{self, HeaderList};
 use crate::root;
 
-/// What a client wants the cost to weigh, in place of the alias's own.
+/// Returns the cost weight from the client's header, which overrides the alias's own.
 pub fn cost_weight(request: &HeaderList<'_>) -> Result<Option<f64>, ApiError> {
     let Some(text) = request.get(headers::COST_WEIGHT) else {
         return Ok(None);
@@ -23,12 +23,12 @@ pub fn cost_weight(request: &HeaderList<'_>) -> Result<Option<f64>, ApiError> {
         .filter(|weight: &f64| weight.is_finite() && *weight >= 0.0)
         .map(Some)
         .ok_or_else(|| {
-            let words = "`X-OpenTracy-Cost-Weight` must be a number from 0: 0 asks for the best model, 1 for a cheap one";
+            let words = "`X-OpenTracy-Cost-Weight` must be a number of at least 0: 0 prefers the best model, 1 a cheap one";
             ApiError::new(400, words).with_code("invalid_header")
         })
 }
 
-/// A question that a request waits for the answer to.
+/// A call to the control plane that a request waits for.
 pub struct Asked {
     pub grpc_call: u32,
     asked_at_micros: u64,
@@ -36,7 +36,8 @@ pub struct Asked {
     fail_without_router: bool,
 }
 
-/// Asks; `None` where there is nobody to ask and the request goes on without.
+/// Requests a decision; `None` if the control plane can't be called and the request proceeds
+/// without one.
 pub fn ask(
     call: &mut Call,
     envelope: &Envelope<'_>,
@@ -76,7 +77,7 @@ pub fn ask(
     }
 }
 
-/// Takes the control plane's answer, or the lack of one.
+/// Reads the control plane's answer, or its absence.
 pub fn read_answer(
     call: &mut Call,
     asked: &Asked,
@@ -88,7 +89,8 @@ pub fn read_answer(
         .and_then(|bytes| v1::RouteResponse::decode(bytes.as_slice()).ok());
     contact::note_question(answer.is_some());
     let Some(answer) = answer else {
-        // Envoy tells both by the same status, and its timers may be a little early by our clock.
+        // Envoy reports a timeout and other failures with the same status, and its timers may run
+        // slightly early by our clock.
         let almost = asked.deadline.mul_f32(0.9).as_micros();
         let why = if u128::from(call.routing_micros) >= almost {
             "deadline"
@@ -106,7 +108,7 @@ pub fn read_answer(
 
 fn without_router(call: &mut Call, why: &str, fail: bool) -> Result<(), ApiError> {
     let reason = if fail {
-        "there was no decision, and the alias wants none of its candidates without one"
+        "there was no decision, and the alias requires one"
     } else {
         "there was no decision: the alias's candidates were tried in their order"
     };

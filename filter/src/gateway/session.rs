@@ -1,7 +1,7 @@
-//! Sessions: the turns of a conversation with tools, which stay on one model.
+//! Sessions: keep the turns of a conversation with tools on one model.
 //!
-//! A session's id says which model it is on, so that any worker of any Envoy can keep it there. A client gains nothing
-//! by making one up: the model must be a candidate of what it asks for.
+//! A session's id encodes its model, so any worker of any Envoy can keep the conversation there. A
+//! client gains nothing by forging one: the model must be a candidate of the requested name.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,13 +10,13 @@ use uuid::Uuid;
 const PREFIX: &str = "ses_";
 const MAX_LENGTH: usize = 400;
 
-/// A new session on a model, given as `provider/model`.
+/// Returns the id of a new session on a model, given as `provider/model`.
 pub fn issue(model: &str) -> String {
     let id = Uuid::now_v7().simple();
     format!("{PREFIX}{id}_{}", URL_SAFE_NO_PAD.encode(model))
 }
 
-/// The model that a session is on; `None` for an id that is not one of ours.
+/// Returns the model of a session; `None` if the id isn't one of ours.
 pub fn model_of(session: &str) -> Option<String> {
     if session.len() > MAX_LENGTH {
         return None;

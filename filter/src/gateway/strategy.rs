@@ -1,4 +1,4 @@
-//! The order in which an alias's candidates are tried, where the control plane does not decide it.
+//! The order in which an alias's candidates are tried, unless the control plane decides it.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,27 +14,27 @@ use crate::gateway::planner::Candidate;
 use crate::health;
 use crate::snapshot::Snapshot;
 
-/// Of a conversation, what tells it from others.
+/// The maximum bytes of a conversation that identify it.
 const STICKY_BYTES: usize = 1024;
 
 thread_local! {
-    /// Whose turn it is, by alias.
+    /// The number of the next turn, by alias.
     static TURNS: RefCell<HashMap<String, usize>> = RefCell::default();
 }
 
-/// What of a request an order may depend on.
+/// The properties of a request that an order may depend on.
 pub struct About<'a> {
-    /// Random.
+    /// Used as a random number.
     pub trace_id: &'a str,
-    /// What stays the same in a conversation.
+    /// The part of a request that stays the same throughout a conversation.
     pub sticky: &'a str,
     pub input_tokens: u64,
     pub output_tokens: u64,
-    /// What a model takes to begin its answers; 0 where that is not known.
+    /// Returns a model's latency to the beginning of an answer; 0 if unknown.
     pub latency_us: &'a dyn Fn(&str) -> u64,
 }
 
-/// Of a session, a user, or the beginning of a conversation: the first that there is.
+/// Returns the session, the user, or the beginning of the conversation: the first that exists.
 pub fn sticky<'a>(session: Option<&'a str>, user: &'a str, conversation: &'a str) -> &'a str {
     match session {
         Some(session) => session,
@@ -49,7 +49,7 @@ pub fn sticky<'a>(session: Option<&'a str>, user: &'a str, conversation: &'a str
     }
 }
 
-/// Orders the candidates as their alias wants.
+/// Sorts the candidates by their alias's strategy.
 pub fn order(
     candidates: &mut Vec<Candidate>,
     alias: &v1::Alias,
@@ -87,7 +87,7 @@ pub fn order(
                 candidates.insert(0, candidate);
             }
         }
-        // One that nobody has called yet is called first, so that it is known.
+        // A candidate without a measurement comes first, so that it gets one.
         Strategy::LowestLatency => {
             candidates.sort_by_cached_key(|candidate| (about.latency_us)(&candidate.id()));
         }
@@ -95,14 +95,14 @@ pub fn order(
             let cost = |candidate: &Candidate| cost(candidate, about, snapshot);
             cost(a).total_cmp(&cost(b))
         }),
-        // Each candidate draws for itself, so that one that comes or goes moves nobody else's sessions.
+        // Rendezvous hashing: adding or removing a candidate doesn't move other sessions.
         Strategy::Sticky => candidates.sort_by_cached_key(|candidate| {
             Sha256::digest(format!("{}\n{}", candidate.id(), about.sticky)).to_vec()
         }),
     }
 }
 
-/// What a request would cost; more than anything where no price is known.
+/// Returns the cost of a request; the maximum if the price is unknown.
 fn cost(candidate: &Candidate, about: &About<'_>, snapshot: &Snapshot) -> f64 {
     let usage = Usage {
         input: about.input_tokens,
@@ -116,8 +116,8 @@ fn cost(candidate: &Candidate, about: &About<'_>, snapshot: &Snapshot) -> f64 {
     cost.map_or(f64::MAX, |cost| cost.total.0)
 }
 
-/// Puts the candidates behind that are not called now, or whose provider has asked for patience. The seconds to wait where none
-/// may be called.
+/// Moves candidates with an open circuit breaker, or whose provider asked for a pause, to the end.
+/// Returns the seconds to wait if none may be called.
 pub fn by_health(candidates: &mut [Candidate]) -> Option<u64> {
     let now_ms = clock::unix_millis();
     let place = |candidate: &Candidate| {
@@ -130,7 +130,7 @@ pub fn by_health(candidates: &mut [Candidate]) -> Option<u64> {
     wait_for(&candidates.first()?.id())
 }
 
-/// The seconds to wait before a model is called again; `None` where it may be called now.
+/// Returns the seconds until a model may be called; `None` if it may be called now.
 pub fn wait_for(model: &str) -> Option<u64> {
     if health::take_turn(model) {
         return None;
@@ -138,10 +138,10 @@ pub fn wait_for(model: &str) -> Option<u64> {
     Some(health::of(model).wait_seconds(clock::unix_millis()))
 }
 
-/// The error for a model that is not called now.
+/// Returns the error for a model whose circuit breaker is open.
 pub fn circuit_open(model: &str, seconds: u64) -> ApiError {
     let message = format!(
-        "{model} has failed too often of late and is not called for {seconds} s. Try then, or ask for an alias with other candidates"
+        "{model} has failed too often recently and is not called for {seconds} s. Try again then, or use an alias with other candidates"
     );
     ApiError {
         retry_after: Some(seconds),

@@ -1,4 +1,4 @@
-//! One attempt at one provider: the request that goes out, and the record of how it went.
+//! One attempt at one provider: the outgoing request, and the record of its result.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub struct Attempt {
     api: Api,
     trace_id: String,
     traceparent: String,
-    /// The client's, where the answer repeats parts of it.
+    /// The client's body, if the answer repeats parts of it.
     body: Vec<u8>,
     number: u32,
     is_last: bool,
@@ -36,12 +36,12 @@ pub struct Attempt {
     status: Option<u16>,
     error: Option<&'static str>,
     is_logged: bool,
-    /// The number of the provider's key that it went with.
+    /// The number of the provider's key that the request was sent with.
     key: usize,
 }
 
 impl Attempt {
-    /// The attempt of this number in a plan; 1 is the first.
+    /// Creates attempt `number` of a plan, counted from 1.
     pub fn new(plan: &Plan<'_>, number: u32) -> Self {
         let id = usize::try_from(number)
             .ok()
@@ -76,14 +76,14 @@ impl Attempt {
         }
     }
 
-    /// Makes the request that the provider wants. On an error nothing is sent.
+    /// Sends the provider's request. On an error nothing is sent.
     pub fn send(&mut self, request: &HeaderList<'_>, body: Vec<u8>) -> Result<(), ApiError> {
         let traceparent = request.get(headers::TRACEPARENT);
         traceparent
             .unwrap_or_default()
             .clone_into(&mut self.traceparent);
         let (Some(snapshot), Some(provider)) = (&self.snapshot, &self.provider) else {
-            // The gateway stage had a newer configuration, and the control plane has not handed it out here in time.
+            // The gateway stage had a newer configuration that this stage didn't get in time.
             return Err(ApiError::new(
                 503,
                 format!("{} is not known here yet. Try again", self.id),
@@ -111,12 +111,12 @@ impl Attempt {
         Ok(())
     }
 
-    /// Returns the longest silence of the provider that is put up with.
+    /// Returns the longest silence that the provider is allowed.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms.into())
     }
 
-    /// Where the answer comes from. `None` where nothing was sent.
+    /// Returns the origin of the answer, for its translation; `None` if nothing was sent.
     pub fn origin(&self) -> Option<Origin<'_>> {
         let asked = Asked {
             api: self.api,
@@ -136,8 +136,8 @@ impl Attempt {
         &self.id.provider
     }
 
-    /// Notes how the attempt went and returns the list of all so far, for the gateway stage. `error` is empty for one
-    /// that succeeded.
+    /// Logs the attempt's result and returns the log of all attempts so far, for the gateway stage.
+    /// `error` is empty if the attempt succeeded.
     pub fn log(
         &mut self,
         status: Option<u16>,
@@ -168,7 +168,8 @@ impl Attempt {
         serde_json::to_string(&all).unwrap_or_default()
     }
 
-    /// Whether a status is worth another attempt. A key that is refused is where there are others.
+    /// Returns whether a status is worth another attempt. A status that refuses the key is, if the
+    /// provider has other keys.
     pub fn is_retriable(&self, status: u16) -> bool {
         let has_more_keys = self
             .provider
@@ -177,15 +178,15 @@ impl Attempt {
         failure::is_retriable(status) || (has_more_keys && matches!(status, 401 | 403))
     }
 
-    /// Notes that a stream broke off after it had begun, with the word for it.
+    /// Records that a stream ended early, with the reason.
     pub fn broke_off(&mut self, word: &'static str) {
         self.error = Some(word);
     }
 
-    /// The attempt is over: hands its record to the control plane.
+    /// Finishes the attempt and queues its record for the control plane.
     pub fn record(mut self) {
         if !self.is_logged {
-            // The edge gave it up: for good when the client left, or because its time was over.
+            // The edge canceled it: because the client left, or because its time was over.
             let details = host::response_details();
             let is_late = self.started.elapsed_micros() >= u64::from(self.timeout_ms) * 1000;
             let word = if details.contains("downstream") {

@@ -1,7 +1,7 @@
-//! What was tried for each request, while it is under way.
+//! The log of attempts for each request in flight.
 //!
-//! Envoy runs all attempts of a request on one worker, so they meet in this VM's memory. The list travels to the gateway
-//! stage with the answer, in a header.
+//! Envoy runs all attempts of a request on one worker, so the log can live in this VM's memory. It
+//! travels to the gateway stage in a header of the answer.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::plan::LoggedAttempt;
 
-/// Requests that were given up between two attempts leave their list behind; nothing lasts this long.
+/// The age at which an entry is evicted. A request that was canceled between two attempts leaves
+/// its entry behind, and no request lasts this long.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
-/// How many lists make a look for old ones worth while.
+/// The number of entries above which old ones are evicted.
 const MANY: usize = 1000;
 
 struct Entry {
@@ -23,7 +24,7 @@ thread_local! {
     static LOG: RefCell<HashMap<String, Entry>> = RefCell::default();
 }
 
-/// Adds an attempt and returns all that were made for the request so far, in order.
+/// Adds an attempt and returns all attempts of the request so far, in order.
 pub fn add(trace_id: &str, attempt: LoggedAttempt) -> Vec<LoggedAttempt> {
     LOG.with_borrow_mut(|log| {
         let entry = log.entry(trace_id.to_owned()).or_insert_with(|| Entry {
@@ -38,7 +39,7 @@ pub fn add(trace_id: &str, attempt: LoggedAttempt) -> Vec<LoggedAttempt> {
     })
 }
 
-/// The request is answered.
+/// Removes the entry of an answered request.
 pub fn forget(trace_id: &str) {
     LOG.with_borrow_mut(|log| log.remove(trace_id));
 }

@@ -1,4 +1,4 @@
-//! What a provider sends back, on its way into the client's API.
+//! A provider's response, on its way into the client's API.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::{failure, host, upstream};
 #[derive(Default)]
 pub struct Inbound {
     state: State,
-    /// The time at which the provider has to have gone on.
+    /// The time by which the provider has to send more.
     deadline: Option<Instant>,
 }
 
@@ -22,7 +22,7 @@ pub struct Inbound {
 enum State {
     #[default]
     Waiting,
-    /// A body is held until it is whole; where Envoy made it, its words are known to be better.
+    /// Buffers a body until it is complete. The error is set if Envoy generated the response.
     Body(HeaderList<'static>, Option<(ApiError, &'static str)>),
     Opening(HeaderList<'static>, Opening),
     Stream(Box<StreamTranslator>),
@@ -30,7 +30,7 @@ enum State {
 }
 
 impl Inbound {
-    /// For an attempt that this stage answered itself.
+    /// Returns the state for an attempt that this stage answered itself.
     pub fn over() -> Self {
         Self {
             state: State::Over,
@@ -38,7 +38,7 @@ impl Inbound {
         }
     }
 
-    /// Awaits the answer to an attempt that is on its way.
+    /// Returns the state for an attempt whose request was just sent.
     pub fn awaited(attempt: &Attempt) -> Self {
         Self {
             state: State::Waiting,
@@ -50,8 +50,8 @@ impl Inbound {
         self.deadline
     }
 
-    /// Ends an attempt whose provider has taken too long: with an error reply, so that another
-    /// candidate is tried, or by closing the stream if it has begun.
+    /// Ends an attempt that timed out: with an error reply, so that another candidate is tried, or
+    /// by closing the stream if it has begun.
     pub fn on_deadline(&mut self, attempt: &mut Attempt) {
         self.deadline = None;
         match std::mem::replace(&mut self.state, State::Over) {
@@ -79,7 +79,7 @@ impl Inbound {
         let is_envoys = headers.get(headers::LOCAL_REPLY).is_some();
         headers.retain(|name| !headers::is_providers_own(name));
         if is_envoys {
-            // Envoy speaks, for want of an answer.
+            // Envoy generated the response because the provider gave none.
             let details = host::response_details();
             let failure = failure::of_envoy_reply(attempt.provider_name(), &details);
             self.state = State::Body(headers, Some(failure));
@@ -123,7 +123,8 @@ impl Inbound {
         }
     }
 
-    /// More of a stream that has not begun. One that fails before it does is an error reply like any other.
+    /// Reads more of a stream that has not begun. A failure before its beginning gets an error
+    /// reply like any other.
     fn on_opening(&mut self, attempt: &mut Attempt, end_of_stream: bool) -> Action {
         let State::Opening(mut headers, opening) = std::mem::replace(&mut self.state, State::Over)
         else {
@@ -158,7 +159,7 @@ impl Inbound {
         Action::Continue
     }
 
-    /// All of a body that was held is there.
+    /// Translates a buffered body that is complete.
     pub fn on_end(&mut self, attempt: &mut Attempt) -> Action {
         if let State::Body(headers, failure) = std::mem::replace(&mut self.state, State::Over) {
             self.deadline = None;
@@ -172,7 +173,7 @@ impl Inbound {
                 None => answer(attempt, headers, &held),
             };
             if held.is_empty() {
-                // A reply without a body can't be given one; the gateway stage makes one of its own.
+                // Envoy can't add a body to a reply without one; the gateway stage generates one.
                 headers.set("content-length", "0");
                 host::set_response_headers(&headers);
             } else {
@@ -186,7 +187,8 @@ impl Inbound {
     }
 }
 
-/// A whole answer in the client's API, with its headers. `None` for a body that is right as it is.
+/// Translates a complete answer for the client; returns the body and the headers. The body is
+/// `None` if it needs no translation.
 fn answer(
     attempt: &mut Attempt,
     mut headers: HeaderList<'static>,
@@ -212,14 +214,15 @@ fn answer(
     }
 }
 
-/// Notes a provider's error and makes the reply that tells it.
+/// Logs a provider's error and returns the reply for it.
 fn failed(
     attempt: &mut Attempt,
     headers: HeaderList<'static>,
     error: &ApiError,
 ) -> (Vec<u8>, HeaderList<'static>) {
     let status = headers.status();
-    // The provider's own status where it has one to show: a 529 is a 503 to the client, and stays a 529 in the log.
+    // The log has the provider's own status if it is an error: a 529 becomes a 503 for the client,
+    // and stays a 529 in the log.
     let told = if status >= 400 { status } else { error.status };
     let retry_after = error.retry_after.or(headers.retry_after());
     let log = attempt.log(Some(told), failure::word_of_status(told), retry_after);
@@ -243,7 +246,7 @@ fn error_reply(
     (body, headers)
 }
 
-/// Tells the gateway stage what was tried, and Envoy whether to try on.
+/// Adds the attempt log for the gateway stage, and the retry mark for Envoy.
 fn mark(attempt: &Attempt, headers: &mut HeaderList<'static>, log: String, status: u16) {
     headers.push(headers::ATTEMPT_LOG, log);
     if attempt.is_retriable(status) {

@@ -1,8 +1,9 @@
 //! The provider stage: one context for each attempt at a provider.
 //!
-//! It takes the candidate whose turn it is, makes the request that this provider wants, and turns what comes back into
-//! OpenAI's format. The answer is held until its first event or its whole body is there: until then another candidate
-//! can still take over, and a failed attempt is marked for Envoy to try again.
+//! It takes the attempt's candidate from the plan, builds the request for that provider, and
+//! translates the response to the client's API. The answer is held until its first event or its
+//! complete body has arrived: until then another candidate can take over, and a failed attempt is
+//! marked for Envoy to retry.
 
 mod attempt;
 pub mod attempt_log;
@@ -32,15 +33,15 @@ enum State {
     /// The request is not for this stage.
     #[default]
     Passive,
-    /// The headers are there, the body is not yet.
+    /// The headers have arrived, the body has not.
     Receiving(HeaderList<'static>),
-    /// The plan names a provider that only a newer configuration has: the control plane was asked for it.
+    /// The plan names a provider of a newer configuration, which the control plane was asked for.
     Waiting(u32, HeaderList<'static>),
     Attempting(Box<(Attempt, Inbound)>),
 }
 
 impl ProviderStage {
-    /// The whole request is there.
+    /// Starts the attempt once the request is complete.
     fn on_request(&mut self, body_size: usize) -> Action {
         let State::Receiving(request) = std::mem::take(&mut self.state) else {
             return Action::Continue;
@@ -74,7 +75,7 @@ impl ProviderStage {
         self.send(attempt, &request)
     }
 
-    /// Makes the attempt that a request's plan is at.
+    /// Sends the request of an attempt.
     fn send(&mut self, mut attempt: Attempt, request: &HeaderList<'static>) -> Action {
         let (inbound, action) = match attempt.send(request, host::request_body()) {
             Ok(()) => (Inbound::awaited(&attempt), Action::Continue),
@@ -89,7 +90,7 @@ impl ProviderStage {
     }
 }
 
-/// The attempt that a request's plan is at; `None` where the plan can't be read.
+/// Returns the attempt that a request's plan has reached; `None` if the plan can't be parsed.
 fn attempt_of(request: &HeaderList<'_>) -> Option<Attempt> {
     let number = request
         .get(headers::ATTEMPT_COUNT)
@@ -107,7 +108,7 @@ fn refuse(error: &ApiError, log: Option<&str>) {
     if let Some(log) = log {
         reply.push(headers::ATTEMPT_LOG, log);
     }
-    // What this model can't be asked, another may well be.
+    // Another model may support what this one doesn't.
     if crate::failure::is_retriable(error.status) || error.is_unsupported() {
         reply.push(headers::RETRY, "1");
     }

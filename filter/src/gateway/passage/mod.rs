@@ -1,7 +1,9 @@
-//! Calls that pass to a provider as they are, or nearly: every endpoint that is not about a conversation.
+//! Passthrough calls, which reach a provider nearly unchanged: every endpoint that isn't about a
+//! conversation.
 //!
-//! [`target`] says where a call goes, [`send`] makes its request, [`response`] handles the answer, and [`record`] becomes its
-//! trace. Streamed bodies are not held: a file goes up, and speech comes down, piece by piece.
+//! [`target`] resolves the destination, [`send`] builds the request, [`response`] handles the
+//! answer, and [`record`] becomes the trace. Streamed bodies aren't buffered: file uploads and
+//! speech pass chunk by chunk.
 
 mod ownership;
 mod record;
@@ -31,51 +33,52 @@ use ownership::{HeldAnswer, Ownership};
 use record::Record;
 use target::Target;
 
-/// How much of a form is looked through for the model.
+/// The maximum number of bytes of a form that are searched for the model.
 const FORM_BYTES: usize = 64 << 10;
 
 pub struct Passage {
     endpoint: Endpoint,
     request: HeaderList<'static>,
     has_body: bool,
-    /// The beginning of a form, until the model that it names is known.
+    /// The beginning of a form, until its model is known.
     form: Option<ModelSearch>,
     state: State,
     charges: Vec<Charge>,
     record: Record,
     /// The call's use of objects that the provider stores.
     ownership: Option<Ownership>,
-    /// The longest silence of the provider once its answer has begun. Until then Envoy's time-out
-    /// holds.
+    /// The longest silence of the provider once its answer has begun. Until then Envoy's timeout
+    /// applies.
     timeout: Duration,
     deadline: Option<Instant>,
 }
 
 enum State {
-    /// What is needed of the body is not there yet.
+    /// More of the body is needed.
     Receiving,
-    /// The control plane is asked what limits leave.
+    /// Waits for the control plane to grant limits.
     Waiting(Box<Target>, limits::Asked),
-    /// The control plane is asked whether the objects that the request names are the caller's.
+    /// Waits for the control plane to check that the caller owns the objects that the request
+    /// names.
     Checking(Box<Target>, u32),
-    /// At the provider.
+    /// Sent to the provider.
     Sent(Box<Target>),
-    /// Envoy answered in the provider's place.
+    /// Envoy answered instead of the provider.
     EnvoysReply(EnvoysReply),
-    /// A whole answer is held, to be translated.
+    /// Buffers a complete answer, to translate it.
     Holding(Box<Target>, HeaderList<'static>),
-    /// The client was told of an error that goes on.
+    /// The client got an error; the rest of the provider's error is dropped.
     Discarding,
-    /// A stream of events, in which an error is looked for.
+    /// Masks errors in a stream of events.
     Streaming(EventMask),
-    /// A whole answer is held until it is known whose the objects in it are.
+    /// Holds a complete answer until the owners of the objects in it are known.
     Resolving(Box<Target>, HeaderList<'static>, HeldAnswer),
     /// Answered here.
     Over,
 }
 
 impl Passage {
-    /// Takes the headers of a request.
+    /// Handles the headers of a request.
     pub fn begin(
         endpoint: Endpoint,
         caller: Caller,
@@ -98,7 +101,7 @@ impl Passage {
         (passage, action)
     }
 
-    /// Takes what has come of the body; `size` bytes of it are held.
+    /// Handles more of the body; `size` bytes of it are buffered.
     pub fn on_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         match self.state {
             State::Receiving if !memory::has_room_for(size) => self.refuse(&memory::refusal()),
@@ -123,7 +126,7 @@ impl Passage {
         }
     }
 
-    /// Goes on with what the control plane has answered. Whether the request is on its way.
+    /// Resumes with the control plane's answer. Returns `Continue` if the request was sent.
     pub fn resume(&mut self, status: u32, size: usize) -> Action {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Waiting(target, asked) => {
@@ -151,7 +154,7 @@ impl Passage {
         }
     }
 
-    /// Goes as far as what is there allows.
+    /// Proceeds as far as the received data allows.
     fn advance(&mut self, end_of_stream: bool) -> Action {
         match self.find_target(end_of_stream) {
             Ok(None) => Action::Pause,
@@ -160,7 +163,7 @@ impl Passage {
         }
     }
 
-    /// Where the request goes; `None` where more of it is needed to know.
+    /// Resolves the target; `None` if more of the request is needed.
     fn find_target(&mut self, end_of_stream: bool) -> Result<Option<Target>, ApiError> {
         let Some(snapshot) = snapshot::current() else {
             let words = "The gateway has no configuration yet: its control plane is starting or out of reach. Try again";
@@ -183,7 +186,7 @@ impl Passage {
                         self.ownership = Some(Ownership::of_proxied(owner, &body)?);
                     }
                 }
-                // What is signed is signed with all of its body.
+                // A signature covers the whole body.
                 let is_whole = target.provider.aws.is_none() || end_of_stream;
                 Ok(is_whole.then_some(target))
             }
@@ -303,7 +306,7 @@ impl Passage {
         Action::Continue
     }
 
-    /// Returns whether a proxied body may name objects: forms and recordings don't.
+    /// Returns whether a proxied body may name objects: forms and media don't.
     fn may_name_objects(&self) -> bool {
         const STREAMED: [&str; 4] = ["multipart/", "audio/", "image/", "video/"];
         let kind = self.request.get("content-type").unwrap_or_default();
@@ -323,7 +326,7 @@ impl Passage {
         Action::Pause
     }
 
-    /// The stream of the client is over, one way or another.
+    /// Finishes the call once the client's stream has ended for any reason.
     pub fn finish(self) {
         let details = if self.record.is_complete {
             String::new()

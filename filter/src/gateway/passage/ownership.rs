@@ -1,6 +1,8 @@
-//! Ownership of the objects that a provider stores: checked before a request goes on, and recorded from its answer.
+//! Ownership of the objects that a provider stores: checked before a request is sent, and recorded
+//! from its answer.
 //!
-//! The control plane keeps the owners. It is asked for these calls alone, and where it does not answer they are refused.
+//! The control plane stores the owners. It is called only for these requests, and they are refused
+//! if it doesn't answer.
 
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use crate::gateway::owners::{self, ResourceOwner};
 use crate::gateway::passage::target::Target;
 use crate::{provider_keys, upstream};
 
-/// Pages that are read for one answer.
+/// The maximum number of pages that are read for one answer.
 const MAX_PAGES: u32 = 100;
 
 /// A call's use of stored objects.
@@ -47,7 +49,8 @@ enum Kind {
 }
 
 impl Ownership {
-    /// Reads the use of a request to `/v1/files` or `/v1/batches`. Returns `None` if its body has to be read first.
+    /// Parses a request to `/v1/files` or `/v1/batches`. Returns `None` if its body is needed
+    /// first.
     pub fn of_resource(
         endpoint: Endpoint,
         owner: ResourceOwner,
@@ -63,7 +66,7 @@ impl Ownership {
                 query: query.to_owned(),
             },
             (ResourcePath::Collection, "POST") => {
-                // A file is streamed, and names no other.
+                // A file is streamed and names no other files.
                 if endpoint == Endpoint::Batches {
                     let Some(body) = body else {
                         return Ok(None);
@@ -86,7 +89,8 @@ impl Ownership {
         Ok(Some(Self { owner, kind, ids }))
     }
 
-    /// Reads the objects that a request to a provider's own API names, for a caller that does not see all.
+    /// Reads the objects that a request to a provider's own API names, for a caller that may not
+    /// see all objects.
     pub fn of_proxied(owner: ResourceOwner, body: &[u8]) -> Result<Self, ApiError> {
         Ok(Self {
             ids: named_by(body, &owner)?,
@@ -95,13 +99,13 @@ impl Ownership {
         })
     }
 
-    /// Returns whether the control plane must be asked before the request goes on. A new object is nobody's unless its owner can be
-    /// stored, so that is made sure of before.
+    /// Returns whether the control plane must be asked before the request is sent. This includes
+    /// requests that create an object, because without a stored owner it would belong to no key.
     pub fn asks_first(&self) -> bool {
         self.kind == Kind::Create || (!self.owner.sees_all && !self.ids.is_empty())
     }
 
-    /// Asks whether the ids are the caller's.
+    /// Asks whether the caller owns the ids.
     pub fn ask(&self, provider: &str) -> Result<u32, ApiError> {
         let ids = match self.owner.sees_all {
             true => Vec::new(),
@@ -110,7 +114,7 @@ impl Ownership {
         self.owner.resolve(provider, Vec::new(), ids)
     }
 
-    /// Reads what the control plane answered to [`Self::ask`].
+    /// Reads the control plane's answer to [`Self::ask`].
     pub fn check(&self, status: u32, size: usize) -> Result<(), ApiError> {
         let owned = owners::read(status, size)?;
         if self.owner.sees_all {
@@ -123,7 +127,7 @@ impl Ownership {
         }
     }
 
-    /// Returns whether the answer must be whole before the client gets any of it.
+    /// Returns whether the answer must be complete before the client gets any of it.
     pub fn reads_answer(&self) -> bool {
         match self.kind {
             Kind::List { .. } | Kind::Create => true,
@@ -132,7 +136,7 @@ impl Ownership {
         }
     }
 
-    /// Takes the whole of a provider's answer.
+    /// Handles a provider's complete answer.
     pub fn read_answer(&self, target: &Target, body: Vec<u8>) -> Progress {
         match &self.kind {
             Kind::List { query, .. } => {
@@ -200,7 +204,7 @@ impl Ownership {
         })
     }
 
-    /// Goes on with a list whose page is read.
+    /// Adds a page to a list once its owners are known, and fetches the next page if needed.
     fn on_page_owners(
         &self,
         target: &Target,
@@ -223,7 +227,7 @@ impl Ownership {
         };
         if pages >= MAX_PAGES {
             let message = format!(
-                "None of the {} objects that were looked through is yours. Ask for fewer, such as by `purpose`",
+                "None of the {} objects that were searched is yours. Narrow the list, such as by `purpose`",
                 MAX_PAGES as usize * max_page(self.endpoint())
             );
             let error = ApiError::new(503, message).with_code("list_too_long");
@@ -246,7 +250,7 @@ impl Ownership {
         }
     }
 
-    /// Asks the provider for the page after an id.
+    /// Requests the page after an id from the provider.
     fn fetch(&self, target: &Target, after: &str) -> Option<u32> {
         let Kind::List { endpoint, query } = &self.kind else {
             return None;
@@ -275,7 +279,7 @@ impl Ownership {
     }
 }
 
-/// The state of an answer that is held.
+/// The state of a held answer.
 pub enum Progress {
     /// The body for the client.
     Done(Vec<u8>),
@@ -316,7 +320,7 @@ impl HeldAnswer {
         matches!(self, Self::NextPage { call, .. } if *call == number)
     }
 
-    /// Goes on with what the control plane answered.
+    /// Resumes with the control plane's answer.
     pub fn on_owners(
         self,
         ownership: &Ownership,
@@ -332,7 +336,7 @@ impl HeldAnswer {
             Self::Object { body, is_new, .. } => {
                 if is_new && owned.first() != Some(&true) {
                     let message = format!(
-                        "{} created an object whose id belongs to somebody else",
+                        "{} created an object whose id belongs to another caller",
                         target.provider.name
                     );
                     let error = ApiError::new(502, message).with_code("invalid_upstream_response");
@@ -347,7 +351,7 @@ impl HeldAnswer {
         }
     }
 
-    /// Goes on with the provider's next page.
+    /// Resumes with the provider's next page.
     pub fn on_next_page(self, ownership: &Ownership, target: &Target, size: usize) -> Progress {
         let Self::NextPage { list, pages, .. } = self else {
             return Progress::Held(self);
@@ -371,7 +375,8 @@ fn held(asked: Result<u32, ApiError>, wait: impl FnOnce(u32) -> HeldAnswer) -> P
     }
 }
 
-/// The ids that a body names. Those that nobody can be told the owner of are as unknown as any.
+/// Returns the ids that a body names. Ids of objects whose owners aren't recorded count as not
+/// found.
 fn named_by(body: &[u8], owner: &ResourceOwner) -> Result<Vec<String>, ApiError> {
     let named = RequestIds::find(body);
     match named.others.first() {
@@ -387,7 +392,7 @@ fn claim(id: &str, parent: &str) -> v1::ResourceClaim {
     }
 }
 
-/// Gives the outputs of an object to its owner.
+/// Returns the claims that give an object's outputs to its owner.
 fn outputs(object: &StoredObject) -> impl Iterator<Item = v1::ResourceClaim> {
     let id = object.id.as_deref().unwrap_or_default();
     let outputs = object.outputs.iter().filter(move |_| !id.is_empty());
@@ -396,7 +401,7 @@ fn outputs(object: &StoredObject) -> impl Iterator<Item = v1::ResourceClaim> {
 
 fn unreadable(target: &Target) -> ApiError {
     let message = format!(
-        "{} answered in a form in which no key's objects can be told from another's",
+        "{} answered in a format that does not show which key an object belongs to",
         target.provider.name
     );
     ApiError::new(502, message).with_code("invalid_upstream_response")

@@ -1,4 +1,4 @@
-//! The trace of a call that passes.
+//! The trace of a passthrough call.
 
 use std::rc::Rc;
 
@@ -22,9 +22,9 @@ use crate::headers::{self, HeaderList};
 use crate::snapshot::{self, Snapshot};
 use crate::{events, failure, health, metrics, root};
 
-/// How much of an answer is looked at for what it used.
+/// The maximum number of bytes of an answer that are searched for its usage.
 const MAX_BYTES: usize = 1 << 20;
-/// What an event of a stream begins with.
+/// The prefix of an event in a stream.
 const DATA: &[u8] = b"data:";
 
 pub struct Record {
@@ -35,9 +35,9 @@ pub struct Record {
     traceparent: String,
     is_opted_out: bool,
     snapshot: Option<Rc<Snapshot>>,
-    /// The client's body, where it is JSON and was held.
+    /// The client's body, if it is JSON and was buffered.
     pub request: Vec<u8>,
-    /// How much of the body was there when it was decided where the request goes.
+    /// The length of the body when the target was resolved.
     pub held_bytes: usize,
     pub refused_charges: Vec<Charge>,
     provider: String,
@@ -49,7 +49,7 @@ pub struct Record {
     is_event_stream: bool,
     response: Vec<u8>,
     error: Option<v1::TraceError>,
-    /// The failed attempt's word, where Envoy or the provider gave none of its own.
+    /// The failed attempt's reason, if neither Envoy nor the provider gave one.
     failure: Option<&'static str>,
     first_byte_micros: Option<u64>,
     pub is_complete: bool,
@@ -87,13 +87,13 @@ impl Record {
         }
     }
 
-    /// The whole request is there.
+    /// Records the complete request.
     pub fn asked(&mut self, body: Vec<u8>) {
         self.held_bytes = body.len();
         self.request = body;
     }
 
-    /// It is known where the request goes.
+    /// Records the target.
     pub fn aim(&mut self, target: &Target) {
         self.provider.clone_from(&target.provider.name);
         self.model.clone_from(&target.model);
@@ -101,7 +101,7 @@ impl Record {
         self.alias = target.alias.clone().unwrap_or_default();
     }
 
-    /// Adds the trace context that the provider's own spans belong under.
+    /// Adds the trace context that becomes the parent of the provider's own spans.
     pub fn add_traceparent<'a>(&self, request: &'a HeaderList<'_>, onward: &mut HeaderList<'a>) {
         if let Some(context) = TraceContext::parse(&self.traceparent) {
             onward.set(
@@ -114,7 +114,7 @@ impl Record {
         }
     }
 
-    /// Adds the headers that tell the client of the call.
+    /// Adds the headers that describe the call to the client.
     pub fn add_headers(&self, charges: &[Charge], response: &mut HeaderList<'_>) {
         let charges = if charges.is_empty() {
             &self.refused_charges
@@ -132,8 +132,8 @@ impl Record {
         }
     }
 
-    /// Notes that the answer has begun. `envoys_details` are Envoy's own if it answered in the provider's place; then the
-    /// error for the client is returned.
+    /// Records that the answer has begun. `envoys_details` is set if Envoy generated the answer;
+    /// then returns the error for the client.
     pub fn began(
         &mut self,
         response: &HeaderList<'_>,
@@ -162,7 +162,7 @@ impl Record {
             events::on_attempt(&AttemptSummary {
                 provider: self.provider.clone(),
                 model: self.model.clone(),
-                // Envoy's own reply has a status that the provider did not give.
+                // The status of Envoy's own reply isn't the provider's.
                 status: (self.error.is_none()).then_some(self.status),
                 error: self.failure.map(Into::into),
                 latency_ms: None,
@@ -181,7 +181,7 @@ impl Record {
         );
     }
 
-    /// Notes that the provider has stopped in its answer; returns the error for the client.
+    /// Records that the provider stopped sending; returns the error for the client.
     pub fn time_out(&mut self) -> ApiError {
         let (error, word) = failure::of_envoy_reply(&self.provider, "timeout");
         self.failure = Some(word);
@@ -189,7 +189,7 @@ impl Record {
         error
     }
 
-    /// Whether more of the answer is worth a look.
+    /// Returns whether more of the answer should be recorded.
     pub fn wants_more(&self) -> bool {
         self.is_text && self.response.len() < MAX_BYTES
     }
@@ -204,7 +204,7 @@ impl Record {
         self.error = Some(trace_error(error));
     }
 
-    /// What the provider says that the call used.
+    /// Returns the usage that the provider reports.
     fn usage(&self) -> Option<Usage> {
         let of = |bytes: &[u8]| {
             let (input, output) = usage::read(bytes)?;
@@ -217,13 +217,13 @@ impl Record {
         if !self.is_event_stream {
             return of(&self.response);
         }
-        // The last event that says it.
+        // The last event that reports usage.
         let lines = self.response.split(|&byte| byte == b'\n');
         let events: Vec<&[u8]> = lines.filter_map(|line| line.strip_prefix(DATA)).collect();
         events.iter().rev().find_map(|event| of(event.trim_ascii()))
     }
 
-    /// Hands the trace to the control plane.
+    /// Queues the trace for the control plane.
     pub fn finish(mut self, charges: &[Charge], details: &str) {
         let usage = self.usage();
         let tokens = usage.map_or(0, |usage| usage.input.saturating_add(usage.output));
@@ -308,18 +308,18 @@ impl Record {
         });
     }
 
-    /// What was said, as far as the policy keeps it.
+    /// Returns the content to record under the policy.
     fn said(&mut self, snapshot: &Snapshot, policy: Policy) -> Said {
         let mut request = std::mem::take(&mut self.request);
         let mut response = std::mem::take(&mut self.response);
         match self.endpoint {
-            // Vectors are no words, and a provider's own API is nobody's to read.
+            // Vectors aren't readable, and content of a provider's own API is never recorded.
             Endpoint::Embeddings => response.clear(),
             Endpoint::Proxy | Endpoint::Files | Endpoint::Batches => {
                 request.clear();
                 response.clear();
             }
-            // What a stream cuts in pieces can't be recognised in them.
+            // A secret split across chunks of a stream can't be recognized.
             _ if policy.redact && self.is_event_stream => response.clear(),
             _ => {}
         }

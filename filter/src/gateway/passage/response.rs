@@ -1,4 +1,5 @@
-//! The answer to a call that passes: streamed on, or held whole to be translated, masked or checked for whose its objects are.
+//! The answer to a passthrough call: streamed, or buffered to translate it, mask it, or check the
+//! owners of its objects.
 
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use crate::host;
 use crate::upstream::MAX_ERROR_BYTES;
 
 impl Passage {
-    /// Returns whether the request was sent, or answered here.
+    /// Returns whether the request was sent or answered.
     pub fn is_sent(&self) -> bool {
         !matches!(
             self.state,
@@ -42,7 +43,7 @@ impl Passage {
         if !end_of_stream {
             self.deadline = Some(Instant::now() + self.timeout);
         }
-        // A provider's error is told in our words, or as it is but for the keys that it may quote.
+        // A provider's error is translated, or passed on with the keys in it masked.
         let is_error = response.status() >= 400;
         let keys = &target.provider.key_mask;
         response.mask(keys, is_error);
@@ -57,7 +58,7 @@ impl Passage {
             return Action::Pause;
         }
         if response.is_event_stream() {
-            // An error in it may become shorter.
+            // Masking an error may shorten it.
             response.retain(|name| name != "content-length");
             let mask = EventMask::new(keys.clone());
             self.state = State::Streaming(mask);
@@ -72,8 +73,8 @@ impl Passage {
         self.deadline
     }
 
-    /// Ends a call whose provider has taken too long: with an error reply while its answer is held,
-    /// else by closing the client's stream.
+    /// Ends a call whose provider timed out: with an error reply while its answer is held,
+    /// otherwise by closing the client's stream.
     pub fn on_deadline(&mut self) {
         self.deadline = None;
         let error = self.record.time_out();
@@ -84,7 +85,7 @@ impl Passage {
         }
     }
 
-    /// `size` bytes of the answer are there.
+    /// Handles more of the answer; `size` bytes of it are buffered.
     pub fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let is_held = matches!(self.state, State::Holding(..) | State::Resolving(..));
         if end_of_stream {
@@ -141,7 +142,7 @@ impl Passage {
         }
     }
 
-    /// The whole answer of a provider with a format of its own is there.
+    /// Translates a buffered answer.
     fn translate(&mut self) -> Action {
         let State::Holding(target, response) = std::mem::replace(&mut self.state, State::Over)
         else {
@@ -157,7 +158,7 @@ impl Passage {
         let read = if target.is_proxied {
             match response.get("content-encoding") {
                 None | Some("identity") => Ok(target.provider.key_mask.mask_body(&body)),
-                // A key can't be seen in it.
+                // Keys can't be found in a compressed body.
                 Some(_) => Err(ApiError::from_provider(&target.provider.name, status, "")),
             }
         } else {
@@ -171,7 +172,7 @@ impl Passage {
         Action::Continue
     }
 
-    /// Gives the client the whole of an answer, or the error that takes its place.
+    /// Sends the complete answer to the client, or the error that replaces it.
     fn release(
         &mut self,
         target: Box<Target>,
@@ -201,7 +202,7 @@ impl Passage {
         matches!(&self.state, State::Resolving(_, _, held) if held.waits_for_http(http_call))
     }
 
-    /// Goes on with a list's next page.
+    /// Resumes with a list's next page.
     pub fn on_next_page(&mut self, size: usize) {
         let state = std::mem::replace(&mut self.state, State::Over);
         if let (State::Resolving(target, response, held), Some(own)) = (state, &self.ownership) {
@@ -210,7 +211,7 @@ impl Passage {
         }
     }
 
-    /// Lets a held answer go on, unless it has to wait for more.
+    /// Resumes a held answer, unless it has to wait for more.
     pub(super) fn resume_answer(
         &mut self,
         target: Box<Target>,

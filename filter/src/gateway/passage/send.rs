@@ -1,4 +1,4 @@
-//! The request that a provider gets of a call that passes.
+//! The provider's request for a passthrough call.
 
 use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
 
@@ -7,9 +7,9 @@ use crate::gateway::passage::target::Target;
 use crate::headers::{self, HeaderList};
 use crate::{host, provider_keys, upstream};
 
-/// What of a client's headers every provider gets, where not all of them go along.
+/// The client's headers that are passed to every provider, if not all of them are.
 const PASSED: [&str; 4] = ["content-type", "accept", "accept-language", "openai-beta"];
-/// Failures that are worth another attempt, where the whole body is there.
+/// The failures that Envoy retries if the whole body is buffered.
 const RETRY_ON: &str = "5xx,reset,connect-failure,refused-stream,retriable-status-codes";
 
 /// Turns the request that Envoy holds into one for a provider.
@@ -34,7 +34,7 @@ pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &
         onward.push("user-agent", upstream::USER_AGENT);
     }
     for (name, value) in provider.headers_with(key) {
-        // What the client says of the provider's own API goes first, but never for a key: those are kept back.
+        // The client's headers take precedence, except for keys, which are never passed.
         if onward.get(name).is_none() {
             onward.push(name, value);
         }
@@ -44,7 +44,7 @@ pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &
         .get("content-length")
         .and_then(|length| length.parse::<usize>().ok());
     let length = match held {
-        // A form is only begun: what follows is as long as it was.
+        // Only the beginning of a form is replaced; the rest keeps its length.
         Some(body) => {
             given.map(|given| given + body.len() - record.held_bytes.min(given + body.len()))
         }
@@ -76,7 +76,8 @@ pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &
     host::clear_route_cache();
 }
 
-/// Whether a client's header goes along to a provider's own API: not its keys, nor what is about its connection to us.
+/// Returns whether a client's header is passed to a provider's own API. Keys, and headers about the
+/// client's connection, are not.
 fn is_clients_own(name: &str) -> bool {
     const KEPT_BACK: [&str; 20] = [
         // A compressed answer can't be searched for keys.
@@ -97,7 +98,7 @@ fn is_clients_own(name: &str) -> bool {
         "upgrade",
         "forwarded",
         "via",
-        // The method is the request's own: by that it was let through.
+        // Access was granted for the request's own method.
         "x-http-method",
         "x-http-method-override",
         "x-method-override",

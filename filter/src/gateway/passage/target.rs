@@ -1,4 +1,4 @@
-//! Where a call goes that is not about a conversation.
+//! Resolves the provider and the path of a passthrough call.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -21,42 +21,42 @@ use crate::gateway::access::{self, Caller};
 use crate::gateway::planner;
 use crate::snapshot::{Provider, Snapshot};
 
-/// Who is asked for a model whose provider nothing tells.
+/// The provider for a model that no configuration assigns.
 const DEFAULT_PROVIDER: &str = "openai";
 
 pub struct Target {
     pub provider: Rc<Provider>,
-    /// The provider's name for it; empty where none is named.
+    /// The provider's name for the model; empty if no model is named.
     pub model: String,
-    /// As the client named it.
+    /// The client's name for the model.
     pub requested: String,
     pub alias: Option<String>,
-    /// The whole path at the provider.
+    /// The full path at the provider.
     pub path: String,
-    /// What goes in the place of the client's body; `None` where that is right as it is.
+    /// The body that replaces the client's; `None` if that needs no change.
     pub body: Option<Vec<u8>>,
-    /// Set where the answer is in another format than the client expects.
+    /// Set if the answer's format differs from the one that the client expects.
     pub translation: Option<Endpoint>,
-    /// Whether all of the client's headers go along.
+    /// Set if all of the client's headers are passed on.
     pub is_proxied: bool,
-    /// Further attempts, where the whole body is there.
+    /// Further attempts, if the whole body is buffered.
     pub retries: u32,
 }
 
 impl Target {
-    /// `provider/model`.
+    /// Returns the model as `provider/model`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.provider.name, self.model)
     }
 
-    /// The path below the provider's base path.
+    /// Returns the path below the provider's base path.
     pub fn own_path(&self) -> &str {
         let path = self.path.as_str();
         path.strip_prefix(self.provider.base_path.as_str())
             .unwrap_or(path)
     }
 
-    /// An answer in OpenAI's format; `None` where it is right as it is.
+    /// Translates an answer to OpenAI's format; `None` if it needs no change.
     pub fn read_answer(
         &self,
         status: u16,
@@ -70,7 +70,8 @@ impl Target {
         embeddings::translate_response(body, request, &self.embeddings())
     }
 
-    /// Puts the provider's name for the model into a body that has another. Embeddings are written anew anyway.
+    /// Puts the provider's name for the model into a body that has another. Embeddings are
+    /// rewritten anyway.
     fn name_model(&mut self, text: &str, named: &str, endpoint: Endpoint) -> Result<(), ApiError> {
         if self.model != named && endpoint != Endpoint::Embeddings {
             self.body = Some(with_model(text, &self.model)?);
@@ -93,7 +94,7 @@ struct Fields<'a> {
     model: Option<&'a RawValue>,
 }
 
-/// A call with a JSON body that names its model.
+/// Resolves a call with a JSON body that names its model.
 pub fn of_json(
     snapshot: &Snapshot,
     caller: &Caller,
@@ -131,7 +132,7 @@ fn with_model(text: &str, model: &str) -> Result<Vec<u8>, ApiError> {
     Ok(body)
 }
 
-/// Puts a request into the words of a provider that has others.
+/// Translates a request for a provider with another format.
 fn translated(mut target: Target, endpoint: Endpoint, body: &[u8]) -> Result<Target, ApiError> {
     match endpoint {
         Endpoint::Embeddings => {
@@ -144,13 +145,13 @@ fn translated(mut target: Target, endpoint: Endpoint, body: &[u8]) -> Result<Tar
             target.body = body;
             target.translation = Some(endpoint);
         }
-        // Cohere's own shape is what others have taken over.
+        // Other providers have adopted Cohere's own format.
         Endpoint::Rerank if target.provider.format == Format::Cohere => {
             target.path = format!("{}/v2/rerank", target.provider.base_path);
         }
         _ if target.provider.format != Format::OpenAi => {
             let message = format!(
-                "{} has no {}; ask for a model of another provider, or use /proxy/{}/ for its own API",
+                "{} does not support {}; use a model of another provider, or /proxy/{}/ for its own API",
                 target.provider.name,
                 endpoint.path(),
                 target.provider.name
@@ -162,7 +163,7 @@ fn translated(mut target: Target, endpoint: Endpoint, body: &[u8]) -> Result<Tar
     Ok(target)
 }
 
-/// A form that names its model there.
+/// Resolves a call with a form that names its model.
 pub fn of_form(
     snapshot: &Snapshot,
     caller: &Caller,
@@ -181,7 +182,7 @@ pub fn of_form(
     Ok(target)
 }
 
-/// A call that names no model, or too late.
+/// Resolves a call that doesn't name a model, or names it too late in the form.
 pub fn of_default(
     snapshot: &Snapshot,
     caller: &Caller,
@@ -210,7 +211,7 @@ fn resolve(
         || snapshot.bare_models.contains_key(requested)
         || is_named;
     if !is_known && model::is_plausible_name(requested) {
-        // The catalog knows few models of this kind, so the endpoint's provider is asked.
+        // The catalog lists few models of this kind, so the endpoint's provider gets the call.
         let provider = snapshot.endpoints.get(endpoint.name());
         let provider = provider.and_then(|target| target.split('/').next());
         let provider = find(snapshot, provider.unwrap_or(DEFAULT_PROVIDER))?;
@@ -221,7 +222,7 @@ fn resolve(
     let mut candidates = found.candidates;
     access::retain_allowed(caller, requested, &mut candidates)?;
     let Some(candidate) = candidates.into_iter().next() else {
-        return Err(ApiError::new(404, "There is no candidate"));
+        return Err(ApiError::new(404, "No candidate can be called"));
     };
     Ok(Target {
         alias: found.alias.map(|alias| alias.name.clone()),
@@ -245,7 +246,8 @@ fn target(endpoint: Endpoint, provider: Rc<Provider>, model: &str, requested: &s
     }
 }
 
-/// Files and batches: those of the provider that the client names, or that is configured.
+/// Resolves a call for files or batches: to the provider that the client names, or to the
+/// configured one.
 pub fn of_resource(
     snapshot: &Snapshot,
     caller: &Caller,
@@ -265,7 +267,8 @@ pub fn of_resource(
     })
 }
 
-/// A provider's own API: `/proxy/PROVIDER/` and then its path, with or without what its base URL begins with.
+/// Resolves a call to a provider's own API: `/proxy/PROVIDER/` and then its path, with or without
+/// the path of the provider's base URL.
 pub fn of_proxy(snapshot: &Snapshot, caller: &Caller, path: &str) -> Result<Target, ApiError> {
     let rest = path.strip_prefix(PROXY).unwrap_or_default();
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -293,7 +296,7 @@ pub fn of_proxy(snapshot: &Snapshot, caller: &Caller, path: &str) -> Result<Targ
     })
 }
 
-/// Nothing in a path may lead out of what a provider serves.
+/// Rejects paths that could escape the provider's base path.
 fn check_path(path: &str) -> Result<(), ApiError> {
     let path = path.split('?').next().unwrap_or_default();
     let lower = path.to_ascii_lowercase();
@@ -302,7 +305,8 @@ fn check_path(path: &str) -> Result<(), ApiError> {
             .iter()
             .any(|piece| lower.contains(piece));
     if leads_out || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let words = "The path must not hold `.` or `..` as a part, nor escaped slashes or dots";
+        let words =
+            "The path must not contain `.` or `..` as a segment, nor escaped slashes or dots";
         return Err(ApiError::new(400, words).with_code("invalid_path"));
     }
     Ok(())
@@ -310,7 +314,8 @@ fn check_path(path: &str) -> Result<(), ApiError> {
 
 fn find(snapshot: &Snapshot, name: &str) -> Result<Rc<Provider>, ApiError> {
     let Some(provider) = snapshot.providers.get(name) else {
-        let message = format!("There is no provider \"{name}\"; the configuration names them");
+        let message =
+            format!("The provider \"{name}\" is not in the configuration; use one that is");
         return Err(ApiError::new(404, message).with_code("provider_not_found"));
     };
     match &provider.missing_key_variable {
@@ -319,7 +324,7 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Rc<Provider>, ApiError> {
     }
 }
 
-/// Whether the caller's key is for a model; for any of a provider where none is named.
+/// Checks that the caller's key allows the model, or any model of the provider if none is named.
 fn check(caller: &Caller, provider: &Provider, model: &str) -> Result<(), ApiError> {
     let Some(client) = caller.restricted() else {
         return Ok(());
