@@ -78,6 +78,13 @@ pub const ANTHROPIC_BETA: &str = "anthropic-beta";
 pub const EVENT_STREAM: &str = "text/event-stream";
 const AWS_EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 
+/// Returns the headers of a JSON reply that a stage generates.
+pub fn json() -> HeaderList<'static> {
+    let mut headers = HeaderList::default();
+    headers.push("content-type", "application/json");
+    headers
+}
+
 /// Returns whether a header controls Envoy or the stages. Clients may neither set nor see it.
 pub fn is_internal(name: &str) -> bool {
     name.starts_with("x-opentracy-") || name.starts_with("x-envoy-")

@@ -25,8 +25,11 @@
 
 mod access_log;
 mod clock;
+mod configuration;
 mod contact;
+mod control_plane;
 mod deadline;
+mod delivery;
 mod events;
 mod failure;
 mod faults;
@@ -45,6 +48,7 @@ mod provider_keys;
 mod root;
 mod snapshot;
 mod upstream;
+mod vm;
 
 use proxy_wasm::types::LogLevel;
 

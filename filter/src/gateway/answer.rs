@@ -16,7 +16,6 @@ use proxy_wasm::types::Action;
 
 use crate::gateway::cache::{self, Cached};
 use crate::gateway::call::{Call, End};
-use crate::gateway::json_headers;
 use crate::headers::{self, HeaderList};
 use crate::opening::{Opening, Progress, translate_chunk};
 use crate::plan::LoggedAttempt;
@@ -81,7 +80,7 @@ impl Answer {
 
     /// Answers a request that can't be sent.
     pub fn refuse(call: &Call, error: &ApiError) -> Self {
-        let mut headers = json_headers();
+        let mut headers = headers::json();
         call.add_headers(&mut headers);
         match error.retry_after {
             Some(seconds) => headers.set("retry-after", seconds.to_string()),
@@ -157,7 +156,7 @@ impl Answer {
             State::Waiting | State::Holding { .. } | State::Opening(..) => {
                 let (error, word) = timeout_error(call);
                 call.note_silence(word);
-                let mut headers = json_headers();
+                let mut headers = headers::json();
                 let body = self.answer_error(call, &mut headers, error);
                 call.add_headers(&mut headers);
                 headers.retain(|name| !name.starts_with(':'));

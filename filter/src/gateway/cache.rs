@@ -4,13 +4,14 @@
 //! nothing by itself, so the number of slots is fixed: each request maps to one slot, and a newer
 //! answer overwrites an older one.
 
+use opentracy_proto::v1;
+use opentracy_translate::client::Api;
 use opentracy_translate::hash;
 use proxy_wasm::hostcalls;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock;
-use crate::gateway::call::Call;
 use crate::headers::{self, HeaderList};
 use crate::host;
 
@@ -45,9 +46,13 @@ struct Head {
 }
 
 /// Returns the cache key of a request; `None` if the cache is not used.
-pub fn key(call: &Call, request: &HeaderList<'_>) -> Option<Key> {
-    let snapshot = call.snapshot.as_ref()?;
-    let alias = snapshot.aliases.get(call.alias.as_ref()?)?;
+pub fn key(
+    alias: &v1::Alias,
+    key_name: &str,
+    api: Api,
+    body: &[u8],
+    request: &HeaderList<'_>,
+) -> Option<Key> {
     let is_unwanted = request
         .get(headers::CACHE)
         .is_some_and(|wish| wish.trim().eq_ignore_ascii_case("no-cache"));
@@ -56,11 +61,11 @@ pub fn key(call: &Call, request: &HeaderList<'_>) -> Option<Key> {
     }
     let mut hasher = Sha256::new();
     // The digest covers the caller's key, the alias, the API and the whole body.
-    for part in [call.key_name(), &alias.name, call.api.name()] {
+    for part in [key_name, &alias.name, api.name()] {
         hasher.update(part.as_bytes());
         hasher.update([0]);
     }
-    hasher.update(call.body.as_slice());
+    hasher.update(body);
     let digest = hasher.finalize().to_vec();
     Some(Key {
         place: format!("answer/{}", hash::fnv1a(&digest) % PLACES),

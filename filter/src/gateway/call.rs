@@ -15,6 +15,7 @@ use opentracy_translate::trace_context::TraceContext;
 use uuid::Uuid;
 
 use crate::clock::{self, Moment};
+use crate::delivery;
 use crate::events;
 use crate::gateway::access::Caller;
 use crate::gateway::cache;
@@ -27,7 +28,6 @@ use crate::headers::{self, HeaderList};
 use crate::health;
 use crate::metrics;
 use crate::plan::LoggedAttempt;
-use crate::root;
 use crate::snapshot::{self, Snapshot};
 use crate::upstream::{self, Asked};
 
@@ -466,7 +466,7 @@ impl Call {
             api: Endpoint::Completion(self.api).number(),
         };
         metrics::count(&trace);
-        root::record(v1::IngestRequest {
+        delivery::record(v1::IngestRequest {
             traces: vec![trace],
             attempts,
         });

@@ -15,7 +15,7 @@ use opentracy_translate::wire_format::Format;
 use proxy_wasm::types::Action;
 
 use crate::gateway::access::{self, Caller};
-use crate::gateway::{json_headers, planner};
+use crate::gateway::planner;
 use crate::headers::{self, HeaderList};
 use crate::snapshot::Provider;
 use crate::upstream::{self, MAX_ERROR_BYTES, Sending};
@@ -42,12 +42,12 @@ pub fn answer(caller: &Caller, request: &HeaderList<'_>, body: &[u8]) -> Option<
         }),
         Ok(None) => {
             let tokens = count::estimate(body);
-            host::reply(200, &json_headers(), &count::to_json(tokens));
+            host::reply(200, &headers::json(), &count::to_json(tokens));
             None
         }
         Err(error) => {
             let body = Api::Messages.error_json(&error, &[]);
-            host::reply(error.status, &json_headers(), &body);
+            host::reply(error.status, &headers::json(), &body);
             None
         }
     }
@@ -63,7 +63,7 @@ impl Errand {
     pub fn on_deadline(&mut self) {
         let (error, _) = failure::of_envoy_reply(&self.provider.name, "timeout");
         let body = Api::Messages.error_json(&error, &[]);
-        host::reply(error.status, &json_headers(), &body);
+        host::reply(error.status, &headers::json(), &body);
     }
 
     pub fn on_response_headers(&mut self, end_of_stream: bool) -> Action {

@@ -250,7 +250,11 @@ impl Flow<'_> {
 
     /// Continues once the caller is known to own the files that the conversation names.
     fn on_files(mut self) -> Outcome {
-        self.call.cache_key = cache::key(&self.call, &self.request);
+        let call = &self.call;
+        let key = self.alias().and_then(|alias| {
+            cache::key(alias, call.key_name(), call.api, &call.body, &self.request)
+        });
+        self.call.cache_key = key;
         if let Some(known) = self.call.cache_key.as_ref().and_then(cache::find) {
             return Outcome::Known(self.call, known);
         }

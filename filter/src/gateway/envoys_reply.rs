@@ -6,8 +6,7 @@
 use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
 
-use crate::gateway::json_headers;
-use crate::headers::HeaderList;
+use crate::headers::{self, HeaderList};
 use crate::host;
 
 /// A reply of Envoy's whose body is to be replaced.
@@ -70,7 +69,7 @@ pub fn unknown_path(path: &str) -> ApiError {
 
 /// Returns the headers for an error that the gateway generates.
 pub fn headers_of(error: &ApiError) -> HeaderList<'static> {
-    let mut headers = json_headers();
+    let mut headers = headers::json();
     if error.status == 503 {
         headers.push("retry-after", "1");
     }

@@ -6,8 +6,9 @@ use opentracy_proto::v1;
 use opentracy_translate::error::ApiError;
 use prost::Message;
 
-use crate::gateway::json_headers;
-use crate::{host, root};
+use crate::control_plane;
+use crate::headers;
+use crate::host;
 
 pub const PATH: &str = "/v1/route";
 
@@ -18,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// control plane can't be called.
 pub fn ask(body: Vec<u8>) -> Option<u32> {
     let message = v1::ExplainRequest { body }.encode_to_vec();
-    let call = root::call("opentracy.v1.RouteService", "Explain", &message, DEADLINE);
+    let call = control_plane::call("opentracy.v1.RouteService", "Explain", &message, DEADLINE);
     if call.is_none() {
         refuse();
     }
@@ -27,18 +28,18 @@ pub fn ask(body: Vec<u8>) -> Option<u32> {
 
 /// Sends the control plane's answer to the client.
 pub fn answer(status: u32, size: usize) {
-    let answer = root::grpc_message(status, size)
+    let answer = control_plane::grpc_message(status, size)
         .and_then(|bytes| v1::ExplainResponse::decode(bytes.as_slice()).ok());
     let Some(answer) = answer else {
         refuse();
         return;
     };
     let status = u16::try_from(answer.status).unwrap_or(500);
-    host::reply(status, &json_headers(), &answer.body);
+    host::reply(status, &headers::json(), &answer.body);
 }
 
 fn reply_error(error: &ApiError) {
-    host::reply(error.status, &json_headers(), &error.to_json());
+    host::reply(error.status, &headers::json(), &error.to_json());
 }
 
 fn refuse() {

@@ -9,10 +9,11 @@ use opentracy_translate::error::ApiError;
 use prost::Message as _;
 
 use crate::contact;
+use crate::control_plane;
 use crate::gateway::leases::{self, Bucket, Charge, Taken};
 use crate::headers::HeaderList;
-use crate::root;
 use crate::snapshot::{self, Snapshot};
+use crate::vm;
 
 /// The estimate for an answer whose length the request doesn't limit.
 const ANSWER_TOKENS: u64 = 256;
@@ -93,7 +94,7 @@ pub fn resume(
     status: u32,
     size: usize,
 ) -> Admission {
-    let answer = root::grpc_message(status, size)
+    let answer = control_plane::grpc_message(status, size)
         .and_then(|bytes| v1::AcquireResponse::decode(bytes.as_slice()).ok());
     contact::note_question(answer.is_some());
     let Some(answer) = answer else {
@@ -137,12 +138,12 @@ fn ask(missing: &[Charge], snapshot: &Snapshot) -> Option<u32> {
 
 fn acquire(wants: Vec<v1::Want>, released: Vec<v1::Released>, snapshot: &Snapshot) -> Option<u32> {
     let request = v1::AcquireRequest {
-        vm: root::vm_name(),
+        vm: vm::name(),
         wants,
         released,
     };
     let message = request.encode_to_vec();
-    root::call(
+    control_plane::call(
         "opentracy.v1.LimitService",
         "Acquire",
         &message,

@@ -355,7 +355,7 @@ impl Gateway {
     }
 
     fn reply_error(&mut self, error: &ApiError) -> Action {
-        host::reply(error.status, &json_headers(), &error.to_json());
+        host::reply(error.status, &headers::json(), &error.to_json());
         self.state = State::Answered;
         Action::Pause
     }
@@ -373,7 +373,7 @@ impl Gateway {
     /// Denies a caller. Leaves no trace, so that outsiders can't fill the store.
     fn deny(&mut self, api: Api, error: &ApiError) -> Action {
         metrics::count_denied(error.code.as_deref().unwrap_or_default());
-        let mut headers = json_headers();
+        let mut headers = headers::json();
         if error.status == 401 {
             headers.push("www-authenticate", "Bearer");
         }
@@ -500,11 +500,4 @@ impl Endpoint {
             Self::Route | Self::Models | Self::Passed(_) => Api::ChatCompletions,
         }
     }
-}
-
-/// Returns the headers of a JSON reply that this stage generates.
-fn json_headers() -> HeaderList<'static> {
-    let mut headers = HeaderList::default();
-    headers.push("content-type", "application/json");
-    headers
 }

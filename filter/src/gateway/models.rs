@@ -7,7 +7,7 @@ use opentracy_translate::model_list::{self, ModelList};
 use opentracy_translate::resources::path;
 
 use crate::gateway::access::Caller;
-use crate::gateway::json_headers;
+use crate::headers;
 use crate::host;
 use crate::snapshot::{self, Snapshot};
 
@@ -29,8 +29,8 @@ pub fn reply(caller: &Caller, method: &str, path: &str) {
         }
     };
     match answer {
-        Ok(body) => host::reply(200, &json_headers(), &body),
-        Err(error) => host::reply(error.status, &json_headers(), &error.to_json()),
+        Ok(body) => host::reply(200, &headers::json(), &body),
+        Err(error) => host::reply(error.status, &headers::json(), &error.to_json()),
     }
 }
 

@@ -7,8 +7,8 @@ use opentracy_translate::access::Role;
 use opentracy_translate::error::ApiError;
 use prost::Message as _;
 
+use crate::control_plane;
 use crate::gateway::access::Caller;
-use crate::root;
 use crate::snapshot::Snapshot;
 
 /// The control plane's deadline.
@@ -54,7 +54,7 @@ impl ResourceOwner {
             ids,
         }
         .encode_to_vec();
-        root::call(
+        control_plane::call(
             "opentracy.v1.ResourceService",
             "Resolve",
             &message,
@@ -66,7 +66,7 @@ impl ResourceOwner {
 
 /// Reads the control plane's answer: for each id, whether it belongs to the caller.
 pub fn read(status: u32, size: usize) -> Result<Vec<bool>, ApiError> {
-    let answer = root::grpc_message(status, size)
+    let answer = control_plane::grpc_message(status, size)
         .and_then(|bytes| v1::ResolveResponse::decode(bytes.as_slice()).ok());
     answer.map(|answer| answer.owned).ok_or_else(unavailable)
 }

@@ -10,11 +10,12 @@ use opentracy_proto::v1::CircuitBreakerState;
 use opentracy_proto::v1::{ControlPlaneStatus, HealthReason};
 use serde::Serialize;
 
+use crate::delivery;
 use crate::faults::{Fault, Kind};
-use crate::gateway::{access, json_headers};
-use crate::headers::HeaderList;
+use crate::gateway::access;
+use crate::headers::{self, HeaderList};
 use crate::snapshot::Snapshot;
-use crate::{clock, contact, events, health, host, root, snapshot};
+use crate::{clock, contact, events, health, host, snapshot};
 
 /// The bytes of waiting records in a worker from which they are a fault: some seconds of traffic.
 const MANY_WAITING_BYTES: usize = 4 << 20;
@@ -70,7 +71,7 @@ pub fn answer(path: &str, request: &HeaderList<'_>) -> bool {
             host::reply(200, &headers, b"ok");
         }
         "/readyz" => match snapshot::current() {
-            Some(_) => host::reply(200, &json_headers(), br#"{"status":"ready"}"#),
+            Some(_) => host::reply(200, &headers::json(), br#"{"status":"ready"}"#),
             None => reply_starting(),
         },
         "/health" => match snapshot::current() {
@@ -83,7 +84,7 @@ pub fn answer(path: &str, request: &HeaderList<'_>) -> bool {
 }
 
 fn reply_starting() {
-    let mut headers = json_headers();
+    let mut headers = headers::json();
     headers.push("retry-after", "1");
     host::reply(503, &headers, br#"{"status":"starting"}"#);
 }
@@ -113,7 +114,7 @@ fn reply_health(snapshot: &Snapshot, request: &HeaderList<'_>) {
         journal_backlog_bytes: known(|status| status.journal_backlog_bytes),
     };
     let body = serde_json::to_vec(&health).unwrap_or_default();
-    host::reply(200, &json_headers(), &body);
+    host::reply(200, &headers::json(), &body);
 }
 
 /// Returns the faults that the workers of this Envoy have seen, and this worker's own.
@@ -127,7 +128,7 @@ fn own_reasons() -> Vec<Reason> {
             || health::of(&fault.subject).state(now_ms) != CircuitBreakerState::Closed
     });
     let mut reasons: Vec<Reason> = faults.iter().filter_map(reason).collect();
-    let waiting = root::waiting_bytes();
+    let waiting = delivery::waiting_bytes();
     if waiting >= MANY_WAITING_BYTES {
         reasons.push(Reason {
             component: "gateway".to_owned(),

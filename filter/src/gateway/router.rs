@@ -8,10 +8,10 @@ use opentracy_translate::openai::envelope::Envelope;
 use prost::Message;
 
 use crate::contact;
+use crate::control_plane;
 use crate::gateway::call::Call;
 use crate::gateway::planner;
 use crate::headers::{self, HeaderList};
-use crate::root;
 
 /// Returns the cost weight from the client's header, which overrides the alias's own.
 pub fn cost_weight(request: &HeaderList<'_>) -> Result<Option<f64>, ApiError> {
@@ -66,7 +66,7 @@ pub fn ask(
     if !contact::may_ask() {
         return without_router(call, "control_plane_down", fail_without_router).map(|()| None);
     }
-    match root::call("opentracy.v1.RouteService", "Route", &message, deadline) {
+    match control_plane::call("opentracy.v1.RouteService", "Route", &message, deadline) {
         Some(grpc_call) => Ok(Some(Asked {
             grpc_call,
             asked_at_micros: call.started.elapsed_micros(),
@@ -85,7 +85,7 @@ pub fn read_answer(
     size: usize,
 ) -> Result<(), ApiError> {
     call.routing_micros = call.started.elapsed_micros() - asked.asked_at_micros;
-    let answer = root::grpc_message(status, size)
+    let answer = control_plane::grpc_message(status, size)
         .and_then(|bytes| v1::RouteResponse::decode(bytes.as_slice()).ok());
     contact::note_question(answer.is_some());
     let Some(answer) = answer else {

@@ -12,13 +12,14 @@ use opentracy_translate::model::ModelId;
 use opentracy_translate::trace_context::span_id;
 
 use crate::clock::Moment;
+use crate::delivery;
 use crate::failure;
 use crate::headers::{self, HeaderList};
 use crate::plan::{LoggedAttempt, Plan};
 use crate::provider::attempt_log;
 use crate::snapshot::{self, Provider, Snapshot};
 use crate::upstream::{Asked, Sending};
-use crate::{access_log, host, provider_keys, root, upstream};
+use crate::{access_log, host, provider_keys, upstream};
 
 pub struct Attempt {
     api: Api,
@@ -199,7 +200,7 @@ impl Attempt {
         if self.is_last || self.error.is_none() {
             attempt_log::forget(&self.trace_id);
         }
-        root::record(v1::IngestRequest {
+        delivery::record(v1::IngestRequest {
             traces: Vec::new(),
             attempts: vec![v1::Attempt {
                 trace_id: self.trace_id,

@@ -16,12 +16,13 @@ use proxy_wasm::types::Action;
 
 use opentracy_translate::error::ApiError;
 
+use crate::configuration;
 use crate::deadline::Timed;
 use crate::headers::{self, HeaderList};
 use crate::plan::Plan;
 use crate::provider::attempt::Attempt;
 use crate::provider::inbound::Inbound;
-use crate::{host, memory, root};
+use crate::{host, memory};
 
 #[derive(Default)]
 pub struct ProviderStage {
@@ -67,7 +68,7 @@ impl ProviderStage {
             return Action::Pause;
         }
         if attempt.provider.is_none()
-            && let Some(call) = root::ask_for_newer_snapshot()
+            && let Some(call) = configuration::ask_for_newer()
         {
             self.state = State::Waiting(call, request);
             return Action::Pause;
@@ -202,7 +203,7 @@ impl Context for ProviderStage {
     fn on_grpc_call_response(&mut self, call: u32, status: u32, size: usize) {
         match std::mem::take(&mut self.state) {
             State::Waiting(asked, request) if asked == call => {
-                root::on_snapshot(status, size);
+                configuration::on_answer(status, size);
                 if let Some(attempt) = attempt_of(&request)
                     && self.send(attempt, &request) == Action::Continue
                 {

@@ -26,7 +26,7 @@ use crate::gateway::envoys_reply::EnvoysReply;
 use crate::gateway::leases::Charge;
 use crate::gateway::limits::{self, Admission};
 use crate::gateway::owners::ResourceOwner;
-use crate::gateway::{budget, json_headers, privacy, strategy};
+use crate::gateway::{budget, privacy, strategy};
 use crate::headers::{self, HeaderList};
 use crate::{host, memory, metrics, snapshot};
 use ownership::{HeldAnswer, Ownership};
@@ -315,7 +315,7 @@ impl Passage {
     }
 
     fn refuse(&mut self, error: &ApiError) -> Action {
-        let mut reply = json_headers();
+        let mut reply = headers::json();
         self.record.add_headers(&self.charges, &mut reply);
         if let Some(seconds) = error.retry_after {
             reply.set("retry-after", seconds.to_string());

@@ -13,6 +13,7 @@ use opentracy_translate::usage;
 use uuid::Uuid;
 
 use crate::clock::Moment;
+use crate::delivery;
 use crate::gateway::access::Caller;
 use crate::gateway::leases::Charge;
 use crate::gateway::limits;
@@ -20,7 +21,7 @@ use crate::gateway::passage::target::Target;
 use crate::gateway::privacy::{self, Policy, Said};
 use crate::headers::{self, HeaderList};
 use crate::snapshot::{self, Snapshot};
-use crate::{events, failure, health, metrics, root};
+use crate::{events, failure, health, metrics};
 
 /// The maximum number of bytes of an answer that are searched for its usage.
 const MAX_BYTES: usize = 1 << 20;
@@ -302,7 +303,7 @@ impl Record {
             ..v1::Trace::default()
         };
         metrics::count(&trace);
-        root::record(v1::IngestRequest {
+        delivery::record(v1::IngestRequest {
             traces: vec![trace],
             attempts: was_sent.then_some(attempt).into_iter().collect(),
         });
