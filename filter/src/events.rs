@@ -11,7 +11,7 @@ use opentracy_translate::error::AttemptSummary;
 use proxy_wasm::hostcalls;
 
 use crate::faults::{self, Fault, Faults, Kind};
-use crate::{clock, failure, metrics};
+use crate::{clock, metrics};
 
 /// The shared-data key of the table.
 const SHARED_FAULTS: &str = "faults";
@@ -122,21 +122,24 @@ pub fn on_attempt(attempt: &AttemptSummary) {
     if provider == AGENTS {
         return;
     }
-    let Some(error) = attempt.error.as_deref() else {
+    let Some(error) = attempt.error else {
         resolve(Kind::ProviderFailed, provider);
         resolve(Kind::ProviderKeyRefused, provider);
         return;
     };
     let kind = match attempt.status {
         Some(401 | 403) => Kind::ProviderKeyRefused,
-        _ if failure::is_models_fault(error) => Kind::ProviderFailed,
+        _ if error.is_models_fault() => Kind::ProviderFailed,
         _ => return,
     };
     let model = word(&attempt.model);
     let status = attempt
         .status
         .map_or_else(|| "none".to_owned(), |status| status.to_string());
-    let detail = format!("provider={provider} model={model} status={status} error={error}");
+    let detail = format!(
+        "provider={provider} model={model} status={status} error={}",
+        error.as_str()
+    );
     report(kind, Some(provider), provider, &detail);
 }
 

@@ -1,22 +1,7 @@
 //! Classification of failed attempts, by Envoy's response code details or the provider's status.
 
+use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::error::ApiError;
-
-/// Returns the reason for a failed attempt's status, as it appears in traces and `error.attempts`.
-pub const fn word_of_status(status: u16) -> &'static str {
-    match status {
-        400 | 422 => "invalid_request",
-        401 => "authentication",
-        403 => "permission",
-        404 => "not_found",
-        408 | 504 => "timeout",
-        413 => "too_large",
-        429 => "rate_limit",
-        503 | 529 => "overloaded",
-        400..500 => "refused",
-        _ => "server_error",
-    }
-}
 
 /// Returns whether a failure with this status may succeed at another candidate. A client error
 /// fails everywhere.
@@ -24,61 +9,54 @@ pub const fn is_retriable(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..)
 }
 
-/// Returns whether a failure reason counts against the model's reliability.
-pub fn is_models_fault(word: &str) -> bool {
-    !matches!(
-        word,
-        "invalid_request"
-            | "authentication"
-            | "permission"
-            | "not_found"
-            | "too_large"
-            | "refused"
-            | "refused_by_gateway"
-            | "abandoned"
-            | "translator_failed"
-    )
+/// Returns the error for the client and the reason if a provider takes too long.
+pub fn timeout(provider: &str) -> (ApiError, AttemptError) {
+    of_envoy_reply(provider, "timeout")
 }
 
 /// Returns the error for the client and the reason for a reply that Envoy generated because the
 /// provider gave no answer.
 ///
 /// Source: Envoy's documentation, "response code details".
-pub fn of_envoy_reply(provider: &str, details: &str) -> (ApiError, &'static str) {
-    let (status, word, what) = if details.contains("timeout") {
-        (504, "timeout", "did not answer in time")
+pub fn of_envoy_reply(provider: &str, details: &str) -> (ApiError, AttemptError) {
+    let (status, reason, what) = if details.contains("timeout") {
+        (504, AttemptError::Timeout, "did not answer in time")
     } else if details.contains("overflow") {
-        (503, "overloaded", "has too many requests waiting for it")
+        (
+            503,
+            AttemptError::Overloaded,
+            "has too many requests waiting for it",
+        )
     } else if details.contains("no_healthy_upstream") {
-        (502, "no_healthy_host", "has no healthy host")
+        (502, AttemptError::NoHealthyHost, "has no healthy host")
     } else if details.contains("cluster_not_found") {
         (
             502,
-            "no_cluster",
+            AttemptError::NoCluster,
             "has no cluster in this Envoy; regenerate Envoy's configuration and restart it",
         )
     } else if details.contains("connection_failure") || details.contains("connection failure") {
-        (502, "connection_failed", "could not be reached")
+        (502, AttemptError::ConnectionFailed, "could not be reached")
     } else if details.contains("reset") || details.contains("termination") {
         (
             502,
-            "connection_reset",
+            AttemptError::ConnectionReset,
             "closed the connection before it answered",
         )
     } else if details.contains("wasm") {
         (
             500,
-            "translator_failed",
+            AttemptError::TranslatorFailed,
             "could not be called, because the translation failed",
         )
     } else {
-        (502, "unreachable", "could not be reached")
+        (502, AttemptError::Unreachable, "could not be reached")
     };
-    let error = ApiError::new(status, format!("{provider} {what}")).with_code(match word {
-        "timeout" => "upstream_timeout",
+    let error = ApiError::new(status, format!("{provider} {what}")).with_code(match reason {
+        AttemptError::Timeout => "upstream_timeout",
         _ => "upstream_unavailable",
     });
-    (error, word)
+    (error, reason)
 }
 
 #[cfg(test)]
@@ -88,23 +66,23 @@ mod tests {
     #[test]
     fn envoys_words_are_understood() {
         for (details, status, word) in [
-            ("upstream_per_try_timeout", 504, "timeout"),
-            ("response_timeout", 504, "timeout"),
-            ("no_healthy_upstream", 502, "no_healthy_host"),
+            ("upstream_per_try_timeout", 504, AttemptError::Timeout),
+            ("response_timeout", 504, AttemptError::Timeout),
+            ("no_healthy_upstream", 502, AttemptError::NoHealthyHost),
             (
                 "upstream_reset_before_response_started{remote_connection_failure,delayed_connect_error:_111}",
                 502,
-                "connection_failed",
+                AttemptError::ConnectionFailed,
             ),
             (
                 "upstream_reset_before_response_started{connection_termination}",
                 502,
-                "connection_reset",
+                AttemptError::ConnectionReset,
             ),
             (
                 "upstream_reset_before_response_started{overflow}",
                 503,
-                "overloaded",
+                AttemptError::Overloaded,
             ),
         ] {
             let (error, found) = of_envoy_reply("openai", details);

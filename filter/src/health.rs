@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::events;
-use crate::failure;
 use crate::host;
 use crate::snapshot;
+use opentracy_translate::attempt_error::AttemptError;
 
 /// The maximum number of tries for an update that conflicts with another VM's.
 const TRIES: usize = 4;
@@ -220,12 +220,12 @@ pub fn take_turn(model: &str) -> bool {
 /// the model's don't count.
 pub fn tell(
     model: &str,
-    error: Option<&str>,
+    error: Option<AttemptError>,
     latency_micros: Option<u64>,
     retry_after: Option<u64>,
     policy: &CircuitBreakerPolicy,
 ) {
-    let is_failure = error.is_some_and(failure::is_models_fault);
+    let is_failure = error.is_some_and(AttemptError::is_models_fault);
     if error.is_none() || is_failure {
         let how = Report {
             is_failure,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use crate::attempt_error::AttemptError;
 use crate::redact;
 
 /// The kind of an error: OpenAI's `error.type`.
@@ -74,7 +75,7 @@ pub struct AttemptSummary {
     /// The provider's status; `None` if it didn't answer, or if it is unknown.
     pub status: Option<u16>,
     /// Kind of failure; `None` for the attempt that succeeded.
-    pub error: Option<Cow<'static, str>>,
+    pub error: Option<AttemptError>,
     /// Milliseconds; `None` if unknown.
     pub latency_ms: Option<u64>,
     /// Seconds to wait, if the provider sent them.

@@ -20,6 +20,7 @@
 
 pub mod access;
 pub mod anthropic;
+pub mod attempt_error;
 pub mod aws;
 pub mod bedrock;
 pub mod body;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use opentracy_proto::v1;
+use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::client::summary::summarize;
 use opentracy_translate::client::tap::Tap;
 use opentracy_translate::error::{ApiError, AttemptSummary};
@@ -145,17 +146,17 @@ impl Answer {
         match &self.state {
             State::Over => {}
             State::Streaming(_) => {
-                let (mut error, word) = timeout_error(call);
+                let (mut error, reason) = timeout_error(call);
                 error.message.push_str(": its stream paused for too long");
                 self.error = Some(error);
                 if let Some(attempt) = call.attempts.last_mut() {
-                    attempt.error = Some(word.into());
+                    attempt.error = Some(reason);
                 }
                 host::close_response();
             }
             State::Waiting | State::Holding { .. } | State::Opening(..) => {
-                let (error, word) = timeout_error(call);
-                call.note_silence(word);
+                let (error, reason) = timeout_error(call);
+                call.note_silence(reason);
                 let mut headers = headers::json();
                 let body = self.answer_error(call, &mut headers, error);
                 call.add_headers(&mut headers);
@@ -365,7 +366,7 @@ impl Answer {
         if let Some(attempt) = call.attempts.last_mut() {
             attempt
                 .error
-                .get_or_insert_with(|| failure::word_of_status(error.status).into());
+                .get_or_insert_with(|| AttemptError::of_status(error.status));
             attempt.retry_after = attempt.retry_after.or(retry_after);
         }
         call.tell_health();
@@ -491,10 +492,10 @@ fn after(timeout: Duration) -> Instant {
 }
 
 /// Returns the error and the reason for a provider that timed out.
-fn timeout_error(call: &Call) -> (ApiError, &'static str) {
+fn timeout_error(call: &Call) -> (ApiError, AttemptError) {
     let candidate = call.plan.first();
     let provider = candidate.map_or("The provider", |candidate| &candidate.provider.name);
-    failure::of_envoy_reply(provider, "timeout")
+    failure::timeout(provider)
 }
 
 /// Appends bytes up to a limit: a stream may be endless, and all streams share the VM's memory.
@@ -525,7 +526,7 @@ fn note_attempts(call: &mut Call, headers: &HeaderList<'_>, status: u16) -> Sour
                 provider: candidate.provider.name.clone(),
                 model: candidate.model.clone(),
                 status: Some(status),
-                error: (status >= 400).then(|| Cow::Borrowed(failure::word_of_status(status))),
+                error: (status >= 400).then(|| AttemptError::of_status(status)),
                 latency_ms: Some(call.started.elapsed_micros() / 1000),
                 retry_after: None,
             };

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use opentracy_proto::v1;
+use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::client::Api;
 use opentracy_translate::cost::Cost;
 use opentracy_translate::endpoint::Endpoint;
@@ -167,7 +168,7 @@ impl Call {
             let latency_micros = attempt.latency_ms.map(|ms| ms.saturating_mul(1000));
             health::tell(
                 &model,
-                attempt.error.as_deref(),
+                attempt.error,
                 latency_micros,
                 attempt.retry_after,
                 &snapshot.circuit_breaker,
@@ -208,7 +209,7 @@ impl Call {
         for logged in log {
             while attempts.len() + 1 < logged.number as usize && attempts.len() < self.plan.len() {
                 let number = attempts.len();
-                attempts.extend(self.failed_attempt(number, "translator_failed"));
+                attempts.extend(self.failed_attempt(number, AttemptError::TranslatorFailed));
                 self.unreported_attempts.push(number);
             }
             attempts.push(logged.summary);
@@ -218,23 +219,30 @@ impl Call {
 
     /// Records the attempts without a log, because Envoy itself gave up on the last one. All of
     /// them were made, or there would be an answer.
-    pub fn note_silence(&mut self, word: &'static str) {
+    pub fn note_silence(&mut self, reason: AttemptError) {
         let last = self.plan.len().saturating_sub(1);
         let attempts = (0..self.plan.len())
             .filter_map(|index| {
-                self.failed_attempt(index, if index == last { word } else { "failed" })
+                self.failed_attempt(
+                    index,
+                    if index == last {
+                        reason
+                    } else {
+                        AttemptError::Failed
+                    },
+                )
             })
             .collect();
         self.note_attempts(attempts);
     }
 
-    fn failed_attempt(&self, index: usize, word: &'static str) -> Option<AttemptSummary> {
+    fn failed_attempt(&self, index: usize, reason: AttemptError) -> Option<AttemptSummary> {
         let candidate = self.plan.get(index)?;
         Some(AttemptSummary {
             provider: candidate.provider.name.clone(),
             model: candidate.model.clone(),
             status: None,
-            error: Some(word.into()),
+            error: Some(reason),
             latency_ms: (self.plan.len() == 1).then(|| self.started.elapsed_micros() / 1000),
             retry_after: None,
         })
@@ -373,7 +381,7 @@ impl Call {
                 .filter(|attempt| attempt.error.is_none())
         {
             events::on_attempt(&AttemptSummary {
-                error: Some("broke_off".into()),
+                error: Some(AttemptError::BrokeOff),
                 ..attempt.clone()
             });
         }
@@ -407,7 +415,7 @@ impl Call {
                     provider: made.provider.clone(),
                     model: made.model.clone(),
                     status: u32::from(made.status.unwrap_or(0)),
-                    error: made.error.clone().unwrap_or_default().into_owned(),
+                    error: made.error.map_or("", AttemptError::as_str).to_owned(),
                     latency_micros: self.started.elapsed_micros(),
                     start_unix_micros: self.started.unix_micros(),
                     traceparent: self.traceparent.clone(),

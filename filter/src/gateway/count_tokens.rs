@@ -61,7 +61,7 @@ impl Errand {
 
     /// Answers with an error because the provider timed out.
     pub fn on_deadline(&mut self) {
-        let (error, _) = failure::of_envoy_reply(&self.provider.name, "timeout");
+        let (error, _) = failure::timeout(&self.provider.name);
         let body = Api::Messages.error_json(&error, &[]);
         host::reply(error.status, &headers::json(), &body);
     }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use opentracy_proto::v1;
+use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::client::Api;
 use opentracy_translate::error::{ApiError, AttemptSummary};
 use opentracy_translate::exchange::Origin;
@@ -35,7 +36,7 @@ pub struct Attempt {
     pub started: Moment,
     timeout_ms: u32,
     status: Option<u16>,
-    error: Option<&'static str>,
+    error: Option<AttemptError>,
     is_logged: bool,
     /// The number of the provider's key that the request was sent with.
     key: usize,
@@ -138,15 +139,14 @@ impl Attempt {
     }
 
     /// Logs the attempt's result and returns the log of all attempts so far, for the gateway stage.
-    /// `error` is empty if the attempt succeeded.
     pub fn log(
         &mut self,
         status: Option<u16>,
-        error: &'static str,
+        error: Option<AttemptError>,
         retry_after: Option<u64>,
     ) -> String {
         self.status = status;
-        self.error = (!error.is_empty()).then_some(error);
+        self.error = error;
         self.is_logged = true;
         if let (Some(provider), Some(status)) = (&self.provider, status) {
             provider_keys::report(provider, self.key, status, retry_after);
@@ -155,7 +155,7 @@ impl Attempt {
             provider: self.id.provider.clone(),
             model: self.id.name.clone(),
             status,
-            error: self.error.map(Into::into),
+            error,
             latency_ms: Some(self.started.elapsed_micros() / 1000),
             retry_after,
         };
@@ -180,8 +180,8 @@ impl Attempt {
     }
 
     /// Records that a stream ended early, with the reason.
-    pub fn broke_off(&mut self, word: &'static str) {
-        self.error = Some(word);
+    pub fn broke_off(&mut self, reason: AttemptError) {
+        self.error = Some(reason);
     }
 
     /// Finishes the attempt and queues its record for the control plane.
@@ -190,12 +190,16 @@ impl Attempt {
             // The edge canceled it: because the client left, or because its time was over.
             let details = host::response_details();
             let is_late = self.started.elapsed_micros() >= u64::from(self.timeout_ms) * 1000;
-            let word = if details.contains("downstream") {
-                if is_late { "timeout" } else { "abandoned" }
+            let reason = if details.contains("downstream") {
+                if is_late {
+                    AttemptError::Timeout
+                } else {
+                    AttemptError::Abandoned
+                }
             } else {
                 failure::of_envoy_reply("", &details).1
             };
-            self.log(None, word, None);
+            self.log(None, Some(reason), None);
         }
         if self.is_last || self.error.is_none() {
             attempt_log::forget(&self.trace_id);
@@ -208,7 +212,7 @@ impl Attempt {
                 provider: self.id.provider,
                 model: self.id.name,
                 status: self.status.map_or(0, u32::from),
-                error: self.error.unwrap_or_default().to_owned(),
+                error: self.error.map_or("", AttemptError::as_str).to_owned(),
                 latency_micros: self.started.elapsed_micros(),
                 start_unix_micros: self.started.unix_micros(),
                 traceparent: self.traceparent,

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format::StreamTranslator;
 use proxy_wasm::types::Action;
@@ -23,7 +24,7 @@ enum State {
     #[default]
     Waiting,
     /// Buffers a body until it is complete. The error is set if Envoy generated the response.
-    Body(HeaderList<'static>, Option<(ApiError, &'static str)>),
+    Body(HeaderList<'static>, Option<(ApiError, AttemptError)>),
     Opening(HeaderList<'static>, Opening),
     Stream(Box<StreamTranslator>),
     Over,
@@ -57,12 +58,12 @@ impl Inbound {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Over => {}
             State::Stream(_) => {
-                attempt.broke_off("timeout");
+                attempt.broke_off(AttemptError::Timeout);
                 host::close_response();
             }
             State::Waiting | State::Body(..) | State::Opening(..) => {
-                let (error, word) = failure::of_envoy_reply(attempt.provider_name(), "timeout");
-                let log = attempt.log(None, word, None);
+                let (error, reason) = failure::timeout(attempt.provider_name());
+                let log = attempt.log(None, Some(reason), None);
                 let headers = HeaderList::default();
                 let (body, mut headers) = error_reply(attempt, headers, &error, log);
                 headers.retain(|name| !name.starts_with(':') && name != "content-length");
@@ -114,7 +115,7 @@ impl Inbound {
                 {
                     host::set_response_body(&out);
                     if translator.error().is_some() {
-                        attempt.broke_off("broke_off");
+                        attempt.broke_off(AttemptError::BrokeOff);
                     }
                 }
                 Action::Continue
@@ -137,9 +138,9 @@ impl Inbound {
             }
             Progress::Begun(translator, out) => {
                 let status = headers.status();
-                let log = attempt.log(Some(status), "", None);
+                let log = attempt.log(Some(status), None, None);
                 if translator.error().is_some() {
-                    attempt.broke_off("broke_off");
+                    attempt.broke_off(AttemptError::BrokeOff);
                 }
                 mark(attempt, &mut headers, log, status);
                 headers.set("content-type", headers::EVENT_STREAM);
@@ -165,8 +166,8 @@ impl Inbound {
             self.deadline = None;
             let held = host::response_body(0);
             let (body, mut headers) = match failure {
-                Some((error, word)) => {
-                    let log = attempt.log(None, word, None);
+                Some((error, reason)) => {
+                    let log = attempt.log(None, Some(reason), None);
                     let (body, headers) = error_reply(attempt, headers, &error, log);
                     (Some(body), headers)
                 }
@@ -201,7 +202,7 @@ fn answer(
     };
     match read {
         Ok(translated) => {
-            let log = attempt.log(Some(status), "", None);
+            let log = attempt.log(Some(status), None, None);
             mark(attempt, &mut headers, log, status);
             let length = translated.as_ref().map_or(body.len(), Vec::len);
             headers.push("content-length", length.to_string());
@@ -225,7 +226,7 @@ fn failed(
     // and stays a 529 in the log.
     let told = if status >= 400 { status } else { error.status };
     let retry_after = error.retry_after.or(headers.retry_after());
-    let log = attempt.log(Some(told), failure::word_of_status(told), retry_after);
+    let log = attempt.log(Some(told), Some(AttemptError::of_status(told)), retry_after);
     error_reply(attempt, headers, error, log)
 }
 

@@ -14,6 +14,7 @@ use std::time::Instant;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::error::ApiError;
 
 use crate::configuration;
@@ -63,7 +64,7 @@ impl ProviderStage {
         };
         if !memory::has_room_for(body_size) {
             let mut attempt = attempt;
-            let log = attempt.log(None, "overloaded", None);
+            let log = attempt.log(None, Some(AttemptError::Overloaded), None);
             refuse(&memory::refusal(), Some(&log));
             return Action::Pause;
         }
@@ -81,7 +82,7 @@ impl ProviderStage {
         let (inbound, action) = match attempt.send(request, host::request_body()) {
             Ok(()) => (Inbound::awaited(&attempt), Action::Continue),
             Err(error) => {
-                let log = attempt.log(None, "refused_by_gateway", None);
+                let log = attempt.log(None, Some(AttemptError::RefusedByGateway), None);
                 refuse(&error, Some(&log));
                 (Inbound::over(), Action::Pause)
             }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use opentracy_proto::v1;
+use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::cost::Usage;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::{ApiError, AttemptSummary, ErrorType};
@@ -51,7 +52,7 @@ pub struct Record {
     response: Vec<u8>,
     error: Option<v1::TraceError>,
     /// The failed attempt's reason, if neither Envoy nor the provider gave one.
-    failure: Option<&'static str>,
+    failure: Option<AttemptError>,
     first_byte_micros: Option<u64>,
     pub is_complete: bool,
 }
@@ -146,13 +147,13 @@ impl Record {
         let kind = response.get("content-type").unwrap_or_default();
         self.is_text = self.is_event_stream || kind.contains("json") || kind.starts_with("text/");
         let error = envoys_details.map(|details| {
-            let (error, word) = failure::of_envoy_reply(&self.provider, details);
-            self.failure = Some(word);
+            let (error, reason) = failure::of_envoy_reply(&self.provider, details);
+            self.failure = Some(reason);
             self.fail(&error);
             error
         });
         if error.is_none() && self.status >= 400 {
-            self.failure = Some(failure::word_of_status(self.status));
+            self.failure = Some(AttemptError::of_status(self.status));
         }
         self.tell_health(response.retry_after());
         error
@@ -165,7 +166,7 @@ impl Record {
                 model: self.model.clone(),
                 // The status of Envoy's own reply isn't the provider's.
                 status: (self.error.is_none()).then_some(self.status),
-                error: self.failure.map(Into::into),
+                error: self.failure,
                 latency_ms: None,
                 retry_after,
             });
@@ -184,8 +185,8 @@ impl Record {
 
     /// Records that the provider stopped sending; returns the error for the client.
     pub fn time_out(&mut self) -> ApiError {
-        let (error, word) = failure::of_envoy_reply(&self.provider, "timeout");
-        self.failure = Some(word);
+        let (error, reason) = failure::timeout(&self.provider);
+        self.failure = Some(reason);
         self.error = Some(trace_error(&error));
         error
     }
@@ -263,7 +264,7 @@ impl Record {
             provider: self.provider.clone(),
             model: self.model.clone(),
             status: u32::from(self.status),
-            error: self.failure.unwrap_or_default().to_owned(),
+            error: self.failure.map_or("", AttemptError::as_str).to_owned(),
             latency_micros: self.started.elapsed_micros(),
             start_unix_micros: self.started.unix_micros(),
             traceparent: self.traceparent.clone(),
