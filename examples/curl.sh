@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A chat completion, a stream and the trace of a call, by curl. Works without a provider's key.
+# A chat completion, a stream and the trace of a call, with curl. Works without a provider's key.
 #
 #   cargo xtask run                      # in another terminal
 #   examples/curl.sh
@@ -9,7 +9,7 @@ set -euo pipefail
 gateway="${OPENTRACY_URL:-http://127.0.0.1:8080}"
 management="${OPENTRACY_MANAGEMENT_URL:-http://127.0.0.1:8000}"
 model="${OPENTRACY_MODEL:-auto}"
-# Once the gateway asks for keys, OPENTRACY_KEY is one of them.
+# Set OPENTRACY_KEY to a client key once the gateway requires keys.
 key="Authorization: Bearer ${OPENTRACY_KEY:-anything}"
 headers="$(mktemp)"
 trap 'rm -f "$headers"' EXIT

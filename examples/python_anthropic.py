@@ -1,4 +1,4 @@
-"""A message and a stream by Anthropic's SDK, with a model of any provider behind it.
+"""A message and a stream with Anthropic's SDK, and a model of any provider.
 
 pip install anthropic
 cargo xtask run                            # in another terminal, with OPENAI_API_KEY set
@@ -12,7 +12,7 @@ from anthropic import Anthropic
 BASE_URL = os.environ.get("OPENTRACY_URL", "http://127.0.0.1:8080")
 MODEL = os.environ.get("OPENTRACY_MODEL", "openai/gpt-4o-mini")
 
-# Once the gateway asks for keys, this is one of them.
+# A client key, once the gateway requires keys.
 client = Anthropic(base_url=BASE_URL, api_key=os.environ.get("OPENTRACY_KEY", "anything"))
 
 

@@ -1,4 +1,4 @@
-"""A chat and a stream by OpenAI's SDK, whatever the provider speaks.
+"""A chat and a stream with OpenAI's SDK, whatever the provider's API.
 
 pip install openai
 cargo xtask run                            # in another terminal, with ANTHROPIC_API_KEY set
@@ -12,7 +12,7 @@ from openai import OpenAI
 BASE_URL = os.environ.get("OPENTRACY_URL", "http://127.0.0.1:8080") + "/v1"
 MODEL = os.environ.get("OPENTRACY_MODEL", "anthropic/claude-sonnet-4-6")
 
-# Once the gateway asks for keys, this is one of them.
+# A client key, once the gateway requires keys.
 client = OpenAI(base_url=BASE_URL, api_key=os.environ.get("OPENTRACY_KEY", "anything"))
 
 

@@ -1,4 +1,4 @@
-// A chat and a stream by OpenAI's SDK for TypeScript.
+// A chat and a stream with OpenAI's SDK for TypeScript.
 //
 //   cargo xtask run                          in another terminal, with ANTHROPIC_API_KEY set
 //   npm install --no-package-lock            in this folder
@@ -9,7 +9,7 @@ import OpenAI from "openai";
 const model = process.env.OPENTRACY_MODEL ?? "anthropic/claude-sonnet-4-6";
 const client = new OpenAI({
   baseURL: `${process.env.OPENTRACY_URL ?? "http://127.0.0.1:8080"}/v1`,
-  // Once the gateway asks for keys, this is one of them.
+  // A client key, once the gateway requires keys.
   apiKey: process.env.OPENTRACY_KEY ?? "anything",
 });
 

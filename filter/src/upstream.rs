@@ -81,7 +81,7 @@ pub fn send(
     let path = provider.path(model, &outgoing.path);
     let mut headers = request_headers(provider, key, &path, body, client, sending.span);
     headers.push(headers::CLUSTER, provider.envoy_cluster.as_str());
-    // The stage's own deadline comes first, because Envoy retries its timeout as a reset.
+    // The stage's own deadline comes first, because Envoy treats its own timeout as a reset.
     let timeout_ms = sending.timeout_ms.saturating_add(TIMEOUT_MARGIN_MS);
     headers.push(headers::PER_TRY_TIMEOUT, timeout_ms.to_string());
     if sending.retries_resets {
