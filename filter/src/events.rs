@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use opentracy_proto::constants::AGENTS_PROVIDER;
 use opentracy_translate::error::AttemptSummary;
 use proxy_wasm::hostcalls;
 
@@ -22,8 +23,6 @@ const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// The interval between reads of the faults that other VMs have reported, so that a success here
 /// can resolve them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The provider that serves the control plane's own agents.
-const AGENTS: &str = "agents";
 const MAX_WORD: usize = 200;
 
 /// Occurrences of a fault in this VM that are not in the table yet.
@@ -119,7 +118,7 @@ pub fn present() -> Vec<Fault> {
 /// Records the result of an attempt at a provider.
 pub fn on_attempt(attempt: &AttemptSummary) {
     let provider = attempt.provider.as_str();
-    if provider == AGENTS {
+    if provider == AGENTS_PROVIDER {
         return;
     }
     let Some(error) = attempt.error else {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use opentracy_proto::constants::AGENTS_PROVIDER;
 use opentracy_proto::v1;
 use opentracy_translate::access::{self, Denial, Keyring, Rights, Role};
 use opentracy_translate::aws::sigv4::Credentials;
@@ -17,9 +18,6 @@ use opentracy_translate::openai::dialect::{self, Dialect};
 use opentracy_translate::provider as registry;
 use opentracy_translate::redact::{KeyMask, Redactor};
 use opentracy_translate::wire_format::Format;
-
-/// The provider that serves the control plane's own agents.
-const AGENTS: &str = "agents";
 
 /// The time for which a removed provider can still be called. The two stages poll independently, so
 /// a plan may be older than the configuration that it is executed with.
@@ -310,7 +308,7 @@ impl Provider {
     /// Returns whether the provider is the control plane's agents, which call models and tools
     /// themselves.
     pub fn is_agents(&self) -> bool {
-        self.name == AGENTS
+        self.name == AGENTS_PROVIDER
     }
 
     /// Returns the headers of a request with key number `key`; 0 is the key among `headers`.

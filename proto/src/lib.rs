@@ -5,6 +5,8 @@
 
 #![allow(clippy::doc_markdown)]
 
+pub mod constants;
+
 /// Version 1 of the contract.
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/opentracy.v1.rs"));

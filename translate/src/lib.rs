@@ -19,6 +19,7 @@
 )]
 
 pub mod access;
+pub mod agent_paths;
 pub mod anthropic;
 pub mod attempt_error;
 pub mod aws;

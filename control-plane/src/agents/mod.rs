@@ -15,14 +15,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use opentracy_proto::constants::AGENTS_PROVIDER;
+
 use crate::config::{self, Config, unplaced};
 
 pub use mcp::Health;
 pub use run::{Event, Run, Stopped, Used, wire};
 pub use turn::Gateway;
-
-/// The provider name that agents are served under.
-pub const PROVIDER: &str = "agents";
 
 /// Margin by which the gateway's timeout exceeds the agent's own time limit.
 const GRACE: Duration = Duration::from_secs(5);
@@ -37,7 +36,7 @@ pub fn add_aliases(config: &mut Config) {
     let agents = std::mem::take(&mut config.agents);
     for (name, agent) in &agents {
         let of_agent = config::Alias {
-            candidates: vec![unplaced(format!("{PROVIDER}/{name}"))],
+            candidates: vec![unplaced(format!("{AGENTS_PROVIDER}/{name}"))],
             // The agent's own time limit ends a run first, with a clearer error.
             per_try_timeout: Some(agent.value.limits.timeout + GRACE),
             ..config::Alias::default()

@@ -5,12 +5,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use opentracy_proto::constants::AGENTS_PROVIDER;
 use opentracy_translate::internal_auth::Purpose;
 use opentracy_translate::provider::{self as registry, Auth};
 use opentracy_translate::wire_format::Format;
 use url::Url;
 
-use crate::agents;
 use crate::config::{Cache, Config, Keys, ProviderEntry};
 use crate::credentials::source::Source;
 
@@ -117,7 +117,7 @@ pub fn providers(config: &Config, keys: &Keys) -> BTreeMap<String, Provider> {
     let built_in = registry::PROVIDERS.iter().map(|row| row.name);
     built_in
         .chain([DEMO])
-        .chain((!config.agents.is_empty()).then_some(agents::PROVIDER))
+        .chain((!config.agents.is_empty()).then_some(AGENTS_PROVIDER))
         .chain(config.providers.keys().map(String::as_str))
         .filter_map(|name| {
             let entry = config.providers.get(name).map(|entry| entry.value.clone());
@@ -129,7 +129,7 @@ pub fn providers(config: &Config, keys: &Keys) -> BTreeMap<String, Provider> {
 
 fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Option<Provider> {
     let row = registry::find(name);
-    let is_own = matches!(name, DEMO | agents::PROVIDER);
+    let is_own = matches!(name, DEMO | AGENTS_PROVIDER);
     let own_url = format!("http://{}/{name}/v1", config.management.listen);
     let default_url = row.map(|row| row.base_url).or(is_own.then_some(&own_url));
     let default_format = row
@@ -158,7 +158,7 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
         format,
         base_url,
         key: match name {
-            agents::PROVIDER => Key::Header {
+            AGENTS_PROVIDER => Key::Header {
                 name: "authorization".to_owned(),
                 value: format!("Bearer {}", keys.secret(Purpose::Agents)),
             },

@@ -11,9 +11,7 @@ use serde_saphyr::{Location, Spanned};
 
 use crate::config::catalog;
 use crate::config::{Agent, Alias, Budget, ClientKey, Config, ProviderEntry, providers};
-
-/// More attempts than this are no longer a plan.
-const MAX_ATTEMPTS: usize = 16;
+use opentracy_proto::constants::MAX_ATTEMPTS;
 
 /// Something wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,13 +6,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use opentracy_proto::constants::LEASE_DIVISOR;
 use opentracy_proto::v1;
 use opentracy_proto::v1::{Owner, Unit};
 
 use crate::config::{Config, Limits as Configured};
 
-/// Of a limit, what all VMs together may have left over: one part in this many.
-const LEFT_OVER: u64 = 50;
 /// Buckets that are remembered before those of past minutes are looked for.
 const MANY: usize = 1000;
 const MINUTE_MS: u64 = 60_000;
@@ -80,7 +79,7 @@ impl Limits {
                     reset_ms: MINUTE_MS,
                 };
             };
-            let piece = (limit / LEFT_OVER / vms).max(want.units);
+            let piece = (limit / LEASE_DIVISOR / vms).max(want.units);
             match bucket.unit() {
                 Unit::Concurrent => {
                     state.take_slots(bucket.into(), &request.vm, limit, piece, want.units)

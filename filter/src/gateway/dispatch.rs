@@ -7,6 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use opentracy_proto::constants::MAX_ATTEMPTS;
 use opentracy_proto::v1::{self, Owner, Strategy};
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format;
@@ -26,9 +27,6 @@ use crate::plan::Plan;
 use crate::snapshot::Snapshot;
 use crate::upstream::Sending;
 use crate::{health, host, metrics, upstream};
-
-/// The maximum number of attempts in a plan.
-const MAX_ATTEMPTS: usize = 16;
 
 /// The result of dispatching a request.
 pub enum Outcome {

@@ -4,12 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use opentracy_proto::constants::LEASE_DIVISOR;
 use opentracy_proto::v1;
 use opentracy_proto::v1::{Owner, Unit};
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// The divisor of a limit that gives the units that a VM may hold without using them.
-const LEFT_OVER: u64 = 50;
 /// The last part of a minute, in which returned tokens would come too late.
 const LATE: Duration = Duration::from_secs(1);
 /// The number of leases above which unused ones are evicted.
@@ -186,7 +185,7 @@ impl Leases {
             // counts.
             lease.left = lease.left.saturating_add(too_much.min(0));
         }
-        lease.left > signed(charge.limit / LEFT_OVER)
+        lease.left > signed(charge.limit / LEASE_DIVISOR)
     }
 
     /// Frees the slot of a request that has ended. Returns `true` if so many are free that they
@@ -195,7 +194,7 @@ impl Leases {
         let lease = self.lease(&charge.bucket, now);
         lease.in_use = lease.in_use.saturating_sub(charge.units);
         lease.left = lease.left.saturating_add(signed(charge.units));
-        lease.left > signed(charge.limit / LEFT_OVER)
+        lease.left > signed(charge.limit / LEASE_DIVISOR)
     }
 
     /// Takes unused slots and tokens out of the leases, to return them to the control plane.

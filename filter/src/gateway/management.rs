@@ -1,5 +1,6 @@
 //! Requests to the control plane's own endpoints on the gateway's listener.
 
+use opentracy_translate::agent_paths::{AGENT_CARD, is_of_agents};
 use opentracy_translate::internal_auth::SignedRequest;
 use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
 
@@ -11,27 +12,12 @@ use crate::snapshot::Snapshot;
 
 /// The Envoy cluster of the control plane's REST listener.
 const CLUSTER: &str = "opentracy_management";
-/// The path prefix of the agents (Agent2Agent).
-const AGENTS: &str = "/v1/a2a";
-const AGENT_CARD: &str = "/.well-known/agent-card.json";
 /// The timeout for answers that don't come from an agent, in milliseconds.
 const TIMEOUT_MS: &str = "10000";
 
 /// Returns whether the control plane serves a path (without its query).
 pub fn serves(path: &str) -> bool {
     is_of_agents(path) || matches!(path, AGENT_CARD | "/statsz" | "/metrics")
-}
-
-/// Returns whether the answer is public: agent cards exist to be discovered.
-pub fn is_public(path: &str) -> bool {
-    path == AGENT_CARD || (is_of_agents(path) && path.ends_with(AGENT_CARD))
-}
-
-fn is_of_agents(path: &str) -> bool {
-    let is_below = path
-        .strip_prefix(AGENTS)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    is_below && !path.split('/').any(|part| matches!(part, "." | ".."))
 }
 
 /// Sends a request to the control plane, with a signature that proves that the caller was admitted.
@@ -71,6 +57,8 @@ pub fn send(snapshot: Option<&Snapshot>, caller: &Caller, mut request: HeaderLis
 
 #[cfg(test)]
 mod tests {
+    use opentracy_translate::agent_paths::is_card;
+
     use super::*;
 
     #[test]
@@ -94,7 +82,7 @@ mod tests {
     #[test]
     fn every_agents_card_is_public_and_nothing_else_is() {
         for path in [AGENT_CARD, "/v1/a2a/helper/.well-known/agent-card.json"] {
-            assert!(serves(path) && is_public(path), "{path}");
+            assert!(serves(path) && is_card(path), "{path}");
         }
         for path in [
             "/v1/a2a",
@@ -103,7 +91,7 @@ mod tests {
             "/v1/a2a/../x/.well-known/agent-card.json",
             "/x/.well-known/agent-card.json",
         ] {
-            assert!(!is_public(path), "{path}");
+            assert!(!is_card(path), "{path}");
         }
     }
 }

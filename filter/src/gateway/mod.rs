@@ -33,6 +33,7 @@ use std::time::Instant;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use opentracy_translate::agent_paths;
 use opentracy_translate::client::Api;
 use opentracy_translate::client::messages::count;
 use opentracy_translate::endpoint;
@@ -317,7 +318,7 @@ impl Gateway {
     fn pass_to_management(&mut self, request: HeaderList<'static>) -> Action {
         let path = request.get(":path").unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
-        let snapshot = snapshot::current().filter(|_| !management::is_public(path));
+        let snapshot = snapshot::current().filter(|_| !agent_paths::is_card(path));
         let mut caller = Caller::default();
         if let Some(snapshot) = &snapshot {
             let method = request.get(":method").unwrap_or_default();

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use opentracy_translate::access::{self, Denial, Key, Rights, Role};
+use opentracy_translate::agent_paths;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::internal_auth::SignedRequest;
 use opentracy_translate::request_origin::RequestOrigin;
@@ -157,7 +158,7 @@ fn check_role(role: Role, method: &Method, path: &str) -> Result<(), Denial> {
 /// Returns `true` for public paths: those without sensitive data, and the demo models.
 fn is_for_everybody(path: &str) -> bool {
     matches!(path, "/health" | "/healthz" | "/readyz")
-        || path.ends_with("/.well-known/agent-card.json")
+        || agent_paths::is_card(path)
         || path.starts_with("/demo/")
 }
 
