@@ -1,4 +1,4 @@
-//! What the types of the configuration can't say.
+//! Validation beyond the types of the configuration.
 
 use std::fmt;
 
@@ -11,16 +11,16 @@ use serde_saphyr::{Location, Spanned};
 use crate::config::catalog;
 use crate::config::{Agent, Alias, Budget, ClientKey, Config, ProviderEntry, providers};
 
-/// More attempts than this are no longer a plan.
+/// The highest number of attempts per request. More suggests a mistake in the file.
 const MAX_ATTEMPTS: usize = 16;
 
-/// Something wrong with the configuration.
+/// A problem of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub file: String,
     pub line: Option<u64>,
     pub key: String,
-    /// What is wrong and what to write instead.
+    /// The cause and the fix.
     pub message: String,
 }
 
@@ -40,7 +40,7 @@ struct Checker<'a> {
     problems: Vec<Problem>,
 }
 
-/// Everything that is wrong.
+/// Returns all problems.
 pub(super) fn problems(config: &Config, file: &str) -> Vec<Problem> {
     let mut checker = Checker {
         file,
@@ -80,7 +80,7 @@ pub(super) fn problems(config: &Config, file: &str) -> Vec<Problem> {
     checker.problems
 }
 
-/// The first line of a parser's message, without the place: that is told apart.
+/// Returns the first line of a parser's message without the location, which is reported separately.
 pub(super) fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     line.split_once(": ")
@@ -175,7 +175,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Where a provider is that is elsewhere for everybody.
+    /// Checks the location of a provider whose address depends on the account.
     fn check_place(&mut self, name: &str, key: &str, entry: &Spanned<ProviderEntry>) {
         let at = entry.referenced;
         let row = registry::find(name);
@@ -450,7 +450,7 @@ impl Checker<'_> {
     }
 }
 
-/// Whether a text can stand in a host's name.
+/// Returns true if a text can be part of a host name.
 fn is_label(text: &str) -> bool {
     !text.is_empty()
         && text
@@ -458,7 +458,7 @@ fn is_label(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// Whether a text can stand in a path as it is.
+/// Returns true if a text can be used in a path without escaping.
 fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
