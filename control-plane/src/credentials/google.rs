@@ -1,4 +1,5 @@
-//! Google's access tokens: a service account's signed statement, exchanged for one, or whatever this machine has.
+//! Google access tokens: a service account's signed assertion, exchanged for a token, or Google's
+//! default credentials chain.
 
 use std::path::Path;
 use std::time::SystemTime;
