@@ -1,4 +1,4 @@
-//! Simpler routers, with the same embeddings.
+//! Baselines: simpler routers with the same embeddings.
 
 use nalgebra::DMatrix;
 use opentracy_router::{Matrix, kmeans, logistic, matrix};
