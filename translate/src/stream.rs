@@ -64,8 +64,9 @@ impl Output {
         self.end.is_some()
     }
 
-    /// Reads an event's JSON. A stream with an event that is not JSON has failed, and so has one with an event that the format must
-    /// know, by `is_known`, but can't read. Events that it does not know may look like anything.
+    /// Reads an event's JSON. The stream fails if an event is not JSON, or is of a kind that the
+    /// format must know, by `is_known`, but can't be read. Events of other kinds may look like
+    /// anything.
     pub fn read<'a, T: Deserialize<'a>>(
         &mut self,
         data: &'a [u8],
@@ -191,7 +192,8 @@ impl Translator {
 /// Tells by an event's members if its format knows events of that kind.
 pub(crate) type IsKnown<'f> = &'f dyn Fn(&Object<'_>) -> bool;
 
-/// Why an event that could not be read as one of its format breaks a stream; `None` when it is of a kind that the format does not know.
+/// Returns the reason why an event that could not be read as one of its format breaks a stream;
+/// `None` if its kind is unknown to the format.
 pub(crate) fn broken_event(data: &[u8], is_known: IsKnown<'_>) -> Option<Broken> {
     if !json::is_valid(data) {
         return Some(Broken::NotJson);
