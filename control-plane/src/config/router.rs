@@ -69,7 +69,7 @@ pub struct Cache {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Routing {
-    /// The candidate that is tried first if there is no decision; the first of the list if not set.
+    /// The candidate that is tried first without a decision; the first of the list if not set.
     pub default: Option<Spanned<String>>,
     /// The increase in expected error that is worth the whole cost of the most expensive candidate.
     pub cost_weight: Option<Spanned<f64>>,

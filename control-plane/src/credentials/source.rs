@@ -10,7 +10,7 @@ use opentracy_translate::aws::sigv4;
 pub enum Source {
     /// AWS's chain: environment, profiles, web identity, containers, instance metadata.
     Aws { profile: Option<String> },
-    /// A service account's file, or Google's default chain if there is no file.
+    /// A service account's file, or Google's default chain without one.
     Google { file: Option<PathBuf> },
 }
 

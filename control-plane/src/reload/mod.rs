@@ -47,7 +47,7 @@ impl Inputs {
 /// The configuration file and its last accepted content.
 pub struct ConfigFile {
     pub path: Option<PathBuf>,
-    /// Empty if there is no file.
+    /// Empty without a file.
     pub text: String,
     files: WatchedFiles,
 }
