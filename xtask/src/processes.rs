@@ -54,7 +54,7 @@ impl Processes {
             self.check()?;
             if started.elapsed() > START_DEADLINE {
                 bail!(
-                    "the gateway did not come up within {} s; the lines above say why",
+                    "the gateway did not become healthy within {} s; see the lines above",
                     START_DEADLINE.as_secs()
                 );
             }
@@ -75,7 +75,7 @@ impl Processes {
     fn check(&mut self) -> Result<()> {
         for (name, child) in &mut self.running {
             if let Some(status) = child.try_wait()? {
-                bail!("{name} has stopped ({status}); its last lines above say why");
+                bail!("{name} has stopped ({status}); see its last lines above");
             }
         }
         Ok(())
@@ -100,7 +100,7 @@ fn stop(name: &str, child: &mut Child) {
     let asked = Instant::now();
     while matches!(child.try_wait(), Ok(None)) {
         if asked.elapsed() > STOP_DEADLINE {
-            eprintln!("{name} does not stop and is killed");
+            eprintln!("{name} does not stop; killing it");
             let _ = child.kill();
             let _ = child.wait();
             return;

@@ -107,7 +107,7 @@ fn gateway_address(check: &str) -> Result<SocketAddr> {
     let address = check
         .lines()
         .find_map(|line| line.strip_prefix("gateway: http://"))
-        .context("`opentracy check` does not tell where the gateway listens")?;
+        .context("`opentracy check` does not print the gateway's address")?;
     let mut address: SocketAddr = address.parse()?;
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());

@@ -111,7 +111,7 @@ fn install_debian_toolchain() -> Result<()> {
         process::run(apt.stdin(Stdio::null())).with_context(|| advice.clone())?;
     }
     if !has_debian_toolchain() {
-        bail!("the Debian packages don't hold what they did: {advice}");
+        bail!("the Debian packages lack some of the expected files: {advice}");
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ impl Workspace {
             std::fs::remove_dir_all(&folder)?;
         }
         std::fs::create_dir_all(&folder)
-            .with_context(|| format!("the cache folder {} can't be made", folder.display()))?;
+            .with_context(|| format!("the cache folder {} can't be created", folder.display()))?;
         make(&folder)?;
         std::fs::write(done, "")?;
         Ok(folder)
