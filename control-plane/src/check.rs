@@ -38,7 +38,7 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
         for candidate in &alias.value.candidates {
             if !is_callable(&candidate.value) {
                 println!(
-                    "warning: `{name}` passes over {}: its provider has no key",
+                    "warning: `{name}` skips {}: its provider has no key",
                     candidate.value
                 );
             }

@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn one_envoy_that_verifies_no_tokens_is_enough_to_tell_of() {
         let vms = Vms::default();
-        assert!(vms.all_verify_tokens(), "there is none yet");
+        assert!(vms.all_verify_tokens(), "no VM has polled yet");
         vms.hear("a", Vec::new(), true);
         vms.hear("b", Vec::new(), false);
         vms.hear("a", Vec::new(), true);

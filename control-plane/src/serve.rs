@@ -119,7 +119,7 @@ pub fn reprice(path: Option<&Path>, filter: Filter, in_force: InForce) -> anyhow
         anyhow::Ok(reprice::run(&*store, &prices, filter, in_force, by).await?)
     })?;
     println!(
-        "{} traces cost something else now, {} do not.",
+        "{} traces have a new cost, {} are unchanged.",
         repriced.changed, repriced.unchanged
     );
     Ok(())
@@ -209,7 +209,7 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
             async { grpc_server.await.context("gRPC failed") },
         ) } => { served?; }
         watched = reload::watch_files(file, inputs, sender, health) => watched?,
-        () = forced(stop) => tracing::warn!("stopped with requests under way"),
+        () = forced(stop) => tracing::warn!("stopped with requests in progress"),
     }
     tracing::info!("the control plane has stopped");
     Ok(())
@@ -233,7 +233,7 @@ async fn open_router(
     }
     if embedder.is_none() {
         tracing::warn!(
-            "there is no embedder, so aliases with `route: auto` go by their default; `router.embedder` says where it is looked for"
+            "no embedder is in use, so aliases with `route: auto` use their default; `router.embedder` sets its location"
         );
     }
     Ok(Arc::new(Router::new(config, embedder, library)))

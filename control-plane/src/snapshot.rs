@@ -64,10 +64,10 @@ impl AccessState {
         match self {
             Self::Keys => "callers need a key or a token",
             Self::Closed => {
-                "closed: callers need a key, and there is none that can be used; make one with `opentracy keys create admin --role admin`, or write `access.required: false` to let everybody in"
+                "closed: callers need a key, but no key can be used; create one with `opentracy keys create admin --role admin`, or write `access.required: false` to let everybody in"
             }
             Self::Open => {
-                "open: there is no key, so everybody who reaches the listeners may call models, read traces and change keys; make a key with `opentracy keys create admin --role admin`"
+                "open: no key exists, so everybody who can reach the listeners may call models, read traces and change keys; create a key with `opentracy keys create admin --role admin`"
             }
         }
     }

@@ -9,7 +9,7 @@ use opentracy_router::matrix::dot;
 #[tokio::test]
 async fn sentences_are_as_alike_as_they_should_be_whatever_they_come_with() {
     let Some(path) = std::env::var_os("OPENTRACY_TEST_EMBEDDER") else {
-        eprintln!("passed over: OPENTRACY_TEST_EMBEDDER is not set");
+        eprintln!("skipped: OPENTRACY_TEST_EMBEDDER is not set");
         return;
     };
     let config = config::Embedder {

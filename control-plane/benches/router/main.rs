@@ -36,14 +36,14 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     match &embedder {
         None => println!(
-            "There is no embedder: `cargo xtask bench router` fetches one. Quality and embedding are passed over."
+            "No embedder found; `cargo xtask bench router` downloads one. Skipping quality and embedding."
         ),
         Some(embedder) => {
             runtime.block_on(speed::embedding(&**embedder))?;
             match prompts::load(embedder.as_ref(), &runtime)? {
                 Some((train, dev)) => quality(&train, &dev, embedder.identity())?,
                 None => println!(
-                    "There are no labelled prompts (OPENTRACY_ROUTING_DATA); quality is passed over."
+                    "No labelled prompts found (OPENTRACY_ROUTING_DATA); skipping quality."
                 ),
             }
         }

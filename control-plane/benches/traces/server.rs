@@ -80,7 +80,7 @@ impl Server {
         let started = Instant::now();
         while server.get("/health").is_err() {
             if started.elapsed() > Duration::from_secs(30) {
-                bail!("the control plane did not come up");
+                bail!("the control plane did not start");
             }
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -94,7 +94,7 @@ impl Connections {
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
                     if !is_told {
-                        tracing::error!("no connection can be taken, it is tried again: {error}");
+                        tracing::error!("can't accept connections, retrying: {error}");
                         is_told = true;
                     }
                     self.evict_oldest(&self.open());

@@ -53,7 +53,7 @@ impl Keys {
         // The parser's message could quote the file, so only the position is reported.
         let secrets = serde_json::from_str(&text).map_err(|error| {
             anyhow::anyhow!(
-                "{}, line {}: write a JSON object of texts, such as {{\"openai_api_key\": \"…\"}}",
+                "{}, line {}: write a JSON object of strings, such as {{\"openai_api_key\": \"…\"}}",
                 path.display(),
                 error.line()
             )

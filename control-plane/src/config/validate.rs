@@ -107,7 +107,11 @@ impl Checker<'_> {
                 byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
             });
         if !is_plain {
-            self.complain(at, &key, "a provider's name is made of a-z, 0-9, - and _");
+            self.complain(
+                at,
+                &key,
+                "a provider's name must consist of a-z, 0-9, - and _",
+            );
         }
         if let Some(path) = &entry.value.path
             && (!path.value.starts_with('/') || !is_visible(&path.value))
@@ -139,7 +143,7 @@ impl Checker<'_> {
                 self.complain(
                     dialect.referenced,
                     format!("{key}.dialect"),
-                    "is no built-in provider; write the name of one, such as mistral",
+                    "is not a built-in provider; write the name of one, such as mistral",
                 );
             }
             let has_place = matches!(entry.value.format, Some(Format::Bedrock | Format::Vertex));
@@ -169,7 +173,7 @@ impl Checker<'_> {
                 self.complain(
                     value.referenced,
                     format!("{key}.headers.{header}"),
-                    "write a header's name and a text of one line; host, content-type and the like are set by the gateway",
+                    "write a valid header name and a value of one line; the gateway sets host, content-type and similar headers itself",
                 );
             }
         }
@@ -187,7 +191,7 @@ impl Checker<'_> {
             if let Some(value) = value
                 && !is_label(&value.value)
             {
-                let message = "is made of a-z, 0-9 and -";
+                let message = "must consist of a-z, 0-9 and -";
                 self.complain(value.referenced, format!("{key}.{field}"), message);
             }
         }
@@ -237,7 +241,7 @@ impl Checker<'_> {
             if !(0.0..=greatest).contains(&figure.value) {
                 let message = match greatest {
                     1.0 => "must be a share, from 0 to 1",
-                    _ => "must be a number from 0",
+                    _ => "must be 0 or more",
                 };
                 self.complain(figure.referenced, format!("{key}.routing.{name}"), message);
             }
@@ -248,7 +252,11 @@ impl Checker<'_> {
         let key = format!("aliases.{name}");
         let at = alias.referenced;
         if !model::is_plausible_name(name) || name.contains('/') {
-            self.complain(at, &key, "an alias is a word without spaces or slashes");
+            self.complain(
+                at,
+                &key,
+                "an alias's name must be a word without spaces or slashes",
+            );
         }
         self.check_budget(&key, alias.value.budget.as_ref());
         if alias.value.candidates.is_empty() {
@@ -267,7 +275,7 @@ impl Checker<'_> {
             self.complain(
                 at,
                 format!("{key}.retries"),
-                format!("makes {attempts} attempts; at most {MAX_ATTEMPTS} are made, so list or repeat fewer"),
+                format!("leads to {attempts} attempts, and at most {MAX_ATTEMPTS} are allowed; list fewer candidates or lower `retries`"),
             );
         }
         self.check_routing(&key, &alias.value);
@@ -293,7 +301,7 @@ impl Checker<'_> {
         let place = format!("keys.{name}");
         let at = key.referenced;
         if !model::is_plausible_name(name) {
-            self.complain(at, &place, "a key's name is a word without spaces");
+            self.complain(at, &place, "a key's name must be a word without spaces");
         }
         let ClientKey {
             sha256, key_env, ..
@@ -303,7 +311,7 @@ impl Checker<'_> {
                 let text = &sha256.value;
                 if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                     let message =
-                        "is no SHA-256 in hexadecimal; `printf %s KEY | sha256sum` prints it";
+                        "is not a SHA-256 in hexadecimal; `printf %s KEY | sha256sum` prints it";
                     self.complain(sha256.referenced, format!("{place}.sha256"), message);
                 }
             }
@@ -325,11 +333,11 @@ impl Checker<'_> {
             self.complain(
                 at,
                 &key,
-                "an agent's name is a word without spaces or slashes",
+                "an agent's name must be a word without spaces or slashes",
             );
         }
         if self.config.aliases.contains_key(name) {
-            self.complain(at, &key, "is the name of an alias already");
+            self.complain(at, &key, "is already the name of an alias");
         }
         if agent.value.candidates.is_empty() {
             let message = "is empty; list at least one provider/model";
@@ -344,14 +352,14 @@ impl Checker<'_> {
             let key = format!("{key}.mcp_servers.{server}");
             let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
             if server.is_empty() || !server.bytes().all(is_word) || server.contains("__") {
-                let message = "a server's name is made of letters, digits, - and single _";
+                let message = "a server's name must consist of letters, digits, - and single _";
                 self.complain(config.referenced, &key, message);
             }
             if config.value.url.is_some() != config.value.command.is_empty() {
                 self.complain(
                     config.referenced,
                     &key,
-                    "needs `url` or `command`, one of them",
+                    "needs either `url` or `command`, not both",
                 );
             }
         }
@@ -362,7 +370,7 @@ impl Checker<'_> {
             return;
         };
         if jwt.value.jwks_file.is_some() == jwt.value.jwks_url.is_some() {
-            let message = "needs `jwks_file` or `jwks_url`, one of them";
+            let message = "needs either `jwks_file` or `jwks_url`, not both";
             self.complain(jwt.referenced, "access.jwt", message);
         }
     }
@@ -374,13 +382,14 @@ impl Checker<'_> {
             if endpoint
                 .is_none_or(|endpoint| endpoint.api().is_some() || endpoint == Endpoint::Proxy)
             {
-                let message = "is no endpoint with a default; there are embeddings, images, transcriptions, translations, speech, moderations, rerank, completions, files and batches";
+                let message = "is not an endpoint with a default; write embeddings, images, transcriptions, translations, speech, moderations, rerank, completions, files or batches";
                 self.complain(target.referenced, &key, message);
             }
             let provider = target.value.split('/').next().unwrap_or_default();
             if !self.provider_names().any(|name| name == provider) {
-                let message =
-                    format!("\"{provider}\" is no provider; write `provider` or `provider/model`");
+                let message = format!(
+                    "\"{provider}\" is not a provider; write `provider` or `provider/model`"
+                );
                 self.complain(target.referenced, &key, message);
             }
         }
@@ -406,7 +415,7 @@ impl Checker<'_> {
             if let Err(error) = Redactor::new([detector.value.as_str()], []) {
                 let known = redact::DEFAULT.iter().chain(&redact::NATIONAL_IDS);
                 let known: Vec<&str> = known.copied().collect();
-                let message = format!("{error}; there are {}", known.join(", "));
+                let message = format!("{error}; write one of {}", known.join(", "));
                 self.complain(detector.referenced, "traces.detectors", message);
             }
         }

@@ -17,15 +17,15 @@ pub enum Refusal {
     #[error("it ends in the middle of a line, as if it was cut off; end it with a newline")]
     Cut,
     #[error(
-        "it has no key, and the one before has: write `access.required: true` to go on without keys and closed, or `false` to let everybody in"
+        "it has no key, but the one before does: write `access.required: true` to keep access closed without keys, or `false` to let everybody in"
     )]
     LostKeys,
     #[error(
-        "it has no `access.jwt`, and the one before has: write `access.required: true` to go on without it and closed, or `false` to let everybody in without a key"
+        "it has no `access.jwt`, but the one before does: write `access.required: true` to keep access closed without it, or `false` to let everybody in without a key"
     )]
     LostTokens,
     #[error(
-        "it no longer says `access.required: true`; write `access.required: false` to let everybody in"
+        "it no longer sets `access.required: true`; write `access.required: false` to let everybody in"
     )]
     LostRequired,
 }

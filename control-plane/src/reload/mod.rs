@@ -165,18 +165,15 @@ impl Reloader {
         self.file.text = text;
         self.inputs.keys = keys;
         let snapshot = self.inputs.snapshot(config);
-        tracing::info!(
-            version = snapshot.version,
-            "a new configuration is in force"
-        );
+        tracing::info!(version = snapshot.version, "a new configuration is active");
         self.health.resolve(HealthCode::ConfigurationRejected, "");
         self.current.send_replace(snapshot);
         true
     }
 
     fn reject(&self, why: &str) {
-        tracing::error!("the new configuration can't be used, the old one stays in force: {why}");
-        let message = format!("the last configuration was not taken: {why}");
+        tracing::error!("the new configuration can't be used, the old one stays active: {why}");
+        let message = format!("the last configuration was rejected: {why}");
         self.health
             .report(HealthCode::ConfigurationRejected, "", message);
     }
@@ -215,7 +212,7 @@ pub fn latch(config: &mut config::Config) {
     let latch = AccessLatch::of(&config::state_dir(), &config.store);
     if let Err(error) = latch.set() {
         tracing::warn!(
-            "it can't be kept that there was a key, so a restart without one would let everybody in: {error:#}"
+            "the access latch can't be written, so a restart without a key would let everybody in: {error:#}"
         );
     }
 }

@@ -138,7 +138,7 @@ impl Vault {
             aad: name.as_bytes(),
         };
         let sealed = self.cipher().encrypt(&nonce.into(), payload);
-        let ciphertext = sealed.map_err(|_| anyhow::anyhow!("the secret can't be sealed"))?;
+        let ciphertext = sealed.map_err(|_| anyhow::anyhow!("the secret can't be encrypted"))?;
         Ok(Entry {
             nonce: BASE64.encode(nonce),
             ciphertext: BASE64.encode(ciphertext),
@@ -160,7 +160,7 @@ impl Vault {
         };
         open().with_context(|| {
             format!(
-                "the secret \"{name}\" in {} does not open with this master key; set {MASTER_KEY} to the one it was sealed with, or set the secret again",
+                "the secret \"{name}\" in {} can't be decrypted with this master key; set {MASTER_KEY} to the one it was encrypted with, or set the secret again",
                 self.path.display()
             )
         })
@@ -191,7 +191,7 @@ fn describe(name: &str, entry: &Entry) -> Description {
 fn master_key(state: &Path) -> anyhow::Result<[u8; KEY_BYTES]> {
     if let Ok(text) = std::env::var(MASTER_KEY) {
         return parse_key(&text).with_context(|| {
-            format!("{MASTER_KEY} must be 32 bytes in base64; `openssl rand -base64 32` makes one")
+            format!("{MASTER_KEY} must be 32 bytes in base64; `openssl rand -base64 32` prints such a key")
         });
     }
     let path = state.join("master.key");
@@ -199,7 +199,7 @@ fn master_key(state: &Path) -> anyhow::Result<[u8; KEY_BYTES]> {
         secure_fs::create_dir(state)?;
         let key: [u8; KEY_BYTES] = secure_fs::random()?;
         secure_fs::write(&path, BASE64.encode(key).as_bytes(), false)?;
-        tracing::info!("a master key was made: {}; keep a copy", path.display());
+        tracing::info!("generated a master key: {}; keep a copy", path.display());
         return Ok(key);
     }
     secure_fs::ensure(&path)?;

@@ -31,7 +31,7 @@ pub fn create_dir(path: &Path) -> anyhow::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .with_context(|| format!("the folder {} can't be made", path.display()))
+        .with_context(|| format!("the folder {} can't be created", path.display()))
 }
 
 /// Removes the access of others to one of our folders and everything in it: an earlier version left
@@ -76,11 +76,11 @@ pub fn tighten(path: &Path) {
     let closed = std::fs::Permissions::from_mode(mode & 0o700);
     match std::fs::set_permissions(path, closed) {
         Ok(()) => tracing::info!(
-            "{} could be read by others, and no more can",
+            "{} was readable by others; now it is readable only by its owner",
             path.display()
         ),
         Err(error) => tracing::warn!(
-            "{} can be read by others, and that can't be changed: {error}",
+            "{} is readable by others, and its permissions can't be changed: {error}",
             path.display()
         ),
     }
@@ -124,7 +124,7 @@ pub fn random<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
     let mut bytes = [0; LENGTH];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     if filled != LENGTH {
-        bail!("the system gave too few random bytes");
+        bail!("the system returned too few random bytes");
     }
     Ok(bytes)
 }

@@ -125,7 +125,7 @@ impl Ledger {
                     if ingest.settled(Duration::from_secs(5)).await
                         && let Err(error) = self.recount(&*store).await
                     {
-                        tracing::warn!("budgets are counted without the store's help: {error}");
+                        tracing::warn!("spending can't be queried from the store: {error}");
                     }
                 }
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}

@@ -283,7 +283,7 @@ mod tests {
         assert_eq!([ask("x", 0), ask("x", 0), ask("y", 0)], [1, 1, 1]);
         assert_eq!(ask("y", 0), 0, "all three are held");
         assert_eq!(ask("x", 1), 1, "one of two was given back");
-        assert_eq!(ask("x", 1), 0, "and that is told again");
+        assert_eq!(ask("x", 1), 0, "the same release is reported again");
     }
 
     #[test]
