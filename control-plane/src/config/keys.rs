@@ -14,8 +14,8 @@ use crate::secrets::{self, secure_fs};
 #[derive(Clone, Default)]
 pub struct Keys {
     secrets: BTreeMap<String, String>,
-    /// The root secret from which the control plane and the filter derive the secrets that
-    /// authenticate them to each other.
+    /// The root of the secrets with which the control plane and the filter authenticate to each
+    /// other.
     internal_root: String,
 }
 

@@ -227,7 +227,7 @@ pub enum Route {
     RoundRobin,
     /// Random, by weight.
     Weighted,
-    /// The one with the shortest time to first byte recently.
+    /// The one with the lowest moving average (EWMA) of the time to the first byte.
     LowestLatency,
     /// The one with the lowest estimated cost for the request.
     LowestCost,
