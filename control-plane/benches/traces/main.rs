@@ -44,9 +44,9 @@ fn main() -> Result<()> {
     let started = Instant::now();
     runtime.block_on(traffic.send(batches))?;
     let taken = started.elapsed();
-    report("taken by the journal", burst, taken);
+    report("accepted by the journal", burst, taken);
     server.settle()?;
-    report("taken and stored, the burst", burst, started.elapsed());
+    report("accepted and stored, the burst", burst, started.elapsed());
 
     let mut busy = Duration::ZERO;
     let mut left = count - burst;
@@ -59,7 +59,7 @@ fn main() -> Result<()> {
         server.settle()?;
         busy += started.elapsed();
     }
-    report("taken and stored, the rest", count - burst, busy);
+    report("accepted and stored, the rest", count - burst, busy);
     println!(
         "memory of the control plane: {} MB at most",
         server.peak_memory_mb()?

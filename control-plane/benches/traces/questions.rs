@@ -61,7 +61,7 @@ pub fn ask(server: &Server, an_id: &str, start_micros: u64) -> Result<()> {
             Box::new(|_| "min_latency_ms=900000".into()),
         ),
         (
-            "dear calls of a key",
+            "expensive calls of a key",
             Box::new(|n| format!("min_cost=0.00095&key=team-{n}")),
         ),
         ("many tokens", Box::new(|_| "min_tokens=1090".into())),
