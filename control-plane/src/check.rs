@@ -1,4 +1,4 @@
-//! `opentracy check`.
+//! The `opentracy check` command.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::config::{self, Provider};
 
-/// Reads the configuration and prints what is in force. An error lists every problem.
+/// Loads the configuration and prints the active settings. The error lists every problem.
 pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     let (config, keys) = config::load(path).context("the configuration can't be used")?;
     let providers = config::providers(&config, &keys);
@@ -38,7 +38,7 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
         for candidate in &alias.value.candidates {
             if !is_callable(&candidate.value) {
                 println!(
-                    "warning: `{name}` passes over {}: its provider has no key",
+                    "warning: `{name}` skips {}: its provider has no key",
                     candidate.value
                 );
             }

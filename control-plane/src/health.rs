@@ -1,8 +1,8 @@
 //! Current faults of the control plane, for `/health`, `/statsz` and `/metrics`.
 //!
-//! A part that finds a fault calls [`HealthRegistry::report`], and [`HealthRegistry::resolve`] when the fault is gone. A fault
-//! is a [`HealthCode`] and a subject: the part of the system that has it, such as a provider's name, or `""` where
-//! there is only one.
+//! A component that finds a fault calls [`HealthRegistry::report`], and [`HealthRegistry::resolve`]
+//! when the fault is gone. A fault is a [`HealthCode`] and a subject, such as a provider's name, or
+//! `""` if the code has only one.
 //!
 //! ```
 //! use opentracy::health::{HealthCode, HealthRegistry};
@@ -23,37 +23,38 @@ use utoipa::ToSchema;
 
 use crate::store::Micros;
 
-/// Reasons that are kept at once. Subjects come from the configuration, so this is far more than there ever are.
+/// Maximum number of reasons. Subjects come from the configuration, so there are always far fewer.
 const MAX_REASONS: usize = 500;
 
 /// The kinds of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HealthCode {
-    /// The journal takes no records: its disk is full or fails.
+    /// The journal accepts no records: its disk is full or fails.
     JournalWrite,
-    /// The journal holds as much as it may, because the store does not keep up.
+    /// The journal has reached its maximum size, because the store does not keep up.
     JournalFull,
     /// A segment of the journal can't be read; it is kept and retried.
     JournalRead,
-    /// The place up to which the store has the journal can't be kept.
+    /// The journal's checkpoint, up to which the store has its records, can't be written.
     JournalBookmark,
     /// Parts of the journal were damaged and could not be recovered.
     JournalDamage,
-    /// The last configuration, or a file beside it, was not taken: the one before stays.
+    /// The last configuration, or a file beside it, was rejected: the one before stays active.
     ConfigurationRejected,
-    /// Calls without a key are denied, and no key can be used.
+    /// Calls without a key are refused, and no key can be used.
     NoUsableKey,
-    /// The store takes no records; they wait in the journal.
+    /// The store accepts no records; they wait in the journal.
     StoreWrite,
-    /// Searches and figures fail.
+    /// Searches and aggregations fail.
     StoreRead,
-    /// Traces that are older than the configuration wants can't be removed.
+    /// Traces older than the retention can't be removed.
     StoreExpire,
-    /// Records that the store refuses were put aside.
+    /// Records that the store rejects were set aside.
     StoreDeadLetters,
-    /// Tokens are configured, and an Envoy does not verify them: it refuses every caller that has one.
+    /// Tokens are configured, but an Envoy does not verify them: it refuses every caller that has
+    /// one.
     TokensUnverified,
-    /// Credentials of a cloud provider can't be had or renewed.
+    /// Credentials of a cloud provider can't be fetched or renewed.
     CredentialRenewal,
     /// The embedding model or endpoint fails, so that the router can't decide.
     Embedder,
@@ -77,7 +78,7 @@ impl HealthCode {
         Self::Embedder,
     ];
 
-    /// The code in `/health`, and the label `code` in metrics.
+    /// Returns the code in `/health`, which is also the label `code` in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::JournalWrite => "journal_write_failing",
@@ -97,7 +98,7 @@ impl HealthCode {
         }
     }
 
-    /// The part of the control plane that has the fault.
+    /// Returns the component that has the fault.
     pub const fn component(self) -> &'static str {
         match self {
             Self::JournalWrite
@@ -116,20 +117,20 @@ impl HealthCode {
     }
 }
 
-/// A fault that is present.
+/// An active fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct HealthReason {
-    /// The part of the control plane that has the fault, such as `journal`.
+    /// The component that has the fault, such as `journal`.
     pub component: &'static str,
     /// A stable name to alert on.
     pub code: &'static str,
-    /// For people: the last error, and what to do.
+    /// A text for people: the last error and the fix.
     pub message: String,
-    /// The time it was first seen, RFC 3339.
+    /// Time of its first occurrence, RFC 3339.
     pub since: String,
 }
 
-/// The faults that are present. Clones share one list.
+/// The active faults. Clones share one list.
 #[derive(Debug, Clone, Default)]
 pub struct HealthRegistry {
     faults: Arc<Mutex<Faults>>,
@@ -144,8 +145,8 @@ struct Fault {
 }
 
 impl HealthRegistry {
-    /// Adds a fault, or updates the message of one that is present. Returns `true` if it was not present before, which
-    /// is when to log it.
+    /// Adds a fault, or updates the message of an active one. Returns `true` if it was not active
+    /// before, which is when to log it.
     pub fn report(&self, code: HealthCode, subject: &str, message: impl Into<String>) -> bool {
         let mut faults = self.faults();
         let is_full = faults.len() >= MAX_REASONS;
@@ -165,17 +166,17 @@ impl HealthRegistry {
         }
     }
 
-    /// Removes a fault. Returns `true` if it was present.
+    /// Removes a fault. Returns `true` if it was active.
     pub fn resolve(&self, code: HealthCode, subject: &str) -> bool {
         self.faults().remove(&(code, subject.to_owned())).is_some()
     }
 
-    /// Returns `true` if any fault is present.
+    /// Returns `true` if any fault is active.
     pub fn is_degraded(&self) -> bool {
         !self.faults().is_empty()
     }
 
-    /// The faults that are present, ordered by code.
+    /// Returns the active faults, ordered by code.
     pub fn reasons(&self) -> Vec<HealthReason> {
         let reason = |(&(code, _), fault): (&(HealthCode, String), &Fault)| HealthReason {
             component: code.component(),
@@ -186,7 +187,7 @@ impl HealthRegistry {
         self.faults().iter().map(reason).collect()
     }
 
-    /// The number of faults of a kind.
+    /// Returns the number of active faults of a kind.
     pub fn count(&self, code: HealthCode) -> usize {
         let faults = self.faults();
         faults.keys().filter(|(kind, _)| *kind == code).count()

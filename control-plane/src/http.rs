@@ -1,22 +1,23 @@
 //! HTTP clients of the control plane.
 //!
-//! Every one is built here: none follows a redirect, because the headers of a request may hold secrets that are meant for one host, and
-//! none waits for ever. `clippy.toml` forbids other ways to build one.
+//! All clients are built here: none follows a redirect, because the headers of a request may hold
+//! secrets meant for one host, and all have timeouts. `clippy.toml` forbids other ways to build
+//! one.
 
 use std::time::Duration;
 
 use anyhow::ensure;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A stream of events that was silent for so long is taken for dead.
+/// Time without an event after which a stream is taken for dead.
 const STREAM_SILENCE: Duration = Duration::from_secs(600);
 
 /// The purpose of a client, which decides its timeouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientKind {
-    /// Calls that are over within a time, bodies included.
+    /// Calls with a timeout for the whole call, body included.
     Calls(Duration),
-    /// Streams that stay open, or calls with timeouts of their own.
+    /// Streams that stay open, or calls with their own timeouts.
     Streams,
 }
 
@@ -36,7 +37,7 @@ pub fn client_builder(kind: ClientKind) -> reqwest::ClientBuilder {
     }
 }
 
-/// Returns an error unless the status is a 2xx: a redirect is no success.
+/// Returns an error unless the status is 2xx; a redirect is not a success.
 pub fn ensure_success(response: reqwest::Response) -> anyhow::Result<reqwest::Response> {
     let status = response.status();
     ensure!(
@@ -55,7 +56,8 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers every connection with `reply`, and its number of connections.
+    /// Starts a server that answers every connection with `reply`; returns its address and the
+    /// number of connections.
     fn server(reply: String) -> (String, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());

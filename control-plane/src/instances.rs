@@ -1,4 +1,4 @@
-//! The filter's VMs, one for each worker of each Envoy, as they were last heard of.
+//! Active instances of the filter: the VMs, one per worker of each Envoy.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use opentracy_proto::v1;
 
-/// A VM asks for the configuration every second; one that has not for so long is gone.
+/// Time without a poll after which a VM is gone. VMs poll the configuration every second.
 const GONE_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
@@ -19,7 +19,7 @@ struct Vm {
 }
 
 impl Vms {
-    /// Notes a poll. `verifies_tokens` tells whether the Envoy of the VM verifies JSON Web Tokens.
+    /// Records a poll. `verifies_tokens` is true if the VM's Envoy verifies JSON Web Tokens.
     pub fn hear(
         &self,
         name: &str,
@@ -39,7 +39,7 @@ impl Vms {
         vms.insert(name.to_owned(), vm);
     }
 
-    /// Their names.
+    /// Returns the names of the active VMs.
     pub fn alive(&self) -> HashSet<String> {
         let vms = self.lock();
         let alive = vms
@@ -48,7 +48,7 @@ impl Vms {
         alive.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Returns whether the Envoy of every VM that is alive verifies tokens.
+    /// Returns true if the Envoy of every active VM verifies tokens.
     pub fn all_verify_tokens(&self) -> bool {
         let vms = self.lock();
         vms.values()
@@ -56,7 +56,8 @@ impl Vms {
             .all(|vm| vm.verifies_tokens)
     }
 
-    /// By model, as the VM has it that lets the fewest calls through.
+    /// Returns the circuit breakers by model, each as reported by the VM that lets the fewest calls
+    /// through.
     pub fn circuit_breakers(&self) -> BTreeMap<String, v1::CircuitBreaker> {
         let mut worst: BTreeMap<String, v1::CircuitBreaker> = BTreeMap::new();
         for vm in self.lock().values() {
@@ -82,7 +83,7 @@ mod tests {
     #[test]
     fn one_envoy_that_verifies_no_tokens_is_enough_to_tell_of() {
         let vms = Vms::default();
-        assert!(vms.all_verify_tokens(), "there is none yet");
+        assert!(vms.all_verify_tokens(), "no VM has polled yet");
         vms.hear("a", Vec::new(), true);
         vms.hear("b", Vec::new(), false);
         vms.hear("a", Vec::new(), true);

@@ -1,9 +1,9 @@
 //! The control plane: one process beside Envoy.
 //!
-//! [`config`] is the operator's configuration, [`snapshot`] the filter's part of it, [`envoy`] Envoy's.
-//! [`api`] serves the filter and people. [`ingest`] brings traces through its journal into the
-//! [`store`], [`spend`] prices and limits them, [`routing`] orders candidates. [`serve`] puts
-//! everything together.
+//! [`config`] is the operator's configuration, [`snapshot`] the filter's view of it, and [`envoy`]
+//! Envoy's configuration. [`api`] serves the filter and people. [`ingest`] moves traces through its
+//! journal into the [`store`], [`spend`] prices and limits them, [`routing`] orders candidates.
+//! [`serve`] puts everything together.
 
 pub mod agents;
 pub mod api;

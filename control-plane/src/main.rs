@@ -1,4 +1,5 @@
-//! `opentracy`: the process beside Envoy that configures the gateway, decides and remembers.
+//! `opentracy`: the process beside Envoy that configures the gateway, routes requests and stores
+//! traces.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ use opentracy::store::{Filter, Micros};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The allocator can keep account of what memory is held by, and begins to when a profile is asked for.
+/// Enables the allocator's heap profiler, which stays inactive until a profile is requested.
 #[expect(
     unsafe_code,
     reason = "the allocator looks for its settings by this name"
@@ -34,7 +35,7 @@ pub static MALLOC_CONF: &[u8] = b"prof:true,prof_active:false,lg_prof_sample:19\
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// The configuration file; without one, everything has its default.
+    /// The configuration file; without one, all settings have their defaults.
     #[arg(long, env = "OPENTRACY_CONFIG", global = true)]
     config: Option<PathBuf>,
 }
@@ -43,26 +44,26 @@ struct Cli {
 enum Command {
     /// Run the control plane: gRPC for the filter, REST for people.
     Serve,
-    /// Read the configuration and say what is wrong with it.
+    /// Validate the configuration and print every problem.
     Check,
-    /// Bring the store's tables to this version. `serve` does so by itself.
+    /// Migrate the store's tables to this version. `serve` does so by itself.
     Migrate,
-    /// Price stored traces anew.
+    /// Reprice stored traces.
     Reprice {
         /// Only traces of this model, with or without its provider.
         #[arg(long)]
         model: Option<String>,
-        /// Only traces that began then or later, such as 2026-11-21T08:00:00Z.
+        /// Only traces that started at this time or later, such as 2026-11-21T08:00:00Z.
         #[arg(long, value_parser = time)]
         since: Option<Micros>,
-        /// Only traces that began before.
+        /// Only traces that started before this time.
         #[arg(long, value_parser = time)]
         until: Option<Micros>,
-        /// Which prices.
+        /// The prices to apply.
         #[arg(long, value_enum, default_value_t)]
         prices: InForce,
     },
-    /// Make, fetch and choose what the router has learned.
+    /// Create, fetch and activate the packs that the router has learned.
     Router {
         #[command(subcommand)]
         command: routing::command::Command,
@@ -72,25 +73,25 @@ enum Command {
         #[command(subcommand)]
         command: store::command::Command,
     },
-    /// Make, list, update, rotate and revoke the keys of clients.
+    /// Create, list, update, rotate and revoke client keys.
     Keys {
         #[command(subcommand)]
         command: client_keys::command::Command,
     },
-    /// List whose the providers' files and batches are, and give those of nobody to a key.
+    /// List the owners of the providers' files and batches, and assign those without one to a key.
     Resources {
         #[command(subcommand)]
         command: resources::command::Command,
     },
-    /// Print an Envoy bootstrap for the configuration. It holds a secret: keep it to its owner.
+    /// Print an Envoy bootstrap for the configuration. It holds a secret: keep it private.
     EnvoyConfig {
-        /// Where Envoy finds the filter.
+        /// Path at which Envoy finds the filter.
         #[arg(long, default_value = "/etc/opentracy/opentracy_filter.wasm")]
         filter: PathBuf,
-        /// The bootstrap of an Envoy that serves other applications; the gateway is added to it.
+        /// The bootstrap of an Envoy that serves other applications, to which the gateway is added.
         #[arg(long, requires = "listener")]
         into: Option<PathBuf>,
-        /// The listener of that Envoy that applications call.
+        /// The listener of that Envoy for applications.
         #[arg(long, requires = "into")]
         listener: Option<String>,
     },
@@ -103,7 +104,8 @@ fn time(text: &str) -> Result<Micros, String> {
 }
 
 fn main() -> ExitCode {
-    // Everything that is made is for its owner only: the database and what SQLite puts beside it, the journal, packs, keys.
+    // Applies to every new file: the database and what SQLite puts beside it, the journal, packs,
+    // keys.
     secure_fs::restrict_new_files();
     let cli = Cli::parse();
     let path = cli.config.as_deref();

@@ -1,4 +1,4 @@
-//! `opentracy serve`: everything together.
+//! The `opentracy serve` command, which starts all parts.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Otlp;
 use crate::worker_thread::Background;
 
-/// How often old traces are looked for.
+/// Interval between removals of old traces.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Runs until SIGTERM or SIGINT.
@@ -58,7 +58,7 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
         .block_on(serve(file, config, keys))
 }
 
-/// Takes files of an earlier version away from others: what is made from here on is for its owner only.
+/// Removes the access of others to files of an earlier version; new ones are for their owner only.
 fn tighten(config: &Config) {
     let folders = [
         config::state_dir(),
@@ -94,7 +94,7 @@ fn start_log(format: LogFormat) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `opentracy migrate`.
+/// Runs `opentracy migrate`.
 pub fn migrate(path: Option<&Path>) -> anyhow::Result<()> {
     let (config, _) = config::load(path).context("the configuration can't be used")?;
     tokio::runtime::Builder::new_current_thread()
@@ -103,7 +103,7 @@ pub fn migrate(path: Option<&Path>) -> anyhow::Result<()> {
         .block_on(store::migrate(&config.store))
 }
 
-/// `opentracy reprice`.
+/// Runs `opentracy reprice`.
 pub fn reprice(path: Option<&Path>, filter: Filter, in_force: InForce) -> anyhow::Result<()> {
     let (config, _) = config::load(path).context("the configuration can't be used")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -119,7 +119,7 @@ pub fn reprice(path: Option<&Path>, filter: Filter, in_force: InForce) -> anyhow
         anyhow::Ok(reprice::run(&*store, &prices, filter, in_force, by).await?)
     })?;
     println!(
-        "{} traces cost something else now, {} do not.",
+        "{} traces have a new cost, {} are unchanged.",
         repriced.changed, repriced.unchanged
     );
     Ok(())
@@ -209,13 +209,13 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
             async { grpc_server.await.context("gRPC failed") },
         ) } => { served?; }
         watched = reload::watch_files(file, inputs, sender, health) => watched?,
-        () = forced(stop) => tracing::warn!("stopped with requests under way"),
+        () = forced(stop) => tracing::warn!("stopped with requests in progress"),
     }
     tracing::info!("the control plane has stopped");
     Ok(())
 }
 
-/// The router, with the pack that was in force last, or the one that everyone begins with.
+/// Opens the router with the pack that was last active, or the initial one.
 async fn open_router(
     config: &config::Router,
     health: &HealthRegistry,
@@ -233,13 +233,13 @@ async fn open_router(
     }
     if embedder.is_none() {
         tracing::warn!(
-            "there is no embedder, so aliases with `route: auto` go by their default; `router.embedder` says where it is looked for"
+            "no embedder is in use, so aliases with `route: auto` use their default; `router.embedder` sets its location"
         );
     }
     Ok(Arc::new(Router::new(config, embedder, library)))
 }
 
-/// Removes what is older than the configuration wants, for as long as the process runs.
+/// Removes traces older than the retention, for as long as the process runs.
 async fn expire(store: Arc<dyn Store>, retention: Duration, health: HealthRegistry) {
     let mut hours = tokio::time::interval(EXPIRE_EVERY);
     let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
@@ -259,7 +259,7 @@ async fn expire(store: Arc<dyn Store>, retention: Duration, health: HealthRegist
     }
 }
 
-/// A journal that nobody uses yet.
+/// An open journal that is not in use yet.
 struct OpenJournal {
     folder: PathBuf,
     journal: Journal,
@@ -281,7 +281,7 @@ fn open_journal(config: &Config, health: &HealthRegistry) -> anyhow::Result<Open
 }
 
 impl OpenJournal {
-    /// Takes records from here on, and empties the journal into the store.
+    /// Starts accepting records and moving them from the journal into the store.
     fn begin(
         self,
         store: &Arc<dyn Store>,

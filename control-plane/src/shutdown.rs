@@ -1,4 +1,4 @@
-//! The end of the process: the signal for it, and waiting for it.
+//! Stop signal of the process, and waiting for it.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ pub fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
     Ok(receiver)
 }
 
-/// Waits until the process is to stop.
+/// Waits for the stop signal.
 pub async fn stopped(mut stop: watch::Receiver<bool>) {
-    // An error means that the sender is gone, and with it the process's reason to stay.
+    // An error means that the sender is gone because the process is ending.
     let _ = stop.wait_for(|stopped| *stopped).await;
 }
 
-/// The filter keeps its connection open, so a graceful end needs a bound.
+/// Bounds a graceful shutdown, because the filter keeps its connection open.
 pub async fn forced(stop: watch::Receiver<bool>) {
     stopped(stop).await;
     tokio::time::sleep(Duration::from_secs(2)).await;

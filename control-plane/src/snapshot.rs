@@ -1,4 +1,4 @@
-//! What the filter gets of the configuration.
+//! The configuration as the filter receives it.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,14 +23,14 @@ use crate::config::{
 use crate::credentials::source::{Credential, Credentials};
 use crate::spend::owner::{Owner, Standing};
 
-/// A configuration in force, in every shape it is asked for. It holds keys, so it has no `Debug`.
+/// An active configuration in all its forms. It holds keys, so it has no `Debug`.
 pub struct Snapshot {
     pub config: Config,
     pub providers: BTreeMap<String, Provider>,
     /// A digest of `wire`.
     pub version: String,
     pub wire: v1::Snapshot,
-    /// Who may call; nobody is asked where it is empty and nothing requires it.
+    /// The keys of callers. If it is empty and nothing requires a key, everybody may call.
     pub keyring: Keyring,
     /// The secret with which the gateway calls agents.
     agents_secret: String,
@@ -43,14 +43,14 @@ pub struct Snapshot {
 pub enum AccessState {
     /// Callers with a key or a token.
     Keys,
-    /// Nobody: a key is asked for, and none can be used.
+    /// Nobody: a key is required, and none can be used.
     Closed,
-    /// Everybody who reaches the listeners.
+    /// Everybody who can reach the listeners.
     Open,
 }
 
 impl AccessState {
-    /// The word in `/health`.
+    /// Returns the value in `/health`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Keys => "keys",
@@ -59,22 +59,22 @@ impl AccessState {
         }
     }
 
-    /// An explanation for people.
+    /// Returns an explanation for people.
     pub const fn message(self) -> &'static str {
         match self {
             Self::Keys => "callers need a key or a token",
             Self::Closed => {
-                "closed: callers need a key, and there is none that can be used; make one with `opentracy keys create admin --role admin`, or write `access.required: false` to let everybody in"
+                "closed: callers need a key, but no key can be used; create one with `opentracy keys create admin --role admin`, or write `access.required: false` to let everybody in"
             }
             Self::Open => {
-                "open: there is no key, so everybody who reaches the listeners may call models, read traces and change keys; make a key with `opentracy keys create admin --role admin`"
+                "open: no key exists, so everybody who can reach the listeners may call models, read traces and change keys; create a key with `opentracy keys create admin --role admin`"
             }
         }
     }
 }
 
 impl Snapshot {
-    /// Returns the callers that are admitted now.
+    /// Returns the callers that are currently admitted.
     pub fn access(&self) -> AccessState {
         let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
         if self.config.access.jwt.is_some() || self.keyring.is_usable(now) {
@@ -106,7 +106,7 @@ impl Snapshot {
                 .map(|(name, entry)| {
                     let owner = Owner::Alias(name.clone());
                     v1::Alias {
-                        // An agent calls its own model by an alias that is not listed.
+                        // An agent calls its own model through an alias that is not listed.
                         hidden: config
                             .agents
                             .keys()
@@ -162,12 +162,12 @@ impl Snapshot {
         &self.grpc_secret
     }
 
-    /// Returns whether a secret is the gateway's, which calls agents as it calls any provider.
+    /// Returns true if a secret is the gateway's, which calls agents like any provider.
     pub fn is_from_gateway(&self, secret: &str) -> bool {
         !self.agents_secret.is_empty() && access::is_same(&self.agents_secret, secret)
     }
 
-    /// A model's price, `provider/model`: the file's own, or the catalog's.
+    /// Returns the price of a model, named `provider/model`: the file's own or the catalog's.
     pub fn pricing(&self, id: &str) -> Option<Pricing> {
         if let Some(own) = self.config.prices.get(id) {
             return Some(own.value);
@@ -176,7 +176,7 @@ impl Snapshot {
         catalog::find(provider, name).map(|model| model.pricing)
     }
 
-    /// Whether a provider has the key it needs.
+    /// Returns true if a provider has the key it needs.
     pub fn is_callable(&self, provider: &str) -> bool {
         self.providers
             .get(provider)
@@ -184,7 +184,7 @@ impl Snapshot {
     }
 }
 
-/// The names by which the gateway may be called without a key.
+/// Returns the host names under which the gateway may be called without a key.
 fn own_hosts(config: &Config) -> Vec<String> {
     let domains = config.gateway.domains.iter();
     let names = domains.map(|domain| domain.split(':').next().unwrap_or_default());
@@ -329,7 +329,7 @@ fn trace_policy(traces: &config::Traces) -> v1::TracePolicy {
     }
 }
 
-/// The keys whose secret is known. One whose variable is not set was complained of before.
+/// Returns the keys whose secret is known. Validation has reported those whose variable is not set.
 fn client_keys(config: &Config, standing: &Standing) -> Vec<v1::ClientKey> {
     let keys = config.keys.iter();
     keys.filter_map(|(name, key)| {
@@ -378,7 +378,7 @@ fn circuit_breaker(policy: &config::CircuitBreaker) -> v1::CircuitBreakerPolicy 
     }
 }
 
-/// The catalog with the file's own prices on top.
+/// Returns the catalog with the file's prices applied.
 fn models(config: &Config) -> Vec<v1::Model> {
     let mut models: BTreeMap<String, v1::Model> = catalog::models()
         .iter()
@@ -410,12 +410,12 @@ fn models(config: &Config) -> Vec<v1::Model> {
     models.into_values().collect()
 }
 
-/// The capabilities of a model, as the catalog has them.
+/// Returns the capabilities of a model according to the catalog.
 pub fn capabilities(model: &catalog::Model) -> Capabilities {
     Capabilities::from_names(model.capabilities.iter().map(String::as_str))
 }
 
-/// The entry of a model, which may be one that the catalog does not know.
+/// Returns the entry of a model, which the catalog may not know.
 fn model_of<'a>(
     models: &'a mut BTreeMap<String, v1::Model>,
     id: &str,

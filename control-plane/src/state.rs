@@ -20,7 +20,7 @@ use crate::store::Store;
 use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 
-/// The services that handlers of REST and gRPC use.
+/// Services that the REST and gRPC handlers use.
 #[derive(Clone)]
 pub struct AppState {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
@@ -35,12 +35,12 @@ pub struct AppState {
     pub vms: Arc<Vms>,
     pub agents: Arc<Agents>,
     pub tasks: Arc<Tasks>,
-    /// For calls of our own.
+    /// Client for our own calls.
     pub http: reqwest::Client,
     pub limits: Arc<Limits>,
     pub resources: Arc<Resources>,
     pub router: Arc<Router>,
     pub fits: Arc<learn::Fits>,
-    /// Outcomes that the router learns from.
+    /// Channel of outcomes that the router learns from.
     pub heard: mpsc::Sender<Outcome>,
 }

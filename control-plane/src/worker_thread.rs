@@ -1,19 +1,19 @@
-//! Work that can wait: on a thread of its own, and behind those who answer requests where there is too little CPU for both.
+//! Background work on a separate thread, at a lower priority than the threads that serve requests.
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Linux's nice value: a tenth of the share of a thread that answers.
+/// Linux's nice value: a tenth of the CPU share of a serving thread.
 const NICE: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A thread that does one piece of work after the other.
+/// A thread that runs jobs one after the other.
 #[derive(Debug, Clone)]
 pub struct Background {
     jobs: mpsc::Sender<Job>,
 }
 
-/// The thread has stopped.
+/// An error: the thread has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a background thread has stopped; restart the control plane")]
 pub struct Stopped;
@@ -32,14 +32,14 @@ impl Background {
         Ok(Self { jobs })
     }
 
-    /// Does something, as soon as all that came before is done.
+    /// Runs a job after all earlier ones.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Stopped> {
         let (done, finished) = oneshot::channel();
         let job: Job = Box::new(move || {
-            // A caller that has gone does not want to know.
+            // A caller that is gone needs no result.
             let _ = done.send(work());
         });
         self.jobs.send(job).await.map_err(|_| Stopped)?;
@@ -47,7 +47,7 @@ impl Background {
     }
 }
 
-/// Lets others go first from here on.
+/// Lowers the priority of the current thread.
 fn step_back() {
     let me = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(me), NICE) {

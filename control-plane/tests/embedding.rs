@@ -1,4 +1,5 @@
-//! The real embedding model. `OPENTRACY_TEST_EMBEDDER` names its folder; `cargo xtask test` sets it.
+//! Tests of the real embedding model. `OPENTRACY_TEST_EMBEDDER` names its folder; `cargo xtask
+//! test` sets it.
 
 use opentracy::config;
 use opentracy::health::HealthRegistry;
@@ -8,7 +9,7 @@ use opentracy_router::matrix::dot;
 #[tokio::test]
 async fn sentences_are_as_alike_as_they_should_be_whatever_they_come_with() {
     let Some(path) = std::env::var_os("OPENTRACY_TEST_EMBEDDER") else {
-        eprintln!("passed over: OPENTRACY_TEST_EMBEDDER is not set");
+        eprintln!("skipped: OPENTRACY_TEST_EMBEDDER is not set");
         return;
     };
     let config = config::Embedder {
@@ -29,7 +30,7 @@ async fn sentences_are_as_alike_as_they_should_be_whatever_they_come_with() {
     together.push(long.clone());
     together.push(String::new());
     let embedded = embedder.embed(together, Urgency::Request).await.unwrap();
-    // Of the model's card, as sentence-transformers computes them.
+    // Similarity from the model's card, as sentence-transformers computes it.
     assert!((dot(&embedded[0], &embedded[1]) - 0.943).abs() < 0.002);
     assert!((dot(&embedded[0], &embedded[2]) - 0.257).abs() < 0.002);
     for (text, together) in texts.iter().zip(&embedded) {

@@ -58,19 +58,19 @@ def test_idle_connections_keep_nobody_out(plane, begin):
 
 
 def test_without_a_file_to_give_the_listeners_wait(plane):
-    """The system's limit is lowered below what is open already: no connection can be taken, and the process lives."""
+    """The system's limit is lowered below what is open already: no connection can be accepted, and the process stays up."""
     plane.start()
     opened = len(list(pathlib.Path(f"/proc/{plane.process.pid}/fd").iterdir()))
     before = resource.prlimit(plane.process.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(plane.process.pid, resource.RLIMIT_NOFILE, (opened - 2, before[1]))
     waiting = connect(plane.ports["management"], 3) + connect(plane.ports["grpc"], 3)
-    wait_for(lambda: "no connection can be taken" in plane.log(), "the report")
+    wait_for(lambda: "can't accept connections" in plane.log(), "the report")
     assert plane.process.poll() is None
     resource.prlimit(plane.process.pid, resource.RLIMIT_NOFILE, before)
     assert answers(plane)
     for connection in waiting:
         connection.close()
-    assert plane.log().count("no connection can be taken") <= 10, "it is told once an outage, not once a try"
+    assert plane.log().count("can't accept connections") <= 10, "it is logged once per outage, not once per attempt"
 
 
 def test_records_with_numbers_that_can_not_be_are_refused_alone(plane):

@@ -77,7 +77,7 @@ def test_what_is_left_of_a_configuration_is_not_taken(plane, left):
     wait_for(lambda: "configuration_rejected" in codes(running), "the report")
     assert is_serving_as_before(running)
     assert status(running, method="POST", path="/v1/keys", body=b'{"name": "x", "role": "admin"}') == 401
-    assert running.log().count("the old one stays in force") == 1
+    assert running.log().count("the old one stays active") == 1
     running.config_path.write_text(whole.replace("smart", "smarter"))
     wait_for(lambda: "configuration_rejected" not in codes(running), "the mended file")
     models = json.loads(running.request("GET", "/v1/models", headers=ADMIN)[1])
@@ -95,7 +95,7 @@ def test_a_file_is_read_when_its_writer_is_done(plane):
             time.sleep(0.05)
     wait_for(lambda: "smarter" in running.request("GET", "/v1/models", headers=ADMIN)[1].decode(), "the new file")
     assert status(running) == 401
-    assert "the old one stays in force" not in running.log()
+    assert "the old one stays active" not in running.log()
 
 
 def test_keys_go_when_the_file_says_what_is_to_be_instead(plane):

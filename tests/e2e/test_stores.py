@@ -359,7 +359,7 @@ def test_calls_are_priced_with_what_was_in_force(pair):
         repriced = subprocess.run(control_plane.command("reprice", "--model", "gpt-4o", "--since", "2025-10-09T08:54:10Z",
                                                         "--until", "2025-10-09T08:54:11Z"),
                                   env=control_plane.environment, capture_output=True, text=True)
-        assert repriced.stdout == "0 traces cost something else now, 2 do not.\n", repriced
+        assert repriced.stdout == "0 traces have a new cost, 2 are unchanged.\n", repriced
         assert deleted(control_plane, "metadata.case=pricing") == 2
 
 

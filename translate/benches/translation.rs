@@ -217,7 +217,7 @@ fn client_stream(api: Api) -> Vec<u8> {
     out
 }
 
-/// Streams that are in the client's API already, as the gateway stage watches them.
+/// Measures streams that are already in the client's API, as the gateway stage observes them.
 fn taps(criterion: &mut Criterion) {
     for api in Api::ALL {
         let stream = client_stream(api);
@@ -250,7 +250,7 @@ fn taps(criterion: &mut Criterion) {
     }
 }
 
-/// Cuts a stream behind each event.
+/// Splits a stream after each event.
 fn events_of(stream: &[u8]) -> Vec<&[u8]> {
     let mut events = Vec::new();
     let mut rest = stream;

@@ -34,7 +34,8 @@ pub struct Event<'a> {
     pub raw: &'a [u8],
 }
 
-/// Reports if data is no payload of any API: nothing at all, or the mark of a stream's end.
+/// Returns true if data is not a payload of any API: nothing at all, or the marker that ends a
+/// stream.
 pub fn is_mark(data: &[u8]) -> bool {
     matches!(data.trim_ascii(), b"" | DONE)
 }

@@ -65,8 +65,9 @@ impl Output {
         self.end.is_some()
     }
 
-    /// Reads an event's JSON. A stream with an event that is not JSON has failed, and so has one with an event that the format must
-    /// know, by `is_known`, but can't read. Events that it does not know may look like anything.
+    /// Reads an event's JSON. The stream fails if an event is not JSON, or is of a kind that the
+    /// format must know, by `is_known`, but can't be read. Events of other kinds may look like
+    /// anything.
     pub fn read<'a, T: Deserialize<'a>>(
         &mut self,
         data: &'a [u8],

@@ -158,8 +158,9 @@ fn runner(seed: u64) -> TestRunner {
 
 /// Runs each target on many variations, and measures it.
 ///
-/// `cargo test --release -p opentracy-translate --test fuzz -- --ignored --nocapture` runs 20,000, or as many as `FUZZ_CASES` says, in
-/// about 15 seconds. Each run has a seed of its own and prints it; `FUZZ_SEED` repeats a run.
+/// `cargo test --release -p opentracy-translate --test fuzz -- --ignored --nocapture` runs 20,000,
+/// or the number in `FUZZ_CASES`, in about 15 seconds. Each run prints its seed; `FUZZ_SEED`
+/// repeats a run.
 #[test]
 #[ignore = "needs a release build"]
 fn many_variations_in_bounded_time() {

@@ -150,8 +150,8 @@ fn time_is_linear_in_the_text() {
     }
 }
 
-/// `cargo test --release -p opentracy-translate --test redaction -- --ignored --nocapture` prints the time of each shape, and of each
-/// detector that takes more than a fifth of the budget.
+/// `cargo test --release -p opentracy-translate --test redaction -- --ignored --nocapture` prints
+/// the time of each shape, and of each detector that takes more than a fifth of the budget.
 #[test]
 #[ignore = "a measurement"]
 fn hundred_kilobytes_take_two_milliseconds() {
@@ -175,8 +175,9 @@ fn hundred_kilobytes_take_two_milliseconds() {
     assert!(slow.is_empty(), "{slow:?}");
 }
 
-/// Repeats random pieces, and prints those that take longest. The bound is above the budget of the known shapes, because a piece of two
-/// or three bytes that begins a match of several kinds takes up to 2.4 ms.
+/// Repeats random pieces, and prints the slowest ones. The bound is above the budget of the known
+/// shapes, because a piece of two or three bytes that begins a match of several kinds takes up to
+/// 2.4 ms.
 ///
 /// `cargo test --release -p opentracy-translate --test redaction -- --ignored --nocapture` runs it.
 #[test]

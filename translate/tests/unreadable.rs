@@ -1,4 +1,5 @@
-//! An event that can't be read is an error of the provider, in every stream and at every place of it.
+//! Tests that an event that can't be read is an error of the provider, in every stream and at every
+//! position.
 
 mod fixtures;
 

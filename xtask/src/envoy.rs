@@ -8,9 +8,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::process;
 use crate::workspace::Workspace;
 
-/// The version that is fetched where there is none.
+/// The version that is downloaded if none is installed.
 const VERSION: &str = "1.40.0";
-/// The first with all that the filter asks of it: a pause at the headers, and the fix for bodies lost behind one.
+/// The first version with everything that the filter needs: pausing at the headers, and the fix for
+/// bodies lost after a pause.
 const OLDEST: (u32, u32, u32) = (1, 39, 3);
 
 /// Finds an Envoy that can run the filter, or fetches one.
@@ -19,7 +20,7 @@ pub fn find(workspace: &Workspace) -> Result<PathBuf> {
         match version_of(&reported) {
             Some(version) if version >= OLDEST => return Ok("envoy".into()),
             _ => eprintln!(
-                "The envoy on PATH is older than {}.{}.{} and is passed over: {}",
+                "The envoy on PATH is older than {}.{}.{} and is ignored: {}",
                 OLDEST.0,
                 OLDEST.1,
                 OLDEST.2,
@@ -37,7 +38,7 @@ pub fn find(workspace: &Workspace) -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// Starts an Envoy that tells only what matters.
+/// Returns the command that starts an Envoy which logs only what matters.
 pub fn command(binary: &Path, bootstrap: &Path) -> Command {
     let mut command = Command::new(binary);
     command.arg("--config-path").arg(bootstrap).args([

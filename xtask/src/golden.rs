@@ -10,13 +10,13 @@ use anyhow::{Context as _, Result, bail};
 use crate::process;
 use crate::workspace::Workspace;
 
-/// The files that the tests write: a folder, and a page.
+/// The files that the tests write: a folder and a page.
 const PLACES: [&str; 2] = ["translate/fixtures", "docs/providers.md"];
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-/// Prints what the translation makes now of each fixture, where it differs from the file. With
-/// `accept` the files are left as they are made now; otherwise a difference is an error.
+/// Prints the differences between the current translation of each fixture and its file. With
+/// `accept`, the files are overwritten; otherwise a difference is an error.
 pub fn run(workspace: &Workspace, accept: bool) -> Result<()> {
     let before = read_all(&workspace.root)?;
     let mut tests = workspace.cargo();
@@ -48,7 +48,7 @@ pub fn run(workspace: &Workspace, accept: bool) -> Result<()> {
     outcome?;
     eprintln!("{} of {} files differ", changed.len(), after.len());
     if !accept && !changed.is_empty() {
-        bail!("`cargo xtask golden --accept` takes them as they are now");
+        bail!("`cargo xtask golden --accept` accepts the current output");
     }
     Ok(())
 }
@@ -72,7 +72,7 @@ fn read_all(root: &Path) -> Result<Files> {
 
 fn show(root: &Path, old: &Path, path: &Path) -> Result<()> {
     println!("{}", path.display());
-    // Its exit status only says that they differ.
+    // Its exit status only reports that they differ.
     Command::new("git")
         .current_dir(root)
         .args(["--no-pager", "diff", "--no-index", "--no-prefix"])

@@ -33,41 +33,42 @@ struct Cli {
 enum Command {
     /// Set up and start the gateway: control plane and Envoy.
     Run {
-        /// The configuration; `opentracy.yaml` in the working directory when there is one.
+        /// The configuration file; by default `opentracy.yaml` in the working directory, if it
+        /// exists.
         #[arg(long, env = "OPENTRACY_CONFIG")]
         config: Option<PathBuf>,
-        /// Without semantic routing: neither the embedding model nor its runtime is fetched.
+        /// Run without semantic routing: neither the embedding model nor its runtime is downloaded.
         #[arg(long)]
         no_router: bool,
     },
     /// Set up and run every test.
     Test,
-    /// Set up and run end-to-end tests; only what is stale is built.
+    /// Set up and run end-to-end tests; rebuilds only what is stale.
     E2e {
         /// Arguments for pytest, such as `-k fallback` or `e2e/test_chat.py`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         pytest: Vec<String>,
     },
-    /// Check everything that a change must pass, but for the tests.
+    /// Run all checks that a change must pass, apart from the tests.
     Check,
     /// Show how the translation differs from its golden files.
     Golden {
-        /// Write the files as they are made now.
+        /// Overwrite the files with the current output.
         #[arg(long)]
         accept: bool,
     },
-    /// Measure, and print ratios.
+    /// Run a benchmark and print ratios.
     Bench {
         #[command(subcommand)]
         what: bench::What,
     },
-    /// Build the filter and print where it is.
+    /// Build the filter and print its path.
     Wasm,
-    /// Fetch the embedding model and its runtime, and print where they are.
+    /// Download the embedding model and its runtime, and print their path.
     Embedder,
     /// Check the language of comments, messages and documents.
     LintWords,
-    /// Make the price catalog anew from its published source.
+    /// Regenerate the price catalog from its published source.
     Catalog,
 }
 

@@ -1,11 +1,11 @@
-//! Running other programs.
+//! Runs other programs.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-/// Runs a program to its end; an exit status other than 0 is an error.
+/// Runs a program to completion; an exit status other than 0 is an error.
 pub fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command
@@ -17,7 +17,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program and returns what it prints.
+/// Runs a program and returns its output.
 pub fn output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
@@ -33,7 +33,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Installs Python packages into a folder of their own; what to install is yet to be said.
+/// Returns a pip command that installs into a separate folder; the caller adds the packages.
 pub fn pip_install(folder: &Path) -> Command {
     let mut pip = Command::new("python3");
     pip.args([

@@ -1,4 +1,4 @@
-//! Processes that run side by side, and end together.
+//! Runs processes side by side and stops them together.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +17,7 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What was started. All of it stops when this goes, however it goes.
+/// The started processes, all of which are stopped on drop.
 #[derive(Default)]
 pub struct Processes {
     running: Vec<(&'static str, Child)>,
@@ -25,7 +25,7 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Waits end as soon as the flag is set.
+    /// Makes all waits end as soon as the flag is set.
     pub fn stopped_by(stopping: Arc<AtomicBool>) -> Self {
         Self {
             running: Vec::new(),
@@ -35,7 +35,8 @@ impl Processes {
 
     /// Starts a process and returns its id.
     pub fn start(&mut self, name: &'static str, command: &mut Command) -> Result<u32> {
-        // A group of its own: Ctrl-C then reaches this process alone, which stops the others in order.
+        // A separate process group, so that Ctrl-C reaches only this process, which stops the
+        // others in order.
         let child = command
             .process_group(0)
             .spawn()
@@ -45,14 +46,15 @@ impl Processes {
         Ok(id)
     }
 
-    /// Waits until `GET /health` of the gateway is 200. An error when a process ends before.
+    /// Waits until `GET /health` of the gateway returns 200, or returns an error if a process ends
+    /// first.
     pub fn wait_until_healthy(&mut self, gateway: SocketAddr) -> Result<()> {
         let started = Instant::now();
         while !self.stopping.load(Ordering::Relaxed) && !is_healthy(gateway) {
             self.check()?;
             if started.elapsed() > START_DEADLINE {
                 bail!(
-                    "the gateway did not come up within {} s; the lines above say why",
+                    "the gateway did not become healthy within {} s; see the lines above",
                     START_DEADLINE.as_secs()
                 );
             }
@@ -61,7 +63,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Waits until it is told to stop. An error when a process ends before.
+    /// Waits until the stop flag is set, or returns an error if a process ends first.
     pub fn wait(&mut self) -> Result<()> {
         while !self.stopping.load(Ordering::Relaxed) {
             self.check()?;
@@ -73,7 +75,7 @@ impl Processes {
     fn check(&mut self) -> Result<()> {
         for (name, child) in &mut self.running {
             if let Some(status) = child.try_wait()? {
-                bail!("{name} has stopped ({status}); its last lines above say why");
+                bail!("{name} has stopped ({status}); see its last lines above");
             }
         }
         Ok(())
@@ -82,7 +84,8 @@ impl Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        // Envoy was started last and stops first, so that its last traces find the control plane.
+        // Envoy was started last and stops first, so that the control plane receives its last
+        // traces.
         for (name, child) in self.running.iter_mut().rev() {
             stop(name, child);
         }
@@ -97,7 +100,7 @@ fn stop(name: &str, child: &mut Child) {
     let asked = Instant::now();
     while matches!(child.try_wait(), Ok(None)) {
         if asked.elapsed() > STOP_DEADLINE {
-            eprintln!("{name} does not stop and is killed");
+            eprintln!("{name} does not stop; killing it");
             let _ = child.kill();
             let _ = child.wait();
             return;

@@ -1,4 +1,4 @@
-//! The Python that has the tests' packages, the official SDKs among them.
+//! The Python environment with the packages of the tests, including the official SDKs.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,16 +10,16 @@ use opentracy_translate::hash::fnv1a;
 use crate::process;
 use crate::workspace::Workspace;
 
-/// Returns a program of the packages, to be run.
+/// Returns a command that runs a program of the environment.
 pub fn command(workspace: &Workspace, program: &str) -> Result<Command> {
     Ok(Command::new(bin(workspace)?.join(program)))
 }
 
-/// Returns the folder of the programs; fetches the packages first where they are not there.
+/// Returns the folder of the programs; installs the packages first if necessary.
 fn bin(workspace: &Workspace) -> Result<PathBuf> {
     let requirements = workspace.root.join("tests/requirements.txt");
     let wanted = std::fs::read_to_string(&requirements)?;
-    // The list is part of the name, so that a changed one makes another environment.
+    // The name contains a hash of the list, so that a changed list creates another environment.
     let name = format!("python-{:032x}", fnv1a(wanted.as_bytes()));
     let folder = workspace.cached(&name, |folder| {
         eprintln!("Fetching the tests' Python packages …");

@@ -1,4 +1,4 @@
-//! `cargo xtask run`: everything set up and started, until Ctrl-C.
+//! `cargo xtask run`: sets up and starts everything, and stops it on Ctrl-C.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -72,7 +72,8 @@ pub fn run(workspace: &Workspace, config: Option<PathBuf>, no_router: bool) -> R
     Ok(())
 }
 
-/// Writes a file for its owner only: the bootstrap holds the token that the control plane hands provider keys out for.
+/// Writes a file for its owner only: the bootstrap holds the token with which the control plane
+/// hands out provider keys.
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     if path.exists() {
         std::fs::remove_file(path)?;
@@ -101,12 +102,12 @@ Try it:
     );
 }
 
-/// Where the gateway listens, from what `opentracy check` prints.
+/// Returns the gateway's address from the output of `opentracy check`.
 fn gateway_address(check: &str) -> Result<SocketAddr> {
     let address = check
         .lines()
         .find_map(|line| line.strip_prefix("gateway: http://"))
-        .context("`opentracy check` does not tell where the gateway listens")?;
+        .context("`opentracy check` does not print the gateway's address")?;
     let mut address: SocketAddr = address.parse()?;
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the unit tests, then the product as its users run it.
+//! `cargo xtask test`: runs the unit tests, then tests the product as its users run it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     let mut cargo = workspace.cargo();
     cargo.env("OPENTRACY_TEST_EMBEDDER", &embedder);
     process::run(cargo.args(["test", "--workspace"]))?;
-    // The test of the first run builds it too. Built here, its first build takes none of that
+    // The test of the first run builds it too. Building it here keeps its first build out of that
     // test's time limit.
     workspace.build_control_plane(Profile::Release)?;
     run_e2e(workspace, &side_by_side())
@@ -44,8 +44,9 @@ pub fn run_e2e(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     process::run(&mut pytest)
 }
 
-/// Returns the arguments by which the whole suite runs in several processes: one more than there are
-/// processors, since a test waits more than it works. The tests of a file share what they start.
+/// Returns the arguments that run the whole suite in several processes: one more than there are
+/// processors, because a test waits more than it works. The tests of a file run in one process,
+/// since they share what they start.
 fn side_by_side() -> Vec<String> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     ["-n", &(processors + 1).to_string(), "--dist", "loadfile"]
@@ -53,7 +54,7 @@ fn side_by_side() -> Vec<String> {
         .to_vec()
 }
 
-/// The Node packages of the TypeScript tests: the official SDK among them.
+/// Returns the folder with the Node packages of the TypeScript tests, including the official SDK.
 fn node_packages(tests: &Path) -> Result<PathBuf> {
     let folder = tests.join("typescript");
     let modules = folder.join("node_modules");

@@ -1,7 +1,8 @@
 //! Builds the filter.
 //!
-//! Rust's own standard library for WASI comes by rustup. Where rustup can't bring it, Debian's packages can: a second
-//! compiler in `/usr/bin` with its library's source, a linker and WASI's C library.
+//! The standard library for WASI comes from rustup. If rustup can't install it, Debian's packages
+//! are used: a second compiler in `/usr/bin` with the source of its library, a linker and a WASI C
+//! library.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -22,17 +23,17 @@ const DEBIAN_PACKAGES: [&str; 5] = [
 ];
 
 enum Toolchain {
-    /// The one in use, which has the target.
+    /// The current one, which has the target.
     Own,
     Debian,
 }
 
-/// Builds the filter with these features and says where it is.
+/// Builds the filter with these features and returns its path.
 pub fn build(workspace: &Workspace, features: &[&str]) -> Result<PathBuf> {
     let toolchain = find_toolchain()?;
     let mut folder = workspace.target.join("filter");
     for feature in features {
-        // Each variant has a place of its own, so that none is taken for another.
+        // Each variant has a separate folder, so that none is mistaken for another.
         folder = folder.join(feature);
     }
     let mut build = match toolchain {
@@ -72,7 +73,7 @@ fn find_toolchain() -> Result<Toolchain> {
     Ok(Toolchain::Debian)
 }
 
-/// Whether the toolchain in use has the standard library for the target.
+/// Returns true if the current toolchain has the standard library for the target.
 fn is_installed() -> bool {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     process::output(Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]))
@@ -110,12 +111,12 @@ fn install_debian_toolchain() -> Result<()> {
         process::run(apt.stdin(Stdio::null())).with_context(|| advice.clone())?;
     }
     if !has_debian_toolchain() {
-        bail!("the Debian packages don't hold what they did: {advice}");
+        bail!("the Debian packages lack some of the expected files: {advice}");
     }
     Ok(())
 }
 
-/// Debian's cargo, with what it needs to build the standard library along with the filter.
+/// Returns Debian's cargo, set up to build the standard library along with the filter.
 fn debian_cargo(workspace: &Workspace) -> Result<Command> {
     let path = env::var_os("PATH").unwrap_or_default();
     let path =

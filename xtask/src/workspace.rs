@@ -1,4 +1,4 @@
-//! Where things are: the source, what is built, and what was fetched.
+//! Locations of the source, build output and downloads.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub struct Workspace {
     pub root: PathBuf,
     /// Cargo's target folder.
     pub target: PathBuf,
-    /// What was fetched once and is used by every checkout: Envoy, the tests' Python packages.
+    /// Downloads shared by all checkouts: Envoy, the tests' Python packages.
     cache: PathBuf,
 }
 
@@ -42,7 +42,7 @@ impl Workspace {
         command
     }
 
-    /// Builds the control plane and says where it is.
+    /// Builds the control plane and returns its path.
     pub fn build_control_plane(&self, profile: Profile) -> Result<PathBuf> {
         let mut build = self.cargo();
         build.args([
@@ -56,10 +56,12 @@ impl Workspace {
         Ok(self.target.join(profile.folder()).join("opentracy"))
     }
 
-    /// A folder in the cache that `make` fills, once: one that failed or was interrupted leaves nothing behind.
+    /// Returns a folder in the cache that `make` fills once: a failed or interrupted run counts as
+    /// missing.
     pub fn cached(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let folder = self.cache.join(name);
-        // Written last. A virtual environment can't be moved, so the folder itself has its final name from the start.
+        // Written last. A virtual environment can't be moved, so the folder has its final name from
+        // the start.
         let done = folder.join(".complete");
         if done.exists() {
             return Ok(folder);
@@ -68,7 +70,7 @@ impl Workspace {
             std::fs::remove_dir_all(&folder)?;
         }
         std::fs::create_dir_all(&folder)
-            .with_context(|| format!("the cache folder {} can't be made", folder.display()))?;
+            .with_context(|| format!("the cache folder {} can't be created", folder.display()))?;
         make(&folder)?;
         std::fs::write(done, "")?;
         Ok(folder)
@@ -77,7 +79,7 @@ impl Workspace {
 
 #[derive(Debug, Clone, Copy)]
 pub enum Profile {
-    /// Quick to build.
+    /// The quickest to build.
     Dev,
     Release,
 }

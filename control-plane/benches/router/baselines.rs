@@ -1,4 +1,4 @@
-//! Simpler routers, with the same embeddings.
+//! Baselines: simpler routers with the same embeddings.
 
 use nalgebra::DMatrix;
 use opentracy_router::{Matrix, kmeans, logistic, matrix};
@@ -13,7 +13,7 @@ pub const ALL: [(&str, Router); 5] = [
     ("k-means, hard, k = 100", k_means),
     ("nearest 50", |train, dev| nearest(train, dev, 50)),
     ("nearest 100", |train, dev| nearest(train, dev, 100)),
-    ("logistic head a model", heads),
+    ("logistic head per model", heads),
 ];
 
 fn random(_: &[Labelled], dev: &[Labelled]) -> Vec<Guess> {

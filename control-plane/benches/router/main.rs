@@ -1,8 +1,9 @@
-//! `cargo xtask bench router`: what decisions are worth on prompts that nothing was fitted on, and what they cost.
+//! `cargo xtask bench router`: the value of routing decisions on held-out prompts, and their cost.
 //!
-//! Quality is measured on real prompts with the answers of two models right or wrong (RouteLLM's evaluation data: MMLU and
-//! GSM8K), fitted on one part and measured on the other, beside simpler routers with the same embeddings in the same run.
-//! Learning is measured in worlds whose truth is known.
+//! Quality is measured on real prompts, labelled with whether two models answered them correctly
+//! (RouteLLM's evaluation data: MMLU and GSM8K). The pack is fitted on one part and measured on the
+//! other, beside simpler routers with the same embeddings in the same run. Learning is measured in
+//! synthetic worlds whose truth is known.
 
 mod baselines;
 mod prompts;
@@ -19,10 +20,11 @@ use opentracy_router::{Outcome, Point};
 
 use prompts::{Labelled, STRONG, WEAK};
 
-/// USD per token of the two models, input and output alike, when the data was made; what a share of calls costs rests on it.
+/// Ratio of the two models' prices in USD per token, input and output alike, when the data was
+/// made; the cost of a share of calls depends on it.
 const PRICE_RATIO: f64 = 0.24 / 24.7;
 
-/// A router's word on a prompt: how likely either model is to be wrong.
+/// A router's estimate for a prompt: the probability of an error of each model.
 #[derive(Debug, Clone, Copy)]
 pub struct Guess {
     pub weak: f64,
@@ -34,14 +36,14 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     match &embedder {
         None => println!(
-            "There is no embedder: `cargo xtask bench router` fetches one. Quality and embedding are passed over."
+            "No embedder found; `cargo xtask bench router` downloads one. Skipping quality and embedding."
         ),
         Some(embedder) => {
             runtime.block_on(speed::embedding(&**embedder))?;
             match prompts::load(embedder.as_ref(), &runtime)? {
                 Some((train, dev)) => quality(&train, &dev, embedder.identity())?,
                 None => println!(
-                    "There are no labelled prompts (OPENTRACY_ROUTING_DATA); quality is passed over."
+                    "No labelled prompts found (OPENTRACY_ROUTING_DATA); skipping quality."
                 ),
             }
         }

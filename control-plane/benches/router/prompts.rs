@@ -1,4 +1,4 @@
-//! Real prompts, with whether two models answered them right.
+//! Real prompts, labelled with whether two models answered them correctly.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ pub struct Labelled {
     pub strong_error: f64,
 }
 
-/// What is fitted on, and what is measured on. `None` where the files are not there.
+/// Returns the training and the test set, or `None` if the files don't exist.
 pub fn load(
     embedder: &dyn Embed,
     runtime: &Runtime,
@@ -63,7 +63,7 @@ pub fn load(
     Ok(Some((part("train.jsonl")?, part("dev.jsonl")?)))
 }
 
-/// Minutes of work, so it is kept for the next run.
+/// Embeds texts, which takes minutes, so the result is cached for the next run.
 fn embed(embedder: &dyn Embed, runtime: &Runtime, texts: &[String]) -> Result<Vec<Vec<f32>>> {
     let mut hasher = Sha256::new();
     hasher.update(&embedder.identity().model);

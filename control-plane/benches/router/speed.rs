@@ -1,4 +1,4 @@
-//! What a decision costs.
+//! The latency of a decision.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use opentracy_router::{Outcome, Point, matrix, pack};
 const ROUNDS: usize = 2000;
 const MODELS: usize = 20;
 
-/// A prompt of 64 tokens, cold; as a request waits for it.
+/// Measures the embedding of a 64-token prompt that isn't cached, as a request waits for it.
 pub async fn embedding(embedder: &dyn Embed) -> Result<()> {
     for words in [14, 62, 254] {
         let mut times = Vec::new();
@@ -32,7 +32,7 @@ pub async fn embedding(embedder: &dyn Embed) -> Result<()> {
     Ok(())
 }
 
-/// A fitted pack with heads, twenty models, without the embedding.
+/// Measures a decision without the embedding: a fitted pack with heads and twenty models.
 pub fn decision() {
     let mut random = fastrand::Rng::with_seed(5);
     let mut vector = || {

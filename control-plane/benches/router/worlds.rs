@@ -1,4 +1,4 @@
-//! Worlds whose truth is known: what is lost against an oracle, as outcomes arrive.
+//! Synthetic worlds whose truth is known: the regret against an oracle, as outcomes arrive.
 
 use opentracy_router::decide::{Candidate, Weights, decide};
 use opentracy_router::fit::{self, Training};
@@ -10,10 +10,11 @@ const STEPS: [usize; 4] = [100, 300, 1000, 3000];
 const TESTED: usize = 2000;
 const COST_WEIGHT: f64 = 0.15;
 
-/// Prompts are about topics; how often a model errs goes by topic, and by where in the topic a prompt is.
+/// A synthetic world. Prompts are about topics; a model's error rate depends on the topic, and on
+/// where in the topic a prompt is.
 struct World {
     topics: Vec<Vec<f32>>,
-    /// By model and topic: log-odds of an error, and a direction that changes them.
+    /// Log-odds of an error and a direction that changes them, by model and topic.
     skills: Vec<Vec<(f64, Vec<f32>)>>,
     costs: Vec<f64>,
 }
@@ -32,7 +33,7 @@ impl World {
             topics: vectors(TOPICS, random),
             skills: (0..models)
                 .map(|model| {
-                    // Dearer models are better on the whole, and not everywhere.
+                    // More expensive models are better on average, but not on every topic.
                     let level = 0.5 - 2.0 * model as f64 / models as f64;
                     (0..TOPICS)
                         .map(|_| (level + 3.0 * (random.f64() - 0.5), vector(random)))
@@ -66,7 +67,7 @@ impl World {
         self.error(model, prompt) + COST_WEIGHT * self.costs[model] / dearest
     }
 
-    /// The mean of what is lost against the oracle's choice.
+    /// Returns the mean regret against the oracle's choice.
     fn regret(&self, tested: &[Prompt], choose: impl Fn(&Prompt) -> usize) -> f64 {
         let lost = |prompt: &Prompt| {
             let best = (0..self.costs.len())

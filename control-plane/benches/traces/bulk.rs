@@ -1,4 +1,5 @@
-//! What SQLite itself can do: the same bytes in one column, without an index, a search or a journal.
+//! The speed of SQLite alone: the same bytes in one column, without an index, a search or a
+//! journal.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

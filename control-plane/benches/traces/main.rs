@@ -1,8 +1,8 @@
-//! `cargo bench -p opentracy`: how fast traces are taken, stored and found.
+//! `cargo bench -p opentracy`: the speed of accepting, storing and searching traces.
 //!
-//! The control plane runs as its users run it, as a process of its own; traces of 4 KB go in by gRPC, as from Envoy, and
-//! questions by REST. SQLite's own limit is measured in the same run: rows of the same size, in large transactions, without
-//! an index or a search.
+//! The control plane runs as its users run it, as a separate process; traces of 4 KB arrive over
+//! gRPC, as from Envoy, and queries over REST. SQLite's own limit is measured in the same run: rows
+//! of the same size, in large transactions, without an index or a search.
 
 mod bulk;
 mod questions;
@@ -17,9 +17,9 @@ use prost::Message as _;
 use server::{Backend, Server};
 use traffic::Traffic;
 
-/// Traces that are stored before anything is looked for.
+/// Number of traces that are stored before the first query.
 const TRACES: usize = 1_000_000;
-/// Those of them that come as fast as the journal takes them.
+/// Number of those that are sent as fast as the journal accepts them.
 const BURST: usize = 100_000;
 
 fn main() -> Result<()> {
@@ -44,9 +44,9 @@ fn main() -> Result<()> {
     let started = Instant::now();
     runtime.block_on(traffic.send(batches))?;
     let taken = started.elapsed();
-    report("taken by the journal", burst, taken);
+    report("accepted by the journal", burst, taken);
     server.settle()?;
-    report("taken and stored, the burst", burst, started.elapsed());
+    report("accepted and stored, the burst", burst, started.elapsed());
 
     let mut busy = Duration::ZERO;
     let mut left = count - burst;
@@ -59,7 +59,7 @@ fn main() -> Result<()> {
         server.settle()?;
         busy += started.elapsed();
     }
-    report("taken and stored, the rest", count - burst, busy);
+    report("accepted and stored, the rest", count - burst, busy);
     println!(
         "memory of the control plane: {} MB at most",
         server.peak_memory_mb()?

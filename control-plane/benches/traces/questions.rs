@@ -1,4 +1,4 @@
-//! Searches, each of them many times, with values that change.
+//! Queries, each run many times with changing values.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use anyhow::Result;
 use crate::server::Server;
 use crate::traffic::word;
 
-/// A name, and the query string of a round.
+/// A name, and the query string for a round.
 type Case = (&'static str, Box<dyn Fn(u64) -> String>);
 
 const ROUNDS: u64 = 20;
 
-/// A piece of the time that the traces are of, as filters.
+/// Returns filters for a part of the time range of the traces.
 fn between(start_micros: u64, from_seconds: u64, seconds: u64) -> String {
     let at = |seconds: u64| {
         let micros = start_micros + seconds * 1_000_000;
@@ -61,7 +61,7 @@ pub fn ask(server: &Server, an_id: &str, start_micros: u64) -> Result<()> {
             Box::new(|_| "min_latency_ms=900000".into()),
         ),
         (
-            "dear calls of a key",
+            "expensive calls of a key",
             Box::new(|n| format!("min_cost=0.00095&key=team-{n}")),
         ),
         ("many tokens", Box::new(|_| "min_tokens=1090".into())),

@@ -1,4 +1,4 @@
-//! The control plane, as a process.
+//! The control plane as a separate process.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -22,7 +22,8 @@ impl Backend {
         }
     }
 
-    /// Waits until what was written is merged, so that searches have the machine to themselves.
+    /// Waits until the store has merged what was written, so that searches have the machine to
+    /// themselves.
     pub fn calm_down(&self) -> Result<()> {
         let Self::ClickHouse(url) = self else {
             return Ok(());
@@ -46,7 +47,7 @@ impl Backend {
 pub struct Server {
     child: Child,
     rest: SocketAddr,
-    /// Where gRPC listens, as a URL.
+    /// The URL of the gRPC listener.
     pub grpc: String,
 }
 
@@ -79,19 +80,19 @@ impl Server {
         let started = Instant::now();
         while server.get("/health").is_err() {
             if started.elapsed() > Duration::from_secs(30) {
-                bail!("the control plane did not come up");
+                bail!("the control plane did not start");
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(server)
     }
 
-    /// The body of an answer with status 200.
+    /// Returns the body of a response with status 200.
     pub fn get(&self, path: &str) -> Result<Vec<u8>> {
         request(&self.rest.to_string(), "GET", path)
     }
 
-    /// Waits until the store has everything.
+    /// Waits until the journal is empty.
     pub fn settle(&self) -> Result<()> {
         loop {
             let health: serde_json::Value = serde_json::from_slice(&self.get("/health")?)?;

@@ -1,4 +1,5 @@
-//! Traces as an application would make them: words as common as in English, a few models, aliases, keys, tenants, some errors.
+//! Synthetic traces like an application's: words as common as in English, a few models, aliases,
+//! keys and tenants, some errors.
 
 use anyhow::Result;
 use opentracy_proto::v1;
@@ -6,9 +7,9 @@ use opentracy_proto::v1::trace_service_client::TraceServiceClient;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// Traces in one call, as Envoy's workers batch them.
+/// Number of traces per call, as Envoy's workers batch them.
 const BATCH: usize = 60;
-/// As eight workers of Envoy have them under way.
+/// Number of concurrent calls, as eight of Envoy's workers have.
 const CALLS_AT_ONCE: usize = 32;
 const VOCABULARY: u64 = 30_000;
 const WORDS_ASKED: usize = 300;
@@ -21,13 +22,14 @@ const MODELS: [(&str, &str); 5] = [
     ("mistral", "mistral-large-latest"),
 ];
 
-/// Conversations that traces are made of: making one takes longer than storing it.
+/// Number of conversations that traces are built from, because building one takes longer than
+/// storing it.
 const CONVERSATIONS: usize = 20_000;
 
 pub struct Traffic {
     address: String,
     made: u64,
-    /// When the first call was made: recently, so that none is too old to keep.
+    /// Time of the first call: recent, so that no trace is older than the retention.
     pub start_micros: u64,
     random: u64,
     conversations: Vec<(String, String)>,
@@ -52,7 +54,7 @@ impl Traffic {
         traffic
     }
 
-    /// Traces, ready to be sent.
+    /// Returns traces, ready to be sent.
     pub fn batches(&mut self, mut count: usize) -> Vec<v1::IngestRequest> {
         let mut batches = Vec::new();
         while count > 0 {
@@ -67,7 +69,7 @@ impl Traffic {
         batches
     }
 
-    /// Returns when all are acknowledged.
+    /// Sends the traces, and returns when all are acknowledged.
     pub async fn send(&self, batches: Vec<v1::IngestRequest>) -> Result<()> {
         let endpoint = tonic::transport::Endpoint::from_shared(self.address.clone())?;
         let client = TraceServiceClient::new(endpoint.connect().await?);
@@ -104,7 +106,7 @@ impl Traffic {
             self.conversations[conversation].1,
             tokens + 100
         );
-        // A thousand a second, so that a million are a quarter of an hour.
+        // One per millisecond, so that a million span a quarter of an hour.
         let micros = self.start_micros + number * 1000;
         v1::Trace {
             id: self.id(micros / 1000).to_string(),
@@ -157,7 +159,7 @@ impl Traffic {
         Uuid::from_u128(bits)
     }
 
-    /// Words by Zipf's law: the n-th most common one is n times as rare as the first.
+    /// Returns words by Zipf's law: the n-th most common one is n times as rare as the first.
     fn words(&mut self, count: usize) -> String {
         let mut text = String::with_capacity(count * 7);
         for index in 0..count {
@@ -171,7 +173,7 @@ impl Traffic {
         text
     }
 
-    /// SplitMix64.
+    /// Returns the next random number (SplitMix64).
     fn next(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
@@ -181,7 +183,7 @@ impl Traffic {
     }
 }
 
-/// What was tried for a trace: the model that answered.
+/// Returns the only attempt of a trace, by the model that answered.
 fn only_attempt(trace: &v1::Trace) -> v1::Attempt {
     v1::Attempt {
         trace_id: trace.id.clone(),
@@ -196,7 +198,7 @@ fn only_attempt(trace: &v1::Trace) -> v1::Attempt {
     }
 }
 
-/// The word of a rank: the more common, the shorter.
+/// Returns the word of a rank: the more common, the shorter.
 pub fn word(rank: u64) -> String {
     const SYLLABLES: [&str; 16] = [
         "ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe", "ri", "so", "tu",

@@ -1,7 +1,8 @@
-//! Connections to the listeners: how many there may be, and how long one may do nothing.
+//! Connection limits and idle timeouts of the listeners.
 //!
-//! With as many as may be, a new connection takes the place of the one that has been idle the longest, so that idle ones keep
-//! nobody out. One with a request under way is never closed for another.
+//! At the limit, a new connection takes the place of the one that has been idle the longest, so
+//! that idle ones keep no client out. A connection with an active request is never closed for
+//! another.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -18,30 +19,30 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// The most connections of a listener, if the system allows that many files.
+/// Maximum number of connections of a listener, if the system allows that many files.
 const MAX_CONNECTIONS: u64 = 1024;
-/// The fewest connections that a listener allows.
+/// Minimum number of connections of a listener.
 const MIN_CONNECTIONS: u64 = 8;
-/// A client that takes nothing of what it is sent for so long is gone.
+/// Time after which a client that reads nothing of a response is taken for dead.
 const WRITE_STALL: Duration = Duration::from_secs(60);
-/// Between two tries while the system has no file to give.
+/// Delay before the next accept while the system is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The part of the files that the system allows which one listener may have.
+/// A listener's share of the files that the system allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
     Quarter,
     Eighth,
 }
 
-/// Raises the number of files that this process may have open to what the system allows, and returns it.
+/// Raises the process's limit on open files to what the system allows, and returns it.
 pub fn raise_file_limit() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: maximum,
         maximum,
     };
-    // Without a right to it, what there is has to do.
+    // Without permission, the current limit stays.
     let _ = setrlimit(Resource::Nofile, raised);
     getrlimit(Resource::Nofile)
         .current
@@ -53,7 +54,7 @@ pub fn raise_file_limit() -> u64 {
 #[derive(Debug)]
 pub struct Connections {
     max: usize,
-    /// Counts what happens, so that what happened last is known.
+    /// A logical clock that orders the last activity of connections.
     clock: AtomicU64,
     open: Mutex<HashMap<u64, Arc<Entry>>>,
 }
@@ -74,7 +75,7 @@ impl Connections {
         })
     }
 
-    /// The connections of a listener that may have a share of `files`.
+    /// Returns the connections of a listener that may use a share of `files`.
     pub fn with_share(files: u64, share: Share) -> Arc<Self> {
         let parts = match share {
             Share::Quarter => 4,
@@ -84,7 +85,7 @@ impl Connections {
         Self::new(usize::try_from(max).unwrap_or(usize::MAX))
     }
 
-    /// The next connection. Errors of the system end nothing: it is tried again.
+    /// Accepts the next connection. Retries after system errors.
     pub async fn accept(self: &Arc<Self>, listener: &TcpListener) -> GuardedStream {
         let mut is_told = false;
         loop {
@@ -93,7 +94,7 @@ impl Connections {
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
                     if !is_told {
-                        tracing::error!("no connection can be taken, it is tried again: {error}");
+                        tracing::error!("can't accept connections, retrying: {error}");
                         is_told = true;
                     }
                     self.evict_oldest(&self.open());
@@ -101,7 +102,7 @@ impl Connections {
                     continue;
                 }
             };
-            // Answers are small and latency matters.
+            // Responses are small and latency matters.
             let _ = stream.set_nodelay(true);
             if let Some(slot) = self.admit() {
                 return GuardedStream::new(stream, slot);
@@ -109,8 +110,8 @@ impl Connections {
         }
     }
 
-    /// A place for a connection, in that of the one that has been idle the longest if there is no other. `None` where every
-    /// connection has a request under way.
+    /// Returns a slot for a connection, taking that of the longest idle one if none is free, or
+    /// `None` if every connection has an active request.
     fn admit(self: &Arc<Self>) -> Option<Arc<Slot>> {
         let mut open = self.open();
         if open.len() >= self.max {
@@ -150,7 +151,7 @@ impl Connections {
     }
 }
 
-/// Errors of a client that was gone before it was let in.
+/// Returns true for the error of a client that disconnected before it was accepted.
 fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(
@@ -159,7 +160,7 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
     )
 }
 
-/// A place among the connections, until it is dropped.
+/// A connection's slot, held until it is dropped.
 #[derive(Debug)]
 pub struct Slot {
     id: u64,
@@ -168,7 +169,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Keeps the connection from being closed for another, until what is returned is dropped.
+    /// Keeps the connection from being closed for another, until the guard is dropped.
     pub fn begin_request(self: &Arc<Self>) -> RequestGuard {
         self.entry.requests.fetch_add(1, Ordering::Relaxed);
         RequestGuard(Arc::clone(self))
@@ -186,7 +187,7 @@ impl Drop for Slot {
     }
 }
 
-/// A request under way.
+/// Marks a request as active until it is dropped.
 #[derive(Debug)]
 pub struct RequestGuard(Arc<Slot>);
 
@@ -197,15 +198,15 @@ impl Drop for RequestGuard {
     }
 }
 
-/// A connection that ends when it is closed for another, when its client sends nothing for too long, or takes nothing of what it is
-/// sent.
+/// A connection that ends when it is closed for another, or when its client sends or reads nothing
+/// for too long.
 #[derive(Debug)]
 pub struct GuardedStream {
     stream: TcpStream,
     slot: Arc<Slot>,
     evicted: Pin<Box<OwnedNotified>>,
     read_idle: Option<(Duration, Pin<Box<Sleep>>)>,
-    /// Runs while a write is waited for.
+    /// Runs while a write is pending.
     write_stall: Option<Pin<Box<Sleep>>>,
 }
 
@@ -221,7 +222,7 @@ impl GuardedStream {
         }
     }
 
-    /// Ends the connection when its client sends nothing for so long.
+    /// Ends the connection when its client sends nothing for this long.
     pub fn with_read_idle(mut self, idle: Duration) -> Self {
         self.read_idle = Some((idle, Box::pin(tokio::time::sleep(idle))));
         self
@@ -231,7 +232,7 @@ impl GuardedStream {
         Arc::clone(&self.slot)
     }
 
-    /// An error if a write is waited for for too long.
+    /// Returns an error if a write has been pending for too long.
     fn check_stall<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -351,7 +352,7 @@ mod tests {
         assert_eq!(served.read_u8().await.unwrap(), 7);
         drop(second);
         assert_eq!(connections.open().len(), 2);
-        // With a request under way on each, there is no place.
+        // With an active request on each connection, no slot can be taken.
         let also_busy = served.slot().begin_request();
         assert!(connections.admit().is_none());
         drop((busy, also_busy));

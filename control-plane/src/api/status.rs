@@ -1,4 +1,5 @@
-//! The status of the control plane, for `/health` here and, by the filter, on the gateway's listener.
+//! The status of the control plane, for `/health` here and, through the filter, on the gateway's
+//! listener.
 
 use opentracy_proto::v1;
 

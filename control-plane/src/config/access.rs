@@ -1,4 +1,4 @@
-//! `keys` and `access`: who may call.
+//! `keys` and `access`: authentication of clients.
 
 use opentracy_translate::access::{self, Rights, Role};
 use serde::{Deserialize, Serialize};
@@ -7,30 +7,30 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::{Budget, Limits, TraceOverride};
 
-/// A key that a client sends, and what goes for its calls.
+/// A client key with its rights, limits and budget.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientKey {
     /// In hexadecimal.
     pub sha256: Option<Spanned<String>>,
-    /// The environment variable with the key itself.
+    /// The environment variable that holds the key.
     pub key_env: Option<String>,
     pub role: Role,
-    /// Patterns of aliases and of `provider/model`; every one where it is empty.
+    /// Patterns of aliases and of `provider/model`; empty means all.
     pub models: Vec<String>,
-    /// Patterns of paths, after a method where they are for one only; every one where it is empty.
+    /// Patterns of paths, with a method in front if only that one is allowed; empty means all.
     pub endpoints: Vec<String>,
     pub expires_at: Option<jiff::Timestamp>,
     pub disabled: bool,
     pub limits: Limits,
     pub traces: TraceOverride,
     pub budget: Option<Spanned<Budget>>,
-    /// Set where OpenTracy made the key.
+    /// Present if OpenTracy generated the key.
     #[serde(skip)]
     pub made: Option<Made>,
 }
 
-/// What is kept of a key that OpenTracy made.
+/// The stored part of a key that OpenTracy generated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Made {
@@ -41,47 +41,50 @@ pub struct Made {
     pub digest: String,
 }
 
-/// Who may call besides those with a key.
+/// Access of callers without a key.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Access {
-    /// Denies callers without a key though there is none (`true`), or lets everybody in while there is none (`false`). Where it is not
-    /// written, everybody gets in until the first key or token exists.
+    /// Refuses callers without a key even if no key exists (`true`), or admits everybody as long as
+    /// no key exists (`false`). If not set, everybody is admitted until the first key or token
+    /// exists.
     pub required: Option<bool>,
     pub jwt: Option<Spanned<Jwt>>,
-    /// Names by which 8080 and 8000 may be called in a browser besides an address and `localhost`.
+    /// Host names, beside IP addresses and `localhost`, under which a browser may call ports 8080
+    /// and 8000.
     pub hosts: Vec<String>,
-    /// Set if a key or a token has existed: [`crate::reload::access_latch`].
+    /// Set once a key or a token has existed: [`crate::reload::access_latch`].
     #[serde(skip)]
     pub is_latched: bool,
 }
 
 impl Access {
-    /// Returns `true` if callers without a key are denied even though no key can be used. `has_keys` tells whether any is
-    /// configured: one whose variable is not set closes too.
+    /// Returns `true` if callers without a key are refused even though no key can be used.
+    /// `has_keys` is true if any key is configured, even one whose variable is not set.
     pub fn is_closed(&self, has_keys: bool) -> bool {
         has_keys || self.jwt.is_some() || self.required.unwrap_or(self.is_latched)
     }
 }
 
-/// A JSON Web Token, which Envoy's jwt_authn checks before the filter sees the request.
+/// A JSON Web Token, which Envoy's jwt_authn filter checks before our filter sees the request.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Jwt {
     pub issuer: String,
     #[serde(default)]
     pub audiences: Vec<String>,
-    /// The keys that tokens are signed with: a file with a JSON Web Key Set.
+    /// A file with a JSON Web Key Set: the keys that tokens are signed with.
     pub jwks_file: Option<std::path::PathBuf>,
-    /// Where the set is to be fetched instead.
+    /// The URL to fetch the key set from instead.
     pub jwks_url: Option<url::Url>,
     /// The claim that names the caller.
     #[serde(default = "subject")]
     pub subject_claim: String,
-    /// The claim that names an entry of `keys`, whose rights, limits and budget go for the caller.
+    /// The claim that names an entry of `keys`, whose rights, limits and budget apply to the
+    /// caller.
     #[serde(default = "key_claim")]
     pub key_claim: String,
-    /// Takes tokens without `exp`, which are good for ever.
+    /// Accepts tokens without `exp`, which never expire.
     #[serde(default)]
     pub allow_without_expiry: bool,
 }
@@ -95,7 +98,7 @@ fn key_claim() -> String {
 }
 
 impl ClientKey {
-    /// The key's digest; `None` where neither it nor the key is to be had.
+    /// Returns the key's digest, or `None` if neither the digest nor the key is available.
     fn digest(&self) -> Option<Vec<u8>> {
         if let Some(text) = &self.sha256 {
             let bytes = text.value.as_bytes().chunks(2);
@@ -106,7 +109,7 @@ impl ClientKey {
         Some(Sha256::digest(key.trim().as_bytes()).to_vec())
     }
 
-    /// What the key is known by, and what it is good for.
+    /// Returns the key in the form that the filter checks: its digest and its rights.
     pub fn to_key(&self, name: &str) -> Option<access::Key> {
         use base64::Engine as _;
         use base64::engine::general_purpose::STANDARD as BASE64;

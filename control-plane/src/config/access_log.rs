@@ -1,11 +1,11 @@
-//! `gateway.access_log`.
+//! The `gateway.access_log` setting.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
-/// The destination of Envoy's access log, which has a JSON line for each request.
+/// The destination of Envoy's access log, which has one JSON line per request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum AccessLog {
     #[default]
@@ -43,7 +43,7 @@ impl Visitor<'_> for AccessLogVisitor {
         match value {
             "off" => Ok(AccessLog::Off),
             "stdout" => Ok(AccessLog::Stdout),
-            // A typo of `stdout` must not become a file.
+            // Keeps a typo of `stdout` from becoming a file.
             path if path.contains('/') => Ok(AccessLog::File(path.into())),
             other => Err(E::custom(format!(
                 "`gateway.access_log` is `{other}`: write `off`, `stdout` or the path of a file, such as ./{other}"

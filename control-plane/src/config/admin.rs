@@ -9,11 +9,11 @@ use serde::de::{self, Deserializer};
 
 use crate::config::state_dir;
 
-/// The longest path of a Unix domain socket, in bytes: `sun_path` holds 108 with its final NUL.
+/// The longest path of a Unix domain socket, in bytes: `sun_path` holds 108 with the final NUL.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// The address of Envoy's administration. Anyone who reaches it can stop Envoy or read every header it logs, so the
-/// default is a Unix domain socket that only its owner can open.
+/// The address of Envoy's administration interface. Any client that can reach it can stop Envoy or
+/// read every header it logs, so the default is a Unix domain socket that only its owner can open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminAddress {
     Socket(SocketAddr),

@@ -1,4 +1,4 @@
-//! `agents`: a model with a system prompt and tools, behind a name of its own.
+//! The `agents` section: a model with a system prompt and tools, under its own name.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,49 +11,49 @@ use url::Url;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Agent {
-    /// For those who look for an agent.
+    /// A text that helps clients choose an agent.
     pub description: String,
-    /// The models that think for it: `provider/model`, tried in order.
+    /// The models that the agent runs on: `provider/model`, tried in order.
     pub candidates: Vec<Spanned<String>>,
     pub system_prompt: Option<String>,
-    /// By the name that their tools begin with.
+    /// MCP servers, by the name that prefixes their tools.
     pub mcp_servers: BTreeMap<String, Spanned<McpServer>>,
-    /// Patterns of the tools it may use, such as `files__read*`; every one where it is empty.
+    /// Patterns of the tools it may use, such as `files__read*`; empty means all.
     pub tools: Vec<String>,
     pub limits: AgentLimits,
 }
 
-/// How long an agent may go on.
+/// Limits of one agent run.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AgentLimits {
-    /// Answers of the model.
+    /// Model responses per run.
     pub max_turns: u32,
-    /// USD.
+    /// In USD.
     pub max_cost: Option<f64>,
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
-    /// Of one call of a tool.
+    /// Timeout of a single tool call.
     #[serde(with = "humantime_serde")]
     pub tool_timeout: Duration,
 }
 
-/// A server of the Model Context Protocol: a command, or an address.
+/// An MCP server (Model Context Protocol): a command or a URL.
 #[derive(Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct McpServer {
     pub url: Option<Url>,
     pub transport: McpTransport,
     pub headers: BTreeMap<String, String>,
-    /// Headers whose values are in environment variables.
+    /// Headers whose values come from environment variables.
     pub header_envs: BTreeMap<String, String>,
-    /// A program and its arguments, spoken to by its standard input and output.
+    /// A program with its arguments; MCP runs over its standard input and output.
     pub command: Vec<String>,
-    /// The environment of the program; nothing else of ours is in it but PATH and HOME.
+    /// The program's environment. It inherits only PATH and HOME from ours.
     pub env: BTreeMap<String, String>,
 }
 
-/// Headers may hold keys.
+/// Leaves the headers out because they may hold keys.
 impl std::fmt::Debug for McpServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("McpServer")
@@ -63,13 +63,13 @@ impl std::fmt::Debug for McpServer {
     }
 }
 
-/// How an address is spoken to.
+/// The MCP transport used with a URL.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum McpTransport {
     #[default]
     StreamableHttp,
-    /// The one before it: a stream of events, and messages that are posted.
+    /// The transport before Streamable HTTP: a stream of server-sent events, and POSTed messages.
     Sse,
 }
 

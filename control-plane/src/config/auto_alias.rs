@@ -1,4 +1,5 @@
-//! The alias `auto`, where the operator has written none: a good and a cheap model of every provider that can be called.
+//! The alias `auto`, used if the file defines none: a good and a cheap model of every provider that
+//! can be called.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,7 @@ use crate::config::{Alias, Config, DEMO, Provider, Route, unplaced};
 
 pub const NAME: &str = "auto";
 
-/// The first that can be called is the default.
+/// Candidates in order of preference; the first that can be called is the default.
 const CANDIDATES: [(&str, &str); 12] = [
     ("anthropic", "claude-sonnet-4-5"),
     ("anthropic", "claude-haiku-4-5"),
@@ -22,7 +23,8 @@ const CANDIDATES: [(&str, &str); 12] = [
     (DEMO, "small"),
 ];
 
-/// Adds the alias, unless there is one. The demo provider's models are for those who have nothing else.
+/// Adds the alias unless the file defines it. The demo provider's models are included only if no
+/// other provider can be called.
 pub fn add(config: &mut Config, providers: &BTreeMap<String, Provider>) {
     if config.aliases.contains_key(NAME) {
         return;

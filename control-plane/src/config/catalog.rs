@@ -1,6 +1,7 @@
-//! The models we know: prices and limits, as of the day the catalog was made.
+//! Catalog of known models with prices and limits, as of the day the catalog was generated.
 //!
-//! `cargo xtask catalog` makes `catalog.json` from the data file of the `litellm` package, the field's common source.
+//! `cargo xtask catalog` generates `catalog.json` from the data file of the `litellm` package, the
+//! field's common source.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -9,25 +10,26 @@ use opentracy_translate::cost::{Pricing, Usd};
 use opentracy_translate::provider as registry;
 use serde::Deserialize;
 
-/// One model at one provider.
+/// A model as one provider offers it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Model {
     pub provider: String,
     pub name: String,
     #[serde(default)]
     pub pricing: Pricing,
-    /// Tokens.
+    /// In tokens.
     #[serde(default)]
     pub context_window: Option<u32>,
-    /// Tokens.
+    /// In tokens.
     #[serde(default)]
     pub max_output_tokens: Option<u32>,
-    /// What it can do, such as `tools` or `images`; none when unknown.
+    /// Capabilities such as `tools` or `images`; empty if unknown.
     #[serde(default)]
     pub capabilities: Vec<String>,
 }
 
-/// The demo provider's, with made-up prices in USD per token for those that the router may choose from.
+/// The demo provider's models, with made-up prices in USD per token for those that the router may
+/// choose from.
 const DEMO_MODELS: [(&str, Option<f64>); 4] = [
     ("echo", None),
     ("stream", None),
@@ -54,7 +56,7 @@ static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
     models
 });
 
-/// Every model, ordered by provider and name.
+/// Returns every model, ordered by provider and name.
 pub fn models() -> &'static [Model] {
     &MODELS
 }
@@ -66,12 +68,12 @@ static BY_NAME: LazyLock<HashMap<(&str, &str), &Model>> = LazyLock::new(|| {
     named.collect()
 });
 
-/// What is known of a model.
+/// Returns the catalog entry of a model.
 pub fn find(provider: &str, name: &str) -> Option<&'static Model> {
     BY_NAME.get(&(provider, name)).copied()
 }
 
-/// Returns whether callers may leave the provider of a model out.
+/// Returns whether callers may omit the model's provider.
 pub fn is_bare(model: &Model) -> bool {
     BARE.contains(&(&*model.provider, &*model.name))
 }
@@ -84,8 +86,8 @@ static BARE: LazyLock<HashSet<(&str, &str)>> = LazyLock::new(|| {
         .collect()
 });
 
-/// The provider of a model that may be named without one: the one that makes it. A name with a slash would be taken for
-/// another provider's.
+/// Returns the provider that is assumed for a model name without one: the model's maker. A name
+/// with a slash would be read as another provider's.
 pub fn provider_of(model: &str) -> Option<&'static str> {
     if model.contains('/') {
         return None;

@@ -1,4 +1,4 @@
-//! Where API keys are looked up: the secrets file and the environment.
+//! Lookup of API keys in the secrets file and the environment.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,15 +9,17 @@ use opentracy_translate::internal_auth::{Purpose, derive_secret};
 
 use crate::secrets::{self, secure_fs};
 
-/// The secrets that were set over REST and those of the secrets file, read once. The environment is asked when a key is wanted.
+/// The secrets set over REST and those of the secrets file, read once. The environment is read at
+/// each lookup.
 #[derive(Clone, Default)]
 pub struct Keys {
     secrets: BTreeMap<String, String>,
-    /// The root of the secrets by which the control plane and the filter recognize each other.
+    /// The root of the secrets with which the control plane and the filter authenticate to each
+    /// other.
     internal_root: String,
 }
 
-/// Keys are not for logs.
+/// Omits the keys, which must not be logged.
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.secrets.keys()).finish()
@@ -25,7 +27,8 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Reads what a state folder has. What was set over REST goes before what the secrets file says.
+    /// Reads the secrets of a state folder. Those set over REST take precedence over the secrets
+    /// file.
     pub fn of(state: &Path) -> anyhow::Result<Self> {
         let mut keys = Self::read(&state.join("secrets.json"))?;
         keys.secrets
@@ -34,7 +37,8 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Reads a secrets file: a JSON object such as `{"openai_api_key": "…"}`. A file that is not there holds no keys.
+    /// Reads a secrets file: a JSON object such as `{"openai_api_key": "…"}`. A missing file holds
+    /// no keys.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -46,10 +50,10 @@ impl Keys {
             }
         };
         secure_fs::ensure(path)?;
-        // The parser's own words could quote the file, so only the place is told.
+        // The parser's message could quote the file, so only the position is reported.
         let secrets = serde_json::from_str(&text).map_err(|error| {
             anyhow::anyhow!(
-                "{}, line {}: write a JSON object of texts, such as {{\"openai_api_key\": \"…\"}}",
+                "{}, line {}: write a JSON object of strings, such as {{\"openai_api_key\": \"…\"}}",
                 path.display(),
                 error.line()
             )
@@ -65,7 +69,8 @@ impl Keys {
         derive_secret(&self.internal_root, purpose)
     }
 
-    /// The key that belongs to an environment variable: the secrets file has it in lower case. An empty one is none.
+    /// Returns the key for an environment variable; the secrets file has it in lower case. An empty
+    /// key counts as missing.
     pub fn get(&self, variable: &str) -> Option<String> {
         self.secrets
             .get(&variable.to_ascii_lowercase())

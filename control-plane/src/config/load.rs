@@ -1,4 +1,4 @@
-//! From files and the environment to a configuration that holds together.
+//! Loads the configuration from files and the environment, and validates it.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use crate::client_keys::ClientKeys;
 use crate::config::{Config, Keys, Problem, unplaced, validate};
 use crate::reload::access_latch::AccessLatch;
 
-/// Why a configuration can't be used.
+/// The reason why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("{path} can't be read: {source}")]
@@ -14,7 +14,7 @@ pub enum LoadError {
         path: String,
         source: std::io::Error,
     },
-    /// Every problem, each with its place and what to do.
+    /// Every problem, each with its location and a fix.
     #[error("{}", list(.0))]
     Invalid(Vec<Problem>),
     #[error(transparent)]
@@ -26,7 +26,8 @@ fn list(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// The folder for what outlives a run: `~/.opentracy`, unless the environment names another.
+/// Returns the state folder, which holds all persistent data: `~/.opentracy` unless the environment
+/// names another.
 pub fn state_dir() -> PathBuf {
     if let Some(folder) = std::env::var_os("OPENTRACY_STATE") {
         return PathBuf::from(folder);
@@ -36,13 +37,13 @@ pub fn state_dir() -> PathBuf {
         .join(".opentracy")
 }
 
-/// Reads and checks the configuration and the keys.
+/// Reads and validates the configuration and the keys.
 pub fn load(path: Option<&Path>) -> Result<(Config, Keys), LoadError> {
     let text = path.map(read_text).transpose()?;
     load_text(path, text.as_deref().unwrap_or_default())
 }
 
-/// Checks a configuration whose text was read from `path`, and reads the keys.
+/// Validates a configuration whose text was read from `path`, and reads the keys.
 pub fn load_text(path: Option<&Path>, text: &str) -> Result<(Config, Keys), LoadError> {
     let mut config = match path {
         Some(path) => parse(path, text)?,
@@ -73,7 +74,7 @@ pub fn load_text(path: Option<&Path>, text: &str) -> Result<(Config, Keys), Load
     let state = state_dir();
     config.access.is_latched = AccessLatch::of(&state, &config.store).is_set();
     for entry in ClientKeys::of(&state).list()? {
-        // The file's own goes first.
+        // A key in the file takes precedence.
         let name = entry.name.clone();
         config
             .keys
@@ -105,7 +106,7 @@ fn parse(path: &Path, text: &str) -> Result<Config, LoadError> {
     })
 }
 
-/// The key on the line that the parser complains of.
+/// Returns the key on the line that the parser reports.
 fn key_at(text: &str, error: &serde_saphyr::Error) -> String {
     error
         .location()

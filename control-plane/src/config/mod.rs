@@ -39,7 +39,8 @@ pub use resilience::{CircuitBreaker, ResponseCache};
 pub use router::{Cache as RouterCache, Embedder, EmbeddingEndpoint, Router, Routing};
 pub use validate::Problem;
 
-/// A whole file. Every key has a default. It may hold API keys, so it has no `Debug`.
+/// The whole configuration file. Every key has a default. It may hold API keys, so it has no
+/// `Debug`.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -55,14 +56,14 @@ pub struct Config {
     pub journal: Journal,
     pub telemetry: Telemetry,
     pub router: Router,
-    /// What clients are known by.
+    /// Client keys, by name.
     pub keys: BTreeMap<String, Spanned<ClientKey>>,
     pub access: Access,
-    /// Models with tools, by the names that clients ask for them by.
+    /// Models with tools, by the name that clients send as the model.
     pub agents: BTreeMap<String, Spanned<Agent>>,
     pub limits: LimitsPolicy,
     pub circuit_breaker: CircuitBreaker,
-    /// Where requests go that name no provider, by endpoint: `provider` or `provider/model`.
+    /// The target of requests that name no provider, by endpoint: `provider` or `provider/model`.
     pub endpoints: BTreeMap<String, Spanned<String>>,
 }
 
@@ -71,57 +72,59 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct Gateway {
     pub listen: SocketAddr,
-    /// Host names that the gateway answers to; `*` is every name. An Envoy shared with other applications needs exact ones.
+    /// Host names that the gateway answers to; `*` matches every name. An Envoy shared with other
+    /// applications needs exact ones.
     pub domains: Vec<String>,
-    /// Envoy's own administration.
+    /// Envoy's administration interface.
     pub admin: AdminAddress,
-    /// Serves Envoy's `/stats/prometheus` and nothing else; no listener where it is null.
+    /// Serves only Envoy's `/stats/prometheus`; null means no listener.
     pub metrics: Option<SocketAddr>,
     pub max_body_bytes: u32,
     pub access_log: AccessLog,
 }
 
-/// The listener for people and their tools: REST.
+/// The management listener: REST, for people and their tools.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Management {
     pub listen: SocketAddr,
-    /// Serves `/debug/pprof/*`, to those with a key.
+    /// Serves `/debug/pprof/*` to callers with a key.
     pub profiling: bool,
 }
 
-/// The listener for the filter.
+/// The gRPC listener for the filter.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grpc {
     pub listen: SocketAddr,
 }
 
-/// A provider of the operator's own, or what differs from a built-in one. It may hold an API key, so it has no `Debug`.
+/// A custom provider, or overrides of a built-in one. It may hold an API key, so it has no `Debug`.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProviderEntry {
     pub format: Option<Format>,
-    /// The built-in provider whose departures from OpenAI's format it shares.
+    /// The built-in provider whose deviations from OpenAI's format this one shares.
     pub dialect: Option<Spanned<String>>,
     pub base_url: Option<Spanned<String>>,
-    /// What follows the base URL, where it is not the format's own path; `{model}` stands for the model.
+    /// The path after the base URL, if it isn't the format's default; `{model}` stands for the
+    /// model.
     pub path: Option<Spanned<String>>,
-    /// Azure's: puts the model, a deployment there, into the path.
+    /// Azure only: puts the model, which is a deployment there, into the path.
     pub api_version: Option<Spanned<String>>,
-    /// AWS's or Google's.
+    /// AWS and Google only.
     pub region: Option<Spanned<String>>,
-    /// Google's.
+    /// Google only.
     pub project: Option<Spanned<String>>,
-    /// AWS's: a profile of its own in AWS's files.
+    /// AWS only: a profile in AWS's configuration files.
     pub profile: Option<String>,
-    /// Google's: a service account's key.
+    /// Google only: the key file of a service account.
     pub credentials_file: Option<PathBuf>,
-    /// Who places Anthropic's cache markers where the client sets none.
+    /// The party that places Anthropic's cache markers if the client sets none.
     pub cache: Cache,
     pub api_key: Option<String>,
     pub api_key_env: Option<String>,
-    /// Further keys, by the variables that hold them. Calls are spread over all.
+    /// Environment variables with additional keys. Calls are spread over all keys.
     pub more_api_key_envs: Vec<String>,
     pub headers: BTreeMap<String, Spanned<String>>,
     #[serde(with = "humantime_serde::option")]
@@ -131,18 +134,18 @@ pub struct ProviderEntry {
     pub max_requests: Option<u32>,
 }
 
-/// Who places cache markers where the client sets none.
+/// The party that places cache markers if the client sets none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cache {
-    /// Nobody.
+    /// No markers are added.
     #[default]
     AsAsked,
     /// The gateway asks Anthropic to place them.
     Auto,
 }
 
-/// A name that applications ask for, and the models behind it.
+/// A name that applications send as the model, and the models behind it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Alias {
@@ -153,9 +156,9 @@ pub struct Alias {
     pub route: Route,
     pub routing: Routing,
     pub when_router_is_down: WhenRouterIsDown,
-    /// Of candidates, for `route: weighted`; 1 where it is not set.
+    /// Weights of the candidates for `route: weighted`; 1 if not set.
     pub weights: BTreeMap<String, Spanned<u32>>,
-    /// Without an answer for so long, the next candidate is asked besides.
+    /// If no answer has come after this time, the next candidate is called in parallel.
     #[serde(with = "humantime_serde::option")]
     pub hedge_after: Option<Duration>,
     pub cache: Option<ResponseCache>,
@@ -164,11 +167,11 @@ pub struct Alias {
     pub budget: Option<Spanned<Budget>>,
 }
 
-/// What others are told of calls.
+/// Exported telemetry.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
-    /// A collector of OpenTelemetry's, by gRPC.
+    /// An OpenTelemetry collector, over gRPC.
     pub otlp_endpoint: Option<Url>,
     pub log_format: LogFormat,
 }
@@ -178,11 +181,11 @@ pub struct Telemetry {
 pub enum LogFormat {
     #[default]
     Text,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What of the policy for traces is different for some calls.
+/// Overrides of the trace policy for some calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TraceOverride {
@@ -190,19 +193,19 @@ pub struct TraceOverride {
     pub redact: Option<bool>,
 }
 
-/// What may be spent.
+/// A spending limit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     #[serde(default)]
     pub period: Period,
-    /// USD; beyond it, calls are marked.
+    /// USD; calls beyond it are marked.
     pub soft: Option<f64>,
-    /// USD; beyond it, calls are refused.
+    /// USD; calls beyond it are refused.
     pub hard: Option<f64>,
 }
 
-/// After which a budget begins anew, in UTC.
+/// The interval after which a budget starts again, in UTC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Period {
@@ -211,60 +214,62 @@ pub enum Period {
     Month,
 }
 
-/// How the candidate to begin with is found.
+/// The strategy that picks the first candidate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Route {
-    /// As the file lists them.
+    /// In the order of the file.
     #[default]
     InOrder,
     /// The control plane decides, for each prompt.
     Auto,
-    /// Each in its turn.
+    /// Round robin.
     RoundRobin,
-    /// At random, by weight.
+    /// Random, by weight.
     Weighted,
-    /// The one that has been the quickest to begin its answers.
+    /// The one with the lowest moving average (EWMA) of the time to the first byte.
     LowestLatency,
-    /// The one that the request costs the least at.
+    /// The one with the lowest estimated cost for the request.
     LowestCost,
-    /// Always the same for a session, so that the provider has its prompt in its cache.
+    /// Session affinity: always the same for a session, so that the provider has its prompt in its
+    /// cache.
     Sticky,
 }
 
-/// What becomes of a request of a `route: auto` alias while the control plane does not answer.
+/// The handling of requests to a `route: auto` alias while the control plane does not answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenRouterIsDown {
-    /// A 503.
+    /// Returns a 503.
     Fail,
-    /// The default candidate is tried first, then the others as the file lists them.
+    /// Tries the default candidate first, then the others in the order of the file.
     #[default]
     InOrder,
 }
 
-/// What is recorded of a call.
+/// The trace policy.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Traces {
     pub content: bool,
     pub redact: bool,
     pub max_content_bytes: u32,
-    /// What masks, by name.
+    /// Names of the detectors whose matches are masked.
     pub detectors: Vec<Spanned<String>>,
-    /// Regular expressions that mask besides, by the names that stand for them.
+    /// Additional regular expressions whose matches are masked, by the name that replaces the
+    /// match.
     pub patterns: BTreeMap<String, Spanned<String>>,
 }
 
-/// Where traces live.
+/// The trace store.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
-    /// The SQLite file; `opentracy.db` in the state folder where it is not set.
+    /// The SQLite file; `opentracy.db` in the state folder if not set.
     pub path: Option<PathBuf>,
-    /// Where traces live instead of in a file.
+    /// A ClickHouse server to use instead of the file.
     pub clickhouse: Option<Spanned<ClickHouse>>,
-    /// How long a trace is kept.
+    /// The time for which a trace is kept.
     #[serde(with = "humantime_serde")]
     pub retention: Duration,
 }
@@ -280,12 +285,12 @@ pub struct ClickHouse {
     pub password: Option<String>,
     /// The environment variable with the password.
     pub password_env: Option<String>,
-    /// The cluster's name in ClickHouse's own configuration.
+    /// The cluster's name in ClickHouse's configuration.
     pub cluster: Option<String>,
     pub compression: Compression,
 }
 
-/// Of what travels between here and ClickHouse.
+/// Compression of the traffic to and from ClickHouse.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
@@ -294,13 +299,13 @@ pub enum Compression {
     Lz4,
 }
 
-/// Where traces wait for the store.
+/// The journal that buffers traces on their way to the store.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Journal {
-    /// The folder; `journal` in the state folder where it is not set.
+    /// The folder; `journal` in the state folder if not set.
     pub path: Option<PathBuf>,
-    /// With this much waiting, no more is taken.
+    /// Size at which no more traces are accepted.
     pub max_bytes: u64,
 }
 
@@ -335,7 +340,7 @@ impl Default for Grpc {
 }
 
 impl Budget {
-    /// What is wrong with it.
+    /// Returns the reason why the budget is invalid.
     pub fn problem(&self) -> Option<&'static str> {
         let limits = [self.soft, self.hard].into_iter().flatten();
         if limits.clone().count() == 0 {
@@ -350,7 +355,8 @@ impl Budget {
 }
 
 impl Alias {
-    /// The candidates as they are tried where nothing else orders them: `provider/model`, the default first.
+    /// Returns the candidates in their default order as `provider/model`, the default candidate
+    /// first.
     pub fn in_order(&self) -> Vec<String> {
         let default = self.routing.default.as_ref().map(|default| &default.value);
         let mut candidates: Vec<String> = self
@@ -358,14 +364,14 @@ impl Alias {
             .iter()
             .map(|candidate| candidate.value.clone())
             .collect();
-        // False comes before true, and the sort is stable.
+        // The sort is stable, and false sorts before true.
         candidates.sort_by_key(|candidate| Some(candidate) != default);
         candidates
     }
 }
 
 impl Store {
-    /// The SQLite file.
+    /// Returns the path of the SQLite file.
     pub fn path(&self) -> PathBuf {
         self.path
             .clone()
@@ -374,7 +380,7 @@ impl Store {
 }
 
 impl ClickHouse {
-    /// The password, from the file or from the environment.
+    /// Returns the password from the file or from the environment.
     pub fn password(&self) -> anyhow::Result<Option<String>> {
         let Some(variable) = &self.password_env else {
             return Ok(self.password.clone());
@@ -386,7 +392,7 @@ impl ClickHouse {
 }
 
 impl Journal {
-    /// The folder.
+    /// Returns the path of the folder.
     pub fn path(&self) -> PathBuf {
         self.path
             .clone()
@@ -427,7 +433,7 @@ impl Default for Journal {
     }
 }
 
-/// A value that stands in no file.
+/// Wraps a value that comes from no file.
 pub fn unplaced<T>(value: T) -> Spanned<T> {
     Spanned::new(value, Location::UNKNOWN, Location::UNKNOWN)
 }

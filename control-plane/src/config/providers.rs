@@ -1,4 +1,4 @@
-//! The providers in force: the built-in ones, each with what the file says of it, and the file's own.
+//! The active providers: the built-in ones with their overrides from the file, and the file's own.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,33 +14,33 @@ use url::Url;
 use crate::config::{Cache, Config, Keys, ProviderEntry};
 use crate::credentials::source::Source;
 
-/// The provider that needs no key: it lives in the control plane.
+/// The provider that needs no key: it runs in the control plane.
 pub const DEMO: &str = "demo";
 
 const TIMEOUT: Duration = Duration::from_secs(300);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_REQUESTS: u32 = 10_000;
 
-/// A provider with everything that is needed to call it.
+/// A provider with everything needed to call it.
 #[derive(Clone)]
 pub struct Provider {
     pub name: String,
     pub format: Format,
     pub base_url: Url,
     pub key: Key,
-    /// Further keys, each as the header that carries it.
+    /// Additional keys, each as the name and value of the header that carries it.
     pub more_keys: Vec<(String, String)>,
-    /// Without the key.
+    /// Headers other than the key's.
     pub headers: BTreeMap<String, String>,
     pub timeout: Duration,
     pub connect_timeout: Duration,
-    /// Requests that may be under way at once.
+    /// Maximum number of concurrent requests.
     pub max_requests: u32,
-    /// The built-in provider whose departures from OpenAI's format it shares; none where it is empty.
+    /// The built-in provider whose deviations from OpenAI's format this one shares; empty for none.
     pub dialect: String,
-    /// What follows the base URL, with `{model}` for the model; the format's own path where it is empty.
+    /// The path after the base URL, with `{model}` for the model; empty for the format's default.
     pub path: String,
-    /// Whether the gateway places Anthropic's cache markers where the client sets none.
+    /// True if the gateway places Anthropic's cache markers when the client sets none.
     pub auto_cache: bool,
 }
 
@@ -52,15 +52,15 @@ pub enum Key {
         value: String,
     },
     NotNeeded,
-    /// Credentials that have to be had first.
+    /// Credentials that have to be obtained first.
     Needs(Need),
-    /// There is none; the variable that would hold it.
+    /// No key was found; the variable that would hold it.
     Missing {
         variable: String,
     },
 }
 
-/// Whose credentials a provider wants instead of a key.
+/// The source of the credentials that a provider needs instead of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {
     Aws {
@@ -73,7 +73,7 @@ pub enum Need {
 }
 
 impl Need {
-    /// What to set where there are none.
+    /// Returns the variable to set if no credentials are found.
     pub fn variable(&self) -> &'static str {
         match self {
             Self::Aws { .. } => "AWS_ACCESS_KEY_ID",
@@ -82,7 +82,7 @@ impl Need {
     }
 }
 
-/// Keys are not for logs.
+/// Omits the keys, which must not be logged.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -94,7 +94,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Reads a base URL: http or https, a host, no query. The error says what to write.
+/// Parses a base URL: http or https, a host, no query. The error tells how to fix it.
 pub(super) fn parse_base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text)
         .ok()
@@ -112,7 +112,7 @@ pub(super) fn parse_base_url(text: &str) -> Result<Url, String> {
     }
 }
 
-/// Every provider, by name. The configuration has been checked.
+/// Returns every provider, by name. Expects a validated configuration.
 pub fn providers(config: &Config, keys: &Keys) -> BTreeMap<String, Provider> {
     let built_in = registry::PROVIDERS.iter().map(|row| row.name);
     built_in
@@ -185,7 +185,7 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
     })
 }
 
-/// Bedrock's region, from the file or the environment.
+/// Returns Bedrock's region from the file or the environment.
 pub(super) fn aws_region(entry: &ProviderEntry) -> Option<String> {
     let configured = entry.region.as_ref().map(|region| region.value.clone());
     configured
@@ -202,7 +202,8 @@ fn bedrock_url(region: &str) -> String {
     format!("https://bedrock-runtime.{region}.{domain}")
 }
 
-/// The project and its location; without a region, wherever Google has room.
+/// Returns the base URL for the project and its location; without a region, the global endpoint,
+/// which lets Google choose.
 pub(super) fn vertex_url(entry: &ProviderEntry) -> Option<String> {
     let configured = entry.project.as_ref().map(|project| project.value.clone());
     let project = configured.or_else(|| environment("GOOGLE_CLOUD_PROJECT"))?;
@@ -235,7 +236,7 @@ fn path(entry: &ProviderEntry, row: Option<&registry::Provider>) -> String {
     }
 }
 
-/// What every server of a format wants to hear.
+/// Returns the headers that every server of a format requires.
 fn default_headers(format: Format) -> &'static [(&'static str, &'static str)] {
     registry::PROVIDERS
         .iter()
@@ -243,7 +244,7 @@ fn default_headers(format: Format) -> &'static [(&'static str, &'static str)] {
         .map_or(&[], |row| row.headers)
 }
 
-/// How a key is sent.
+/// Returns the way a key is sent.
 fn auth(row: Option<&registry::Provider>, format: Format) -> Auth {
     match (row, format) {
         (Some(row), _) if row.auth != Auth::None => row.auth,
@@ -265,7 +266,7 @@ fn find_key(
         None => format!("{}_API_KEY", name.to_ascii_uppercase().replace('-', "_")),
     });
     let key = entry.api_key.clone().or_else(|| keys.get(&variable));
-    // A server of the operator's own may well take none, unless the file says where the key is.
+    // A custom server may need no key, unless the file says where its key is.
     let is_needed = entry.api_key_env.is_some() || row.is_some_and(|row| row.auth != Auth::None);
     match key.as_deref().and_then(|key| auth(row, format).header(key)) {
         Some((name, value)) => Key::Header {
@@ -285,7 +286,7 @@ fn find_key(
 }
 
 impl Provider {
-    /// Where its credentials come from, when it wants some instead of a key.
+    /// Returns the source of its credentials, if it needs some instead of a key.
     pub fn credential_source(&self) -> Option<Source> {
         match &self.key {
             Key::Needs(need) => Some(need.source()),
@@ -293,7 +294,7 @@ impl Provider {
         }
     }
 
-    /// Whether it has the key it needs, or knows whom to ask for credentials.
+    /// Returns true if it has the key it needs or a source of credentials.
     pub fn is_callable(&self) -> bool {
         !matches!(self.key, Key::Missing { .. })
     }
@@ -302,7 +303,7 @@ impl Provider {
         self.base_url.scheme() == "https"
     }
 
-    /// The host, without brackets around an IPv6 address.
+    /// Returns the host, without the brackets around an IPv6 address.
     pub fn host(&self) -> &str {
         let host = self.base_url.host_str().unwrap_or_default();
         host.strip_prefix('[')
@@ -314,7 +315,8 @@ impl Provider {
         self.base_url.port_or_known_default().unwrap_or(443)
     }
 
-    /// The `:authority` of its requests: the port only where it is not the scheme's own.
+    /// Returns the `:authority` of its requests, with the port only if it isn't the scheme's
+    /// default.
     pub fn authority(&self) -> String {
         let host = self.base_url.host_str().unwrap_or_default();
         match self.base_url.port() {
@@ -323,12 +325,12 @@ impl Provider {
         }
     }
 
-    /// The path in front of the format's own, without a slash at its end.
+    /// Returns the path in front of the format's own, without a trailing slash.
     pub fn base_path(&self) -> &str {
         self.base_url.path().trim_end_matches('/')
     }
 
-    /// The name of its Envoy cluster.
+    /// Returns the name of its Envoy cluster.
     pub fn envoy_cluster(&self) -> String {
         format!("opentracy_provider_{}", self.name)
     }

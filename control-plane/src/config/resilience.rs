@@ -1,31 +1,31 @@
-//! What keeps an alias answering: circuit breakers, and answers that are given again.
+//! Circuit breakers and response caching of an alias.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// When a model is no longer called, and when it is again.
+/// Thresholds at which the circuit breaker of a model opens, and the time until it half-opens.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CircuitBreaker {
     pub enabled: bool,
-    /// So many in a row open it.
+    /// Number of consecutive failures that opens it.
     pub consecutive_failures: u32,
-    /// Such a share opens it, from 0 to 1.
+    /// Error rate that opens it, from 0 to 1.
     pub error_rate: f64,
-    /// Of at least so many calls.
+    /// Number of calls below which the error rate isn't evaluated.
     pub minimum_calls: u32,
-    /// Within so long.
+    /// Window of the error rate.
     #[serde(with = "humantime_serde")]
     pub window: Duration,
-    /// How long it stays open at first; twice as long each time it fails again.
+    /// Initial time for which it stays open; doubles each time a probe fails.
     #[serde(with = "humantime_serde")]
     pub open_for: Duration,
     #[serde(with = "humantime_serde")]
     pub max_open_for: Duration,
 }
 
-/// Answers that are given again to the same request of the same key.
+/// Cached responses, which are reused for the same request of the same key.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResponseCache {

@@ -1,4 +1,4 @@
-//! `router`, and what of an alias is for it.
+//! `router`, and the router's settings of an alias.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,51 +10,53 @@ use url::Url;
 
 use super::state_dir;
 
-/// How models are chosen.
+/// Settings of the router, which chooses models.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Router {
-    /// Without it, aliases with `route: auto` go by their default.
+    /// If false, aliases with `route: auto` use their default.
     pub enabled: bool,
-    /// A later decision is not waited for.
+    /// The longest wait for a decision.
     #[serde(with = "humantime_serde")]
     pub deadline: Duration,
     pub embedder: Embedder,
-    /// The folder of the packs.
+    /// The folder with the packs.
     pub packs: Option<PathBuf>,
     pub cache: Cache,
-    /// The share of prompts far from all that the pack was fitted on that is complained of, from 0 to 1.
+    /// The share of prompts, from 0 to 1, that may be far from all that the pack was fitted on
+    /// before a drift alert is raised.
     pub drift_alert: f64,
 }
 
-/// What turns prompts into vectors.
+/// The model that turns prompts into vectors.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Embedder {
-    /// Its name; packs are of one embedder.
+    /// Its name; a pack works with only one embedder.
     pub name: String,
-    /// The folder with `model.onnx`, `tokenizer.json` and, unless `runtime` says otherwise, `libonnxruntime.so`.
+    /// The folder with `model.onnx`, `tokenizer.json` and, unless `runtime` names another file,
+    /// `libonnxruntime.so`.
     pub path: Option<PathBuf>,
-    /// ONNX Runtime's library.
+    /// The library of ONNX Runtime.
     pub runtime: Option<PathBuf>,
-    /// What is longer is cut.
+    /// Length at which prompts are truncated.
     pub max_tokens: usize,
-    /// A service that embeds instead.
+    /// An embeddings service to use instead.
     pub endpoint: Option<EmbeddingEndpoint>,
 }
 
-/// `POST /v1/embeddings`, in OpenAI's API.
+/// `POST /v1/embeddings` of OpenAI's API.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingEndpoint {
     pub url: Url,
     pub model: String,
     pub dimensions: usize,
-    /// The environment variable with the key.
+    /// The environment variable that holds the key.
     pub api_key_env: Option<String>,
 }
 
-/// What was said of prompts that came before.
+/// Cache of estimates for earlier prompts.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cache {
@@ -63,21 +65,21 @@ pub struct Cache {
     pub ttl: Duration,
 }
 
-/// What an alias with `route: auto` gives up for what.
+/// Trade-offs between error, cost and latency of an alias with `route: auto`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Routing {
-    /// The candidate that is tried first where there is no decision; the first of the list without one.
+    /// The candidate that is tried first without a decision; the first of the list if not set.
     pub default: Option<Spanned<String>>,
-    /// How much more expected error is worth the whole cost of the dearest candidate.
+    /// The increase in expected error that is worth the whole cost of the most expensive candidate.
     pub cost_weight: Option<Spanned<f64>>,
-    /// How much more expected error is worth the whole latency of the slowest candidate.
+    /// The increase in expected error that is worth the whole latency of the slowest candidate.
     pub latency_weight: Option<Spanned<f64>>,
-    /// The share of calls, from 0 to 1, that may try a model of which little is known.
+    /// The share of calls, from 0 to 1, that may explore a model with few observations.
     pub exploration: Option<Spanned<f64>>,
 }
 
-/// Without another: a model that costs nothing may be wrong one time in ten more often.
+/// Default: a free model may be wrong one time in ten more often.
 const COST_WEIGHT: f64 = 0.1;
 
 impl Default for Router {
@@ -123,7 +125,8 @@ impl Router {
 }
 
 impl Embedder {
-    /// The folder: what the file says, or the environment, or `embedder` in the state folder.
+    /// Returns the folder from the file or the environment; otherwise `embedder` in the state
+    /// folder.
     pub fn path(&self) -> PathBuf {
         let of_environment = || std::env::var_os("OPENTRACY_EMBEDDER").map(PathBuf::from);
         self.path
@@ -134,7 +137,7 @@ impl Embedder {
 }
 
 impl Routing {
-    /// What is given up for what; a request may set the weight of the cost itself.
+    /// Returns the weights of the trade-off; a request may set the weight of the cost itself.
     pub fn weights(&self, cost_weight: Option<f64>) -> Weights {
         let figure = |figure: &Option<Spanned<f64>>| figure.as_ref().map(|figure| figure.value);
         Weights {

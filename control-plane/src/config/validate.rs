@@ -1,4 +1,4 @@
-//! What the types of the configuration can't say.
+//! Validation beyond the types of the configuration.
 
 use std::fmt;
 
@@ -13,13 +13,13 @@ use crate::config::catalog;
 use crate::config::{Agent, Alias, Budget, ClientKey, Config, ProviderEntry, providers};
 use opentracy_proto::constants::MAX_ATTEMPTS;
 
-/// Something wrong with the configuration.
+/// A problem of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub file: String,
     pub line: Option<u64>,
     pub key: String,
-    /// What is wrong and what to write instead.
+    /// The cause and the fix.
     pub message: String,
 }
 
@@ -39,7 +39,7 @@ struct Checker<'a> {
     problems: Vec<Problem>,
 }
 
-/// Everything that is wrong.
+/// Returns all problems.
 pub(super) fn problems(config: &Config, file: &str) -> Vec<Problem> {
     let mut checker = Checker {
         file,
@@ -79,7 +79,7 @@ pub(super) fn problems(config: &Config, file: &str) -> Vec<Problem> {
     checker.problems
 }
 
-/// The first line of a parser's message, without the place: that is told apart.
+/// Returns the first line of a parser's message without the location, which is reported separately.
 pub(super) fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     line.split_once(": ")
@@ -106,7 +106,11 @@ impl Checker<'_> {
                 byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
             });
         if !is_plain {
-            self.complain(at, &key, "a provider's name is made of a-z, 0-9, - and _");
+            self.complain(
+                at,
+                &key,
+                "a provider's name must consist of a-z, 0-9, - and _",
+            );
         }
         if let Some(path) = &entry.value.path
             && (!path.value.starts_with('/') || !is_visible(&path.value))
@@ -138,7 +142,7 @@ impl Checker<'_> {
                 self.complain(
                     dialect.referenced,
                     format!("{key}.dialect"),
-                    "is no built-in provider; write the name of one, such as mistral",
+                    "is not a built-in provider; write the name of one, such as mistral",
                 );
             }
             let has_place = matches!(entry.value.format, Some(Format::Bedrock | Format::Vertex));
@@ -168,13 +172,13 @@ impl Checker<'_> {
                 self.complain(
                     value.referenced,
                     format!("{key}.headers.{header}"),
-                    "write a header's name and a text of one line; host, content-type and the like are set by the gateway",
+                    "write a valid header name and a value of one line; the gateway sets host, content-type and similar headers itself",
                 );
             }
         }
     }
 
-    /// Where a provider is that is elsewhere for everybody.
+    /// Checks the location of a provider whose address depends on the account.
     fn check_place(&mut self, name: &str, key: &str, entry: &Spanned<ProviderEntry>) {
         let at = entry.referenced;
         let row = registry::find(name);
@@ -186,7 +190,7 @@ impl Checker<'_> {
             if let Some(value) = value
                 && !is_label(&value.value)
             {
-                let message = "is made of a-z, 0-9 and -";
+                let message = "must consist of a-z, 0-9 and -";
                 self.complain(value.referenced, format!("{key}.{field}"), message);
             }
         }
@@ -236,7 +240,7 @@ impl Checker<'_> {
             if !(0.0..=greatest).contains(&figure.value) {
                 let message = match greatest {
                     1.0 => "must be a share, from 0 to 1",
-                    _ => "must be a number from 0",
+                    _ => "must be 0 or more",
                 };
                 self.complain(figure.referenced, format!("{key}.routing.{name}"), message);
             }
@@ -247,7 +251,11 @@ impl Checker<'_> {
         let key = format!("aliases.{name}");
         let at = alias.referenced;
         if !model::is_plausible_name(name) || name.contains('/') {
-            self.complain(at, &key, "an alias is a word without spaces or slashes");
+            self.complain(
+                at,
+                &key,
+                "an alias's name must be a word without spaces or slashes",
+            );
         }
         self.check_budget(&key, alias.value.budget.as_ref());
         if alias.value.candidates.is_empty() {
@@ -266,7 +274,7 @@ impl Checker<'_> {
             self.complain(
                 at,
                 format!("{key}.retries"),
-                format!("makes {attempts} attempts; at most {MAX_ATTEMPTS} are made, so list or repeat fewer"),
+                format!("leads to {attempts} attempts, and at most {MAX_ATTEMPTS} are allowed; list fewer candidates or lower `retries`"),
             );
         }
         self.check_routing(&key, &alias.value);
@@ -292,7 +300,7 @@ impl Checker<'_> {
         let place = format!("keys.{name}");
         let at = key.referenced;
         if !model::is_plausible_name(name) {
-            self.complain(at, &place, "a key's name is a word without spaces");
+            self.complain(at, &place, "a key's name must be a word without spaces");
         }
         let ClientKey {
             sha256, key_env, ..
@@ -302,7 +310,7 @@ impl Checker<'_> {
                 let text = &sha256.value;
                 if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                     let message =
-                        "is no SHA-256 in hexadecimal; `printf %s KEY | sha256sum` prints it";
+                        "is not a SHA-256 in hexadecimal; `printf %s KEY | sha256sum` prints it";
                     self.complain(sha256.referenced, format!("{place}.sha256"), message);
                 }
             }
@@ -324,11 +332,11 @@ impl Checker<'_> {
             self.complain(
                 at,
                 &key,
-                "an agent's name is a word without spaces or slashes",
+                "an agent's name must be a word without spaces or slashes",
             );
         }
         if self.config.aliases.contains_key(name) {
-            self.complain(at, &key, "is the name of an alias already");
+            self.complain(at, &key, "is already the name of an alias");
         }
         if agent.value.candidates.is_empty() {
             let message = "is empty; list at least one provider/model";
@@ -343,14 +351,14 @@ impl Checker<'_> {
             let key = format!("{key}.mcp_servers.{server}");
             let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
             if server.is_empty() || !server.bytes().all(is_word) || server.contains("__") {
-                let message = "a server's name is made of letters, digits, - and single _";
+                let message = "a server's name must consist of letters, digits, - and single _";
                 self.complain(config.referenced, &key, message);
             }
             if config.value.url.is_some() != config.value.command.is_empty() {
                 self.complain(
                     config.referenced,
                     &key,
-                    "needs `url` or `command`, one of them",
+                    "needs either `url` or `command`, not both",
                 );
             }
         }
@@ -361,7 +369,7 @@ impl Checker<'_> {
             return;
         };
         if jwt.value.jwks_file.is_some() == jwt.value.jwks_url.is_some() {
-            let message = "needs `jwks_file` or `jwks_url`, one of them";
+            let message = "needs either `jwks_file` or `jwks_url`, not both";
             self.complain(jwt.referenced, "access.jwt", message);
         }
     }
@@ -373,13 +381,14 @@ impl Checker<'_> {
             if endpoint
                 .is_none_or(|endpoint| endpoint.api().is_some() || endpoint == Endpoint::Proxy)
             {
-                let message = "is no endpoint with a default; there are embeddings, images, transcriptions, translations, speech, moderations, rerank, completions, files and batches";
+                let message = "is not an endpoint with a default; write embeddings, images, transcriptions, translations, speech, moderations, rerank, completions, files or batches";
                 self.complain(target.referenced, &key, message);
             }
             let provider = target.value.split('/').next().unwrap_or_default();
             if !self.provider_names().any(|name| name == provider) {
-                let message =
-                    format!("\"{provider}\" is no provider; write `provider` or `provider/model`");
+                let message = format!(
+                    "\"{provider}\" is not a provider; write `provider` or `provider/model`"
+                );
                 self.complain(target.referenced, &key, message);
             }
         }
@@ -405,7 +414,7 @@ impl Checker<'_> {
             if let Err(error) = Redactor::new([detector.value.as_str()], []) {
                 let known = redact::DEFAULT.iter().chain(&redact::NATIONAL_IDS);
                 let known: Vec<&str> = known.copied().collect();
-                let message = format!("{error}; there are {}", known.join(", "));
+                let message = format!("{error}; write one of {}", known.join(", "));
                 self.complain(detector.referenced, "traces.detectors", message);
             }
         }
@@ -449,7 +458,7 @@ impl Checker<'_> {
     }
 }
 
-/// Whether a text can stand in a host's name.
+/// Returns true if a text can be part of a host name.
 fn is_label(text: &str) -> bool {
     !text.is_empty()
         && text
@@ -457,7 +466,7 @@ fn is_label(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// Whether a text can stand in a path as it is.
+/// Returns true if a text can be used in a path without escaping.
 fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }

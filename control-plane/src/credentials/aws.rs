@@ -1,4 +1,4 @@
-//! AWS's credentials, from wherever its SDKs look for them.
+//! AWS credentials from the default chain of its SDK.
 
 use anyhow::Context as _;
 use aws_config::BehaviorVersion;

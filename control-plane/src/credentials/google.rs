@@ -1,4 +1,5 @@
-//! Google's access tokens: a service account's signed statement, exchanged for one, or whatever this machine has.
+//! Google access tokens: a service account's signed assertion, exchanged for a token, or Google's
+//! default credentials chain.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -14,7 +15,7 @@ pub(super) async fn resolve(file: Option<&Path>) -> anyhow::Result<Resolved> {
     let token = match file {
         Some(file) => {
             let account = CustomServiceAccount::from_file(file)
-                .with_context(|| format!("{} is no service account's key", file.display()))?;
+                .with_context(|| format!("{} is not a service account key", file.display()))?;
             account.token(SCOPES).await
         }
         None => {
@@ -24,7 +25,7 @@ pub(super) async fn resolve(file: Option<&Path>) -> anyhow::Result<Resolved> {
             provider.token(SCOPES).await
         }
     }
-    .context("no token was given")?;
+    .context("no token was returned")?;
     Ok(Resolved {
         expires: Some(SystemTime::from(token.expires_at())),
         credential: Credential::Token(token.as_str().to_owned()),

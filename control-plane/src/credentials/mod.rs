@@ -1,7 +1,7 @@
-//! Credentials that are no key in a file: they are had from somebody, and run out.
+//! Credentials that expire, and have to be fetched rather than read from a file.
 //!
-//! A task of its own resolves them for every provider that wants some, and again before they expire. The filter gets them with the
-//! configuration.
+//! A background task fetches them for every provider that needs some, and renews them before they
+//! expire. The filter receives them with the configuration.
 
 mod aws;
 mod google;
@@ -17,13 +17,13 @@ use crate::credentials::source::{Credential, Credentials, Source};
 use crate::health::{HealthCode, HealthRegistry};
 use crate::snapshot::Snapshot;
 
-/// This much before they expire, credentials are had anew.
+/// Time before their expiry at which credentials are renewed.
 const EARLY: Duration = Duration::from_secs(300);
-/// How soon it is tried again after a failure.
+/// Delay before the next attempt after a failure.
 const RETRY: Duration = Duration::from_secs(30);
-/// How soon the earliest, where credentials are handed out that are about to expire.
+/// Minimum delay, in case a source returns credentials that are about to expire.
 const SOONEST: Duration = Duration::from_secs(1);
-/// Credentials that never expire are looked at again after this long: a file may have changed.
+/// Interval at which credentials that never expire are read again: a file may have changed.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
 struct Resolved {
@@ -31,7 +31,8 @@ struct Resolved {
     expires: Option<SystemTime>,
 }
 
-/// Keeps the credentials that the configuration in force needs, as long as anybody wants them.
+/// Keeps the credentials that the active configuration needs up to date, until all receivers are
+/// gone.
 pub async fn keep(
     mut snapshot: watch::Receiver<Arc<Snapshot>>,
     credentials: watch::Sender<Credentials>,
@@ -69,7 +70,8 @@ pub async fn keep(
     }
 }
 
-/// Resolves the sources, and says when to do so again. Where that fails, the current credentials stay: they may still be good.
+/// Fetches from the sources and returns the time of the next renewal. On failure the current
+/// credentials stay, because they may still be valid.
 async fn renew(
     sources: &[Source],
     current: &Credentials,
@@ -132,7 +134,7 @@ fn until_renewal(expires: Option<SystemTime>) -> Duration {
 }
 
 impl Need {
-    /// Where to look.
+    /// Returns the source to fetch from.
     pub fn source(&self) -> Source {
         match self {
             Self::Aws { profile, .. } => Source::Aws {

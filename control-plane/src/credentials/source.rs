@@ -1,20 +1,20 @@
-//! The sources of credentials that expire, and the credentials in hand.
+//! The sources of credentials that expire, and fetched credentials.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use opentracy_translate::aws::sigv4;
 
-/// Where a provider's credentials come from.
+/// The source of a provider's credentials.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// AWS's chain: environment, profiles, web identity, containers, instance metadata.
     Aws { profile: Option<String> },
-    /// A service account's file, or Google's chain where there is none.
+    /// A service account's file, or Google's default chain without one.
     Google { file: Option<PathBuf> },
 }
 
-/// Credentials in hand. They are not for logs, so there is no `Debug`.
+/// A fetched credential. It must not be logged, so it has no `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential {
     Aws(sigv4::Credentials),
@@ -22,7 +22,7 @@ pub enum Credential {
     Token(String),
 }
 
-/// By source.
+/// Credentials by source.
 pub type Credentials = BTreeMap<Source, Credential>;
 
 impl std::fmt::Display for Source {

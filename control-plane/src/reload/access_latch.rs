@@ -1,14 +1,16 @@
-//! Remembers that a key or a token has existed, so that access stays closed when the last one is gone.
+//! Records that a key or a token has existed, so that access stays closed after the last is
+//! deleted.
 //!
-//! The latch is an empty file beside the keys, and one beside the traces' file: it outlives either folder. Only
-//! `access.required: false` in the configuration goes before it.
+//! The latch is an empty file beside the keys and another beside the trace database, so that it
+//! survives the loss of either folder. Only `access.required: false` in the configuration overrides
+//! it.
 
 use std::path::{Path, PathBuf};
 
 use crate::config;
 use crate::secrets::secure_fs;
 
-/// The file in the state folder.
+/// Name of the file.
 const FILE: &str = "access.closed";
 
 #[derive(Debug, Clone)]
@@ -17,7 +19,7 @@ pub struct AccessLatch {
 }
 
 impl AccessLatch {
-    /// The latch of a state folder and a store.
+    /// Returns the latch of a state folder and a store.
     pub fn of(state: &Path, store: &config::Store) -> Self {
         let mut files = vec![state.join(FILE)];
         if store.clickhouse.is_none() {
@@ -28,20 +30,20 @@ impl AccessLatch {
         Self { files }
     }
 
-    /// The latch of a state folder alone, for commands that know of no store.
+    /// Returns the latch of a state folder alone, for commands that have no store.
     pub fn of_state(state: &Path) -> Self {
         Self {
             files: vec![state.join(FILE)],
         }
     }
 
-    /// Returns `true` if a key or a token has existed, or if that can't be told.
+    /// Returns `true` if a key or a token has existed, or if that can't be determined.
     pub fn is_set(&self) -> bool {
         let is_there = |file: &PathBuf| !matches!(file.try_exists(), Ok(false));
         self.files.iter().any(is_there)
     }
 
-    /// Sets the latch, wherever it is not set yet.
+    /// Creates the file in each folder that lacks it.
     pub fn set(&self) -> anyhow::Result<()> {
         for file in &self.files {
             if matches!(file.try_exists(), Ok(true)) {

@@ -1,14 +1,15 @@
-//! Tells a new configuration from what is left of one: a file that is empty or cut off, or that has lost its access rules.
+//! Rejects a configuration that looks damaged: a file that is empty or cut off, or that has lost
+//! its access rules.
 
 use std::time::Duration;
 
 use crate::config::Config;
 
-/// A file that is the beginning of the one before, up to the end of a line, may be cut off, or its last lines were deleted. After
-/// this long without a change they were deleted.
+/// Time without a change after which a shortened file is accepted. A file that is a prefix of the
+/// one before, up to the end of a line, may be cut off, or its last lines were deleted.
 const CUT_SETTLES: Duration = Duration::from_secs(5);
 
-/// Why a file that can be read is not taken.
+/// The reason why a readable file is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("it is empty")]
@@ -16,15 +17,15 @@ pub enum Refusal {
     #[error("it ends in the middle of a line, as if it was cut off; end it with a newline")]
     Cut,
     #[error(
-        "it has no key, and the one before has: write `access.required: true` to go on without keys and closed, or `false` to let everybody in"
+        "it has no key, but the one before does: write `access.required: true` to keep access closed without keys, or `false` to let everybody in"
     )]
     LostKeys,
     #[error(
-        "it has no `access.jwt`, and the one before has: write `access.required: true` to go on without it and closed, or `false` to let everybody in without a key"
+        "it has no `access.jwt`, but the one before does: write `access.required: true` to keep access closed without it, or `false` to let everybody in without a key"
     )]
     LostTokens,
     #[error(
-        "it no longer says `access.required: true`; write `access.required: false` to let everybody in"
+        "it no longer sets `access.required: true`; write `access.required: false` to let everybody in"
     )]
     LostRequired,
 }
@@ -33,13 +34,13 @@ pub enum Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextVerdict {
     Whole,
-    /// It may be cut off: look again.
+    /// The file may be cut off: check again later.
     Wait,
     Refused(Refusal),
 }
 
-/// Compares the text of a file with that of the one before. `quiet` is for how long it has not changed; `None` where an
-/// operator asked for it to be read.
+/// Compares the text of a file with the one before. `quiet` is the time since its last change;
+/// `None` if an operator requested the reload.
 pub fn check_text(before: &str, text: &str, quiet: Option<Duration>) -> TextVerdict {
     if is_blank(text) && !is_blank(before) {
         return TextVerdict::Refused(Refusal::Empty);
@@ -54,8 +55,9 @@ pub fn check_text(before: &str, text: &str, quiet: Option<Duration>) -> TextVerd
     TextVerdict::Whole
 }
 
-/// Compares the access rules of a configuration with those of the one before. Keys that were made here are not the file's, so
-/// that the last of them can be revoked: access stays closed then.
+/// Compares the access rules of a configuration with those of the one before. Keys made by
+/// OpenTracy are not part of the file, so the last of them can be revoked: access stays closed
+/// then.
 pub fn check_access(before: &Config, config: &Config) -> Result<(), Refusal> {
     if config.access.required.is_some() {
         return Ok(());
@@ -74,7 +76,7 @@ pub fn check_access(before: &Config, config: &Config) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Returns `true` for a text of comments and document marks only.
+/// Returns `true` for a text of comments and document markers only.
 fn is_blank(text: &str) -> bool {
     let mut lines = text.lines().map(str::trim);
     lines.all(|line| {

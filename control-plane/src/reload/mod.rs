@@ -1,8 +1,9 @@
-//! A new configuration without a restart: on SIGHUP, when a file has changed, when credentials were renewed, and when a budget is
-//! spent.
+//! Applies a new configuration without a restart: on SIGHUP, when a file has changed, when
+//! credentials were renewed, and when a budget is spent.
 //!
-//! A file is read when it has settled (`settle`), and what is left of one is not taken (`guard`): the last good one stays, the log says
-//! so once, and `/health` until it is mended.
+//! A file is read once it has stopped changing (`settle`), and rejected if it looks damaged
+//! (`guard`): the last good one stays active. The log reports that once, `/health` until it is
+//! fixed.
 
 pub mod access_latch;
 mod guard;
@@ -43,16 +44,17 @@ impl Inputs {
     }
 }
 
-/// The configuration file and what was last taken from it.
+/// The configuration file and its last accepted content.
 pub struct ConfigFile {
     pub path: Option<PathBuf>,
-    /// Empty where there is no file.
+    /// Empty without a file.
     pub text: String,
     files: WatchedFiles,
 }
 
 impl ConfigFile {
-    /// Reads the file. It is watched from before that, and with it what the state folder has, so that no change is missed.
+    /// Reads the file. Watching it and the state folder starts before the read, so that no change
+    /// is missed.
     pub fn read(path: Option<&Path>) -> Result<Self, LoadError> {
         let state = config::state_dir();
         let of_state = [
@@ -70,8 +72,8 @@ impl ConfigFile {
     }
 }
 
-/// Puts every new configuration that holds together in force, and what else has changed with the current one. One that does not
-/// hold together, or is what is left of a file, is reported, and the old one stays.
+/// Applies every valid new configuration, and other changes with the current one. One that is
+/// invalid or looks damaged is reported, and the old one stays active.
 pub async fn watch_files(
     file: ConfigFile,
     inputs: Inputs,
@@ -86,13 +88,13 @@ pub async fn watch_files(
         health,
         access: None,
     };
-    // An operator who asks has the file read as it is once it has settled.
+    // A reload that the operator requests reads the file as it is, once it has settled.
     let mut is_asked = false;
     loop {
         reloader.report_access();
         tokio::select! {
             _ = hangup.recv() => is_asked = true,
-            // An error means that the sender is gone, and with it everything.
+            // An error means that the sender is gone because the process is ending.
             Ok(()) = reloader.inputs.credentials.changed() => {
                 reloader.renew();
                 continue;
@@ -125,7 +127,7 @@ struct Reloader {
 }
 
 impl Reloader {
-    /// Reads the files. Returns `false` if they are to be looked at again.
+    /// Reads the files. Returns `false` if they have to be checked again.
     fn reload(&mut self, quiet: Option<Duration>) -> bool {
         let text = match self.file.path.as_deref().map(config::read_text).transpose() {
             Ok(text) => text.unwrap_or_default(),
@@ -157,35 +159,32 @@ impl Reloader {
             self.reject(&format!("{name}: {why}"));
             return true;
         }
-        // It holds for this process even where its file was deleted.
+        // The latch holds for this process even if its file was deleted.
         config.access.is_latched |= before.config.access.is_latched;
         latch(&mut config);
         self.file.text = text;
         self.inputs.keys = keys;
         let snapshot = self.inputs.snapshot(config);
-        tracing::info!(
-            version = snapshot.version,
-            "a new configuration is in force"
-        );
+        tracing::info!(version = snapshot.version, "a new configuration is active");
         self.health.resolve(HealthCode::ConfigurationRejected, "");
         self.current.send_replace(snapshot);
         true
     }
 
     fn reject(&self, why: &str) {
-        tracing::error!("the new configuration can't be used, the old one stays in force: {why}");
-        let message = format!("the last configuration was not taken: {why}");
+        tracing::error!("the new configuration can't be used, the old one stays active: {why}");
+        let message = format!("the last configuration was rejected: {why}");
         self.health
             .report(HealthCode::ConfigurationRejected, "", message);
     }
 
-    /// Puts the current configuration in force again, with what has changed around it.
+    /// Applies the current configuration again with the new credentials and budgets.
     fn renew(&self) {
         let config = self.current.borrow().config.clone();
         self.current.send_replace(self.inputs.snapshot(config));
     }
 
-    /// Logs who gets in, whenever that has changed, and keeps `/health` up to date.
+    /// Logs the state of access whenever it has changed, and keeps `/health` up to date.
     fn report_access(&mut self) {
         let access = self.current.borrow().access();
         if self.access.replace(access) == Some(access) {
@@ -204,7 +203,7 @@ impl Reloader {
     }
 }
 
-/// Remembers that there is a key or a token.
+/// Records that a key or a token exists.
 pub fn latch(config: &mut config::Config) {
     if config.keys.is_empty() && config.access.jwt.is_none() {
         return;
@@ -213,7 +212,7 @@ pub fn latch(config: &mut config::Config) {
     let latch = AccessLatch::of(&config::state_dir(), &config.store);
     if let Err(error) = latch.set() {
         tracing::warn!(
-            "it can't be kept that there was a key, so a restart without one would let everybody in: {error:#}"
+            "the access latch can't be written, so a restart without a key would let everybody in: {error:#}"
         );
     }
 }

@@ -5,17 +5,17 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Files that were the same at two looks so far apart are settled.
+/// Time without a change after which files are settled.
 pub const SETTLE: Duration = Duration::from_millis(200);
 
 /// The identity of a file's content; `None` if the file can't be read.
 type Stamp = Option<(Metadata, u64)>;
 type Metadata = (u64, u64, i64, i64, i64, i64);
 
-/// The result of a check of the files.
+/// The result of a check for changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// They are what they were when they were last accepted.
+    /// They are as they were when they were last accepted.
     Unchanged,
     /// They have changed, and may still be changing.
     Changing,
@@ -23,7 +23,7 @@ pub enum Look {
     Settled(Duration),
 }
 
-/// Files that are watched.
+/// Files that are watched for changes.
 #[derive(Debug)]
 pub struct WatchedFiles {
     paths: Vec<PathBuf>,
@@ -40,7 +40,7 @@ impl WatchedFiles {
         }
     }
 
-    /// Looks at the files.
+    /// Checks the files for changes.
     pub fn look(&mut self, now: Instant) -> Look {
         let have_changed = |stamps: &[Stamp]| {
             let known = stamps
@@ -72,7 +72,7 @@ impl WatchedFiles {
         }
     }
 
-    /// Takes what was found at the last look as known, whether or not it was put in force.
+    /// Marks the state of the last check as known, whether or not it was applied.
     pub fn accept(&mut self) {
         if let Some((stamps, _)) = self.pending.take() {
             self.accepted = stamps;

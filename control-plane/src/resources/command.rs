@@ -1,4 +1,5 @@
-//! `opentracy resources`: whose the providers' files and batches are, with or without a running control plane.
+//! The `opentracy resources` command: manages owners of the providers' files and batches, with or
+//! without a running control plane.
 
 use clap::Subcommand;
 
@@ -7,9 +8,9 @@ use crate::config;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// List the objects that belong to somebody.
+    /// List the objects that have an owner.
     List,
-    /// Give objects of a provider to a key, such as those that were there before the key was.
+    /// Assign objects of a provider to a key, such as those from before the key existed.
     Assign {
         /// The provider, by its name in the configuration.
         provider: String,

@@ -1,7 +1,7 @@
 //! Owners of the objects that providers store: each file and batch belongs to one key.
 //!
-//! One small SQLite file in the state folder, for its owner only. An object that is not in it belongs to nobody: only
-//! administrators see it.
+//! One small SQLite file in the state folder, for its owner only. An object that is not in it has
+//! no owner: only administrators see it.
 
 pub mod command;
 
@@ -15,14 +15,14 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 const FILE: &str = "resources.db";
 
-/// Ids that are longer are nobody's: no provider makes them.
+/// Maximum length of an id; longer ones have no owner, because no provider makes them.
 const MAX_ID_BYTES: usize = 512;
 
-/// An id to be owned.
+/// An id to claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     pub id: String,
-    /// The id whose owner becomes the owner of this one, where it is not the caller.
+    /// The id whose owner becomes the owner of this one, if it isn't the caller.
     pub parent: Option<String>,
 }
 
@@ -38,12 +38,13 @@ pub struct Resource {
 /// The table of owners.
 pub struct Resources {
     path: PathBuf,
-    /// `None` until it can be opened: a file that can't be read costs files and batches, and no completion.
+    /// `None` until it can be opened: a file that can't be read affects files and batches, but no
+    /// completion.
     connection: Mutex<Option<Connection>>,
 }
 
 impl Resources {
-    /// The table in a state folder. It is opened when it is first needed.
+    /// Returns the table of a state folder. It is opened when it is first needed.
     pub fn new(state: &Path) -> Self {
         Self {
             path: state.join(FILE),
@@ -51,8 +52,8 @@ impl Resources {
         }
     }
 
-    /// Stores claims, then returns for each id whether the owner has it. Claims are on disk when this returns; an id that
-    /// has an owner keeps it.
+    /// Stores claims, then returns for each id whether the owner has it. Claims are durable when
+    /// this returns; an id that has an owner keeps it.
     pub fn resolve(
         &self,
         provider: &str,
@@ -74,7 +75,7 @@ impl Resources {
         })
     }
 
-    /// Gives an object to an owner, whoever had it.
+    /// Assigns objects to an owner, replacing any other.
     pub fn assign(&self, provider: &str, owner: &str, ids: &[String]) -> anyhow::Result<()> {
         self.with(|connection| {
             let transaction = connection.transaction()?;
@@ -121,7 +122,7 @@ impl Resources {
         };
         let result = work(connection);
         if result.is_err() {
-            // A connection to a file that was removed or damaged must not outlive it.
+            // A connection to a file that was removed or damaged must be dropped.
             *held = None;
         }
         result.with_context(|| format!("{} can't be used", self.path.display()))
@@ -132,7 +133,7 @@ fn open(path: &Path) -> anyhow::Result<Connection> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    // SQLite gives its other files the rights of this one.
+    // SQLite gives its other files the permissions of this one.
     std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -143,7 +144,7 @@ fn open(path: &Path) -> anyhow::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(1))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // A claim is on disk before the client knows of the object.
+    // A claim must be durable before the client knows of the object.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS resources (

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::secrets::{MASTER_KEY, secure_fs};
 
-/// Returns the root of the secrets that the control plane and the filter share: the same for all that
-/// have a state folder or a master key in common.
+/// Returns the root of the secrets that the control plane and the filter share: the same for all
+/// processes with the same state folder or master key.
 pub fn internal_token(state: &Path) -> anyhow::Result<String> {
     if let Ok(master) = std::env::var(MASTER_KEY) {
         let digest = Sha256::digest(format!("opentracy internal token {master}"));

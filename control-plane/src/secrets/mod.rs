@@ -1,6 +1,7 @@
-//! Provider keys that were set over REST: encrypted at rest, shown to nobody.
+//! Provider keys that were set over REST: encrypted at rest, never shown.
 //!
-//! Each secret is sealed by itself with XChaCha20-Poly1305, under its name, so that one can't be put in another's place.
+//! Each secret is encrypted separately with XChaCha20-Poly1305, with its name as associated data,
+//! so that one can't be put in another's place.
 
 mod internal_token;
 pub mod secure_fs;
@@ -18,18 +19,18 @@ use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// The variable with the master key, 32 bytes in base64. Without it, a file has it.
+/// The variable with the master key, 32 bytes in base64. If it isn't set, the key is in a file.
 pub const MASTER_KEY: &str = "OPENTRACY_MASTER_KEY";
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 
-/// What is kept, and where.
+/// The encrypted secrets and their file.
 pub struct Vault {
     path: PathBuf,
     key: [u8; KEY_BYTES],
 }
 
-/// The file.
+/// The content of the file.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sealed {
@@ -42,11 +43,11 @@ struct Entry {
     ciphertext: String,
     /// RFC 3339.
     updated_at: String,
-    /// Tells whether a secret is the one somebody has, and nothing else of it.
+    /// Lets an owner check that a secret is the one they have; reveals nothing else of it.
     fingerprint: String,
 }
 
-/// A secret as people see it.
+/// The public description of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     pub name: String,
@@ -54,12 +55,12 @@ pub struct Description {
     pub updated_at: String,
 }
 
-/// Where the sealed secrets of a state folder are.
+/// Returns the path of the encrypted secrets in a state folder.
 pub fn path(state: &Path) -> PathBuf {
     state.join("secrets.sealed.json")
 }
 
-/// The secrets of a state folder. `None` where none were ever set.
+/// Returns the secrets of a state folder, or `None` if none were ever set.
 pub fn read(state: &Path) -> anyhow::Result<Option<BTreeMap<String, String>>> {
     if !path(state).exists() {
         return Ok(None);
@@ -68,7 +69,8 @@ pub fn read(state: &Path) -> anyhow::Result<Option<BTreeMap<String, String>>> {
 }
 
 impl Vault {
-    /// Opens what a state folder has; the first time, makes a master key unless the environment has one.
+    /// Opens the vault of a state folder. The first time, generates a master key unless the
+    /// environment has one.
     pub fn open(state: &Path) -> anyhow::Result<Self> {
         Ok(Self {
             path: path(state),
@@ -100,7 +102,7 @@ impl Vault {
         Ok(description)
     }
 
-    /// Whether there was one.
+    /// Returns true if there was one.
     pub fn remove(&self, name: &str) -> anyhow::Result<bool> {
         let mut sealed = self.load()?;
         let was_there = sealed.secrets.remove(name).is_some();
@@ -136,7 +138,7 @@ impl Vault {
             aad: name.as_bytes(),
         };
         let sealed = self.cipher().encrypt(&nonce.into(), payload);
-        let ciphertext = sealed.map_err(|_| anyhow::anyhow!("the secret can't be sealed"))?;
+        let ciphertext = sealed.map_err(|_| anyhow::anyhow!("the secret can't be encrypted"))?;
         Ok(Entry {
             nonce: BASE64.encode(nonce),
             ciphertext: BASE64.encode(ciphertext),
@@ -158,13 +160,13 @@ impl Vault {
         };
         open().with_context(|| {
             format!(
-                "the secret \"{name}\" in {} does not open with this master key; set {MASTER_KEY} to the one it was sealed with, or set the secret again",
+                "the secret \"{name}\" in {} can't be decrypted with this master key; set {MASTER_KEY} to the one it was encrypted with, or set the secret again",
                 self.path.display()
             )
         })
     }
 
-    /// Of the secret and the master key: without the key nobody can try what the secret may be.
+    /// Returns a fingerprint keyed with the master key, so that nobody can test guesses without it.
     fn fingerprint(&self, value: &str) -> String {
         let mut hasher = Sha256::new();
         hasher.update(self.key);
@@ -189,7 +191,7 @@ fn describe(name: &str, entry: &Entry) -> Description {
 fn master_key(state: &Path) -> anyhow::Result<[u8; KEY_BYTES]> {
     if let Ok(text) = std::env::var(MASTER_KEY) {
         return parse_key(&text).with_context(|| {
-            format!("{MASTER_KEY} must be 32 bytes in base64; `openssl rand -base64 32` makes one")
+            format!("{MASTER_KEY} must be 32 bytes in base64; `openssl rand -base64 32` prints such a key")
         });
     }
     let path = state.join("master.key");
@@ -197,7 +199,7 @@ fn master_key(state: &Path) -> anyhow::Result<[u8; KEY_BYTES]> {
         secure_fs::create_dir(state)?;
         let key: [u8; KEY_BYTES] = secure_fs::random()?;
         secure_fs::write(&path, BASE64.encode(key).as_bytes(), false)?;
-        tracing::info!("a master key was made: {}; keep a copy", path.display());
+        tracing::info!("generated a master key: {}; keep a copy", path.display());
         return Ok(key);
     }
     secure_fs::ensure(&path)?;

@@ -1,4 +1,4 @@
-//! Files for their owner only, and what can't be guessed.
+//! Files that only their owner can read, and random bytes.
 
 use std::io::Write as _;
 use std::os::unix::fs::{
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 
-/// Refuses a file that others may read.
+/// Returns an error if a file is readable by others.
 pub fn ensure(path: &Path) -> anyhow::Result<()> {
     let mode = std::fs::metadata(path)?.permissions().mode();
     ensure!(
@@ -19,27 +19,28 @@ pub fn ensure(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has every file and folder that this process and its children make be for their owner only.
+/// Sets the umask: all files and folders made by this process and its children are for their owner
+/// only.
 pub fn restrict_new_files() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }
 
-/// Makes a folder, and those above it, for their owner only. One that is there stays as it is.
+/// Creates a folder and its parents, for their owner only. An existing one stays as it is.
 pub fn create_dir(path: &Path) -> anyhow::Result<()> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .with_context(|| format!("the folder {} can't be made", path.display()))
+        .with_context(|| format!("the folder {} can't be created", path.display()))
 }
 
-/// Takes a folder of ours, and everything in it, away from others: an earlier version left it readable. What fails is logged, and
-/// nothing is followed out of the folder.
+/// Removes the access of others to one of our folders and everything in it: an earlier version left
+/// it readable. Errors are logged, and links out of the folder are not followed.
 pub fn tighten_dir(folder: &Path) {
     let Ok(metadata) = std::fs::symlink_metadata(folder) else {
         return;
     };
-    // A folder of the system's, such as /tmp, is not ours to close.
+    // A system folder such as /tmp is not ours to close.
     let is_ours =
         metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o1000 == 0;
     if !metadata.is_dir() || !is_ours {
@@ -62,7 +63,8 @@ pub fn tighten_dir(folder: &Path) {
     }
 }
 
-/// Takes a file, or a folder itself, away from others. One that is not there, or is a link, is left alone.
+/// Removes the access of others to a file, or to a folder but not its content. A missing file or a
+/// link is left alone.
 pub fn tighten(path: &Path) {
     let Ok(metadata) = std::fs::symlink_metadata(path) else {
         return;
@@ -74,11 +76,11 @@ pub fn tighten(path: &Path) {
     let closed = std::fs::Permissions::from_mode(mode & 0o700);
     match std::fs::set_permissions(path, closed) {
         Ok(()) => tracing::info!(
-            "{} could be read by others, and no more can",
+            "{} was readable by others; now it is readable only by its owner",
             path.display()
         ),
         Err(error) => tracing::warn!(
-            "{} can be read by others, and that can't be changed: {error}",
+            "{} is readable by others, and its permissions can't be changed: {error}",
             path.display()
         ),
     }
@@ -100,7 +102,7 @@ pub fn write(path: &Path, bytes: &[u8], may_exist: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens a file to lock, or makes it.
+/// Opens or creates a lock file.
 pub fn lock_file(path: &Path) -> anyhow::Result<std::fs::File> {
     std::fs::OpenOptions::new()
         .write(true)
@@ -111,7 +113,7 @@ pub fn lock_file(path: &Path) -> anyhow::Result<std::fs::File> {
         .with_context(|| format!("{} can't be written", path.display()))
 }
 
-/// Puts a whole file in an old one's place, so that no crash leaves half of one.
+/// Replaces a file atomically, so that a crash never leaves half of one.
 pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let draft = path.with_extension("new");
     write(&draft, bytes, true)?;
@@ -122,7 +124,7 @@ pub fn random<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
     let mut bytes = [0; LENGTH];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     if filled != LENGTH {
-        bail!("the system gave too few random bytes");
+        bail!("the system returned too few random bytes");
     }
     Ok(bytes)
 }

@@ -1,7 +1,8 @@
-//! What is spent of each budget.
+//! Spending against budgets.
 //!
-//! Counted when a record is taken, so that a store that is away lets nobody overspend. What was taken by an earlier run and is
-//! stored by this one is counted then. Now and then the store is asked, which has the last word.
+//! Calls are counted when their records are accepted, so that nobody can overspend while the store
+//! is down. Records accepted by an earlier run are counted when this one stores them. The store is
+//! queried from time to time, and its sums replace the counts.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,21 +19,22 @@ use crate::snapshot::Snapshot;
 use crate::spend::owner::{Owner, Standing};
 use crate::store::{Dimension, Micros, PicoUsd, Record, Store, StoreError};
 
-/// How often the store is asked.
+/// Interval between queries of the store.
 const RECOUNT_EVERY: Duration = Duration::from_secs(300);
-/// Calls that were counted and are not stored yet. Beyond this many the next are counted when they are stored.
+/// Maximum number of calls that were counted but not stored yet. Beyond it, calls are counted when
+/// they are stored.
 const MAX_AHEAD: usize = 500_000;
 
-/// How much was spent in the periods under way.
+/// Spending in the current periods.
 #[derive(Default)]
 struct Spending {
     day: Tally,
     month: Tally,
-    /// Calls that were counted and are not stored yet.
+    /// Calls that were counted but not stored yet.
     ahead: HashSet<u128>,
 }
 
-/// What was spent in one period.
+/// Spending in one period.
 #[derive(Default)]
 struct Tally {
     since: Micros,
@@ -40,7 +42,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Goes on to a period that began at another time.
+    /// Clears the sums if another period has started.
     fn begin(&mut self, since: Micros) {
         if self.since != since {
             self.since = since;
@@ -57,7 +59,7 @@ impl Spending {
         }
     }
 
-    /// Adds what a call has cost its owners.
+    /// Adds the cost of a call to its owners.
     fn add(&mut self, started_at: Micros, owners: [Option<Owner>; 2], cost: PicoUsd) {
         for owner in owners.into_iter().flatten() {
             for tally in [&mut self.day, &mut self.month] {
@@ -110,7 +112,7 @@ impl Ledger {
         self.spending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the ledger right, for as long as the process runs.
+    /// Keeps the ledger up to date for as long as the process runs.
     pub async fn keep(self: Arc<Self>, store: Arc<dyn Store>, ingest: Ingest) {
         let mut snapshot = self.snapshot.clone();
         let mut recount = tokio::time::interval(RECOUNT_EVERY);
@@ -119,11 +121,11 @@ impl Ledger {
                 // A new configuration may have other limits.
                 changed = snapshot.changed() => if changed.is_err() { return },
                 _ = recount.tick() => {
-                    // What is on its way is not in the store's count.
+                    // Records that are still on their way would be missing from the store's sums.
                     if ingest.settled(Duration::from_secs(5)).await
                         && let Err(error) = self.recount(&*store).await
                     {
-                        tracing::warn!("budgets are counted without the store's help: {error}");
+                        tracing::warn!("spending can't be queried from the store: {error}");
                     }
                 }
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
@@ -199,7 +201,7 @@ impl Ledger {
             .collect()
     }
 
-    /// What was spent of each budget there is, with its limits.
+    /// Returns every budget with its limits and the amount spent.
     pub fn report(&self) -> Vec<(Owner, Budget, PicoUsd)> {
         let snapshot = self.snapshot.borrow().clone();
         let spending = self.spending();
@@ -230,7 +232,7 @@ fn has_budgets(config: &Config) -> bool {
     budgets(config).next().is_some()
 }
 
-/// When the day and the month of a time began, in UTC.
+/// Returns the start of a time's day and of its month, in UTC.
 fn periods(now: Micros) -> (Micros, Micros) {
     let time = jiff::Timestamp::from_microsecond(now.0).unwrap_or_default();
     let date = time.to_zoned(TimeZone::UTC).date();

@@ -1,7 +1,8 @@
-//! What limits leave, for all VMs of all Envoys together.
+//! Grants of limits, across all VMs of all Envoys.
 //!
-//! A VM is granted a piece of a limit and gives it to its requests without asking again. Pieces are small enough that what one VM has
-//! left at the end of a minute keeps the whole within two in a hundred of the limit, and no more than the limit is ever granted.
+//! A VM is granted a share of a limit, from which it serves its requests without asking again.
+//! Shares are small enough that the unused rest of all VMs at the end of a minute is at most two
+//! percent of the limit, and the sum of all grants never exceeds the limit.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -12,11 +13,11 @@ use opentracy_proto::v1::{Owner, Unit};
 
 use crate::config::{Config, Limits as Configured};
 
-/// Buckets that are remembered before those of past minutes are looked for.
+/// Number of windows at which those of past minutes are evicted.
 const MANY: usize = 1000;
 const MINUTE_MS: u64 = 60_000;
 
-/// What is limited.
+/// The subject and unit of a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Bucket {
     owner: i32,
@@ -24,15 +25,16 @@ struct Bucket {
     unit: i32,
 }
 
-/// What was granted in a minute.
+/// The amount granted in one minute.
 #[derive(Default)]
 struct Window {
-    /// Since the Unix epoch.
+    /// Minutes since the Unix epoch.
     minute: u64,
     granted: u64,
 }
 
-/// What a VM was granted of concurrent requests, and what it has given back of them or of tokens, since it was started.
+/// A VM's grants of concurrent requests and its releases of concurrent requests or tokens, since it
+/// started.
 #[derive(Default)]
 struct Slots {
     granted: u64,
@@ -48,7 +50,7 @@ impl Slots {
 #[derive(Default)]
 struct State {
     windows: HashMap<Bucket, Window>,
-    /// By VM.
+    /// By bucket and VM.
     slots: HashMap<Bucket, HashMap<String, Slots>>,
 }
 
@@ -71,7 +73,7 @@ impl Limits {
         let grants = wants.map(|want| {
             let bucket = want.bucket.unwrap_or_default();
             let Some(limit) = limit(config, &bucket) else {
-                // It was taken out of the configuration: nothing is left to keep to.
+                // The limit was removed from the configuration, so nothing is limited.
                 return v1::Grant {
                     units: want.units,
                     limit: u64::MAX,
@@ -144,7 +146,7 @@ impl State {
         }
     }
 
-    /// Takes back what a VM no longer needs, and what those held that are gone.
+    /// Applies the releases of a VM, and frees the slots of VMs that are gone.
     fn release(&mut self, vm: &str, released: Vec<v1::Released>, alive: &HashSet<String>) {
         for of_bucket in self.slots.values_mut() {
             of_bucket.retain(|name, _| name == vm || alive.contains(name));
@@ -152,7 +154,7 @@ impl State {
         for each in released {
             let bucket: Bucket = each.bucket.unwrap_or_default().into();
             let slots = self.slots.entry(bucket.clone()).or_default();
-            // Later ones may arrive first.
+            // Counts are cumulative because reports may arrive out of order.
             let own = slots.entry(vm.to_owned()).or_default();
             let more = each.units.saturating_sub(own.released);
             own.released += more;
@@ -165,7 +167,7 @@ impl State {
     }
 }
 
-/// A piece, or what is left where it is enough.
+/// Returns the share, or the rest of the limit, if it covers the need; 0 otherwise.
 fn granted(left: u64, piece: u64, needed: u64) -> u64 {
     match left.min(piece) {
         units if units >= needed => units,
@@ -280,7 +282,7 @@ mod tests {
         assert_eq!([ask("x", 0), ask("x", 0), ask("y", 0)], [1, 1, 1]);
         assert_eq!(ask("y", 0), 0, "all three are held");
         assert_eq!(ask("x", 1), 1, "one of two was given back");
-        assert_eq!(ask("x", 1), 0, "and that is told again");
+        assert_eq!(ask("x", 1), 0, "the same release is reported again");
     }
 
     #[test]

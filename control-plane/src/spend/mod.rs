@@ -1,4 +1,4 @@
-//! Money and limits: prices, what is spent of each budget, and the limits on requests and tokens.
+//! Prices, spending against budgets, and the limits on requests and tokens.
 
 pub mod budget;
 pub mod limits;

@@ -1,15 +1,15 @@
-//! The owners of budgets, and which of them have passed a limit.
+//! The owners of budgets, and those that have passed a limit.
 
 use std::collections::BTreeMap;
 
 use opentracy_proto::v1;
 
-/// Whose budget it is.
+/// The owner of a budget.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Owner {
     Key(String),
     Alias(String),
 }
 
-/// How budgets stand; those that are within their limits are left out.
+/// Budgets that have passed a limit; those within their limits are left out.
 pub type Standing = BTreeMap<Owner, v1::Budget>;

@@ -1,6 +1,6 @@
-//! What models cost, and since when: a call is priced with what was in force at its time.
+//! History of model prices: a call costs what applied at its time.
 //!
-//! A file of the state folder remembers every change, a line each.
+//! A file in the state folder records every change, one per line.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::snapshot::Snapshot;
 use crate::store::{Cost, Micros, Record, Tokens};
 
-/// Which prices a call is priced with.
+/// The prices that a call is priced with.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum, utoipa::ToSchema,
 )]
@@ -25,7 +25,7 @@ pub enum InForce {
     /// Those at the time of the call.
     #[default]
     Then,
-    /// Those of now: for when they were wrong.
+    /// The current ones, for when earlier ones were wrong.
     Now,
 }
 
@@ -37,7 +37,7 @@ struct Line {
     pricing: Pricing,
 }
 
-/// A model's prices, each from its time on, in order.
+/// Prices by model, each with the time from which it applies, in order.
 type History = BTreeMap<String, Vec<(Micros, Pricing)>>;
 
 pub struct Prices {
@@ -46,7 +46,7 @@ pub struct Prices {
 }
 
 impl Prices {
-    /// Reads what a state folder remembers.
+    /// Reads the history from a state folder.
     pub fn open(state: &Path) -> anyhow::Result<Self> {
         let path = state.join("prices.jsonl");
         let text = match std::fs::read_to_string(&path) {
@@ -57,7 +57,7 @@ impl Prices {
             }
         };
         let mut history = History::new();
-        // The last line may be half of one.
+        // The last line may be incomplete after a crash.
         let lines = text
             .lines()
             .filter_map(|line| serde_json::from_str::<Line>(line).ok());
@@ -71,7 +71,7 @@ impl Prices {
         })
     }
 
-    /// Remembers what is in force, now and whenever it changes.
+    /// Records the current prices, at the start and whenever they change.
     pub async fn keep(self: Arc<Self>, mut snapshot: watch::Receiver<Arc<Snapshot>>) {
         loop {
             let current = snapshot.borrow_and_update().clone();
@@ -84,7 +84,7 @@ impl Prices {
         }
     }
 
-    /// Remembers what has changed.
+    /// Records prices that have changed.
     pub fn note(&self, snapshot: &Snapshot, now: Micros) -> anyhow::Result<()> {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = Vec::new();
@@ -116,7 +116,8 @@ impl Prices {
         Ok(())
     }
 
-    /// What a call costs. What was before the first price known is priced with that. `None` where no price is known.
+    /// Returns the cost of a call, or `None` if no price is known. A call from before the first
+    /// known price is priced with that one.
     pub fn cost(
         &self,
         provider: &str,
@@ -148,7 +149,7 @@ impl Prices {
         })
     }
 
-    /// What a stored call costs; `None` where it can't be told.
+    /// Returns the cost of a stored call, or `None` if it can't be determined.
     pub fn cost_of(&self, record: &Record, in_force: InForce) -> Option<Cost> {
         let time = (in_force == InForce::Then).then_some(record.started_at);
         let (provider, model) = (record.provider.as_ref()?, record.model.as_ref()?);

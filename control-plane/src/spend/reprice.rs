@@ -1,4 +1,4 @@
-//! Prices stored calls anew: over REST, and by `opentracy reprice`.
+//! Reprices stored calls: over REST, and by `opentracy reprice`.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -6,18 +6,19 @@ use utoipa::ToSchema;
 use crate::spend::prices::{InForce, Prices};
 use crate::store::{AuditEntry, By, Filter, Order, Query, Store, StoreError};
 
-/// Calls that are looked at, and written, at once.
+/// Number of calls that are read and written at a time.
 const PAGE: u32 = 5000;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Repriced {
-    /// Traces that cost something else now.
+    /// Traces whose cost has changed.
     pub changed: u64,
-    /// Traces that cost what they did, or whose price is not known.
+    /// Traces whose cost has not changed, or whose price is not known.
     pub unchanged: u64,
 }
 
-/// Prices what a filter lets through, and notes that in the audit. What has no price known keeps what it has.
+/// Reprices the traces that a filter matches and adds an entry to the audit log. Traces without a
+/// known price keep their cost.
 pub async fn run(
     store: &dyn Store,
     prices: &Prices,

@@ -1,4 +1,4 @@
-//! Texts of shapes that are slow to search.
+//! Texts whose shapes are slow to search.
 
 /// A name, and the piece that a text of this shape repeats.
 pub const SHAPES: &[(&str, &str)] = &[

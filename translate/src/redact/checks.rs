@@ -1,4 +1,4 @@
-//! Checks that tell meaningful numbers from ones that only look like them.
+//! Checks that distinguish meaningful numbers from similar ones.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! The detectors: a search each, and a check of its matches.
+//! The detectors: each is a search and a check of its matches.
 
 use regex_lite::Regex;
 

@@ -1,4 +1,4 @@
-//! What the providers of the benchmark say: the same words in each format.
+//! Canned answers of the benchmark's providers: the same text in each format.
 
 use opentracy_translate::aws::event_stream;
 use opentracy_translate::wire_format::Format;
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 pub const CHUNKS: usize = 100;
 const WORD: &str = " letter";
 
-/// A provider's answer, ready to be written.
+/// A provider's answer as bytes to write.
 pub struct Answers {
     pub whole: Vec<u8>,
-    /// Piece by piece.
+    /// The chunks of the stream.
     pub stream: Vec<Vec<u8>>,
 }
 
-/// The format that a request is in, by its path.
+/// Returns the format of a request, by its path.
 pub fn format_of(path: &str) -> Format {
     if path.contains("/v1/messages") {
         Format::Anthropic
@@ -50,7 +50,7 @@ impl Answers {
     }
 }
 
-/// A stream's first event, one for each word, and its end.
+/// Returns a stream's first event, one event per word, and its end.
 fn events(first: Vec<u8>, word: &[u8], end: Vec<u8>) -> Vec<Vec<u8>> {
     let mut events = vec![first];
     events.extend(std::iter::repeat_n(word.to_vec(), CHUNKS - 2));
@@ -187,7 +187,7 @@ fn reply(body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The head of a chunked answer, each event as a chunk of its own, and the end.
+/// Returns the head of a chunked answer, each event as a separate chunk, and the end.
 fn chunked(kind: &str, events: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let head =
         format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n");

@@ -1,10 +1,10 @@
-//! The CPU time of a process, and where it may run.
+//! CPU time and CPU affinity of a process.
 
 use anyhow::{Context as _, Result};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// Of all threads of a process, in nanoseconds.
+/// Returns the CPU time of all threads of a process, in nanoseconds.
 pub fn time(pid: u32) -> Result<u64> {
     let mut total = 0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")? {
@@ -16,7 +16,7 @@ pub fn time(pid: u32) -> Result<u64> {
     Ok(total)
 }
 
-/// Keeps a process, with all its threads to come, on these cores. 0 is this one.
+/// Pins a process and its future threads to these cores. Process id 0 means the current process.
 pub fn pin(pid: u32, cores: impl IntoIterator<Item = usize>) -> Result<()> {
     let mut set = CpuSet::new();
     for core in cores {

@@ -1,4 +1,4 @@
-//! Requests without a pause, over connections that stay open.
+//! A load generator: back-to-back requests over persistent connections.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -16,14 +16,14 @@ pub struct Load {
     pub pid: u32,
 }
 
-/// What one run of a case came to.
+/// The measurements of one run of a case.
 pub struct Sample {
     pub requests_per_second: f64,
     pub cpu_per_request: Duration,
     pub latencies: Vec<Duration>,
 }
 
-/// When the parts of an answer came.
+/// Arrival times of the parts of an answer.
 struct Timing {
     first_chunk: Duration,
     whole: Duration,
@@ -54,7 +54,8 @@ impl Load {
         })?;
         let elapsed = started.elapsed();
         let count = u64::try_from(latencies.len())?;
-        // The traces of these requests are sent within the next moments, and are part of the price.
+        // The traces of these requests are sent within the next moments, and count toward their
+        // cost.
         std::thread::sleep(Duration::from_millis(500));
         let cpu = cpu::time(self.pid)? - cpu_before;
         Ok(Sample {
@@ -64,7 +65,7 @@ impl Load {
         })
     }
 
-    /// How long the first chunk takes when nothing else is under way.
+    /// Returns the times to the first chunk, with one request at a time.
     pub fn first_chunks(&self, count: usize) -> Result<Vec<Duration>> {
         let mut connection = Connection::open(self.address)?;
         (0..count)

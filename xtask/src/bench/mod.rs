@@ -1,8 +1,9 @@
-//! `cargo xtask bench gateway`: what the gateway costs, as multiples of an Envoy without it.
+//! `cargo xtask bench gateway`: the cost of the gateway, as multiples of an Envoy without it.
 //!
-//! One worker of each Envoy is pinned to a core; the load, the providers and the control plane have the others. CPU is that
-//! of the whole Envoy process, traces and all, divided by the requests: on a noisy machine it holds where times don't.
-//! The cases take turns, round after round, so that noise meets all of them.
+//! One worker of each Envoy is pinned to a core; the load generator, the providers and the control
+//! plane have the others. CPU is that of the whole Envoy process, including traces, divided by the
+//! number of requests: on a noisy machine it is stable where times aren't. The cases alternate,
+//! round after round, so that noise affects all of them.
 
 mod answers;
 mod cpu;
@@ -22,31 +23,31 @@ use crate::bench::load::{Load, Sample};
 use crate::bench::setup::Setup;
 use crate::workspace::Workspace;
 
-/// What is measured.
+/// The benchmark to run.
 #[derive(Subcommand)]
 pub enum What {
-    /// The gateway, against an Envoy without it.
+    /// The gateway, compared with an Envoy without it.
     Gateway(Options),
-    /// The router: what its decisions are worth, beside simpler ones, and what they cost.
+    /// The router: the value of its decisions, compared with simpler routers, and their cost.
     Router,
 }
 
 #[derive(Args)]
 pub struct Options {
-    /// How long each case runs in each round, in seconds.
+    /// Duration of each case per round, in seconds.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Requests under way at once.
+    /// Number of concurrent requests.
     #[arg(long, default_value_t = 16)]
     connections: usize,
-    /// Only the cases whose names hold this.
+    /// Run only the cases whose names contain this text.
     #[arg(long, default_value = "")]
     only: String,
 }
 
-/// Which Envoy a case goes through.
+/// The Envoy that a case goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Plain,
@@ -67,7 +68,7 @@ const GEMINI: &str = "gemini/gemini-2.5-pro";
 const BEDROCK: &str = "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0";
 const COHERE: &str = "cohere/command-a-03-2025";
 
-/// Each once for whole answers and once for streams.
+/// Every case, with and without streaming.
 const CASES: [Case; 23] = [
     plain("plain Envoy", false),
     case("OpenAI, passed through", OPENAI, false),
@@ -139,7 +140,7 @@ fn gateway(workspace: &Workspace, options: &Options) -> Result<()> {
     let duration = Duration::from_secs_f64(options.seconds);
     let cases: Vec<&Case> = CASES
         .iter()
-        // What the others are compared with is always there.
+        // The baseline of the comparison always runs.
         .filter(|case| case.way == Way::Plain || case.name.contains(&options.only))
         .collect();
     let mut samples: Vec<Vec<Sample>> = cases.iter().map(|_| Vec::new()).collect();
@@ -154,7 +155,7 @@ fn gateway(workspace: &Workspace, options: &Options) -> Result<()> {
             };
             eprint!("\rround {round} of {}: {:40}", options.rounds, case.name);
             let sample = load.run(options.connections, duration)?;
-            // The first round warms everything up.
+            // The first round is a warm-up.
             if round > 0 {
                 samples[index].push(sample);
                 if case.stream {

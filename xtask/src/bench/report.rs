@@ -1,4 +1,5 @@
-//! The figures as a table: medians of the rounds, and ratios to the plain Envoy of the same run.
+//! Prints the results as a table: medians of the rounds, and ratios to the plain Envoy of the same
+//! run.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -73,7 +74,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     quantile(&values, 0.5)
 }
 
-/// Of sorted values.
+/// Returns a quantile of sorted values.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let index = (share * sorted.len().saturating_sub(1) as f64).round() as usize;
     sorted.get(index).copied().unwrap_or(f64::NAN)

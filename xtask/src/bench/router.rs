@@ -1,4 +1,5 @@
-//! `cargo xtask bench router`: the benchmark of the control plane's crate, with the embedding model at hand.
+//! `cargo xtask bench router`: runs the benchmark of the control plane's crate with the embedding
+//! model.
 
 use anyhow::Result;
 

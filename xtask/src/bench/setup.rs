@@ -1,4 +1,4 @@
-//! What is measured: an Envoy that only proxies, and one that is the gateway.
+//! The measured processes: an Envoy that only proxies, and one that is the gateway.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ impl Setup {
                 .env("OPENTRACY_LOG", "warn")
                 .env("OPENTRACY_STATE", &folder)
                 .env("OPENTRACY_EMBEDDER", embedder::find(workspace)?)
-                // Requests are signed with these.
+                // Credentials with which requests are signed.
                 .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
                 .env("AWS_SECRET_ACCESS_KEY", "secret"),
         )?;
@@ -143,7 +143,7 @@ aliases:
     )
 }
 
-/// An Envoy that sends everything to one upstream, and nothing else.
+/// Returns the configuration of an Envoy that only forwards everything to one upstream.
 fn plain_config(listen: SocketAddr, upstream: SocketAddr) -> String {
     let (port, upstream_port) = (listen.port(), upstream.port());
     format!(

@@ -1,4 +1,4 @@
-//! The providers of the benchmark: canned answers, as fast as they can be written.
+//! The benchmark's providers: canned answers, written as fast as possible.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -13,10 +13,10 @@ use serde_json::json;
 
 use crate::bench::answers::{Answers, format_of};
 
-/// Between two chunks, so that each travels alone, as a model's tokens do.
+/// Pause between two chunks, so that each is sent separately, like a model's tokens.
 const PAUSE: Duration = Duration::from_micros(100);
 
-/// A request of about 1 KB.
+/// Returns a request of about 1 KB.
 pub fn request(api: Api, model: &str, stream: bool) -> Vec<u8> {
     let words = "The quick brown fox jumps over the lazy dog. ".repeat(9);
     let turns = json!([
@@ -69,7 +69,7 @@ pub fn start() -> Result<SocketAddr> {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let answers = Arc::clone(&answers);
-            // An error is the end of a connection.
+            // An error means that the client closed the connection.
             std::thread::spawn(move || serve(stream, &answers));
         }
     });

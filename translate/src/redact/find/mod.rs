@@ -99,7 +99,7 @@ mod kind {
         of_all
     };
 
-    /// Reports if one of these bytes is of one of these kinds.
+    /// Returns true if one of these bytes is of one of these kinds.
     #[inline]
     pub fn is_any(bytes: [u8; 4], kinds: u32) -> bool {
         let all = bytes.map(|byte| OF.get(usize::from(byte)).copied().unwrap_or_default());
@@ -183,7 +183,8 @@ fn skip(text: &[u8], at: usize, kinds: u32) -> usize {
     at + usize::from(kind::is(byte(text, at), kinds))
 }
 
-/// Finds the first word from an offset on that begins with a byte of these kinds, and for which `end` tells the end of a match.
+/// Finds the first word from an offset on that begins with a byte of these kinds, and for which
+/// `end` returns the end of a match.
 #[inline(never)]
 fn scan(
     text: &[u8],

@@ -86,7 +86,7 @@ pub fn phone(text: &[u8], from: usize) -> Option<Match> {
         let is_start = is_boundary(text, start);
         let next = byte(text, start + 1);
         let end = match byte(text, start) {
-            // All begin with a digit, or with one behind their first byte.
+            // All begin with a digit, or have one after their first byte.
             _ if !next.is_ascii_digit() => None,
             b'+' => international(
                 text,
@@ -137,13 +137,14 @@ fn international(text: &[u8], start: usize, separators: u32, in_groups: u32) -> 
 
 /// Matches two to four groups of two to four digits, each after an optional separator.
 ///
-/// Where a number can be cut into groups in many ways, trying one after the other takes long. This knows for all offsets at once from
-/// which of them groups reach an end; the bit of each number stands for an offset.
+/// A number may be divided into groups in many ways, and trying them one after the other would be
+/// slow. This computes for all offsets at once from which of them groups reach an end. Each bit
+/// stands for an offset.
 struct Groups {
     separators: u64,
-    /// Two, three and four digits begin here.
+    /// Offsets at which two, three and four digits begin.
     digits: [u64; 3],
-    /// After so many groups, those that may follow reach an end.
+    /// Offsets from which groups reach an end, by the number of groups already read.
     reach: [u64; Self::MOST + 1],
     ends: u64,
 }
@@ -151,14 +152,14 @@ struct Groups {
 impl Groups {
     const LEAST: usize = 2;
     const MOST: usize = 4;
-    /// The shortest number has a country, a first group, and two more.
+    /// Digits of the shortest number: a country, a first group, and two more.
     const LEAST_DIGITS: u32 = 1 + 1 + 2 * 2;
-    /// The longest number has this many bytes: a country, an area in brackets, a first group, and four more.
+    /// Bytes of the longest number: a country, an area in brackets, a first group, and four more.
     const LONGEST: usize = 3 + 1 + 6 + 1 + 4 + Self::MOST * 5;
 
     fn read(text: &[u8], start: usize, in_groups: u32) -> Option<Self> {
         let (mut digits, mut separators, mut ends) = (0u64, 0u64, 0u64);
-        // Further than to here no number goes on: brackets stand once, separators one at a time.
+        // Stops where no number can continue: brackets occur once, separators one at a time.
         let mut has_area = in_groups != SPACE;
         let is_separator =
             |offset: usize, separators: u64| offset < 64 && separators >> offset & 1 == 1;
@@ -210,7 +211,8 @@ impl Groups {
         })
     }
 
-    /// The end of the groups from an offset on; the longest ones first, and more rather than fewer.
+    /// Returns the end of the groups from an offset on; prefers the longest groups, and more of
+    /// them.
     fn end(&self, mut at: usize) -> Option<usize> {
         let has = |set: u64, at: usize| set >> at & 1 == 1;
         let [begin, following @ ..] = &self.reach;

@@ -18,7 +18,7 @@ struct Prefix {
     text: &'static [u8],
     separators: u32,
     kinds: u32,
-    /// The least bytes behind the separator.
+    /// The minimum number of bytes after the separator.
     least: usize,
 }
 
@@ -42,7 +42,8 @@ const fn shared(text: &'static [u8]) -> Prefix {
     }
 }
 
-/// Returns the prefixes that end with a byte. Going through all of them at each separator of a text takes too long.
+/// Returns the prefixes that end with a byte. Trying all of them at each separator would take too
+/// long.
 fn prefixes(last: u8) -> &'static [Prefix] {
     match last {
         b'k' => {
@@ -98,7 +99,7 @@ fn names(last: u8) -> &'static [&'static [u8]] {
     }
 }
 
-// A search takes longer to set up than to go through a few bytes.
+// Setting up a search takes longer than reading a few bytes, so the finder is reused.
 static BEGIN: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"-----BEGIN "));
 static END: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"-----END "));
 static GOOGLE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"AIza"));
