@@ -17,6 +17,10 @@ impl Moment {
         }
     }
 
+    pub fn instant(&self) -> Instant {
+        self.instant
+    }
+
     pub fn unix_micros(&self) -> u64 {
         micros(self.wall.duration_since(UNIX_EPOCH).unwrap_or_default())
     }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
@@ -43,6 +44,8 @@ type History = BTreeMap<String, Vec<(Micros, Pricing)>>;
 pub struct Prices {
     path: PathBuf,
     history: Mutex<History>,
+    /// Set if the file ends with an incomplete line.
+    is_torn: AtomicBool,
 }
 
 impl Prices {
@@ -65,9 +68,11 @@ impl Prices {
             let entries = history.entry(line.model).or_default();
             entries.push((line.since, line.pricing));
         }
+        let is_torn = !text.is_empty() && !text.ends_with('\n');
         Ok(Self {
             path,
             history: Mutex::new(history),
+            is_torn: AtomicBool::new(is_torn),
         })
     }
 
@@ -112,6 +117,10 @@ impl Prices {
         }
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.create(true).append(true).open(&self.path)?;
+        if self.is_torn.swap(false, Ordering::Relaxed) {
+            // A line that a crash cut off must not take the next one with it.
+            lines.insert(0, b'\n');
+        }
         file.write_all(&lines)?;
         Ok(())
     }
@@ -185,6 +194,21 @@ mod tests {
             &Credentials::new(),
             &Standing::new(),
         )
+    }
+
+    #[test]
+    fn an_incomplete_last_line_does_not_take_the_next_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("prices.jsonl"), "{\"since\":1,\"mod").unwrap();
+        let prices = Prices::open(folder.path()).unwrap();
+        prices.note(&snapshot("1e-6"), Micros(100)).unwrap();
+        let again = Prices::open(folder.path()).unwrap();
+        let tokens = Tokens {
+            input: 1_000_000,
+            ..Tokens::default()
+        };
+        let cost = again.cost("openai", "mine", &tokens, None);
+        assert_eq!(cost.unwrap().total.usd(), 1.0);
     }
 
     #[test]

@@ -387,7 +387,7 @@ impl Call {
         }
         let usage = end.summary.usage.filter(|_| !self.is_cached);
         let tokens = usage.map_or(0, |usage| usage.input.saturating_add(usage.output));
-        limits::settle(&self.charges, tokens);
+        limits::settle(&self.charges, tokens, self.started.instant());
         let cost = self.cost(&end.summary);
         let snapshot = self.snapshot.take().unwrap_or_default();
         let alias = self.alias.as_deref();

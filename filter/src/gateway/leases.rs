@@ -173,16 +173,17 @@ impl Leases {
         }
     }
 
-    /// Replaces a charge's estimate by the actual usage. Returns `true` if so much is left over
-    /// that it should be returned.
-    pub fn settle(&mut self, charge: &Charge, actual: u64, now: Instant) -> bool {
+    /// Replaces a charge's estimate by the actual usage, for a request that came at `since`. Returns
+    /// `true` if so much is left over that it should be returned.
+    pub fn settle(&mut self, charge: &Charge, actual: u64, since: Instant, now: Instant) -> bool {
         let lease = self.lease(&charge.bucket, now);
         let too_much = signed(charge.units).saturating_sub(signed(actual));
-        if lease.ends > now {
+        let is_of_this_minute = lease.ends > now && since + MINUTE >= lease.ends;
+        if is_of_this_minute {
             lease.left = lease.left.saturating_add(too_much);
         } else {
-            // Nothing is returned to a minute that is over, but usage beyond the estimate still
-            // counts.
+            // Nothing is returned of a minute that is over: the next one has granted its own. Usage
+            // beyond the estimate still counts.
             lease.left = lease.left.saturating_add(too_much.min(0));
         }
         lease.left > signed(charge.limit / LEASE_DIVISOR)
@@ -303,6 +304,21 @@ mod tests {
     }
 
     #[test]
+    fn a_minute_gets_nothing_back_of_the_one_before() {
+        let (mut leases, start) = (Leases::default(), Instant::now());
+        let estimate = [charge(Unit::Tokens, 50)];
+        leases.grant(&estimate, &answer(50, 50), start);
+        assert_eq!(leases.take(&estimate, start), Taken::All);
+        let later = start + Duration::from_secs(70);
+        let mut next_minute = answer(2, 98);
+        next_minute.grants[0].reset_ms = 50_000;
+        leases.grant(&estimate, &next_minute, later);
+        leases.settle(&estimate[0], 0, start, later);
+        assert_eq!(leases.standing(&estimate[0], later).unwrap().remaining, 100);
+        assert!(matches!(leases.take(&estimate, later), Taken::Missing(_)));
+    }
+
+    #[test]
     fn a_piece_is_used_up_before_another_is_asked_for() {
         let (mut leases, now) = (Leases::default(), Instant::now());
         let one = [charge(Unit::Requests, 1)];
@@ -327,16 +343,19 @@ mod tests {
         let estimate = [charge(Unit::Tokens, 10)];
         leases.grant(&estimate, &answer(10, 90), now);
         assert_eq!(leases.take(&estimate, now), Taken::All);
-        leases.settle(&estimate[0], 25, now);
+        leases.settle(&estimate[0], 25, now, now);
         assert_eq!(
             leases.take(&estimate, now),
             Taken::Missing(vec![charge(Unit::Tokens, 25)])
         );
         leases.grant(&estimate, &answer(25, 65), now);
         assert_eq!(leases.take(&estimate, now), Taken::All);
-        assert!(leases.settle(&estimate[0], 0, now), "others may want it");
+        assert!(
+            leases.settle(&estimate[0], 0, now, now),
+            "others may want it"
+        );
         assert_eq!(leases.take(&estimate, now), Taken::All, "it was given back");
-        leases.settle(&estimate[0], 0, now);
+        leases.settle(&estimate[0], 0, now, now);
         assert_eq!(leases.give_back(now)[0].units, 10);
     }
 

@@ -172,14 +172,14 @@ fn alone(charges: &[Charge], missing: &[Charge], snapshot: &Snapshot) -> Admissi
 }
 
 /// Settles the charges of a request that has ended; `tokens` is its actual usage.
-pub fn settle(charges: &[Charge], tokens: u64) {
+pub fn settle(charges: &[Charge], tokens: u64, since: Instant) {
     let now = Instant::now();
     let mut is_much_left = false;
     leases::with(|leases| {
         for charge in charges {
             match charge.bucket.unit {
                 Unit::Requests => {}
-                Unit::Tokens => is_much_left |= leases.settle(charge, tokens, now),
+                Unit::Tokens => is_much_left |= leases.settle(charge, tokens, since, now),
                 Unit::Concurrent => is_much_left |= leases.release(charge, now),
             }
         }

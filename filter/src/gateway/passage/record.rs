@@ -229,7 +229,7 @@ impl Record {
     pub fn finish(mut self, charges: &[Charge], details: &str) {
         let usage = self.usage();
         let tokens = usage.map_or(0, |usage| usage.input.saturating_add(usage.output));
-        limits::settle(charges, tokens);
+        limits::settle(charges, tokens, self.started.instant());
         let Some(snapshot) = self.snapshot.take() else {
             return;
         };
