@@ -1,4 +1,4 @@
-//! `opentracy store check`.
+//! Runs `opentracy store check`.
 
 use std::process::ExitCode;
 

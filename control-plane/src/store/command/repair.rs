@@ -1,4 +1,4 @@
-//! `opentracy store repair`.
+//! Runs `opentracy store repair`.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ pub async fn run(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
         );
     }
     let path = file(&config.store)?;
-    // A control plane holds its journal as long as it runs, and the store with it.
+    // A control plane locks its journal while it runs, and uses the store until then.
     let folder = config.journal.path();
     let _journal = match folder.exists() {
         true => Some(journal::lock(&folder)?),
