@@ -1,7 +1,6 @@
 //! Trace storage in one SQLite file or in ClickHouse.
 //!
-//! A store takes [`Record`]s and answers [`Query`] and [`Filter`]; both stores give the same
-//! answers.
+//! Stores hold [`Record`]s and search them with a [`Filter`]; both give the same answers.
 
 mod clickhouse;
 pub mod command;

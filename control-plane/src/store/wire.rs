@@ -164,7 +164,7 @@ fn is_event_stream(body: &[u8]) -> bool {
 }
 
 /// Converts a recorded body for storage and adds its words; returns `None` for an empty body. A
-/// truncated body is no longer valid JSON and is stored as a string.
+/// truncated body isn't valid JSON and is stored as a string.
 fn content(body: &[u8], words: &mut Words) -> Option<Box<RawValue>> {
     if body.is_empty() {
         return None;

@@ -121,7 +121,7 @@ struct Collect<'w> {
 }
 
 impl Collect<'_> {
-    /// Returns the location that a member's name stands for; `None` if the member holds no words.
+    /// Returns the location that a member's name stands for; `None` if it can't hold words.
     fn member(&self, name: &str) -> Option<Place> {
         match (self.place, name) {
             (
