@@ -35,19 +35,17 @@ pub use sqlite::Sqlite;
 pub enum StoreError {
     #[error("the SQLite file failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    #[error(
-        "the SQLite file can't be opened: {0}; `opentracy store check` says what is wrong with it"
-    )]
+    #[error("the SQLite file can't be opened: {0}; run `opentracy store check` for details")]
     Unopened(String),
     #[error("ClickHouse failed: {0}")]
     ClickHouse(#[from] ::clickhouse::error::Error),
     #[error(
-        "the tables are of a newer version of opentracy ({found}, this one knows {known}); update opentracy"
+        "the tables are of a newer version of opentracy (schema {found}, this one supports {known}); update opentracy"
     )]
     Newer { found: u32, known: usize },
     #[error("a stored trace can't be read: {0}")]
     Unreadable(String),
-    #[error("the store's thread has stopped; restart the control plane")]
+    #[error("the store's thread stopped; restart the control plane")]
     Stopped,
 }
 

@@ -31,7 +31,7 @@ pub async fn open(
                 );
                 // `/health` may be public, so the message contains no path.
                 let message = format!(
-                    "the store can't be opened, traces wait in the journal: {}; `opentracy store check` says what is wrong with it",
+                    "the store can't be opened, traces wait in the journal: {}; run `opentracy store check` for details",
                     error.root_cause()
                 );
                 health.report(HealthCode::StoreWrite, "", message);
@@ -69,7 +69,7 @@ pub async fn migrate(config: &config::Store) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("ClickHouse at {} can't be used", clickhouse.value.url))?,
     }
-    println!("The tables are those of this version.");
+    println!("The tables are at this version.");
     Ok(())
 }
 

@@ -87,7 +87,7 @@ impl fmt::Display for Cursor {
 
 /// The error for a text that is not a cursor.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be the `next_cursor` of the page before")]
+#[error("must be the `next_cursor` of the previous page")]
 pub struct NoCursor;
 
 impl FromStr for Cursor {

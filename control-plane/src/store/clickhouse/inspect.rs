@@ -43,7 +43,7 @@ impl ClickHouse {
         };
         if found.schema as usize != found.newest_schema {
             found.problems.push(format!(
-                "its tables are of version {schema}, and this program's of {}: run `opentracy migrate` with the newer program",
+                "the tables are at schema {schema} and this program at {}: run `opentracy migrate` with the newer program",
                 found.newest_schema
             ));
         }

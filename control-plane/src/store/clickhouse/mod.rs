@@ -118,7 +118,7 @@ impl ClickHouse {
             let sql = format!("INSERT INTO {versions} (version, name) VALUES (?, ?)");
             let note = self.client.query(&sql).bind(index + 1);
             note.bind(migration.name).execute().await?;
-            tracing::info!("ClickHouse has new tables: {}", migration.name);
+            tracing::info!("migrated ClickHouse: {}", migration.name);
         }
         for statement in self.topology.set_retention() {
             self.execute(&statement).await?;

@@ -39,7 +39,7 @@ pub async fn run(config: &config::Store, output: Option<&Path>) -> anyhow::Resul
         }
     };
     lines.finish()?;
-    eprintln!("{} traces were written.", lines.written.len());
+    eprintln!("Wrote {} traces.", lines.written.len());
     Ok(code)
 }
 
@@ -58,7 +58,7 @@ fn from_file(path: &Path, lines: &mut Lines) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     eprintln!(
-        "opentracy: {} is damaged, so the rest is in no order: {error}",
+        "opentracy: {} is damaged, so the remaining traces are unordered: {error}",
         path.display()
     );
     let mut attempts: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
@@ -78,7 +78,7 @@ fn from_file(path: &Path, lines: &mut Lines) -> anyhow::Result<ExitCode> {
         lines.write_all([Trace { record, attempts }])
     })?;
     eprintln!(
-        "opentracy: of {} pages, {} could not all be read.",
+        "opentracy: of {} pages, {} were not fully readable",
         pages.total, pages.damaged
     );
     Ok(ExitCode::from(DAMAGED))

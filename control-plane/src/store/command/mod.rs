@@ -54,7 +54,7 @@ fn file(config: &config::Store) -> anyhow::Result<PathBuf> {
     let path = config.path();
     std::fs::metadata(&path).with_context(|| {
         format!(
-            "there is no store at {}; `store.path` says where it is",
+            "the store {} does not exist; check `store.path`",
             path.display()
         )
     })?;

@@ -12,7 +12,7 @@ use crate::store::sqlite::{inspect, repair};
 pub async fn run(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
     if config.store.clickhouse.is_some() {
         bail!(
-            "ClickHouse repairs its own tables, from replicas or from a backup; `opentracy store check` says which parts are damaged, and `opentracy store export` writes what can be read"
+            "ClickHouse repairs its own tables, from replicas or a backup; `opentracy store check` lists damaged parts, and `opentracy store export` writes the readable traces"
         );
     }
     let path = file(&config.store)?;
@@ -33,12 +33,15 @@ pub async fn run(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
         rescued.traces, rescued.attempts, rescued.feedback, rescued.audit
     );
     println!(
-        "  of {} pages, {} could not all be read",
+        "  of {} pages, {} were not fully readable",
         rescued.pages.total, rescued.pages.damaged
     );
     if rescued.refused > 0 {
-        println!("  {} rows were refused by the new file", rescued.refused);
+        println!("  the new file rejected {} rows", rescued.refused);
     }
-    println!("The store is sound; the damaged one is {}.", kept.display());
+    println!(
+        "The store is sound; the damaged file was kept as {}.",
+        kept.display()
+    );
     Ok(ExitCode::SUCCESS)
 }

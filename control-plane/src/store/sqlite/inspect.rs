@@ -48,7 +48,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, rusqlite::Error> {
     if let (Some((_, traces)), Some((_, bodies))) = (count_of("traces"), count_of("bodies"))
         && traces != bodies
     {
-        let problem = format!("{traces} rows in traces, and {bodies} in bodies");
+        let problem = format!("{traces} rows in traces, but {bodies} in bodies");
         found.problems.push(problem);
     }
     Ok(found)

@@ -61,7 +61,7 @@ pub async fn repair(path: &Path) -> anyhow::Result<(RescuedCounts, PathBuf)> {
     for file in files_of(&draft) {
         match std::fs::remove_file(&file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).context(format!("{} is in the way", file.display()));
+                return Err(error).context(format!("{} can't be removed", file.display()));
             }
             _ => {}
         }
@@ -170,7 +170,7 @@ fn finish(draft: &Path) -> anyhow::Result<()> {
     let problems = inspect::inspect(draft)?.problems;
     anyhow::ensure!(
         problems.is_empty(),
-        "the new file {} is not sound either: {}",
+        "the new file {} is damaged too: {}",
         draft.display(),
         problems.join("; ")
     );

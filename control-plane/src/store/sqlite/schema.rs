@@ -95,11 +95,11 @@ pub fn newest() -> usize {
 pub fn problem(connection: &Connection, version: u32) -> Option<String> {
     let owner = connection.pragma_query_value(None, "application_id", |row| row.get(0));
     if owner != Ok(APPLICATION_ID) {
-        return Some("its header does not say that it is a file of opentracy".to_owned());
+        return Some("its header doesn't identify it as an opentracy file".to_owned());
     }
     let known = newest();
     (version as usize != known).then(|| {
-        format!("its tables are of version {version}, and this program's of {known}: run `opentracy migrate` with the newer program")
+        format!("the tables are at schema {version} and this program at {known}: run `opentracy migrate` with the newer program")
     })
 }
 
@@ -108,12 +108,12 @@ pub fn migrate(connection: &Connection) -> anyhow::Result<()> {
     let owner: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if version > 0 && owner != APPLICATION_ID {
         anyhow::bail!(
-            "it is not a file of this version of opentracy; move it away, or set `store.path` to another"
+            "it was not created by this version of opentracy; move it away, or set `store.path` to another file"
         );
     }
     let Some(steps) = STEPS.get(version..) else {
         anyhow::bail!(
-            "it was written by a newer version of opentracy (schema {version}, this one knows {}); update opentracy",
+            "it was written by a newer version of opentracy (schema {version}, this one supports {}); update opentracy",
             STEPS.len()
         );
     };
