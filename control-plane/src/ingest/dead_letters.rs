@@ -100,7 +100,7 @@ impl DeadLetters {
         let before = file.metadata()?.len();
         if before + line.len() as u64 > MAX_BYTES {
             return Err(io::Error::other(format!(
-                "{} holds {MAX_BYTES} bytes and takes no more; move it away",
+                "{} is at its limit of {MAX_BYTES} bytes; move it away",
                 self.path.display()
             )));
         }
@@ -113,7 +113,7 @@ impl DeadLetters {
         self.count.inc();
         tracing::error!(
             event = "store_dead_letter",
-            "the store refuses a record, which is put aside in {}: {error}",
+            "the store rejected a record, which was moved to {}: {error}",
             self.path.display()
         );
         self.refresh();
@@ -132,7 +132,7 @@ impl DeadLetters {
             HealthCode::StoreDeadLetters,
             "",
             format!(
-                "the store refused records ({since_start} since the start), which are kept in {FILE} in `journal.path`, {length} bytes: import them again when the cause is gone, and move the file away to end this"
+                "the store rejected records ({since_start} since the start), which are kept in {FILE} in `journal.path`, {length} bytes: fix the cause, import them again, and move the file away to clear this"
             ),
         );
     }

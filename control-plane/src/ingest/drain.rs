@@ -116,7 +116,7 @@ impl Drain {
                 Ok(written) => break written,
                 Err(_) => {
                     let seconds = SLOW_WRITE.as_secs();
-                    let error = format!("a write has not ended within {seconds} s");
+                    let error = format!("a write has taken longer than {seconds} s");
                     self.state.failed(&self.health, &error);
                 }
             }
@@ -126,7 +126,7 @@ impl Drain {
             // The store itself works.
             Err(error) if error.is_about_records() => {}
             Err(error) if error.is_damage() => {
-                let error = format!("{error}; `opentracy store check` says what is damaged");
+                let error = format!("{error}; run `opentracy store check` for details");
                 self.state.failed(&self.health, &error);
             }
             Err(error) => self.state.failed(&self.health, &error.to_string()),
@@ -137,7 +137,9 @@ impl Drain {
     /// Moves a rejected record to the dead-letter file. Blocks the drain until that succeeds.
     async fn put_aside(&self, letter: Letter<'_>, error: &str) {
         while let Err(failure) = self.dead_letters.add(letter, error) {
-            let error = format!("a record is refused ({error}) and can't be put aside: {failure}");
+            let error = format!(
+                "the store rejected a record ({error}), and the dead-letter file can't be written: {failure}"
+            );
             self.state.failed(&self.health, &error);
             tokio::time::sleep(RETRY_EVERY).await;
         }
@@ -213,7 +215,7 @@ fn decode(payloads: &[Vec<u8>]) -> Decoded {
             }
             Err(error) => decoded.refused.push(Refused {
                 bytes: payload.clone(),
-                error: format!("it is no request of the filter: {error}"),
+                error: format!("the payload can't be decoded: {error}"),
             }),
         }
     }
@@ -237,7 +239,7 @@ fn refuse_unnamed(request: &mut v1::IngestRequest) -> Option<Refused> {
     }
     Some(Refused {
         bytes: unnamed.encode_to_vec(),
-        error: "its trace id is no UUID".to_owned(),
+        error: "the trace id is not a UUID".to_owned(),
     })
 }
 

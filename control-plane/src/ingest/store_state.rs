@@ -63,7 +63,7 @@ impl StoreState {
         let mut outage = self.outage();
         outage.since.get_or_insert_with(Micros::now);
         outage.last_error = Some((Micros::now(), error.to_owned()));
-        let message = format!("the store does not take traces, they wait in the journal: {error}");
+        let message = format!("the store can't be written, traces wait in the journal: {error}");
         if health.report(HealthCode::StoreWrite, "", &message) {
             tracing::error!(event = "store_write_failing", "{message}");
         }
@@ -78,7 +78,7 @@ impl StoreState {
             return;
         };
         let seconds = (Micros::now().0 - since.0) / 1_000_000;
-        tracing::info!("the store takes traces again, after {seconds} s; none was lost");
+        tracing::info!("the store can be written again after {seconds} s; no trace was lost");
     }
 
     fn outage(&self) -> MutexGuard<'_, Outage> {

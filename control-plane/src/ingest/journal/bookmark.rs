@@ -38,7 +38,7 @@ pub fn read(files: &dyn Files, folder: &Path) -> Progress {
         Err(error) => {
             if error.kind() != std::io::ErrorKind::NotFound {
                 tracing::warn!(
-                    "{} can't be read, so all of the journal is read again: {error}",
+                    "{} can't be read, so the whole journal is read again: {error}",
                     path.display()
                 );
             }
@@ -47,7 +47,7 @@ pub fn read(files: &dyn Files, folder: &Path) -> Progress {
     };
     Progress::parse(&line).unwrap_or_else(|| {
         tracing::warn!(
-            "{} is damaged, so all of the journal is read again",
+            "{} is damaged, so the whole journal is read again",
             path.display()
         );
         Progress::default()

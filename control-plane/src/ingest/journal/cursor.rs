@@ -163,7 +163,7 @@ impl Cursor {
                     return Err(Error::new(
                         ErrorKind::UnexpectedEof,
                         format!(
-                            "the file ends at byte {}, and was {limit} bytes long",
+                            "the file ends at byte {}, but had {limit} bytes before",
                             self.offset + have as u64
                         ),
                     ));

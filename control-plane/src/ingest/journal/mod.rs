@@ -52,12 +52,12 @@ const MAX_WAITING: usize = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error(
-        "the journal holds {0} bytes that the store has not taken; `journal.max_bytes` allows no more"
+        "the journal is full: {0} bytes are waiting for the store (limit: `journal.max_bytes`)"
     )]
     Full(u64),
     #[error("the journal can't be written: {0}")]
     Io(Arc<std::io::Error>),
-    #[error("the journal's writer has stopped; restart the control plane")]
+    #[error("the journal's writer stopped; restart the control plane")]
     Stopped,
 }
 
@@ -119,7 +119,7 @@ fn open_with(
     health: HealthRegistry,
 ) -> anyhow::Result<(Journal, Reader, Bookmark)> {
     std::fs::create_dir_all(folder)
-        .with_context(|| format!("the folder {} can't be made", folder.display()))?;
+        .with_context(|| format!("the folder {} can't be created", folder.display()))?;
     let lock = segment::lock(folder)?;
     let list = |kind: fn(&dyn Files, &Path) -> std::io::Result<Vec<u64>>| {
         kind(&*files, folder)

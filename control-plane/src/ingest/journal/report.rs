@@ -66,7 +66,7 @@ impl Report {
     pub fn unreadable(&self, number: u64, offset: u64, error: &Error) {
         self.figures.read_errors.inc();
         let message = format!(
-            "segment {number} of the journal can't be read from byte {offset} on: {error}; it is kept and tried again"
+            "segment {number} of the journal can't be read from byte {offset} on: {error}; it is kept and retried"
         );
         let subject = number.to_string();
         if self
@@ -97,7 +97,7 @@ impl Report {
         self.figures.torn_ends.inc();
         tracing::warn!(
             segment = number,
-            "the last {bytes} bytes of a segment of the journal were never finished, and so never acknowledged: they are left out"
+            "the last {bytes} bytes of a segment of the journal are a partial frame, which was never acknowledged: skipping them"
         );
     }
 
@@ -118,7 +118,7 @@ impl Report {
             offset = damage.offset,
             bytes = damage.bytes,
             lost_frames = lost,
-            "a segment of the journal is damaged: {at_least}{lost} batches of traces can't be read; everything else is, and the segment is kept as `.damaged`"
+            "a segment of the journal is damaged: {at_least}{lost} batches of traces are lost; the rest is read, and the segment is kept as `.damaged`"
         );
         if held(&self.damaged).insert(number) {
             self.keep(number);
@@ -147,7 +147,7 @@ impl Report {
             let path = segment::damaged_path(&self.folder, number);
             match self.files.remove(&path) {
                 Ok(()) => tracing::warn!(
-                    "{} is removed: {MAX_DAMAGED} newer damaged segments are kept",
+                    "removed {}: {MAX_DAMAGED} newer damaged segments are kept",
                     path.display()
                 ),
                 Err(error) => tracing::warn!("{} can't be removed: {error}", path.display()),
@@ -181,7 +181,7 @@ impl Report {
         if is_damaged {
             let figures = &self.figures;
             let message = format!(
-                "segments of the journal were damaged: since the start {} places, {} bytes, {} batches of traces lost; {kept} damaged segments are kept as `.damaged` in `journal.path`: examine them, and move them away to end this",
+                "segments of the journal are damaged: since the start {} places, {} bytes, {} batches of traces lost; {kept} damaged segments are kept as `.damaged` in `journal.path`: examine them, and move them away to clear this",
                 figures.damaged_places.get(),
                 figures.damaged_bytes.get(),
                 figures.lost_frames.get(),
@@ -196,8 +196,7 @@ impl Report {
     /// Reports that the journal can't be written.
     pub fn unwritable(&self, error: &Error) {
         self.figures.write_errors.inc();
-        let message =
-            format!("the journal can't be written, traces stay with Envoy until it can: {error}");
+        let message = format!("the journal can't be written, traces wait in Envoy: {error}");
         if self.health.report(HealthCode::JournalWrite, "", &message) {
             let folder = self.folder.display();
             tracing::error!(event = "journal_write_failing", %folder, "{message}");
@@ -219,7 +218,7 @@ impl Report {
         match held {
             Some(held) => {
                 let message = format!(
-                    "the journal holds {held} bytes that the store has not taken, and `journal.max_bytes` allows no more: traces stay with Envoy"
+                    "the journal is full: {held} bytes are waiting for the store (limit: `journal.max_bytes`), and traces wait in Envoy"
                 );
                 tracing::error!(event = "journal_full", "{message}");
                 self.health.report(HealthCode::JournalFull, "", message);
@@ -235,13 +234,13 @@ impl Report {
     pub fn bookmark(&self, error: Option<&str>) {
         let Some(error) = error else {
             if self.health.resolve(HealthCode::JournalBookmark, "") {
-                tracing::info!("the journal's bookmark can be written again");
+                tracing::info!("the journal's checkpoint can be written again");
             }
             return;
         };
         self.figures.bookmark_errors.inc();
         let message = format!(
-            "how far the store has come can't be kept: {error}; nothing is lost, but more is read again after a restart"
+            "the journal's checkpoint can't be written: {error}; nothing is lost, but more is read again after a restart"
         );
         if self
             .health

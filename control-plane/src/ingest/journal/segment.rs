@@ -60,7 +60,7 @@ pub fn lock(folder: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("{} can't be written", path.display()))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         bail!(
-            "another control plane is using {}; stop it, or set `journal.path` to a folder of this one's own",
+            "another control plane is using {}; stop it, or set `journal.path` to a different folder",
             folder.display()
         );
     }
