@@ -130,7 +130,7 @@ def test_an_outage_of_the_store_loses_nothing(tmp_path):
     senders.stop()
     control_plane.settle(60 + 3 * OUTAGE)
     check_nothing_was_lost(control_plane, senders, "an outage of ClickHouse with a kill in it")
-    assert "they wait in the journal" in control_plane.log()
+    assert "traces wait in the journal" in control_plane.log()
     control_plane.stop()
     clickhouse.stop()
 
@@ -152,14 +152,14 @@ def test_a_full_disk_refuses_and_recovers(tmp_path):
         wait_for(lambda: senders.refused > 3, "a refusal")
         taken = len(senders.acknowledged)
         log = control_plane.log()
-        assert log.count("the journal can't be written") >= 1 and "traces stay with Envoy" in log
+        assert log.count("the journal can't be written") >= 1 and "traces wait in Envoy" in log
         clickhouse.start()
         wait_for(lambda: len(senders.acknowledged) > taken + 20, "room again", 40)
         senders.stop()
         control_plane.settle(60)
         check_nothing_was_lost(control_plane, senders, "a full disk")
         log = control_plane.log()
-        assert "the journal can be written again" in log and "none was lost" in log
+        assert "the journal can be written again" in log and "no trace was lost" in log
     finally:
         control_plane.stop()
         clickhouse.stop()
@@ -220,7 +220,7 @@ def test_a_damaged_end_of_the_journal_costs_nothing(tmp_path):
     sqlite = ControlPlane(tmp_path).start()
     sqlite.settle()
     check_nothing_was_lost(sqlite, senders, "rubbish at the journal's end")
-    assert "the journal" in sqlite.log() and ("never finished" in sqlite.log() or "damaged" in sqlite.log())
+    assert "the journal" in sqlite.log() and ("partial frame" in sqlite.log() or "damaged" in sqlite.log())
     sqlite.stop()
 
 
@@ -290,7 +290,7 @@ def test_damage_in_an_acknowledged_segment_costs_what_it_touches(tmp_path, where
     health = sqlite.get("/health")
     if where == "cut":
         # As after a crash: what is cut off was never acknowledged, for all that the file tells.
-        assert (health["status"], "never finished" in sqlite.log()) == ("healthy", True)
+        assert (health["status"], "partial frame" in sqlite.log()) == ("healthy", True)
         assert sqlite.get("/statsz")["journal"]["torn_ends"] >= 1
     else:
         assert (health["status"], codes(health)) == ("degraded", ["journal_damaged"])

@@ -88,7 +88,7 @@ def test_there_is_no_store_to_check(tmp_path):
     control_plane = ControlPlane(tmp_path)
     for command in ("check", "repair", "export"):
         ran = store_command(control_plane, command)
-        assert ran.returncode == 1 and b"there is no store at" in ran.stderr and b"store.path" in ran.stderr
+        assert ran.returncode == 1 and b"does not exist" in ran.stderr and b"store.path" in ran.stderr
     assert not file_of(tmp_path).exists()
 
 

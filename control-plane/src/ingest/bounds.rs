@@ -1,21 +1,22 @@
-//! Numbers of records that can't be: they would overflow sums and break charts for as long as the record is kept.
+//! Bounds for the numbers in records. Impossible values would overflow sums and break charts for as
+//! long as the record is stored.
 
 use opentracy_proto::v1;
 
-/// A week. No call takes longer.
+/// One week; no call takes longer.
 const MAX_MICROS: u64 = 7 * 24 * 3600 * 1_000_000;
-/// Of one call.
+/// Limit for one call.
 const MAX_TOKENS: u64 = 1_000_000_000_000;
-/// Of one call, in USD.
+/// Limit for one call, in USD.
 const MAX_COST: f64 = 1e9;
-/// The largest number with three digits, as a status has them.
+/// The largest three-digit number; a status has three digits.
 const MAX_STATUS: u32 = 999;
 const MAX_ATTEMPTS: u32 = 10_000;
 /// The year 2100, in microseconds.
 const MAX_TIME: u64 = 4_102_444_800_000_000;
 const MAX_CLUSTER: u32 = i32::MAX as u32;
 
-/// A field whose number can't be.
+/// The error for a field whose number is out of range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("`{field}` is {value}, which is out of range; send at most {max}")]
 pub struct OutOfRange {
@@ -24,7 +25,8 @@ pub struct OutOfRange {
     max: String,
 }
 
-/// Takes the records out of a batch whose numbers can't be. Returns how many there were, and the first reason.
+/// Removes the records with out-of-range numbers from a batch. Returns how many there were, and the
+/// first error.
 pub fn remove_out_of_range(request: &mut v1::IngestRequest) -> (u32, Option<OutOfRange>) {
     let mut removed = 0;
     let mut first = None;
@@ -43,7 +45,7 @@ pub fn remove_out_of_range(request: &mut v1::IngestRequest) -> (u32, Option<OutO
     (removed, first)
 }
 
-/// Returns an error for the first number of a trace that can't be.
+/// Returns an error for the first number of a trace that is out of range.
 pub fn check_trace(trace: &v1::Trace) -> Result<(), OutOfRange> {
     at_most("status", trace.status.into(), MAX_STATUS.into())?;
     at_most("start_unix_micros", trace.start_unix_micros, MAX_TIME)?;
@@ -91,7 +93,7 @@ pub fn check_trace(trace: &v1::Trace) -> Result<(), OutOfRange> {
     Ok(())
 }
 
-/// Returns an error for the first number of an attempt that can't be.
+/// Returns an error for the first number of an attempt that is out of range.
 pub fn check_attempt(attempt: &v1::Attempt) -> Result<(), OutOfRange> {
     at_most(
         "attempts.number",
@@ -122,7 +124,7 @@ fn at_most(field: &'static str, value: u64, max: u64) -> Result<(), OutOfRange> 
     })
 }
 
-/// NaN is within nothing.
+/// Rejects NaN, because it fails every comparison.
 fn within(field: &'static str, value: f64, min: f64, max: f64) -> Result<(), OutOfRange> {
     if (min..=max).contains(&value) {
         return Ok(());
@@ -138,7 +140,7 @@ fn within(field: &'static str, value: f64, min: f64, max: f64) -> Result<(), Out
 mod tests {
     use super::*;
 
-    /// An ordinary trace with one thing changed.
+    /// Creates an ordinary trace with one change.
     fn trace(change: impl FnOnce(&mut v1::Trace)) -> v1::Trace {
         let mut trace = v1::Trace {
             status: 200,

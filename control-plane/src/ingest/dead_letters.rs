@@ -1,7 +1,9 @@
-//! Records that the store refuses for what they are, kept in a file so that they block no others.
+//! The dead-letter file: records that the store rejects because of their content. It keeps them
+//! from blocking the records behind them.
 //!
-//! The file has a JSON object a line: the time, the error, and the record as `trace` (which `POST /v1/traces` takes), `attempt`,
-//! or `payload` in base64 where it could not be decoded. It ends being told when it is moved away.
+//! Each line is a JSON object: the time, the error, and the record as `trace` (in the format of
+//! `POST /v1/traces`), as `attempt`, or, if it could not be decoded, as `payload` in base64.
+//! `/health` reports the file until it is moved away.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -17,7 +19,8 @@ use crate::api::rest::trace;
 use crate::health::{HealthCode, HealthRegistry};
 use crate::store::{Attempt, Micros, Record};
 
-/// The file's bound. What the store refuses beyond it waits in the journal, and all behind it.
+/// Size limit of the file. Once it is full, rejected records wait in the journal and block all
+/// others.
 const MAX_BYTES: u64 = 64 << 20;
 pub const FILE: &str = "dead-letters.jsonl";
 
@@ -28,12 +31,12 @@ pub struct DeadLetters {
     count: Counter,
 }
 
-/// A refused record.
+/// A rejected record.
 #[derive(Debug, Clone, Copy)]
 pub enum Letter<'a> {
     Record(&'a Record),
     Attempt(&'a Attempt),
-    /// A request of the filter that could not be decoded, or a part of one.
+    /// All or part of a request from the filter that could not be decoded.
     Payload(&'a [u8]),
 }
 
@@ -67,7 +70,7 @@ impl DeadLetters {
         letters
     }
 
-    /// Keeps a record, on disk when this returns. An error for one too many.
+    /// Appends a record, which is on disk on return. Returns an error if the file is full.
     pub fn add(&self, letter: Letter<'_>, error: &str) -> io::Result<()> {
         let (mut trace, mut attempt, mut payload) = (None, None, None);
         match letter {
@@ -97,27 +100,27 @@ impl DeadLetters {
         let before = file.metadata()?.len();
         if before + line.len() as u64 > MAX_BYTES {
             return Err(io::Error::other(format!(
-                "{} holds {MAX_BYTES} bytes and takes no more; move it away",
+                "{} is at its limit of {MAX_BYTES} bytes; move it away",
                 self.path.display()
             )));
         }
         let written = file.write_all(&line).and_then(|()| file.sync_all());
         if written.is_err() {
-            // Half a line would spoil the next.
+            // A partial line would corrupt the next one.
             let _ = file.set_len(before);
         }
         written?;
         self.count.inc();
         tracing::error!(
             event = "store_dead_letter",
-            "the store refuses a record, which is put aside in {}: {error}",
+            "the store rejected a record, which was moved to {}: {error}",
             self.path.display()
         );
         self.refresh();
         Ok(())
     }
 
-    /// Updates `/health`: a file that was moved away is no fault any more.
+    /// Updates `/health`: resolves the fault if the file was moved away.
     pub fn refresh(&self) {
         let length = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
         if length == 0 {
@@ -129,7 +132,7 @@ impl DeadLetters {
             HealthCode::StoreDeadLetters,
             "",
             format!(
-                "the store refused records ({since_start} since the start), which are kept in {FILE} in `journal.path`, {length} bytes: import them again when the cause is gone, and move the file away to end this"
+                "the store rejected records ({since_start} since the start), which are kept in {FILE} in `journal.path`, {length} bytes: fix the cause, import them again, and move the file away to clear this"
             ),
         );
     }

@@ -1,7 +1,8 @@
-//! From the journal into the store, at the store's own pace.
+//! Moves records from the journal to the store, at the store's own pace.
 //!
-//! A store that fails is tried again for as long as it takes. A record that a working store refuses for what it is, such as one
-//! that breaks a constraint, is found by halving the batch, and put aside.
+//! If a write fails, it is retried until it succeeds. A record that a working store rejects because
+//! of its content, such as a constraint violation, is isolated by halving the batch, and moved to
+//! the dead-letter file.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,11 +20,11 @@ use crate::ingest::{Observers, StoreState};
 use crate::store::{self, Attempt, Record, Store, StoreError, Words};
 use crate::worker_thread::Background;
 
-/// Bytes that the store is given at once. Larger pieces are written faster, smaller ones wait less in memory.
+/// Bytes in one write. Larger batches are faster, smaller ones use less memory.
 const BATCH_BYTES: usize = 8 << 20;
-/// Between two tries of a store that refuses.
+/// Time between retries of a failed write.
 const RETRY_EVERY: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1000 });
-/// A write that takes longer is told as a fault, and waited for.
+/// A slower write is reported as a fault, but not canceled.
 const SLOW_WRITE: Duration = Duration::from_secs(30);
 /// The interval between checks of the dead-letter file.
 const REFRESH_EVERY: Duration = Duration::from_secs(2);
@@ -38,7 +39,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Gives the store what the journal has, for as long as there is a journal. While the store writes, the next piece is read.
+    /// Moves records until the journal closes. Reads the next batch while the store writes.
     pub async fn run(
         self,
         background: Background,
@@ -71,7 +72,8 @@ impl Drain {
         }
     }
 
-    /// Gives the store some payloads, however often it takes, and returns those of their records that are new.
+    /// Stores payloads, with as many retries as needed, and returns those of their records that are
+    /// new.
     async fn store(&self, payloads: &[Vec<u8>], decoded: Decoded) -> Vec<Record> {
         for refused in &decoded.refused {
             self.put_aside(Letter::Payload(&refused.bytes), &refused.error)
@@ -85,7 +87,7 @@ impl Drain {
         self.store_units(&units(payloads)).await
     }
 
-    /// Stores all units that the store takes, and puts the others aside.
+    /// Stores all units that the store accepts, and moves the others to the dead-letter file.
     async fn store_units(&self, units: &[Unit]) -> Vec<Record> {
         let mut new = Vec::new();
         let mut open: Vec<Range<usize>> = std::iter::once(0..units.len()).collect();
@@ -114,7 +116,7 @@ impl Drain {
                 Ok(written) => break written,
                 Err(_) => {
                     let seconds = SLOW_WRITE.as_secs();
-                    let error = format!("a write has not ended within {seconds} s");
+                    let error = format!("a write has taken longer than {seconds} s");
                     self.state.failed(&self.health, &error);
                 }
             }
@@ -124,7 +126,7 @@ impl Drain {
             // The store itself works.
             Err(error) if error.is_about_records() => {}
             Err(error) if error.is_damage() => {
-                let error = format!("{error}; `opentracy store check` says what is damaged");
+                let error = format!("{error}; run `opentracy store check` for details");
                 self.state.failed(&self.health, &error);
             }
             Err(error) => self.state.failed(&self.health, &error.to_string()),
@@ -132,10 +134,12 @@ impl Drain {
         written
     }
 
-    /// Keeps a record that the store refuses. Until that is done, nothing goes on.
+    /// Moves a rejected record to the dead-letter file. Blocks the drain until that succeeds.
     async fn put_aside(&self, letter: Letter<'_>, error: &str) {
         while let Err(failure) = self.dead_letters.add(letter, error) {
-            let error = format!("a record is refused ({error}) and can't be put aside: {failure}");
+            let error = format!(
+                "the store rejected a record ({error}), and the dead-letter file can't be written: {failure}"
+            );
             self.state.failed(&self.health, &error);
             tokio::time::sleep(RETRY_EVERY).await;
         }
@@ -144,24 +148,24 @@ impl Drain {
 
 fn halves(range: &Range<usize>) -> [Range<usize>; 2] {
     let middle = range.start + range.len() / 2;
-    // The last is tried first.
+    // The last element is popped first.
     [middle..range.end, range.start..middle]
 }
 
-/// Some of the journal, decoded.
+/// A decoded batch of the journal.
 struct Piece {
     batch: journal::Batch,
     decoded: Decoded,
 }
 
-/// Payloads as the store takes them.
+/// Payloads in the form that the store accepts.
 #[derive(Default)]
 struct Decoded {
     batch: store::Batch,
     refused: Vec<Refused>,
 }
 
-/// Bytes that are no record.
+/// Bytes that could not be decoded to a record.
 struct Refused {
     bytes: Vec<u8>,
     error: String,
@@ -211,14 +215,14 @@ fn decode(payloads: &[Vec<u8>]) -> Decoded {
             }
             Err(error) => decoded.refused.push(Refused {
                 bytes: payload.clone(),
-                error: format!("it is no request of the filter: {error}"),
+                error: format!("the payload can't be decoded: {error}"),
             }),
         }
     }
     decoded
 }
 
-/// Takes records out whose id is none: no store could be asked for them.
+/// Removes records whose id is not a UUID, because no store could look them up.
 fn refuse_unnamed(request: &mut v1::IngestRequest) -> Option<Refused> {
     let is_id = |id: &str| Uuid::try_parse(id).is_ok();
     let traces = request.traces.extract_if(.., |trace| !is_id(&trace.id));
@@ -235,7 +239,7 @@ fn refuse_unnamed(request: &mut v1::IngestRequest) -> Option<Refused> {
     }
     Some(Refused {
         bytes: unnamed.encode_to_vec(),
-        error: "its trace id is no UUID".to_owned(),
+        error: "the trace id is not a UUID".to_owned(),
     })
 }
 
@@ -266,7 +270,7 @@ mod tests {
     use crate::health::HealthCode;
     use crate::store::Sqlite;
 
-    /// A store in a folder, with a trigger that refuses one user's records.
+    /// Opens a store in a folder, with a trigger that rejects one user's records.
     fn store(folder: &std::path::Path) -> Arc<Sqlite> {
         let path = folder.join("traces.db");
         let store = Sqlite::open(&path).unwrap();

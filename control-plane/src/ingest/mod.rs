@@ -1,6 +1,7 @@
-//! Records on their way: from the filter into the journal, and from the journal into the store.
+//! The path of records: from the filter to the journal, and from the journal to the store.
 //!
-//! A sender has its answer when the journal is on disk. What follows, at the store's own pace, is [`Drain`].
+//! Records are acknowledged once the journal is on disk. [`Drain`] then moves them to the store, at
+//! the store's own pace.
 
 pub mod bounds;
 mod dead_letters;
@@ -23,7 +24,7 @@ pub use dead_letters::DeadLetters;
 pub use drain::Drain;
 pub use store_state::{StoreFigures, StoreState};
 
-/// Where records are handed in.
+/// The entry point for records.
 #[derive(Clone)]
 pub struct Ingest {
     journal: Journal,
@@ -33,7 +34,8 @@ pub struct Ingest {
     store_state: StoreState,
 }
 
-/// The ids of the last records: what is sent again, because its acknowledgement was lost, is told to nobody twice.
+/// The ids of recent records. A record that is sent again, because its acknowledgment was lost,
+/// doesn't reach the observers twice.
 #[derive(Default)]
 struct Recent {
     ids: HashSet<String>,
@@ -73,7 +75,7 @@ impl Ingest {
         }
     }
 
-    /// Keeps records of calls that were just made. When this returns, they are on disk.
+    /// Takes records of calls that were just made. On return, they are on disk.
     pub async fn take(&self, mut request: v1::IngestRequest) -> Result<(), JournalError> {
         self.import(&request).await?;
         {
@@ -89,27 +91,27 @@ impl Ingest {
         Ok(())
     }
 
-    /// Keeps records of calls that were made elsewhere, or long ago.
+    /// Takes records of calls that were made elsewhere or long ago, without notifying observers.
     pub async fn import(&self, request: &v1::IngestRequest) -> Result<(), JournalError> {
         self.journal.append(request.encode_to_vec()).await
     }
 
-    /// Bytes that the store has not taken.
+    /// Returns the number of bytes that are not yet in the store.
     pub fn backlog_bytes(&self) -> u64 {
         self.journal.backlog_bytes()
     }
 
-    /// The state of the journal.
+    /// Returns the journal's counters.
     pub fn journal_figures(&self) -> &Figures {
         self.journal.figures()
     }
 
-    /// The state of writes to the store.
+    /// Returns the state of writes to the store.
     pub fn store_figures(&self) -> StoreFigures {
         self.store_state.figures()
     }
 
-    /// Waits until the store has all that was taken so far. `false` when it did not get there in time.
+    /// Waits until the store has all records taken so far. Returns `false` on timeout.
     pub async fn settled(&self, within: Duration) -> bool {
         let end = self.journal.end();
         let mut stored = self.stored.clone();
@@ -120,12 +122,12 @@ impl Ingest {
     }
 }
 
-/// Whoever wants to know of records.
+/// Receives notifications about records.
 pub trait Observer: Send + Sync {
-    /// Calls were made.
+    /// Called when calls were made.
     fn on_taken(&self, _request: &v1::IngestRequest) {}
 
-    /// The store has new records. Each is told once.
+    /// Called with the records that are new in the store, once for each.
     fn on_stored(&self, _records: &[Record]) {}
 }
 

@@ -9,12 +9,12 @@ use utoipa::ToSchema;
 use crate::health::{HealthCode, HealthRegistry};
 use crate::store::Micros;
 
-/// The state of writing. Clones share it.
+/// The state of writes. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct StoreState {
-    /// Writes that failed.
+    /// Failed writes.
     pub write_errors: Counter,
-    /// Records that were put aside.
+    /// Records moved to the dead-letter file.
     pub dead_letters: Counter,
     outage: Arc<Mutex<Outage>>,
 }
@@ -25,20 +25,21 @@ struct Outage {
     last_error: Option<(Micros, String)>,
 }
 
-/// Writing to the store, as `/statsz` shows it.
+/// The state of writes, as `/statsz` shows it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StoreFigures {
-    /// `true` while the store takes records.
+    /// `true` unless writes currently fail.
     is_writable: bool,
-    /// RFC 3339: when it began to refuse; `null` while it does not.
+    /// RFC 3339: start of the current outage; `null` while writes succeed.
     failing_since: Option<String>,
-    /// The last error, also of an outage that is over.
+    /// The last error, even if its outage is over.
     last_write_error: Option<String>,
     /// RFC 3339.
     last_write_error_at: Option<String>,
-    /// Since the start.
+    /// Failed writes since the start.
     write_errors: u64,
-    /// Records put aside since the start, because the store refuses them for what they are.
+    /// Records moved to the dead-letter file since the start, because the store rejected their
+    /// content.
     dead_letters: u64,
 }
 
@@ -56,27 +57,28 @@ impl StoreState {
         }
     }
 
-    /// A write failed, or does not end.
+    /// Records a write that failed or that takes too long.
     pub fn failed(&self, health: &HealthRegistry, error: &str) {
         self.write_errors.inc();
         let mut outage = self.outage();
         outage.since.get_or_insert_with(Micros::now);
         outage.last_error = Some((Micros::now(), error.to_owned()));
-        let message = format!("the store does not take traces, they wait in the journal: {error}");
+        let message = format!("the store can't be written, traces wait in the journal: {error}");
         if health.report(HealthCode::StoreWrite, "", &message) {
             tracing::error!(event = "store_write_failing", "{message}");
         }
     }
 
-    /// A write succeeded.
+    /// Records a successful write.
     pub fn succeeded(&self, health: &HealthRegistry) {
-        // A store that could not be opened at the start is told before there is an outage.
+        // Also resolves the fault of a store that could not be opened at the start, which has no
+        // outage.
         health.resolve(HealthCode::StoreWrite, "");
         let Some(since) = self.outage().since.take() else {
             return;
         };
         let seconds = (Micros::now().0 - since.0) / 1_000_000;
-        tracing::info!("the store takes traces again, after {seconds} s; none was lost");
+        tracing::info!("the store can be written again after {seconds} s; no trace was lost");
     }
 
     fn outage(&self) -> MutexGuard<'_, Outage> {

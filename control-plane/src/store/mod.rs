@@ -1,6 +1,6 @@
-//! Where traces live: in one SQLite file, or in ClickHouse.
+//! Trace storage in one SQLite file or in ClickHouse.
 //!
-//! What can be stored is a [`Record`], what can be asked a [`Filter`]; both stores give the same answers.
+//! Stores hold [`Record`]s and search them with a [`Filter`]; both give the same answers.
 
 mod clickhouse;
 pub mod command;
@@ -30,30 +30,28 @@ pub use record::{
 };
 pub use sqlite::Sqlite;
 
-/// What went wrong with a store.
+/// An error of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("the SQLite file failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    #[error(
-        "the SQLite file can't be opened: {0}; `opentracy store check` says what is wrong with it"
-    )]
+    #[error("the SQLite file can't be opened: {0}; run `opentracy store check` for details")]
     Unopened(String),
     #[error("ClickHouse failed: {0}")]
     ClickHouse(#[from] ::clickhouse::error::Error),
     #[error(
-        "the tables are of a newer version of opentracy ({found}, this one knows {known}); update opentracy"
+        "the tables are of a newer version of opentracy (schema {found}, this one supports {known}); update opentracy"
     )]
     Newer { found: u32, known: usize },
     #[error("a stored trace can't be read: {0}")]
     Unreadable(String),
-    #[error("the store's thread has stopped; restart the control plane")]
+    #[error("the store's thread stopped; restart the control plane")]
     Stopped,
 }
 
 impl StoreError {
-    /// Returns `true` if a working store refuses the records for what they are, so that trying again changes nothing. A store that
-    /// is away, full or damaged is none of the records' fault.
+    /// Returns `true` if a working store rejects the records because of their content, so that a
+    /// retry can't succeed. Returns `false` if the store is unreachable, full or damaged.
     pub fn is_about_records(&self) -> bool {
         match self {
             Self::Sqlite(error) => sqlite::is_about_records(error),
@@ -80,18 +78,18 @@ impl From<Stopped> for StoreError {
     }
 }
 
-/// Records to be kept.
+/// Records and attempts to store.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub records: Vec<(Record, Words)>,
     pub attempts: Vec<Attempt>,
 }
 
-/// The words that a record is found by.
+/// The search terms of a record, separated by spaces.
 pub type Words = String;
 
 impl Batch {
-    /// Adds what the filter has sent.
+    /// Adds the records and attempts of a request from the filter.
     pub fn add(&mut self, request: v1::IngestRequest) {
         self.records
             .extend(request.traces.into_iter().filter_map(wire::record));
@@ -104,50 +102,51 @@ impl Batch {
 #[derive(Debug, Default)]
 pub struct Page {
     pub traces: Vec<Trace>,
-    /// Where the next page begins; `None` on the last.
+    /// The cursor of the next page; `None` on the last page.
     pub next: Option<Cursor>,
 }
 
 /// A store of traces.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Keeps a batch, and gives back those of its records that are new. When this returns, all of it is on disk. A record whose
-    /// id is there already is left as it is, so that a batch may be given again.
+    /// Stores a batch and returns those of its records that are new. On return, all of it is on
+    /// disk. Idempotent: a record whose id is already stored is left unchanged, so a batch can be
+    /// retried.
     async fn write(&self, batch: Batch) -> Result<Vec<Record>, StoreError>;
 
-    /// The traces that a query is after, a page at a time.
+    /// Returns one page of the traces that match a query.
     async fn list(&self, query: Query) -> Result<Page, StoreError>;
 
-    /// One trace.
+    /// Returns one trace.
     async fn get(&self, id: Uuid) -> Result<Option<Trace>, StoreError>;
 
-    /// Figures, by start and group.
+    /// Returns statistics by interval and group.
     async fn stats(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError>;
 
-    /// What was spent since a full hour, for each value of a dimension.
+    /// Returns the spend since a full hour, for each value of a dimension.
     async fn spent(
         &self,
         since: Micros,
         by: Dimension,
     ) -> Result<Vec<(String, PicoUsd)>, StoreError>;
 
-    /// Puts records in the place of those with their ids.
+    /// Replaces stored records by those with the same ids.
     async fn replace(&self, records: Vec<Record>) -> Result<(), StoreError>;
 
-    /// Removes traces for good, and says how many.
+    /// Permanently deletes the traces that match a filter and returns their number.
     async fn delete(&self, filter: Filter) -> Result<u64, StoreError>;
 
-    /// Removes what began before a time. A store that does this by itself has nothing to do.
+    /// Deletes traces that began before a time; a no-op in stores that expire rows by themselves.
     async fn expire(&self, before: Micros) -> Result<(), StoreError>;
 
-    /// Keeps what was thought of answers. The last word of a source on a trace is the one that counts.
+    /// Stores feedback. For each trace and source, the last entry counts.
     async fn add_feedback(&self, feedback: Vec<Feedback>) -> Result<(), StoreError>;
 
-    /// What was thought since a time, newest first.
+    /// Returns feedback since a time, newest first.
     async fn feedback(&self, since: Micros, limit: u32) -> Result<Vec<Feedback>, StoreError>;
 
     async fn note(&self, entry: AuditEntry) -> Result<(), StoreError>;
 
-    /// The last so many, newest first.
+    /// Returns the last `limit` entries, newest first.
     async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 }

@@ -1,4 +1,4 @@
-//! The store that the configuration names.
+//! Opens the store that the configuration names.
 
 use std::sync::Arc;
 
@@ -10,11 +10,12 @@ use crate::store::watched::Watched;
 use crate::store::{ClickHouse, Sqlite, Store, sqlite};
 
 const SECONDS_A_DAY: u64 = 24 * 3600;
-/// ClickHouse's times end in 2106, and what is beyond them begins anew in 1970: rows would go at once.
+/// ClickHouse's times end in 2106; later ones wrap to 1970, so the rows would expire immediately.
 const MAX_DAYS: u64 = 50 * 365;
 
-/// Opens the store and brings its tables to this version. A server that is away, or a file that is damaged, holds up nobody:
-/// traces wait in the journal.
+/// Opens the store and migrates its tables to this version.
+///
+/// An unreachable server or a damaged file doesn't block the start: traces wait in the journal.
 pub async fn open(
     config: &config::Store,
     health: &HealthRegistry,
@@ -28,9 +29,9 @@ pub async fn open(
                     event = "store_write_failing",
                     "{error:#}; traces wait in the journal"
                 );
-                // Paths are not for everybody who may ask for the health.
+                // `/health` may be public, so the message contains no path.
                 let message = format!(
-                    "the store can't be opened, traces wait in the journal: {}; `opentracy store check` says what is wrong with it",
+                    "the store can't be opened, traces wait in the journal: {}; run `opentracy store check` for details",
                     error.root_cause()
                 );
                 health.report(HealthCode::StoreWrite, "", message);
@@ -49,7 +50,7 @@ pub async fn open(
     Ok(Arc::new(Watched::new(Arc::new(store), health)))
 }
 
-/// Returns `true` if a file can't be opened for what it is, not for what the configuration says.
+/// Returns `true` if a file can't be opened because of its state rather than the configuration.
 fn is_fault(error: &anyhow::Error) -> bool {
     let mut causes = error.chain();
     causes.any(|cause| {
@@ -59,7 +60,7 @@ fn is_fault(error: &anyhow::Error) -> bool {
     })
 }
 
-/// `opentracy migrate`: the tables, and nothing else.
+/// Runs `opentracy migrate`: migrates the tables, and does nothing else.
 pub async fn migrate(config: &config::Store) -> anyhow::Result<()> {
     match &config.clickhouse {
         None => drop(file(config)?),
@@ -68,7 +69,7 @@ pub async fn migrate(config: &config::Store) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("ClickHouse at {} can't be used", clickhouse.value.url))?,
     }
-    println!("The tables are those of this version.");
+    println!("The tables are at this version.");
     Ok(())
 }
 

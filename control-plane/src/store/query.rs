@@ -1,4 +1,4 @@
-//! What can be asked of a store.
+//! Queries that a store answers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::store::{Micros, PicoUsd, Place};
 
-/// Which traces; all that is set must hold.
+/// Conditions on traces; all that are set must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
     pub provider: Option<String>,
@@ -29,15 +29,16 @@ pub struct Filter {
     pub until: Option<Micros>,
     pub cost: Bounds<PicoUsd>,
     pub latency: Bounds<Micros>,
-    /// Input and output together.
+    /// Sum of input and output tokens.
     pub tokens: Bounds<u64>,
-    /// `None` is a name with any value.
+    /// `None` matches any value of the name.
     pub metadata: BTreeMap<String, Option<String>>,
-    /// Words that must all be in the conversation, as [`words::of_search`](super::words::of_search) gives them.
+    /// Words that the conversation must all contain, from
+    /// [`words::of_search`](super::words::of_search).
     pub words: Vec<String>,
 }
 
-/// Both are inclusive. A trace without the value is outside of every bound.
+/// Inclusive bounds. A trace that lacks the value matches no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds<T> {
     pub min: Option<T>,
@@ -53,13 +54,13 @@ impl<T> Default for Bounds<T> {
     }
 }
 
-/// A page of traces.
+/// A request for one page of traces.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Query {
     pub filter: Filter,
     pub order: Order,
     pub limit: u32,
-    /// Where the page before ended.
+    /// The cursor that the previous page returned.
     pub after: Option<Cursor>,
 }
 
@@ -71,7 +72,7 @@ pub enum Order {
     OldestFirst,
 }
 
-/// A trace's place in its store. What is added later stands before or behind it, and moves nothing.
+/// The position of a trace in its store. Traces that are added later don't shift it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     pub place: Place,
@@ -84,9 +85,9 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// It is no cursor of ours.
+/// The error for a text that is not a cursor.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be the `next_cursor` of the page before")]
+#[error("must be the `next_cursor` of the previous page")]
 pub struct NoCursor;
 
 impl FromStr for Cursor {
@@ -101,16 +102,16 @@ impl FromStr for Cursor {
     }
 }
 
-/// Figures of the traces that a filter lets through.
+/// A request for statistics of the traces that match a filter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StatsQuery {
     pub filter: Filter,
     pub group_by: Option<Dimension>,
-    /// Cuts time in pieces of this length, counted from the epoch.
+    /// Length of the time buckets, counted from the epoch.
     pub interval: Option<Micros>,
 }
 
-/// What figures are told apart by.
+/// A field to group by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Dimension {
@@ -122,25 +123,25 @@ pub enum Dimension {
     Key,
 }
 
-/// The figures of one group in one piece of time.
+/// Statistics of one group in one interval.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stats {
     pub group: Option<String>,
     pub start: Option<Micros>,
     pub requests: u64,
-    /// Those of them whose client got an error.
+    /// Requests whose client got an error.
     pub errors: u64,
     pub tokens_input: u64,
     pub tokens_output: u64,
     pub cost: PicoUsd,
-    /// Those whose price is not known.
+    /// Requests without a known price.
     pub unpriced: u64,
     pub latency: Option<Quantiles>,
-    /// Of those that had a first token.
+    /// Covers only requests that had a first token.
     pub time_to_first_token: Option<Quantiles>,
 }
 
-/// Of `n` sorted values each is the one at index ⌊q·n⌋.
+/// Percentiles: of `n` sorted values, the one at index ⌊q·n⌋.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quantiles {
     pub p50: Micros,
@@ -151,7 +152,7 @@ pub struct Quantiles {
 impl Quantiles {
     pub const LEVELS: [f64; 3] = [0.5, 0.95, 0.99];
 
-    /// Of microseconds, which are put in another order. `None` where there are none.
+    /// Computes percentiles of microseconds and reorders `values`. Returns `None` if it is empty.
     pub fn of<T: Copy + Ord + Into<u64>>(values: &mut [T]) -> Option<Self> {
         let mut at = |level: f64| {
             let index = (level * values.len() as f64) as usize;
@@ -168,22 +169,22 @@ impl Quantiles {
     }
 }
 
-/// What somebody did to the traces.
+/// One entry of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
     pub at: Micros,
     pub action: String,
-    /// Whose request asked for it: a key's name; empty where none was needed.
+    /// The name of the key that authorized the request; empty if no key was needed.
     pub actor: String,
-    /// The request that asked for it.
+    /// The id of the request that caused the action.
     pub request_id: String,
-    /// What it was done to, for people.
+    /// The subject of the action, in human-readable form.
     pub subject: String,
-    /// Traces that it was done to.
+    /// The number of traces that were affected.
     pub count: u64,
 }
 
-/// Who does something, and by which request.
+/// The actor of an action, and the id of its request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct By {
     pub actor: String,
@@ -191,7 +192,7 @@ pub struct By {
 }
 
 impl AuditEntry {
-    /// What is done now.
+    /// Creates an entry with the current time.
     pub fn new(action: impl Into<String>, by: By, subject: impl Into<String>, count: u64) -> Self {
         Self {
             at: Micros::now(),

@@ -1,4 +1,4 @@
-//! What stores keep of a call.
+//! The data that stores hold for a call.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 use crate::store::StoreError;
 
-/// A call with everything that was tried for it.
+/// A call with all of its attempts.
 #[derive(Debug, Clone)]
 pub struct Trace {
     pub record: Record,
-    /// By number.
+    /// Sorted by number.
     pub attempts: Vec<Attempt>,
 }
 
@@ -32,7 +32,7 @@ pub struct Record {
     /// The name of the client's key.
     pub key: Option<String>,
     pub stream: bool,
-    /// What the client got; 0 when it left before there was one.
+    /// The status that the client got; 0 if it disconnected before there was one.
     pub status: u16,
     pub outcome: Outcome,
     pub error: Option<TraceError>,
@@ -44,44 +44,44 @@ pub struct Record {
     pub session_id: Option<String>,
     pub cluster_id: Option<u32>,
     pub expected_error: Option<f64>,
-    /// How the control plane chose the model; `None` where it was named.
+    /// The routing decision of the control plane; `None` if the client named the model.
     #[serde(default)]
     pub decision: Option<Decision>,
     pub user: Option<String>,
     pub metadata: BTreeMap<String, String>,
-    /// W3C Trace Context, as the call came.
+    /// W3C Trace Context, as received.
     pub traceparent: Option<String>,
-    /// JSON; `None` when content is not recorded.
+    /// JSON; `None` if content is not recorded.
     pub request: Option<Box<RawValue>>,
-    /// JSON in the client's API, whole even of a stream.
+    /// JSON in the client's API; a stream is aggregated to a whole response.
     pub response: Option<Box<RawValue>>,
     pub content_truncated: bool,
 }
 
-/// How the control plane chose a model.
+/// The routing decision of the control plane.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Decision {
-    /// `decided`, `cached` or `explored`; or why the alias's default was taken.
+    /// `decided`, `cached` or `explored`, or the reason why the alias's default was used.
     pub outcome: String,
-    /// The version of the router's pack; `null` where there was none.
+    /// The version of the router's pack; `null` if there was no pack.
     pub pack: Option<String>,
-    /// Expected error, plus what cost and latency weigh.
+    /// Expected error plus the weighted cost and latency.
     pub score: Option<f64>,
     pub cost_weight: Option<f64>,
-    /// 0 where the embedding was in the cache.
+    /// 0 if the embedding was cached.
     pub embedding_ms: f64,
-    /// For people.
+    /// Human-readable.
     pub reason: String,
 }
 
-/// What somebody, or something, thought of an answer.
+/// A rating of one answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Feedback {
     pub trace_id: Uuid,
     pub at: Micros,
-    /// Who: `user`, `judge`, `evaluation`, …
+    /// `user`, `judge`, `evaluation`, …
     pub source: String,
-    /// From 0, good enough, to 1.
+    /// From 0 (good enough) to 1.
     pub error: f64,
 }
 
@@ -89,14 +89,14 @@ pub struct Feedback {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     pub trace_id: Uuid,
-    /// 1 is the first.
+    /// Counts from 1.
     pub number: u32,
     pub started_at: Micros,
     pub provider: String,
     pub model: String,
-    /// `None` when the provider gave none.
+    /// `None` if the provider sent no status.
     pub status: Option<u16>,
-    /// What went wrong, in a word.
+    /// A one-word reason for the failure.
     pub error: Option<String>,
     pub latency: Micros,
 }
@@ -108,19 +108,19 @@ pub struct Attempt {
 #[serde(transparent)]
 pub struct Micros(pub i64);
 
-/// A sum of money, exact: 10⁻¹² USD. Sums are the same in whatever order they are made.
+/// An exact sum of money in 10⁻¹² USD. Integers make sums independent of the order of addition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PicoUsd(pub i64);
 
-/// How a call ended.
+/// The end of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The client got everything there was, be it an error.
+    /// The client got the complete response, which may be an error.
     Completed,
     ClientDisconnected,
-    /// The provider broke off after the answer had begun.
+    /// The provider broke off after the response had begun.
     UpstreamBrokeOff,
 }
 
@@ -131,7 +131,7 @@ pub struct TraceError {
     pub message: String,
 }
 
-/// Cached tokens are part of `input`, reasoning ones part of `output`.
+/// Token counts. Cached tokens are part of `input`, reasoning tokens part of `output`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tokens {
     pub input: u64,
@@ -144,7 +144,7 @@ pub struct Tokens {
     pub reasoning: u64,
 }
 
-/// The parts of a call's cost. Cached tokens are not in `input`.
+/// The parts of a call's cost. Cached tokens are not part of `input`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     pub input: PicoUsd,
@@ -155,12 +155,12 @@ pub struct Cost {
 }
 
 impl Record {
-    /// Where the call stands among all: by time, then by id.
+    /// Returns the sort key of the call: by time, then by id.
     pub fn place(&self) -> Place {
         Place::of(self.started_at, self.id)
     }
 
-    /// As stores keep it whole.
+    /// Serializes the complete record, as stores hold it.
     pub fn to_json(&self) -> Result<String, StoreError> {
         serde_json::to_string(self).map_err(StoreError::unreadable)
     }
@@ -169,14 +169,14 @@ impl Record {
         serde_json::from_slice(json).map_err(StoreError::unreadable)
     }
 
-    /// What it used in all.
+    /// Returns the sum of input and output tokens.
     pub fn total_tokens(&self) -> Option<u64> {
         self.tokens
             .map(|tokens| tokens.input.saturating_add(tokens.output))
     }
 }
 
-/// A number that grows with time and is next to unique: microseconds in its upper 53 bits, some of the id's below.
+/// An almost unique sort key: microseconds in the upper 53 bits, bits of the id below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place(pub i64);
 
@@ -189,7 +189,7 @@ impl Place {
         Self(Self::first_at(started_at).0 | i64::from(of_id))
     }
 
-    /// The first place that a call of this time may have.
+    /// Returns the lowest place of a call at this time.
     pub fn first_at(time: Micros) -> Self {
         Self(time.0.clamp(0, i64::MAX >> Self::ID_BITS) << Self::ID_BITS)
     }
@@ -204,7 +204,7 @@ impl Micros {
         self.0 as f64 / 1e6
     }
 
-    /// As RFC 3339.
+    /// Formats the time as RFC 3339.
     pub fn timestamp(self) -> String {
         jiff::Timestamp::from_microsecond(self.0)
             .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
@@ -216,7 +216,7 @@ impl Micros {
     }
 }
 
-/// Times on the wire are unsigned; none comes near the end of either.
+/// Converts unsigned times of the wire; no real time is near the end of either range.
 impl From<u64> for Micros {
     fn from(micros: u64) -> Self {
         Self(i64::try_from(micros).unwrap_or(i64::MAX))
@@ -228,7 +228,7 @@ impl PicoUsd {
         self.0 as f64 / 1e12
     }
 
-    /// What is beyond any bill stays at its end.
+    /// Converts from USD; saturates.
     pub fn from_usd(usd: f64) -> Self {
         Self((usd * 1e12).round() as i64)
     }

@@ -1,4 +1,4 @@
-//! A store whose faults are told in `/health`, and which may be opened late.
+//! A store that reports its faults in `/health` and can be opened late.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,14 +14,15 @@ use crate::store::{
     Stats, StatsQuery, Store, StoreError, Trace,
 };
 
-/// For how long a file that was found damaged is told, though other reads succeed.
+/// Time for which damage stays reported although other reads succeed.
 const DAMAGE_LASTS: Duration = Duration::from_secs(300);
 
-/// Passes everything on to a store, and tells of reads that fail. Writes are told by those who try them again.
+/// Forwards everything to a store and reports reads that fail. Writes are reported by the code that
+/// retries them.
 pub struct Watched {
-    /// Empty while the file can't be opened; each use tries again.
+    /// Empty while the file can't be opened; each call tries again.
     inner: OnceCell<Arc<dyn Store>>,
-    /// The SQLite file, if it is one.
+    /// The SQLite file; empty for other stores.
     path: PathBuf,
     health: HealthRegistry,
     damaged_at: Mutex<Option<Instant>>,
@@ -37,7 +38,7 @@ impl Watched {
         }
     }
 
-    /// A SQLite file that can't be opened now.
+    /// Wraps a SQLite file that can't be opened yet.
     pub fn unopened(path: PathBuf, health: HealthRegistry) -> Self {
         Self {
             inner: OnceCell::new(),
@@ -59,7 +60,7 @@ impl Watched {
         self.inner.get_or_try_init(open).await
     }
 
-    /// Tells how a read went.
+    /// Reports the outcome of a read.
     fn told<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         let mut damaged_at = self
             .damaged_at

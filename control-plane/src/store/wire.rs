@@ -1,4 +1,4 @@
-//! From what the filter sends to what is stored.
+//! Conversion of the filter's messages to stored records.
 
 use opentracy_proto::v1;
 use opentracy_translate::endpoint::Endpoint;
@@ -8,7 +8,8 @@ use uuid::Uuid;
 use crate::store::words::Words;
 use crate::store::{Attempt, Cost, Decision, Micros, Outcome, PicoUsd, Record, Tokens, TraceError};
 
-/// A record and the words it is found by. `None` for one whose id is none, which the filter never sends.
+/// Converts a trace to a record and its search terms. Returns `None` if its id is not a UUID, which
+/// the filter never sends.
 pub fn record(trace: v1::Trace) -> Option<(Record, String)> {
     let api = Endpoint::numbered(trace.api).unwrap_or_default();
     let outcome = trace.outcome().into();
@@ -16,7 +17,7 @@ pub fn record(trace: v1::Trace) -> Option<(Record, String)> {
     let request = content(&trace.request, &mut words);
     let response = match api.api() {
         Some(api) if is_event_stream(&trace.response) => {
-            // A stream is put together to the body it stands for.
+            // A stream is aggregated to the response that it stands for.
             let whole = api.aggregate(&trace.response).to_string();
             content(whole.as_bytes(), &mut words)
         }
@@ -65,7 +66,7 @@ pub fn record(trace: v1::Trace) -> Option<(Record, String)> {
     Some((record, words.into_text()))
 }
 
-/// One of a record's attempts. `None` for one whose trace's id is none.
+/// Converts an attempt. Returns `None` if its trace's id is not a UUID.
 pub fn attempt(attempt: v1::Attempt) -> Option<Attempt> {
     Some(Attempt {
         trace_id: Uuid::try_parse(&attempt.trace_id).ok()?,
@@ -147,7 +148,7 @@ impl From<Cost> for v1::Cost {
     }
 }
 
-/// An empty text is none.
+/// Returns `None` for an empty text.
 fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
@@ -162,7 +163,8 @@ fn is_event_stream(body: &[u8]) -> bool {
         .is_some_and(|&byte| byte != b'{')
 }
 
-/// A recorded body, to keep and to search; an empty one is none. One that was cut is no JSON any more, and is kept as a text.
+/// Converts a recorded body for storage and adds its words; returns `None` for an empty body. A
+/// truncated body isn't valid JSON and is stored as a string.
 fn content(body: &[u8], words: &mut Words) -> Option<Box<RawValue>> {
     if body.is_empty() {
         return None;

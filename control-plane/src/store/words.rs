@@ -1,6 +1,8 @@
-//! The words of a conversation, for the search. Both stores are given the same words, so they find the same traces.
+//! Words of a conversation, for search. Both stores index the same words, so they find the same
+//! traces.
 //!
-//! A word is a run of letters and digits in lower case; where a script writes no spaces, each sign is a word.
+//! A word is a run of lowercase letters and digits. In scripts without spaces, each character is a
+//! word.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,12 +11,12 @@ use std::hash::{BuildHasherDefault, Hasher};
 use opentracy_translate::hash::fnv1a;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Longer runs are no words: base64, hashes.
+/// Longer runs are base64 or hashes, and are not indexed.
 const MAX_WORD_BYTES: usize = 48;
-/// Of one call.
+/// Limit for one call.
 const MAX_WORDS: usize = 20_000;
 
-/// The words that are looked for.
+/// Returns the words of a search text.
 pub fn of_search(text: &str) -> Vec<String> {
     let mut words = Words::default();
     words.add(text);
@@ -25,12 +27,12 @@ pub fn of_search(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Words under collection: each once, with spaces between them.
+/// Collects words: each once, separated by spaces.
 #[derive(Default)]
 pub struct Words {
     seen: HashSet<u64, BuildHasherDefault<IsHash>>,
     text: String,
-    /// The word under construction.
+    /// The incomplete current word.
     word: String,
 }
 
@@ -39,7 +41,8 @@ impl Words {
         self.text
     }
 
-    /// Adds those of a body of one of the clients' APIs, a request or an answer. An error for what is no JSON.
+    /// Adds the words of a request or response body in one of the client APIs. Returns an error if
+    /// the body is not valid JSON.
     pub fn add_body(&mut self, body: &str) -> Result<(), serde_json::Error> {
         let mut parser = serde_json::Deserializer::from_str(body);
         let seed = Collect {
@@ -79,12 +82,12 @@ impl Words {
     }
 }
 
-/// Half of a digest of 128 bits: two words of a call share it once in a thousand million calls.
+/// Lower half of a 128-bit digest. Two words of a call collide in about one of 10⁹ calls.
 fn hash(word: &str) -> u64 {
     fnv1a(word.as_bytes()) as u64
 }
 
-/// For keys that are hashes already.
+/// A pass-through hasher for keys that are hashes already.
 #[derive(Default)]
 struct IsHash(u64);
 
@@ -100,25 +103,25 @@ impl Hasher for IsHash {
     }
 }
 
-/// Where in a body a value stands.
+/// The location of a value in a body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// The body itself.
     Body,
-    /// In the conversation; what of it is words, its member's name tells.
+    /// In the conversation, where a member's name decides if it holds words.
     Conversation,
-    /// A member that is words.
+    /// A member that holds words.
     Words,
 }
 
-/// Reads a value for its words, and keeps nothing else of it.
+/// Collects the words of a value and discards the rest.
 struct Collect<'w> {
     words: &'w mut Words,
     place: Place,
 }
 
 impl Collect<'_> {
-    /// What a member is, by its name; `None` where there are no words in it.
+    /// Returns the location that a member's name stands for; `None` if it can't hold words.
     fn member(&self, name: &str) -> Option<Place> {
         match (self.place, name) {
             (
@@ -126,7 +129,7 @@ impl Collect<'_> {
                 "messages" | "system" | "input" | "instructions" | "choices" | "content" | "output"
                 | "refusal",
             )
-            // Of what a message holds, these are words; the rest is the protocol's, or an image.
+            // Words in a message; its other members are protocol fields or images.
             | (
                 Place::Conversation | Place::Words,
                 "content" | "text" | "refusal" | "arguments" | "name" | "reasoning_content"
@@ -161,7 +164,7 @@ impl<'de> Visitor<'de> for Collect<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        // A text in a list is no member of a message.
+        // A string in a list is not a member of a message.
         let place = match self.place {
             Place::Words => Place::Conversation,
             place => place,
@@ -213,7 +216,7 @@ impl<'de> Visitor<'de> for Collect<'_> {
     }
 }
 
-/// Scripts without spaces between words: Kana, Han, Thai, Lao, Khmer, Burmese.
+/// Returns `true` in scripts without spaces between words: Kana, Han, Thai, Lao, Khmer, Burmese.
 fn stands_alone(letter: char) -> bool {
     matches!(letter,
         '\u{0e00}'..='\u{0eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}'

@@ -1,4 +1,4 @@
-//! Keeps how far the store has come, and removes the segments that it has.
+//! Saves a checkpoint of the store's progress, and removes the segments that are stored completely.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -18,19 +18,19 @@ pub struct Bookmark {
     files: Arc<dyn Files>,
     path: PathBuf,
     progress: Progress,
-    /// Set if the file does not say `progress`.
+    /// `true` if the file differs from `progress`.
     is_stale: bool,
     segments: Segments,
     backlog: Arc<Backlog>,
     report: Report,
-    /// Segments that the store has and that could not be removed yet.
+    /// Stored segments that could not be removed yet.
     to_release: BTreeSet<u64>,
-    /// Held as long as the journal is in use.
+    /// The lock file, held while the journal is in use.
     _lock: File,
 }
 
-/// Reads where the store has come to. Without a bookmark, or with a damaged one, reading begins at the first segment: the store
-/// knows what it has.
+/// Reads the checkpoint. If it is missing or damaged, reading starts at the first segment: writes
+/// to the store are idempotent.
 pub fn read(files: &dyn Files, folder: &Path) -> Progress {
     let path = folder.join(FILE);
     let line = match files.read(&path) {
@@ -38,7 +38,7 @@ pub fn read(files: &dyn Files, folder: &Path) -> Progress {
         Err(error) => {
             if error.kind() != std::io::ErrorKind::NotFound {
                 tracing::warn!(
-                    "{} can't be read, so all of the journal is read again: {error}",
+                    "{} can't be read, so the whole journal is read again: {error}",
                     path.display()
                 );
             }
@@ -47,7 +47,7 @@ pub fn read(files: &dyn Files, folder: &Path) -> Progress {
     };
     Progress::parse(&line).unwrap_or_else(|| {
         tracing::warn!(
-            "{} is damaged, so all of the journal is read again",
+            "{} is damaged, so the whole journal is read again",
             path.display()
         );
         Progress::default()
@@ -77,12 +77,12 @@ impl Bookmark {
         }
     }
 
-    /// Segments that an earlier process could not remove.
+    /// Adds segments that an earlier process could not remove.
     pub(super) fn release_later(&mut self, numbers: impl IntoIterator<Item = u64>) {
         self.to_release.extend(numbers);
     }
 
-    /// The store has this much. It is not read again, and segments that are done with are removed.
+    /// Saves the store's progress and removes the segments that are stored completely.
     pub fn advance(&mut self, progress: &Progress) {
         let is_news = *progress != self.progress;
         if !is_news && !self.is_stale && self.to_release.is_empty() {
@@ -98,7 +98,7 @@ impl Bookmark {
             self.account(progress);
             self.progress = progress.clone();
         }
-        // Safe with a stale bookmark too: reading begins at the first segment that is there.
+        // Safe with a stale checkpoint too: reading starts at the first existing segment.
         self.to_release.retain(|&number| {
             let Err(error) = self.report.release(number) else {
                 return false;
@@ -109,7 +109,8 @@ impl Bookmark {
         self.report.bookmark(failure.as_deref());
     }
 
-    /// Writes the file. On a full disk it is written in place: its checksum tells if that was cut short.
+    /// Writes the file. On a full disk it is overwritten in place; its checksum reveals a partial
+    /// write.
     fn write(&self, progress: &Progress) -> std::io::Result<()> {
         let line = progress.to_line();
         self.files
@@ -121,7 +122,7 @@ impl Bookmark {
             })
     }
 
-    /// Takes what the store has from the backlog, and from the list of segments.
+    /// Subtracts stored records from the backlog and removes stored segments from the list.
     fn account(&mut self, progress: &Progress) {
         let before = &self.progress;
         let passed = self

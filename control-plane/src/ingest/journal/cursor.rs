@@ -1,4 +1,4 @@
-//! Reads the frames of one segment, around what is damaged.
+//! Reads the frames of one segment and skips damage.
 
 use std::io::{Error, ErrorKind};
 use std::path::Path;
@@ -7,23 +7,23 @@ use crate::ingest::journal::files::{Files, ReadFile};
 use crate::ingest::journal::frame::{self, Format, Frame, Parsed};
 use crate::ingest::journal::segment;
 
-/// Bytes that are read from a file at once.
+/// Bytes in one read.
 const READ_BYTES: usize = 1 << 20;
 
-/// A place in a segment.
+/// A read position in a segment.
 #[derive(Debug)]
 pub struct Cursor {
     pub segment: u64,
     /// The offset of the next frame.
     pub offset: u64,
     file: Option<Open>,
-    /// The file's bytes from `offset` on, behind those that are done with.
+    /// Read-ahead: `consumed` bytes that were used, then the file's bytes from `offset` on.
     buffer: Vec<u8>,
-    /// The part of the buffer that is done with.
+    /// Length of the used part of the buffer.
     consumed: usize,
-    /// Known once a frame was read.
+    /// Known after the first frame.
     format: Option<Format>,
-    /// The number of the next frame, if it is known.
+    /// The expected number of the next frame, if known.
     sequence: Option<u32>,
 }
 
@@ -36,30 +36,30 @@ struct Open {
 /// The end of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Exactly there: a frame that this process has written ends there.
+    /// The exact end of the last frame that this process wrote.
     At(u64),
-    /// The end of the file, which an earlier process may have left in the middle of a frame.
+    /// The end of the file. An earlier process may have left a partial frame there.
     OfFile,
 }
 
-/// The next thing in a segment.
+/// The next item in a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     Payload(Vec<u8>),
-    /// A place that held frames which can't be read any more.
+    /// A damaged range that held frames.
     Damage(Damage),
-    /// A last frame of this many bytes that was never finished, and so never acknowledged.
+    /// The length of a partial frame at the end, which was never acknowledged.
     Torn(u64),
-    /// Nothing more, for now or for ever.
+    /// The end, for now or for good.
     End,
 }
 
-/// Bytes that are not frames.
+/// A range of bytes that are not frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Damage {
     pub offset: u64,
     pub bytes: u64,
-    /// The frames that were there; `None` if that is unknown, and then there was at least one.
+    /// The number of frames that were lost; `None` if unknown, which means at least one.
     pub lost_frames: Option<u32>,
 }
 
@@ -76,14 +76,14 @@ impl Cursor {
         }
     }
 
-    /// Reads the next frame. After an error the same call can be made again: nothing was passed over.
+    /// Reads the next frame. On an error it advances nowhere, so it can be called again.
     pub fn next(&mut self, files: &dyn Files, folder: &Path, end: End) -> std::io::Result<Step> {
         if end == End::At(self.offset) {
             return Ok(Step::End);
         }
         let step = self.try_next(files, folder, end);
         if step.is_err() {
-            // It may be another file, or a longer one, when it can be read again.
+            // After recovery it may be a different or longer file.
             self.file = None;
         }
         step
@@ -143,7 +143,7 @@ impl Cursor {
         self.offset += bytes as u64;
     }
 
-    /// Reads until the buffer holds `wanted` bytes behind the offset, or more where they come in the same read.
+    /// Reads until the buffer holds at least `wanted` bytes from the offset on.
     fn fill(&mut self, wanted: usize, limit: u64) -> std::io::Result<()> {
         self.buffer.drain(..self.consumed);
         self.consumed = 0;
@@ -163,7 +163,7 @@ impl Cursor {
                     return Err(Error::new(
                         ErrorKind::UnexpectedEof,
                         format!(
-                            "the file ends at byte {}, and was {limit} bytes long",
+                            "the file ends at byte {}, but had {limit} bytes before",
                             self.offset + have as u64
                         ),
                     ));
@@ -179,7 +179,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// Finds the next frame behind damage. A mark is believed when its frame's checksums hold.
+    /// Finds the next frame after damage. A mark counts only if its frame's checksums match.
     fn resync(&mut self, limit: u64, end: End) -> std::io::Result<Step> {
         let total = usize::try_from(limit - self.offset).unwrap_or(usize::MAX);
         let is_cut = matches!(frame::parse(self.rest(), self.format), Parsed::Short(_));
@@ -198,7 +198,7 @@ impl Cursor {
             if have >= total {
                 break;
             }
-            // A mark may lie across the end of what was read.
+            // A mark may straddle the end of the buffer.
             from = have.saturating_sub(3).max(1);
             self.fill(have.saturating_add(READ_BYTES).min(total), limit)?;
         }
@@ -217,7 +217,7 @@ impl Cursor {
         })
     }
 
-    /// Frames that are not in the file any more, by the number of the one that is there.
+    /// Detects missing frames by the number of the frame that follows them.
     fn missing_before(&mut self, frame: &Frame) -> Option<Damage> {
         let found = frame.sequence?;
         let expected = self.sequence.replace(found)?;
@@ -229,7 +229,7 @@ impl Cursor {
         })
     }
 
-    /// Goes on at a frame behind damage.
+    /// Continues at a frame after damage.
     fn jump(&mut self, bytes: usize, to: &Frame) -> Damage {
         let lost_frames = match (self.sequence, to.sequence) {
             (Some(expected), Some(found)) => found.checked_sub(expected),

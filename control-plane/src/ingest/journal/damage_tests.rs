@@ -1,11 +1,11 @@
-//! Every way in which a segment can be damaged: what damage does not touch arrives, and what is lost is told.
+//! Tests of every kind of damage to a segment: undamaged frames arrive, and losses are reported.
 
 use std::ops::Range;
 use std::path::Path;
 
 use super::*;
 
-/// A way in which a segment can be damaged.
+/// A kind of damage to a segment.
 #[derive(Debug, Clone)]
 enum Harm {
     Flip(Vec<usize>),
@@ -44,7 +44,7 @@ impl Harm {
     fn touches(&self, frame: &Range<usize>) -> bool {
         let overlaps = |range: &Range<usize>| range.start < frame.end && frame.start < range.end;
         match self {
-            // Two flips of one bit are none.
+            // Flipping a bit twice changes nothing.
             Self::Flip(bits) => bits.iter().any(|bit| {
                 frame.contains(&(bit / 8))
                     && bits.iter().filter(|&other| other == bit).count() % 2 == 1
@@ -55,7 +55,7 @@ impl Harm {
     }
 }
 
-/// Writes a segment of an earlier process, and returns where its frames are.
+/// Writes a segment as an earlier process would, and returns the positions of its frames.
 fn write_segment(
     path: &Path,
     random: &mut fastrand::Rng,
@@ -64,8 +64,8 @@ fn write_segment(
     let mut bytes = Vec::new();
     let mut frames = Vec::new();
     for sequence in 0..random.u32(1..40) {
-        // No zeros, which would be the same when they are zeroed, and bytes that look like the beginning of a mark.
-        // No byte of a mark either, so that bytes which are left out can't be taken for those that follow.
+        // No zeros, because zeroing them would change nothing. No bytes of a mark either, so that
+        // removed bytes can't be mistaken for those that follow.
         let mut payload: Vec<u8> = (0..random.usize(1..300))
             .map(|_| random.u8(1..0x4f))
             .collect();
@@ -103,7 +103,8 @@ fn damage_costs_the_frames_that_it_touches_and_no_other() {
         let mut lost = 0;
         for (range, payload) in &frames {
             if rest.next_if_eq(&payload).is_some() {
-                // Only a byte that was zero, or equal to the one behind it, may be touched without a loss.
+                // Only zeroing a zero, or removing a byte equal to its successor, may cause no
+                // loss.
                 let is_same = matches!(harm, Harm::Zero(_) | Harm::Remove(_));
                 assert!(is_same || !harm.touches(range), "case {case}: {harm:?}");
             } else {

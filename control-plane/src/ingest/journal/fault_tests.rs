@@ -1,4 +1,4 @@
-//! Every way in which a disk can fail: what was acknowledged arrives, and the fault is told.
+//! Tests of every kind of disk failure: acknowledged records arrive, and the fault is reported.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const ERRORS: [Errno; 5] = [
     Errno::NOENT,
 ];
 
-/// A journal in a folder of its own, on a disk with faults.
+/// A journal in its own folder, on a faulty disk.
 struct World {
     folder: tempfile::TempDir,
     files: FaultyFiles,
@@ -41,7 +41,7 @@ impl World {
         world
     }
 
-    /// As after a kill, if it was running.
+    /// Starts the journal; if it is running, simulates a kill.
     fn start(&mut self) {
         self.open = None;
         self.health = HealthRegistry::default();
@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// Reads until so many records came, and a little longer, and gives them to the store.
+    /// Reads until `expected` records arrived, and a little longer, and marks them as stored.
     fn drain(&mut self, expected: usize) -> Vec<String> {
         let (_, reader, bookmark) = self.open.as_mut().unwrap();
         let mut texts = Vec::new();
@@ -125,13 +125,13 @@ fn a_segment_that_can_not_be_read_is_kept_until_it_can() {
             world.start();
             world.append_all(10..20);
             let case = format!("{call:?} {error:?}");
-            // Newer segments are stored meanwhile.
+            // Newer segments are stored in the meantime.
             assert_eq!(world.drain(10), texts(10..20), "{case}");
             assert!(world.has_fault(HealthCode::JournalRead), "{case}");
             assert!(world.journal().figures().read_errors.get() > 1, "{case}");
             assert!(unreadable.exists(), "{case}");
             assert!(world.journal().backlog_bytes() > 0 || call == Call::Length);
-            // A restart forgets nothing of it.
+            // The state survives a restart.
             world.start();
             assert_eq!(world.drain(0), texts([]), "{case}");
             assert!(unreadable.exists(), "{case}");
@@ -214,7 +214,7 @@ fn nothing_is_acknowledged_that_the_disk_did_not_take() {
         (Call::Sync, Fault::Error(Errno::NOSPC)),
     ];
     for (call, fault) in refusals {
-        // The second time what was written can't be cut off either.
+        // In the second round, truncating the partial write fails too.
         for leaves_rest in [false, true] {
             let mut world = World::new();
             let mut acknowledged = Vec::new();
@@ -241,7 +241,7 @@ fn nothing_is_acknowledged_that_the_disk_did_not_take() {
             assert!(!world.has_fault(HealthCode::JournalWrite));
             let case = format!("{call:?} {fault:?} {leaves_rest}");
             if leaves_rest {
-                // Another process may find what was not acknowledged, whole or torn.
+                // After a restart, the unacknowledged frame may be found, complete or torn.
                 world.start();
                 let mut read = world.drain(acknowledged.len());
                 read.retain(|text| acknowledged.contains(text));
@@ -283,7 +283,7 @@ fn a_bookmark_that_can_not_be_written_loses_nothing() {
         assert!(world.journal().figures().bookmark_errors.get() > 0);
         world.append_all(10..20);
         world.start();
-        // More is read again, and nothing left out.
+        // Some records are read again, and none are missing.
         assert_eq!(sorted(world.drain(20)), texts(0..20));
         world.files.heal();
         world.drain(0);
@@ -337,7 +337,7 @@ fn a_segment_that_can_not_be_removed_is_removed_later() {
     assert_eq!(world.drain(10), texts(0..10));
     assert!(world.has_fault(HealthCode::JournalBookmark));
     assert_eq!(world.segments().len(), 2);
-    // The next process knows that the store has it.
+    // The next process knows that the store has the segment.
     world.start();
     assert_eq!(world.drain(0), texts([]));
     assert_eq!(world.segments().len(), 2);
@@ -368,7 +368,7 @@ fn a_damaged_segment_is_kept_where_links_are_not_to_be_had() {
         let kept = path.with_extension("damaged");
         assert_eq!(std::fs::read(&kept).unwrap(), bytes);
         assert!(world.has_fault(HealthCode::JournalDamage));
-        // A restart does not forget it; a person ends it.
+        // A restart doesn't clear the fault; removing the files does.
         world.start();
         assert!(world.has_fault(HealthCode::JournalDamage));
         std::fs::remove_file(kept).unwrap();

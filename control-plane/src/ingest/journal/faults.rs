@@ -1,4 +1,4 @@
-//! Files that fail when a test wants them to.
+//! A file system for tests that fails on demand.
 
 use std::ffi::OsString;
 use std::io::{self, Error};
@@ -31,19 +31,19 @@ pub enum Call {
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
     Error(Errno),
-    /// Only so many bytes are read, or written before the disk is full.
+    /// Limits the number of bytes that are read, or written before the disk is full.
     Short(usize),
 }
 
 #[derive(Debug)]
 struct Rule {
     call: Call,
-    /// In the name of the file.
+    /// A substring of the file name.
     name: String,
     fault: Fault,
 }
 
-/// The disk, with faults.
+/// The disk, with injected faults.
 #[derive(Debug, Clone, Default)]
 pub struct FaultyFiles(Arc<Mutex<Vec<Rule>>>);
 

@@ -1,4 +1,4 @@
-//! The file system as the journal uses it, so that tests can make every call fail.
+//! The file operations of the journal, as a trait so that tests can make each of them fail.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,49 +7,49 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// File operations. [`Disk`] is the real one.
+/// File operations. [`Disk`] is the real implementation.
 pub trait Files: Send + Sync + fmt::Debug {
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>>;
 
-    /// Creates a file that does not exist yet. Its name is on disk when this returns.
+    /// Creates a file that doesn't exist yet. On return, its directory entry is on disk.
     fn create(&self, path: &Path) -> io::Result<Box<dyn AppendFile>>;
 
-    /// The length of a file.
+    /// Returns the length of a file.
     fn length(&self, path: &Path) -> io::Result<u64>;
 
-    /// All of a small file.
+    /// Reads a small file completely.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
-    /// Writes a small file by way of a draft, so that no crash leaves half of it.
+    /// Replaces a small file atomically, through a temporary file.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
 
-    /// Writes a small file in place, which takes no new space on the disk.
+    /// Overwrites a small file in place, which needs no more disk space.
     fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
 
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Gives a file a second name.
+    /// Creates a hard link.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// The names in a folder.
+    /// Lists the names in a folder.
     fn list(&self, folder: &Path) -> io::Result<Vec<OsString>>;
 }
 
-/// A file that is read.
+/// A file open for reading.
 pub trait ReadFile: Send + fmt::Debug {
     fn length(&self) -> io::Result<u64>;
 
-    /// Reads some bytes from an offset on; 0 at the end of the file.
+    /// Reads some bytes at an offset; returns 0 at the end of the file.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
 }
 
-/// A file that is appended to.
+/// A file open for appending.
 pub trait AppendFile: Send + fmt::Debug {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Waits until everything that was appended is on disk.
+    /// Waits until all appended data is on disk (fsync).
     fn sync(&self) -> io::Result<()>;
 
     fn truncate(&self, length: u64) -> io::Result<()>;

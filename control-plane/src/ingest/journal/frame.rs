@@ -1,4 +1,4 @@
-//! One payload in a segment, behind a header.
+//! A frame: a header and one payload in a segment.
 //!
 //! | bytes | version 2 | version 1 (read only) |
 //! |---|---|---|
@@ -6,10 +6,11 @@
 //! | 4..8 | number of the frame in its segment | length of the payload |
 //! | 8..12 | length of the payload | CRC-32 of length and payload |
 //! | 12..16 | CRC-32 of the payload | |
-//! | 16..20 | CRC-32 of the bytes before | |
+//! | 16..20 | CRC-32 of the preceding bytes | |
 //!
-//! Numbers are little-endian. `FF` occurs in no UTF-8 text, so nothing that a client sends looks like a mark. The header's own
-//! checksum tells a damaged length from a frame that was never finished; the number tells how many frames damage has cost.
+//! Numbers are little-endian. `FF` never occurs in UTF-8 text, so client data can't look like a
+//! mark. The header's own checksum distinguishes a damaged length from a partial frame. The frame
+//! number reveals how many frames were lost to damage.
 
 use std::ops::Range;
 
@@ -17,19 +18,19 @@ const MARK: [u8; 4] = [0xff, b'O', b'T', 2];
 const MARK_V1: [u8; 4] = *b"OTf\x01";
 const HEADER: usize = 20;
 const HEADER_V1: usize = 12;
-/// Less than this holds no frame.
+/// The minimum length of a frame.
 pub const MIN_BYTES: usize = HEADER_V1;
-/// Longer payloads are damage: no record comes near it.
+/// Longer payloads are damage; no record comes close to this size.
 const MAX_PAYLOAD: usize = 512 << 20;
 
-/// A version of the format. All frames of a segment have the same.
+/// A version of the format; the same for all frames of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     V1,
     V2,
 }
 
-/// A frame that is whole.
+/// A complete frame.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
     pub format: Format,
@@ -39,19 +40,19 @@ pub struct Frame {
     pub payload: Range<usize>,
 }
 
-/// The beginning of some bytes.
+/// The result of parsing the start of a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parsed {
     Frame(Frame),
-    /// The beginning of a frame that needs this many bytes in all.
+    /// A partial frame that needs this many bytes in total.
     Short(usize),
-    /// Not a frame: its header, or its payload, is damaged.
+    /// Not a frame: the header or the payload is damaged.
     Damaged,
 }
 
-/// Adds a frame to what is about to be written.
+/// Appends a frame to a buffer.
 pub fn write(sequence: u32, payload: &[u8], out: &mut Vec<u8>) {
-    // A payload is bounded by the largest gRPC message, far below 4 GiB.
+    // The largest gRPC message bounds the payload, far below 4 GiB.
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let begin = out.len();
     out.extend_from_slice(&MARK);
@@ -63,7 +64,7 @@ pub fn write(sequence: u32, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// Parses the frame at the beginning of some bytes, of a format if that is known.
+/// Parses the frame at the start of a buffer, in a given format if it is known.
 pub fn parse(bytes: &[u8], format: Option<Format>) -> Parsed {
     let Some(mark) = bytes.first_chunk::<4>() else {
         return Parsed::Short(MIN_BYTES);
@@ -119,7 +120,7 @@ fn parse_v1(bytes: &[u8]) -> Parsed {
     })
 }
 
-/// A number in a header.
+/// Reads a number from a header.
 fn word<const LENGTH: usize>(header: &[u8; LENGTH], at: usize) -> u32 {
     u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
@@ -134,7 +135,7 @@ pub fn next_mark(bytes: &[u8], from: usize, format: Option<Format>) -> Option<us
     Some(from + found)
 }
 
-/// Adds a frame of version 1, as earlier releases wrote it.
+/// Appends a frame of version 1, as earlier releases wrote it.
 #[cfg(test)]
 pub fn write_v1(payload: &[u8], out: &mut Vec<u8>) {
     let length = u32::try_from(payload.len()).unwrap().to_le_bytes();

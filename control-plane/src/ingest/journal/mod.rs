@@ -1,12 +1,14 @@
-//! The journal: every record that was acknowledged, on disk until the store has it.
+//! The journal keeps every acknowledged record on disk until the store has it.
 //!
-//! A folder of segments, each a sequence of checksummed frames. One thread appends; payloads that arrive while it waits for the
-//! disk go down with one sync (`writer`). The `reader` follows, with a `cursor` for each segment. The `bookmark` keeps how far the
-//! store has come; a segment that is done with is deleted. After a crash reading goes on at the last remembered place, so a
-//! store may be given records again, and must know them.
+//! A journal is a folder of segments, each a sequence of checksummed frames. One thread (`writer`)
+//! appends; payloads that arrive during an fsync are written together with the next one. The
+//! `reader` follows, with a `cursor` for each segment. The `bookmark` saves a checkpoint of the
+//! store's progress; completely stored segments are deleted. After a crash, reading resumes at the
+//! last checkpoint, so a store may get records twice, and its writes must be idempotent.
 //!
-//! Damage costs the frames that it touches: reading goes on at the next frame whose checksums hold, and the segment is
-//! kept as `.damaged`. A segment that can't be read at all is kept and tried again. `report` tells of both.
+//! Damage costs only the frames that it touches: reading continues at the next frame whose
+//! checksums match, and the segment is kept as `.damaged`. An unreadable segment is kept and
+//! retried. `report` publishes both.
 
 mod bookmark;
 mod cursor;
@@ -42,24 +44,24 @@ pub use reader::{Batch, Reader};
 pub use report::Figures;
 pub use segment::{Position, lock};
 
-/// Payloads that may wait for the disk, in KiB: with this much under way, callers wait.
+/// Limit on payloads that wait for the disk, in KiB; beyond it, callers wait.
 const MAX_WAITING_KIB: usize = 64 << 10;
 const MAX_WAITING: usize = 1024;
 
-/// Why a record was not taken. It was not acknowledged, so its sender still has it.
+/// The reason why a record was rejected. It was not acknowledged, so its sender still has it.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error(
-        "the journal holds {0} bytes that the store has not taken; `journal.max_bytes` allows no more"
+        "the journal is full: {0} bytes are waiting for the store (limit: `journal.max_bytes`)"
     )]
     Full(u64),
     #[error("the journal can't be written: {0}")]
     Io(Arc<std::io::Error>),
-    #[error("the journal's writer has stopped; restart the control plane")]
+    #[error("the journal's writer stopped; restart the control plane")]
     Stopped,
 }
 
-/// The appending side.
+/// The write side of the journal.
 #[derive(Debug, Clone)]
 pub struct Journal {
     queue: mpsc::Sender<Append>,
@@ -69,13 +71,13 @@ pub struct Journal {
     report: Report,
 }
 
-/// A payload on its way to the disk.
+/// A payload that waits for the disk.
 struct Append {
     payload: Vec<u8>,
     done: oneshot::Sender<Result<(), JournalError>>,
 }
 
-/// What the store has not taken.
+/// The bytes that are not yet in the store, and their limit.
 #[derive(Debug)]
 struct Backlog {
     bytes: AtomicU64,
@@ -91,17 +93,17 @@ impl Backlog {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// What a failed write has left behind was never added.
+    /// Saturates, because the leftovers of a failed write were never added.
     fn remove(&self, bytes: u64) {
         let less = |held: u64| Some(held.saturating_sub(bytes));
-        // It always finds a value, so there is no error.
+        // The closure always returns a value, so the update can't fail.
         let _ = self
             .bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 }
 
-/// Opens the journal in a folder, or creates one. A journal has one owner: a second process is refused.
+/// Opens the journal in a folder, or creates one. Only one process can have it open.
 pub fn open(
     folder: &Path,
     max_bytes: u64,
@@ -117,7 +119,7 @@ fn open_with(
     health: HealthRegistry,
 ) -> anyhow::Result<(Journal, Reader, Bookmark)> {
     std::fs::create_dir_all(folder)
-        .with_context(|| format!("the folder {} can't be made", folder.display()))?;
+        .with_context(|| format!("the folder {} can't be created", folder.display()))?;
     let lock = segment::lock(folder)?;
     let list = |kind: fn(&dyn Files, &Path) -> std::io::Result<Vec<u64>>| {
         kind(&*files, folder)
@@ -133,11 +135,11 @@ fn open_with(
     let mut waiting = 0u64;
     for &number in &found {
         if number < start.position.segment && !start.deferred.contains_key(&number) {
-            // The process ended between remembering and deleting.
+            // The process ended between the checkpoint and the deletion.
             done.push(number);
             continue;
         }
-        // A length that can't be read now counts for nothing; the file is read all the same.
+        // An unknown length counts as 0; the file is read regardless.
         let bytes = files
             .length(&segment::path(folder, number))
             .unwrap_or_default();
@@ -149,7 +151,7 @@ fn open_with(
         bytes: AtomicU64::new(waiting),
         limit: max_bytes,
     });
-    // Nothing is ever appended to a segment of an earlier run: its end may be torn.
+    // Segments of earlier runs are never appended to, because their ends may be torn.
     let last = found.iter().chain(&damaged).max().copied();
     let next = last.unwrap_or_default().max(start.position.segment) + 1;
     let end = Position {
@@ -199,10 +201,11 @@ fn open_with(
 }
 
 impl Journal {
-    /// Keeps a payload. When this returns, it is on disk.
+    /// Appends a payload, which is on disk on return.
     pub async fn append(&self, payload: Vec<u8>) -> Result<(), JournalError> {
         let held = self.backlog.held();
-        // Whatever its size, one payload finds room in an empty journal: else it would never be taken.
+        // An empty journal accepts any payload; one above the limit could otherwise never be
+        // stored.
         if held > 0 && held + payload.len() as u64 > self.backlog.limit {
             self.report.set_full(Some(held));
             return Err(JournalError::Full(held));
@@ -223,7 +226,7 @@ impl Journal {
         written.await.map_err(|_| self.stopped())?
     }
 
-    /// The writer has gone, which only an error in this program explains.
+    /// Reports that the writer thread ended, which only a bug can cause.
     fn stopped(&self) -> JournalError {
         let error = JournalError::Stopped;
         self.report
@@ -231,17 +234,17 @@ impl Journal {
         error
     }
 
-    /// Where all that was appended so far ends.
+    /// Returns the end of everything appended so far.
     pub fn end(&self) -> Position {
         *self.durable.borrow()
     }
 
-    /// Bytes that the store has not taken.
+    /// Returns the number of bytes that are not yet in the store.
     pub fn backlog_bytes(&self) -> u64 {
         self.backlog.held()
     }
 
-    /// Counters since the start.
+    /// Returns the counters since the start.
     pub fn figures(&self) -> &Figures {
         &self.report.figures
     }
@@ -264,7 +267,7 @@ mod tests {
         }
     }
 
-    /// All that is there to be read, without remembering it.
+    /// Reads everything available, without a checkpoint.
     fn drain(reader: &mut Reader) -> Vec<Vec<u8>> {
         reader.next(usize::MAX).payloads
     }

@@ -1,25 +1,26 @@
-//! The store's progress through the journal, and its form on disk.
+//! The store's progress through the journal, and its serialized form.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::ingest::journal::segment::Position;
 
-/// The part of a journal that the store has: everything before `position`, except for what lies in `deferred` segments.
+/// The part of a journal that is stored: everything before `position`, except the rest of the
+/// `deferred` segments.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     pub position: Position,
-    /// Segments that could not be read to their end, and the offset where each is to be read on.
+    /// Segments that could not be read to the end, and the offset where reading continues.
     pub deferred: BTreeMap<u64, u64>,
 }
 
 impl Progress {
-    /// Returns `true` if the store has everything before an end.
+    /// Returns `true` if the store has everything before `end`.
     pub fn covers(&self, end: Position) -> bool {
         self.position >= end && self.deferred.keys().all(|&number| number > end.segment)
     }
 
-    /// Returns the offset up to which the store has a segment.
+    /// Returns the offset up to which a segment is stored.
     pub fn offset_in(&self, number: u64) -> u64 {
         match self.deferred.get(&number) {
             Some(&offset) => offset,
@@ -28,7 +29,7 @@ impl Progress {
         }
     }
 
-    /// A line with a checksum: `v2 CHECKSUM SEGMENT OFFSET [SEGMENT:OFFSET …]`.
+    /// Serializes to a line with a checksum: `v2 CHECKSUM SEGMENT OFFSET [SEGMENT:OFFSET …]`.
     pub fn to_line(&self) -> String {
         let Position { segment, offset } = self.position;
         let mut text = format!("{segment} {offset}");
@@ -39,7 +40,8 @@ impl Progress {
         format!("v2 {:08x} {text}\n", crc32fast::hash(text.as_bytes()))
     }
 
-    /// Parses a line, also one of earlier releases: `SEGMENT OFFSET`. `None` if it is damaged.
+    /// Parses a line, including the format of earlier releases (`SEGMENT OFFSET`). Returns `None`
+    /// if it is damaged.
     pub fn parse(line: &[u8]) -> Option<Self> {
         let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
         let text = match line.strip_prefix("v2 ") {
@@ -98,7 +100,7 @@ mod tests {
             let mut flipped = line.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let parsed = Progress::parse(&flipped);
-            // A digit of the checksum may change its case, and nothing else.
+            // A flip may change the case of a hex digit of the checksum, and nothing else.
             assert!(parsed.is_none() || parsed == Some(progress()), "bit {bit}");
         }
         for length in 0..line.len() {

@@ -1,7 +1,8 @@
-//! The side that follows, on the store's behalf.
+//! The read side of the journal, which feeds the store.
 //!
-//! A segment that can't be read is deferred: it is tried again with backoff, while the segments behind it are read. It stays
-//! in [`Progress`] until it was read to its end, so it is not removed, and read on after a restart.
+//! An unreadable segment is deferred: it is retried with backoff while later segments are read. It
+//! stays in [`Progress`] until it was read to the end, so it isn't removed, and reading continues
+//! after a restart.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,15 +17,15 @@ use crate::ingest::journal::progress::Progress;
 use crate::ingest::journal::report::Report;
 use crate::ingest::journal::segment::{Origin, Position, Segments};
 
-/// Segments that are deferred at once. With more, reading waits for the first that can be read again.
+/// Limit on deferred segments. Beyond it, reading waits until one of them becomes readable.
 const MAX_DEFERRED: usize = 64;
-/// Between the first two tries of a segment; each wait is twice the one before.
+/// The first delay of the exponential backoff, which doubles each time.
 const FIRST_RETRY: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
 const MAX_RETRY: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 30_000 });
 /// The interval between checks of reported damage.
 const REFRESH_EVERY: Duration = Duration::from_secs(2);
 
-/// Some payloads, and how far the store has come when it has them.
+/// Payloads, and the progress of the store once it has them.
 #[derive(Debug)]
 pub struct Batch {
     pub payloads: Vec<Vec<u8>>,
@@ -36,10 +37,10 @@ pub struct Reader {
     files: Arc<dyn Files>,
     folder: PathBuf,
     segments: Segments,
-    /// All before it is on disk.
+    /// The end of the data that is on disk.
     durable: watch::Receiver<Position>,
     cursor: Cursor,
-    /// Set while the cursor's segment can't be read and can't be deferred.
+    /// Set while the cursor's segment is unreadable and can't be deferred.
     stalled: Option<Retry>,
     deferred: BTreeMap<u64, Deferred>,
     report: Report,
@@ -52,7 +53,7 @@ struct Deferred {
     retry: Retry,
 }
 
-/// The time of the next retry.
+/// The time and delay of the next retry.
 #[derive(Debug, Clone, Copy)]
 struct Retry {
     at: Instant,
@@ -80,7 +81,7 @@ impl Retry {
     }
 }
 
-/// Payloads of about so many bytes.
+/// Payloads up to about `max_bytes`.
 struct Load {
     payloads: Vec<Vec<u8>>,
     bytes: usize,
@@ -132,7 +133,7 @@ impl Reader {
         }
     }
 
-    /// Waits for more, or for the next try of a segment. `false` when no more will come.
+    /// Waits for new data or the next retry. Returns `false` if no more data will arrive.
     pub async fn wait(&mut self) -> bool {
         let tries = self.deferred.values().map(|deferred| deferred.retry.at);
         let refresh = self.is_damaged.then(|| Instant::now() + REFRESH_EVERY);
@@ -149,7 +150,7 @@ impl Reader {
             .map_or(true, |changed| changed.is_ok())
     }
 
-    /// Reads what comes next, of about so many bytes; no payloads when there are none for now.
+    /// Reads the next payloads, about `max_bytes` in total; the batch is empty if nothing is ready.
     pub fn next(&mut self, max_bytes: usize) -> Batch {
         let durable = *self.durable.borrow();
         let mut load = Load {
@@ -229,16 +230,16 @@ impl Reader {
         }
     }
 
-    /// Reads on in the cursor's segment.
+    /// Continues reading the cursor's segment.
     fn read(&mut self, durable: Position, load: &mut Load) -> Outcome {
         let number = self.cursor.segment;
         let Some(segment) = self.segments.get(number) else {
-            // Nothing was ever acknowledged in it.
+            // No frame of this segment was ever acknowledged.
             return Outcome::AtEnd;
         };
         let end = match segment.origin {
             Origin::Earlier => End::OfFile,
-            // The list may be ahead of what this call goes by.
+            // The list may be ahead of the end that this call uses.
             Origin::This if number == durable.segment => End::At(durable.offset),
             Origin::This => End::At(segment.bytes),
         };
@@ -260,14 +261,14 @@ impl Reader {
         Outcome::Full
     }
 
-    /// The cursor's segment was read.
+    /// Reports the cursor's segment as readable again.
     fn resume(&mut self) {
         if self.stalled.take().is_some() {
             self.report.readable(self.cursor.segment);
         }
     }
 
-    /// Goes to the next segment, if this one is over.
+    /// Moves to the next segment unless this is the last.
     fn go_on(&mut self, durable: Position) -> bool {
         let number = self.cursor.segment;
         if number >= durable.segment {
@@ -278,7 +279,7 @@ impl Reader {
         true
     }
 
-    /// Puts the cursor's segment off.
+    /// Defers the cursor's segment.
     fn defer(&mut self, retry: Retry, durable: Position) {
         let number = self.cursor.segment;
         self.stalled = None;

@@ -1,4 +1,4 @@
-//! Tells what goes wrong with a journal: in the log, in `/health`, and as figures.
+//! Reports faults of a journal in the log, in `/health`, and as counters.
 
 use std::collections::HashSet;
 use std::io::Error;
@@ -13,37 +13,38 @@ use crate::ingest::journal::cursor::Damage;
 use crate::ingest::journal::files::Files;
 use crate::ingest::journal::segment;
 
-/// Damaged segments that are kept for a person. Older ones are removed.
+/// Limit on damaged segments that are kept for inspection; older ones are removed.
 pub const MAX_DAMAGED: usize = 8;
 
-/// Counters since the process was started. Clones count together.
+/// Counters since the start of the process. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
-    /// Reads of a segment that failed.
+    /// Failed reads of a segment.
     pub read_errors: Counter,
-    /// Writes to a segment that failed. None of their records was acknowledged.
+    /// Failed writes to a segment; none of their records was acknowledged.
     pub write_errors: Counter,
-    /// Writes of the bookmark that failed.
+    /// Failed writes of the bookmark.
     pub bookmark_errors: Counter,
-    /// Ends of segments that were never finished. After a crash there is one; a file that something else has cut looks the same.
+    /// Partial frames at the ends of segments. A crash leaves one; a truncated file looks the same.
     pub torn_ends: Counter,
-    /// Places in segments that could not be recovered.
+    /// Unrecoverable places in segments.
     pub damaged_places: Counter,
     pub damaged_bytes: Counter,
-    /// Frames that were in those places, as far as is known. A frame holds the traces of one call of the filter.
+    /// Frames lost in those places, as far as known. A frame holds the traces of one call from the
+    /// filter.
     pub lost_frames: Counter,
 }
 
-/// The registry and counters that faults are reported to. Clones share them.
+/// The registry and counters for faults. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Report {
     files: Arc<dyn Files>,
     folder: PathBuf,
     health: HealthRegistry,
     pub figures: Figures,
-    /// Segments whose damage is known.
+    /// Segments with known damage.
     damaged: Arc<Mutex<HashSet<u64>>>,
-    /// Damaged segments that get their name when the store has them, since they could not be given a second one.
+    /// Damaged segments that could not be linked; they are renamed once the store has them.
     to_rename: Arc<Mutex<HashSet<u64>>>,
     is_full: Arc<AtomicBool>,
 }
@@ -61,11 +62,11 @@ impl Report {
         }
     }
 
-    /// A segment can't be read, and will be tried again.
+    /// Reports a segment that can't be read and will be retried.
     pub fn unreadable(&self, number: u64, offset: u64, error: &Error) {
         self.figures.read_errors.inc();
         let message = format!(
-            "segment {number} of the journal can't be read from byte {offset} on: {error}; it is kept and tried again"
+            "segment {number} of the journal can't be read from byte {offset} on: {error}; it is kept and retried"
         );
         let subject = number.to_string();
         if self
@@ -80,7 +81,7 @@ impl Report {
         }
     }
 
-    /// A segment can be read again.
+    /// Reports that a segment can be read again.
     pub fn readable(&self, number: u64) {
         let subject = number.to_string();
         if self.health.resolve(HealthCode::JournalRead, &subject) {
@@ -91,16 +92,16 @@ impl Report {
         }
     }
 
-    /// A segment ends with a frame that was never acknowledged.
+    /// Reports a partial frame at the end of a segment, which was never acknowledged.
     pub fn torn(&self, number: u64, bytes: u64) {
         self.figures.torn_ends.inc();
         tracing::warn!(
             segment = number,
-            "the last {bytes} bytes of a segment of the journal were never finished, and so never acknowledged: they are left out"
+            "the last {bytes} bytes of a segment of the journal are a partial frame, which was never acknowledged: skipping them"
         );
     }
 
-    /// A place of a segment is damaged. The segment is kept.
+    /// Reports a damaged place. The segment is kept.
     pub fn damaged(&self, number: u64, damage: Damage) {
         self.figures.damaged_places.inc();
         self.figures.damaged_bytes.inc_by(damage.bytes);
@@ -117,7 +118,7 @@ impl Report {
             offset = damage.offset,
             bytes = damage.bytes,
             lost_frames = lost,
-            "a segment of the journal is damaged: {at_least}{lost} batches of traces can't be read; everything else is, and the segment is kept as `.damaged`"
+            "a segment of the journal is damaged: {at_least}{lost} batches of traces are lost; the rest is read, and the segment is kept as `.damaged`"
         );
         if held(&self.damaged).insert(number) {
             self.keep(number);
@@ -125,7 +126,7 @@ impl Report {
         self.refresh_damaged();
     }
 
-    /// Gives a damaged segment a second name, so that it stays when the store has it.
+    /// Links a damaged segment under a second name, so that it remains once the store has it.
     fn keep(&self, number: u64) {
         let from = segment::path(&self.folder, number);
         let to = segment::damaged_path(&self.folder, number);
@@ -146,7 +147,7 @@ impl Report {
             let path = segment::damaged_path(&self.folder, number);
             match self.files.remove(&path) {
                 Ok(()) => tracing::warn!(
-                    "{} is removed: {MAX_DAMAGED} newer damaged segments are kept",
+                    "removed {}: {MAX_DAMAGED} newer damaged segments are kept",
                     path.display()
                 ),
                 Err(error) => tracing::warn!("{} can't be removed: {error}", path.display()),
@@ -154,7 +155,7 @@ impl Report {
         }
     }
 
-    /// Removes a segment that the store has, or names it `.damaged`.
+    /// Removes a stored segment, or renames it to `.damaged`.
     pub fn release(&self, number: u64) -> std::io::Result<()> {
         let path = segment::path(&self.folder, number);
         let released = if held(&self.to_rename).contains(&number) {
@@ -172,14 +173,15 @@ impl Report {
         }
     }
 
-    /// Returns `true` while `/health` speaks of damage, which ends when a person has taken the `.damaged` files away.
+    /// Updates `/health` and returns `true` while there is damage to report, which is until
+    /// somebody moves the `.damaged` files away.
     pub fn refresh_damaged(&self) -> bool {
         let kept = segment::list_damaged(&*self.files, &self.folder).map_or(1, |kept| kept.len());
         let is_damaged = kept > 0 || !held(&self.to_rename).is_empty();
         if is_damaged {
             let figures = &self.figures;
             let message = format!(
-                "segments of the journal were damaged: since the start {} places, {} bytes, {} batches of traces lost; {kept} damaged segments are kept as `.damaged` in `journal.path`: examine them, and move them away to end this",
+                "segments of the journal are damaged: since the start {} places, {} bytes, {} batches of traces lost; {kept} damaged segments are kept as `.damaged` in `journal.path`: examine them, and move them away to clear this",
                 figures.damaged_places.get(),
                 figures.damaged_bytes.get(),
                 figures.lost_frames.get(),
@@ -191,25 +193,24 @@ impl Report {
         is_damaged
     }
 
-    /// The journal can't be written.
+    /// Reports that the journal can't be written.
     pub fn unwritable(&self, error: &Error) {
         self.figures.write_errors.inc();
-        let message =
-            format!("the journal can't be written, traces stay with Envoy until it can: {error}");
+        let message = format!("the journal can't be written, traces wait in Envoy: {error}");
         if self.health.report(HealthCode::JournalWrite, "", &message) {
             let folder = self.folder.display();
             tracing::error!(event = "journal_write_failing", %folder, "{message}");
         }
     }
 
-    /// The journal was written.
+    /// Reports that the journal was written.
     pub fn writable(&self) {
         if self.health.resolve(HealthCode::JournalWrite, "") {
             tracing::info!("the journal can be written again");
         }
     }
 
-    /// The journal's limit refuses records, or no longer does.
+    /// Reports that the journal's limit is exceeded (with the bytes held), or no longer is.
     pub fn set_full(&self, held: Option<u64>) {
         if self.is_full.swap(held.is_some(), Ordering::Relaxed) == held.is_some() {
             return;
@@ -217,7 +218,7 @@ impl Report {
         match held {
             Some(held) => {
                 let message = format!(
-                    "the journal holds {held} bytes that the store has not taken, and `journal.max_bytes` allows no more: traces stay with Envoy"
+                    "the journal is full: {held} bytes are waiting for the store (limit: `journal.max_bytes`), and traces wait in Envoy"
                 );
                 tracing::error!(event = "journal_full", "{message}");
                 self.health.report(HealthCode::JournalFull, "", message);
@@ -229,17 +230,17 @@ impl Report {
         }
     }
 
-    /// The bookmark, or the removal of what the store has, fails; `None` when it works.
+    /// Reports an error of the checkpoint or of removing stored segments; `None` if both work.
     pub fn bookmark(&self, error: Option<&str>) {
         let Some(error) = error else {
             if self.health.resolve(HealthCode::JournalBookmark, "") {
-                tracing::info!("the journal's bookmark can be written again");
+                tracing::info!("the journal's checkpoint can be written again");
             }
             return;
         };
         self.figures.bookmark_errors.inc();
         let message = format!(
-            "how far the store has come can't be kept: {error}; nothing is lost, but more is read again after a restart"
+            "the journal's checkpoint can't be written: {error}; nothing is lost, but more is read again after a restart"
         );
         if self
             .health

@@ -1,4 +1,4 @@
-//! The files of a journal, and what is known of them.
+//! The files of a journal, and the list of their states.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::ingest::journal::files::Files;
 
-/// A place in a journal: all before it was read, or written.
+/// A position in a journal; everything before it was read or written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     pub segment: u64,
@@ -19,7 +19,7 @@ pub struct Position {
 
 /// The extension of segments.
 const LIVE: &str = "log";
-/// The extension of damaged segments that are kept for a person.
+/// The extension of damaged segments that are kept for inspection.
 const DAMAGED: &str = "damaged";
 
 pub fn path(folder: &Path, number: u64) -> PathBuf {
@@ -30,12 +30,12 @@ pub fn damaged_path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:020}.{DAMAGED}"))
 }
 
-/// The numbers of all segments, in order.
+/// Returns the numbers of all segments, sorted.
 pub fn list(files: &dyn Files, folder: &Path) -> std::io::Result<Vec<u64>> {
     numbers(files, folder, LIVE)
 }
 
-/// The numbers of the damaged segments that are kept, in order.
+/// Returns the numbers of the damaged segments, sorted.
 pub fn list_damaged(files: &dyn Files, folder: &Path) -> std::io::Result<Vec<u64>> {
     numbers(files, folder, DAMAGED)
 }
@@ -50,30 +50,31 @@ fn numbers(files: &dyn Files, folder: &Path, extension: &str) -> std::io::Result
     Ok(numbers)
 }
 
-/// Makes sure that no other process has the journal, for as long as the file is open.
+/// Locks the journal against other processes while the file is open.
 pub fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("lock");
-    // A disk that has become read-only holds nobody up: what is in the journal can be stored.
+    // On a read-only disk an existing lock file still opens, so the journal's content can be
+    // stored.
     let file = File::create(&path)
         .or_else(|error| File::open(&path).map_err(|_| error))
         .with_context(|| format!("{} can't be written", path.display()))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         bail!(
-            "another control plane is using {}; stop it, or set `journal.path` to a folder of this one's own",
+            "another control plane is using {}; stop it, or set `journal.path` to a different folder",
             folder.display()
         );
     }
     Ok(file)
 }
 
-/// The segments that hold what the store does not have. Clones share one list. A segment in it that has no file is an error,
-/// not an end.
+/// The segments with data that is not yet stored. Clones share one list. If a segment in it has no
+/// file, reading it is an error, not an end.
 #[derive(Debug, Clone, Default)]
 pub struct Segments(Arc<Mutex<BTreeMap<u64, Segment>>>);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Segment {
-    /// Bytes that were acknowledged; of an earlier process's segment, the length of the file.
+    /// Acknowledged bytes; for a segment of an earlier process, the length of the file.
     pub bytes: u64,
     pub origin: Origin,
 }
@@ -81,9 +82,9 @@ pub struct Segment {
 /// The writer of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// This process: `bytes` is exact.
+    /// This process; `bytes` is exact.
     This,
-    /// An earlier one: the end of the file may be torn.
+    /// An earlier process; the end of the file may be torn.
     Earlier,
 }
 
@@ -100,13 +101,13 @@ impl Segments {
         self.held().remove(&number)
     }
 
-    /// The first segment behind another.
+    /// Returns the first segment after a number.
     pub fn after(&self, number: u64) -> Option<u64> {
         let from = number.saturating_add(1);
         self.held().range(from..).next().map(|(&next, _)| next)
     }
 
-    /// The numbers of a range, in order.
+    /// Returns the numbers in a range, sorted.
     pub fn between(&self, from: u64, to: u64) -> Vec<u64> {
         if from >= to {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! The thread that appends.
+//! The writer thread.
 
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -11,15 +11,15 @@ use crate::ingest::journal::report::Report;
 use crate::ingest::journal::segment::{self, Origin, Position, Segment, Segments};
 use crate::ingest::journal::{Append, Backlog, JournalError, frame};
 
-/// A segment that has grown beyond this is followed by a new one.
+/// Size after which a new segment is started.
 const SEGMENT_BYTES: u64 = 64 << 20;
-/// Bytes that go down with one sync at most.
+/// Limit on the bytes of one fsync.
 const GROUP_BYTES: usize = 8 << 20;
 
 pub struct Writer {
     files: Arc<dyn Files>,
     folder: PathBuf,
-    /// The segment under construction; created when there is something to put in it.
+    /// The current segment; created on the first write.
     file: Option<Box<dyn AppendFile>>,
     end: Position,
     /// The number of the next frame in the segment.
@@ -58,7 +58,7 @@ impl Writer {
         }
     }
 
-    /// Runs until nobody can append any more.
+    /// Runs until all senders are dropped.
     pub fn run(mut self, mut appends: mpsc::Receiver<Append>) {
         while let Some(first) = appends.blocking_recv() {
             if self.end.offset >= SEGMENT_BYTES {
@@ -78,7 +78,8 @@ impl Writer {
                 Err(error) => self.report.unwritable(error),
             }
             for done in waiting {
-                // A caller that has gone will send its record again, and the store will know it.
+                // If the caller is gone, it will send its record again; the store recognizes
+                // duplicates.
                 let _ = done.send(written.clone().map_err(JournalError::Io));
             }
             self.buffer.shrink_to(GROUP_BYTES * 2);
@@ -95,13 +96,15 @@ impl Writer {
         waiting.push(append.done);
     }
 
-    /// Writes what is in the buffer. After an error nothing of it is in the journal, and the next group begins a segment.
+    /// Writes the buffer. On an error none of it is in the journal, and the next group starts a
+    /// segment.
     fn write_group(&mut self) -> std::io::Result<()> {
         let written = self.try_write();
         if written.is_err() {
             if let Some(file) = &self.file {
-                // Frames that were not acknowledged are cut off. Where that fails too, readers of this process stop before
-                // them by the list of segments, and later ones find a torn end, or records that come a second time.
+                // Truncates unacknowledged frames. If that fails too, readers of this process stop
+                // before them, thanks to the list of segments. Later processes find a torn end, or
+                // duplicate records.
                 let _ = file.truncate(self.end.offset).and_then(|()| file.sync());
             }
             self.seal();
@@ -138,17 +141,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Leaves the segment: what comes next begins another one.
+    /// Ends the segment; the next write starts a new one.
     fn seal(&mut self) {
         self.sequence = 0;
         let had_file = self.file.take().is_some();
         let path = segment::path(&self.folder, self.end.segment);
         if self.end.offset == 0 {
             if had_file {
-                // Nothing of it was acknowledged. If it stays, the next process reads it.
+                // None of it was acknowledged. If the file remains, the next process reads it.
                 let _ = self.files.remove(&path);
             } else if self.files.length(&path).is_err() {
-                // It could not be created, and its number is still free.
+                // The file could not be created, so its number is still free.
                 return;
             }
         }

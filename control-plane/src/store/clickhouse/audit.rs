@@ -1,4 +1,4 @@
-//! What was done to traces.
+//! The audit log.
 
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What was thought of answers.
+//! Feedback on answers.
 
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ impl ClickHouse {
         since: Micros,
         limit: u32,
     ) -> Result<Vec<Feedback>, StoreError> {
-        // There is little of it, so that the last word of each can be asked for.
+        // There is little feedback, so `FINAL` is affordable; it keeps each source's last entry.
         let sql = format!(
             "SELECT trace_id, source, at, error FROM {} FINAL WHERE at >= fromUnixTimestamp64Micro({})
                 ORDER BY at DESC, trace_id, source LIMIT {limit}",

@@ -1,11 +1,11 @@
-//! A filter as SQL.
+//! Converts a filter to SQL.
 
 use clickhouse::query::Query;
 use serde::Serialize;
 
 use crate::store::{Filter, Micros, Place};
 
-/// What stands for a `?`.
+/// A value bound to a `?`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum Value {
@@ -14,7 +14,7 @@ pub enum Value {
     Words(Vec<String>),
 }
 
-/// The conditions of a `WHERE`, and their values.
+/// The conditions of a `WHERE` clause and their values.
 #[derive(Debug, Clone)]
 pub struct Conditions {
     conditions: Vec<String>,
@@ -47,12 +47,12 @@ impl Conditions {
         self.values.push(value);
     }
 
-    /// What follows `WHERE`.
+    /// Returns the text after `WHERE`.
     pub fn sql(&self) -> String {
         self.conditions.join(" AND ")
     }
 
-    /// Gives a query with these conditions their values.
+    /// Binds the values of the conditions to a query.
     pub fn bind(&self, query: Query) -> Query {
         self.values
             .iter()
@@ -64,7 +64,7 @@ impl Conditions {
             if let Some(time) = time {
                 let place = Place::first_at(time);
                 self.and(format!("place {operator} ?"), Value::Number(place.0));
-                // For the partitions, which a place does not tell.
+                // Selects partitions, which are by `started_at` and not by `place`.
                 self.and(
                     format!("started_at {operator} fromUnixTimestamp64Micro(?)"),
                     Value::Number(time.0),
@@ -94,7 +94,7 @@ impl Conditions {
             }
         }
         if let Some(model) = &filter.model {
-            // A model may have a slash in its own name.
+            // A model's own name may contain a slash.
             let (provider, rest) = model.split_once('/').unwrap_or_default();
             self.and(
                 "(model = ? OR (provider = ? AND model = ?))",

@@ -1,4 +1,4 @@
-//! Tells if the tables are there and sound.
+//! Checks that the tables exist and are undamaged.
 
 use clickhouse::Row;
 use serde::Deserialize;
@@ -13,9 +13,9 @@ const TABLES: [&str; 5] = ["calls", "bodies", "attempts", "feedback", "audit"];
 pub struct Inspection {
     pub schema: u32,
     pub newest_schema: usize,
-    /// Rows, by table.
+    /// Number of rows of each table.
     pub counts: Vec<(&'static str, u64)>,
-    /// None if it is sound.
+    /// Empty if the database is undamaged.
     pub problems: Vec<String>,
 }
 
@@ -27,7 +27,8 @@ struct Part {
 }
 
 impl ClickHouse {
-    /// Checks the tables, and changes nothing. An error where the server does not answer, or has no tables of ours.
+    /// Checks the tables without changing them. Returns an error if the server doesn't respond or
+    /// has no `opentracy` tables.
     pub async fn inspect(&self) -> Result<Inspection, StoreError> {
         let versions = self.topology.table("schema_migrations");
         let schema: u32 = self
@@ -42,7 +43,7 @@ impl ClickHouse {
         };
         if found.schema as usize != found.newest_schema {
             found.problems.push(format!(
-                "its tables are of version {schema}, and this program's of {}: run `opentracy migrate` with the newer program",
+                "the tables are at schema {schema} and this program at {}: run `opentracy migrate` with the newer program",
                 found.newest_schema
             ));
         }
@@ -65,7 +66,7 @@ impl ClickHouse {
                         },
                     ));
                 }
-                // A distributed table can't be checked: its shards are.
+                // A distributed table doesn't support `CHECK`; its shards' tables do.
                 Err(error) if error.to_string().contains("NOT_IMPLEMENTED") => {}
                 Err(error) => found.problems.push(format!("table {name}: {error}")),
             }

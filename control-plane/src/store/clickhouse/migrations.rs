@@ -1,17 +1,19 @@
-//! How the tables came to be what they are: the steps from each version to the next. A step may be taken again, if it was
-//! broken off. What a step says stays as it is, so it is written out even where a later table has the same columns.
+//! Migrations of the tables from each version to the next.
+//!
+//! A migration that was interrupted can run again. Its statements never change, so they are spelled
+//! out even if a later table has the same columns.
 
 use crate::store::clickhouse::schema::{ALL_FIGURES, Topology};
 use crate::store::clickhouse::tables::{ATTEMPTS, AUDIT, BODIES, CALLS, FEEDBACK, Table};
 
-/// What brings a database from one version to the next.
+/// A migration from one version to the next.
 #[derive(Debug)]
 pub struct Migration {
     pub name: &'static str,
     pub statements: Vec<String>,
 }
 
-/// What was in one table before `calls` and `bodies`.
+/// The single table that `calls` and `bodies` replaced.
 const TRACES: Table = Table {
     name: "traces",
     columns: "
@@ -70,14 +72,14 @@ const TRACES: Table = Table {
     settings: Some("index_granularity_bytes = 131072"),
 };
 
-/// What traces are looked for by one value of, in one column: a single index answers for all of them.
+/// All labels that traces are filtered by, in one column, so that a single index covers them.
 const LABELS: &str = "Array(String) MATERIALIZED arrayConcat(
         ['session=' || session_id, 'user=' || user],
         arrayMap(name -> 'metadata.' || name, mapKeys(metadata)),
         arrayMap((name, value) -> 'metadata.' || name || '=' || value, mapKeys(metadata), mapValues(metadata))
     ) CODEC(ZSTD(1))";
 
-/// Indexes that cost more than they save: most pieces have a row that passes.
+/// Indexes that cost more than they save: most granules contain a matching row.
 const NEEDLESS_INDEXES: [&str; 6] = [
     "traces_by_session",
     "traces_by_user",
@@ -87,17 +89,18 @@ const NEEDLESS_INDEXES: [&str; 6] = [
     "traces_by_cost",
 ];
 
-/// ClickHouse refuses to drop what is large.
+/// Lifts ClickHouse's size limit for dropping a table.
 const OF_ANY_SIZE: &str = "SETTINGS max_table_size_to_drop = 0";
 
-/// The columns of `traces` that went to `calls`.
+/// The columns of `traces` that moved to `calls`.
 const OF_CALLS: &str = "place, id, started_at, version, api, requested_model, alias, provider, model, client_key, stream, \
     status, outcome, error_type, error_code, error_message, latency_us, time_to_first_token_us, \
     routing_us, tokens_input, tokens_output, tokens_cache_read, tokens_cache_write, tokens_reasoning, \
     cost_input, cost_output, cost_cache_read, cost_cache_write, cost_total, session_id, cluster_id, \
     expected_error, user, metadata, words";
 
-/// A record as the JSON it is, made of a row of `traces`: members, and how each is made. A text that is empty was none.
+/// A record's JSON members and the expression that computes each from a row of `traces`. Empty
+/// texts stand for missing values.
 const RECORD: [(&str, &str); 27] = [
     ("id", "toJSONString(leftPad(hex(id), 32, '0'))"),
     ("started_at", "toString(toUnixTimestamp64Micro(started_at))"),
@@ -149,7 +152,7 @@ const RECORD: [(&str, &str); 27] = [
 ];
 
 impl Topology {
-    /// Every step there is, in order.
+    /// Returns all migrations in order.
     pub fn migrations(&self) -> Vec<Migration> {
         let mut traces = self.create(&TRACES);
         traces.extend(self.create(&ATTEMPTS));
@@ -158,7 +161,8 @@ impl Topology {
             figures.extend(self.create(&each.table));
             figures.push(self.create_view(each, "traces"));
         }
-        // The table that others are read from comes last, so that it never asks them for what they lack.
+        // The table that others read from comes last, so that it never reads a column that they
+        // lack.
         let mut decisions = self.alter(
             "traces",
             "ADD COLUMN IF NOT EXISTS decision String CODEC(ZSTD(1))",
@@ -217,7 +221,8 @@ impl Topology {
         labels
     }
 
-    /// Copies `traces` into the two tables that take its place. What a copy that was broken off has left goes first.
+    /// Copies `traces` into the two tables that replace it. Removes the rows of an interrupted copy
+    /// first.
     fn part_traces(&self) -> Vec<String> {
         let everywhere = self.on_cluster();
         let mut statements = self.create(&CALLS);

@@ -1,8 +1,10 @@
-//! Traces in ClickHouse, for those whom one machine is not enough.
+//! Trace storage in ClickHouse, for loads beyond one machine.
 //!
-//! A record is a row of `calls`, by which it is found, and one of `bodies`, which has all of it. Before a batch is inserted,
-//! those of its ids that are there are left out: one control plane never stores a record twice, however often it is given it.
-//! Two that are given the same record in the same moment may; ClickHouse then merges the rows, and a page shows one of them.
+//! A record is a row of `calls`, which is searched, and a row of `bodies`, which holds all of it.
+//! Before an insert, records whose ids are already stored are dropped from the batch, so that
+//! writes from one control plane are idempotent. Two control planes that write the same record at
+//! the same moment can both store it; ClickHouse later merges the rows, and a page shows only one
+//! of them.
 
 mod audit;
 mod feedback;
@@ -29,11 +31,12 @@ use crate::store::{
 };
 use schema::Topology;
 
-/// ClickHouse's codes for values that it can't take: text that is no number, a value out of its type's range, a string that is
-/// too long, data that is no row, an unknown element of an enum, a violated constraint.
+/// ClickHouse's error codes for rejected values: unparsable text or number, a value out of its
+/// type's range, a string that is too long, an invalid row, an unknown enum element, a violated
+/// constraint.
 const REFUSED_VALUES: [&str; 8] = ["6", "27", "69", "70", "117", "131", "469", "691"];
 
-/// Returns `true` if ClickHouse, or its client, refuses rows for what is in them.
+/// Returns `true` if ClickHouse, or its client, rejects rows because of their content.
 pub fn is_about_records(error: &clickhouse::error::Error) -> bool {
     use clickhouse::error::Error;
     match error {
@@ -52,9 +55,9 @@ pub fn is_about_records(error: &clickhouse::error::Error) -> bool {
 pub struct ClickHouse {
     client: Client,
     topology: Topology,
-    /// Set when the tables are those of this version.
+    /// Set once the tables are at this version.
     migrated: OnceCell<()>,
-    /// Held by whoever writes traces, so that figures can be made anew without losing any.
+    /// Held while traces are written, so that statistics can be recomputed without losing any.
     writing: Mutex<()>,
 }
 
@@ -73,7 +76,7 @@ impl ClickHouse {
             client = client.with_password(password);
         }
         if config.cluster.is_some() {
-            // A row is on its shard when an insert returns.
+            // Inserts return only after the row has reached its shard.
             client = client.with_setting("distributed_foreground_insert", "1");
         }
         Self {
@@ -84,7 +87,8 @@ impl ClickHouse {
         }
     }
 
-    /// Brings the tables to this version, once. A server that is away now is asked again with the next work.
+    /// Migrates the tables to this version, once. If the server is unreachable, the next operation
+    /// tries again.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.migrated.get_or_try_init(|| self.take_steps()).await?;
         Ok(())
@@ -114,7 +118,7 @@ impl ClickHouse {
             let sql = format!("INSERT INTO {versions} (version, name) VALUES (?, ?)");
             let note = self.client.query(&sql).bind(index + 1);
             note.bind(migration.name).execute().await?;
-            tracing::info!("ClickHouse has new tables: {}", migration.name);
+            tracing::info!("migrated ClickHouse: {}", migration.name);
         }
         for statement in self.topology.set_retention() {
             self.execute(&statement).await?;
@@ -123,7 +127,7 @@ impl ClickHouse {
     }
 
     async fn execute(&self, statement: &str) -> Result<(), StoreError> {
-        // A question mark is a value's place to the client, unless it is doubled.
+        // The client reads a question mark as a placeholder unless it is doubled.
         let query = self.client.query(&statement.replace('?', "??"));
         Ok(query.execute().await?)
     }
@@ -150,12 +154,12 @@ impl ClickHouse {
     }
 }
 
-/// A number of an id's size, as a text: ClickHouse would take a bare one for an inexact one.
+/// Formats an id as SQL text, because ClickHouse parses a bare literal of this size as a float.
 fn number(id: u128) -> String {
     format!("'{id}'")
 }
 
-/// For `IN`: numbers only, so that nothing of a caller's is among them.
+/// Formats an `IN` list. It takes numbers only, so that no client text gets into the SQL.
 fn list(numbers: impl Iterator<Item = String>) -> String {
     numbers.collect::<Vec<_>>().join(", ")
 }
@@ -201,7 +205,7 @@ impl Store for ClickHouse {
         self.remove(filter).await
     }
 
-    /// The tables' own TTL does this.
+    /// The tables' own TTL expires rows.
     async fn expire(&self, _: Micros) -> Result<(), StoreError> {
         Ok(())
     }

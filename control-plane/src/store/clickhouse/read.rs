@@ -1,4 +1,4 @@
-//! Rows into traces.
+//! Reads traces from rows.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,11 +11,11 @@ use crate::store::clickhouse::row::AttemptRow;
 use crate::store::clickhouse::{ClickHouse, list, number};
 use crate::store::{Attempt, Cursor, Order, Page, Place, Query, Record, StoreError, Trace};
 
-/// Rows that are asked for beyond a page, for those that are there twice.
+/// Extra rows that are requested beyond a page, to make up for duplicates.
 const SPARE: usize = 10;
 
 impl ClickHouse {
-    /// Whole traces, in no order.
+    /// Returns complete traces, unordered.
     async fn read(&self, places: &[(i64, u128)]) -> Result<HashMap<u128, Trace>, StoreError> {
         #[derive(Row, Deserialize)]
         struct Body {
@@ -28,7 +28,7 @@ impl ClickHouse {
         let ids = list(places.iter().map(|(_, id)| number(*id)));
         let wanted: HashSet<u128> = places.iter().map(|&(_, id)| id).collect();
         let places = list(places.iter().map(|(place, _)| place.to_string()));
-        // Hardly ever are there two at a place. Sharing so little work among threads would only take time.
+        // Places rarely collide. For so little work, more threads only cost time.
         let bodies = format!(
             "SELECT id, record FROM {} WHERE place IN ({places}) ORDER BY version SETTINGS max_threads = 1",
             self.topology.table("bodies"),
@@ -59,7 +59,8 @@ impl ClickHouse {
         Ok(traces)
     }
 
-    /// Where the traces of a page are, in order: at least one more than it holds, or all there are.
+    /// Returns the sort keys of a page's traces in order: at least one more than the page holds, or
+    /// all.
     async fn places(&self, query: &Query) -> Result<Vec<(i64, u128)>, StoreError> {
         #[derive(Row, Deserialize)]
         struct At {
@@ -81,12 +82,13 @@ impl ClickHouse {
             })
         };
         let limit = query.limit as usize;
-        // A row may be there twice until ClickHouse merges it. Asking it for each only once would have it read everything, so
-        // a few more are asked for, and more again in the rare case that it was not enough.
+        // Rows may be duplicated until ClickHouse merges them. Deduplicating in the query would
+        // read the whole table, so a few extra rows are requested, and in the rare case of too few,
+        // twice as many.
         let mut asked = limit + 1 + SPARE;
         loop {
-            // ClickHouse orders by the place alone, and so reads no id but those that it gives back. The few at one place are
-            // ordered here.
+            // ClickHouse sorts by place alone, and so reads the ids of the returned rows only. The
+            // few rows of one place are sorted here.
             let sql = format!(
                 "SELECT place, id FROM {} WHERE {} ORDER BY place {direction} LIMIT {asked}",
                 self.calls(),
@@ -96,7 +98,7 @@ impl ClickHouse {
             let is_all = found.len() < asked;
             let mut places: Vec<(i64, u128)> = found.iter().map(|at| (at.place, at.id)).collect();
             if !is_all && let Some(&(last, _)) = places.last() {
-                // Others at this place may be missing.
+                // The limit may have cut off other rows of this place.
                 places.retain(|&(place, _)| place != last);
             }
             places.sort_unstable();
@@ -113,7 +115,7 @@ impl ClickHouse {
     }
 
     pub(super) async fn page(&self, query: Query) -> Result<Page, StoreError> {
-        // Places first: bodies are read only of those that make the page.
+        // Places first: only the bodies of the page's traces are read.
         let mut places = self.places(&query).await?;
         let limit = query.limit as usize;
         let has_more = places.len() > limit;

@@ -1,4 +1,4 @@
-//! Records and attempts as rows of ClickHouse's. What is nothing is an empty text, or null for a number.
+//! Records and attempts as ClickHouse rows. A missing text is empty, a missing number null.
 
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ pub struct CallRow {
     pub place: i64,
     pub id: u128,
     pub started_at: i64,
-    /// 0 as it came; grows whenever it is written anew.
+    /// 0 when first stored; increases with each rewrite.
     pub version: u32,
     pub api: String,
     pub requested_model: String,

@@ -1,13 +1,14 @@
-//! The tables, on one server or on a cluster.
+//! The tables on one server or on a cluster.
 //!
-//! On a cluster each table is `NAME_local` on every server, replicated within its shard, and `NAME` is what spreads over them.
+//! On a cluster, each table is `NAME_local` on every server, replicated within its shard, and
+//! `NAME` is the distributed table over them.
 
 use std::fmt::Write as _;
 
 use crate::config::ClickHouse;
 use crate::store::clickhouse::tables::{ATTEMPTS, BODIES, CALLS, DAILY, FEEDBACK, HOURLY, Table};
 
-/// Where the tables are.
+/// The location of the tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     pub database: String,
@@ -16,17 +17,18 @@ pub struct Topology {
     pub retention_days: u64,
 }
 
-/// What the figures of an hour or a day are made of. Columns are named with their table: a name alone would be the sum of that name.
+/// Aggregates of an hour or a day. Columns are qualified with their table, because a bare name
+/// would refer to the sum of that name.
 const FIGURES: &str = "count() AS requests, countIf(t.error_type != '') AS errors,
     sum(ifNull(t.tokens_input, 0)) AS tokens_input, sum(ifNull(t.tokens_output, 0)) AS tokens_output,
     sum(ifNull(t.cost_total, 0)) AS cost_total, quantilesTDigestState(0.5, 0.95, 0.99)(t.latency_us) AS latency_us";
 
-/// A table of figures, and where they come from.
+/// A table of statistics and its source.
 pub struct Figures {
     pub table: Table,
-    /// Names, and how they are made.
+    /// Column names and the expression that computes each.
     keys: &'static [(&'static str, &'static str)],
-    /// The first key, of a trace's time.
+    /// The first key: its column, and the function that computes it from a trace's time.
     pub period: (&'static str, &'static str),
     condition: &'static str,
 }
@@ -60,7 +62,8 @@ impl Figures {
         self.table.name
     }
 
-    /// The figures of rows of `source`, of which `condition` holds; it calls the table `t`.
+    /// Returns the query for the statistics of `source` rows that match `condition`, which names
+    /// the table `t`.
     pub fn select(&self, source: &str, condition: &str) -> String {
         let (period, of_time) = self.period;
         let keys: Vec<String> = self
@@ -88,12 +91,12 @@ impl Topology {
         }
     }
 
-    /// A table as it is read and inserted into.
+    /// Returns the name to read from and insert into.
     pub fn table(&self, name: &str) -> String {
         format!("`{}`.{name}", self.database)
     }
 
-    /// A table as it is altered: on a cluster, the part on each server.
+    /// Returns the name to alter: on a cluster, the table on each server.
     pub fn local(&self, name: &str) -> String {
         match self.cluster {
             Some(_) => format!("`{}`.{name}_local", self.database),
@@ -101,7 +104,7 @@ impl Topology {
         }
     }
 
-    /// The tables that a name stands for: on a cluster there are two.
+    /// Returns the tables that a name stands for; on a cluster there are two.
     pub fn tables(&self, name: &str) -> Vec<String> {
         let mut tables = vec![self.local(name)];
         if self.cluster.is_some() {
@@ -110,7 +113,7 @@ impl Topology {
         tables
     }
 
-    /// What a statement says to be run on every server.
+    /// Returns the clause that runs a statement on every server.
     pub fn on_cluster(&self) -> String {
         match &self.cluster {
             Some(cluster) => format!(" ON CLUSTER `{cluster}`"),
@@ -118,7 +121,7 @@ impl Topology {
         }
     }
 
-    /// What must be there before versions can be told.
+    /// Returns the statements that create the database and the table of versions.
     pub fn foundation(&self) -> Vec<String> {
         vec![
             format!(
@@ -136,7 +139,7 @@ ENGINE = {} ORDER BY version",
         ]
     }
 
-    /// A change of a table, wherever it is.
+    /// Returns the statements that alter a table on every server.
     pub fn alter(&self, table: &str, change: &str) -> Vec<String> {
         let tables = self.tables(table).into_iter();
         tables
@@ -144,7 +147,8 @@ ENGINE = {} ORDER BY version",
             .collect()
     }
 
-    /// What makes rows go after their time, which the operator may change.
+    /// Returns the statements that set each table's TTL, because the operator can change the
+    /// retention.
     pub fn set_retention(&self) -> Vec<String> {
         [&CALLS, &BODIES, &ATTEMPTS, &FEEDBACK, &HOURLY, &DAILY]
             .into_iter()
@@ -202,7 +206,7 @@ ENGINE = Distributed(`{cluster}`, `{}`, {}_local, {})",
         statements
     }
 
-    /// What keeps figures as rows come into a table.
+    /// Returns the name of the materialized view that updates statistics on inserts.
     pub fn view(&self, figures: &Figures) -> String {
         self.table(&format!("{}_view", figures.name()))
     }
@@ -217,7 +221,7 @@ ENGINE = Distributed(`{cluster}`, `{}`, {}_local, {})",
         )
     }
 
-    /// An engine with what it takes; on a cluster the replicated one.
+    /// Returns an engine with its arguments; on a cluster, the replicated engine.
     fn engine(&self, table: &str, (family, takes): (&str, &str), shard: &str) -> String {
         if self.cluster.is_none() {
             return format!("{family}({takes})");
@@ -265,7 +269,7 @@ mod tests {
     fn on_a_cluster_every_statement_runs_everywhere() {
         let all = statements(&topology(Some("main")));
         for statement in &all {
-            // What is inserted is spread by the table that it goes to.
+            // Inserts are distributed by the target table.
             let is_everywhere =
                 statement.contains(" ON CLUSTER `main`") || statement.starts_with("INSERT INTO");
             assert!(is_everywhere, "{statement}");
@@ -279,7 +283,7 @@ mod tests {
         );
         // Versions are the same on all shards.
         assert!(all.contains("'/clickhouse/tables/all/opentracy/schema_migrations'"));
-        // What is inserted on a server is counted there.
+        // Each server counts its own inserts.
         assert!(all.contains(
             "CREATE MATERIALIZED VIEW IF NOT EXISTS `opentracy`.model_stats_hourly_view ON CLUSTER `main` TO `opentracy`.model_stats_hourly_local"
         ));

@@ -1,4 +1,4 @@
-//! Figures: counted over the rows, or by the hour.
+//! Statistics, computed from rows or from the hourly table.
 
 use clickhouse::Row;
 use serde::Deserialize;

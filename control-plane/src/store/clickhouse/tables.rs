@@ -1,21 +1,21 @@
-//! The tables as they were first made. What was changed since is among the migrations.
+//! The tables of the first release that had them. Later changes are migrations.
 
-/// A table; its columns hold what makes it cheap, found by measurement: see `docs/performance.md`.
+/// A table; codecs and settings were chosen by measurement, see `docs/performance.md`.
 pub struct Table {
     pub name: &'static str,
     pub columns: &'static str,
-    /// The engine's family, without `Replicated`, and what it takes.
+    /// The engine's family, without `Replicated`, and its arguments.
     pub engine: (&'static str, &'static str),
     pub order: &'static str,
     pub partition: Option<&'static str>,
-    /// The column that says how old a row is.
+    /// The column that a row's age is computed from.
     pub ages_by: Option<&'static str>,
-    /// What rows are spread over shards by.
+    /// The sharding expression.
     pub shard_by: &'static str,
     pub settings: Option<&'static str>,
 }
 
-/// What is known of each call: what it is found by, and what figures are made of.
+/// The columns of each call that searches and statistics use.
 pub const CALLS: Table = Table {
     name: "calls",
     columns: "
@@ -70,7 +70,8 @@ pub const CALLS: Table = Table {
     settings: None,
 };
 
-/// All of each call, as one text: a page's rows are far apart, and every column of each would have to be looked up.
+/// The complete record of each call as one text. A page's rows are far apart, so reading every
+/// column of each would take many seeks.
 pub const BODIES: Table = Table {
     name: "bodies",
     columns: "
@@ -86,7 +87,7 @@ pub const BODIES: Table = Table {
     partition: Some("toYYYYMM(started_at)"),
     ages_by: Some("started_at"),
     shard_by: "cityHash64(id)",
-    // A row is read with those beside it, and decompressed with them.
+    // Small granules and blocks: a row is read and decompressed together with its neighbors.
     settings: Some(
         "index_granularity = 8, min_compress_block_size = 4096, max_compress_block_size = 65536",
     ),
@@ -108,7 +109,7 @@ pub const ATTEMPTS: Table = Table {
     partition: Some("toYYYYMM(started_at)"),
     ages_by: Some("started_at"),
     shard_by: "cityHash64(trace_id)",
-    // A page asks for the attempts of traces that are far apart.
+    // A page needs the attempts of traces that are far apart.
     settings: Some("index_granularity = 256"),
 };
 

@@ -1,4 +1,4 @@
-//! Traces into rows, and what changes rows afterwards.
+//! Writes traces, and changes or deletes their rows.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use crate::store::clickhouse::row::{AttemptRow, BodyRow, CallRow};
 use crate::store::clickhouse::{ClickHouse, list, number, schema};
 use crate::store::{Batch, Filter, Micros, Record, StoreError};
 
-/// A change of rows is over when its statement returns.
+/// Makes a mutation finish before its statement returns.
 const AND_WAIT: &str = "SETTINGS mutations_sync = 2";
 
 #[derive(Row, Deserialize)]
@@ -19,7 +19,7 @@ struct Id {
 }
 
 impl ClickHouse {
-    /// Those of some records that are stored.
+    /// Returns the ids that are already stored.
     async fn known(&self, records: &[Record]) -> Result<HashSet<u128>, StoreError> {
         let places = || records.iter().map(|record| record.place().0);
         let (Some(first), Some(last)) = (places().min(), places().max()) else {
@@ -50,7 +50,8 @@ impl ClickHouse {
                 new.push(record);
             }
         }
-        // Attempts and bodies first: they may be given again, and a call that is there has all it had.
+        // Attempts and bodies first: they can be written twice, and a stored call is then always
+        // complete.
         let attempts: Vec<AttemptRow> = attempts.into_iter().map(AttemptRow::from).collect();
         self.insert("attempts", &attempts).await?;
         self.insert("bodies", &bodies).await?;
@@ -64,7 +65,7 @@ impl ClickHouse {
         let (Some(first), Some(last)) = (times().min(), times().max()) else {
             return Ok(());
         };
-        // A later writing has a greater number.
+        // A later write needs a greater version.
         let version = u32::try_from(Micros::now().0 / 1_000_000).unwrap_or(u32::MAX);
         let ids = records.iter().map(|record| number(record.id.as_u128()));
         let which = format!(
@@ -145,7 +146,7 @@ impl ClickHouse {
         Ok(extent.count)
     }
 
-    /// Makes the figures of some time anew, after rows of it were changed.
+    /// Recomputes the statistics of a time range after rows in it changed.
     async fn recount(&self, first: Micros, last: Micros) -> Result<(), StoreError> {
         for figures in &schema::ALL_FIGURES {
             let (period, of_time) = figures.period;

@@ -1,4 +1,4 @@
-//! `opentracy store check`.
+//! Runs `opentracy store check`.
 
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ pub async fn run(config: &config::Store) -> anyhow::Result<ExitCode> {
         return Ok(conclude(
             &found.counts,
             &found.problems,
-            "stop the control plane, and run `opentracy store repair`",
+            "stop the control plane and run `opentracy store repair`",
         ));
     };
     let store = open::server(config, &clickhouse.value)?;
@@ -34,7 +34,7 @@ pub async fn run(config: &config::Store) -> anyhow::Result<ExitCode> {
     Ok(conclude(
         &found.counts,
         &found.problems,
-        "ClickHouse restores a part from a replica or from a backup; `opentracy store export` writes what can be read",
+        "ClickHouse restores parts from a replica or a backup; `opentracy store export` writes the readable traces",
     ))
 }
 

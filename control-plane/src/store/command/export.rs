@@ -1,4 +1,4 @@
-//! `opentracy store export`: traces as `GET /v1/traces/export` gives them.
+//! Runs `opentracy store export`: writes traces in the format of `GET /v1/traces/export`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
@@ -17,7 +17,7 @@ use crate::store::sqlite::salvage::{self, Row};
 use crate::store::sqlite::{inspect, read};
 use crate::store::{Attempt, Filter, Order, Query, Store as _, StoreError, Trace, open};
 
-/// Traces that are read at once.
+/// Traces in one read.
 const PAGE: u32 = 500;
 
 pub async fn run(config: &config::Store, output: Option<&Path>) -> anyhow::Result<ExitCode> {
@@ -39,7 +39,7 @@ pub async fn run(config: &config::Store, output: Option<&Path>) -> anyhow::Resul
         }
     };
     lines.finish()?;
-    eprintln!("{} traces were written.", lines.written.len());
+    eprintln!("Wrote {} traces.", lines.written.len());
     Ok(code)
 }
 
@@ -52,13 +52,13 @@ fn first_page() -> Query {
     }
 }
 
-/// Reads page by page for as long as that goes well, and then whatever else is readable.
+/// Reads page by page until a read fails, then salvages the remaining readable traces.
 fn from_file(path: &Path, lines: &mut Lines) -> anyhow::Result<ExitCode> {
     let Err(error) = in_order(path, lines)? else {
         return Ok(ExitCode::SUCCESS);
     };
     eprintln!(
-        "opentracy: {} is damaged, so the rest is in no order: {error}",
+        "opentracy: {} is damaged, so the remaining traces are unordered: {error}",
         path.display()
     );
     let mut attempts: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
@@ -78,13 +78,13 @@ fn from_file(path: &Path, lines: &mut Lines) -> anyhow::Result<ExitCode> {
         lines.write_all([Trace { record, attempts }])
     })?;
     eprintln!(
-        "opentracy: of {} pages, {} could not all be read.",
+        "opentracy: of {} pages, {} were not fully readable",
         pages.total, pages.damaged
     );
     Ok(ExitCode::from(DAMAGED))
 }
 
-/// The inner error is the store's, the outer one the output's.
+/// Exports in order. The inner error is the store's, the outer one the output's.
 fn in_order(path: &Path, lines: &mut Lines) -> anyhow::Result<Result<(), StoreError>> {
     let connection = match inspect::open(path) {
         Ok(connection) => connection,
@@ -105,7 +105,7 @@ fn in_order(path: &Path, lines: &mut Lines) -> anyhow::Result<Result<(), StoreEr
     Ok(Ok(()))
 }
 
-/// The output. A trace is written once.
+/// The output. Each trace is written once.
 struct Lines {
     output: BufWriter<Box<dyn Write>>,
     written: HashSet<Uuid>,

@@ -1,4 +1,4 @@
-//! `opentracy store`: the store without a control plane.
+//! Runs `opentracy store`: works on the store without a control plane.
 
 mod check;
 mod export;
@@ -12,22 +12,23 @@ use clap::Subcommand;
 
 use crate::config;
 
-/// The exit code for a store that is damaged.
+/// The exit code for a damaged store.
 const DAMAGED: u8 = 2;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Check that the store is sound, and count what is in it. Exits with 2 if it is damaged.
+    /// Check the store for damage and count its rows. Exits with 2 if it is damaged.
     Check,
-    /// Rescue what can be read of a damaged SQLite file into a new one. The old file is kept as `.damaged`.
+    /// Rescue the readable rows of a damaged SQLite file into a new one. The old file is kept as
+    /// `.damaged`.
     Repair {
-        /// Also if the check finds nothing wrong.
+        /// Repair even if the check finds no damage.
         #[arg(long)]
         force: bool,
     },
-    /// Write all traces that can be read as JSON lines, oldest first. Exits with 2 if some can't be read.
+    /// Write all readable traces as JSON lines, oldest first. Exits with 2 if some can't be read.
     Export {
-        /// The file to write, which must not exist; without one, standard output.
+        /// The output file, which must not exist yet. Default: standard output.
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
@@ -48,12 +49,12 @@ pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<ExitCode> {
         })
 }
 
-/// The SQLite file of a configuration. An error if it is not there.
+/// Returns the path of the configured SQLite file, or an error if it doesn't exist.
 fn file(config: &config::Store) -> anyhow::Result<PathBuf> {
     let path = config.path();
     std::fs::metadata(&path).with_context(|| {
         format!(
-            "there is no store at {}; `store.path` says where it is",
+            "the store {} does not exist; check `store.path`",
             path.display()
         )
     })?;

@@ -1,4 +1,4 @@
-//! `opentracy store repair`.
+//! Runs `opentracy store repair`.
 
 use std::process::ExitCode;
 
@@ -12,11 +12,11 @@ use crate::store::sqlite::{inspect, repair};
 pub async fn run(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
     if config.store.clickhouse.is_some() {
         bail!(
-            "ClickHouse repairs its own tables, from replicas or from a backup; `opentracy store check` says which parts are damaged, and `opentracy store export` writes what can be read"
+            "ClickHouse repairs its own tables, from replicas or a backup; `opentracy store check` lists damaged parts, and `opentracy store export` writes the readable traces"
         );
     }
     let path = file(&config.store)?;
-    // A control plane holds its journal as long as it runs, and the store with it.
+    // A control plane locks its journal while it runs, and uses the store until then.
     let folder = config.journal.path();
     let _journal = match folder.exists() {
         true => Some(journal::lock(&folder)?),
@@ -33,12 +33,15 @@ pub async fn run(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
         rescued.traces, rescued.attempts, rescued.feedback, rescued.audit
     );
     println!(
-        "  of {} pages, {} could not all be read",
+        "  of {} pages, {} were not fully readable",
         rescued.pages.total, rescued.pages.damaged
     );
     if rescued.refused > 0 {
-        println!("  {} rows were refused by the new file", rescued.refused);
+        println!("  the new file rejected {} rows", rescued.refused);
     }
-    println!("The store is sound; the damaged one is {}.", kept.display());
+    println!(
+        "The store is sound; the damaged file was kept as {}.",
+        kept.display()
+    );
     Ok(ExitCode::SUCCESS)
 }

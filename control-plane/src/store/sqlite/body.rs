@@ -1,11 +1,11 @@
-//! A record as the bytes of one column: JSON, compressed.
+//! A record as the bytes of one column: compressed JSON.
 
 use crate::store::{Record, StoreError};
 
-/// Zstandard's fastest: a third of the bytes for some microseconds.
+/// Zstandard's fastest level: a third of the size for a few microseconds.
 const LEVEL: i32 = 1;
 
-/// Packs many records with the memory of one.
+/// Packs records one after another and reuses the compressor's memory.
 pub struct Packer(zstd::bulk::Compressor<'static>);
 
 impl Packer {

@@ -1,4 +1,4 @@
-//! Removes traces for good.
+//! Permanently deletes traces.
 
 use rusqlite::{Connection, params, params_from_iter};
 
@@ -6,10 +6,10 @@ use crate::store::sqlite::body;
 use crate::store::sqlite::filter::Selection;
 use crate::store::{Filter, Micros, StoreError};
 
-/// What is removed in one transaction: others write in between.
+/// Traces deleted in one transaction; other writes run in between.
 const AT_ONCE: usize = 1000;
 
-/// Removes what a filter lets through, and says how many.
+/// Deletes the traces that match a filter and returns their number.
 pub fn matching(connection: &mut Connection, filter: &Filter) -> Result<u64, StoreError> {
     let mut removed = 0;
     loop {
@@ -35,7 +35,7 @@ pub fn matching(connection: &mut Connection, filter: &Filter) -> Result<u64, Sto
     }
 }
 
-/// Attempts whose trace never came.
+/// Deletes attempts whose trace never arrived.
 pub fn strays(connection: &Connection, before: Micros) -> Result<(), StoreError> {
     connection.execute(
         "DELETE FROM attempts WHERE started_at < ? AND NOT EXISTS (SELECT 1 FROM bodies WHERE id = trace_id)",

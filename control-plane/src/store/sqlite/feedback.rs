@@ -1,4 +1,4 @@
-//! What was thought of answers.
+//! Feedback on answers.
 
 use rusqlite::{Connection, params};
 use uuid::Uuid;

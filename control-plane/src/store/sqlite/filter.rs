@@ -1,7 +1,8 @@
-//! A filter as SQL.
+//! Converts a filter to SQL.
 //!
-//! What a filter is likely to let through little of drives the search: a session, a user, a label, words, each in the order of
-//! places, so that a page is found without looking at the rest. Everything else is asked of the row.
+//! The most selective conditions drive the query: a session, a user, a label or words. Each of them
+//! is indexed in the order of places, so a page is found without scanning the rest. All other
+//! conditions are checked row by row.
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -9,7 +10,7 @@ use rusqlite::types::Value;
 use crate::store::sqlite::names;
 use crate::store::{Filter, Micros, Place};
 
-/// A table that knows of a trace what `traces` does not.
+/// A table with a filterable property that `traces` lacks.
 struct Source {
     table: &'static str,
     place: &'static str,
@@ -41,7 +42,7 @@ const LABEL: Source = Source {
     condition: "labels.name = ? AND labels.value = ?",
     may_drive: true,
 };
-/// A trace has a label once, but a row of it for each value would come in the order of values.
+/// Can't drive: rows of one name are sorted by value, not by place.
 const LABEL_NAME: Source = Source {
     table: "labels",
     place: "labels.place",
@@ -49,13 +50,13 @@ const LABEL_NAME: Source = Source {
     may_drive: false,
 };
 
-/// `FROM … WHERE …` over `traces`, which it may call by that name.
+/// The `FROM … WHERE …` of a query over `traces`, which can refer to that table by name.
 #[derive(Debug)]
 pub struct Selection {
     from: String,
     conditions: Vec<String>,
     pub values: Vec<Value>,
-    /// The column with the place in the table that drives.
+    /// The place column of the driving table.
     pub place: &'static str,
 }
 
@@ -92,9 +93,9 @@ impl Selection {
         self.and(format!("{} {operator} ?", self.place), place.0);
     }
 
-    /// Chooses the table that drives, and asks the others of each row.
+    /// Chooses the driving table; the others become conditions on each row.
     fn drive(&mut self, filter: &Filter) {
-        // Every word is plain letters and digits, in quotes as a word and not an operator.
+        // Words consist of letters and digits; the quotes keep FTS5 from reading them as operators.
         let quoted: Vec<String> = filter
             .words
             .iter()
@@ -150,7 +151,7 @@ impl Selection {
     fn names(&mut self, connection: &Connection, filter: &Filter) -> Result<(), rusqlite::Error> {
         let mut name = |column: &str, name: &Option<String>| -> Result<(), rusqlite::Error> {
             if let Some(name) = name {
-                // A name that no trace has is no number, which nothing is equal to.
+                // An unknown name becomes NULL, which equals nothing.
                 let number = names::find(connection, name)?;
                 self.and(format!("traces.{column} = ?"), number);
             }
@@ -162,7 +163,7 @@ impl Selection {
         name("error_type", &filter.error_type)?;
         if let Some(model) = &filter.model {
             let number = names::find(connection, model)?;
-            // A model may have a slash in its own name.
+            // A model's own name may contain a slash.
             let (provider, rest) = match model.split_once('/') {
                 Some((provider, rest)) => (
                     names::find(connection, provider)?,

@@ -1,4 +1,4 @@
-//! Tells if a file is sound, without changing it.
+//! Checks a file for damage without changing it.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::store::sqlite::schema;
 
-/// Messages of SQLite's own check that are shown.
+/// Limit on the messages of SQLite's own check.
 const MAX_MESSAGES: u32 = 50;
 const TABLES: [&str; 6] = [
     "traces", "bodies", "attempts", "labels", "feedback", "audit",
@@ -16,11 +16,11 @@ const TABLES: [&str; 6] = [
 /// The findings in a file.
 #[derive(Debug, Default)]
 pub struct Inspection {
-    /// The version of its tables.
+    /// The version of the tables.
     pub schema: Option<u32>,
-    /// Rows, by table.
+    /// Number of rows of each table.
     pub counts: Vec<(&'static str, u64)>,
-    /// None if it is sound.
+    /// Empty if the file is undamaged.
     pub problems: Vec<String>,
 }
 
@@ -48,13 +48,13 @@ pub fn inspect(path: &Path) -> Result<Inspection, rusqlite::Error> {
     if let (Some((_, traces)), Some((_, bodies))) = (count_of("traces"), count_of("bodies"))
         && traces != bodies
     {
-        let problem = format!("{traces} rows in traces, and {bodies} in bodies");
+        let problem = format!("{traces} rows in traces, but {bodies} in bodies");
         found.problems.push(problem);
     }
     Ok(found)
 }
 
-/// Opens a file as it is: its log stays, and a control plane may be using it.
+/// Opens a file without a checkpoint on close: its WAL stays, and a control plane may be using it.
 pub fn open(path: &Path) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -63,7 +63,7 @@ pub fn open(path: &Path) -> Result<Connection, rusqlite::Error> {
     Ok(connection)
 }
 
-/// SQLite's own check, which includes the index of words.
+/// Runs SQLite's own check, which covers the full-text index.
 fn integrity(connection: &Connection, problems: &mut Vec<String>) -> Result<(), rusqlite::Error> {
     let mut statement = connection.prepare(&format!("PRAGMA integrity_check({MAX_MESSAGES})"))?;
     let mut rows = statement.query([])?;

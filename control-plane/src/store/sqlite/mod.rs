@@ -1,6 +1,6 @@
-//! Traces in one SQLite file: nothing to install, enough for one machine.
+//! Trace storage in one SQLite file: nothing to install, enough for one machine.
 //!
-//! One thread writes, whatever is to be written. Readers have connections of their own and never wait for it.
+//! A single thread does all writes. Readers have their own connections and never wait for it.
 
 mod body;
 mod delete;
@@ -34,18 +34,18 @@ use crate::worker_thread::Background;
 use names::Names;
 use write::Prepared;
 
-/// Connections that read at once.
+/// Limit on concurrent read connections.
 const MAX_READERS: usize = 4;
 
 pub struct Sqlite {
     path: PathBuf,
     writer: Background,
-    /// What the writing thread has, and no other touches.
+    /// The state of the writer thread; no other thread uses it.
     write_side: Arc<Mutex<WriteSide>>,
-    /// Makes rows of records while the writer is busy with those before.
+    /// Prepares rows while the writer is busy with the previous batch.
     packer: Background,
     may_read: Arc<Semaphore>,
-    /// Connections that nobody is using.
+    /// Connections that are not in use.
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
@@ -55,15 +55,15 @@ struct WriteSide {
 }
 
 impl Sqlite {
-    /// Opens a file, or makes it.
+    /// Opens a file, or creates it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         if let Some(folder) = path.parent() {
             secure_fs::create_dir(folder)?;
         }
         let connection = connect(path)?;
         schema::migrate(&connection)?;
-        // What is deleted is overwritten. The index of words is written in large pieces, and those are merged many at a time,
-        // so that each is merged less often.
+        // `secure_delete` overwrites deleted rows. The full-text index is written in large
+        // segments, and many are merged at once, so that each is merged less often.
         connection.pragma_update(None, "secure_delete", "ON")?;
         connection.execute_batch(
             "INSERT INTO words (words, rank) VALUES ('hashsize', 16777216);
@@ -114,7 +114,7 @@ impl Sqlite {
             let WriteSide { connection, names } = &mut *side;
             let result = work(connection, names);
             if result.is_err() {
-                // What was written is undone, names too.
+                // The transaction was rolled back, including new names.
                 names.forget();
             }
             result
@@ -123,7 +123,7 @@ impl Sqlite {
     }
 }
 
-/// Returns `true` if SQLite refuses rows for what is in them.
+/// Returns `true` if SQLite rejects rows because of their content.
 pub fn is_about_records(error: &rusqlite::Error) -> bool {
     use rusqlite::{Error, ErrorCode};
     match error {
@@ -145,7 +145,7 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Returns `true` if a file can't be used now, through no mistake in the configuration.
+/// Returns `true` if a file is currently unusable for reasons other than the configuration.
 pub fn is_fault(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode;
     is_damage(error)
@@ -162,10 +162,10 @@ pub fn is_fault(error: &rusqlite::Error) -> bool {
 
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open(path)?;
-    // Takes effect in a new file only.
+    // Only affects new files.
     connection.pragma_update(None, "page_size", 8192)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // A commit is on disk when it returns.
+    // Commits return after the fsync.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -16384)?;
     connection.pragma_update(None, "wal_autocheckpoint", 4000)?;

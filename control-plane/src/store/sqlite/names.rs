@@ -1,20 +1,20 @@
-//! Names that come again and again, stored once each.
+//! Recurring names, each stored once and referred to by number.
 
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-/// A client can ask for models by any name, so what is remembered of them is bounded.
+/// Limit on cached names, because a client can request models by any name.
 const MAX_REMEMBERED: usize = 10_000;
 
-/// The numbers of names, as the writer has met them.
+/// A cache of the numbers of names, for the writer.
 #[derive(Debug, Default)]
 pub struct Names {
     known: HashMap<String, i64>,
 }
 
 impl Names {
-    /// The number of a name, a new one where it has none.
+    /// Returns the number of a name; assigns one to a new name.
     pub fn number(
         &mut self,
         connection: &Connection,
@@ -38,13 +38,13 @@ impl Names {
         Ok(number)
     }
 
-    /// Forgets all: what was written may be undone.
+    /// Clears the cache, because a rollback may have removed names.
     pub fn forget(&mut self) {
         self.known.clear();
     }
 }
 
-/// The number of a name; `None` where no trace has it.
+/// Returns the number of a name; `None` if no trace has the name.
 pub fn find(connection: &Connection, name: &str) -> Result<Option<i64>, rusqlite::Error> {
     connection
         .prepare_cached("SELECT number FROM names WHERE name = ?")?
@@ -52,7 +52,7 @@ pub fn find(connection: &Connection, name: &str) -> Result<Option<i64>, rusqlite
         .optional()
 }
 
-/// All names by their numbers.
+/// Returns all names by number.
 pub fn all(connection: &Connection) -> Result<HashMap<i64, String>, rusqlite::Error> {
     connection
         .prepare_cached("SELECT number, name FROM names")?

@@ -1,4 +1,4 @@
-//! Tables into traces.
+//! Reads traces from the tables.
 
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 use uuid::Uuid;
@@ -27,7 +27,7 @@ pub fn list(connection: &Connection, query: &Query) -> Result<Page, StoreError> 
         selection.place_bound(beyond, after.place);
     }
     let limit = query.limit as usize;
-    // Places first: what else a row holds is read only of those that make the page.
+    // Places first: only the page's rows are read in full.
     let sql = format!(
         "SELECT {0} {1} ORDER BY {0} {direction} LIMIT {2}",
         selection.place,

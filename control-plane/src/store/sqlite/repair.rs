@@ -1,4 +1,4 @@
-//! Makes a sound file of a damaged one.
+//! Rebuilds a damaged file.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +12,7 @@ use crate::store::sqlite::{Sqlite, inspect};
 use crate::store::words::Words;
 use crate::store::{Attempt, AuditEntry, Batch, Feedback, Record, Store as _, StoreError};
 
-/// Rows that are written at once.
+/// Rows in one write.
 const BATCH_ROWS: usize = 500;
 
 /// Counts of rescued rows.
@@ -22,12 +22,12 @@ pub struct RescuedCounts {
     pub attempts: u64,
     pub feedback: u64,
     pub audit: u64,
-    /// Rows that could be read and not be written again.
+    /// Rows that were readable but that the new file rejected.
     pub refused: u64,
     pub pages: Pages,
 }
 
-/// Rows on their way into the new file.
+/// Rows to write to the new file.
 #[derive(Default)]
 struct Rows {
     batch: Batch,
@@ -54,14 +54,14 @@ impl Rows {
     }
 }
 
-/// Reads what is readable in a file into a new one, which takes its place. The old one is kept; returns where.
-/// Nobody may be using the file.
+/// Copies the readable rows of a file into a new file that replaces it. Keeps the old file and
+/// returns its path. The file must not be in use.
 pub async fn repair(path: &Path) -> anyhow::Result<(RescuedCounts, PathBuf)> {
     let draft = with_suffix(path, ".repaired");
     for file in files_of(&draft) {
         match std::fs::remove_file(&file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).context(format!("{} is in the way", file.display()));
+                return Err(error).context(format!("{} can't be removed", file.display()));
             }
             _ => {}
         }
@@ -121,7 +121,7 @@ async fn write(store: &Sqlite, rows: Rows, rescued: &mut RescuedCounts) -> anyho
     Ok(())
 }
 
-/// Writes records, one by one where they are refused together.
+/// Writes a batch of records; if it is rejected, writes each of them separately.
 async fn write_records(
     store: &Sqlite,
     records: Vec<(Record, String)>,
@@ -147,21 +147,21 @@ async fn write_records(
     Ok(written)
 }
 
-/// The words that a record is found by, as they were made when it came.
+/// Computes the search terms of a record, as on its arrival.
 fn words_of(record: &Record) -> String {
     let mut words = Words::default();
     for body in [&record.request, &record.response].into_iter().flatten() {
-        // A body that was cut is kept as a text.
+        // A truncated body is stored as a string.
         match serde_json::from_str::<String>(body.get()) {
             Ok(text) => words.add(&text),
-            // It is JSON, or it would not be in the record.
+            // Valid JSON, because it was stored in the record.
             Err(_) => drop(words.add_body(body.get())),
         }
     }
     words.into_text()
 }
 
-/// Brings everything into the one file.
+/// Merges the WAL into the file, checks the file, and removes the WAL.
 fn finish(draft: &Path) -> anyhow::Result<()> {
     let connection = Connection::open(draft)?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
@@ -170,7 +170,7 @@ fn finish(draft: &Path) -> anyhow::Result<()> {
     let problems = inspect::inspect(draft)?.problems;
     anyhow::ensure!(
         problems.is_empty(),
-        "the new file {} is not sound either: {}",
+        "the new file {} is damaged too: {}",
         draft.display(),
         problems.join("; ")
     );
@@ -181,7 +181,8 @@ fn finish(draft: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Gives the old file a second name, and the new one the first. A crash in between loses nothing: both are whole.
+/// Links the old file under a second name, then renames the new one over it. Both are complete at
+/// any time, so a crash in between loses nothing.
 fn put_in_place(path: &Path, draft: &Path) -> anyhow::Result<PathBuf> {
     let kept = free_name(path);
     let [old, log, shared] = files_of(path);
@@ -190,7 +191,7 @@ fn put_in_place(path: &Path, draft: &Path) -> anyhow::Result<PathBuf> {
         .or_else(|_| std::fs::copy(&old, &kept_file).map(drop))
         .with_context(|| format!("{} can't be kept", old.display()))?;
     if log.exists() {
-        // The old log must not be taken for the new file's.
+        // SQLite must not apply the old WAL to the new file.
         std::fs::rename(&log, &kept_log)?;
     }
     let _ = std::fs::remove_file(shared);
@@ -210,7 +211,7 @@ fn free_name(path: &Path) -> PathBuf {
         .unwrap_or_else(|| with_suffix(path, ".damaged"))
 }
 
-/// A file with its write-ahead log, and the memory that its users share.
+/// Returns the paths of a file, its write-ahead log and its shared memory.
 fn files_of(path: &Path) -> [PathBuf; 3] {
     [
         path.to_owned(),

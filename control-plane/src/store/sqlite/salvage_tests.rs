@@ -1,4 +1,4 @@
-//! Files that are really damaged: pages are overwritten, and what is on the others is rescued.
+//! Tests with real damage: pages are overwritten, and the rows of the other pages are rescued.
 
 use std::collections::HashSet;
 use std::os::unix::fs::FileExt as _;
@@ -12,7 +12,7 @@ use crate::store::{AuditEntry, Batch, Feedback, Filter, Micros, Order, Query, St
 
 const PAGE: u64 = 8192;
 
-/// A store with traces of all sizes, each with an attempt. Returns their ids.
+/// Creates a store of traces of various sizes, each with an attempt. Returns their ids.
 async fn fill(path: &Path, count: u64) -> Vec<Uuid> {
     let store = Sqlite::open(path).unwrap();
     let mut random = fastrand::Rng::with_seed(3);
@@ -60,7 +60,7 @@ async fn fill(path: &Path, count: u64) -> Vec<Uuid> {
     ids
 }
 
-/// Brings the log into the file, so that damage in the file counts.
+/// Merges the WAL into the file, so that damage to the file has an effect.
 fn checkpoint(path: &Path) {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection
@@ -95,7 +95,7 @@ async fn stored(path: &Path, word: Option<&str>) -> HashSet<Uuid> {
         .collect()
 }
 
-/// The traces whose rows lie on a page, or go on there.
+/// Returns the traces whose rows begin or continue on a page.
 fn on_page(path: &Path, page: u64) -> HashSet<Uuid> {
     let ids = |path: &Path| {
         let mut ids = HashSet::new();
@@ -152,7 +152,7 @@ async fn damage_to_any_page_costs_the_traces_on_it() {
     checkpoint(&source);
     let pages = std::fs::metadata(&source).unwrap().len() / PAGE;
     let mut random = fastrand::Rng::with_seed(5);
-    // The first page is the header and the list of tables.
+    // The first page holds the header and the schema.
     let mut cases = vec![1];
     cases.extend((0..8).map(|_| random.u64(1..=pages)));
     for page in cases {
@@ -164,7 +164,7 @@ async fn damage_to_any_page_costs_the_traces_on_it() {
         let (rescued, kept) = repair::repair(&path).await.unwrap();
         let expected: HashSet<Uuid> = ids.difference(&lost).copied().collect();
         assert_eq!(rescued.traces, expected.len() as u64, "page {page}");
-        // A page holds some dozens of short rows.
+        // A page holds a few dozen short rows.
         assert!(lost.len() < 40, "page {page}");
         assert_eq!(stored(&path, None).await, expected, "page {page}");
         assert_eq!(stored(&path, Some("needle")).await, expected, "page {page}");

@@ -1,14 +1,15 @@
-//! The tables, and how a file of an older version becomes one of this.
+//! The tables, and the migrations from older versions.
 
 use rusqlite::Connection;
 
-/// What tells a file of ours from another's.
+/// Identifies files of opentracy.
 const APPLICATION_ID: i32 = 0x4f54_5243;
 
-/// One step for each version; a file's `user_version` says how many it has taken.
+/// The migrations, one for each version; a file's `user_version` is the number of those applied.
 ///
-/// `traces` holds what is filtered and counted by, in as few bytes as can be: a million of them are read in a tenth of a second.
-/// Its key is the call's place in time, so it needs no index for the newest first. `bodies` holds the records themselves.
+/// `traces` holds the columns for filters and statistics in as few bytes as possible: a million
+/// rows are read in a tenth of a second. Its key is the call's place, which sorts by time, so
+/// listing the newest first needs no index. `bodies` holds the records themselves.
 const STEPS: &[&str] = &[
     "
     CREATE TABLE names (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
@@ -80,25 +81,25 @@ const STEPS: &[&str] = &[
 ",
 ];
 
-/// The version of a file's tables; 0 for a new file.
+/// Returns the version of a file's tables; 0 for a new file.
 pub fn version(connection: &Connection) -> Result<u32, rusqlite::Error> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// The version that this program makes.
+/// Returns the version of the tables that this program creates.
 pub fn newest() -> usize {
     STEPS.len()
 }
 
-/// Describes why a file is not one of this program's; `None` if it is.
+/// Describes why a file doesn't match this program; `None` if it does.
 pub fn problem(connection: &Connection, version: u32) -> Option<String> {
     let owner = connection.pragma_query_value(None, "application_id", |row| row.get(0));
     if owner != Ok(APPLICATION_ID) {
-        return Some("its header does not say that it is a file of opentracy".to_owned());
+        return Some("its header doesn't identify it as an opentracy file".to_owned());
     }
     let known = newest();
     (version as usize != known).then(|| {
-        format!("its tables are of version {version}, and this program's of {known}: run `opentracy migrate` with the newer program")
+        format!("the tables are at schema {version} and this program at {known}: run `opentracy migrate` with the newer program")
     })
 }
 
@@ -107,12 +108,12 @@ pub fn migrate(connection: &Connection) -> anyhow::Result<()> {
     let owner: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if version > 0 && owner != APPLICATION_ID {
         anyhow::bail!(
-            "it is not a file of this version of opentracy; move it away, or set `store.path` to another"
+            "it was not created by this version of opentracy; move it away, or set `store.path` to another file"
         );
     }
     let Some(steps) = STEPS.get(version..) else {
         anyhow::bail!(
-            "it was written by a newer version of opentracy (schema {version}, this one knows {}); update opentracy",
+            "it was written by a newer version of opentracy (schema {version}, this one supports {}); update opentracy",
             STEPS.len()
         );
     };

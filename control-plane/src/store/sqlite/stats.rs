@@ -1,4 +1,4 @@
-//! Figures, counted over the rows.
+//! Statistics, computed from rows.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use crate::store::sqlite::filter::Selection;
 use crate::store::sqlite::names;
 use crate::store::{Dimension, Filter, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
 
-/// Where a piece of time begins, and the numbers of one or two names.
+/// The start of an interval, and the numbers of one or two names.
 type Group = (Option<i64>, Option<i64>, Option<i64>);
 
-/// What is gathered of one group in one piece of time.
+/// Accumulates one group in one interval.
 #[derive(Default)]
 struct Gathered {
     stats: Stats,
@@ -21,14 +21,14 @@ struct Gathered {
 
 pub fn stats(connection: &Connection, query: &StatsQuery) -> Result<Vec<Stats>, StoreError> {
     let selection = Selection::new(connection, &query.filter)?;
-    // A place is microseconds and ten bits more.
+    // A place is the time in microseconds, shifted left by ten bits.
     let piece = query.interval.map(|interval| interval.0.max(1));
     let sql = format!(
         "SELECT {}, traces.place >> 10, error_type IS NOT NULL, tokens_input, tokens_output, cost, latency,
             time_to_first_token {}",
         match query.group_by {
             None => "NULL, NULL",
-            // Neither names a model without the other.
+            // A provider or model without the other names no model.
             Some(Dimension::Model) => "IIF(model IS NULL, NULL, provider), IIF(provider IS NULL, NULL, model)",
             Some(Dimension::Provider) => "provider, NULL",
             Some(Dimension::Alias) => "alias, NULL",
@@ -102,7 +102,7 @@ pub fn spent(
         .collect())
 }
 
-/// Four bytes are enough for 71 minutes, which no call lasts.
+/// Converts to four bytes; they hold 71 minutes, and no call takes longer.
 fn narrow(micros: i64) -> u32 {
     u32::try_from(micros).unwrap_or(if micros < 0 { 0 } else { u32::MAX })
 }

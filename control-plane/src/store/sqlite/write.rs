@@ -1,4 +1,4 @@
-//! Records into tables.
+//! Writes records to the tables.
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
@@ -7,7 +7,7 @@ use crate::store::sqlite::body::Packer;
 use crate::store::sqlite::names::Names;
 use crate::store::{Attempt, AuditEntry, Record, StoreError};
 
-/// A record, ready to be written: what takes time was done before, so that the writer only writes.
+/// A record that is ready to write. Slow work is done in advance, off the writer thread.
 #[derive(Debug)]
 pub struct Prepared {
     pub record: Record,
@@ -15,14 +15,14 @@ pub struct Prepared {
     pub body: Vec<u8>,
 }
 
-/// Writes a batch as one transaction, which is on disk when this returns. Gives back the records that are new.
+/// Writes a batch as one transaction, which is on disk on return. Returns the records that are new.
 pub fn batch(
     connection: &mut Connection,
     names: &mut Names,
     mut records: Vec<Prepared>,
     attempts: &[Attempt],
 ) -> Result<Vec<Record>, rusqlite::Error> {
-    // The index of words takes its rows in order, or writes a piece for each.
+    // The full-text index needs rows in order; out of order, it writes a segment for each.
     records.sort_by_key(|prepared| prepared.record.place());
     let transaction = connection.transaction()?;
     let mut new = Vec::with_capacity(records.len());
@@ -41,7 +41,7 @@ pub fn batch(
     Ok(new)
 }
 
-/// Puts records in the place of those with their ids.
+/// Replaces stored records by those with the same ids.
 pub fn replace(connection: &mut Connection, records: &[Record]) -> Result<(), StoreError> {
     let mut packer = Packer::new()?;
     let transaction = connection.transaction()?;
@@ -78,12 +78,13 @@ pub fn note(connection: &Connection, entry: &AuditEntry) -> Result<(), rusqlite:
     Ok(())
 }
 
-/// SQLite's integers are signed; nothing counted here comes near their end.
+/// SQLite's integers are signed; real counts are far below their limit.
 fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Writes the body and says at which place; `None` for an id that is there. A place that is taken gives way to the next.
+/// Inserts the body and returns its place; `None` if the id is already stored. On a collision,
+/// tries the next place.
 fn insert_body(
     transaction: &Transaction<'_>,
     prepared: &Prepared,

@@ -1,4 +1,4 @@
-//! The pages of a SQLite file, with those of its write-ahead log in their places.
+//! The pages of a SQLite file, with the committed pages of its write-ahead log applied.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// The size that this program gives its files, for where the header is damaged.
+/// The page size of files from this program, used if the header is damaged.
 const PAGE_SIZE: u64 = 8192;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const LOG_HEADER: u64 = 32;
@@ -18,7 +18,7 @@ const FRAME_HEADER: u64 = 24;
 pub struct Image {
     file: File,
     page_size: u64,
-    /// Bytes at the end of each page that hold no content.
+    /// Reserved bytes at the end of each page.
     reserved: u64,
     pages: u64,
     log: Option<Log>,
@@ -28,7 +28,7 @@ pub struct Image {
 #[derive(Debug)]
 struct Log {
     file: File,
-    /// The location of a page's last version.
+    /// The offset of the latest version of each page.
     offsets: HashMap<u64, u64>,
 }
 
@@ -38,7 +38,7 @@ impl Image {
             File::open(path).with_context(|| format!("{} can't be opened", path.display()))?;
         let length = file.metadata()?.len();
         let mut header = [0; 100];
-        // A file that is shorter has no pages.
+        // A file too short for the header has no pages.
         let _ = file.read_exact_at(&mut header, 0);
         let (mut page_size, mut reserved) = (PAGE_SIZE, 0);
         let written = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
@@ -66,12 +66,12 @@ impl Image {
         self.pages
     }
 
-    /// Bytes of a page that hold content.
+    /// Returns the bytes of a page that hold content.
     pub fn usable(&self) -> usize {
         usize::try_from(self.page_size - self.reserved).unwrap_or_default()
     }
 
-    /// A page, by its number from 1 on.
+    /// Reads a page by its number, counted from 1.
     pub fn page(&self, number: u64) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(self.page_size).unwrap_or_default()];
         let in_log = self
@@ -92,7 +92,8 @@ pub fn log_path(path: &Path) -> PathBuf {
 }
 
 impl Log {
-    /// Reads which pages are in a log. `None` where there is none, or it is of another page size.
+    /// Reads which pages a log holds. Returns `None` if the log is missing or its page size
+    /// differs.
     fn open(path: &Path, page_size: u64) -> Option<Self> {
         let file = File::open(path).ok()?;
         let length = file.metadata().ok()?.len();
@@ -115,7 +116,7 @@ impl Log {
         while offset + FRAME_HEADER + page_size <= length {
             let mut frame = [0; FRAME_HEADER as usize];
             file.read_exact_at(&mut frame, offset).ok()?;
-            // Frames of an earlier round of the log have other salts.
+            // Older frames, from before a log reset, have different salts.
             if frame.get(8..16) != Some(salts) {
                 break;
             }

@@ -1,10 +1,11 @@
-//! Reads what is readable in a SQLite file, without SQLite: from every page that holds rows, whether or not the pages that lead
-//! there are damaged.
+//! Reads the readable rows of a SQLite file without SQLite, from every page that holds rows, even
+//! if the pages that point to it are damaged.
 //!
-//! A row is known by its shape. Of the tables, `bodies` has all of a trace, and `attempts`, `feedback` and `audit` have what
-//! else can't be made again. Deleted rows don't come back: they are overwritten (`secure_delete`).
+//! A row's table is recognized by its column types. `bodies` holds complete traces; `attempts`,
+//! `feedback` and `audit` are the other tables that can't be rebuilt. Deleted rows don't come back:
+//! they are overwritten (`secure_delete`).
 //!
-//! Source: the format of SQLite's files, <https://www.sqlite.org/fileformat2.html>.
+//! Source: the SQLite file format, <https://www.sqlite.org/fileformat2.html>.
 
 mod image;
 mod page;
@@ -14,15 +15,15 @@ use std::path::Path;
 
 pub use row::Row;
 
-/// Pages that were looked at.
+/// Counts of the pages that were read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pages {
     pub total: u64,
-    /// Pages with rows that could not all be read.
+    /// Pages of which at least one row was unreadable.
     pub damaged: u64,
 }
 
-/// Gives every row of a file, and of its write-ahead log, to a function. Rows come in the order of pages.
+/// Calls a function with every row of a file and its write-ahead log, in the order of pages.
 pub fn rows(
     path: &Path,
     mut found: impl FnMut(Row) -> anyhow::Result<()>,

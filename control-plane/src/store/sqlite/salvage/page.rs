@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::image::Image;
 
-/// A longer row is damage: SQLite takes none beyond a gigabyte.
+/// A longer row is damage: SQLite's limit is 1 GB.
 const MAX_PAYLOAD: u64 = 1 << 30;
-/// The file's header, in front of the first page's own.
+/// The length of the file header, which precedes the first page's own header.
 const FILE_HEADER: usize = 100;
 
 /// A value of a row.
@@ -23,7 +23,7 @@ pub enum Value {
 #[derive(Debug, Default)]
 pub struct PageRows {
     pub rows: Vec<Vec<Value>>,
-    /// Some rows could not be read.
+    /// `true` if some rows were unreadable.
     pub is_damaged: bool,
 }
 
@@ -31,12 +31,12 @@ pub struct PageRows {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Table,
-    /// Of an index, or of a table without row ids.
+    /// A leaf of an index, or of a table without row ids.
     Index,
     IndexInterior,
 }
 
-/// Reads all rows of a page; none of one that holds none.
+/// Reads all rows of a page; returns no rows for pages of other kinds.
 pub fn rows(image: &Image, number: u64, page: &[u8]) -> PageRows {
     let header = if number == 1 { FILE_HEADER } else { 0 };
     let (kind, pointers) = match page.get(header) {
@@ -59,10 +59,10 @@ pub fn rows(image: &Image, number: u64, page: &[u8]) -> PageRows {
     found
 }
 
-/// The bytes of a row, with those on pages of its own.
+/// Returns the bytes of a row, including those on overflow pages.
 fn payload(image: &Image, page: &[u8], at: usize, kind: Kind) -> Option<Vec<u8>> {
     let mut at = match kind {
-        // The number of the page below.
+        // Skips the number of the child page.
         Kind::IndexInterior => at + 4,
         Kind::Table | Kind::Index => at,
     };
@@ -104,7 +104,7 @@ fn payload(image: &Image, page: &[u8], at: usize, kind: Kind) -> Option<Vec<u8>>
     Some(payload)
 }
 
-/// The values of a row.
+/// Parses the values of a row.
 fn values(payload: &[u8]) -> Option<Vec<Value>> {
     let mut at = 0;
     let header = usize::try_from(varint(payload, &mut at)?).ok()?;
@@ -139,7 +139,7 @@ fn values(payload: &[u8]) -> Option<Vec<Value>> {
     (at == header && body == payload.len()).then_some(values)
 }
 
-/// A signed number, its first byte the highest.
+/// Parses a signed big-endian integer.
 fn integer(bytes: &[u8]) -> i64 {
     let sign = match bytes.first() {
         Some(&first) if first >= 0x80 => -1,
@@ -150,7 +150,7 @@ fn integer(bytes: &[u8]) -> i64 {
         .fold(sign, |number, &byte| (number << 8) | i64::from(byte))
 }
 
-/// A number of up to nine bytes, each of which says if there are more.
+/// Parses a variable-length integer of up to nine bytes, whose high bits mark continuation.
 fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let mut number = 0;
     for place in 0..9 {

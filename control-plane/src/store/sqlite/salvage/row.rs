@@ -1,4 +1,4 @@
-//! Rows of the tables, known by their shape.
+//! Rows of the tables, recognized by their column types.
 
 use uuid::Uuid;
 
@@ -6,7 +6,7 @@ use super::page::Value;
 use crate::store::sqlite::body;
 use crate::store::{Attempt, AuditEntry, Feedback, Micros, Record};
 
-/// A row that can't be made again from others.
+/// A row of a table that can't be rebuilt from others.
 #[derive(Debug)]
 pub enum Row {
     Trace(Box<Record>),
@@ -15,7 +15,7 @@ pub enum Row {
     Audit(AuditEntry),
 }
 
-/// Tells which table a row is of. `None` for a table that can be made again, or for none of ours.
+/// Recognizes a row's table. Returns `None` for tables that can be rebuilt, and for unknown rows.
 pub fn recognize(values: Vec<Value>) -> Option<Row> {
     match values.as_slice() {
         [
@@ -64,7 +64,7 @@ pub fn recognize(values: Vec<Value>) -> Option<Row> {
             source: source.clone(),
             error: match error {
                 Value::Real(error) => *error,
-                // A whole number takes fewer bytes so.
+                // SQLite stores whole numbers as integers to save space.
                 Value::Integer(error) => *error as f64,
                 _ => return None,
             },
@@ -75,7 +75,7 @@ pub fn recognize(values: Vec<Value>) -> Option<Row> {
             Value::Text(request_id),
             Value::Text(subject),
             Value::Integer(count),
-            // A row of an earlier version has no actor.
+            // Rows of older versions have no actor.
             actor @ ..,
         ] => Some(Row::Audit(AuditEntry {
             at: Micros(*at),
