@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::workspace::Workspace;
-use crate::{process, python};
+use crate::{lint_words, process, python};
 
 pub fn run(workspace: &Workspace) -> Result<()> {
     let cargo = |arguments: &[&str]| {
@@ -12,6 +12,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         cargo
     };
     process::run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    lint_words::run(workspace)?;
     let mut typos = python::command(workspace, "typos")?;
     process::run(typos.current_dir(&workspace.root))?;
     process::run(&mut cargo(&[

@@ -2,9 +2,9 @@
 //!
 //! [`service`] makes decisions with the active pack, [`embed`] turns prompts into vectors,
 //! [`library`] stores packs on disk, and [`candidates`] collects facts about the models to choose
-//! from. [`prior`] makes the default pack, [`learn`] makes better packs from outcomes, and
-//! [`replay`] estimates what a pack would have chosen for past calls, and [`explain`] gives the reasons
-//! of a choice.
+//! from. [`prior`] makes the default pack, [`learn`] makes better packs from outcomes, [`replay`]
+//! estimates the choices that a pack would have made for past calls, and [`explain`] gives the
+//! reasons for a choice.
 
 pub mod candidates;
 pub mod command;

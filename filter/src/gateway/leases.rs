@@ -173,8 +173,8 @@ impl Leases {
         }
     }
 
-    /// Replaces a charge's estimate by the actual usage, for a request that came at `since`. Returns
-    /// `true` if so much is left over that it should be returned.
+    /// Replaces a charge's estimate by the actual usage, for a request that came at `since`.
+    /// Returns `true` if so much is left over that it should be returned.
     pub fn settle(&mut self, charge: &Charge, actual: u64, since: Instant, now: Instant) -> bool {
         let lease = self.lease(&charge.bucket, now);
         let too_much = signed(charge.units).saturating_sub(signed(actual));

@@ -42,7 +42,7 @@ impl TryFrom<Wire> for Thought {
                 signature,
             }),
             ("redacted_thinking", _, _, Some(data)) => Ok(Self::RedactedThinking { data }),
-            _ => Err("it is no block of thinking with its signature"),
+            _ => Err("it is not a thinking block with its signature"),
         }
     }
 }

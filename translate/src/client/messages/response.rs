@@ -193,7 +193,7 @@ fn input_of(arguments: &str) -> Result<Cow<'_, RawValue>, ApiError> {
         .ok_or_else(|| {
             ApiError::new(
                 502,
-                "The model called a tool with arguments that are no JSON object",
+                "The model called a tool with arguments that are not a JSON object",
             )
             .with_code("invalid_tool_arguments")
         })
