@@ -10,7 +10,7 @@ use opentracy_proto::v1;
 const GONE_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
-pub struct Vms(Mutex<HashMap<String, Vm>>);
+pub struct FilterInstances(Mutex<HashMap<String, Vm>>);
 
 struct Vm {
     heard_at: Instant,
@@ -18,7 +18,7 @@ struct Vm {
     verifies_tokens: bool,
 }
 
-impl Vms {
+impl FilterInstances {
     /// Records a poll. `verifies_tokens` is true if the VM's Envoy verifies JSON Web Tokens.
     pub fn hear(
         &self,
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn one_envoy_that_verifies_no_tokens_is_enough_to_tell_of() {
-        let vms = Vms::default();
+        let vms = FilterInstances::default();
         assert!(vms.all_verify_tokens(), "no VM has polled yet");
         vms.hear("a", Vec::new(), true);
         vms.hear("b", Vec::new(), false);

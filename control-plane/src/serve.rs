@@ -31,11 +31,11 @@ use crate::routing::{Router, embed, learn, prior};
 use crate::secrets::secure_fs;
 use crate::shutdown::{forced, stop_signal, stopped};
 use crate::spend::budget::Ledger;
-use crate::spend::owner::Standing;
+use crate::spend::owner::BudgetStatus;
 use crate::spend::prices::{InForce, Prices};
 use crate::spend::reprice;
 use crate::state::AppState;
-use crate::store::{self, By, Filter, Micros, Store};
+use crate::store::{self, Actor, Filter, Micros, Store};
 use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Otlp;
@@ -112,9 +112,9 @@ pub fn reprice(path: Option<&Path>, filter: Filter, in_force: InForce) -> anyhow
     let prices = Prices::open(&config::state_dir())?;
     let repriced = runtime.block_on(async {
         let store = store::open(&config.store, &HealthRegistry::default()).await?;
-        let by = By {
+        let by = Actor {
             actor: "opentracy reprice".to_owned(),
-            ..By::default()
+            ..Actor::default()
         };
         anyhow::Ok(reprice::run(&*store, &prices, filter, in_force, by).await?)
     })?;
@@ -136,7 +136,7 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
         "the control plane is up"
     );
     let (credentials_sender, credentials) = watch::channel(Credentials::new());
-    let (standing_sender, standing) = watch::channel(Standing::new());
+    let (standing_sender, standing) = watch::channel(BudgetStatus::new());
     let inputs = Inputs {
         keys,
         credentials,

@@ -17,11 +17,11 @@ use crate::agents;
 use crate::config::auto_alias;
 use crate::config::catalog;
 use crate::config::{
-    self, AccessLog, Alias, Config, Key, Keys, Need, Provider, Route, WhenRouterIsDown,
+    self, AccessLog, Alias, Config, CredentialNeed, Key, Keys, Provider, Route, WhenRouterIsDown,
     WithoutControlPlane,
 };
 use crate::credentials::source::{Credential, Credentials};
-use crate::spend::owner::{Owner, Standing};
+use crate::spend::owner::{BudgetStatus, Owner};
 
 /// An active configuration in all its forms. It holds keys, so it has no `Debug`.
 pub struct Snapshot {
@@ -90,7 +90,7 @@ impl Snapshot {
         mut config: Config,
         keys: &Keys,
         credentials: &Credentials,
-        standing: &Standing,
+        standing: &BudgetStatus,
     ) -> Arc<Self> {
         let providers = config::providers(&config, keys);
         auto_alias::add(&mut config, &providers);
@@ -257,7 +257,8 @@ fn provider(provider: &Provider, credentials: &Credentials) -> v1::Provider {
 }
 
 fn aws(key: &Key, credential: Option<&Credential>) -> Option<v1::AwsCredentials> {
-    let (Key::Needs(Need::Aws { region, .. }), Some(Credential::Aws(held))) = (key, credential)
+    let (Key::Needs(CredentialNeed::Aws { region, .. }), Some(Credential::Aws(held))) =
+        (key, credential)
     else {
         return None;
     };
@@ -330,7 +331,7 @@ fn trace_policy(traces: &config::Traces) -> v1::TracePolicy {
 }
 
 /// Returns the keys whose secret is known. Validation has reported those whose variable is not set.
-fn client_keys(config: &Config, standing: &Standing) -> Vec<v1::ClientKey> {
+fn client_keys(config: &Config, standing: &BudgetStatus) -> Vec<v1::ClientKey> {
     let keys = config.keys.iter();
     keys.filter_map(|(name, key)| {
         let owner = Owner::Key(name.clone());
@@ -453,7 +454,7 @@ mod tests {
             serde_saphyr::from_str(yaml).unwrap(),
             &Keys::default(),
             &Credentials::new(),
-            &Standing::new(),
+            &BudgetStatus::new(),
         )
     }
 

@@ -9,7 +9,7 @@ use crate::agents::Agents;
 use crate::agents::task::Tasks;
 use crate::health::HealthRegistry;
 use crate::ingest::Ingest;
-use crate::instances::Vms;
+use crate::instances::FilterInstances;
 use crate::resources::Resources;
 use crate::routing::{Router, learn};
 use crate::snapshot::Snapshot;
@@ -32,7 +32,7 @@ pub struct AppState {
     /// Faults that `/health` shows.
     pub health: HealthRegistry,
     pub live: Arc<Live>,
-    pub vms: Arc<Vms>,
+    pub vms: Arc<FilterInstances>,
     pub agents: Arc<Agents>,
     pub tasks: Arc<Tasks>,
     /// Client for our own calls.

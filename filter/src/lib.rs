@@ -39,7 +39,6 @@ mod health;
 mod host;
 mod memory;
 mod metrics;
-mod opening;
 mod outbox;
 mod plan;
 mod plugin;
@@ -47,6 +46,7 @@ mod provider;
 mod provider_keys;
 mod root;
 mod snapshot;
+mod stream_prelude;
 mod upstream;
 mod vm;
 

@@ -34,17 +34,17 @@ pub struct Outbox {
 
 /// An error: the outbox was full, and the record is lost.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Dropped;
+pub struct OutboxFull;
 
 impl Outbox {
-    pub fn push(&mut self, mut record: v1::IngestRequest) -> Result<(), Dropped> {
+    pub fn push(&mut self, mut record: v1::IngestRequest) -> Result<(), OutboxFull> {
         let mut size = record.encoded_len() + OVERHEAD;
         if self.bytes + size > MAX_CONTENT_BYTES {
             remove_content(&mut record);
             size = record.encoded_len() + OVERHEAD;
         }
         if self.bytes + size > MAX_BYTES {
-            return Err(Dropped);
+            return Err(OutboxFull);
         }
         self.bytes += size;
         self.waiting_bytes += size;

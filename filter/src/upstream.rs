@@ -27,7 +27,7 @@ pub const USER_AGENT: &str = concat!("opentracy/", env!("CARGO_PKG_VERSION"));
 
 /// Returns the origin of an answer, for its translation.
 pub fn origin<'a>(
-    asked: &Asked<'a>,
+    asked: &RequestContext<'a>,
     provider: &'a Provider,
     model: &'a str,
     started: Moment,
@@ -47,7 +47,7 @@ pub fn origin<'a>(
 
 /// The client's request.
 #[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub struct RequestContext<'a> {
     pub api: Api,
     /// The id of the call.
     pub id: &'a str,

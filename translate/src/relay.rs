@@ -10,7 +10,7 @@ use crate::client::Api;
 use crate::error::ApiError;
 use crate::openai::{self, normalize};
 use crate::sse;
-use crate::stream_error::Broken;
+use crate::stream_error::StreamError;
 
 #[derive(Debug)]
 pub struct Relay {
@@ -103,7 +103,7 @@ impl Relay {
             && self.error.is_none()
             && data.as_deref().is_some_and(|data| !sse::is_readable(data))
         {
-            self.break_off(Broken::NotJson.told_of(&self.provider), out);
+            self.break_off(StreamError::NotJson.told_of(&self.provider), out);
             return;
         }
         match data.map(|data| normalize::normalize(&data)) {

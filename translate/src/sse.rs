@@ -6,7 +6,7 @@
 use memchr::memchr2;
 
 use crate::json;
-use crate::stream_error::{Broken, MAX_EVENT};
+use crate::stream_error::{MAX_EVENT, StreamError};
 
 /// The data of the last event in OpenAI's streams.
 pub const DONE: &[u8] = b"[DONE]";
@@ -88,14 +88,18 @@ impl Parser {
         &mut self,
         bytes: &[u8],
         mut on_event: impl FnMut(Event<'_>),
-    ) -> Result<(), Broken> {
+    ) -> Result<(), StreamError> {
         self.push_to(bytes, &mut on_event)
     }
 
     /// Not generic, so that it is compiled once for all callers.
-    fn push_to(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(Event<'_>)) -> Result<(), Broken> {
+    fn push_to(
+        &mut self,
+        bytes: &[u8],
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), StreamError> {
         if self.is_broken {
-            return Err(Broken::TooLong);
+            return Err(StreamError::TooLong);
         }
         if self.pending.is_empty() {
             let consumed = self.scan.split(bytes, on_event);
@@ -111,7 +115,7 @@ impl Parser {
         if self.pending.len() > MAX_EVENT {
             self.take_rest();
             self.is_broken = true;
-            return Err(Broken::TooLong);
+            return Err(StreamError::TooLong);
         }
         Ok(())
     }
@@ -255,7 +259,7 @@ mod tests {
         let pushed = (0..17)
             .map(|_| parser.push(&megabyte, |_| {}))
             .find(Result::is_err);
-        assert_eq!(pushed, Some(Err(Broken::TooLong)));
+        assert_eq!(pushed, Some(Err(StreamError::TooLong)));
         assert!(!parser.has_partial_event());
         assert!(parser.push(b"data: 1\n\n", |_| {}).is_err());
     }

@@ -13,7 +13,7 @@ use crate::json;
 use crate::object::Object;
 use crate::openai::chunks::ChunkWriter;
 use crate::sse;
-use crate::stream_error::Broken;
+use crate::stream_error::StreamError;
 
 /// Translates the events of one format.
 pub(crate) trait Events: std::fmt::Debug {
@@ -194,12 +194,12 @@ impl Translator {
 pub(crate) type IsKnown<'f> = &'f dyn Fn(&Object<'_>) -> bool;
 
 /// Returns the reason why an event breaks a stream; `None` if its format does not know its kind.
-pub(crate) fn broken_event(data: &[u8], is_known: IsKnown<'_>) -> Option<Broken> {
+pub(crate) fn broken_event(data: &[u8], is_known: IsKnown<'_>) -> Option<StreamError> {
     if !json::is_valid(data) {
-        return Some(Broken::NotJson);
+        return Some(StreamError::NotJson);
     }
     let event: Object<'_> = json::from_bytes(data).unwrap_or_default();
-    is_known(&event).then_some(Broken::Shape)
+    is_known(&event).then_some(StreamError::Shape)
 }
 
 /// Reports if an event's `type` is one of these.

@@ -4,7 +4,7 @@ use crate::error::ApiError;
 
 /// The reason why bytes can't be read as events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
+pub enum StreamError {
     #[error("an event is longer than {} MiB", MAX_EVENT >> 20)]
     TooLong,
     #[error("a message's checksum is wrong")]
@@ -20,7 +20,7 @@ pub enum Broken {
 /// Maximum size of an event: no provider sends longer ones, and longer ones are not buffered.
 pub const MAX_EVENT: usize = 16 << 20;
 
-impl Broken {
+impl StreamError {
     pub(crate) fn told_of(self, provider: &str) -> ApiError {
         ApiError::new(502, format!("{provider}'s stream can't be read: {self}"))
             .with_code("invalid_upstream_response")

@@ -33,12 +33,12 @@ type Connection = RunningService<RoleClient, ()>;
 pub struct Server {
     name: String,
     config: McpServer,
-    connection: tokio::sync::Mutex<Option<Arc<Connected>>>,
+    connection: tokio::sync::Mutex<Option<Arc<McpConnection>>>,
     state: Mutex<State>,
 }
 
 /// A live connection and the tools that its server lists.
-pub struct Connected {
+pub struct McpConnection {
     service: Connection,
     pub tools: Vec<Tool>,
 }
@@ -97,7 +97,7 @@ impl Server {
 
     /// Returns the open connection, or reconnects. Fails at once during the backoff after a
     /// failure.
-    pub async fn connected(&self) -> anyhow::Result<Arc<Connected>> {
+    pub async fn connected(&self) -> anyhow::Result<Arc<McpConnection>> {
         let mut connection = self.connection.lock().await;
         if let Some(connected) = connection.as_ref().filter(|connected| connected.is_up()) {
             return Ok(Arc::clone(connected));
@@ -140,7 +140,7 @@ impl Server {
         }
     }
 
-    async fn connect(&self) -> anyhow::Result<Connected> {
+    async fn connect(&self) -> anyhow::Result<McpConnection> {
         let service = match (&self.config.url, self.config.transport) {
             (None, _) => ().serve(self.spawn()?).await?,
             (Some(url), McpTransport::StreamableHttp) => {
@@ -159,7 +159,7 @@ impl Server {
             .list_all_tools()
             .await
             .context("the server's tools can't be listed")?;
-        Ok(Connected { service, tools })
+        Ok(McpConnection { service, tools })
     }
 
     fn spawn(&self) -> anyhow::Result<TokioChildProcess> {
@@ -234,7 +234,7 @@ impl Server {
     }
 }
 
-impl Connected {
+impl McpConnection {
     fn is_up(&self) -> bool {
         !self.service.is_transport_closed()
     }

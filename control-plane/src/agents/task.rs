@@ -55,7 +55,7 @@ pub struct Task {
 
 /// An update of a task.
 #[derive(Debug, Clone)]
-pub enum Told {
+pub enum TaskUpdate {
     /// More of the agent's text; `true` for the first piece.
     Text(String, bool),
     /// The end of the task, with an error message if it failed.
@@ -64,7 +64,7 @@ pub enum Told {
 
 struct Entry {
     task: Task,
-    listener: Option<mpsc::UnboundedSender<Told>>,
+    listener: Option<mpsc::UnboundedSender<TaskUpdate>>,
     work: Option<AbortHandle>,
 }
 
@@ -81,7 +81,7 @@ impl Tasks {
         message: Message,
         context_id: Option<String>,
         task_id: Option<String>,
-    ) -> Result<(Task, mpsc::UnboundedReceiver<Told>, Vec<Value>), String> {
+    ) -> Result<(Task, mpsc::UnboundedReceiver<TaskUpdate>, Vec<Value>), String> {
         let mut entries = self.lock();
         let of_owner = |entry: &&Entry| entry.task.owner == owner;
         let context_id = match task_id {
@@ -148,7 +148,7 @@ impl Tasks {
             }
             let is_first = entry.task.text.is_empty();
             entry.task.text.push_str(text);
-            entry.tell(Told::Text(text.to_owned(), is_first));
+            entry.tell(TaskUpdate::Text(text.to_owned(), is_first));
         });
     }
 
@@ -183,7 +183,7 @@ impl Tasks {
 }
 
 impl Entry {
-    fn tell(&self, told: Told) {
+    fn tell(&self, told: TaskUpdate) {
         if let Some(listener) = &self.listener {
             // The client may have disconnected.
             let _ = listener.send(told);
@@ -197,7 +197,7 @@ impl Entry {
         self.task.state = state;
         self.task.error.clone_from(&error);
         self.task.updated_at = now();
-        self.tell(Told::Ended(state, error));
+        self.tell(TaskUpdate::Ended(state, error));
         self.listener = None;
         self.work = None;
     }

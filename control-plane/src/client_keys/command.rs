@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use opentracy_translate::access::Role;
 use serde_json::{Map, Value};
 
-use super::{ClientKeys, Entry, Terms};
+use super::{ClientKeys, Entry, KeyPolicy};
 use crate::config::{self, Limits};
 
 #[derive(Subcommand)]
@@ -149,7 +149,7 @@ fn role(text: &str) -> Result<Role, String> {
     found.ok_or_else(|| "write admin, user or read-only".to_owned())
 }
 
-impl From<Options> for Terms {
+impl From<Options> for KeyPolicy {
     fn from(options: Options) -> Self {
         Self {
             role: options.role,

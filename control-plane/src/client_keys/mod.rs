@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::config::{Budget, ClientKey, Limits, Made, unplaced};
+use crate::config::{Budget, ClientKey, GeneratedKey, Limits, unplaced};
 use crate::reload::access_latch::AccessLatch;
 use crate::secrets::secure_fs;
 
@@ -28,7 +28,8 @@ const ID_BYTES: usize = 6;
 /// The terms of a client key: its role, restrictions and limits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Terms {
+#[schema(as = Terms)]
+pub struct KeyPolicy {
     #[schema(value_type = String, example = "user")]
     pub role: Role,
     /// Patterns of aliases and of `provider/model`, such as `openai/*`. Empty: every model.
@@ -53,12 +54,12 @@ pub struct Terms {
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     pub name: String,
-    pub made: Made,
+    pub made: GeneratedKey,
     /// RFC 3339.
     pub created_at: String,
     /// RFC 3339; `None` if the key was never rotated.
     pub rotated_at: Option<String>,
-    pub terms: Terms,
+    pub terms: KeyPolicy,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -69,13 +70,13 @@ struct File {
 
 /// A key operation that failed because of the caller's input.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum KeyError {
     #[error("unknown key \"{0}\"")]
     NotFound(String),
     #[error("the key \"{0}\" already exists")]
     Exists(String),
     #[error("{0}")]
-    Terms(String),
+    KeyPolicy(String),
 }
 
 pub struct ClientKeys {
@@ -108,14 +109,14 @@ impl ClientKeys {
     }
 
     /// Creates a key. Returns the secret too, which is not stored.
-    pub fn create(&self, name: &str, terms: Terms) -> anyhow::Result<(Entry, String)> {
+    pub fn create(&self, name: &str, terms: KeyPolicy) -> anyhow::Result<(Entry, String)> {
         check(name, &terms)?;
         if let Some(state) = self.path.parent() {
             AccessLatch::of_state(state).set()?;
         }
         self.change(|keys| {
             if keys.iter().any(|entry| entry.name == name) {
-                bail!(Refused::Exists(name.to_owned()));
+                bail!(KeyError::Exists(name.to_owned()));
             }
             let (made, secret) = make()?;
             let entry = Entry {
@@ -149,7 +150,7 @@ impl ClientKeys {
                 let message = format!(
                     "`{field}` restricts the key \"{name}\" and is missing; include it, or change single fields with PATCH"
                 );
-                return Err(Refused::Terms(message));
+                return Err(KeyError::KeyPolicy(message));
             }
             terms::parse(terms.clone().into())
         })
@@ -163,7 +164,7 @@ impl ClientKeys {
     fn change_terms(
         &self,
         name: &str,
-        change: impl FnOnce(&Terms) -> Result<Terms, Refused>,
+        change: impl FnOnce(&KeyPolicy) -> Result<KeyPolicy, KeyError>,
     ) -> anyhow::Result<Entry> {
         self.change(|keys| {
             let entry = find(keys, name)?;
@@ -201,13 +202,13 @@ impl ClientKeys {
 
 fn find<'a>(keys: &'a mut [Entry], name: &str) -> anyhow::Result<&'a mut Entry> {
     let found = keys.iter_mut().find(|entry| entry.name == name);
-    found.ok_or_else(|| Refused::NotFound(name.to_owned()).into())
+    found.ok_or_else(|| KeyError::NotFound(name.to_owned()).into())
 }
 
-fn check(name: &str, terms: &Terms) -> anyhow::Result<()> {
+fn check(name: &str, terms: &KeyPolicy) -> anyhow::Result<()> {
     let is_name = model::is_plausible_name(name) && !name.contains('/');
     let words = "A key's name must be a word of at most 200 characters, without spaces or slashes";
-    ensure!(is_name, Refused::Terms(words.to_owned()));
+    ensure!(is_name, KeyError::KeyPolicy(words.to_owned()));
     for pattern in &terms.endpoints {
         let path = pattern
             .split_once(' ')
@@ -215,21 +216,24 @@ fn check(name: &str, terms: &Terms) -> anyhow::Result<()> {
         let words = format!(
             "\"{pattern}\" in `endpoints` is not a path; write one such as `POST /v1/chat/*`"
         );
-        ensure!(path.starts_with('/') || path == "*", Refused::Terms(words));
+        ensure!(
+            path.starts_with('/') || path == "*",
+            KeyError::KeyPolicy(words)
+        );
     }
     if let Some(problem) = terms.budget.and_then(|budget| budget.problem()) {
-        bail!(Refused::Terms(format!("`budget` {problem}")));
+        bail!(KeyError::KeyPolicy(format!("`budget` {problem}")));
     }
     Ok(())
 }
 
-fn make() -> anyhow::Result<(Made, String)> {
+fn make() -> anyhow::Result<(GeneratedKey, String)> {
     let id: [u8; ID_BYTES] = secure_fs::random()?;
     let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     let random: [u8; SECRET_BYTES] = secure_fs::random()?;
     let secret = access::secret(&id, &URL_SAFE_NO_PAD.encode(random));
     let salt: [u8; SALT_BYTES] = secure_fs::random()?;
-    let made = Made {
+    let made = GeneratedKey {
         id,
         salt: BASE64.encode(salt),
         digest: BASE64.encode(access::digest(&salt, &secret)),
@@ -262,7 +266,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let keys = ClientKeys::of(folder.path());
         assert!(keys.list().unwrap().is_empty());
-        let (_, secret) = keys.create("team-a", Terms::default()).unwrap();
+        let (_, secret) = keys.create("team-a", KeyPolicy::default()).unwrap();
         let kept = |secret: &str| {
             let entries = keys.list().unwrap().into_iter();
             let all = entries.filter_map(|entry| {
@@ -273,7 +277,7 @@ mod tests {
             keyring.check(Some(secret), 0).is_ok()
         };
         assert!(kept(&secret));
-        assert!(keys.create("team-a", Terms::default()).is_err());
+        assert!(keys.create("team-a", KeyPolicy::default()).is_err());
         let (_, next) = keys.rotate("team-a").unwrap();
         assert!(kept(&next) && !kept(&secret));
         let file = std::fs::read_to_string(path(folder.path())).unwrap();
@@ -289,14 +293,14 @@ mod tests {
     fn terms_that_mean_nothing_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let keys = ClientKeys::of(folder.path());
-        let terms = |json: &str| serde_json::from_str::<Terms>(json).unwrap();
+        let terms = |json: &str| serde_json::from_str::<KeyPolicy>(json).unwrap();
         for (name, terms) in [
-            ("a b", Terms::default()),
+            ("a b", KeyPolicy::default()),
             ("a", terms(r#"{"endpoints": ["POST v1"]}"#)),
             ("a", terms(r#"{"budget": {"soft": 2, "hard": 1}}"#)),
         ] {
             let error = keys.create(name, terms).unwrap_err();
-            assert!(error.downcast_ref::<Refused>().is_some(), "{error}");
+            assert!(error.downcast_ref::<KeyError>().is_some(), "{error}");
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use super::{Refused, Terms};
+use super::{KeyError, KeyPolicy};
 
 /// Parses terms. An error names the field.
-pub fn parse(terms: Value) -> Result<Terms, Refused> {
+pub fn parse(terms: Value) -> Result<KeyPolicy, KeyError> {
     serde_path_to_error::deserialize(terms).map_err(|error: serde_path_to_error::Error<_>| {
         let inner: &serde_json::Error = error.inner();
-        Refused::Terms(match error.path().to_string().as_str() {
+        KeyError::KeyPolicy(match error.path().to_string().as_str() {
             "." => format!("the terms can't be read: {inner}"),
             path => format!("`{path}` can't be read: {inner}"),
         })
@@ -16,7 +16,7 @@ pub fn parse(terms: Value) -> Result<Terms, Refused> {
 }
 
 /// Applies a JSON Merge Patch (RFC 7396).
-pub fn patched(before: &Terms, patch: &Map<String, Value>) -> Result<Terms, Refused> {
+pub fn patched(before: &KeyPolicy, patch: &Map<String, Value>) -> Result<KeyPolicy, KeyError> {
     let mut terms = serde_json::to_value(before).unwrap_or_default();
     merge(&mut terms, patch);
     parse(terms)
@@ -46,7 +46,7 @@ fn merge(target: &mut Value, patch: &Map<String, Value>) {
 
 /// Returns the first field that restricts a key and that the new terms omit. A field that is
 /// present counts as intended, whatever its value.
-pub fn left_out(before: &Terms, terms: &Map<String, Value>) -> Option<String> {
+pub fn left_out(before: &KeyPolicy, terms: &Map<String, Value>) -> Option<String> {
     let before = serde_json::to_value(before).unwrap_or_default();
     let Value::Object(before) = before else {
         return None;
@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    fn terms(value: Value) -> Terms {
+    fn terms(value: Value) -> KeyPolicy {
         parse(value).unwrap()
     }
 

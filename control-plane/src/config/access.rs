@@ -27,13 +27,13 @@ pub struct ClientKey {
     pub budget: Option<Spanned<Budget>>,
     /// Present if OpenTracy generated the key.
     #[serde(skip)]
-    pub made: Option<Made>,
+    pub made: Option<GeneratedKey>,
 }
 
 /// The stored part of a key that OpenTracy generated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Made {
+pub struct GeneratedKey {
     pub id: String,
     /// In base64.
     pub salt: String,

@@ -27,14 +27,14 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 use url::Url;
 
-pub use access::{Access, ClientKey, Jwt, Made};
+pub use access::{Access, ClientKey, GeneratedKey, Jwt};
 pub use access_log::AccessLog;
 pub use admin::AdminAddress;
 pub use agents::{Agent, AgentLimits, McpServer, McpTransport};
 pub use keys::Keys;
 pub use limits::{Limits, LimitsPolicy, WithoutControlPlane};
 pub use load::{LoadError, load, load_text, read_text, state_dir};
-pub use providers::{DEMO, Key, Need, Provider, providers};
+pub use providers::{CredentialNeed, DEMO, Key, Provider, providers};
 pub use resilience::{CircuitBreaker, ResponseCache};
 pub use router::{Cache as RouterCache, Embedder, EmbeddingEndpoint, Router, Routing};
 pub use validate::Problem;

@@ -53,7 +53,7 @@ pub enum Key {
     },
     NotNeeded,
     /// Credentials that have to be obtained first.
-    Needs(Need),
+    Needs(CredentialNeed),
     /// No key was found; the variable that would hold it.
     Missing {
         variable: String,
@@ -62,7 +62,7 @@ pub enum Key {
 
 /// The source of the credentials that a provider needs instead of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Need {
+pub enum CredentialNeed {
     Aws {
         region: String,
         profile: Option<String>,
@@ -72,7 +72,7 @@ pub enum Need {
     },
 }
 
-impl Need {
+impl CredentialNeed {
     /// Returns the variable to set if no credentials are found.
     pub fn variable(&self) -> &'static str {
         match self {
@@ -273,11 +273,11 @@ fn find_key(
             name: name.to_owned(),
             value,
         },
-        None if format == Format::Bedrock => Key::Needs(Need::Aws {
+        None if format == Format::Bedrock => Key::Needs(CredentialNeed::Aws {
             region: aws_region(entry).unwrap_or_else(|| "us-east-1".to_owned()),
             profile: entry.profile.clone(),
         }),
-        None if format == Format::Vertex => Key::Needs(Need::Google {
+        None if format == Format::Vertex => Key::Needs(CredentialNeed::Google {
             file: entry.credentials_file.clone(),
         }),
         None if is_needed => Key::Missing { variable },

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use crate::config::{Need, Provider};
+use crate::config::{CredentialNeed, Provider};
 use crate::credentials::source::{Credential, Credentials, Source};
 use crate::health::{HealthCode, HealthRegistry};
 use crate::snapshot::Snapshot;
@@ -133,7 +133,7 @@ fn until_renewal(expires: Option<SystemTime>) -> Duration {
     }
 }
 
-impl Need {
+impl CredentialNeed {
     /// Returns the source to fetch from.
     pub fn source(&self) -> Source {
         match self {

@@ -162,11 +162,11 @@ struct Piece {
 #[derive(Default)]
 struct Decoded {
     batch: store::Batch,
-    refused: Vec<Refused>,
+    refused: Vec<RejectedRecord>,
 }
 
 /// Bytes that could not be decoded to a record.
-struct Refused {
+struct RejectedRecord {
     bytes: Vec<u8>,
     error: String,
 }
@@ -213,7 +213,7 @@ fn decode(payloads: &[Vec<u8>]) -> Decoded {
                 decoded.refused.extend(refuse_unnamed(&mut request));
                 decoded.batch.add(request);
             }
-            Err(error) => decoded.refused.push(Refused {
+            Err(error) => decoded.refused.push(RejectedRecord {
                 bytes: payload.clone(),
                 error: format!("the payload can't be decoded: {error}"),
             }),
@@ -223,7 +223,7 @@ fn decode(payloads: &[Vec<u8>]) -> Decoded {
 }
 
 /// Removes records whose id is not a UUID, because no store could look them up.
-fn refuse_unnamed(request: &mut v1::IngestRequest) -> Option<Refused> {
+fn refuse_unnamed(request: &mut v1::IngestRequest) -> Option<RejectedRecord> {
     let is_id = |id: &str| Uuid::try_parse(id).is_ok();
     let traces = request.traces.extract_if(.., |trace| !is_id(&trace.id));
     let traces: Vec<_> = traces.collect();
@@ -237,7 +237,7 @@ fn refuse_unnamed(request: &mut v1::IngestRequest) -> Option<Refused> {
     if unnamed.traces.is_empty() && unnamed.attempts.is_empty() {
         return None;
     }
-    Some(Refused {
+    Some(RejectedRecord {
         bytes: unnamed.encode_to_vec(),
         error: "the trace id is not a UUID".to_owned(),
     })

@@ -23,7 +23,7 @@ use crate::health::{HealthCode, HealthRegistry};
 use crate::reload::access_latch::AccessLatch;
 use crate::secrets;
 use crate::snapshot::{AccessState, Snapshot};
-use crate::spend::owner::Standing;
+use crate::spend::owner::BudgetStatus;
 use guard::TextVerdict;
 use settle::{Look, WatchedFiles};
 
@@ -34,7 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub struct Inputs {
     pub keys: Keys,
     pub credentials: watch::Receiver<Credentials>,
-    pub standing: watch::Receiver<Standing>,
+    pub standing: watch::Receiver<BudgetStatus>,
 }
 
 impl Inputs {

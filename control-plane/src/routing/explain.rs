@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::config::auto_alias;
-use crate::routing::{About, Answer, Question, Router, Undecided, candidates};
+use crate::routing::{About, Answer, Question, Router, RoutingError, candidates};
 use crate::snapshot::Snapshot;
 use crate::telemetry::live::Live;
 
@@ -282,9 +282,9 @@ fn about(request: &RouteRequest<'_>, tools: bool) -> Result<(About, v1::Needs), 
     }
 }
 
-fn refusal(undecided: &Undecided) -> ApiError {
+fn refusal(undecided: &RoutingError) -> ApiError {
     match undecided {
-        Undecided::Dimensions { .. } => ApiError::invalid("embedding", undecided.to_string()),
+        RoutingError::Dimensions { .. } => ApiError::invalid("embedding", undecided.to_string()),
         _ => {
             let words = format!("The router can't decide: {undecided}");
             ApiError::new(503, words).with_code(undecided.word())

@@ -17,4 +17,4 @@ pub mod prior;
 pub mod replay;
 pub mod service;
 
-pub use service::{About, Answer, Question, Router, Undecided};
+pub use service::{About, Answer, Question, Router, RoutingError};

@@ -69,7 +69,7 @@ pub struct Answer {
 
 /// The reason why no decision was made.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Undecided {
+pub enum RoutingError {
     #[error("the router is off because it has no embedder")]
     Off,
     #[error("no router pack is active")]
@@ -82,7 +82,7 @@ pub enum Undecided {
     NoCandidate,
 }
 
-impl Undecided {
+impl RoutingError {
     /// Returns the reason as an identifier, for headers and metrics.
     pub fn word(&self) -> &'static str {
         match self {
@@ -206,11 +206,11 @@ impl Router {
         &self,
         question: &Question,
         candidates: impl FnOnce(&Pack) -> (Vec<Named>, Vec<Excluded>),
-    ) -> Result<Answer, Undecided> {
+    ) -> Result<Answer, RoutingError> {
         let asked = Instant::now();
         let active = self.active().ok_or(match self.embedder {
-            None => Undecided::Off,
-            Some(_) => Undecided::NoPack,
+            None => RoutingError::Off,
+            Some(_) => RoutingError::NoPack,
         })?;
         let mut embedding = Duration::ZERO;
         let (assessment, is_cached) = match &question.about {
@@ -225,7 +225,7 @@ impl Router {
                         assessment.map(Arc::new)
                     })
                     .await
-                    .map_err(|error| Undecided::clone(&error))?;
+                    .map_err(|error| RoutingError::clone(&error))?;
                 let is_fresh = entry.is_fresh();
                 (entry.into_value(), !is_fresh)
             }
@@ -240,7 +240,7 @@ impl Router {
         self.drift.note(assessment.is_far, self.drift_alert);
         let (named, excluded) = candidates(&active.pack);
         if named.is_empty() {
-            return Err(Undecided::NoCandidate);
+            return Err(RoutingError::NoCandidate);
         }
         let known: Vec<_> = named.iter().map(|named| named.candidate.clone()).collect();
         let decision = decide(&assessment, &known, &question.weights, fastrand::f64);
@@ -266,8 +266,8 @@ impl Router {
         })
     }
 
-    async fn assess(&self, pack: &Pack, text: &str) -> Result<Assessment, Undecided> {
-        let embedder = self.embedder.as_ref().ok_or(Undecided::Off)?;
+    async fn assess(&self, pack: &Pack, text: &str) -> Result<Assessment, RoutingError> {
+        let embedder = self.embedder.as_ref().ok_or(RoutingError::Off)?;
         let embedded = embedder
             .embed(vec![text.to_owned()], Urgency::Request)
             .await?;
@@ -280,8 +280,8 @@ impl Router {
     }
 }
 
-fn assess(pack: &Pack, point: &Point<'_>) -> Result<Assessment, Undecided> {
-    pack.assess(point).ok_or(Undecided::Dimensions {
+fn assess(pack: &Pack, point: &Point<'_>) -> Result<Assessment, RoutingError> {
+    pack.assess(point).ok_or(RoutingError::Dimensions {
         found: point.embedding.len(),
         expected: pack.clusters.dimensions(),
     })

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::config::{Budget, Config, Period};
 use crate::ingest::{Ingest, Observer};
 use crate::snapshot::Snapshot;
-use crate::spend::owner::{Owner, Standing};
+use crate::spend::owner::{BudgetStatus, Owner};
 use crate::store::{Dimension, Micros, PicoUsd, Record, Store, StoreError};
 
 /// Interval between queries of the store.
@@ -91,13 +91,13 @@ impl Owner {
 pub struct Ledger {
     spending: Mutex<Spending>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<BudgetStatus>,
 }
 
 impl Ledger {
     pub fn new(
         snapshot: watch::Receiver<Arc<Snapshot>>,
-        standing: watch::Sender<Standing>,
+        standing: watch::Sender<BudgetStatus>,
     ) -> Arc<Self> {
         let ledger = Self {
             spending: Mutex::default(),
@@ -186,7 +186,7 @@ impl Ledger {
         });
     }
 
-    fn stand(&self) -> Standing {
+    fn stand(&self) -> BudgetStatus {
         self.report()
             .into_iter()
             .filter_map(|(owner, budget, spent)| {

@@ -12,4 +12,4 @@ pub enum Owner {
 }
 
 /// Budgets that have passed a limit; those within their limits are left out.
-pub type Standing = BTreeMap<Owner, v1::Budget>;
+pub type BudgetStatus = BTreeMap<Owner, v1::Budget>;

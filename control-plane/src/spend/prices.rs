@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use crate::config::Keys;
     use crate::credentials::source::Credentials;
-    use crate::spend::owner::Standing;
+    use crate::spend::owner::BudgetStatus;
 
     fn snapshot(input: &str) -> Arc<Snapshot> {
         let yaml = format!("prices:\n  openai/mine: {{input: {input}, output: 0}}\n");
@@ -192,7 +192,7 @@ mod tests {
             config,
             &Keys::default(),
             &Credentials::new(),
-            &Standing::new(),
+            &BudgetStatus::new(),
         )
     }
 

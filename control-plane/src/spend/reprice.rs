@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::spend::prices::{InForce, Prices};
-use crate::store::{AuditEntry, By, Filter, Order, Query, Store, StoreError};
+use crate::store::{Actor, AuditEntry, Filter, Order, Query, Store, StoreError};
 
 /// Number of calls that are read and written at a time.
 const PAGE: u32 = 5000;
@@ -24,7 +24,7 @@ pub async fn run(
     prices: &Prices,
     filter: Filter,
     in_force: InForce,
-    by: By,
+    by: Actor,
 ) -> Result<Repriced, StoreError> {
     let mut outcome = Repriced::default();
     let mut query = Query {

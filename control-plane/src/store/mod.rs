@@ -21,11 +21,11 @@ use crate::worker_thread::Stopped;
 pub use clickhouse::ClickHouse;
 pub use open::{migrate, open};
 pub use query::{
-    AuditEntry, Bounds, By, Cursor, Dimension, Filter, NoCursor, Order, Quantiles, Query, Stats,
+    Actor, AuditEntry, Bounds, Cursor, Dimension, Filter, NoCursor, Order, Quantiles, Query, Stats,
     StatsQuery,
 };
 pub use record::{
-    Attempt, Cost, Decision, Feedback, Micros, Outcome, PicoUsd, Place, Record, Tokens, Trace,
+    Attempt, Cost, Decision, Feedback, Micros, Outcome, PicoUsd, Record, SortKey, Tokens, Trace,
     TraceError,
 };
 pub use sqlite::Sqlite;

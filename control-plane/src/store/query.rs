@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::store::{Micros, PicoUsd, Place};
+use crate::store::{Micros, PicoUsd, SortKey};
 
 /// Conditions on traces; all that are set must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -75,7 +75,7 @@ pub enum Order {
 /// The position of a trace in its store. Traces that are added later don't shift it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    pub place: Place,
+    pub place: SortKey,
     pub id: u128,
 }
 
@@ -96,7 +96,7 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, NoCursor> {
         let (place, id) = text.split_once('-').ok_or(NoCursor)?;
         Ok(Self {
-            place: Place(i64::from_str_radix(place, 16).map_err(|_| NoCursor)?),
+            place: SortKey(i64::from_str_radix(place, 16).map_err(|_| NoCursor)?),
             id: u128::from_str_radix(id, 16).map_err(|_| NoCursor)?,
         })
     }
@@ -186,14 +186,19 @@ pub struct AuditEntry {
 
 /// The actor of an action, and the id of its request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct By {
+pub struct Actor {
     pub actor: String,
     pub request_id: String,
 }
 
 impl AuditEntry {
     /// Creates an entry with the current time.
-    pub fn new(action: impl Into<String>, by: By, subject: impl Into<String>, count: u64) -> Self {
+    pub fn new(
+        action: impl Into<String>,
+        by: Actor,
+        subject: impl Into<String>,
+        count: u64,
+    ) -> Self {
         Self {
             at: Micros::now(),
             action: action.into(),
@@ -212,7 +217,7 @@ mod tests {
     #[test]
     fn a_cursor_survives_its_text() {
         let cursor = Cursor {
-            place: Place(1 << 60),
+            place: SortKey(1 << 60),
             id: u128::MAX - 1,
         };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));

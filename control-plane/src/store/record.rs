@@ -156,8 +156,8 @@ pub struct Cost {
 
 impl Record {
     /// Returns the sort key of the call: by time, then by id.
-    pub fn place(&self) -> Place {
-        Place::of(self.started_at, self.id)
+    pub fn place(&self) -> SortKey {
+        SortKey::of(self.started_at, self.id)
     }
 
     /// Serializes the complete record, as stores hold it.
@@ -178,9 +178,9 @@ impl Record {
 
 /// An almost unique sort key: microseconds in the upper 53 bits, bits of the id below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(pub i64);
+pub struct SortKey(pub i64);
 
-impl Place {
+impl SortKey {
     const ID_BITS: u32 = 10;
 
     pub fn of(started_at: Micros, id: Uuid) -> Self {
@@ -267,10 +267,10 @@ mod tests {
             id("019a0000-0000-7001-8000-000000000000"),
             id("019a0000-0000-73ff-8000-000000000000"),
         );
-        let place = |micros, id| Place::of(Micros(micros), id);
+        let place = |micros, id| SortKey::of(Micros(micros), id);
         assert!(place(7, low) < place(7, high));
         assert!(place(7, high) < place(8, low));
-        assert!(Place::first_at(Micros(8)) <= place(8, low));
+        assert!(SortKey::first_at(Micros(8)) <= place(8, low));
         assert!(place(i64::MAX, high).0 > 0);
     }
 

@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 use crate::health::{HealthCode, HealthRegistry};
 use crate::ingest::journal;
 use crate::ingest::{Ingest, Observer, StoreState};
-use crate::instances::Vms;
+use crate::instances::FilterInstances;
 use crate::routing::drift::Drift;
 use crate::spend::budget::Ledger;
 use crate::store::Outcome;
@@ -300,7 +300,7 @@ impl Metrics {
         ingest: &Ingest,
         ledger: &Ledger,
         drift: &Drift,
-        vms: &Vms,
+        vms: &FilterInstances,
         health: &HealthRegistry,
     ) -> String {
         for code in HealthCode::ALL {

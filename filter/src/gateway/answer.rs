@@ -18,8 +18,8 @@ use proxy_wasm::types::Action;
 use crate::gateway::cache::{self, Cached};
 use crate::gateway::call::{Call, End};
 use crate::headers::{self, HeaderList};
-use crate::opening::{Opening, Progress, translate_chunk};
 use crate::plan::LoggedAttempt;
+use crate::stream_prelude::{Progress, StreamPrelude, translate_chunk};
 use crate::{failure, host, memory, upstream};
 
 #[derive(Default)]
@@ -48,7 +48,7 @@ enum State {
         source: Source,
     },
     /// Buffers a provider's stream until it has begun.
-    Opening(HeaderList<'static>, Opening),
+    Prelude(HeaderList<'static>, StreamPrelude),
     Streaming(Box<Stream>),
     Over,
 }
@@ -154,7 +154,7 @@ impl Answer {
                 }
                 host::close_response();
             }
-            State::Waiting | State::Holding { .. } | State::Opening(..) => {
+            State::Waiting | State::Holding { .. } | State::Prelude(..) => {
                 let (error, reason) = timeout_error(call);
                 call.note_silence(reason);
                 let mut headers = headers::json();
@@ -184,7 +184,7 @@ impl Answer {
                 return Action::Continue;
             }
             if let Some(origin) = call.origin() {
-                self.state = State::Opening(headers, Opening::new(&origin));
+                self.state = State::Prelude(headers, StreamPrelude::new(&origin));
                 return Action::Pause;
             }
         }
@@ -215,7 +215,7 @@ impl Answer {
                     Action::Pause
                 }
             }
-            State::Opening(..) => self.on_opening(call, end_of_stream),
+            State::Prelude(..) => self.on_opening(call, end_of_stream),
             State::Streaming(_) => {
                 self.on_chunk(call, end_of_stream);
                 Action::Continue
@@ -245,16 +245,16 @@ impl Answer {
     /// Reads more of a provider's stream that has not begun. A failure before its beginning gets an
     /// error reply like any other.
     fn on_opening(&mut self, call: &mut Call, end_of_stream: bool) -> Action {
-        let State::Opening(mut headers, opening) = std::mem::replace(&mut self.state, State::Over)
+        let State::Prelude(mut headers, opening) = std::mem::replace(&mut self.state, State::Over)
         else {
             return Action::Continue;
         };
         match opening.advance(end_of_stream) {
             Progress::Pending(opening) => {
-                self.state = State::Opening(headers, opening);
+                self.state = State::Prelude(headers, opening);
                 return Action::Pause;
             }
-            Progress::Begun(translator, out) => {
+            Progress::Started(translator, out) => {
                 self.deadline = call.timeout.filter(|_| !end_of_stream).map(after);
                 self.begin_stream(call, headers, Some(translator));
                 self.relay(call, out, true, end_of_stream);

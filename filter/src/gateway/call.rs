@@ -30,7 +30,7 @@ use crate::health;
 use crate::metrics;
 use crate::plan::LoggedAttempt;
 use crate::snapshot::{self, Snapshot};
-use crate::upstream::{self, Asked};
+use crate::upstream::{self, RequestContext};
 
 pub struct Call {
     /// The API that the client uses.
@@ -249,8 +249,8 @@ impl Call {
     }
 
     /// Returns the client's request, for the translation of an answer.
-    pub fn asked(&self) -> Asked<'_> {
-        Asked {
+    pub fn asked(&self) -> RequestContext<'_> {
+        RequestContext {
             api: self.api,
             id: &self.trace_id,
             body: &self.body,

@@ -47,13 +47,13 @@ pub struct Waiting {
 
 enum Question {
     /// The remaining limits of the caller.
-    Caller(limits::Asked),
+    Caller(limits::PendingAcquire),
     /// The ownership of the files that the conversation names.
-    Files(named_files::Asked),
+    Files(named_files::PendingCheck),
     /// The choice of a candidate for the prompt.
-    Route(router::Asked),
+    Route(router::PendingDecision),
     /// The remaining limits of the first candidate.
-    Model(limits::Asked),
+    Model(limits::PendingAcquire),
 }
 
 impl Waiting {
@@ -236,7 +236,7 @@ impl Flow<'_> {
                 self.call.refused_charges = std::mem::take(&mut self.call.charges);
                 return Outcome::Refused(self.call, error);
             }
-            Admission::Asked(asked) => return self.wait(Question::Caller(asked)),
+            Admission::Pending(asked) => return self.wait(Question::Caller(asked)),
             Admission::Admitted => {}
         }
         match named_files::ask(&mut self.call, self.snapshot) {
@@ -338,7 +338,7 @@ impl Flow<'_> {
                 self.introduce();
                 send(self.call, self.envelope, &self.request)
             }
-            Admission::Asked(asked) => self.wait(Question::Model(asked)),
+            Admission::Pending(asked) => self.wait(Question::Model(asked)),
             // The next candidate may be within its limits.
             Admission::Refused(_) if self.call.plan.len() > 1 => {
                 self.call.plan.remove(0);

@@ -33,7 +33,7 @@ pub struct Charge {
 
 /// The result of taking charges.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum TakeResult {
     All,
     /// The control plane has to grant these first.
     Missing(Vec<Charge>),
@@ -43,7 +43,7 @@ pub enum Taken {
 
 /// The state of a bucket, for the client's headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct LimitStatus {
     pub limit: u64,
     pub remaining: u64,
     pub reset: Duration,
@@ -107,7 +107,7 @@ pub fn with<T>(work: impl FnOnce(&mut Leases) -> T) -> T {
 
 impl Leases {
     /// Takes all charges of a request, or none.
-    pub fn take(&mut self, charges: &[Charge], now: Instant) -> Taken {
+    pub fn take(&mut self, charges: &[Charge], now: Instant) -> TakeResult {
         let mut missing = Vec::new();
         for charge in charges {
             let lease = self.lease(&charge.bucket, now);
@@ -117,7 +117,10 @@ impl Leases {
                 continue;
             }
             if lease.is_exhausted && lease.remaining < charge.units {
-                return Taken::Exhausted(charge.clone(), lease.ends.saturating_duration_since(now));
+                return TakeResult::Exhausted(
+                    charge.clone(),
+                    lease.ends.saturating_duration_since(now),
+                );
             }
             missing.push(Charge {
                 units: unsigned(units.saturating_sub(lease.left)),
@@ -125,14 +128,14 @@ impl Leases {
             });
         }
         if !missing.is_empty() {
-            return Taken::Missing(missing);
+            return TakeResult::Missing(missing);
         }
         for charge in charges {
             let lease = self.lease(&charge.bucket, now);
             lease.left = lease.left.saturating_sub(signed(charge.units));
             lease.in_use = lease.in_use.saturating_add(charge.units);
         }
-        Taken::All
+        TakeResult::All
     }
 
     /// Adds the units that the control plane granted.
@@ -230,9 +233,9 @@ impl Leases {
     }
 
     /// Returns the state of a bucket.
-    pub fn standing(&self, charge: &Charge, now: Instant) -> Option<Standing> {
+    pub fn standing(&self, charge: &Charge, now: Instant) -> Option<LimitStatus> {
         let lease = self.leases.get(&charge.bucket)?;
-        Some(Standing {
+        Some(LimitStatus {
             limit: charge.limit,
             remaining: lease
                 .remaining
@@ -308,31 +311,34 @@ mod tests {
         let (mut leases, start) = (Leases::default(), Instant::now());
         let estimate = [charge(Unit::Tokens, 50)];
         leases.grant(&estimate, &answer(50, 50), start);
-        assert_eq!(leases.take(&estimate, start), Taken::All);
+        assert_eq!(leases.take(&estimate, start), TakeResult::All);
         let later = start + Duration::from_secs(70);
         let mut next_minute = answer(2, 98);
         next_minute.grants[0].reset_ms = 50_000;
         leases.grant(&estimate, &next_minute, later);
         leases.settle(&estimate[0], 0, start, later);
         assert_eq!(leases.standing(&estimate[0], later).unwrap().remaining, 100);
-        assert!(matches!(leases.take(&estimate, later), Taken::Missing(_)));
+        assert!(matches!(
+            leases.take(&estimate, later),
+            TakeResult::Missing(_)
+        ));
     }
 
     #[test]
     fn a_piece_is_used_up_before_another_is_asked_for() {
         let (mut leases, now) = (Leases::default(), Instant::now());
         let one = [charge(Unit::Requests, 1)];
-        assert_eq!(leases.take(&one, now), Taken::Missing(one.to_vec()));
+        assert_eq!(leases.take(&one, now), TakeResult::Missing(one.to_vec()));
         leases.grant(&one, &answer(2, 98), now);
-        assert_eq!(leases.take(&one, now), Taken::All);
+        assert_eq!(leases.take(&one, now), TakeResult::All);
         assert_eq!(leases.standing(&one[0], now).unwrap().remaining, 99);
-        assert_eq!(leases.take(&one, now), Taken::All);
-        assert!(matches!(leases.take(&one, now), Taken::Missing(_)));
+        assert_eq!(leases.take(&one, now), TakeResult::All);
+        assert!(matches!(leases.take(&one, now), TakeResult::Missing(_)));
         leases.grant(&one, &answer(0, 0), now);
-        assert!(matches!(leases.take(&one, now), Taken::Exhausted(..)));
+        assert!(matches!(leases.take(&one, now), TakeResult::Exhausted(..)));
         let later = now + Duration::from_secs(11);
         assert!(
-            matches!(leases.take(&one, later), Taken::Missing(_)),
+            matches!(leases.take(&one, later), TakeResult::Missing(_)),
             "a new minute"
         );
     }
@@ -342,19 +348,23 @@ mod tests {
         let (mut leases, now) = (Leases::default(), Instant::now());
         let estimate = [charge(Unit::Tokens, 10)];
         leases.grant(&estimate, &answer(10, 90), now);
-        assert_eq!(leases.take(&estimate, now), Taken::All);
+        assert_eq!(leases.take(&estimate, now), TakeResult::All);
         leases.settle(&estimate[0], 25, now, now);
         assert_eq!(
             leases.take(&estimate, now),
-            Taken::Missing(vec![charge(Unit::Tokens, 25)])
+            TakeResult::Missing(vec![charge(Unit::Tokens, 25)])
         );
         leases.grant(&estimate, &answer(25, 65), now);
-        assert_eq!(leases.take(&estimate, now), Taken::All);
+        assert_eq!(leases.take(&estimate, now), TakeResult::All);
         assert!(
             leases.settle(&estimate[0], 0, now, now),
             "others may want it"
         );
-        assert_eq!(leases.take(&estimate, now), Taken::All, "it was given back");
+        assert_eq!(
+            leases.take(&estimate, now),
+            TakeResult::All,
+            "it was given back"
+        );
         leases.settle(&estimate[0], 0, now, now);
         assert_eq!(leases.give_back(now)[0].units, 10);
     }
@@ -364,7 +374,7 @@ mod tests {
         let (mut leases, now) = (Leases::default(), Instant::now());
         let slot = [charge(Unit::Concurrent, 1)];
         leases.grant(&slot, &answer(1, 0), now);
-        assert_eq!(leases.take(&slot, now), Taken::All);
+        assert_eq!(leases.take(&slot, now), TakeResult::All);
         assert!(leases.give_back(now).is_empty(), "it is in use");
         leases.release(&slot[0], now);
         let released: Vec<u64> = leases
@@ -374,7 +384,7 @@ mod tests {
             .collect();
         assert_eq!(released, [1]);
         assert!(leases.give_back(now).is_empty());
-        assert!(matches!(leases.take(&slot, now), Taken::Missing(_)));
+        assert!(matches!(leases.take(&slot, now), TakeResult::Missing(_)));
     }
 
     #[test]
@@ -387,14 +397,14 @@ mod tests {
         let mut passed = 0;
         for _ in 0..200 {
             match leases.take(&one, later) {
-                Taken::All => passed += 1,
-                Taken::Missing(missing) => leases.grant_alone(&missing, later),
-                Taken::Exhausted(..) => break,
+                TakeResult::All => passed += 1,
+                TakeResult::Missing(missing) => leases.grant_alone(&missing, later),
+                TakeResult::Exhausted(..) => break,
             }
         }
         assert_eq!(passed, 50, "half of a hundred, for two VMs");
         let slots = [charge(Unit::Concurrent, 1)];
         leases.grant_alone(&slots, later);
-        assert_eq!(leases.take(&slots, later), Taken::All);
+        assert_eq!(leases.take(&slots, later), TakeResult::All);
     }
 }

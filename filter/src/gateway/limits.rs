@@ -10,7 +10,7 @@ use prost::Message as _;
 
 use crate::contact;
 use crate::control_plane;
-use crate::gateway::leases::{self, Bucket, Charge, Taken};
+use crate::gateway::leases::{self, Bucket, Charge, TakeResult};
 use crate::headers::HeaderList;
 use crate::snapshot::{self, Snapshot};
 use crate::vm;
@@ -54,7 +54,7 @@ pub fn charges(owner: Owner, name: &str, limits: &v1::Limits, tokens: u64) -> Ve
 }
 
 /// A call to the control plane that a request waits for.
-pub struct Asked {
+pub struct PendingAcquire {
     pub grpc_call: u32,
     missing: Vec<Charge>,
 }
@@ -62,7 +62,7 @@ pub struct Asked {
 /// The result of admitting a request's charges.
 pub enum Admission {
     Admitted,
-    Asked(Asked),
+    Pending(PendingAcquire),
     Refused(ApiError),
 }
 
@@ -75,12 +75,12 @@ pub fn admit(charges: &[Charge], snapshot: &Snapshot) -> Admission {
         return Admission::Refused(too_large(charge));
     }
     match leases::with(|leases| leases.take(charges, Instant::now())) {
-        Taken::All => Admission::Admitted,
-        Taken::Exhausted(charge, wait) => {
+        TakeResult::All => Admission::Admitted,
+        TakeResult::Exhausted(charge, wait) => {
             Admission::Refused(exhausted(&charge, wait.as_secs() + 1))
         }
-        Taken::Missing(missing) => match ask(&missing, snapshot) {
-            Some(grpc_call) => Admission::Asked(Asked { grpc_call, missing }),
+        TakeResult::Missing(missing) => match ask(&missing, snapshot) {
+            Some(grpc_call) => Admission::Pending(PendingAcquire { grpc_call, missing }),
             None => alone(charges, &missing, snapshot),
         },
     }
@@ -89,7 +89,7 @@ pub fn admit(charges: &[Charge], snapshot: &Snapshot) -> Admission {
 /// Resumes with the control plane's answer.
 pub fn resume(
     charges: &[Charge],
-    asked: &Asked,
+    asked: &PendingAcquire,
     snapshot: &Snapshot,
     status: u32,
     size: usize,
@@ -103,11 +103,11 @@ pub fn resume(
     let now = Instant::now();
     leases::with(|leases| leases.grant(&asked.missing, &answer, now));
     match leases::with(|leases| leases.take(charges, now)) {
-        Taken::All => Admission::Admitted,
-        Taken::Exhausted(charge, wait) => {
+        TakeResult::All => Admission::Admitted,
+        TakeResult::Exhausted(charge, wait) => {
             Admission::Refused(exhausted(&charge, wait.as_secs() + 1))
         }
-        Taken::Missing(missing) => {
+        TakeResult::Missing(missing) => {
             let denied = |charge: &&Charge| {
                 let granted = asked.missing.iter().zip(&answer.grants);
                 let mut granted = granted.filter(|(_, grant)| grant.units == 0);
@@ -117,7 +117,7 @@ pub fn resume(
                 Some(charge) => Admission::Refused(exhausted(charge, SLOT_RETRY_SECONDS)),
                 // Other requests took the granted units while this one waited.
                 None => match ask(&missing, snapshot) {
-                    Some(grpc_call) => Admission::Asked(Asked { grpc_call, missing }),
+                    Some(grpc_call) => Admission::Pending(PendingAcquire { grpc_call, missing }),
                     None => alone(charges, &missing, snapshot),
                 },
             }
@@ -160,11 +160,11 @@ fn alone(charges: &[Charge], missing: &[Charge], snapshot: &Snapshot) -> Admissi
     let now = Instant::now();
     leases::with(|leases| leases.grant_alone(missing, now));
     match leases::with(|leases| leases.take(charges, now)) {
-        Taken::All => Admission::Admitted,
-        Taken::Exhausted(charge, wait) => {
+        TakeResult::All => Admission::Admitted,
+        TakeResult::Exhausted(charge, wait) => {
             Admission::Refused(exhausted(&charge, wait.as_secs() + 1))
         }
-        Taken::Missing(missing) => match missing.first() {
+        TakeResult::Missing(missing) => match missing.first() {
             Some(charge) => Admission::Refused(exhausted(charge, SLOT_RETRY_SECONDS)),
             None => Admission::Admitted,
         },

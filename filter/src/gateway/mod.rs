@@ -20,7 +20,7 @@ mod management;
 mod models;
 mod named_files;
 mod owners;
-mod passage;
+mod passthrough;
 mod planner;
 mod privacy;
 mod probes;
@@ -45,7 +45,7 @@ use crate::gateway::access::Caller;
 use crate::gateway::answer::Answer;
 use crate::gateway::call::Call;
 use crate::gateway::envoys_reply::EnvoysReply;
-use crate::gateway::passage::Passage;
+use crate::gateway::passthrough::Passthrough;
 use crate::headers::{self, HeaderList};
 use crate::{access_log, host, memory, metrics, snapshot};
 
@@ -73,7 +73,7 @@ enum State {
     /// The control plane was asked for a routing decision.
     Explaining(u32),
     /// A passthrough call to a provider.
-    Passing(Box<Passage>),
+    Passthrough(Box<Passthrough>),
     /// Forwarded to the control plane, whose answer is passed on.
     Forwarded,
     /// A count that was requested from a provider.
@@ -107,7 +107,7 @@ impl HttpContext for Gateway {
             };
             let length = match endpoint {
                 // Files are streamed, not buffered.
-                Endpoint::Passed(_) => None,
+                Endpoint::Passthrough(_) => None,
                 _ => request.get("content-length"),
             };
             let length = length.and_then(|length| length.parse().ok());
@@ -119,9 +119,10 @@ impl HttpContext for Gateway {
                 self.state = State::Answered;
                 return Action::Pause;
             }
-            if let Endpoint::Passed(endpoint) = endpoint {
-                let (passage, action) = Passage::begin(endpoint, caller, request, end_of_stream);
-                self.state = State::Passing(Box::new(passage));
+            if let Endpoint::Passthrough(endpoint) = endpoint {
+                let (passage, action) =
+                    Passthrough::begin(endpoint, caller, request, end_of_stream);
+                self.state = State::Passthrough(Box::new(passage));
                 return action;
             }
             self.state = State::Receiving(endpoint, caller, request);
@@ -149,7 +150,7 @@ impl HttpContext for Gateway {
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         match &mut self.state {
-            State::Passing(passage) => passage.on_body(size, end_of_stream),
+            State::Passthrough(passage) => passage.on_body(size, end_of_stream),
             State::Receiving(endpoint, ..) if !memory::has_room_for(size) => {
                 let api = endpoint.api();
                 self.refuse_for_memory(api)
@@ -170,7 +171,7 @@ impl HttpContext for Gateway {
                 host::drop_request_trailers();
                 self.on_request()
             }
-            State::Passing(passage) => {
+            State::Passthrough(passage) => {
                 host::drop_request_trailers();
                 passage.on_body(0, true)
             }
@@ -184,7 +185,7 @@ impl HttpContext for Gateway {
                 let (call, answer) = sent.as_mut();
                 answer.on_headers(call, end_of_stream)
             }
-            State::Passing(passage) if passage.is_sent() => {
+            State::Passthrough(passage) if passage.is_sent() => {
                 passage.on_response_headers(end_of_stream)
             }
             State::Counting(errand) if !host::is_envoys_reply(host::response_status()) => {
@@ -205,7 +206,7 @@ impl HttpContext for Gateway {
                 let (call, answer) = sent.as_mut();
                 answer.on_body(call, size, end_of_stream)
             }
-            State::Passing(passage) => passage.on_response_body(size, end_of_stream),
+            State::Passthrough(passage) => passage.on_response_body(size, end_of_stream),
             State::Counting(errand) => errand.on_response_body(size, end_of_stream),
             _ => Action::Continue,
         }
@@ -220,7 +221,7 @@ impl HttpContext for Gateway {
                 let (call, answer) = sent.as_mut();
                 answer.on_trailers(call)
             }
-            State::Passing(passage) => passage.on_response_body(0, true),
+            State::Passthrough(passage) => passage.on_response_body(0, true),
             State::Counting(errand) => errand.on_response_body(0, true),
             _ => Action::Continue,
         }
@@ -233,7 +234,7 @@ impl HttpContext for Gateway {
                 answer.finish(call);
             }
             State::Waiting(waiting) => Answer::default().finish(waiting.into_call()),
-            State::Passing(passage) => passage.finish(),
+            State::Passthrough(passage) => passage.finish(),
             State::Other
             | State::Answered
             | State::Forwarded
@@ -248,7 +249,7 @@ impl Timed for Gateway {
     fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Sent(sent) => sent.1.deadline(),
-            State::Passing(passage) => passage.deadline(),
+            State::Passthrough(passage) => passage.deadline(),
             State::Counting(errand) => errand.deadline(),
             State::Other
             | State::Answered
@@ -265,7 +266,7 @@ impl Timed for Gateway {
                 let (call, answer) = sent.as_mut();
                 answer.on_deadline(call);
             }
-            State::Passing(passage) => passage.on_deadline(),
+            State::Passthrough(passage) => passage.on_deadline(),
             State::Counting(errand) => {
                 errand.on_deadline();
                 self.state = State::Answered;
@@ -282,7 +283,7 @@ impl Timed for Gateway {
 
 impl Context for Gateway {
     fn on_http_call_response(&mut self, call: u32, _: usize, size: usize, _: usize) {
-        if let State::Passing(passage) = &mut self.state
+        if let State::Passthrough(passage) = &mut self.state
             && passage.is_waiting_for_page(call)
         {
             passage.on_next_page(size);
@@ -297,9 +298,9 @@ impl Context for Gateway {
                     host::complain("resume", proxy_wasm::hostcalls::resume_http_request());
                 }
             }
-            State::Passing(mut passage) if passage.is_waiting_for(call) => {
+            State::Passthrough(mut passage) if passage.is_waiting_for(call) => {
                 let action = passage.resume(status, size);
-                self.state = State::Passing(passage);
+                self.state = State::Passthrough(passage);
                 if action == Action::Continue {
                     host::complain("resume", proxy_wasm::hostcalls::resume_http_request());
                 }
@@ -405,7 +406,7 @@ impl Gateway {
                 }
             },
             // Unreachable: these endpoints are handled before the whole request is received.
-            Endpoint::Passed(_) | Endpoint::Models => Action::Continue,
+            Endpoint::Passthrough(_) | Endpoint::Models => Action::Continue,
             Endpoint::Route => {
                 self.state = match explain::ask(body) {
                     Some(asked) => State::Explaining(asked),
@@ -474,7 +475,7 @@ enum Endpoint {
     /// The list of models.
     Models,
     /// A passthrough endpoint of a provider.
-    Passed(endpoint::Endpoint),
+    Passthrough(endpoint::Endpoint),
 }
 
 impl Endpoint {
@@ -490,7 +491,7 @@ impl Endpoint {
         }
         endpoint::Endpoint::at(path).map(|found| match found.api() {
             Some(api) => Self::Completion(api),
-            None => Self::Passed(found),
+            None => Self::Passthrough(found),
         })
     }
 
@@ -498,7 +499,7 @@ impl Endpoint {
         match self {
             Self::Completion(api) => api,
             Self::CountTokens => Api::Messages,
-            Self::Route | Self::Models | Self::Passed(_) => Api::ChatCompletions,
+            Self::Route | Self::Models | Self::Passthrough(_) => Api::ChatCompletions,
         }
     }
 }

@@ -11,14 +11,14 @@ use crate::gateway::owners::{self, ResourceOwner};
 use crate::snapshot::Snapshot;
 
 /// A call to the control plane that a request waits for.
-pub struct Asked {
+pub struct PendingCheck {
     pub grpc_call: u32,
     ids: Vec<String>,
 }
 
 /// Requests the check if the call's body names files. Files belong to one provider, so only
 /// candidates at the first candidate's provider stay.
-pub fn ask(call: &mut Call, snapshot: &Snapshot) -> Result<Option<Asked>, ApiError> {
+pub fn ask(call: &mut Call, snapshot: &Snapshot) -> Result<Option<PendingCheck>, ApiError> {
     if !may_name_files(&call.body) {
         return Ok(None);
     }
@@ -34,11 +34,11 @@ pub fn ask(call: &mut Call, snapshot: &Snapshot) -> Result<Option<Asked>, ApiErr
     call.plan
         .retain(|candidate| candidate.provider.name == provider);
     let grpc_call = owner.resolve(&provider, Vec::new(), ids.clone())?;
-    Ok(Some(Asked { grpc_call, ids }))
+    Ok(Some(PendingCheck { grpc_call, ids }))
 }
 
 /// Reads the control plane's answer.
-pub fn check(asked: &Asked, status: u32, size: usize) -> Result<(), ApiError> {
+pub fn check(asked: &PendingCheck, status: u32, size: usize) -> Result<(), ApiError> {
     let owned = owners::read(status, size)?;
     let mut ids = asked.ids.iter().enumerate();
     match ids.find(|(index, _)| owned.get(*index) != Some(&true)) {

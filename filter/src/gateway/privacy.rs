@@ -15,7 +15,7 @@ pub struct Policy {
 
 /// The content that a trace records.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct RecordedContent {
     pub request: Vec<u8>,
     pub response: Vec<u8>,
     pub is_cut: bool,
@@ -47,9 +47,14 @@ impl Policy {
     }
 
     /// Returns the parts of both bodies that the policy keeps.
-    pub fn keep(self, snapshot: &Snapshot, mut request: Vec<u8>, mut response: Vec<u8>) -> Said {
+    pub fn keep(
+        self,
+        snapshot: &Snapshot,
+        mut request: Vec<u8>,
+        mut response: Vec<u8>,
+    ) -> RecordedContent {
         if !self.content {
-            return Said::default();
+            return RecordedContent::default();
         }
         let limit = usize::try_from(snapshot.traces.max_content_bytes).unwrap_or(usize::MAX);
         let is_cut = request.len() > limit || response.len() > limit;
@@ -60,7 +65,7 @@ impl Policy {
         }
         request.truncate(limit);
         response.truncate(limit);
-        Said {
+        RecordedContent {
             request,
             response,
             is_cut,

@@ -29,7 +29,7 @@ pub fn cost_weight(request: &HeaderList<'_>) -> Result<Option<f64>, ApiError> {
 }
 
 /// A call to the control plane that a request waits for.
-pub struct Asked {
+pub struct PendingDecision {
     pub grpc_call: u32,
     asked_at_micros: u64,
     deadline: Duration,
@@ -43,7 +43,7 @@ pub fn ask(
     envelope: &Envelope<'_>,
     alias: &v1::Alias,
     cost_weight: Option<f64>,
-) -> Result<Option<Asked>, ApiError> {
+) -> Result<Option<PendingDecision>, ApiError> {
     let subject = envelope.subject();
     let message = v1::RouteRequest {
         alias: alias.name.clone(),
@@ -67,7 +67,7 @@ pub fn ask(
         return without_router(call, "control_plane_down", fail_without_router).map(|()| None);
     }
     match control_plane::call("opentracy.v1.RouteService", "Route", &message, deadline) {
-        Some(grpc_call) => Ok(Some(Asked {
+        Some(grpc_call) => Ok(Some(PendingDecision {
             grpc_call,
             asked_at_micros: call.started.elapsed_micros(),
             deadline,
@@ -80,7 +80,7 @@ pub fn ask(
 /// Reads the control plane's answer, or its absence.
 pub fn read_answer(
     call: &mut Call,
-    asked: &Asked,
+    asked: &PendingDecision,
     status: u32,
     size: usize,
 ) -> Result<(), ApiError> {

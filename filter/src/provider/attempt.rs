@@ -19,7 +19,7 @@ use crate::headers::{self, HeaderList};
 use crate::plan::{LoggedAttempt, Plan};
 use crate::provider::attempt_log;
 use crate::snapshot::{self, Provider, Snapshot};
-use crate::upstream::{Asked, Sending};
+use crate::upstream::{RequestContext, Sending};
 use crate::{access_log, host, provider_keys, upstream};
 
 pub struct Attempt {
@@ -120,7 +120,7 @@ impl Attempt {
 
     /// Returns the origin of the answer, for its translation; `None` if nothing was sent.
     pub fn origin(&self) -> Option<Origin<'_>> {
-        let asked = Asked {
+        let asked = RequestContext {
             api: self.api,
             id: &self.trace_id,
             body: &self.body,

@@ -8,8 +8,8 @@ use opentracy_translate::format::StreamTranslator;
 use proxy_wasm::types::Action;
 
 use crate::headers::{self, HeaderList};
-use crate::opening::{Opening, Progress, translate_chunk};
 use crate::provider::attempt::Attempt;
+use crate::stream_prelude::{Progress, StreamPrelude, translate_chunk};
 use crate::{failure, host, upstream};
 
 #[derive(Default)]
@@ -25,7 +25,7 @@ enum State {
     Waiting,
     /// Buffers a body until it is complete. The error is set if Envoy generated the response.
     Body(HeaderList<'static>, Option<(ApiError, AttemptError)>),
-    Opening(HeaderList<'static>, Opening),
+    Prelude(HeaderList<'static>, StreamPrelude),
     Stream(Box<StreamTranslator>),
     Over,
 }
@@ -61,7 +61,7 @@ impl Inbound {
                 attempt.broke_off(AttemptError::Timeout);
                 host::close_response();
             }
-            State::Waiting | State::Body(..) | State::Opening(..) => {
+            State::Waiting | State::Body(..) | State::Prelude(..) => {
                 let (error, reason) = failure::timeout(attempt.provider_name());
                 let log = attempt.log(None, Some(reason), None);
                 let headers = HeaderList::default();
@@ -89,7 +89,7 @@ impl Inbound {
                 Some(origin)
                     if headers.is_event_stream() && headers.status() == 200 && !end_of_stream =>
                 {
-                    self.state = State::Opening(headers, Opening::new(&origin));
+                    self.state = State::Prelude(headers, StreamPrelude::new(&origin));
                     return Action::Pause;
                 }
                 _ => self.state = State::Body(headers, None),
@@ -105,7 +105,7 @@ impl Inbound {
         match &mut self.state {
             State::Body(..) if end_of_stream => self.on_end(attempt),
             State::Body(..) => Action::Pause,
-            State::Opening(..) => self.on_opening(attempt, end_of_stream),
+            State::Prelude(..) => self.on_opening(attempt, end_of_stream),
             State::Stream(translator) => {
                 let timeout = (!end_of_stream).then(|| attempt.timeout());
                 self.deadline = timeout.map(|timeout| Instant::now() + timeout);
@@ -127,16 +127,16 @@ impl Inbound {
     /// Reads more of a stream that has not begun. A failure before its beginning gets an error
     /// reply like any other.
     fn on_opening(&mut self, attempt: &mut Attempt, end_of_stream: bool) -> Action {
-        let State::Opening(mut headers, opening) = std::mem::replace(&mut self.state, State::Over)
+        let State::Prelude(mut headers, opening) = std::mem::replace(&mut self.state, State::Over)
         else {
             return Action::Continue;
         };
         match opening.advance(end_of_stream) {
             Progress::Pending(opening) => {
-                self.state = State::Opening(headers, opening);
+                self.state = State::Prelude(headers, opening);
                 return Action::Pause;
             }
-            Progress::Begun(translator, out) => {
+            Progress::Started(translator, out) => {
                 let status = headers.status();
                 let log = attempt.log(Some(status), None, None);
                 if translator.error().is_some() {

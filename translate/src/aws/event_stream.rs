@@ -5,7 +5,7 @@
 //!
 //! Source: AWS's event stream specification (Smithy, "Amazon Event Stream"), November 2026.
 
-use crate::stream_error::{Broken, MAX_EVENT};
+use crate::stream_error::{MAX_EVENT, StreamError};
 
 const PRELUDE: usize = 12;
 const CHECKSUM: usize = 4;
@@ -15,7 +15,7 @@ const CHECKSUM: usize = 4;
 #[derive(Debug, Default)]
 pub struct Parser {
     pending: Vec<u8>,
-    broken: Option<Broken>,
+    broken: Option<StreamError>,
 }
 
 /// One message.
@@ -32,7 +32,7 @@ impl Parser {
         &mut self,
         bytes: &[u8],
         mut on_message: impl FnMut(Message<'_>),
-    ) -> Result<(), Broken> {
+    ) -> Result<(), StreamError> {
         if let Some(broken) = self.broken {
             return Err(broken);
         }
@@ -61,7 +61,7 @@ impl Parser {
 }
 
 /// Returns the first message and the bytes after it; `None` if it is incomplete.
-fn split(bytes: &[u8]) -> Result<Option<(Message<'_>, &[u8])>, Broken> {
+fn split(bytes: &[u8]) -> Result<Option<(Message<'_>, &[u8])>, StreamError> {
     let Some(prelude) = bytes.get(..PRELUDE) else {
         return Ok(None);
     };
@@ -71,17 +71,17 @@ fn split(bytes: &[u8]) -> Result<Option<(Message<'_>, &[u8])>, Broken> {
         number(prelude, 8)?,
     );
     if crc32fast::hash(prelude.get(..8).unwrap_or_default()) as usize != prelude_crc {
-        return Err(Broken::Checksum);
+        return Err(StreamError::Checksum);
     }
     if length > MAX_EVENT {
-        return Err(Broken::TooLong);
+        return Err(StreamError::TooLong);
     }
     let headers_end = PRELUDE.saturating_add(headers_length);
     let Some(payload_end) = length
         .checked_sub(CHECKSUM)
         .filter(|&end| headers_end <= end)
     else {
-        return Err(Broken::Malformed);
+        return Err(StreamError::Malformed);
     };
     let (Some(message), Some(after)) = (bytes.get(..length), bytes.get(length..)) else {
         return Ok(None);
@@ -89,9 +89,9 @@ fn split(bytes: &[u8]) -> Result<Option<(Message<'_>, &[u8])>, Broken> {
     if crc32fast::hash(message.get(..payload_end).unwrap_or_default()) as usize
         != number(message, payload_end)?
     {
-        return Err(Broken::Checksum);
+        return Err(StreamError::Checksum);
     }
-    let part = |range| message.get(range).ok_or(Broken::Malformed);
+    let part = |range| message.get(range).ok_or(StreamError::Malformed);
     let message = Message {
         headers: part(PRELUDE..headers_end)?,
         payload: part(headers_end..payload_end)?,
@@ -100,12 +100,12 @@ fn split(bytes: &[u8]) -> Result<Option<(Message<'_>, &[u8])>, Broken> {
 }
 
 /// Reads four bytes in network order.
-fn number(bytes: &[u8], at: usize) -> Result<usize, Broken> {
+fn number(bytes: &[u8], at: usize) -> Result<usize, StreamError> {
     bytes
         .get(at..at.saturating_add(4))
         .and_then(|four| four.try_into().ok())
         .map(|four| u32::from_be_bytes(four) as usize)
-        .ok_or(Broken::Malformed)
+        .ok_or(StreamError::Malformed)
 }
 
 impl<'a> Message<'a> {
@@ -174,7 +174,7 @@ pub fn encode(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn payloads(parser: &mut Parser, bytes: &[u8]) -> Result<Vec<String>, Broken> {
+    fn payloads(parser: &mut Parser, bytes: &[u8]) -> Result<Vec<String>, StreamError> {
         let mut found = Vec::new();
         parser.push(bytes, |message| {
             found.push(String::from_utf8_lossy(message.payload).into_owned());
@@ -246,7 +246,7 @@ mod tests {
         message.extend(crc32fast::hash(&message).to_be_bytes());
         assert_eq!(
             payloads(&mut Parser::default(), &message),
-            Err(Broken::TooLong)
+            Err(StreamError::TooLong)
         );
     }
 }

@@ -20,7 +20,7 @@ use crate::openai::response::Summary;
 use crate::openai::tap::{MakeExtras, Output, StreamTap};
 use crate::redact::KeyMask;
 use crate::sse;
-use crate::stream_error::Broken;
+use crate::stream_error::StreamError;
 
 // A search takes longer to set up than to go through a chunk.
 static ERROR: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"error\""));
@@ -212,7 +212,7 @@ impl EventTap {
             if data.is_none_or(|data| sse::is_readable(&data)) {
                 out.extend_from_slice(event.raw);
             } else {
-                self.fail(Broken::NotJson.told_of("The provider"), out);
+                self.fail(StreamError::NotJson.told_of("The provider"), out);
             }
             return;
         };

@@ -13,7 +13,7 @@ use crate::openai::error;
 use crate::openai::response::{Summary, View};
 use crate::redact::KeyMask;
 use crate::sse;
-use crate::stream_error::Broken;
+use crate::stream_error::StreamError;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
@@ -174,7 +174,7 @@ impl StreamTap {
         let Some(view) = view else {
             // JSON of another shape is for the client to make sense of.
             if !json::is_valid(&data) {
-                self.fail(Broken::NotJson.told_of(PROVIDER), out);
+                self.fail(StreamError::NotJson.told_of(PROVIDER), out);
                 return;
             }
             self.release(out, None);

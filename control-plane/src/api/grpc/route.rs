@@ -6,7 +6,7 @@ use opentracy_proto::v1;
 use opentracy_proto::v1::route_service_server::RouteService;
 use tonic::{Request, Response, Status};
 
-use crate::routing::{About, Answer, Question, Undecided, candidates, explain};
+use crate::routing::{About, Answer, Question, RoutingError, candidates, explain};
 use crate::state::AppState;
 
 pub struct Service {
@@ -79,7 +79,7 @@ fn response(answer: &Answer) -> v1::RouteResponse {
     }
 }
 
-fn without_decision(candidates: Vec<String>, undecided: &Undecided) -> v1::RouteResponse {
+fn without_decision(candidates: Vec<String>, undecided: &RoutingError) -> v1::RouteResponse {
     v1::RouteResponse {
         candidates,
         decision: Some(v1::Decision {

@@ -21,7 +21,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::agents::Gateway;
-use crate::agents::task::{Message, State as TaskState, Task, Told};
+use crate::agents::task::{Message, State as TaskState, Task, TaskUpdate};
 use crate::api::rest::access::Caller;
 use crate::api::rest::error::Error;
 use crate::config::Agent;
@@ -264,7 +264,7 @@ fn begin(
     traceparent: Option<&str>,
     agent: Option<&str>,
     params: &Value,
-) -> Result<(Task, mpsc::UnboundedReceiver<Told>), Fault> {
+) -> Result<(Task, mpsc::UnboundedReceiver<TaskUpdate>), Fault> {
     let snapshot = Arc::clone(&shared.snapshot.borrow());
     let agents = &snapshot.config.agents;
     let name = match agent {
@@ -315,13 +315,22 @@ fn begin(
 }
 
 /// Waits for a task to end and returns it.
-async fn wait(shared: &AppState, task: Task, mut told: mpsc::UnboundedReceiver<Told>) -> Task {
+async fn wait(
+    shared: &AppState,
+    task: Task,
+    mut told: mpsc::UnboundedReceiver<TaskUpdate>,
+) -> Task {
     while told.recv().await.is_some() {}
     shared.tasks.get(&task.id, &task.owner).unwrap_or(task)
 }
 
 /// Streams the updates of a task.
-fn stream(id: Value, words: Words, task: &Task, told: mpsc::UnboundedReceiver<Told>) -> Response {
+fn stream(
+    id: Value,
+    words: Words,
+    task: &Task,
+    told: mpsc::UnboundedReceiver<TaskUpdate>,
+) -> Response {
     let first = words.sent(task);
     let (task_id, context_id) = (task.id.clone(), task.context_id.clone());
     let events = UnboundedReceiverStream::new(told)

@@ -20,7 +20,7 @@ use crate::api::rest::error::Error;
 use crate::api::rest::request_id::RequestId;
 use crate::snapshot::Snapshot;
 use crate::state::AppState;
-use crate::store::By;
+use crate::store::Actor;
 
 /// The key that a request was authenticated with; `None` if the API is open.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ pub async fn layer(State(shared): State<AppState>, mut request: Request, next: N
         }
     };
     let request_id = request.extensions().get::<RequestId>();
-    let by = By {
+    let by = Actor {
         actor: caller
             .0
             .as_ref()

@@ -14,7 +14,7 @@ use crate::api::rest::error::Error;
 use crate::api::rest::lines::Objects;
 use crate::routing::learn::{self, Job, Order};
 use crate::state::AppState;
-use crate::store::{AuditEntry, By, Micros};
+use crate::store::{Actor, AuditEntry, Micros};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -59,7 +59,7 @@ pub struct Jobs {
 )]
 pub async fn begin(
     State(shared): State<AppState>,
-    Extension(by): Extension<By>,
+    Extension(by): Extension<Actor>,
     Query(params): Query<FitParams>,
     body: Body,
 ) -> Result<(axum::http::StatusCode, Json<Job>), Error> {

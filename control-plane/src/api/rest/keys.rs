@@ -12,10 +12,10 @@ use utoipa::ToSchema;
 use crate::api::rest::audit;
 use crate::api::rest::error::Error;
 use crate::api::rest::json::{self, Body};
-use crate::client_keys::{ClientKeys, Entry, Refused, Terms};
+use crate::client_keys::{ClientKeys, Entry, KeyError, KeyPolicy};
 use crate::config;
 use crate::state::AppState;
-use crate::store::{AuditEntry, By};
+use crate::store::{Actor, AuditEntry};
 
 #[derive(Serialize, ToSchema)]
 pub struct ClientKeyList {
@@ -33,7 +33,7 @@ pub struct ClientKey {
     /// RFC 3339, UTC; `null` if the key was never rotated.
     rotated_at: Option<String>,
     #[serde(flatten)]
-    terms: Terms,
+    terms: KeyPolicy,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -51,7 +51,7 @@ pub struct KeyRequest {
     /// The name of the key in traces, limits and budgets.
     name: String,
     #[serde(flatten)]
-    terms: Terms,
+    terms: KeyPolicy,
 }
 
 /// Flattened by hand, so that unknown members are rejected.
@@ -92,7 +92,7 @@ pub async fn list() -> Result<Json<ClientKeyList>, Error> {
 )]
 pub async fn create(
     State(shared): State<AppState>,
-    Extension(by): Extension<By>,
+    Extension(by): Extension<Actor>,
     Body(KeyRequest { name, terms }): Body<KeyRequest>,
 ) -> Result<(StatusCode, Json<NewClientKey>), Error> {
     let is_first = shared.snapshot.borrow().keyring.is_empty();
@@ -103,7 +103,7 @@ pub async fn create(
             .into());
     }
     if shared.snapshot.borrow().config.keys.contains_key(&name) {
-        return Err(refused(&Refused::Exists(name)));
+        return Err(refused(&KeyError::Exists(name)));
     }
     let named = name.clone();
     let (entry, secret) = with_keys(move |keys| keys.create(&named, terms)).await?;
@@ -121,7 +121,7 @@ pub async fn create(
     put,
     path = "/v1/keys/{name}",
     params(("name" = String, Path, description = "The key's name")),
-    request_body = Terms,
+    request_body = KeyPolicy,
     responses(
         (status = OK, body = ClientKey),
         (status = BAD_REQUEST, description = "Invalid terms, or a current restriction is missing"),
@@ -130,7 +130,7 @@ pub async fn create(
 )]
 pub async fn replace(
     State(shared): State<AppState>,
-    Extension(by): Extension<By>,
+    Extension(by): Extension<Actor>,
     Path(name): Path<String>,
     Body(terms): Body<Map<String, Value>>,
 ) -> Result<Json<ClientKey>, Error> {
@@ -145,7 +145,7 @@ pub async fn replace(
     patch,
     path = "/v1/keys/{name}",
     params(("name" = String, Path, description = "The key's name")),
-    request_body = Terms,
+    request_body = KeyPolicy,
     responses(
         (status = OK, body = ClientKey),
         (status = BAD_REQUEST, description = "Invalid terms"),
@@ -154,7 +154,7 @@ pub async fn replace(
 )]
 pub async fn update(
     State(shared): State<AppState>,
-    Extension(by): Extension<By>,
+    Extension(by): Extension<Actor>,
     Path(name): Path<String>,
     Body(patch): Body<Map<String, Value>>,
 ) -> Result<Json<ClientKey>, Error> {
@@ -172,7 +172,7 @@ pub async fn update(
 )]
 pub async fn rotate(
     State(shared): State<AppState>,
-    Extension(by): Extension<By>,
+    Extension(by): Extension<Actor>,
     Path(name): Path<String>,
 ) -> Result<Json<NewClientKey>, Error> {
     let named = name.clone();
@@ -193,7 +193,7 @@ pub async fn rotate(
 )]
 pub async fn revoke(
     State(shared): State<AppState>,
-    Extension(by): Extension<By>,
+    Extension(by): Extension<Actor>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Error> {
     let named = name.clone();
@@ -202,7 +202,7 @@ pub async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn note_update(shared: &AppState, by: By, name: &str, entry: Entry) -> Json<ClientKey> {
+async fn note_update(shared: &AppState, by: Actor, name: &str, entry: Entry) -> Json<ClientKey> {
     audit::note(shared, AuditEntry::new("key.update", by, name, 0)).await;
     Json(entry.into())
 }
@@ -225,11 +225,11 @@ async fn with_keys<T: Send + 'static>(
     })
 }
 
-fn refused(why: &Refused) -> Error {
+fn refused(why: &KeyError) -> Error {
     let status = match why {
-        Refused::NotFound(_) => 404,
-        Refused::Exists(_) => 409,
-        Refused::Terms(_) => 400,
+        KeyError::NotFound(_) => 404,
+        KeyError::Exists(_) => 409,
+        KeyError::KeyPolicy(_) => 400,
     };
     let words = why.to_string();
     let mut letters = words.chars();

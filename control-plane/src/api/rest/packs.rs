@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::api::rest::error::Error;
 use crate::routing::library::LibraryError;
 use crate::state::AppState;
-use crate::store::{AuditEntry, By};
+use crate::store::{Actor, AuditEntry};
 
 /// The router's current state.
 #[derive(Serialize, ToSchema)]
@@ -128,7 +128,7 @@ pub async fn get(
 pub async fn activate(
     State(shared): State<AppState>,
     Path(version): Path<String>,
-    Extension(by): Extension<By>,
+    Extension(by): Extension<Actor>,
 ) -> Result<Json<Status>, Error> {
     shared.router.activate(&version)?;
     note(&shared, "activate router pack", by, version).await?;
@@ -143,14 +143,14 @@ pub async fn activate(
 )]
 pub async fn roll_back(
     State(shared): State<AppState>,
-    Extension(by): Extension<By>,
+    Extension(by): Extension<Actor>,
 ) -> Result<Json<Status>, Error> {
     let version = shared.router.roll_back()?;
     note(&shared, "roll back router pack", by, version).await?;
     Ok(status(State(shared)).await)
 }
 
-async fn note(shared: &AppState, action: &str, by: By, version: String) -> Result<(), Error> {
+async fn note(shared: &AppState, action: &str, by: Actor, version: String) -> Result<(), Error> {
     let entry = AuditEntry::new(action, by, version, 1);
     Ok(shared.store.note(entry).await?)
 }

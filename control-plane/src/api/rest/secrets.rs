@@ -12,7 +12,7 @@ use crate::api::rest::error::Error;
 use crate::config;
 use crate::secrets::{Description, Vault};
 use crate::state::AppState;
-use crate::store::{AuditEntry, By};
+use crate::store::{Actor, AuditEntry};
 
 const MAX_BYTES: usize = 16 << 10;
 
@@ -58,7 +58,7 @@ pub async fn list() -> Result<Json<Secrets>, Error> {
 )]
 pub async fn set(
     State(shared): State<AppState>,
-    Extension(by): Extension<By>,
+    Extension(by): Extension<Actor>,
     Path(name): Path<String>,
     body: String,
 ) -> Result<Json<Secret>, Error> {
@@ -86,7 +86,7 @@ pub async fn set(
 )]
 pub async fn remove(
     State(shared): State<AppState>,
-    Extension(by): Extension<By>,
+    Extension(by): Extension<Actor>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Error> {
     check_name(&name)?;

@@ -19,7 +19,7 @@ use crate::api::rest::{import, lines};
 use crate::spend::prices::InForce;
 use crate::spend::reprice::{self, Repriced};
 use crate::state::AppState;
-use crate::store::{self, AuditEntry, By, Filter, Order};
+use crate::store::{self, Actor, AuditEntry, Filter, Order};
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 500;
@@ -147,7 +147,7 @@ const IMPORT_AT_ONCE: usize = 500;
 )]
 pub async fn import(
     State(shared): State<AppState>,
-    Extension(by): Extension<By>,
+    Extension(by): Extension<Actor>,
     body: Body,
 ) -> Result<Json<Imported>, Error> {
     let mut outcome = Imported::default();
@@ -211,7 +211,7 @@ pub struct RepriceParams {
 )]
 pub async fn reprice(
     State(shared): State<AppState>,
-    Extension(by): Extension<By>,
+    Extension(by): Extension<Actor>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Repriced>, Error> {
     let (filter, RepriceParams { prices }) = params::read(pairs)?;
@@ -244,7 +244,7 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 )]
 pub async fn delete(
     State(shared): State<AppState>,
-    Extension(by): Extension<By>,
+    Extension(by): Extension<Actor>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Deleted>, Error> {
     let subject = pairs

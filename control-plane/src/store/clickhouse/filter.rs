@@ -3,7 +3,7 @@
 use clickhouse::query::Query;
 use serde::Serialize;
 
-use crate::store::{Filter, Micros, Place};
+use crate::store::{Filter, Micros, SortKey};
 
 /// A value bound to a `?`.
 #[derive(Debug, Clone, Serialize)]
@@ -62,7 +62,7 @@ impl Conditions {
     fn times(&mut self, filter: &Filter) {
         for (operator, time) in [(">=", filter.since), ("<", filter.until)] {
             if let Some(time) = time {
-                let place = Place::first_at(time);
+                let place = SortKey::first_at(time);
                 self.and(format!("place {operator} ?"), Value::Number(place.0));
                 // Selects partitions, which are by `started_at` and not by `place`.
                 self.and(

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::store::clickhouse::filter::{Conditions, Value};
 use crate::store::clickhouse::row::AttemptRow;
 use crate::store::clickhouse::{ClickHouse, list, number};
-use crate::store::{Attempt, Cursor, Order, Page, Place, Query, Record, StoreError, Trace};
+use crate::store::{Attempt, Cursor, Order, Page, Query, Record, SortKey, StoreError, Trace};
 
 /// Extra rows that are requested beyond a page, to make up for duplicates.
 const SPARE: usize = 10;
@@ -124,7 +124,7 @@ impl ClickHouse {
             .last()
             .filter(|_| has_more)
             .map(|&(place, id)| Cursor {
-                place: Place(place),
+                place: SortKey(place),
                 id,
             });
         let mut traces = self.read(&places).await?;

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use crate::store::sqlite::names;
-use crate::store::{Filter, Micros, Place};
+use crate::store::{Filter, Micros, SortKey};
 
 /// A table with a filterable property that `traces` lacks.
 struct Source {
@@ -70,10 +70,10 @@ impl Selection {
         };
         selection.drive(filter);
         if let Some(since) = filter.since {
-            selection.place_bound(">=", Place::first_at(since));
+            selection.place_bound(">=", SortKey::first_at(since));
         }
         if let Some(until) = filter.until {
-            selection.place_bound("<", Place::first_at(until));
+            selection.place_bound("<", SortKey::first_at(until));
         }
         selection.names(connection, filter)?;
         selection.numbers(filter);
@@ -89,7 +89,7 @@ impl Selection {
         self.values.push(value.into());
     }
 
-    pub fn place_bound(&mut self, operator: &str, place: Place) {
+    pub fn place_bound(&mut self, operator: &str, place: SortKey) {
         self.and(format!("{} {operator} ?", self.place), place.0);
     }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::store::sqlite::body;
 use crate::store::sqlite::filter::Selection;
 use crate::store::{
-    Attempt, AuditEntry, Cursor, Micros, Order, Page, Place, Query, StoreError, Trace,
+    Attempt, AuditEntry, Cursor, Micros, Order, Page, Query, SortKey, StoreError, Trace,
 };
 
 pub fn get(connection: &Connection, id: Uuid) -> Result<Option<Trace>, StoreError> {
@@ -50,7 +50,7 @@ pub fn list(connection: &Connection, query: &Query) -> Result<Page, StoreError> 
         .get(limit.wrapping_sub(1))
         .filter(|_| places.len() > limit)
         .map(|&place| Cursor {
-            place: Place(place),
+            place: SortKey(place),
             id: 0,
         });
     Ok(Page { traces, next })

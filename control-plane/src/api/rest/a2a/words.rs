@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::agents::task::{Message, State, Task, Told, new_id, now};
+use crate::agents::task::{Message, State, Task, TaskUpdate, new_id, now};
 
 /// A protocol version, identified by its method names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,9 +153,9 @@ impl Words {
     }
 
     /// Builds a stream event from an update.
-    pub fn told(self, task: &str, context: &str, told: &Told) -> Value {
+    pub fn told(self, task: &str, context: &str, told: &TaskUpdate) -> Value {
         match told {
-            Told::Text(text, is_first) => {
+            TaskUpdate::Text(text, is_first) => {
                 let update = json!({
                     "taskId": task, "contextId": context, "artifact": self.artifact(task, text),
                     "append": !is_first, "lastChunk": false,
@@ -165,7 +165,7 @@ impl Words {
                     Self::Camels => json!({"artifactUpdate": update}),
                 }
             }
-            Told::Ended(state, error) => {
+            TaskUpdate::Ended(state, error) => {
                 let status = self.status(*state, error.as_deref(), &now(), task, context);
                 let mut update = json!({"taskId": task, "contextId": context, "status": status});
                 match self {

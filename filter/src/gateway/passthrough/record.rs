@@ -18,8 +18,8 @@ use crate::delivery;
 use crate::gateway::access::Caller;
 use crate::gateway::leases::Charge;
 use crate::gateway::limits;
-use crate::gateway::passage::target::Target;
-use crate::gateway::privacy::{self, Policy, Said};
+use crate::gateway::passthrough::target::Target;
+use crate::gateway::privacy::{self, Policy, RecordedContent};
 use crate::headers::{self, HeaderList};
 use crate::snapshot::{self, Snapshot};
 use crate::{events, failure, health, metrics};
@@ -311,7 +311,7 @@ impl Record {
     }
 
     /// Returns the content to record under the policy.
-    fn said(&mut self, snapshot: &Snapshot, policy: Policy) -> Said {
+    fn said(&mut self, snapshot: &Snapshot, policy: Policy) -> RecordedContent {
         let mut request = std::mem::take(&mut self.request);
         let mut response = std::mem::take(&mut self.response);
         match self.endpoint {

@@ -36,7 +36,7 @@ use target::Target;
 /// The maximum number of bytes of a form that are searched for the model.
 const FORM_BYTES: usize = 64 << 10;
 
-pub struct Passage {
+pub struct Passthrough {
     endpoint: Endpoint,
     request: HeaderList<'static>,
     has_body: bool,
@@ -57,7 +57,7 @@ enum State {
     /// More of the body is needed.
     Receiving,
     /// Waits for the control plane to grant limits.
-    Waiting(Box<Target>, limits::Asked),
+    Waiting(Box<Target>, limits::PendingAcquire),
     /// Waits for the control plane to check that the caller owns the objects that the request
     /// names.
     Checking(Box<Target>, u32),
@@ -77,7 +77,7 @@ enum State {
     Over,
 }
 
-impl Passage {
+impl Passthrough {
     /// Handles the headers of a request.
     pub fn begin(
         endpoint: Endpoint,
@@ -271,7 +271,7 @@ impl Passage {
 
     fn on_admission(&mut self, target: Box<Target>, admission: Admission) -> Action {
         match admission {
-            Admission::Asked(asked) => {
+            Admission::Pending(asked) => {
                 self.state = State::Waiting(target, asked);
                 Action::Pause
             }

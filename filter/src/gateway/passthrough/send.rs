@@ -2,8 +2,8 @@
 
 use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
 
-use crate::gateway::passage::record::Record;
-use crate::gateway::passage::target::Target;
+use crate::gateway::passthrough::record::Record;
+use crate::gateway::passthrough::target::Target;
 use crate::headers::{self, HeaderList};
 use crate::{host, provider_keys, upstream};
 

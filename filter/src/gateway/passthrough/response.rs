@@ -10,13 +10,13 @@ use proxy_wasm::types::Action;
 
 use super::ownership::{Ownership, Progress};
 use super::target::Target;
-use super::{Passage, State};
+use super::{Passthrough, State};
 use crate::gateway::envoys_reply::EnvoysReply;
 use crate::headers::{self, HeaderList};
 use crate::host;
 use crate::upstream::MAX_ERROR_BYTES;
 
-impl Passage {
+impl Passthrough {
     /// Returns whether the request was sent or answered.
     pub fn is_sent(&self) -> bool {
         !matches!(

@@ -7,7 +7,7 @@ use opentracy_translate::format::StreamTranslator;
 
 use crate::host;
 
-pub struct Opening {
+pub struct StreamPrelude {
     translator: Box<StreamTranslator>,
     /// Bytes of Envoy's buffer that have been read.
     consumed: usize,
@@ -16,13 +16,13 @@ pub struct Opening {
 
 /// The result of reading more of the beginning.
 pub enum Progress {
-    Pending(Opening),
+    Pending(StreamPrelude),
     /// The answer has begun; holds the first bytes for the client.
-    Begun(Box<StreamTranslator>, Vec<u8>),
+    Started(Box<StreamTranslator>, Vec<u8>),
     Failed(ApiError),
 }
 
-impl Opening {
+impl StreamPrelude {
     pub fn new(origin: &Origin<'_>) -> Self {
         Self {
             translator: Box::new(StreamTranslator::new(origin)),
@@ -40,7 +40,7 @@ impl Opening {
             self.translator.finish(&mut self.out);
         }
         if self.translator.has_begun() {
-            return Progress::Begun(self.translator, self.out);
+            return Progress::Started(self.translator, self.out);
         }
         match self.translator.error() {
             Some(error) => Progress::Failed(error.clone()),

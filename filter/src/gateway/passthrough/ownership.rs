@@ -18,7 +18,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType};
 
 use crate::gateway::owners::{self, ResourceOwner};
-use crate::gateway::passage::target::Target;
+use crate::gateway::passthrough::target::Target;
 use crate::{provider_keys, upstream};
 
 /// The maximum number of pages that are read for one answer.
