@@ -1,5 +1,6 @@
 //! Classification of failed attempts, by Envoy's response code details or the provider's status.
 
+use opentracy_proto::v1;
 use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::error::ApiError;
 
@@ -7,6 +8,22 @@ use opentracy_translate::error::ApiError;
 /// fails everywhere.
 pub const fn is_retriable(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..)
+}
+
+/// Returns the outcome of a call by Envoy's response code details.
+pub fn outcome(is_complete: bool, details: &str) -> v1::Outcome {
+    if is_complete {
+        v1::Outcome::Completed
+    } else if is_clients_end(details) {
+        v1::Outcome::ClientDisconnected
+    } else {
+        v1::Outcome::UpstreamBrokeOff
+    }
+}
+
+/// Returns whether the client ended the response.
+pub fn is_clients_end(details: &str) -> bool {
+    details.contains("downstream")
 }
 
 /// Returns the error for the client and the reason if a provider takes too long.

@@ -14,6 +14,7 @@ mod count_tokens;
 mod dispatch;
 mod envoys_reply;
 mod explain;
+mod gateway_endpoint;
 mod leases;
 pub mod limits;
 mod management;
@@ -35,7 +36,6 @@ use proxy_wasm::types::Action;
 
 use opentracy_translate::agent_paths;
 use opentracy_translate::client::Api;
-use opentracy_translate::client::messages::count;
 use opentracy_translate::endpoint;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::internal_hosts;
@@ -45,6 +45,7 @@ use crate::gateway::access::Caller;
 use crate::gateway::answer::Answer;
 use crate::gateway::call::Call;
 use crate::gateway::envoys_reply::EnvoysReply;
+use crate::gateway::gateway_endpoint::GatewayEndpoint;
 use crate::gateway::passthrough::Passthrough;
 use crate::headers::{self, HeaderList};
 use crate::{access_log, host, memory, metrics, snapshot};
@@ -67,7 +68,7 @@ enum State {
     /// Answered here, before a call was made.
     Answered,
     /// The headers have arrived, the body has not.
-    Receiving(Endpoint, Caller, HeaderList<'static>),
+    Receiving(GatewayEndpoint, Caller, HeaderList<'static>),
     /// The request waits for the control plane.
     Waiting(Box<dispatch::Waiting>),
     /// The control plane was asked for a routing decision.
@@ -93,7 +94,7 @@ impl HttpContext for Gateway {
             return self.reply_error(&envoys_reply::unknown_path(path));
         }
         access_log::keep_request(path, request.get("user-agent"));
-        if let Some(endpoint) = Endpoint::at(path) {
+        if let Some(endpoint) = GatewayEndpoint::at(path) {
             let method = request.get(":method").unwrap_or_default();
             let is_post = method == "POST";
             let words = format!("{path} takes POST requests only");
@@ -107,19 +108,19 @@ impl HttpContext for Gateway {
             };
             let length = match endpoint {
                 // Files are streamed, not buffered.
-                Endpoint::Passthrough(_) => None,
+                GatewayEndpoint::Passthrough(_) => None,
                 _ => request.get("content-length"),
             };
             let length = length.and_then(|length| length.parse().ok());
             if !memory::has_room_for(length.unwrap_or(0)) {
                 return self.refuse_for_memory(endpoint.api());
             }
-            if endpoint == Endpoint::Models {
+            if endpoint == GatewayEndpoint::Models {
                 models::reply(&caller, method, path);
                 self.state = State::Answered;
                 return Action::Pause;
             }
-            if let Endpoint::Passthrough(endpoint) = endpoint {
+            if let GatewayEndpoint::Passthrough(endpoint) = endpoint {
                 let (passage, action) =
                     Passthrough::begin(endpoint, caller, request, end_of_stream);
                 self.state = State::Passthrough(Box::new(passage));
@@ -391,11 +392,11 @@ impl Gateway {
         };
         let body = host::request_body();
         match endpoint {
-            Endpoint::Completion(api) => {
+            GatewayEndpoint::Completion(api) => {
                 let call = Call::new(api, caller, &request, body);
                 self.settle(dispatch::start(Box::new(call), request))
             }
-            Endpoint::CountTokens => match count_tokens::answer(&caller, &request, &body) {
+            GatewayEndpoint::CountTokens => match count_tokens::answer(&caller, &request, &body) {
                 Some(errand) => {
                     self.state = State::Counting(errand);
                     Action::Continue
@@ -406,8 +407,8 @@ impl Gateway {
                 }
             },
             // Unreachable: these endpoints are handled before the whole request is received.
-            Endpoint::Passthrough(_) | Endpoint::Models => Action::Continue,
-            Endpoint::Route => {
+            GatewayEndpoint::Passthrough(_) | GatewayEndpoint::Models => Action::Continue,
+            GatewayEndpoint::Route => {
                 self.state = match explain::ask(body) {
                     Some(asked) => State::Explaining(asked),
                     None => State::Answered,
@@ -419,7 +420,7 @@ impl Gateway {
 
     fn refuse(&mut self, error: ApiError) {
         if let State::Receiving(endpoint, caller, request) = std::mem::take(&mut self.state) {
-            if endpoint == Endpoint::Route {
+            if endpoint == GatewayEndpoint::Route {
                 self.reply_error(&error);
                 return;
             }
@@ -460,46 +461,5 @@ fn strip_internal_headers(mut request: HeaderList<'static>) {
     if request.names().any(is_stages_own) {
         request.retain(|name| !is_stages_own(name));
         host::set_request_headers(&request);
-    }
-}
-
-/// The endpoints that this stage serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Endpoint {
-    /// A call to a model.
-    Completion(Api),
-    /// Anthropic's token count of a request.
-    CountTokens,
-    /// The control plane's routing decision.
-    Route,
-    /// The list of models.
-    Models,
-    /// A passthrough endpoint of a provider.
-    Passthrough(endpoint::Endpoint),
-}
-
-impl Endpoint {
-    fn at(path: &str) -> Option<Self> {
-        if path == count::PATH {
-            return Some(Self::CountTokens);
-        }
-        if path == explain::PATH {
-            return Some(Self::Route);
-        }
-        if models::is_at(path) {
-            return Some(Self::Models);
-        }
-        endpoint::Endpoint::at(path).map(|found| match found.api() {
-            Some(api) => Self::Completion(api),
-            None => Self::Passthrough(found),
-        })
-    }
-
-    fn api(self) -> Api {
-        match self {
-            Self::Completion(api) => api,
-            Self::CountTokens => Api::Messages,
-            Self::Route | Self::Models | Self::Passthrough(_) => Api::ChatCompletions,
-        }
     }
 }

@@ -190,7 +190,7 @@ impl Attempt {
             // The edge canceled it: because the client left, or because its time was over.
             let details = host::response_details();
             let is_late = self.started.elapsed_micros() >= u64::from(self.timeout_ms) * 1000;
-            let reason = if details.contains("downstream") {
+            let reason = if failure::is_clients_end(&details) {
                 if is_late {
                     AttemptError::Timeout
                 } else {

@@ -235,13 +235,7 @@ impl Record {
         };
         let pricing = snapshot.model(&self.provider, &self.model).pricing;
         let cost = usage.and_then(|usage| pricing?.cost(&usage));
-        let outcome = if self.is_complete {
-            v1::Outcome::Completed
-        } else if details.contains("downstream") {
-            v1::Outcome::ClientDisconnected
-        } else {
-            v1::Outcome::UpstreamBrokeOff
-        };
+        let outcome = failure::outcome(self.is_complete, details);
         if self.error.is_none() && self.status >= 400 {
             self.error = Some(v1::TraceError {
                 r#type: ErrorType::of_status(self.status).as_str().to_owned(),

@@ -1,9 +1,11 @@
 //! The answer to a call: a body or a stream in the client's API, an error, or Envoy's own reply.
 
+mod finish;
+mod streaming;
+
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use opentracy_proto::v1;
 use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::client::summary::summarize;
 use opentracy_translate::client::tap::Tap;
@@ -15,11 +17,11 @@ use opentracy_translate::openai::response::Summary;
 use opentracy_translate::openai::tap::Output;
 use proxy_wasm::types::Action;
 
-use crate::gateway::cache::{self, Cached};
-use crate::gateway::call::{Call, End};
+use crate::gateway::cache::Cached;
+use crate::gateway::call::Call;
 use crate::headers::{self, HeaderList};
 use crate::plan::LoggedAttempt;
-use crate::stream_prelude::{Progress, StreamPrelude, translate_chunk};
+use crate::stream_prelude::StreamPrelude;
 use crate::{failure, host, memory, upstream};
 
 #[derive(Default)]
@@ -224,54 +226,6 @@ impl Answer {
         }
     }
 
-    fn begin_stream(
-        &mut self,
-        call: &mut Call,
-        mut headers: HeaderList<'_>,
-        translator: Option<Box<StreamTranslator>>,
-    ) {
-        call.tell_health();
-        if call.has_tools {
-            call.session_for_tools();
-        }
-        headers.set("content-type", headers::EVENT_STREAM);
-        call.add_headers(&mut headers);
-        host::set_response_headers(&headers);
-        let tap = Tap::new(call.api, call.include_usage).masking(call.key_mask());
-        self.is_event_stream = true;
-        self.state = State::Streaming(Box::new(Stream { translator, tap }));
-    }
-
-    /// Reads more of a provider's stream that has not begun. A failure before its beginning gets an
-    /// error reply like any other.
-    fn on_opening(&mut self, call: &mut Call, end_of_stream: bool) -> Action {
-        let State::Prelude(mut headers, opening) = std::mem::replace(&mut self.state, State::Over)
-        else {
-            return Action::Continue;
-        };
-        match opening.advance(end_of_stream) {
-            Progress::Pending(opening) => {
-                self.state = State::Prelude(headers, opening);
-                return Action::Pause;
-            }
-            Progress::Started(translator, out) => {
-                self.deadline = call.timeout.filter(|_| !end_of_stream).map(after);
-                self.begin_stream(call, headers, Some(translator));
-                self.relay(call, out, true, end_of_stream);
-            }
-            Progress::Failed(error) => {
-                self.deadline = None;
-                let body = self.answer_error(call, &mut headers, error);
-                finish_headers(call, &mut headers, body.len());
-                host::set_response_headers(&headers);
-                host::set_response_body(&body);
-                self.content = body;
-                self.is_complete = true;
-            }
-        }
-        Action::Continue
-    }
-
     pub fn on_trailers(&mut self, call: &mut Call) -> Action {
         match self.state {
             State::Holding { .. } => self.finish_body(call, 0),
@@ -380,110 +334,6 @@ impl Answer {
         self.error = Some(error);
         body
     }
-
-    fn on_chunk(&mut self, call: &mut Call, end_of_stream: bool) {
-        let State::Streaming(stream) = &mut self.state else {
-            return;
-        };
-        self.deadline = call.timeout.filter(|_| !end_of_stream).map(after);
-        let chunk = host::response_body(0);
-        let translated = stream
-            .translator
-            .as_mut()
-            .and_then(|translator| translate_chunk(translator, &chunk, end_of_stream));
-        match translated {
-            Some(translated) => self.relay(call, translated, true, end_of_stream),
-            None => self.relay(call, chunk, false, end_of_stream),
-        }
-    }
-
-    /// Sends a chunk in the client's API to the client. `is_replaced` is set if it differs from the
-    /// bytes that Envoy holds.
-    fn relay(&mut self, call: &mut Call, chunk: Vec<u8>, is_replaced: bool, end_of_stream: bool) {
-        let State::Streaming(stream) = &mut self.state else {
-            return;
-        };
-        if !chunk.is_empty() {
-            call.time_to_first_token_micros
-                .get_or_insert_with(|| call.started.elapsed_micros());
-        }
-        if call.cache_key.is_some() {
-            // A larger answer isn't cached.
-            extend_up_to(&mut self.kept, &chunk, cache::MAX_BYTES.saturating_add(1));
-        }
-        let tap = &mut stream.tap;
-        let mut extras = |summary: &Summary| call.extras(summary);
-        let (mut bytes, mut is_replaced) = match tap.push(&chunk, &mut extras) {
-            Output::Unchanged => (chunk, is_replaced),
-            Output::Replaced(bytes) => (bytes, true),
-        };
-        if end_of_stream {
-            let end = tap.finish(&mut extras);
-            is_replaced |= !end.is_empty();
-            bytes.extend(end);
-            self.is_complete = true;
-        }
-        if is_replaced {
-            host::set_response_body(&bytes);
-        }
-        if memory::has_room_for_recording() {
-            extend_up_to(&mut self.content, &bytes, call.recorded_bytes());
-        } else {
-            call.is_cut = true;
-        }
-    }
-
-    /// Finishes the call once the client's stream has ended for any reason.
-    pub fn finish(mut self, mut call: Call) {
-        let mut broke_off = false;
-        if let State::Streaming(stream) = self.state {
-            let tap = &stream.tap;
-            self.summary = tap.summary().clone();
-            self.error = self.error.take().or_else(|| tap.error().cloned());
-            self.is_complete |= tap.is_over();
-            broke_off = self.error.is_some();
-        }
-        let details = if self.is_complete {
-            String::new()
-        } else {
-            host::response_details()
-        };
-        let outcome = if broke_off {
-            v1::Outcome::UpstreamBrokeOff
-        } else if self.is_complete {
-            v1::Outcome::Completed
-        } else if details.contains("downstream") {
-            v1::Outcome::ClientDisconnected
-        } else {
-            v1::Outcome::UpstreamBrokeOff
-        };
-        if outcome == v1::Outcome::UpstreamBrokeOff && self.error.is_none() {
-            let message = format!("The provider's stream broke off: {details}");
-            self.error = Some(ApiError::new(502, message).with_code("incomplete_stream"));
-        }
-        if let Some(key) = call.cache_key.take()
-            && self.status == 200
-            && self.is_complete
-            && self.error.is_none()
-            && let Some((provider, model)) = call.selected.clone()
-        {
-            let answer = Cached {
-                provider,
-                model,
-                is_event_stream: self.is_event_stream,
-                body: self.kept,
-            };
-            cache::keep(&key, answer);
-        }
-        call.record(End {
-            outcome,
-            status: self.status,
-            error: self.error,
-            summary: self.summary,
-            response: self.content,
-            is_event_stream: self.is_event_stream,
-        });
-    }
 }
 
 /// Returns the time that is `timeout` from now.
@@ -496,12 +346,6 @@ fn timeout_error(call: &Call) -> (ApiError, AttemptError) {
     let candidate = call.plan.first();
     let provider = candidate.map_or("The provider", |candidate| &candidate.provider.name);
     failure::timeout(provider)
-}
-
-/// Appends bytes up to a limit: a stream may be endless, and all streams share the VM's memory.
-fn extend_up_to(kept: &mut Vec<u8>, bytes: &[u8], limit: usize) {
-    let room = limit.saturating_sub(kept.len()).min(bytes.len());
-    kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
 }
 
 /// Adds the headers that every answer has.
@@ -547,21 +391,5 @@ fn read_own_error(status: u16, body: &[u8]) -> ApiError {
         code: details.code.map(Cow::Owned),
         param: details.param,
         ..ApiError::new(status, details.message)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::extend_up_to;
-
-    #[test]
-    fn what_is_kept_of_a_stream_has_a_bound() {
-        let mut kept = Vec::new();
-        for _ in 0..1000 {
-            extend_up_to(&mut kept, &[1; 100], 250);
-        }
-        assert_eq!(kept.len(), 250);
-        extend_up_to(&mut kept, &[1; 100], 10);
-        assert_eq!(kept.len(), 250);
     }
 }

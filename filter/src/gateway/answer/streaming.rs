@@ -1,0 +1,138 @@
+//! Streams: held until they have begun, then passed on chunk by chunk.
+
+use opentracy_translate::client::tap::Tap;
+use opentracy_translate::format::StreamTranslator;
+use opentracy_translate::openai::response::Summary;
+use opentracy_translate::openai::tap::Output;
+use proxy_wasm::types::Action;
+
+use super::{Answer, State, Stream, after, finish_headers};
+use crate::gateway::cache;
+use crate::gateway::call::Call;
+use crate::headers::{self, HeaderList};
+use crate::stream_prelude::{Progress, translate_chunk};
+use crate::{host, memory};
+
+impl Answer {
+    pub(super) fn begin_stream(
+        &mut self,
+        call: &mut Call,
+        mut headers: HeaderList<'_>,
+        translator: Option<Box<StreamTranslator>>,
+    ) {
+        call.tell_health();
+        if call.has_tools {
+            call.session_for_tools();
+        }
+        headers.set("content-type", headers::EVENT_STREAM);
+        call.add_headers(&mut headers);
+        host::set_response_headers(&headers);
+        let tap = Tap::new(call.api, call.include_usage).masking(call.key_mask());
+        self.is_event_stream = true;
+        self.state = State::Streaming(Box::new(Stream { translator, tap }));
+    }
+
+    /// Reads more of a provider's stream that has not begun. A failure before its beginning gets an
+    /// error reply like any other.
+    pub(super) fn on_opening(&mut self, call: &mut Call, end_of_stream: bool) -> Action {
+        let State::Prelude(mut headers, opening) = std::mem::replace(&mut self.state, State::Over)
+        else {
+            return Action::Continue;
+        };
+        match opening.advance(end_of_stream) {
+            Progress::Pending(opening) => {
+                self.state = State::Prelude(headers, opening);
+                return Action::Pause;
+            }
+            Progress::Started(translator, out) => {
+                self.deadline = call.timeout.filter(|_| !end_of_stream).map(after);
+                self.begin_stream(call, headers, Some(translator));
+                self.relay(call, out, true, end_of_stream);
+            }
+            Progress::Failed(error) => {
+                self.deadline = None;
+                let body = self.answer_error(call, &mut headers, error);
+                finish_headers(call, &mut headers, body.len());
+                host::set_response_headers(&headers);
+                host::set_response_body(&body);
+                self.content = body;
+                self.is_complete = true;
+            }
+        }
+        Action::Continue
+    }
+
+    pub(super) fn on_chunk(&mut self, call: &mut Call, end_of_stream: bool) {
+        let State::Streaming(stream) = &mut self.state else {
+            return;
+        };
+        self.deadline = call.timeout.filter(|_| !end_of_stream).map(after);
+        let chunk = host::response_body(0);
+        let translated = stream
+            .translator
+            .as_mut()
+            .and_then(|translator| translate_chunk(translator, &chunk, end_of_stream));
+        match translated {
+            Some(translated) => self.relay(call, translated, true, end_of_stream),
+            None => self.relay(call, chunk, false, end_of_stream),
+        }
+    }
+
+    /// Sends a chunk in the client's API to the client. `is_replaced` is set if it differs from the
+    /// bytes that Envoy holds.
+    fn relay(&mut self, call: &mut Call, chunk: Vec<u8>, is_replaced: bool, end_of_stream: bool) {
+        let State::Streaming(stream) = &mut self.state else {
+            return;
+        };
+        if !chunk.is_empty() {
+            call.time_to_first_token_micros
+                .get_or_insert_with(|| call.started.elapsed_micros());
+        }
+        if call.cache_key.is_some() {
+            // A larger answer isn't cached.
+            extend_up_to(&mut self.kept, &chunk, cache::MAX_BYTES.saturating_add(1));
+        }
+        let tap = &mut stream.tap;
+        let mut extras = |summary: &Summary| call.extras(summary);
+        let (mut bytes, mut is_replaced) = match tap.push(&chunk, &mut extras) {
+            Output::Unchanged => (chunk, is_replaced),
+            Output::Replaced(bytes) => (bytes, true),
+        };
+        if end_of_stream {
+            let end = tap.finish(&mut extras);
+            is_replaced |= !end.is_empty();
+            bytes.extend(end);
+            self.is_complete = true;
+        }
+        if is_replaced {
+            host::set_response_body(&bytes);
+        }
+        if memory::has_room_for_recording() {
+            extend_up_to(&mut self.content, &bytes, call.recorded_bytes());
+        } else {
+            call.is_cut = true;
+        }
+    }
+}
+
+/// Appends bytes up to a limit: a stream may be endless, and all streams share the VM's memory.
+fn extend_up_to(kept: &mut Vec<u8>, bytes: &[u8], limit: usize) {
+    let room = limit.saturating_sub(kept.len()).min(bytes.len());
+    kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::extend_up_to;
+
+    #[test]
+    fn what_is_kept_of_a_stream_has_a_bound() {
+        let mut kept = Vec::new();
+        for _ in 0..1000 {
+            extend_up_to(&mut kept, &[1; 100], 250);
+        }
+        assert_eq!(kept.len(), 250);
+        extend_up_to(&mut kept, &[1; 100], 10);
+        assert_eq!(kept.len(), 250);
+    }
+}
