@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::health::{HealthCode, HealthRegistry};
 use crate::store::{
-    AuditEntry, Batch, Dimension, Feedback, Filter, Micros, Page, PicoUsd, Query, Record, Sqlite,
-    Stats, StatsQuery, Store, StoreError, Trace,
+    AuditEntry, AuditLog, Batch, Dimension, Feedback, FeedbackStore, Filter, Micros, Page, PicoUsd,
+    Query, Record, Sqlite, Stats, StatsQuery, Store, StoreError, Trace, TraceStore,
 };
 
 /// Time for which damage stays reported although other reads succeed.
@@ -85,7 +85,7 @@ impl Watched {
 }
 
 #[async_trait]
-impl Store for Watched {
+impl TraceStore for Watched {
     async fn write(&self, batch: Batch) -> Result<Vec<Record>, StoreError> {
         self.inner().await?.write(batch).await
     }
@@ -121,7 +121,10 @@ impl Store for Watched {
     async fn expire(&self, before: Micros) -> Result<(), StoreError> {
         self.inner().await?.expire(before).await
     }
+}
 
+#[async_trait]
+impl FeedbackStore for Watched {
     async fn add_feedback(&self, feedback: Vec<Feedback>) -> Result<(), StoreError> {
         self.inner().await?.add_feedback(feedback).await
     }
@@ -129,7 +132,10 @@ impl Store for Watched {
     async fn feedback(&self, since: Micros, limit: u32) -> Result<Vec<Feedback>, StoreError> {
         self.told(self.inner().await?.feedback(since, limit).await)
     }
+}
 
+#[async_trait]
+impl AuditLog for Watched {
     async fn note(&self, entry: AuditEntry) -> Result<(), StoreError> {
         self.inner().await?.note(entry).await
     }

@@ -26,8 +26,8 @@ use uuid::Uuid;
 
 use crate::config;
 use crate::store::{
-    AuditEntry, Batch, Dimension, Feedback, Filter, Micros, Page, PicoUsd, Query, Record, Stats,
-    StatsQuery, Store, StoreError, Trace,
+    AuditEntry, AuditLog, Batch, Dimension, Feedback, FeedbackStore, Filter, Micros, Page, PicoUsd,
+    Query, Record, Stats, StatsQuery, StoreError, Trace, TraceStore,
 };
 use schema::Topology;
 
@@ -165,7 +165,7 @@ fn list(numbers: impl Iterator<Item = String>) -> String {
 }
 
 #[async_trait]
-impl Store for ClickHouse {
+impl TraceStore for ClickHouse {
     async fn write(&self, batch: Batch) -> Result<Vec<Record>, StoreError> {
         self.migrate().await?;
         self.insert_batch(batch).await
@@ -209,7 +209,10 @@ impl Store for ClickHouse {
     async fn expire(&self, _: Micros) -> Result<(), StoreError> {
         Ok(())
     }
+}
 
+#[async_trait]
+impl FeedbackStore for ClickHouse {
     async fn add_feedback(&self, feedback: Vec<Feedback>) -> Result<(), StoreError> {
         self.migrate().await?;
         self.keep_feedback(feedback).await
@@ -219,7 +222,10 @@ impl Store for ClickHouse {
         self.migrate().await?;
         self.feedback_since(since, limit).await
     }
+}
 
+#[async_trait]
+impl AuditLog for ClickHouse {
     async fn note(&self, entry: AuditEntry) -> Result<(), StoreError> {
         self.migrate().await?;
         self.add_note(entry).await

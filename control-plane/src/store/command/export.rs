@@ -15,7 +15,7 @@ use crate::config;
 use crate::store::command::{DAMAGED, file};
 use crate::store::sqlite::salvage::{self, Row};
 use crate::store::sqlite::{inspect, read};
-use crate::store::{Attempt, Filter, Order, Query, Store as _, StoreError, Trace, open};
+use crate::store::{Attempt, Filter, Order, Query, StoreError, Trace, TraceStore as _, open};
 
 /// Traces in one read.
 const PAGE: u32 = 500;

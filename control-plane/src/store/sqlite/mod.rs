@@ -2,6 +2,7 @@
 //!
 //! A single thread does all writes. Readers have their own connections and never wait for it.
 
+mod audit;
 mod body;
 mod delete;
 mod feedback;
@@ -27,8 +28,8 @@ use uuid::Uuid;
 
 use crate::secrets::secure_fs;
 use crate::store::{
-    AuditEntry, Batch, Dimension, Feedback, Filter, Micros, Page, PicoUsd, Query, Record, Stats,
-    StatsQuery, Store, StoreError, Trace,
+    AuditEntry, AuditLog, Batch, Dimension, Feedback, FeedbackStore, Filter, Micros, Page, PicoUsd,
+    Query, Record, Stats, StatsQuery, StoreError, Trace, TraceStore,
 };
 use crate::worker_thread::Background;
 use names::Names;
@@ -175,7 +176,7 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
 }
 
 #[async_trait]
-impl Store for Sqlite {
+impl TraceStore for Sqlite {
     async fn write(&self, batch: Batch) -> Result<Vec<Record>, StoreError> {
         let Batch { records, attempts } = batch;
         let packed = self.packer.run(|| {
@@ -243,7 +244,10 @@ impl Store for Sqlite {
         })
         .await
     }
+}
 
+#[async_trait]
+impl FeedbackStore for Sqlite {
     async fn add_feedback(&self, feedback: Vec<Feedback>) -> Result<(), StoreError> {
         self.write_with(move |connection, _| feedback::add(connection, &feedback))
             .await
@@ -253,14 +257,17 @@ impl Store for Sqlite {
         self.read(move |connection| feedback::since(connection, since, limit))
             .await
     }
+}
 
+#[async_trait]
+impl AuditLog for Sqlite {
     async fn note(&self, entry: AuditEntry) -> Result<(), StoreError> {
-        self.write_with(move |connection, _| write::note(connection, &entry))
+        self.write_with(move |connection, _| audit::note(connection, &entry))
             .await
     }
 
     async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        self.read(move |connection| read::audit(connection, limit))
+        self.read(move |connection| audit::last(connection, limit))
             .await
     }
 }

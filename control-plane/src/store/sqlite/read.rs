@@ -5,9 +5,7 @@ use uuid::Uuid;
 
 use crate::store::sqlite::body;
 use crate::store::sqlite::filter::Selection;
-use crate::store::{
-    Attempt, AuditEntry, Cursor, Micros, Order, Page, Query, SortKey, StoreError, Trace,
-};
+use crate::store::{Attempt, Cursor, Micros, Order, Page, Query, SortKey, StoreError, Trace};
 
 pub fn get(connection: &Connection, id: Uuid) -> Result<Option<Trace>, StoreError> {
     let body: Option<Vec<u8>> = connection
@@ -54,25 +52,6 @@ pub fn list(connection: &Connection, query: &Query) -> Result<Page, StoreError> 
             id: 0,
         });
     Ok(Page { traces, next })
-}
-
-pub fn audit(connection: &Connection, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-    let entries = connection
-        .prepare_cached(
-            "SELECT at, action, request_id, subject, count, actor FROM audit ORDER BY rowid DESC LIMIT ?",
-        )?
-        .query_map([limit], |row| {
-            Ok(AuditEntry {
-                at: Micros(row.get(0)?),
-                action: row.get(1)?,
-                request_id: row.get(2)?,
-                subject: row.get(3)?,
-                count: row.get::<_, i64>(4)?.unsigned_abs(),
-                actor: row.get(5)?,
-            })
-        })?
-        .collect::<Result<_, _>>()?;
-    Ok(entries)
 }
 
 fn trace(connection: &Connection, body: &[u8]) -> Result<Trace, StoreError> {

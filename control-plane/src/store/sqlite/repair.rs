@@ -10,7 +10,10 @@ use rusqlite::Connection;
 use crate::store::sqlite::salvage::{self, Pages, Row};
 use crate::store::sqlite::{Sqlite, inspect};
 use crate::store::words::Words;
-use crate::store::{Attempt, AuditEntry, Batch, Feedback, Record, Store as _, StoreError};
+use crate::store::{
+    Attempt, AuditEntry, AuditLog as _, Batch, Feedback, FeedbackStore as _, Record, StoreError,
+    TraceStore as _,
+};
 
 /// Rows in one write.
 const BATCH_ROWS: usize = 500;

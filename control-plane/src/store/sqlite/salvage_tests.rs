@@ -8,7 +8,10 @@ use opentracy_proto::v1;
 use uuid::Uuid;
 
 use super::{Sqlite, inspect, repair, salvage};
-use crate::store::{AuditEntry, Batch, Feedback, Filter, Micros, Order, Query, Store as _};
+use crate::store::{
+    AuditEntry, AuditLog as _, Batch, Feedback, FeedbackStore as _, Filter, Micros, Order, Query,
+    TraceStore as _,
+};
 
 const PAGE: u64 = 8192;
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::store::sqlite::body::Packer;
 use crate::store::sqlite::names::Names;
-use crate::store::{Attempt, AuditEntry, Record, StoreError};
+use crate::store::{Attempt, Record, StoreError};
 
 /// A record that is ready to write. Slow work is done in advance, off the writer thread.
 #[derive(Debug)]
@@ -59,22 +59,6 @@ pub fn replace(connection: &mut Connection, records: &[Record]) -> Result<(), St
         }
     }
     transaction.commit()?;
-    Ok(())
-}
-
-pub fn note(connection: &Connection, entry: &AuditEntry) -> Result<(), rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "INSERT INTO audit (at, action, request_id, subject, count, actor) VALUES (?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            entry.at.0,
-            entry.action,
-            entry.request_id,
-            entry.subject,
-            int(entry.count),
-            entry.actor,
-        ])?;
     Ok(())
 }
 
