@@ -1,48 +1,90 @@
 //! The `opentracy check` command.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
+use clap::ValueEnum;
+use serde::Serialize;
 
-use crate::config::{self, Provider};
+use crate::config::{self, Config, Keys, Provider};
+
+/// The form of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+/// The active settings of a valid configuration.
+#[derive(Debug, Serialize)]
+struct Report {
+    gateway: SocketAddr,
+    management: SocketAddr,
+    /// Names of the providers that can be called.
+    providers: Vec<String>,
+    aliases: Vec<String>,
+    warnings: Vec<String>,
+}
 
 /// Loads the configuration and prints the active settings. The error lists every problem.
-pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
+pub fn run(path: Option<&Path>, format: Format) -> anyhow::Result<()> {
     let (config, keys) = config::load(path).context("the configuration can't be used")?;
-    let providers = config::providers(&config, &keys);
-    let usable: Vec<&str> = providers
-        .values()
-        .filter(|provider| provider.is_callable())
-        .map(|provider| provider.name.as_str())
-        .collect();
-    println!("The configuration is good.");
-    println!("gateway: http://{}", config.gateway.listen);
-    println!("management: http://{}", config.management.listen);
-    println!("providers that can be called: {}", usable.join(", "));
-    let aliases: Vec<&str> = config.aliases.keys().map(String::as_str).collect();
-    println!(
-        "aliases: {}",
-        if aliases.is_empty() {
-            "none".to_owned()
-        } else {
-            aliases.join(", ")
-        }
-    );
-    for (name, alias) in &config.aliases {
+    let report = Report::of(&config, &keys);
+    match format {
+        Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Format::Text => report.print(),
+    }
+    Ok(())
+}
+
+impl Report {
+    fn of(config: &Config, keys: &Keys) -> Self {
+        let providers = config::providers(config, keys);
         let is_callable = |candidate: &str| {
             candidate
                 .split_once('/')
                 .and_then(|(provider, _)| providers.get(provider))
                 .is_some_and(Provider::is_callable)
         };
-        for candidate in &alias.value.candidates {
-            if !is_callable(&candidate.value) {
-                println!(
-                    "warning: `{name}` skips {}: its provider has no key",
-                    candidate.value
-                );
+        let mut warnings = Vec::new();
+        for (name, alias) in &config.aliases {
+            let candidates = alias.value.candidates.iter().map(|each| &each.value);
+            for candidate in candidates.filter(|candidate| !is_callable(candidate)) {
+                warnings.push(format!(
+                    "`{name}` skips {candidate}: its provider has no key"
+                ));
             }
         }
+        Self {
+            gateway: config.gateway.listen,
+            management: config.management.listen,
+            providers: providers
+                .values()
+                .filter(|provider| provider.is_callable())
+                .map(|provider| provider.name.clone())
+                .collect(),
+            aliases: config.aliases.keys().cloned().collect(),
+            warnings,
+        }
     }
-    Ok(())
+
+    fn print(&self) {
+        println!("The configuration is good.");
+        println!("gateway: http://{}", self.gateway);
+        println!("management: http://{}", self.management);
+        println!(
+            "providers that can be called: {}",
+            self.providers.join(", ")
+        );
+        let aliases = match self.aliases.as_slice() {
+            [] => "none".to_owned(),
+            aliases => aliases.join(", "),
+        };
+        println!("aliases: {aliases}");
+        for warning in &self.warnings {
+            println!("warning: {warning}");
+        }
+    }
 }

@@ -45,7 +45,11 @@ enum Command {
     /// Run the control plane: gRPC for the filter, REST for people.
     Serve,
     /// Validate the configuration and print every problem.
-    Check,
+    Check {
+        /// The form of the report.
+        #[arg(long, value_enum, default_value_t)]
+        format: check::Format,
+    },
     /// Migrate the store's tables to this version. `serve` does so by itself.
     Migrate,
     /// Reprice stored traces.
@@ -111,7 +115,7 @@ fn main() -> ExitCode {
     let path = cli.config.as_deref();
     let result = match cli.command {
         Command::Serve => serve::run(path),
-        Command::Check => check::run(path),
+        Command::Check { format } => check::run(path, format),
         Command::Migrate => serve::migrate(path),
         Command::Reprice {
             model,

@@ -180,6 +180,7 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
         vms: Arc::default(),
         agents: Arc::default(),
         tasks: Arc::default(),
+        state_dir: config::state_dir().into(),
         http: http::client_builder(ClientKind::Streams)
             .no_proxy()
             .build()?,

@@ -1,5 +1,6 @@
 //! The state that the servers share.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use opentracy_router::Outcome;
@@ -35,6 +36,8 @@ pub struct AppState {
     pub vms: Arc<FilterInstances>,
     pub agents: Arc<Agents>,
     pub tasks: Arc<Tasks>,
+    /// The folder of keys, secrets and other state.
+    pub state_dir: Arc<Path>,
     /// Client for our own calls.
     pub http: reqwest::Client,
     pub limits: Arc<Limits>,

@@ -47,8 +47,9 @@ pub fn run(workspace: &Workspace, config: Option<PathBuf>, no_router: bool) -> R
         command
     };
     step("Writing Envoy's configuration");
-    let check = process::output(&mut opentracy(&["check"]))?;
-    let gateway = gateway_address(&check)?;
+    let report = process::output(&mut opentracy(&["check", "--format", "json"]))?;
+    let report: Report = serde_json::from_str(&report)?;
+    let gateway = report.gateway_address();
     let bootstrap = process::output(opentracy(&["envoy-config"]).arg("--filter").arg(&filter))?;
     let bootstrap_path = workspace.target.join("envoy.yaml");
     write_private(&bootstrap_path, &bootstrap)
@@ -64,7 +65,7 @@ pub fn run(workspace: &Workspace, config: Option<PathBuf>, no_router: bool) -> R
     processes.start("Envoy", &mut envoy::command(&envoy, &bootstrap_path))?;
     processes.wait_until_healthy(gateway)?;
     if !stopping.load(Ordering::Relaxed) {
-        greet(gateway, &check);
+        greet(gateway, &report);
     }
     processes.wait()?;
     step("Stopping");
@@ -83,11 +84,23 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     options.open(path)?.write_all(text.as_bytes())
 }
 
-fn greet(gateway: SocketAddr, check: &str) {
-    let facts: String = check
-        .lines()
-        .filter(|line| !line.starts_with("The configuration") && !line.starts_with("gateway:"))
-        .map(|line| format!("  {line}\n"))
+fn greet(gateway: SocketAddr, report: &Report) {
+    let facts = [
+        format!("management: http://{}", report.management),
+        format!(
+            "providers that can be called: {}",
+            report.providers.join(", ")
+        ),
+        format!("aliases: {}", report.aliases.join(", ")),
+    ];
+    let warnings = report
+        .warnings
+        .iter()
+        .map(|warning| format!("warning: {warning}"));
+    let facts: String = facts
+        .into_iter()
+        .chain(warnings)
+        .map(|fact| format!("  {fact}\n"))
         .collect();
     println!(
         "\nOpenTracy is up. Ctrl-C stops it.
@@ -102,17 +115,25 @@ Try it:
     );
 }
 
-/// Returns the gateway's address from the output of `opentracy check`.
-fn gateway_address(check: &str) -> Result<SocketAddr> {
-    let address = check
-        .lines()
-        .find_map(|line| line.strip_prefix("gateway: http://"))
-        .context("`opentracy check` does not print the gateway's address")?;
-    let mut address: SocketAddr = address.parse()?;
-    if address.ip().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+/// The report of `opentracy check --format json`.
+#[derive(serde::Deserialize)]
+struct Report {
+    gateway: SocketAddr,
+    management: SocketAddr,
+    providers: Vec<String>,
+    aliases: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Report {
+    /// Returns the address at which this machine reaches the gateway.
+    fn gateway_address(&self) -> SocketAddr {
+        let mut address = self.gateway;
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        address
     }
-    Ok(address)
 }
 
 fn step(what: &str) {

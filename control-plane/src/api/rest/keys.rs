@@ -1,5 +1,7 @@
 //! `/v1/keys`: manages client keys. A key is shown only once, when it is created.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -13,7 +15,6 @@ use crate::api::rest::audit;
 use crate::api::rest::error::Error;
 use crate::api::rest::json::{self, Body};
 use crate::client_keys::{ClientKeys, Entry, KeyError, KeyPolicy};
-use crate::config;
 use crate::state::AppState;
 use crate::store::{Actor, AuditEntry};
 
@@ -71,8 +72,8 @@ impl TryFrom<Map<String, Value>> for KeyRequest {
 
 /// Lists the keys created here, without those of the configuration file.
 #[utoipa::path(get, path = "/v1/keys", responses((status = OK, body = ClientKeyList)))]
-pub async fn list() -> Result<Json<ClientKeyList>, Error> {
-    let entries = with_keys(|keys| keys.list()).await?;
+pub async fn list(State(shared): State<AppState>) -> Result<Json<ClientKeyList>, Error> {
+    let entries = with_keys(&shared, |keys| keys.list()).await?;
     Ok(Json(ClientKeyList {
         data: entries.into_iter().map(ClientKey::from).collect(),
     }))
@@ -106,7 +107,7 @@ pub async fn create(
         return Err(refused(&KeyError::Exists(name)));
     }
     let named = name.clone();
-    let (entry, secret) = with_keys(move |keys| keys.create(&named, terms)).await?;
+    let (entry, secret) = with_keys(&shared, move |keys| keys.create(&named, terms)).await?;
     audit::note(&shared, AuditEntry::new("key.create", by, &*name, 0)).await;
     let key = NewClientKey {
         secret,
@@ -135,7 +136,7 @@ pub async fn replace(
     Body(terms): Body<Map<String, Value>>,
 ) -> Result<Json<ClientKey>, Error> {
     let named = name.clone();
-    let entry = with_keys(move |keys| keys.replace_terms(&named, &terms)).await?;
+    let entry = with_keys(&shared, move |keys| keys.replace_terms(&named, &terms)).await?;
     Ok(note_update(&shared, by, &name, entry).await)
 }
 
@@ -159,7 +160,7 @@ pub async fn update(
     Body(patch): Body<Map<String, Value>>,
 ) -> Result<Json<ClientKey>, Error> {
     let named = name.clone();
-    let entry = with_keys(move |keys| keys.patch_terms(&named, &patch)).await?;
+    let entry = with_keys(&shared, move |keys| keys.patch_terms(&named, &patch)).await?;
     Ok(note_update(&shared, by, &name, entry).await)
 }
 
@@ -176,7 +177,7 @@ pub async fn rotate(
     Path(name): Path<String>,
 ) -> Result<Json<NewClientKey>, Error> {
     let named = name.clone();
-    let (entry, secret) = with_keys(move |keys| keys.rotate(&named)).await?;
+    let (entry, secret) = with_keys(&shared, move |keys| keys.rotate(&named)).await?;
     audit::note(&shared, AuditEntry::new("key.rotate", by, &*name, 0)).await;
     Ok(Json(NewClientKey {
         secret,
@@ -197,7 +198,7 @@ pub async fn revoke(
     Path(name): Path<String>,
 ) -> Result<StatusCode, Error> {
     let named = name.clone();
-    with_keys(move |keys| keys.revoke(&named)).await?;
+    with_keys(&shared, move |keys| keys.revoke(&named)).await?;
     audit::note(&shared, AuditEntry::new("key.revoke", by, &*name, 0)).await;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -208,9 +209,11 @@ async fn note_update(shared: &AppState, by: Actor, name: &str, entry: Entry) -> 
 }
 
 async fn with_keys<T: Send + 'static>(
+    shared: &AppState,
     work: impl FnOnce(ClientKeys) -> anyhow::Result<T> + Send + 'static,
 ) -> Result<T, Error> {
-    let worked = tokio::task::spawn_blocking(|| work(ClientKeys::of(&config::state_dir()))).await;
+    let state_dir = Arc::clone(&shared.state_dir);
+    let worked = tokio::task::spawn_blocking(move || work(ClientKeys::of(&state_dir))).await;
     let worked = worked.map_err(anyhow::Error::from).flatten();
     worked.map_err(|error| match error.downcast_ref() {
         Some(why) => refused(why),
@@ -226,16 +229,12 @@ async fn with_keys<T: Send + 'static>(
 }
 
 fn refused(why: &KeyError) -> Error {
-    let status = match why {
-        KeyError::NotFound(_) => 404,
-        KeyError::Exists(_) => 409,
-        KeyError::KeyPolicy(_) => 400,
+    let error = match why {
+        KeyError::NotFound(name) => ApiError::new(404, format!("Unknown key \"{name}\"")),
+        KeyError::Exists(name) => ApiError::new(409, format!("The key \"{name}\" already exists")),
+        KeyError::KeyPolicy(message) => ApiError::new(400, message.as_str()),
     };
-    let words = why.to_string();
-    let mut letters = words.chars();
-    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
-    let words: String = first.into_iter().chain(letters).collect();
-    ApiError::new(status, words).into()
+    error.into()
 }
 
 impl From<Entry> for ClientKey {

@@ -1,5 +1,7 @@
 //! `/v1/secrets`: provider keys that are set over the API. No endpoint returns their values.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -9,7 +11,6 @@ use utoipa::ToSchema;
 
 use crate::api::rest::audit;
 use crate::api::rest::error::Error;
-use crate::config;
 use crate::secrets::{Description, Vault};
 use crate::state::AppState;
 use crate::store::{Actor, AuditEntry};
@@ -41,8 +42,8 @@ pub struct Value {
 
 /// Lists the stored secrets, without their values.
 #[utoipa::path(get, path = "/v1/secrets", responses((status = OK, body = Secrets)))]
-pub async fn list() -> Result<Json<Secrets>, Error> {
-    let secrets = with_vault(|vault| vault.list()).await?;
+pub async fn list(State(shared): State<AppState>) -> Result<Json<Secrets>, Error> {
+    let secrets = with_vault(&shared, |vault| vault.list()).await?;
     Ok(Json(Secrets {
         data: secrets.into_iter().map(Secret::from).collect(),
     }))
@@ -72,7 +73,7 @@ pub async fn set(
         return Err(ApiError::invalid("value", words).into());
     }
     let named = name.clone();
-    let secret = with_vault(move |vault| vault.set(&named, &value)).await?;
+    let secret = with_vault(&shared, move |vault| vault.set(&named, &value)).await?;
     audit::note(&shared, AuditEntry::new("secret.set", by, &*name, 0)).await;
     Ok(Json(secret.into()))
 }
@@ -91,7 +92,7 @@ pub async fn remove(
 ) -> Result<StatusCode, Error> {
     check_name(&name)?;
     let named = name.clone();
-    if !with_vault(move |vault| vault.remove(&named)).await? {
+    if !with_vault(&shared, move |vault| vault.remove(&named)).await? {
         return Err(ApiError::new(404, format!("Unknown secret \"{name}\"")).into());
     }
     audit::note(&shared, AuditEntry::new("secret.delete", by, &*name, 0)).await;
@@ -112,9 +113,11 @@ fn check_name(name: &str) -> Result<(), Error> {
 }
 
 async fn with_vault<T: Send + 'static>(
+    shared: &AppState,
     work: impl FnOnce(Vault) -> anyhow::Result<T> + Send + 'static,
 ) -> Result<T, Error> {
-    let worked = tokio::task::spawn_blocking(|| work(Vault::open(&config::state_dir())?)).await;
+    let state_dir = Arc::clone(&shared.state_dir);
+    let worked = tokio::task::spawn_blocking(move || work(Vault::open(&state_dir)?)).await;
     worked
         .map_err(anyhow::Error::from)
         .flatten()
