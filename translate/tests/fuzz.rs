@@ -1,12 +1,13 @@
 //! Runs the fuzz targets on the stable compiler: on the fixtures, and on a bounded number of
 //! variations of them.
 
+mod cpu;
 mod fixtures;
 
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -214,14 +215,10 @@ fn many_variations_in_bounded_time() {
                 target: name,
                 data: &data,
             };
-            let time = || {
-                let start = Instant::now();
-                target(&data);
-                start.elapsed() / data.len().max(LEAST_BYTES) as u32
-            };
+            let time = || cpu::time(|| target(&data)) / data.len().max(LEAST_BYTES) as u32;
             let mut per_byte = time();
             if per_byte > MOST_PER_BYTE {
-                // Another process may have used the CPU.
+                // The first run may have filled a cache.
                 per_byte = time();
             }
             if per_byte > slowest.per_byte {

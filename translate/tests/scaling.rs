@@ -3,13 +3,14 @@
 //! Each shape is built in two sizes, one eight times the other. A parser that rescans its input
 //! takes 64 times as long for the larger.
 
+mod cpu;
 mod fixtures;
 
 #[path = "../fuzz/targets.rs"]
 #[allow(dead_code)]
 mod targets;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentracy_translate::client::Api;
 use opentracy_translate::embeddings;
@@ -28,19 +29,14 @@ const MOST: u32 = 32;
 const NOISE: Duration = Duration::from_micros(100);
 
 fn time(work: &dyn Fn()) -> Duration {
-    let once = || {
-        let start = Instant::now();
-        work();
-        start.elapsed()
-    };
-    once().min(once())
+    cpu::time(work).min(cpu::time(work))
 }
 
 /// Checks that `work` takes time linear in the input's size; `build` gets that size.
 fn check<T>(what: &str, build: impl Fn(usize) -> T, work: impl Fn(&T)) {
     let (small, large) = (build(SMALL), build(LARGE));
     let mut measured = (NOISE, Duration::MAX);
-    // Other processes may have used the CPU, but not in every run.
+    // Caches and clock rates differ from run to run.
     for _ in 0..6 {
         let short = time(&|| work(&small)).max(NOISE);
         let long = time(&|| work(&large));
