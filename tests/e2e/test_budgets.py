@@ -94,8 +94,8 @@ def test_what_is_spent_is_shown(budgeted):
     ({"keys": {"a": {}}}, "needs `sha256` or `key_env`"),
     ({"keys": {"a": {"sha256": "abc"}}}, "sha256sum"),
     ({"keys": {"a": {"key_env": "NOT_SET_ANYWHERE"}}}, "NOT_SET_ANYWHERE"),
-    ({"traces": {"detectors": ["emial"]}}, "there are secret, email"),
-    ({"traces": {"patterns": {"x": "("}}}, "not a regular expression"),
+    ({"traces": {"detectors": ["emial"]}}, "write one of secret, email"),
+    ({"traces": {"patterns": {"x": "("}}}, "not a usable regular expression"),
 ])
 def test_what_can_not_be_is_told(tmp_path, config, words):
     import subprocess
