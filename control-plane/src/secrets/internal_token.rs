@@ -20,8 +20,33 @@ pub fn internal_token(state: &Path) -> anyhow::Result<String> {
     if !path.exists() {
         secure_fs::create_dir(state)?;
         let token: [u8; 32] = secure_fs::random()?;
-        secure_fs::write(&path, URL_SAFE_NO_PAD.encode(token).as_bytes(), true)?;
+        // The control plane and `opentracy envoy-config` may start at the same time.
+        secure_fs::create_once(&path, URL_SAFE_NO_PAD.encode(token).as_bytes())?;
     }
     secure_fs::ensure(&path)?;
     std::fs::read_to_string(&path).with_context(|| format!("{} can't be read", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_that_start_at_once_have_the_same() {
+        for _ in 0..50 {
+            let folder = tempfile::tempdir().unwrap();
+            let state = folder.path().join("state");
+            let tokens: Vec<String> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8)
+                    .map(|_| scope.spawn(|| internal_token(&state).unwrap()))
+                    .collect();
+                let tokens = threads.into_iter().map(|thread| thread.join().unwrap());
+                tokens.collect()
+            });
+            assert!(tokens.iter().all(|token| token.len() == 43), "{tokens:?}");
+            assert!(tokens.iter().all(|token| *token == tokens[0]), "{tokens:?}");
+            let files = std::fs::read_dir(&state).unwrap().count();
+            assert_eq!(files, 1, "no draft is left");
+        }
+    }
 }

@@ -198,9 +198,8 @@ fn master_key(state: &Path) -> anyhow::Result<[u8; KEY_BYTES]> {
     if !path.exists() {
         secure_fs::create_dir(state)?;
         let key: [u8; KEY_BYTES] = secure_fs::random()?;
-        secure_fs::write(&path, BASE64.encode(key).as_bytes(), false)?;
+        secure_fs::create_once(&path, BASE64.encode(key).as_bytes())?;
         tracing::info!("generated a master key: {}; keep a copy", path.display());
-        return Ok(key);
     }
     secure_fs::ensure(&path)?;
     let text = std::fs::read_to_string(&path)

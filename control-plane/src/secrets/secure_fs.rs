@@ -102,6 +102,24 @@ pub fn write(path: &Path, bytes: &[u8], may_exist: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Creates a file unless it exists. If several processes try at once, the first one's bytes stay,
+/// and none of them ever reads half a file.
+pub fn create_once(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let name = u64::from_ne_bytes(random()?);
+    let draft = path.with_extension(format!("{name:016x}.new"));
+    write(&draft, bytes, false)?;
+    let created = match std::fs::hard_link(&draft, path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        // Some file systems have no links.
+        Err(_) => std::fs::rename(&draft, path),
+    };
+    if draft.exists() {
+        std::fs::remove_file(&draft)?;
+    }
+    created.with_context(|| format!("{} can't be written", path.display()))
+}
+
 /// Opens or creates a lock file.
 pub fn lock_file(path: &Path) -> anyhow::Result<std::fs::File> {
     std::fs::OpenOptions::new()
@@ -120,6 +138,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     std::fs::rename(&draft, path).with_context(|| format!("{} can't be written", path.display()))
 }
 
+/// Returns unguessable bytes.
 pub fn random<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
     let mut bytes = [0; LENGTH];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
