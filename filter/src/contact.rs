@@ -15,7 +15,7 @@ const MAX_UNANSWERED: u32 = 2;
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 thread_local! {
-    static QUESTIONS: Cell<Questions> = const { Cell::new(Questions { unanswered: 0, pause_until: None }) };
+    static QUESTIONS: Cell<Questions> = const { Cell::new(Questions::NONE) };
     /// The time of the last answer, or the start of this VM if there was none yet.
     static LAST_ANSWER: Cell<Instant> = Cell::new(Instant::now());
     static STATUS: RefCell<Option<v1::ControlPlaneStatus>> = const { RefCell::new(None) };
@@ -44,6 +44,11 @@ struct Questions {
 }
 
 impl Questions {
+    const NONE: Self = Self {
+        unanswered: 0,
+        pause_until: None,
+    };
+
     fn may_ask(&mut self, now: Instant) -> bool {
         if self.unanswered < MAX_UNANSWERED {
             return true;
@@ -58,10 +63,7 @@ impl Questions {
 
     fn note(&mut self, is_answered: bool, now: Instant) {
         if is_answered {
-            *self = Self {
-                unanswered: 0,
-                pause_until: None,
-            };
+            *self = Self::NONE;
         } else {
             self.unanswered = self.unanswered.saturating_add(1);
             self.pause_until = Some(now + ASK_AGAIN_AFTER);
@@ -100,10 +102,7 @@ mod tests {
 
     #[test]
     fn two_unanswered_questions_stop_others_but_one_a_second() {
-        let mut questions = Questions {
-            unanswered: 0,
-            pause_until: None,
-        };
+        let mut questions = Questions::NONE;
         let start = Instant::now();
         questions.note(false, start);
         assert!(questions.may_ask(start), "one failure may be chance");

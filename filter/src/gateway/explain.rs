@@ -28,8 +28,7 @@ pub fn ask(body: Vec<u8>) -> Option<u32> {
 
 /// Sends the control plane's answer to the client.
 pub fn answer(status: u32, size: usize) {
-    let answer = control_plane::grpc_message(status, size)
-        .and_then(|bytes| v1::ExplainResponse::decode(bytes.as_slice()).ok());
+    let answer = control_plane::read::<v1::ExplainResponse>(status, size);
     let Some(answer) = answer else {
         refuse();
         return;

@@ -8,13 +8,14 @@ use opentracy_proto::v1::{Owner, Unit};
 use opentracy_translate::error::ApiError;
 use prost::Message as _;
 
-use crate::contact;
 use crate::control_plane;
 use crate::gateway::leases::{self, Bucket, Charge, TakeResult};
 use crate::headers::HeaderList;
 use crate::snapshot::{self, Snapshot};
 use crate::vm;
 
+const SERVICE: &str = "opentracy.v1.LimitService";
+const METHOD: &str = "Acquire";
 /// The estimate for an answer whose length the request doesn't limit.
 const ANSWER_TOKENS: u64 = 256;
 /// The estimated bytes of a request per token.
@@ -94,9 +95,7 @@ pub fn resume(
     status: u32,
     size: usize,
 ) -> Admission {
-    let answer = control_plane::grpc_message(status, size)
-        .and_then(|bytes| v1::AcquireResponse::decode(bytes.as_slice()).ok());
-    contact::note_question(answer.is_some());
+    let answer = control_plane::read_awaited::<v1::AcquireResponse>(status, size);
     let Some(answer) = answer else {
         return alone(charges, &asked.missing, snapshot);
     };
@@ -126,29 +125,21 @@ pub fn resume(
 }
 
 fn ask(missing: &[Charge], snapshot: &Snapshot) -> Option<u32> {
-    if !contact::may_ask() {
-        return None;
-    }
     let wants = missing.iter().map(|charge| v1::Want {
         bucket: Some((&charge.bucket).into()),
         units: charge.units,
     });
-    acquire(wants.collect(), Vec::new(), snapshot)
+    let message = acquire_request(wants.collect(), Vec::new());
+    control_plane::ask(SERVICE, METHOD, &message, snapshot.limit_deadline)
 }
 
-fn acquire(wants: Vec<v1::Want>, released: Vec<v1::Released>, snapshot: &Snapshot) -> Option<u32> {
+fn acquire_request(wants: Vec<v1::Want>, released: Vec<v1::Released>) -> Vec<u8> {
     let request = v1::AcquireRequest {
         vm: vm::name(),
         wants,
         released,
     };
-    let message = request.encode_to_vec();
-    control_plane::call(
-        "opentracy.v1.LimitService",
-        "Acquire",
-        &message,
-        snapshot.limit_deadline,
-    )
+    request.encode_to_vec()
 }
 
 /// Admits or refuses the charges without the control plane.
@@ -197,7 +188,8 @@ pub fn give_back(snapshot: &Snapshot) {
         leases.give_back(now)
     });
     if !released.is_empty() {
-        acquire(Vec::new(), released, snapshot);
+        let message = acquire_request(Vec::new(), released);
+        control_plane::call(SERVICE, METHOD, &message, snapshot.limit_deadline);
     }
 }
 

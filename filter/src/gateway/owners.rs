@@ -54,7 +54,7 @@ impl ResourceOwner {
             ids,
         }
         .encode_to_vec();
-        control_plane::call(
+        control_plane::ask(
             "opentracy.v1.ResourceService",
             "Resolve",
             &message,
@@ -66,8 +66,7 @@ impl ResourceOwner {
 
 /// Reads the control plane's answer: for each id, whether it belongs to the caller.
 pub fn read(status: u32, size: usize) -> Result<Vec<bool>, ApiError> {
-    let answer = control_plane::grpc_message(status, size)
-        .and_then(|bytes| v1::ResolveResponse::decode(bytes.as_slice()).ok());
+    let answer = control_plane::read_awaited::<v1::ResolveResponse>(status, size);
     answer.map(|answer| answer.owned).ok_or_else(unavailable)
 }
 

@@ -7,7 +7,6 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::openai::envelope::Envelope;
 use prost::Message;
 
-use crate::contact;
 use crate::control_plane;
 use crate::gateway::call::Call;
 use crate::gateway::planner;
@@ -63,10 +62,7 @@ pub fn ask(
         .map(|snapshot| snapshot.route_deadline)
         .unwrap_or_default();
     let fail_without_router = alias.fail_without_router;
-    if !contact::may_ask() {
-        return without_router(call, "control_plane_down", fail_without_router).map(|()| None);
-    }
-    match control_plane::call("opentracy.v1.RouteService", "Route", &message, deadline) {
+    match control_plane::ask("opentracy.v1.RouteService", "Route", &message, deadline) {
         Some(grpc_call) => Ok(Some(PendingDecision {
             grpc_call,
             asked_at_micros: call.started.elapsed_micros(),
@@ -85,9 +81,7 @@ pub fn read_answer(
     size: usize,
 ) -> Result<(), ApiError> {
     call.routing_micros = call.started.elapsed_micros() - asked.asked_at_micros;
-    let answer = control_plane::grpc_message(status, size)
-        .and_then(|bytes| v1::RouteResponse::decode(bytes.as_slice()).ok());
-    contact::note_question(answer.is_some());
+    let answer = control_plane::read_awaited::<v1::RouteResponse>(status, size);
     let Some(answer) = answer else {
         // Envoy reports a timeout and other failures with the same status, and its timers may run
         // slightly early by our clock.
