@@ -162,30 +162,31 @@ thread_local! {
 
 /// The models that this VM has called.
 struct Models {
-    /// The number of the last use, by `provider/model`.
-    last_used: BTreeMap<String, u64>,
+    /// By `provider/model`: whether the configuration names it, and the number of its last use.
+    last_used: BTreeMap<String, (bool, u64)>,
     uses: u64,
 }
 
 impl Models {
     /// Records a use of a model and returns the model that was evicted for it.
-    fn touch(&mut self, model: &str, is_known: impl Fn(&str) -> bool) -> Option<String> {
+    fn touch(&mut self, model: &str, is_known: bool) -> Option<String> {
         self.uses = self.uses.saturating_add(1);
+        let last_use = (is_known, self.uses);
         if let Some(last_used) = self.last_used.get_mut(model) {
-            *last_used = self.uses;
+            *last_used = last_use;
             return None;
         }
         let evicted = if self.last_used.len() < MAX_MODELS {
             None
         } else {
             let models = self.last_used.iter();
-            let first = models.min_by_key(|(model, last_used)| (is_known(model), **last_used));
+            let first = models.min_by_key(|(_, last_use)| **last_use);
             first.map(|(model, _)| model.clone())
         };
         if let Some(evicted) = &evicted {
             self.last_used.remove(evicted);
         }
-        self.last_used.insert(model.to_owned(), self.uses);
+        self.last_used.insert(model.to_owned(), last_use);
         evicted
     }
 }
@@ -237,7 +238,7 @@ pub fn tell(
 }
 
 fn report(model: &str, report: &Report, policy: &CircuitBreakerPolicy) {
-    if let Some(evicted) = MET.with_borrow_mut(|met| met.touch(model, is_known)) {
+    if let Some(evicted) = MET.with_borrow_mut(|met| met.touch(model, is_known(model))) {
         host::complain(
             "evict a model",
             hostcalls::set_shared_data(&key(&evicted), None, None),
@@ -395,15 +396,14 @@ mod tests {
             last_used: BTreeMap::new(),
             uses: 0,
         };
-        let is_known = |model: &str| model.starts_with("openai/");
-        assert_eq!(models.touch("openai/gpt-5", is_known), None);
+        assert_eq!(models.touch("openai/gpt-5", true), None);
         for number in 1..MAX_MODELS {
-            assert_eq!(models.touch(&format!("x/{number}"), is_known), None);
+            assert_eq!(models.touch(&format!("x/{number}"), false), None);
         }
-        models.touch("x/1", is_known);
+        models.touch("x/1", false);
         let mut evicted = Vec::new();
         for number in 0..1000 {
-            evicted.extend(models.touch(&format!("y/{number}"), is_known));
+            evicted.extend(models.touch(&format!("y/{number}"), false));
         }
         assert_eq!(models.last_used.len(), MAX_MODELS);
         assert_eq!(evicted.len(), 1000);
