@@ -7,16 +7,55 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+/// The time by which a stream has to make progress.
+///
+/// Progress is only marked, and the next tick counts the timeout from there: a chunk of a stream
+/// doesn't read the clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Deadline {
+    timeout: Duration,
+    until: Option<Instant>,
+    has_progressed: bool,
+}
+
+impl Deadline {
+    /// Returns the deadline that is `timeout` from now.
+    pub fn after(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            until: Some(Instant::now() + timeout),
+            has_progressed: false,
+        }
+    }
+
+    /// Starts the timeout again, or ends the deadline with the stream.
+    pub fn progress(&mut self, end_of_stream: bool) {
+        if end_of_stream {
+            self.until = None;
+        } else {
+            self.has_progressed = true;
+        }
+    }
+
+    /// Returns true once if the deadline has passed.
+    fn expire(&mut self, now: Instant) -> bool {
+        if std::mem::take(&mut self.has_progressed) && self.until.is_some() {
+            self.until = Some(now + self.timeout);
+        }
+        self.until.take_if(|until| *until <= now).is_some()
+    }
+}
+
 /// A stream that can be ended from outside.
 pub trait Timed {
-    /// Returns the time at which to end the stream; `None` if it has no deadline.
-    fn deadline(&self) -> Option<Instant>;
+    /// Returns the deadline; `None` in a state that has none.
+    fn deadline(&mut self) -> Option<&mut Deadline>;
 
     /// Ends the stream. Host calls act on it while this runs.
     fn on_deadline(&mut self);
@@ -65,8 +104,8 @@ pub fn on_tick(root: u32) {
 
 fn overdue(now: Instant) -> Vec<(u32, Rc<RefCell<dyn Timed>>)> {
     let is_over = |stream: &Rc<RefCell<dyn Timed>>| {
-        let deadline = stream.borrow().deadline();
-        deadline.is_some_and(|deadline| deadline <= now)
+        let mut stream = stream.borrow_mut();
+        stream.deadline().is_some_and(|own| own.expire(now))
     };
     STREAMS.with_borrow(|streams| {
         let streams = streams
@@ -124,37 +163,58 @@ impl<T: Context> Context for Watched<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     #[derive(Default)]
     struct Stream {
-        deadline: Option<Instant>,
+        deadline: Option<Deadline>,
     }
 
     impl Timed for Stream {
-        fn deadline(&self) -> Option<Instant> {
-            self.deadline
+        fn deadline(&mut self) -> Option<&mut Deadline> {
+            self.deadline.as_mut()
         }
 
         fn on_deadline(&mut self) {}
     }
 
     #[test]
+    fn a_deadline_passes_once_and_progress_starts_it_again() {
+        let mut deadline = Deadline::after(SECOND);
+        let start = deadline.until.unwrap() - SECOND;
+        assert!(!deadline.expire(start));
+        deadline.progress(false);
+        assert!(!deadline.expire(start + SECOND));
+        assert!(!deadline.expire(start + SECOND.mul_f32(1.9)));
+        assert!(deadline.expire(start + SECOND * 2));
+        deadline.progress(false);
+        assert!(!deadline.expire(start + SECOND * 4), "it has passed");
+        let mut ended = Deadline::after(SECOND);
+        ended.progress(true);
+        assert!(!ended.expire(start + SECOND * 4));
+    }
+
+    #[test]
     fn streams_are_overdue_from_their_deadline_on_for_as_long_as_they_live() {
-        let now = Instant::now();
         let [without, early, late] = [1, 2, 3].map(Watched::<Stream>::new);
-        early.stream.borrow_mut().deadline = Some(now);
-        late.stream.borrow_mut().deadline = Some(now + Duration::from_secs(1));
+        let restart = || {
+            early.stream.borrow_mut().deadline = Some(Deadline::after(Duration::ZERO));
+            late.stream.borrow_mut().deadline = Some(Deadline::after(SECOND * 100));
+        };
         let numbers = |now| {
             let overdue = overdue(now);
             overdue.iter().map(|(id, _)| *id).collect::<Vec<_>>()
         };
+        restart();
+        let now = Instant::now();
         assert_eq!(numbers(now), [2]);
-        assert_eq!(numbers(now + Duration::from_secs(1)), [2, 3]);
+        restart();
+        assert_eq!(numbers(now + SECOND * 200), [2, 3]);
+        restart();
         drop(early);
-        assert_eq!(numbers(now + Duration::from_secs(1)), [3]);
+        assert_eq!(numbers(now + SECOND * 200), [3]);
         drop((without, late));
     }
 }

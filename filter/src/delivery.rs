@@ -38,7 +38,7 @@ pub fn waiting_bytes() -> usize {
     OUTBOX.with_borrow(Outbox::bytes)
 }
 
-/// Returns if enough records wait to fill a batch.
+/// Returns whether enough records wait to fill a batch.
 pub fn is_full_batch_waiting() -> bool {
     OUTBOX.with_borrow(Outbox::is_full_batch_waiting)
 }

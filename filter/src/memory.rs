@@ -10,6 +10,8 @@ use std::alloc::System;
 use cap::Cap;
 use opentracy_translate::error::ApiError;
 
+use crate::{host, metrics};
+
 /// The most bytes in use that a new body may bring the VM to. The rest is for growth and
 /// fragmentation.
 const LIMIT: usize = 640 << 20;
@@ -36,8 +38,18 @@ pub fn has_room_for_recording() -> bool {
     taken() <= RECORDING_LIMIT
 }
 
-/// Returns the error for a request that doesn't fit in memory.
+/// Returns the response body that Envoy buffers, of `size` bytes, or the error if it doesn't fit.
+pub fn response_body(size: usize) -> Result<Vec<u8>, ApiError> {
+    if has_room_for(size) {
+        Ok(host::response_body(0))
+    } else {
+        Err(refusal())
+    }
+}
+
+/// Counts a body that doesn't fit in memory, and returns the error for it.
 pub fn refusal() -> ApiError {
+    metrics::count_event("gateway_overloaded", None);
     ApiError {
         retry_after: Some(1),
         ..ApiError::new(

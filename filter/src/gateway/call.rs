@@ -353,9 +353,7 @@ impl Call {
 
     /// Returns the bytes of an answer that its trace can hold, plus one to detect truncation.
     pub fn recorded_bytes(&self) -> usize {
-        let snapshot = self.snapshot.as_ref();
-        let limit = snapshot.map_or(0, |snapshot| snapshot.traces.max_content_bytes);
-        usize::try_from(limit).map_or(usize::MAX, |limit| limit.saturating_add(1))
+        privacy::recorded_bytes(self.snapshot.as_deref())
     }
 
     /// Truncates the body of a request that was sent to what its trace can hold. The Responses API
@@ -363,11 +361,10 @@ impl Call {
     pub fn release_body(&mut self) {
         let limit = self.recorded_bytes();
         if self.api != Api::Responses
-            && self.body.len() > limit
             && let Some(body) = Rc::get_mut(&mut self.body)
         {
             body.truncate(limit);
-            body.shrink_to_fit();
+            body.shrink_to(limit);
         }
     }
 

@@ -2,7 +2,7 @@
 //! for other models.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentracy_translate::anthropic::Host;
 use opentracy_translate::client::Api;
@@ -14,6 +14,7 @@ use opentracy_translate::openai::envelope::Envelope;
 use opentracy_translate::wire_format::Format;
 use proxy_wasm::types::Action;
 
+use crate::deadline::Deadline;
 use crate::gateway::access::{self, Caller};
 use crate::gateway::planner;
 use crate::headers::{self, HeaderList};
@@ -28,14 +29,14 @@ pub struct Errand {
     held: Option<HeaderList<'static>>,
     /// Set once the client has an error: the rest of the provider's answer is dropped.
     is_over: bool,
-    deadline: Instant,
+    deadline: Deadline,
 }
 
 /// Answers with an estimate, or forwards the request and returns the pending call.
 pub fn answer(caller: &Caller, request: &HeaderList<'_>, body: &[u8]) -> Option<Errand> {
     match forward(caller, request, body) {
         Ok(Some(provider)) => Some(Errand {
-            deadline: Instant::now() + Duration::from_millis(provider.timeout_ms.into()),
+            deadline: Deadline::after(Duration::from_millis(provider.timeout_ms.into())),
             provider,
             held: None,
             is_over: false,
@@ -55,8 +56,8 @@ pub fn answer(caller: &Caller, request: &HeaderList<'_>, body: &[u8]) -> Option<
 
 impl Errand {
     /// Returns the deadline for the complete answer.
-    pub fn deadline(&self) -> Option<Instant> {
-        (!self.is_over).then_some(self.deadline)
+    pub fn deadline(&mut self) -> &mut Deadline {
+        &mut self.deadline
     }
 
     /// Answers with an error because the provider timed out.
@@ -102,11 +103,11 @@ impl Errand {
             host::set_response_headers(&response);
         }
         self.is_over = true;
+        self.deadline.progress(true);
     }
 
     /// Sends the provider's error to the client in the format of Anthropic's API.
-    fn tell_error(&mut self, mut response: HeaderList<'static>) {
-        self.is_over = true;
+    fn tell_error(&self, mut response: HeaderList<'static>) {
         let (provider, status) = (&self.provider, response.status());
         let body = host::response_body(0);
         let mut error = format::translate_error(provider.format, &provider.name, status, &body);

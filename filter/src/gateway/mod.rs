@@ -29,8 +29,6 @@ mod router;
 mod session;
 mod strategy;
 
-use std::time::Instant;
-
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
@@ -40,7 +38,7 @@ use opentracy_translate::endpoint;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::internal_hosts;
 
-use crate::deadline::Timed;
+use crate::deadline::{Deadline, Timed};
 use crate::gateway::access::Caller;
 use crate::gateway::answer::Answer;
 use crate::gateway::call::Call;
@@ -247,11 +245,11 @@ impl HttpContext for Gateway {
 }
 
 impl Timed for Gateway {
-    fn deadline(&self) -> Option<Instant> {
-        match &self.state {
-            State::Sent(sent) => sent.1.deadline(),
-            State::Passthrough(passage) => passage.deadline(),
-            State::Counting(errand) => errand.deadline(),
+    fn deadline(&mut self) -> Option<&mut Deadline> {
+        match &mut self.state {
+            State::Sent(sent) => Some(sent.1.deadline()),
+            State::Passthrough(passage) => Some(passage.deadline()),
+            State::Counting(errand) => Some(errand.deadline()),
             State::Other
             | State::Answered
             | State::Receiving(..)
@@ -365,7 +363,6 @@ impl Gateway {
 
     /// Refuses a request that doesn't fit in memory.
     fn refuse_for_memory(&mut self, api: Api) -> Action {
-        metrics::count_event("gateway_overloaded", None);
         let error = memory::refusal();
         let headers = envoys_reply::headers_of(&error);
         host::reply(error.status, &headers, &api.error_json(&error, &[]));

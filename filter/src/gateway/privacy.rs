@@ -21,6 +21,12 @@ pub struct RecordedContent {
     pub is_cut: bool,
 }
 
+/// Returns the bytes of a body that a trace can hold, plus one to detect truncation.
+pub fn recorded_bytes(snapshot: Option<&Snapshot>) -> usize {
+    let limit = snapshot.map_or(0, |snapshot| snapshot.traces.max_content_bytes);
+    usize::try_from(limit).map_or(usize::MAX, |limit| limit.saturating_add(1))
+}
+
 impl Policy {
     /// Returns the policy that applies to a call.
     pub fn of(

@@ -1,22 +1,23 @@
 //! A provider's response, on its way into the client's API.
 
-use std::time::Instant;
-
 use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format::StreamTranslator;
 use proxy_wasm::types::Action;
 
+use crate::deadline::Deadline;
 use crate::headers::{self, HeaderList};
 use crate::provider::attempt::Attempt;
 use crate::stream_prelude::{Progress, StreamPrelude, translate_chunk};
-use crate::{failure, host, upstream};
+use crate::{failure, host, memory, upstream};
 
 #[derive(Default)]
 pub struct Inbound {
     state: State,
+    /// Bytes of a body that Envoy buffers.
+    buffered: usize,
     /// The time by which the provider has to send more.
-    deadline: Option<Instant>,
+    deadline: Deadline,
 }
 
 #[derive(Default)]
@@ -35,26 +36,25 @@ impl Inbound {
     pub fn over() -> Self {
         Self {
             state: State::Over,
-            deadline: None,
+            ..Self::default()
         }
     }
 
     /// Returns the state for an attempt whose request was just sent.
     pub fn awaited(attempt: &Attempt) -> Self {
         Self {
-            state: State::Waiting,
-            deadline: Some(Instant::now() + attempt.timeout()),
+            deadline: Deadline::after(attempt.timeout()),
+            ..Self::default()
         }
     }
 
-    pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    pub fn deadline(&mut self) -> &mut Deadline {
+        &mut self.deadline
     }
 
     /// Ends an attempt that timed out: with an error reply, so that another candidate is tried, or
     /// by closing the stream if it has begun.
     pub fn on_deadline(&mut self, attempt: &mut Attempt) {
-        self.deadline = None;
         match std::mem::replace(&mut self.state, State::Over) {
             State::Over => {}
             State::Stream(_) => {
@@ -101,14 +101,15 @@ impl Inbound {
         Action::Pause
     }
 
-    pub fn on_body(&mut self, attempt: &mut Attempt, end_of_stream: bool) -> Action {
+    /// Handles more of the body; `size` bytes of it are buffered.
+    pub fn on_body(&mut self, attempt: &mut Attempt, size: usize, end_of_stream: bool) -> Action {
+        self.buffered = size;
         match &mut self.state {
             State::Body(..) if end_of_stream => self.on_end(attempt),
             State::Body(..) => Action::Pause,
-            State::Prelude(..) => self.on_opening(attempt, end_of_stream),
+            State::Prelude(..) => self.on_prelude(attempt, end_of_stream),
             State::Stream(translator) => {
-                let timeout = (!end_of_stream).then(|| attempt.timeout());
-                self.deadline = timeout.map(|timeout| Instant::now() + timeout);
+                self.deadline.progress(end_of_stream);
                 if !translator.is_transparent()
                     && let Some(out) =
                         translate_chunk(translator, &host::response_body(0), end_of_stream)
@@ -126,14 +127,14 @@ impl Inbound {
 
     /// Reads more of a stream that has not begun. A failure before its beginning gets an error
     /// reply like any other.
-    fn on_opening(&mut self, attempt: &mut Attempt, end_of_stream: bool) -> Action {
-        let State::Prelude(mut headers, opening) = std::mem::replace(&mut self.state, State::Over)
+    fn on_prelude(&mut self, attempt: &mut Attempt, end_of_stream: bool) -> Action {
+        let State::Prelude(mut headers, prelude) = std::mem::replace(&mut self.state, State::Over)
         else {
             return Action::Continue;
         };
-        match opening.advance(end_of_stream) {
-            Progress::Pending(opening) => {
-                self.state = State::Prelude(headers, opening);
+        match prelude.advance(end_of_stream) {
+            Progress::Pending(prelude) => {
+                self.state = State::Prelude(headers, prelude);
                 return Action::Pause;
             }
             Progress::Started(translator, out) => {
@@ -146,12 +147,10 @@ impl Inbound {
                 headers.set("content-type", headers::EVENT_STREAM);
                 host::set_response_headers(&headers);
                 host::set_response_body(&out);
-                let timeout = (!end_of_stream).then(|| attempt.timeout());
-                self.deadline = timeout.map(|timeout| Instant::now() + timeout);
+                self.deadline.progress(end_of_stream);
                 self.state = State::Stream(translator);
             }
             Progress::Failed(error) => {
-                self.deadline = None;
                 let (body, headers) = failed(attempt, headers, &error);
                 host::set_response_headers(&headers);
                 host::set_response_body(&body);
@@ -163,17 +162,21 @@ impl Inbound {
     /// Translates a buffered body that is complete.
     pub fn on_end(&mut self, attempt: &mut Attempt) -> Action {
         if let State::Body(headers, failure) = std::mem::replace(&mut self.state, State::Over) {
-            self.deadline = None;
-            let held = host::response_body(0);
-            let (body, mut headers) = match failure {
-                Some((error, reason)) => {
+            let held = memory::response_body(self.buffered);
+            let is_empty = held.as_ref().is_ok_and(Vec::is_empty);
+            let read = match failure {
+                Some(failure) => Err(failure),
+                None => held.map_err(|error| (error, AttemptError::RefusedByGateway)),
+            };
+            let (body, mut headers) = match read {
+                Ok(held) => answer(attempt, headers, &held),
+                Err((error, reason)) => {
                     let log = attempt.log(None, Some(reason), None);
                     let (body, headers) = error_reply(attempt, headers, &error, log);
                     (Some(body), headers)
                 }
-                None => answer(attempt, headers, &held),
             };
-            if held.is_empty() {
+            if is_empty {
                 // Envoy can't add a body to a reply without one; the gateway stage generates one.
                 headers.set("content-length", "0");
                 host::set_response_headers(&headers);

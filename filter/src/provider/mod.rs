@@ -9,8 +9,6 @@ mod attempt;
 pub mod attempt_log;
 mod inbound;
 
-use std::time::Instant;
-
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
@@ -18,7 +16,7 @@ use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::error::ApiError;
 
 use crate::configuration;
-use crate::deadline::Timed;
+use crate::deadline::{Deadline, Timed};
 use crate::headers::{self, HeaderList};
 use crate::plan::Plan;
 use crate::provider::attempt::Attempt;
@@ -55,7 +53,7 @@ impl ProviderStage {
                 std::process::abort();
             }
         }
-        let Some(attempt) = attempt_of(&request) else {
+        let Some(mut attempt) = attempt_of(&request) else {
             refuse(
                 &ApiError::new(500, "The gateway's plan can't be read"),
                 None,
@@ -63,8 +61,7 @@ impl ProviderStage {
             return Action::Pause;
         };
         if !memory::has_room_for(body_size) {
-            let mut attempt = attempt;
-            let log = attempt.log(None, Some(AttemptError::Overloaded), None);
+            let log = attempt.log(None, Some(AttemptError::RefusedByGateway), None);
             refuse(&memory::refusal(), Some(&log));
             return Action::Pause;
         }
@@ -118,9 +115,9 @@ fn refuse(error: &ApiError, log: Option<&str>) {
 }
 
 impl Timed for ProviderStage {
-    fn deadline(&self) -> Option<Instant> {
-        match &self.state {
-            State::Attempting(attempting) => attempting.1.deadline(),
+    fn deadline(&mut self) -> Option<&mut Deadline> {
+        match &mut self.state {
+            State::Attempting(attempting) => Some(attempting.1.deadline()),
             State::Passive | State::Receiving(_) | State::Waiting(..) => None,
         }
     }
@@ -172,11 +169,11 @@ impl HttpContext for ProviderStage {
         }
     }
 
-    fn on_http_response_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         match &mut self.state {
             State::Attempting(attempting) => {
                 let (attempt, inbound) = attempting.as_mut();
-                inbound.on_body(attempt, end_of_stream)
+                inbound.on_body(attempt, size, end_of_stream)
             }
             State::Passive | State::Receiving(_) | State::Waiting(..) => Action::Continue,
         }

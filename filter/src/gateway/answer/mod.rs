@@ -4,7 +4,6 @@ mod finish;
 mod streaming;
 
 use std::borrow::Cow;
-use std::time::{Duration, Instant};
 
 use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::client::summary::summarize;
@@ -17,6 +16,7 @@ use opentracy_translate::openai::response::Summary;
 use opentracy_translate::openai::tap::Output;
 use proxy_wasm::types::Action;
 
+use crate::deadline::Deadline;
 use crate::gateway::cache::Cached;
 use crate::gateway::call::Call;
 use crate::headers::{self, HeaderList};
@@ -36,8 +36,10 @@ pub struct Answer {
     kept: Vec<u8>,
     is_complete: bool,
     is_event_stream: bool,
-    /// The time by which the provider has to send more; `None` if the provider stage watches it.
-    deadline: Option<Instant>,
+    /// Bytes of a body that Envoy buffers.
+    buffered: usize,
+    /// The time by which the provider has to send more, unless the provider stage watches it.
+    deadline: Deadline,
 }
 
 #[derive(Default)]
@@ -76,7 +78,7 @@ impl Answer {
     /// Returns the state for a call whose request was just sent.
     pub fn awaited(call: &Call) -> Self {
         Self {
-            deadline: call.timeout.map(after),
+            deadline: call.timeout.map(Deadline::after).unwrap_or_default(),
             ..Self::default()
         }
     }
@@ -137,14 +139,13 @@ impl Answer {
         answer
     }
 
-    pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    pub fn deadline(&mut self) -> &mut Deadline {
+        &mut self.deadline
     }
 
     /// Ends a call whose provider timed out: with an error reply, or by closing the client's stream
     /// if it has begun.
     pub fn on_deadline(&mut self, call: &mut Call) {
-        self.deadline = None;
         match &self.state {
             State::Over => {}
             State::Streaming(_) => {
@@ -192,8 +193,7 @@ impl Answer {
         }
         if end_of_stream {
             // Envoy can't add a body to a response without one, so a new response is sent instead.
-            self.deadline = None;
-            let body = self.answer(call, &mut headers, source, Vec::new());
+            let body = self.answer(call, &mut headers, source, Ok(Vec::new()));
             headers.retain(|name| !name.starts_with(':') && name != "content-length");
             self.state = State::Over;
             host::reply(self.status, &headers, &body);
@@ -211,13 +211,14 @@ impl Answer {
             State::Holding { .. } => {
                 call.time_to_first_token_micros
                     .get_or_insert_with(|| call.started.elapsed_micros());
+                self.buffered = size;
                 if end_of_stream {
-                    self.finish_body(call, size)
+                    self.finish_body(call)
                 } else {
                     Action::Pause
                 }
             }
-            State::Prelude(..) => self.on_opening(call, end_of_stream),
+            State::Prelude(..) => self.on_prelude(call, end_of_stream),
             State::Streaming(_) => {
                 self.on_chunk(call, end_of_stream);
                 Action::Continue
@@ -228,12 +229,12 @@ impl Answer {
 
     pub fn on_trailers(&mut self, call: &mut Call) -> Action {
         match self.state {
-            State::Holding { .. } => self.finish_body(call, 0),
+            State::Holding { .. } => self.finish_body(call),
             _ => Action::Continue,
         }
     }
 
-    fn finish_body(&mut self, call: &mut Call, size: usize) -> Action {
+    fn finish_body(&mut self, call: &mut Call) -> Action {
         let State::Holding {
             mut headers,
             source,
@@ -241,15 +242,14 @@ impl Answer {
         else {
             return Action::Continue;
         };
-        self.deadline = None;
-        let body = if memory::has_room_for(size) {
-            self.answer(call, &mut headers, source, host::response_body(0))
-        } else {
-            let error = memory::refusal();
-            let body = self.answer_error(call, &mut headers, error);
-            finish_headers(call, &mut headers, body.len());
-            body
-        };
+        let body = memory::response_body(self.buffered);
+        if body.is_err()
+            && let Some(attempt) = call.attempts.last_mut()
+        {
+            // Not the model's fault.
+            attempt.error = Some(AttemptError::RefusedByGateway);
+        }
+        let body = self.answer(call, &mut headers, source, body);
         host::set_response_headers(&headers);
         host::set_response_body(&body);
         self.content = body;
@@ -263,9 +263,9 @@ impl Answer {
         call: &mut Call,
         headers: &mut HeaderList<'_>,
         source: Source,
-        body: Vec<u8>,
+        body: Result<Vec<u8>, ApiError>,
     ) -> Vec<u8> {
-        let body = match self.read(call, source, body) {
+        let body = match body.and_then(|body| self.read(call, source, body)) {
             Ok(mut body) => {
                 self.summary = summarize(call.api, &body);
                 if self.summary.calls_tools {
@@ -334,11 +334,6 @@ impl Answer {
         self.error = Some(error);
         body
     }
-}
-
-/// Returns the time that is `timeout` from now.
-fn after(timeout: Duration) -> Instant {
-    Instant::now() + timeout
 }
 
 /// Returns the error and the reason for a provider that timed out.

@@ -6,7 +6,7 @@ use opentracy_translate::openai::response::Summary;
 use opentracy_translate::openai::tap::Output;
 use proxy_wasm::types::Action;
 
-use super::{Answer, State, Stream, after, finish_headers};
+use super::{Answer, State, Stream, finish_headers};
 use crate::gateway::cache;
 use crate::gateway::call::Call;
 use crate::headers::{self, HeaderList};
@@ -34,23 +34,22 @@ impl Answer {
 
     /// Reads more of a provider's stream that has not begun. A failure before its beginning gets an
     /// error reply like any other.
-    pub(super) fn on_opening(&mut self, call: &mut Call, end_of_stream: bool) -> Action {
-        let State::Prelude(mut headers, opening) = std::mem::replace(&mut self.state, State::Over)
+    pub(super) fn on_prelude(&mut self, call: &mut Call, end_of_stream: bool) -> Action {
+        let State::Prelude(mut headers, prelude) = std::mem::replace(&mut self.state, State::Over)
         else {
             return Action::Continue;
         };
-        match opening.advance(end_of_stream) {
-            Progress::Pending(opening) => {
-                self.state = State::Prelude(headers, opening);
+        match prelude.advance(end_of_stream) {
+            Progress::Pending(prelude) => {
+                self.state = State::Prelude(headers, prelude);
                 return Action::Pause;
             }
             Progress::Started(translator, out) => {
-                self.deadline = call.timeout.filter(|_| !end_of_stream).map(after);
+                self.deadline.progress(end_of_stream);
                 self.begin_stream(call, headers, Some(translator));
                 self.relay(call, out, true, end_of_stream);
             }
             Progress::Failed(error) => {
-                self.deadline = None;
                 let body = self.answer_error(call, &mut headers, error);
                 finish_headers(call, &mut headers, body.len());
                 host::set_response_headers(&headers);
@@ -66,7 +65,7 @@ impl Answer {
         let State::Streaming(stream) = &mut self.state else {
             return;
         };
-        self.deadline = call.timeout.filter(|_| !end_of_stream).map(after);
+        self.deadline.progress(end_of_stream);
         let chunk = host::response_body(0);
         let translated = stream
             .translator

@@ -11,7 +11,7 @@ mod response;
 mod send;
 mod target;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentracy_proto::v1::Owner;
 use opentracy_translate::endpoint::Endpoint;
@@ -21,6 +21,7 @@ use opentracy_translate::redact::EventMask;
 use opentracy_translate::resources;
 use proxy_wasm::types::Action;
 
+use crate::deadline::Deadline;
 use crate::gateway::access::Caller;
 use crate::gateway::envoys_reply::EnvoysReply;
 use crate::gateway::leases::Charge;
@@ -50,7 +51,9 @@ pub struct Passthrough {
     /// The longest silence of the provider once its answer has begun. Until then Envoy's timeout
     /// applies.
     timeout: Duration,
-    deadline: Option<Instant>,
+    deadline: Deadline,
+    /// Bytes of an answer that Envoy buffers.
+    buffered: usize,
 }
 
 enum State {
@@ -95,7 +98,8 @@ impl Passthrough {
             charges: Vec::new(),
             ownership: None,
             timeout: Duration::default(),
-            deadline: None,
+            deadline: Deadline::default(),
+            buffered: 0,
         };
         let action = passage.advance(end_of_stream);
         (passage, action)
@@ -302,6 +306,9 @@ impl Passthrough {
     fn send(&mut self, target: Box<Target>) -> Action {
         send::send(&target, &self.request, self.has_body, &self.record);
         self.timeout = Duration::from_millis(target.provider.timeout_ms.into());
+        if target.translation.is_none() {
+            self.record.release_request();
+        }
         self.state = State::Sent(target);
         Action::Continue
     }

@@ -183,6 +183,13 @@ impl Record {
         );
     }
 
+    /// Truncates the body of a request that was sent to what its trace can hold.
+    pub fn release_request(&mut self) {
+        let limit = privacy::recorded_bytes(self.snapshot.as_deref());
+        self.request.truncate(limit);
+        self.request.shrink_to(limit);
+    }
+
     /// Records that the provider stopped sending; returns the error for the client.
     pub fn time_out(&mut self) -> ApiError {
         let (error, reason) = failure::timeout(&self.provider);

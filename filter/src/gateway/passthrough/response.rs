@@ -1,8 +1,6 @@
 //! The answer to a passthrough call: streamed, or buffered to translate it, mask it, or check the
 //! owners of its objects.
 
-use std::time::Instant;
-
 use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::redact::EventMask;
@@ -11,10 +9,11 @@ use proxy_wasm::types::Action;
 use super::ownership::{Ownership, Progress};
 use super::target::Target;
 use super::{Passthrough, State};
+use crate::deadline::Deadline;
 use crate::gateway::envoys_reply::EnvoysReply;
 use crate::headers::{self, HeaderList};
-use crate::host;
 use crate::upstream::MAX_ERROR_BYTES;
+use crate::{host, memory};
 
 impl Passthrough {
     /// Returns whether the request was sent or answered.
@@ -41,7 +40,7 @@ impl Passthrough {
             return Action::Continue;
         }
         if !end_of_stream {
-            self.deadline = Some(Instant::now() + self.timeout);
+            self.deadline = Deadline::after(self.timeout);
         }
         // A provider's error is translated, or passed on with the keys in it masked.
         let is_error = response.status() >= 400;
@@ -69,14 +68,13 @@ impl Passthrough {
         Action::Continue
     }
 
-    pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    pub fn deadline(&mut self) -> &mut Deadline {
+        &mut self.deadline
     }
 
     /// Ends a call whose provider timed out: with an error reply while its answer is held,
     /// otherwise by closing the client's stream.
     pub fn on_deadline(&mut self) {
-        self.deadline = None;
         let error = self.record.time_out();
         if matches!(self.state, State::Holding(..) | State::Resolving(..)) {
             self.refuse(&error);
@@ -87,12 +85,12 @@ impl Passthrough {
 
     /// Handles more of the answer; `size` bytes of it are buffered.
     pub fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        // A held answer has the timeout for all of it.
         let is_held = matches!(self.state, State::Holding(..) | State::Resolving(..));
-        if end_of_stream {
-            self.deadline = None;
-        } else if self.deadline.is_some() && !is_held {
-            self.deadline = Some(Instant::now() + self.timeout);
+        if end_of_stream || !is_held {
+            self.deadline.progress(end_of_stream);
         }
+        self.buffered = self.buffered.max(size);
         match &mut self.state {
             State::EnvoysReply(reply) => {
                 reply.on_body();
@@ -148,8 +146,14 @@ impl Passthrough {
         else {
             return Action::Continue;
         };
-        let body = host::response_body(0);
         let status = response.status();
+        let body = match memory::response_body(self.buffered) {
+            Ok(body) => body,
+            Err(error) => {
+                self.release(target, response, Err(error));
+                return Action::Continue;
+            }
+        };
         let own = self.ownership.as_ref().filter(|own| own.reads_answer());
         if let Some(own) = own.filter(|_| status < 300) {
             let progress = own.read_answer(&target, body);
