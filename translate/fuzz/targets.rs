@@ -7,6 +7,7 @@ use opentracy_translate::client::Api;
 use opentracy_translate::client::messages::count;
 use opentracy_translate::client::summary::summarize;
 use opentracy_translate::client::tap::Tap;
+use opentracy_translate::error::ApiError;
 use opentracy_translate::exchange::{Origin, Target};
 use opentracy_translate::format::{self, StreamTranslator};
 use opentracy_translate::openai::dialect;
@@ -136,8 +137,9 @@ pub fn chunks(data: &[u8]) {
     }
 }
 
-/// Returns the gateway stage's output for a stream in a client's API that arrives in these pieces.
-pub fn tapped(api: Api, pieces: &[&[u8]]) -> Vec<u8> {
+/// Returns the gateway stage's output for a stream in a client's API that arrives in these pieces,
+/// and the error that ended it.
+pub fn tapped(api: Api, pieces: &[&[u8]]) -> (Vec<u8>, Option<ApiError>) {
     let mut tap = Tap::new(api, true);
     let mut extras = |_: &_| br#""_cost":null"#.to_vec();
     let mut out = Vec::new();
@@ -148,7 +150,7 @@ pub fn tapped(api: Api, pieces: &[&[u8]]) -> Vec<u8> {
         }
     }
     out.extend(tap.finish(&mut extras));
-    out
+    (out, tap.error().cloned())
 }
 
 /// Masks a text.

@@ -56,7 +56,7 @@ pub fn from_bytes<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> serde_json:
     serde_json::from_str(text)
 }
 
-/// Reports if bytes are one JSON value.
+/// Returns true if bytes are one JSON value.
 pub fn is_valid(bytes: &[u8]) -> bool {
     from_bytes::<serde::de::IgnoredAny>(bytes).is_ok()
 }

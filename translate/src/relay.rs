@@ -78,7 +78,7 @@ impl Relay {
         let pushed = parser.push(bytes, |event| self.on_event(event, out));
         self.parser = parser;
         if let Err(broken) = pushed {
-            self.error = Some(broken.told_of(&self.provider));
+            self.error = Some(broken.to_api_error(&self.provider));
         }
     }
 
@@ -103,7 +103,7 @@ impl Relay {
             && self.error.is_none()
             && data.as_deref().is_some_and(|data| !sse::is_readable(data))
         {
-            self.break_off(StreamError::NotJson.told_of(&self.provider), out);
+            self.break_off(StreamError::NotJson.to_api_error(&self.provider), out);
             return;
         }
         match data.map(|data| normalize::normalize(&data)) {

@@ -40,17 +40,17 @@ pub fn is_mark(data: &[u8]) -> bool {
     matches!(data.trim_ascii(), b"" | DONE)
 }
 
-/// Reports if data is JSON or a mark.
+/// Returns true if data is JSON or a mark.
 pub fn is_readable(data: &[u8]) -> bool {
     is_mark(data) || json::is_valid(data)
 }
 
-/// Reports if the data of a stream's last event, which has no empty line behind it, ends too early.
+/// Returns true if the data of a stream's last event, which has no empty line behind it, ends too early.
 pub fn is_cut(data: &[u8]) -> bool {
     !DONE.starts_with(data.trim_ascii()) && !json::is_valid(data)
 }
 
-/// Reports if the data of each of these whole events can be read.
+/// Returns true if the data of each of these whole events can be read.
 pub fn are_readable(events: &[u8]) -> bool {
     let mut are_readable = true;
     Scan::default().split(events, &mut |event| {

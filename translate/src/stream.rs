@@ -78,7 +78,7 @@ impl Output {
             Ok(event) => Some(event),
             Err(_) => {
                 if let Some(broken) = broken_event(data, is_known) {
-                    let error = broken.told_of(&self.provider);
+                    let error = broken.to_api_error(&self.provider);
                     self.fail(error, out);
                 }
                 None
@@ -160,7 +160,7 @@ impl Translator {
             }),
         };
         if let Err(broken) = pushed {
-            let error = broken.told_of(&self.output.provider);
+            let error = broken.to_api_error(&self.output.provider);
             self.output.fail(error, out);
         }
     }
@@ -202,13 +202,13 @@ pub(crate) fn broken_event(data: &[u8], is_known: IsKnown<'_>) -> Option<StreamE
     is_known(&event).then_some(StreamError::Shape)
 }
 
-/// Reports if an event's `type` is one of these.
+/// Returns true if an event's `type` is one of these.
 pub(crate) fn is_kind(event: &Object<'_>, kinds: &[&str]) -> bool {
     let kind = event.get("type").and_then(|raw| json::text(raw).ok());
     kind.is_some_and(|kind| kinds.contains(&kind.as_ref()))
 }
 
-/// Reports if an event has a member other than null.
+/// Returns true if an event has a member other than null.
 pub(crate) fn has_member(event: &Object<'_>, name: &str) -> bool {
     event.get(name).is_some_and(|value| value.get() != "null")
 }

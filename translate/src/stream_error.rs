@@ -20,8 +20,12 @@ pub enum StreamError {
 /// Maximum size of an event: no provider sends longer ones, and longer ones are not buffered.
 pub const MAX_EVENT: usize = 16 << 20;
 
+/// The subject of errors in a stream of the client's API, whose chunks don't name their provider.
+pub(crate) const PROVIDER: &str = "The provider";
+
 impl StreamError {
-    pub(crate) fn told_of(self, provider: &str) -> ApiError {
+    /// Returns the error for the client. `provider` is named in it.
+    pub(crate) fn to_api_error(self, provider: &str) -> ApiError {
         ApiError::new(502, format!("{provider}'s stream can't be read: {self}"))
             .with_code("invalid_upstream_response")
     }

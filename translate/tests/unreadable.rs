@@ -9,15 +9,14 @@ mod targets;
 
 use opentracy_translate::aws::event_stream;
 use opentracy_translate::client::Api;
-use opentracy_translate::client::tap::Tap;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::exchange::Origin;
 use opentracy_translate::format::StreamTranslator;
-use opentracy_translate::openai::tap::Output;
 use opentracy_translate::sse;
 use opentracy_translate::wire_format::Format;
 
 use crate::fixtures::{FORMATS, origin, streams};
+use crate::targets::tapped;
 
 const GARBAGE: [&[u8]; 4] = [
     b"data: {\"choices\":[{\"delta\":{\"conte\n\n",
@@ -46,20 +45,6 @@ fn through(origin: &Origin<'_>, pieces: &[&[u8]]) -> (Vec<u8>, Option<ApiError>)
     }
     let (out, error) = tapped(origin.api, &[&translated]);
     (out, translator.error().cloned().or(error))
-}
-
-fn tapped(api: Api, pieces: &[&[u8]]) -> (Vec<u8>, Option<ApiError>) {
-    let mut tap = Tap::new(api, true);
-    let mut extras = |_: &_| br#""_cost":null"#.to_vec();
-    let mut out = Vec::new();
-    for piece in pieces {
-        match tap.push(piece, &mut extras) {
-            Output::Unchanged => out.extend_from_slice(piece),
-            Output::Replaced(bytes) => out.extend(bytes),
-        }
-    }
-    out.extend(tap.finish(&mut extras));
-    (out, tap.error().cloned())
 }
 
 fn events_of(format: Format, mut stream: &[u8]) -> Vec<Vec<u8>> {

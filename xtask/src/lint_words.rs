@@ -213,7 +213,7 @@ fn strings(line: &str) -> Vec<String> {
     strings
 }
 
-/// Returns if a text has these words, whole and side by side.
+/// Returns true if a text has these words, whole and side by side.
 fn has_phrase(text: &str, phrase: &str) -> bool {
     let text = text.to_lowercase();
     let is_border = |character: Option<char>| {

@@ -8,9 +8,7 @@ use crate::openai;
 use crate::openai::usage::WireUsage;
 use crate::sse;
 use crate::stream;
-
-/// The subject of errors: chunks don't tell whose they are.
-const PROVIDER: &str = "The provider";
+use crate::stream_error::PROVIDER;
 
 /// Writes an API's events.
 pub(crate) trait Writer: std::fmt::Debug {
@@ -64,7 +62,7 @@ impl ClientStream {
         });
     }
 
-    /// The error that ended the stream, when one did.
+    /// Returns the error that ended the stream, if any.
     pub fn error(&self) -> Option<&ApiError> {
         self.reader.error.as_ref()
     }
@@ -102,7 +100,7 @@ impl Reader {
                 let has_choices = |chunk: &Object<'_>| stream::has_member(chunk, "choices");
                 let error = openai::error::from_event(PROVIDER, data).or_else(|| {
                     let broken = stream::broken_event(data, &has_choices)?;
-                    Some(broken.told_of(PROVIDER))
+                    Some(broken.to_api_error(PROVIDER))
                 });
                 if let Some(error) = error {
                     self.fail(error, out);

@@ -20,7 +20,7 @@ use crate::openai::response::Summary;
 use crate::openai::tap::{MakeExtras, Output, StreamTap};
 use crate::redact::KeyMask;
 use crate::sse;
-use crate::stream_error::StreamError;
+use crate::stream_error::{PROVIDER, StreamError};
 
 // A search takes longer to set up than to go through a chunk.
 static ERROR: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"error\""));
@@ -160,7 +160,7 @@ impl EventTap {
         let pushed = parser.push(bytes, |event| self.on_event(event, &mut out, extras));
         self.parser = parser;
         if let Err(broken) = pushed {
-            self.fail(broken.told_of("The provider"), &mut out);
+            self.fail(broken.to_api_error(PROVIDER), &mut out);
         }
         Output::Replaced(out)
     }
@@ -176,7 +176,7 @@ impl EventTap {
             }
         }
         if !self.is_done {
-            self.fail(ApiError::incomplete_stream("The provider"), &mut out);
+            self.fail(ApiError::incomplete_stream(PROVIDER), &mut out);
         }
         out
     }
@@ -212,13 +212,13 @@ impl EventTap {
             if data.is_none_or(|data| sse::is_readable(&data)) {
                 out.extend_from_slice(event.raw);
             } else {
-                self.fail(StreamError::NotJson.told_of("The provider"), out);
+                self.fail(StreamError::NotJson.to_api_error(PROVIDER), out);
             }
             return;
         };
         let changed = match (self.api, read.kind.as_ref()) {
             (_, "error") => {
-                self.error = openai::error::from_event("The provider", data)
+                self.error = openai::error::from_event(PROVIDER, data)
                     .or_else(|| Some(ApiError::new(502, "The provider's stream failed")));
                 None
             }

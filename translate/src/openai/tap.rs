@@ -13,12 +13,9 @@ use crate::openai::error;
 use crate::openai::response::{Summary, View};
 use crate::redact::KeyMask;
 use crate::sse;
-use crate::stream_error::StreamError;
+use crate::stream_error::{PROVIDER, StreamError};
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
-
-/// The subject of errors: chunks don't tell whose they are.
-const PROVIDER: &str = "The provider";
 
 // A search takes longer to set up than to go through a chunk.
 static FINISH_REASON: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
@@ -101,7 +98,7 @@ impl StreamTap {
         let pushed = parser.push(bytes, |event| self.on_event(event.raw, &mut out, extras));
         self.parser = parser;
         if let Err(broken) = pushed {
-            self.fail(broken.told_of(PROVIDER), &mut out);
+            self.fail(broken.to_api_error(PROVIDER), &mut out);
         }
         Output::Replaced(out)
     }
@@ -174,7 +171,7 @@ impl StreamTap {
         let Some(view) = view else {
             // JSON of another shape is for the client to make sense of.
             if !json::is_valid(&data) {
-                self.fail(StreamError::NotJson.told_of(PROVIDER), out);
+                self.fail(StreamError::NotJson.to_api_error(PROVIDER), out);
                 return;
             }
             self.release(out, None);
