@@ -16,7 +16,8 @@ WORDS = "word " * 3200
 EVENTS_EACH = 70
 
 
-async def happening(event):
+async def wait_until_set(event):
+    """Polls, since a thread for each of so many streams is too much."""
     while not event.is_set():
         await asyncio.sleep(0.02)
 
@@ -33,7 +34,7 @@ def in_two_halves(everybody_is_here):
             await writer.send(event)
         for number in range(EVENTS_EACH):
             if number == EVENTS_EACH // 2:
-                await happening(everybody_is_here)
+                await wait_until_set(everybody_is_here)
             await writer.send(large)
         for event in events[index + 1 :]:
             await writer.send(event)
@@ -102,19 +103,26 @@ def memory(stack):
 
 
 @pytest.mark.timeout(300)
-def test_requests_are_refused_before_the_memory_is_gone(own_stack, world):
-    stack = own_stack(concurrency=1)
+@pytest.mark.parametrize("place", ["direct", "planned"])
+def test_bodies_are_refused_before_the_memory_is_gone(own_stack, world, place):
+    config = world.config(circuit_breaker={"enabled": True, "consecutive_failures": 1})
+    models = ["openai/unlisted", "second/large"]
+    if place == "planned":
+        config["aliases"] |= {f"planned-{number}": {"candidates": [model], "retries": 1} for number, model in enumerate(models)}
+        models = ["planned-0", "planned-1"]
+    asked, answering = models
+    stack = own_stack(config, concurrency=1)
     let_go = threading.Event()
     good = mock.answer("Hello from the mock.")
 
     async def wait(provider, request, writer):
-        await happening(let_go)
+        await wait_until_set(let_go)
         await good(provider, request, writer)
 
     world.openai.habit = wait
     before = wait_for(lambda: memory(stack), "the metric")
     # The Responses API repeats parts of a request in its answer, so the whole request is kept.
-    body = json.dumps({"model": "openai/unlisted", "input": "x" * (20 << 20)}).encode()
+    body = json.dumps({"model": asked, "input": "x" * (20 << 20)}).encode()
 
     def ask(_):
         status, headers, reply = stack.post(body, path="/v1/responses")
@@ -126,6 +134,12 @@ def test_requests_are_refused_before_the_memory_is_gone(own_stack, world):
         refused = [answer.result() for answer in answers if answer.done()]
         assert set(refused) == {(503, "1", "gateway_overloaded")}
         assert memory(stack) > before + (300 << 20)
+        # A small request has room; its answer has none. That is no fault of the model's.
+        world.second.habit = mock.answer("x" * (25 << 20))
+        for _ in range(2):
+            status, _, reply = stack.post({"model": answering, "messages": HELLO})
+            assert (status, reply["error"]["code"]) == (503, "gateway_overloaded")
+            assert {attempt["error"] for attempt in reply["error"]["attempts"]} == {"refused_by_gateway"}
         let_go.set()
         results = [answer.result() for answer in answers]
     assert {status for status, _, _ in results} == {200, 503}

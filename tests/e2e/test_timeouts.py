@@ -1,6 +1,7 @@
-"""A provider that stops in its answer, or whose connection breaks before it: the client hears of it in time."""
+"""A provider that stops in its answer, or whose connection breaks before it: the client gets an error in time."""
 
 import asyncio
+import http.client
 import json
 import time
 
@@ -14,6 +15,7 @@ from support.stack import wait_for
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 NAMED = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-sonnet-4-6", "gemini": "gemini/gemini-2.5-pro"}
+NAMED_BY = {model: name for name, model in NAMED.items()}
 # Longer than any timeout of these tests.
 LONG = 20
 
@@ -129,7 +131,7 @@ def test_other_endpoints_have_the_same_timeout(impatient, world):
     world.openai.habit = half
     speech = {"model": "openai/tts-1", "input": "Hello", "voice": "alloy"}
     started = time.monotonic()
-    with pytest.raises((ConnectionError, OSError, Exception)):
+    with pytest.raises(http.client.IncompleteRead):
         impatient.post_raw(speech, path="/v1/audio/speech")
     assert time.monotonic() - started < LONG
     world.anthropic.habit = mock.silence_after_headers
@@ -160,6 +162,3 @@ def test_a_timeout_is_not_tried_again(impatient, world):
     status, _, reply = impatient.post({"model": NAMED["openai"], "messages": HELLO})
     assert (status, reply["error"]["code"]) == (504, "upstream_timeout")
     assert len(world.openai.requests) == 1
-
-
-NAMED_BY = {model: name for name, model in NAMED.items()}

@@ -45,7 +45,8 @@ pub fn is_readable(data: &[u8]) -> bool {
     is_mark(data) || json::is_valid(data)
 }
 
-/// Returns true if the data of a stream's last event, which has no empty line behind it, ends too early.
+/// Returns true if the data of a stream's last event, which has no empty line behind it, ends too
+/// early.
 pub fn is_cut(data: &[u8]) -> bool {
     !DONE.starts_with(data.trim_ascii()) && !json::is_valid(data)
 }

@@ -10,8 +10,8 @@ const STEPS: [usize; 4] = [100, 300, 1000, 3000];
 const TESTED: usize = 2000;
 const COST_WEIGHT: f64 = 0.15;
 
-/// A synthetic world. Prompts are about topics; a model's error rate depends on the topic and on the
-/// prompt's position in it.
+/// A synthetic world. Prompts are about topics; a model's error rate depends on the topic and on
+/// the prompt's position in it.
 struct World {
     topics: Vec<Vec<f32>>,
     /// Log-odds of an error and a direction that changes them, by model and topic.

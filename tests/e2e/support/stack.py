@@ -115,7 +115,7 @@ class Stack:
                 return False
             return all(self.get("/health", default=None) is not None for _ in range(20))
 
-        wait_for(is_healthy, "health", 60)
+        wait_for(is_healthy, "health")
         time.sleep(0.3)
 
     def kill_control_plane(self):
