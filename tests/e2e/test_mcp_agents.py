@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -11,9 +10,7 @@ import time
 import openai
 import pytest
 from support.providers import answer
-from support.stack import Stack, free_port, wait_for
-
-EVERYTHING = "@modelcontextprotocol/server-everything@2026.8.31"
+from support.stack import START_TIMEOUT, Stack, free_port, wait_for
 
 
 def calls_tool(name, arguments, text=""):
@@ -33,13 +30,8 @@ def calls_tool(name, arguments, text=""):
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
     """The reference server that has everything, by each of its transports."""
-    npm = shutil.which("npm")
-    if not npm:
-        pytest.skip("npm is not here")
     folder = tmp_path_factory.mktemp("everything")
-    (folder / "package.json").write_text("{}")
-    subprocess.run([npm, "install", "--silent", "--no-audit", "--no-fund", EVERYTHING], cwd=folder, check=True, timeout=300)
-    program = str(folder / "node_modules/.bin/mcp-server-everything")
+    program = f"{os.environ['OPENTRACY_NODE_PROGRAMS']}/mcp-server-everything"
     servers, ports = [], {}
     for transport in ("streamableHttp", "sse"):
         ports[transport] = free_port()
@@ -54,7 +46,7 @@ def everything(tmp_path_factory):
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     for port in ports.values():
-        wait_for(lambda: is_up(port), "the server's start", 30)
+        wait_for(lambda: is_up(port), "the server's start", START_TIMEOUT)
     yield program, ports
     for server in servers:
         server.terminate()

@@ -17,7 +17,7 @@ def test_the_typescript_sdk(stack, world, model):
         provider.habit = mock.assistant
     environment = {**os.environ, "OPENTRACY_BASE_URL": stack.base_url, "OPENTRACY_MODEL": model}
     ran = subprocess.run(
-        [os.environ["OPENTRACY_TSX"], "--test", str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=35
+        [f"{os.environ['OPENTRACY_NODE_PROGRAMS']}/tsx", "--test", str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=35
     )
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-2000:]
     assert "pass 7" in ran.stdout

@@ -40,7 +40,7 @@ pub fn run_e2e(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         )
         .env("OPENTRACY_ENVOY", envoy::find(workspace)?)
         .env("OPENTRACY_TEST_EMBEDDER", embedder::find(workspace)?)
-        .env("OPENTRACY_TSX", node_modules.join(".bin/tsx"));
+        .env("OPENTRACY_NODE_PROGRAMS", node_modules.join(".bin"));
     process::run(&mut pytest)
 }
 
@@ -54,7 +54,7 @@ fn side_by_side() -> Vec<String> {
         .to_vec()
 }
 
-/// Returns the folder with the Node packages of the TypeScript tests, including the official SDK.
+/// Returns the folder with the Node packages of the tests: the official SDK and an MCP server.
 fn node_packages(tests: &Path) -> Result<PathBuf> {
     let folder = tests.join("typescript");
     let modules = folder.join("node_modules");

@@ -13,7 +13,7 @@ import urllib.request
 
 import yaml
 
-from support.stack import free_port, wait_for
+from support.stack import START_TIMEOUT, free_port, wait_for
 
 
 class ControlPlane:
@@ -35,7 +35,7 @@ class ControlPlane:
             self.process = subprocess.Popen(self.command("serve"), stdout=log, stderr=log, env=self.environment,
                                             cwd=self.folder, **options)
         if wait:
-            wait_for(self.is_up, "the control plane's start")
+            wait_for(self.is_up, "the control plane's start", START_TIMEOUT)
         return self
 
     def is_up(self):
@@ -114,7 +114,7 @@ class ClickHouse:
             except OSError:
                 return False
 
-        wait_for(answers, "ClickHouse's start", 30)
+        wait_for(answers, "ClickHouse's start", START_TIMEOUT)
         return self
 
     def query(self, statement):

@@ -11,7 +11,7 @@ import threading
 import grpc
 import yaml
 
-from support.stack import Stack, free_port, wait_for
+from support.stack import START_TIMEOUT, Stack, free_port, wait_for
 
 OPERATIONS = pathlib.Path(__file__).parents[3] / "docs/operations.md"
 MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -176,7 +176,7 @@ class PlainEnvoy(Stack):
         path = self.folder / "envoy.yaml"
         path.write_text(yaml.safe_dump(bootstrap(self.ports["gateway"], *self.neighbors)))
         self._start_envoy_with(path)
-        wait_for(self._answers, "Envoy's start")
+        wait_for(self._answers, "Envoy's start", START_TIMEOUT)
         return self
 
     def _answers(self):

@@ -32,6 +32,10 @@ def free_port():
                 continue
 
 
+# Of a process in a fixture, in seconds. A shared machine can be slow.
+START_TIMEOUT = 90
+
+
 def wait_for(condition, what, timeout=20.0):
     """Polls until `condition()` is true, and returns what it returned."""
     deadline = time.monotonic() + timeout
@@ -115,7 +119,7 @@ class Stack:
                 return False
             return all(self.get("/health", default=None) is not None for _ in range(20))
 
-        wait_for(is_healthy, "health")
+        wait_for(is_healthy, "health", START_TIMEOUT)
         time.sleep(0.3)
 
     def kill_control_plane(self):
