@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::host::Host;
+
 /// A point in time on both the wall clock and the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
@@ -10,10 +12,10 @@ pub struct Moment {
 }
 
 impl Moment {
-    pub fn now() -> Self {
+    pub fn now(host: &impl Host) -> Self {
         Self {
-            wall: SystemTime::now(),
-            instant: Instant::now(),
+            wall: host.wall_clock(),
+            instant: host.now(),
         }
     }
 
@@ -29,18 +31,9 @@ impl Moment {
         self.unix_micros() / 1_000_000
     }
 
-    pub fn elapsed_micros(&self) -> u64 {
-        micros(self.instant.elapsed())
+    pub fn elapsed_micros(&self, host: &impl Host) -> u64 {
+        micros(host.now().duration_since(self.instant))
     }
-}
-
-pub fn unix_millis() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(elapsed.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
-}
-
-pub fn unix_seconds() -> u64 {
-    unix_millis() / 1000
 }
 
 /// Converts microseconds to milliseconds, keeping the fraction.

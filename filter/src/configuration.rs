@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use opentracy_proto::v1;
 use prost::Message;
-use proxy_wasm::hostcalls;
 
 use crate::contact;
 use crate::control_plane;
@@ -12,7 +11,7 @@ use crate::events;
 use crate::faults::Kind;
 use crate::gateway::limits;
 use crate::health;
-use crate::host;
+use crate::host::Host;
 use crate::plugin;
 use crate::snapshot::{self, Snapshot};
 
@@ -23,16 +22,17 @@ const NEWER_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Requests the configuration from the control plane and returns the id of the call. `vm` is empty
 /// for a VM that serves no client requests.
-pub fn ask(vm: String, timeout: Duration) -> Option<u32> {
+pub fn ask(host: &impl Host, vm: String, timeout: Duration) -> Option<u32> {
     let version = snapshot::current().map_or_else(String::new, |current| current.version.clone());
     let request = v1::GetSnapshotRequest {
         version,
         vm,
-        circuit_breakers: health::circuit_breakers(),
+        circuit_breakers: health::circuit_breakers(host),
         verifies_tokens: plugin::jwt_header().is_some(),
     }
     .encode_to_vec();
     control_plane::call(
+        host,
         "opentracy.v1.ConfigService",
         "GetSnapshot",
         &request,
@@ -41,53 +41,50 @@ pub fn ask(vm: String, timeout: Duration) -> Option<u32> {
 }
 
 /// Requests the configuration on behalf of a client request that needs a newer one.
-pub fn ask_for_newer() -> Option<u32> {
-    ask(String::new(), NEWER_SNAPSHOT_TIMEOUT)
+pub fn ask_for_newer(host: &impl Host) -> Option<u32> {
+    ask(host, String::new(), NEWER_SNAPSHOT_TIMEOUT)
 }
 
 /// Handles the control plane's answer to [`ask`].
-pub fn on_answer(status: u32, size: usize) {
-    let Some(bytes) = control_plane::grpc_message(status, size) else {
+pub fn on_answer(host: &impl Host, status: u32, size: usize) {
+    let Some(bytes) = control_plane::grpc_message(host, status, size) else {
         return;
     };
-    if activate(&bytes, true) {
+    if activate(host, &bytes, true) {
         // Lets a VM that replaces this one after a trap serve at once.
-        host::complain(
-            "share the configuration",
-            hostcalls::set_shared_data(SHARED_SNAPSHOT, Some(&bytes), None),
-        );
+        host.set_shared_data(SHARED_SNAPSHOT, Some(&bytes), None);
     }
 }
 
 /// Activates the configuration in the response, if it has one. `is_fresh` is set if the control
 /// plane has just sent it.
-fn activate(response: &[u8], is_fresh: bool) -> bool {
+fn activate(host: &impl Host, response: &[u8], is_fresh: bool) -> bool {
     match v1::GetSnapshotResponse::decode(response) {
         Ok(response) => {
             if is_fresh {
-                contact::answered(response.status);
-                events::resolve(Kind::ControlPlaneUnreachable, "");
-                events::resolve(Kind::ConfigurationRejected, "");
+                contact::answered(host, response.status);
+                events::resolve(host, Kind::ControlPlaneUnreachable, "");
+                events::resolve(host, Kind::ConfigurationRejected, "");
             }
             limits::share_with(response.vms);
             let Some(wire) = response.snapshot else {
                 return false;
             };
             log::info!("configuration {} is active", response.version);
-            snapshot::replace(Snapshot::new(response.version, wire));
+            snapshot::replace(host, Snapshot::new(response.version, wire));
             true
         }
         Err(error) => {
             let detail = format!("the control plane's configuration can't be read: {error}");
-            events::report(Kind::ConfigurationRejected, None, "", &detail);
+            events::report(host, Kind::ConfigurationRejected, None, "", &detail);
             false
         }
     }
 }
 
 /// Activates the configuration that the VM before this one has shared.
-pub fn activate_shared() {
-    if let Ok((Some(shared), _)) = hostcalls::get_shared_data(SHARED_SNAPSHOT) {
-        activate(&shared, false);
+pub fn activate_shared(host: &impl Host) {
+    if let Some(shared) = host.shared_data(SHARED_SNAPSHOT) {
+        activate(host, &shared.bytes, false);
     }
 }

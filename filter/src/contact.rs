@@ -1,6 +1,7 @@
 //! This VM's view of the control plane: the time and the status of its last answer, and whether
 //! requests should wait for it now.
 
+use crate::host::Host;
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
@@ -17,19 +18,19 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 thread_local! {
     static QUESTIONS: Cell<Questions> = const { Cell::new(Questions::NONE) };
     /// The time of the last answer, or the start of this VM if there was none yet.
-    static LAST_ANSWER: Cell<Instant> = Cell::new(Instant::now());
+    static LAST_ANSWER: Cell<Option<Instant>> = const { Cell::new(None) };
     static STATUS: RefCell<Option<v1::ControlPlaneStatus>> = const { RefCell::new(None) };
 }
 
 /// Starts the clock. A VM that replaces another has its configuration before the control plane
 /// answers.
-pub fn begin() {
-    LAST_ANSWER.with(|_| ());
+pub fn begin(host: &impl Host) {
+    LAST_ANSWER.set(Some(host.now()));
 }
 
 /// Records an answer to a poll.
-pub fn answered(status: Option<v1::ControlPlaneStatus>) {
-    LAST_ANSWER.set(Instant::now());
+pub fn answered(host: &impl Host, status: Option<v1::ControlPlaneStatus>) {
+    LAST_ANSWER.set(Some(host.now()));
     if let Some(status) = status {
         STATUS.set(Some(status));
     }
@@ -72,23 +73,24 @@ impl Questions {
 }
 
 /// Returns whether a request may wait for an answer now.
-pub fn may_ask() -> bool {
+pub fn may_ask(host: &impl Host) -> bool {
     let mut questions = QUESTIONS.get();
-    let may_ask = questions.may_ask(Instant::now());
+    let may_ask = questions.may_ask(host.now());
     QUESTIONS.set(questions);
     may_ask
 }
 
 /// Records whether a request that waited got its answer.
-pub fn note_question(is_answered: bool) {
+pub fn note_question(host: &impl Host, is_answered: bool) {
     let mut questions = QUESTIONS.get();
-    questions.note(is_answered, Instant::now());
+    questions.note(is_answered, host.now());
     QUESTIONS.set(questions);
 }
 
 /// Returns the time since the control plane last answered.
-pub fn silence() -> Duration {
-    LAST_ANSWER.get().elapsed()
+pub fn silence(host: &impl Host) -> Duration {
+    let last = LAST_ANSWER.get();
+    last.map_or(Duration::ZERO, |last| host.now().duration_since(last))
 }
 
 /// Returns the control plane's last reported status; `None` until it has answered this VM.

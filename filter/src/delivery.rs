@@ -8,6 +8,7 @@ use opentracy_proto::v1;
 use crate::control_plane;
 use crate::events;
 use crate::faults::Kind;
+use crate::host::Host;
 use crate::metrics;
 use crate::outbox::Outbox;
 
@@ -18,13 +19,14 @@ thread_local! {
 }
 
 /// Queues a record for delivery to the control plane.
-pub fn record(record: v1::IngestRequest) {
+pub fn record(host: &impl Host, record: v1::IngestRequest) {
     if OUTBOX
         .with_borrow_mut(|outbox| outbox.push(record))
         .is_err()
     {
-        metrics::count_dropped();
+        metrics::count_dropped(host);
         events::report(
+            host,
             Kind::TraceDropped,
             None,
             "",
@@ -44,9 +46,15 @@ pub fn is_full_batch_waiting() -> bool {
 }
 
 /// Sends as many batches as may be in flight.
-pub fn send_batches() {
+pub fn send_batches(host: &impl Host) {
     let send = |batch: &[u8]| {
-        control_plane::call("opentracy.v1.TraceService", "Ingest", batch, CALL_TIMEOUT)
+        control_plane::call(
+            host,
+            "opentracy.v1.TraceService",
+            "Ingest",
+            batch,
+            CALL_TIMEOUT,
+        )
     };
     while OUTBOX.with_borrow_mut(|outbox| outbox.send_batch(send)) {}
 }

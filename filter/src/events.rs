@@ -9,15 +9,13 @@ use std::time::{Duration, Instant};
 
 use opentracy_proto::constants::AGENTS_PROVIDER;
 use opentracy_translate::error::AttemptSummary;
-use proxy_wasm::hostcalls;
 
 use crate::faults::{self, Fault, Faults, Kind};
-use crate::{clock, metrics};
+use crate::host::Host;
+use crate::{metrics, shared_data};
 
 /// The shared-data key of the table.
 const SHARED_FAULTS: &str = "faults";
-/// The maximum number of tries for an update that conflicts with another VM's.
-const TRIES: usize = 4;
 /// The shortest interval between writes of one fault by one VM.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// The interval between reads of the faults that other VMs have reported, so that a success here
@@ -32,6 +30,14 @@ struct Unwritten {
     last_write: Option<Instant>,
 }
 
+impl Unwritten {
+    /// Returns whether this VM has written the fault within [`WRITE_EVERY`].
+    fn is_written(&self, now: Instant) -> bool {
+        let last = self.last_write;
+        last.is_some_and(|last| now.duration_since(last) < WRITE_EVERY)
+    }
+}
+
 thread_local! {
     static UNWRITTEN: RefCell<HashMap<String, Unwritten>> = RefCell::default();
     /// The keys of the faults that were present at the last read.
@@ -41,34 +47,28 @@ thread_local! {
 
 /// Records an event. `provider` is the label of its metric; `detail` is for people and contains no
 /// part of a prompt or a key.
-pub fn report(kind: Kind, provider: Option<&str>, subject: &str, detail: &str) {
-    metrics::count_event(kind.as_str(), provider);
+pub fn report(host: &impl Host, kind: Kind, provider: Option<&str>, subject: &str, detail: &str) {
+    metrics::count_event(host, kind.as_str(), provider);
     let key = faults::key(kind, subject);
+    let now = host.now();
     let due = UNWRITTEN.with_borrow_mut(|unwritten| {
         if unwritten.len() > 1000 {
-            unwritten.retain(|_, fault| {
-                fault
-                    .last_write
-                    .is_some_and(|at| at.elapsed() < WRITE_EVERY)
-            });
+            unwritten.retain(|_, fault| fault.is_written(now));
         }
         let fault = unwritten.entry(key.clone()).or_default();
         fault.count += 1;
-        if fault
-            .last_write
-            .is_some_and(|at| at.elapsed() < WRITE_EVERY)
-        {
+        if fault.is_written(now) {
             return None;
         }
-        fault.last_write = Some(Instant::now());
+        fault.last_write = Some(now);
         Some(std::mem::take(&mut fault.count))
     });
     let Some(count) = due else {
         return;
     };
-    let now_ms = clock::unix_millis();
+    let now_ms = host.unix_millis();
     let mut unlogged = None;
-    change(|faults| {
+    shared_data::change(host, SHARED_FAULTS, |faults: &mut Faults| {
         unlogged = faults.report(kind, subject, detail.to_owned(), count, now_ms);
         true
     });
@@ -80,7 +80,7 @@ pub fn report(kind: Kind, provider: Option<&str>, subject: &str, detail: &str) {
 }
 
 /// Resolves a fault, if it is present. Costs nothing while no fault is present.
-pub fn resolve(kind: Kind, subject: &str) {
+pub fn resolve(host: &impl Host, kind: Kind, subject: &str) {
     if PRESENT.with_borrow(HashSet::is_empty) {
         return;
     }
@@ -90,20 +90,21 @@ pub fn resolve(kind: Kind, subject: &str) {
     }
     // The next occurrence counts as new.
     UNWRITTEN.with_borrow_mut(|unwritten| unwritten.remove(&key));
-    let now_ms = clock::unix_millis();
-    change(|faults| faults.resolve(kind, subject, now_ms));
+    let now_ms = host.unix_millis();
+    shared_data::change(host, SHARED_FAULTS, |faults: &mut Faults| {
+        faults.resolve(kind, subject, now_ms)
+    });
 }
 
 /// Reads the present faults once per [`LOOK_EVERY`].
-pub fn on_tick() {
-    if LAST_LOOK
-        .get()
-        .is_some_and(|last| last.elapsed() < LOOK_EVERY)
-    {
+pub fn on_tick(host: &impl Host) {
+    let now = host.now();
+    let last = LAST_LOOK.get();
+    if last.is_some_and(|last| now.duration_since(last) < LOOK_EVERY) {
         return;
     }
-    LAST_LOOK.set(Some(Instant::now()));
-    let keys = present()
+    LAST_LOOK.set(Some(now));
+    let keys = present(host)
         .iter()
         .map(|fault| faults::key(fault.kind, &fault.subject))
         .collect();
@@ -111,19 +112,19 @@ pub fn on_tick() {
 }
 
 /// Returns the faults that are present.
-pub fn present() -> Vec<Fault> {
-    read().0.present(clock::unix_millis())
+pub fn present(host: &impl Host) -> Vec<Fault> {
+    shared_data::read::<Faults>(host, SHARED_FAULTS).present(host.unix_millis())
 }
 
 /// Records the result of an attempt at a provider.
-pub fn on_attempt(attempt: &AttemptSummary) {
+pub fn on_attempt(host: &impl Host, attempt: &AttemptSummary) {
     let provider = attempt.provider.as_str();
     if provider == AGENTS_PROVIDER {
         return;
     }
     let Some(error) = attempt.error else {
-        resolve(Kind::ProviderFailed, provider);
-        resolve(Kind::ProviderKeyRefused, provider);
+        resolve(host, Kind::ProviderFailed, provider);
+        resolve(host, Kind::ProviderKeyRefused, provider);
         return;
     };
     let kind = match attempt.status {
@@ -139,18 +140,18 @@ pub fn on_attempt(attempt: &AttemptSummary) {
         "provider={provider} model={model} status={status} error={}",
         error.as_str()
     );
-    report(kind, Some(provider), provider, &detail);
+    report(host, kind, Some(provider), provider, &detail);
 }
 
 /// Records that the circuit breaker of a model, `provider/model`, has opened or closed.
-pub fn on_circuit(model: &str, has_opened: bool) {
+pub fn on_circuit(host: &impl Host, model: &str, has_opened: bool) {
     let (provider, name) = model.split_once('/').unwrap_or((model, ""));
     let detail = format!("provider={provider} model={}", word(name));
     if has_opened {
-        report(Kind::CircuitOpened, Some(provider), model, &detail);
+        report(host, Kind::CircuitOpened, Some(provider), model, &detail);
     } else {
-        resolve(Kind::CircuitOpened, model);
-        report(Kind::CircuitClosed, Some(provider), model, &detail);
+        resolve(host, Kind::CircuitOpened, model);
+        report(host, Kind::CircuitClosed, Some(provider), model, &detail);
     }
 }
 
@@ -158,26 +159,6 @@ pub fn on_circuit(model: &str, has_opened: bool) {
 fn word(name: &str) -> String {
     let safe = |c: char| if c.is_ascii_graphic() { c } else { '?' };
     name.chars().take(MAX_WORD).map(safe).collect()
-}
-
-fn read() -> (Faults, Option<u32>) {
-    match hostcalls::get_shared_data(SHARED_FAULTS) {
-        Ok((Some(bytes), cas)) => (serde_json::from_slice(&bytes).unwrap_or_default(), cas),
-        _ => (Faults::default(), None),
-    }
-}
-
-fn change(mut change: impl FnMut(&mut Faults) -> bool) {
-    for _ in 0..TRIES {
-        let (mut faults, cas) = read();
-        if !change(&mut faults) {
-            return;
-        }
-        let bytes = serde_json::to_vec(&faults).unwrap_or_default();
-        if hostcalls::set_shared_data(SHARED_FAULTS, Some(&bytes), cas).is_ok() {
-            return;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,17 +8,14 @@ use std::collections::BTreeMap;
 
 use opentracy_proto::v1;
 use opentracy_proto::v1::{CircuitBreakerPolicy, CircuitBreakerState};
-use proxy_wasm::hostcalls;
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
 use crate::events;
-use crate::host;
+use crate::host::Host;
+use crate::shared_data;
 use crate::snapshot;
 use opentracy_translate::attempt_error::AttemptError;
 
-/// The maximum number of tries for an update that conflicts with another VM's.
-const TRIES: usize = 4;
 /// The time after which a half-open probe that has no result is repeated.
 const PROBE_MS: u64 = 10_000;
 /// The reciprocal of a new sample's weight in the moving average (EWMA).
@@ -197,16 +194,16 @@ fn is_known(model: &str) -> bool {
 }
 
 /// Returns the health of a model, `provider/model`.
-pub fn of(model: &str) -> Health {
-    read(model).0
+pub fn of(host: &impl Host, model: &str) -> Health {
+    shared_data::read(host, &key(model))
 }
 
 /// Claims the half-open probe if the breaker is half-open. Returns `false` if the model may not be
 /// called or another request holds the probe.
-pub fn take_turn(model: &str) -> bool {
-    let now_ms = clock::unix_millis();
+pub fn take_turn(host: &impl Host, model: &str) -> bool {
+    let now_ms = host.unix_millis();
     let mut has_turn = false;
-    change(model, |health| {
+    shared_data::change(host, &key(model), |health: &mut Health| {
         has_turn = health.may_be_called(now_ms);
         if has_turn && health.state(now_ms) == CircuitBreakerState::HalfOpen {
             health.probe_until_ms = now_ms.saturating_add(PROBE_MS);
@@ -220,6 +217,7 @@ pub fn take_turn(model: &str) -> bool {
 /// Records the result of an attempt at a model; `error` is the failure reason. Failures that aren't
 /// the model's don't count.
 pub fn tell(
+    host: &impl Host,
     model: &str,
     error: Option<AttemptError>,
     latency_micros: Option<u64>,
@@ -233,36 +231,33 @@ pub fn tell(
             latency_micros,
             retry_after,
         };
-        report(model, &how, policy);
+        report(host, model, &how, policy);
     }
 }
 
-fn report(model: &str, report: &Report, policy: &CircuitBreakerPolicy) {
+fn report(host: &impl Host, model: &str, report: &Report, policy: &CircuitBreakerPolicy) {
     if let Some(evicted) = MET.with_borrow_mut(|met| met.touch(model, is_known(model))) {
-        host::complain(
-            "evict a model",
-            hostcalls::set_shared_data(&key(&evicted), None, None),
-        );
+        host.set_shared_data(&key(&evicted), None, None);
     }
-    let now_ms = clock::unix_millis();
+    let now_ms = host.unix_millis();
     let mut has_opened = None;
-    change(model, |health| {
+    shared_data::change(host, &key(model), |health: &mut Health| {
         let before = *health;
         health.report(report, policy, now_ms);
         has_opened = health.transition_since(&before);
         true
     });
     if let Some(has_opened) = has_opened {
-        events::on_circuit(model, has_opened);
+        events::on_circuit(host, model, has_opened);
     }
 }
 
 /// Returns the circuit breakers of the models that this VM has called.
-pub fn circuit_breakers() -> Vec<v1::CircuitBreaker> {
-    let now_ms = clock::unix_millis();
+pub fn circuit_breakers(host: &impl Host) -> Vec<v1::CircuitBreaker> {
+    let now_ms = host.unix_millis();
     MET.with_borrow(|met| {
         let breakers = met.last_used.keys().map(|model| {
-            let health = of(model);
+            let health = of(host, model);
             v1::CircuitBreaker {
                 model: model.clone(),
                 state: health.state(now_ms).into(),
@@ -276,26 +271,6 @@ pub fn circuit_breakers() -> Vec<v1::CircuitBreaker> {
 
 fn key(model: &str) -> String {
     format!("health/{model}")
-}
-
-fn read(model: &str) -> (Health, Option<u32>) {
-    match hostcalls::get_shared_data(&key(model)) {
-        Ok((Some(bytes), cas)) => (serde_json::from_slice(&bytes).unwrap_or_default(), cas),
-        _ => (Health::default(), None),
-    }
-}
-
-fn change(model: &str, mut change: impl FnMut(&mut Health) -> bool) {
-    for _ in 0..TRIES {
-        let (mut health, cas) = read(model);
-        if !change(&mut health) {
-            return;
-        }
-        let bytes = serde_json::to_vec(&health).unwrap_or_default();
-        if hostcalls::set_shared_data(&key(model), Some(&bytes), cas).is_ok() {
-            return;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,175 +1,197 @@
-//! Envoy's host calls, in the shapes that the stages use.
+//! The calls that the stages make of their Envoy.
 //!
-//! The SDK's own getters panic if a header map or a property is gone; these return an empty value.
+//! The stages know only this trait. Its implementations are the proxy-wasm host calls and, in
+//! tests, a fake Envoy.
 
-use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, MapType, Status};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::headers::{self, HeaderList};
 
-pub fn request_headers() -> HeaderList<'static> {
-    HeaderList::from_pairs(
-        hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default(),
-    )
+/// Tells Envoy how to go on after a callback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Hands what has arrived to the next filter.
+    Continue,
+    /// Holds it until a later callback continues.
+    Pause,
 }
 
-pub fn response_headers() -> HeaderList<'static> {
-    HeaderList::from_pairs(
-        hostcalls::get_map_bytes(MapType::HttpResponseHeaders).unwrap_or_default(),
-    )
+/// The kind of a metric in Envoy's own `/stats`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    Counter,
+    Gauge,
+    Histogram,
 }
 
-/// Replaces all request headers.
-pub fn set_request_headers(headers: &HeaderList<'_>) {
-    complain(
-        "set the request headers",
-        hostcalls::set_map_bytes(MapType::HttpRequestHeaders, headers.pairs()),
-    );
+/// Envoy's id of a metric.
+pub type MetricId = u32;
+/// Envoy's id of a call that this VM has dispatched.
+pub type CallId = u32;
+
+/// An entry of the data that all VMs of an Envoy share.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SharedEntry {
+    pub bytes: Vec<u8>,
+    /// Changes with each write.
+    pub version: u32,
 }
 
-/// Replaces all response headers.
-pub fn set_response_headers(headers: &HeaderList<'_>) {
-    complain(
-        "set the response headers",
-        hostcalls::set_map_bytes(MapType::HttpResponseHeaders, headers.pairs()),
-    );
+/// A gRPC call to a cluster of Envoy.
+#[derive(Debug, Clone, Copy)]
+pub struct GrpcCall<'a> {
+    pub cluster: &'a str,
+    pub service: &'a str,
+    pub method: &'a str,
+    pub metadata: (&'a str, &'a str),
+    pub message: &'a [u8],
+    pub timeout: Duration,
 }
 
-/// Returns the buffered part of the request's body.
-pub fn request_body() -> Vec<u8> {
-    body(BufferType::HttpRequestBody, 0)
-}
-
-/// Returns the buffered part of the request's body from an offset on.
-pub fn request_body_from(start: usize) -> Vec<u8> {
-    body(BufferType::HttpRequestBody, start)
-}
-
-/// Returns the buffered part of the response's body from an offset on.
-pub fn response_body(start: usize) -> Vec<u8> {
-    body(BufferType::HttpResponseBody, start)
-}
-
-fn body(buffer: BufferType, start: usize) -> Vec<u8> {
-    hostcalls::get_buffer(buffer, start, usize::MAX)
-        .ok()
-        .flatten()
-        .unwrap_or_default()
-}
-
-pub fn set_request_body(body: &[u8]) {
-    complain(
-        "set the request body",
-        hostcalls::set_buffer(BufferType::HttpRequestBody, 0, usize::MAX, body),
-    );
-}
-
-/// Replaces the first `length` bytes of the request's body and keeps the rest.
-pub fn replace_request_body(length: usize, body: &[u8]) {
-    complain(
-        "replace the beginning of the request body",
-        hostcalls::set_buffer(BufferType::HttpRequestBody, 0, length, body),
-    );
-}
-
-pub fn set_response_body(body: &[u8]) {
-    complain(
-        "set the response body",
-        hostcalls::set_buffer(BufferType::HttpResponseBody, 0, usize::MAX, body),
-    );
-}
-
-/// Removes the request's trailers. Providers don't use them, and HTTP/1.1 can't carry them.
-pub fn drop_request_trailers() {
-    complain(
-        "drop the request trailers",
-        hostcalls::set_map_bytes(MapType::HttpRequestTrailers, Vec::new()),
-    );
-}
-
-/// Removes the response's trailers: a provider could set any header in them.
-pub fn drop_response_trailers() {
-    complain(
-        "drop the response trailers",
-        hostcalls::set_map_bytes(MapType::HttpResponseTrailers, Vec::new()),
-    );
-}
-
-/// Makes Envoy match the routes again, with the current headers.
-pub fn clear_route_cache() {
-    complain(
-        "clear the route cache",
-        hostcalls::call_foreign_function("clear_route_cache", None).map(|_| ()),
-    );
-}
-
-/// Returns Envoy's response code details, such as `via_upstream` or `response_timeout`.
-pub fn response_details() -> String {
-    hostcalls::get_property(vec!["response", "code_details"])
-        .ok()
-        .flatten()
-        .map(|details| String::from_utf8_lossy(&details).into_owned())
-        .unwrap_or_default()
-}
-
-/// Returns the status of the response; 0 before it has one.
-pub fn response_status() -> u16 {
-    hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status")
-        .ok()
-        .flatten()
-        .and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok())
-        .unwrap_or(0)
-}
-
-/// Returns the response code details of a response that Envoy generated; `None` for an upstream's
-/// response.
+/// The calls that the stages make of their Envoy. Those about a request, a response or a message
+/// act on the one that the current callback is for.
 ///
-/// Source: Envoy's documentation, "response code details".
-pub fn envoys_reply_details(status: u16) -> Option<String> {
-    if status < 400 {
-        return None;
+/// A call that fails is logged by the implementation; a value that is gone is empty.
+pub trait Host {
+    /// Reads the monotonic clock.
+    fn now(&self) -> Instant;
+
+    /// Reads the wall clock.
+    fn wall_clock(&self) -> SystemTime;
+
+    /// Returns the bytes of memory in use.
+    fn memory_in_use(&self) -> usize;
+
+    fn request_headers(&self) -> HeaderList<'static>;
+
+    /// Replaces all request headers.
+    fn set_request_headers(&self, headers: &HeaderList<'_>);
+
+    /// Adds or replaces one request header.
+    fn set_request_header(&self, name: &str, value: &str);
+
+    /// Returns the buffered part of the request's body from an offset on.
+    fn request_body(&self, start: usize) -> Vec<u8>;
+
+    /// Replaces the first `length` bytes of the buffered part of the request's body.
+    fn replace_request_body(&self, length: usize, body: &[u8]);
+
+    /// Removes the request's trailers. Providers don't use them, and HTTP/1.1 can't carry them.
+    fn drop_request_trailers(&self);
+
+    /// Makes Envoy match the routes again, with the current headers.
+    fn clear_route_cache(&self);
+
+    /// Continues a request that was paused.
+    fn resume_request(&self);
+
+    fn response_headers(&self) -> HeaderList<'static>;
+
+    /// Returns the status of the response; 0 before it has one.
+    fn response_status(&self) -> u16;
+
+    /// Replaces all response headers.
+    fn set_response_headers(&self, headers: &HeaderList<'_>);
+
+    /// Returns the buffered part of the response's body from an offset on.
+    fn response_body(&self, start: usize) -> Vec<u8>;
+
+    /// Replaces the buffered part of the response's body.
+    fn set_response_body(&self, body: &[u8]);
+
+    /// Removes the response's trailers: a provider could set any header in them.
+    fn drop_response_trailers(&self);
+
+    /// Continues a response that was paused.
+    fn resume_response(&self);
+
+    /// Returns Envoy's response code details, such as `via_upstream` or `response_timeout`.
+    fn response_details(&self) -> String;
+
+    /// Sends a response instead of the upstream's. Use [`Host::reply`].
+    fn send_response(&self, status: u16, headers: &HeaderList<'_>, body: &[u8]);
+
+    /// Stores a value with the request, for Envoy's access log: `%FILTER_STATE(wasm.NAME:PLAIN)%`.
+    fn keep_for_log(&self, name: &str, value: &str);
+
+    /// Makes another stream's context the one that calls act on. Returns false if it is gone.
+    fn enter(&self, context: u32) -> bool;
+
+    /// Reads an entry of the shared data.
+    fn shared_data(&self, key: &str) -> Option<SharedEntry>;
+
+    /// Writes an entry of the shared data, or removes it. With a version, writes only if the entry
+    /// still has it. Returns whether it was written.
+    fn set_shared_data(&self, key: &str, bytes: Option<&[u8]>, version: Option<u32>) -> bool;
+
+    /// Dispatches a gRPC call; `None` if Envoy refuses it at once.
+    fn call_grpc(&self, call: &GrpcCall<'_>) -> Option<CallId>;
+
+    /// Returns the message of the gRPC call that the current callback is for, of `size` bytes.
+    fn grpc_message(&self, size: usize) -> Option<Vec<u8>>;
+
+    /// Dispatches an HTTP request without a body; `None` if Envoy refuses it at once.
+    fn call_http(
+        &self,
+        cluster: &str,
+        headers: Vec<(&str, &str)>,
+        timeout: Duration,
+    ) -> Option<CallId>;
+
+    /// Returns the status and the body, of `size` bytes, of the HTTP call that the current callback
+    /// is for; `None` if it failed.
+    fn http_response(&self, size: usize) -> Option<(u16, Vec<u8>)>;
+
+    /// Defines a metric; `None` if Envoy refuses its name.
+    fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId>;
+
+    /// Adds to a counter or a gauge. The amount isn't 0, which is an error in Envoy.
+    fn increment_metric(&self, metric: MetricId, amount: i64);
+
+    /// Adds a value to a histogram.
+    fn record_metric(&self, metric: MetricId, value: u64);
+
+    /// Returns the milliseconds since 1970.
+    fn unix_millis(&self) -> u64 {
+        let elapsed = self.wall_clock().duration_since(UNIX_EPOCH);
+        u64::try_from(elapsed.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
     }
-    Some(response_details()).filter(|details| details != "via_upstream")
-}
 
-/// Returns whether Envoy generated the response.
-pub fn is_envoys_reply(status: u16) -> bool {
-    envoys_reply_details(status).is_some()
-}
+    /// Returns the seconds since 1970.
+    fn unix_seconds(&self) -> u64 {
+        self.unix_millis() / 1000
+    }
 
-/// Stores a value with the request, for Envoy's access log: `%FILTER_STATE(wasm.NAME:PLAIN)%`.
-pub fn keep_for_log(name: &str, value: &str) {
-    complain(
-        "store a value for the access log",
-        hostcalls::set_property(vec![name], Some(value.as_bytes())),
-    );
-}
+    /// Replaces the request's body.
+    fn set_request_body(&self, body: &[u8]) {
+        self.replace_request_body(usize::MAX, body);
+    }
 
-/// Answers the request instead of the upstream.
-pub fn reply(status: u16, list: &HeaderList<'_>, body: &[u8]) {
-    let pairs: Vec<(&str, &str)> = list
-        .pairs()
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, std::str::from_utf8(value).ok()?)))
-        .collect();
-    // Envoy rewrites the body of its own replies. The mark exempts this one.
-    complain(
-        "mark the reply",
-        hostcalls::set_map_value(MapType::HttpRequestHeaders, headers::OWN_REPLY, Some("1")),
-    );
-    complain(
-        "reply",
-        hostcalls::send_http_response(u32::from(status), pairs, Some(body)),
-    );
-}
+    /// Returns the response code details of a response that Envoy generated; `None` for an
+    /// upstream's response.
+    ///
+    /// Source: Envoy's documentation, "response code details".
+    fn envoys_reply_details(&self, status: u16) -> Option<String> {
+        if status < 400 {
+            return None;
+        }
+        Some(self.response_details()).filter(|details| details != "via_upstream")
+    }
 
-/// Closes a response whose beginning the client already has: Envoy can't replace the rest.
-pub fn close_response() {
-    reply(504, &HeaderList::default(), b"");
-}
+    /// Returns whether Envoy generated the response.
+    fn is_envoys_reply(&self, status: u16) -> bool {
+        self.envoys_reply_details(status).is_some()
+    }
 
-pub fn complain(what: &str, result: Result<(), Status>) {
-    if let Err(status) = result {
-        log::error!("could not {what}: {status:?}");
+    /// Answers the request instead of the upstream.
+    fn reply(&self, status: u16, headers: &HeaderList<'_>, body: &[u8]) {
+        // Envoy rewrites the body of its own replies. The mark exempts this one.
+        self.set_request_header(headers::OWN_REPLY, "1");
+        self.send_response(status, headers, body);
+    }
+
+    /// Closes a response whose beginning the client already has: Envoy can't replace the rest.
+    fn close_response(&self) {
+        self.reply(504, &HeaderList::default(), b"");
     }
 }

@@ -24,14 +24,19 @@
 )]
 
 mod access_log;
+mod allocator;
 mod clock;
 mod configuration;
 mod contact;
+mod contexts;
 mod control_plane;
 mod deadline;
 mod delivery;
+mod envoy;
 mod events;
 mod failure;
+#[cfg(test)]
+mod fake_envoy;
 mod faults;
 mod gateway;
 mod headers;
@@ -45,8 +50,12 @@ mod plugin;
 mod provider;
 mod provider_keys;
 mod root;
+mod shared_data;
 mod snapshot;
+mod stream;
 mod stream_prelude;
+#[cfg(test)]
+mod tests;
 mod upstream;
 mod vm;
 
@@ -54,5 +63,5 @@ use proxy_wasm::types::LogLevel;
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
-    proxy_wasm::set_root_context(|id| Box::new(root::Root::new(id)));
+    proxy_wasm::set_root_context(|id| Box::new(contexts::WasmRoot::new(id)));
 }}

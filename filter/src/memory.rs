@@ -5,12 +5,10 @@
 //!
 //! Source of the limit: `proxy-wasm-cpp-host`, `include/proxy-wasm/limits.h`.
 
-use std::alloc::System;
-
-use cap::Cap;
 use opentracy_translate::error::ApiError;
 
-use crate::{host, metrics};
+use crate::host::Host;
+use crate::metrics;
 
 /// The most bytes in use that a new body may bring the VM to. The rest is for growth and
 /// fragmentation.
@@ -20,36 +18,28 @@ const RECORDING_LIMIT: usize = 384 << 20;
 /// Copies of a body that exist at once: the body, its translation, and its output buffer.
 const COPIES: usize = 3;
 
-#[global_allocator]
-static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
-
-/// Returns the bytes in use.
-pub fn taken() -> usize {
-    ALLOCATOR.allocated()
-}
-
 /// Returns whether there is memory for a body of this many bytes.
-pub fn has_room_for(body: usize) -> bool {
-    fits(taken(), body)
+pub fn has_room_for(host: &impl Host, body: usize) -> bool {
+    fits(host.memory_in_use(), body)
 }
 
 /// Returns whether the content of answers may be recorded.
-pub fn has_room_for_recording() -> bool {
-    taken() <= RECORDING_LIMIT
+pub fn has_room_for_recording(host: &impl Host) -> bool {
+    host.memory_in_use() <= RECORDING_LIMIT
 }
 
 /// Returns the response body that Envoy buffers, of `size` bytes, or the error if it doesn't fit.
-pub fn response_body(size: usize) -> Result<Vec<u8>, ApiError> {
-    if has_room_for(size) {
-        Ok(host::response_body(0))
+pub fn response_body(host: &impl Host, size: usize) -> Result<Vec<u8>, ApiError> {
+    if has_room_for(host, size) {
+        Ok(host.response_body(0))
     } else {
-        Err(refusal())
+        Err(refusal(host))
     }
 }
 
 /// Counts a body that doesn't fit in memory, and returns the error for it.
-pub fn refusal() -> ApiError {
-    metrics::count_event("gateway_overloaded", None);
+pub fn refusal(host: &impl Host) -> ApiError {
+    metrics::count_event(host, "gateway_overloaded", None);
     ApiError {
         retry_after: Some(1),
         ..ApiError::new(
@@ -69,10 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_is_counted_and_bounds_what_may_come() {
-        let before = taken();
-        let block = vec![0u8; 1 << 20];
-        assert!(taken() >= before + block.len());
+    fn memory_in_use_bounds_new_bodies() {
         assert!(fits(LIMIT - 3, 1) && !fits(LIMIT - 2, 1));
         assert!(!fits(0, usize::MAX));
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 /// The stage that this VM runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stage {
+pub enum StageName {
     Gateway,
     Provider,
 }
@@ -17,7 +17,7 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Plugin {
-    stage: Stage,
+    stage: StageName,
     /// The secret that the control plane's gRPC services require.
     #[serde(default)]
     grpc_token: String,
@@ -30,19 +30,17 @@ thread_local! {
     static PLUGIN: RefCell<Option<Plugin>> = const { RefCell::new(None) };
 }
 
-/// Parses the configuration that Envoy passes in. An error names the expected form.
-pub fn configure(bytes: &[u8]) -> Result<(), String> {
+/// Activates the configuration that Envoy passes in, and returns its stage. An error names the
+/// expected form.
+pub fn configure(bytes: &[u8]) -> Result<StageName, String> {
     let plugin: Plugin = json::from_bytes(bytes).map_err(|error| {
         format!(
             "the plugin's configuration must be an object such as {{\"stage\":\"gateway\",\"grpc_token\":\"…\"}}; `opentracy envoy-config` prints it: {error}"
         )
     })?;
+    let stage = plugin.stage;
     PLUGIN.set(Some(plugin));
-    Ok(())
-}
-
-pub fn stage() -> Option<Stage> {
-    PLUGIN.with_borrow(|plugin| plugin.as_ref().map(|plugin| plugin.stage))
+    Ok(stage)
 }
 
 pub fn grpc_token() -> String {
@@ -62,8 +60,8 @@ mod tests {
 
     #[test]
     fn a_token_header_is_believed_only_where_envoy_says_so() {
-        configure(br#"{"stage":"gateway","grpc_token":"t"}"#).unwrap();
-        assert_eq!((stage(), jwt_header()), (Some(Stage::Gateway), None));
+        let stage = configure(br#"{"stage":"gateway","grpc_token":"t"}"#);
+        assert_eq!((stage, jwt_header()), (Ok(StageName::Gateway), None));
         configure(br#"{"stage":"gateway","jwt_header":"x-opentracy-jwt-1"}"#).unwrap();
         assert_eq!(jwt_header().as_deref(), Some("x-opentracy-jwt-1"));
         for wrong in [

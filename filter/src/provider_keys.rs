@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::host::Host;
 use crate::snapshot::Provider;
 
 /// The cooldown of a rate-limited key if the provider names none.
@@ -26,24 +27,30 @@ thread_local! {
 }
 
 /// Returns the number of the key to use: 0 for the first.
-pub fn choose(provider: &Provider) -> usize {
+pub fn choose(host: &impl Host, provider: &Provider) -> usize {
     if provider.keys.is_empty() {
         return 0;
     }
     RESTING.with_borrow_mut(|resting| {
-        resting.choose(&provider.name, provider.keys.len() + 1, Instant::now())
+        resting.choose(&provider.name, provider.keys.len() + 1, host.now())
     })
 }
 
 /// Records the status that a request with a key got.
-pub fn report(provider: &Provider, number: usize, status: u16, retry_after: Option<u64>) {
+pub fn report(
+    host: &impl Host,
+    provider: &Provider,
+    number: usize,
+    status: u16,
+    retry_after: Option<u64>,
+) {
     let rest = match status {
         401 | 403 => REFUSED_REST,
         429 => retry_after.map_or(REST, Duration::from_secs),
         _ => return,
     };
     if !provider.keys.is_empty() {
-        let until = Instant::now() + rest.min(LONGEST_REST);
+        let until = host.now() + rest.min(LONGEST_REST);
         RESTING.with_borrow_mut(|resting| {
             resting.until.insert((provider.name.clone(), number), until)
         });

@@ -1,28 +1,27 @@
 //! The root context, which lives as long as its VM: polls the configuration, delivers records and
-//! creates the HTTP contexts.
+//! opens the streams.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-use proxy_wasm::hostcalls;
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{BufferType, ContextType};
 
 use crate::configuration;
 use crate::contact;
-use crate::deadline::{self, Watched};
 use crate::delivery;
 use crate::events;
 use crate::faults::Kind;
 use crate::gateway::{Gateway, limits};
-use crate::memory;
+use crate::host::{CallId, Host};
 use crate::metrics;
-use crate::plugin::{self, Stage};
+use crate::plugin::{self, StageName};
 use crate::provider::{ProviderStage, attempt_log};
 use crate::snapshot;
+use crate::stream::{Stream, Streams};
 use crate::vm;
 
-const TICK: Duration = Duration::from_millis(100);
+/// The interval at which Envoy is to call [`Root::on_tick`].
+pub const TICK: Duration = Duration::from_millis(100);
+
 const POLL_EVERY: Duration = Duration::from_secs(1);
 const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 const GRPC_INVALID_ARGUMENT: u32 = 3;
@@ -33,74 +32,77 @@ thread_local! {
     static LAST_POLL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-pub struct Root {
+pub struct Root<H> {
     /// The id of this context.
     id: u32,
-    poll: Option<u32>,
+    host: H,
+    /// `None` until it is configured.
+    stage: Option<StageName>,
+    streams: Streams<H>,
+    poll: Option<CallId>,
     /// The time when the control plane was last reported unreachable.
-    last_report: Cell<Option<Instant>>,
+    last_report: Option<Instant>,
     pause_deliveries_until: Option<Instant>,
 }
 
-impl Root {
-    pub fn new(id: u32) -> Self {
+impl<H: Host> Root<H> {
+    pub fn new(host: H, id: u32) -> Self {
         Self {
             id,
+            host,
+            stage: None,
+            streams: Streams::default(),
             poll: None,
-            last_report: Cell::new(None),
+            last_report: None,
             pause_deliveries_until: None,
         }
     }
 
-    fn poll_snapshot(&mut self) {
-        let due = LAST_POLL
-            .get()
-            .is_none_or(|last| last.elapsed() >= POLL_EVERY || snapshot::current().is_none());
-        if self.poll.is_some() || !due {
-            return;
+    /// Reads the plugin's configuration. Returns false if it is invalid.
+    pub fn on_configure(&mut self, configuration: &[u8]) -> bool {
+        match plugin::configure(configuration) {
+            Ok(stage) => self.stage = Some(stage),
+            Err(message) => {
+                log::error!("{message}");
+                return false;
+            }
         }
-        LAST_POLL.set(Some(Instant::now()));
-        let vm = match plugin::stage() {
-            Some(Stage::Gateway) => vm::name(),
-            _ => String::new(),
-        };
-        self.poll = configuration::ask(vm, POLL_TIMEOUT);
+        configuration::activate_shared(&self.host);
+        metrics::announce(&self.host);
+        contact::begin(&self.host);
+        true
     }
 
-    /// Reports an unreachable control plane, at most once per [`POLL_EVERY`].
-    fn look_at_control_plane(&self) {
-        let silence = contact::silence();
-        if !matches!(plugin::stage(), Some(Stage::Gateway)) || silence < contact::UNREACHABLE_AFTER
-        {
-            return;
-        }
-        if self
-            .last_report
-            .get()
-            .is_none_or(|last| last.elapsed() >= POLL_EVERY)
-        {
-            self.last_report.set(Some(Instant::now()));
-            let detail = format!("silent_seconds={}", silence.as_secs());
-            events::report(Kind::ControlPlaneUnreachable, None, "", &detail);
-        }
+    /// Opens the stream with this id; `None` without a configuration.
+    pub fn open_stream(&self, id: u32) -> Option<Stream<H>> {
+        Some(match self.stage? {
+            StageName::Gateway => self
+                .streams
+                .open(id, Rc::new(RefCell::new(Gateway::default()))),
+            StageName::Provider => self
+                .streams
+                .open(id, Rc::new(RefCell::new(ProviderStage::default()))),
+        })
     }
 
-    fn deliver(&mut self) {
-        if self
-            .pause_deliveries_until
-            .is_some_and(|until| Instant::now() < until)
-        {
-            return;
+    pub fn on_tick(&mut self) {
+        self.streams.on_tick(&self.host, self.id);
+        metrics::report_memory(&self.host, self.host.memory_in_use());
+        self.poll_snapshot();
+        self.look_at_control_plane();
+        events::on_tick(&self.host);
+        self.deliver();
+        if let Some(snapshot) = snapshot::current() {
+            limits::give_back(&self.host, &snapshot);
         }
-        delivery::send_batches();
+        attempt_log::forget_old(&self.host);
     }
-}
 
-impl Context for Root {
-    fn on_grpc_call_response(&mut self, call: u32, status: u32, size: usize) {
+    /// Handles the answer to a gRPC call of this context.
+    pub fn on_grpc_answer(&mut self, call: CallId, status: u32, size: usize) {
         if self.poll == Some(call) {
             self.poll = None;
-            configuration::on_answer(status, size);
+            configuration::on_answer(&self.host, status, size);
             return;
         }
         // Records that the control plane rejects as invalid would fail again and block those behind
@@ -113,7 +115,7 @@ impl Context for Root {
             );
         }
         if delivery::on_answer(call, is_acknowledged) {
-            self.pause_deliveries_until = (!is_acknowledged).then(|| Instant::now() + BACK_OFF);
+            self.pause_deliveries_until = (!is_acknowledged).then(|| self.host.now() + BACK_OFF);
             // Under load more than one batch is always waiting.
             if delivery::is_full_batch_waiting() {
                 self.deliver();
@@ -121,50 +123,47 @@ impl Context for Root {
         }
     }
 
-    fn on_done(&mut self) -> bool {
+    /// Handles the end of the VM.
+    pub fn on_done(&mut self) {
         self.pause_deliveries_until = None;
         self.deliver();
-        true
     }
-}
 
-impl RootContext for Root {
-    fn on_configure(&mut self, size: usize) -> bool {
-        let configuration = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size)
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        if let Err(message) = plugin::configure(&configuration) {
-            log::error!("{message}");
-            return false;
+    fn poll_snapshot(&mut self) {
+        let now = self.host.now();
+        let last = LAST_POLL.get();
+        let due = snapshot::current().is_none()
+            || last.is_none_or(|last| now.duration_since(last) >= POLL_EVERY);
+        if self.poll.is_some() || !due {
+            return;
         }
-        configuration::activate_shared();
-        metrics::announce();
-        contact::begin();
-        hostcalls::set_tick_period(TICK).is_ok()
+        LAST_POLL.set(Some(now));
+        let vm = match self.stage {
+            Some(StageName::Gateway) => vm::name(),
+            _ => String::new(),
+        };
+        self.poll = configuration::ask(&self.host, vm, POLL_TIMEOUT);
     }
 
-    fn on_tick(&mut self) {
-        deadline::on_tick(self.id);
-        metrics::report_memory(memory::taken());
-        self.poll_snapshot();
-        self.look_at_control_plane();
-        events::on_tick();
-        self.deliver();
-        if let Some(snapshot) = snapshot::current() {
-            limits::give_back(&snapshot);
+    /// Reports an unreachable control plane, at most once per [`POLL_EVERY`].
+    fn look_at_control_plane(&mut self) {
+        let silence = contact::silence(&self.host);
+        if self.stage != Some(StageName::Gateway) || silence < contact::UNREACHABLE_AFTER {
+            return;
         }
-        attempt_log::forget_old();
+        let now = self.host.now();
+        let last = self.last_report;
+        if last.is_none_or(|last| now.duration_since(last) >= POLL_EVERY) {
+            self.last_report = Some(now);
+            let detail = format!("silent_seconds={}", silence.as_secs());
+            events::report(&self.host, Kind::ControlPlaneUnreachable, None, "", &detail);
+        }
     }
 
-    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(match plugin::stage()? {
-            Stage::Gateway => Box::new(Watched::<Gateway>::new(id)),
-            Stage::Provider => Box::new(Watched::<ProviderStage>::new(id)),
-        })
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
+    fn deliver(&self) {
+        let is_paused = |until| self.host.now() < until;
+        if !self.pause_deliveries_until.is_some_and(is_paused) {
+            delivery::send_batches(&self.host);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The latest configuration from the control plane, indexed for planning.
 
+use crate::host::Host;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -119,10 +120,10 @@ pub fn current() -> Option<Rc<Snapshot>> {
 }
 
 /// Activates a configuration. Requests in flight keep the one they began with.
-pub fn replace(mut snapshot: Snapshot) {
+pub fn replace(host: &impl Host, mut snapshot: Snapshot) {
     CURRENT.with_borrow_mut(|current| {
         if let Some(old) = current.as_deref() {
-            snapshot.retire_providers(old, Instant::now());
+            snapshot.retire_providers(old, host.now());
         }
         *current = Some(Rc::new(snapshot));
     });

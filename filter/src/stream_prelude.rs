@@ -5,7 +5,7 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::exchange::Origin;
 use opentracy_translate::format::StreamTranslator;
 
-use crate::host;
+use crate::host::Host;
 
 pub struct StreamPrelude {
     translator: Box<StreamTranslator>,
@@ -32,8 +32,8 @@ impl StreamPrelude {
     }
 
     /// Reads the bytes that have arrived since the last call.
-    pub fn advance(mut self, end_of_stream: bool) -> Progress {
-        let bytes = host::response_body(self.consumed);
+    pub fn advance(mut self, host: &impl Host, end_of_stream: bool) -> Progress {
+        let bytes = host.response_body(self.consumed);
         self.consumed += bytes.len();
         self.translator.push(&bytes, &mut self.out);
         if end_of_stream {

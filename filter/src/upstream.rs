@@ -13,7 +13,7 @@ use opentracy_translate::wire_format::Format;
 
 use crate::clock::Moment;
 use crate::headers::{self, HeaderList};
-use crate::host;
+use crate::host::Host;
 use crate::provider_keys;
 use crate::snapshot::Provider;
 
@@ -69,6 +69,7 @@ pub struct Sending {
 /// Turns the request that Envoy holds into one for a provider. `body` and `client` are the client's
 /// body and headers. Returns the number of the provider's key that is used.
 pub fn send(
+    host: &impl Host,
     provider: &Provider,
     model: &str,
     outgoing: &Outgoing,
@@ -76,10 +77,10 @@ pub fn send(
     sending: &Sending,
     client: &HeaderList<'_>,
 ) -> usize {
-    let key = provider_keys::choose(provider);
+    let key = provider_keys::choose(host, provider);
     let body = outgoing.body.as_deref().unwrap_or(body);
     let path = provider.path(model, &outgoing.path);
-    let mut headers = request_headers(provider, key, &path, body, client, sending.span);
+    let mut headers = request_headers(host, provider, key, &path, body, client, sending.span);
     headers.push(headers::CLUSTER, provider.envoy_cluster.as_str());
     // The stage's own deadline comes first, because Envoy treats its own timeout as a reset.
     let timeout_ms = sending.timeout_ms.saturating_add(TIMEOUT_MARGIN_MS);
@@ -88,17 +89,18 @@ pub fn send(
         headers.push(headers::RETRY_ON, "reset");
         headers.push(headers::MAX_RETRIES, "1");
     }
-    host::set_request_headers(&headers);
+    host.set_request_headers(&headers);
     if outgoing.body.is_some() {
-        host::set_request_body(body);
+        host.set_request_body(body);
     }
-    host::clear_route_cache();
+    host.clear_route_cache();
     key
 }
 
 /// Builds the headers of a request to a provider from scratch. `client` supplies those that are
 /// passed on.
 fn request_headers<'a>(
+    host: &impl Host,
     provider: &'a Provider,
     key: usize,
     path: &str,
@@ -143,12 +145,19 @@ fn request_headers<'a>(
         list.copy(client, headers::SESSION_ID);
         list.copy(client, headers::ON_BEHALF_OF);
     }
-    sign(provider, "POST", path, body, &mut list);
+    sign(host, provider, "POST", path, body, &mut list);
     list
 }
 
 /// Adds AWS's signature to a request if the provider needs one.
-pub fn sign(provider: &Provider, method: &str, path: &str, body: &[u8], list: &mut HeaderList<'_>) {
+pub fn sign(
+    host: &impl Host,
+    provider: &Provider,
+    method: &str,
+    path: &str,
+    body: &[u8],
+    list: &mut HeaderList<'_>,
+) {
     let Some((credentials, region)) = &provider.aws else {
         return;
     };
@@ -163,7 +172,7 @@ pub fn sign(provider: &Provider, method: &str, path: &str, body: &[u8], list: &m
         region,
         service: "bedrock",
     };
-    let now = Moment::now().unix_seconds();
+    let now = Moment::now(host).unix_seconds();
     for (name, value) in sigv4::sign(&request, credentials, scope, now) {
         list.push(name, value);
     }

@@ -10,9 +10,9 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::request_origin::RequestOrigin;
 use serde_json::{Map, Value};
 
-use crate::clock;
 use crate::gateway::planner::Candidate;
 use crate::headers::{self, HeaderList};
+use crate::host::Host;
 use crate::plugin;
 use crate::snapshot::{Client, Snapshot};
 
@@ -40,6 +40,7 @@ impl Caller {
 
 /// Admits a request, or returns the reason for its denial.
 pub fn admit(
+    host: &impl Host,
     snapshot: &Snapshot,
     request: &HeaderList<'_>,
     method: &str,
@@ -47,7 +48,7 @@ pub fn admit(
 ) -> Result<Caller, ApiError> {
     let origin = RequestOrigin::from_headers(request.iter());
     origin.check_form()?;
-    let caller = identify(snapshot, request)?;
+    let caller = identify(host, snapshot, request)?;
     if snapshot.is_open() && !caller.is_internal {
         origin.check_same_site(&snapshot.own_hosts)?;
     }
@@ -59,12 +60,16 @@ pub fn admit(
     Ok(caller)
 }
 
-fn identify(snapshot: &Snapshot, request: &HeaderList<'_>) -> Result<Caller, Denial> {
+fn identify(
+    host: &impl Host,
+    snapshot: &Snapshot,
+    request: &HeaderList<'_>,
+) -> Result<Caller, Denial> {
     if let Some(jwt) = &snapshot.jwt
         && let Some(header) = plugin::jwt_header()
         && let Some(payload) = request.get(&header)
     {
-        return of_token(snapshot, jwt, payload);
+        return of_token(host, snapshot, jwt, payload);
     }
     let secret = access::sent(request.get("authorization"), request.get("x-api-key"));
     if snapshot.is_internal_token(secret.unwrap_or_default()) {
@@ -79,7 +84,7 @@ fn identify(snapshot: &Snapshot, request: &HeaderList<'_>) -> Result<Caller, Den
     if snapshot.is_open() {
         return Ok(Caller::default());
     }
-    let key = snapshot.keyring.check(secret, clock::unix_seconds())?;
+    let key = snapshot.keyring.check(secret, host.unix_seconds())?;
     Ok(Caller {
         client: snapshot.clients.get(&key.name).map(Rc::clone),
         ..Caller::default()
@@ -87,13 +92,18 @@ fn identify(snapshot: &Snapshot, request: &HeaderList<'_>) -> Result<Caller, Den
 }
 
 /// Returns the caller of a token that Envoy has verified.
-fn of_token(snapshot: &Snapshot, jwt: &v1::Jwt, payload: &str) -> Result<Caller, Denial> {
+fn of_token(
+    host: &impl Host,
+    snapshot: &Snapshot,
+    jwt: &v1::Jwt,
+    payload: &str,
+) -> Result<Caller, Denial> {
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('='));
     let claims: Map<String, Value> = payload
         .ok()
         .and_then(|payload| serde_json::from_slice(&payload).ok())
         .ok_or(Denial::Unknown)?;
-    check_time(&claims, jwt.allow_without_expiry, clock::unix_seconds())?;
+    check_time(&claims, jwt.allow_without_expiry, host.unix_seconds())?;
     let claim = |name: &str| claims.get(name).and_then(Value::as_str);
     let client = match claims.get(&jwt.key_claim) {
         Some(key) => {
@@ -101,7 +111,7 @@ fn of_token(snapshot: &Snapshot, jwt: &v1::Jwt, payload: &str) -> Result<Caller,
             // does.
             let key = key.as_str().ok_or(Denial::Unknown)?;
             let client = snapshot.clients.get(key).ok_or(Denial::Unknown)?;
-            client.check_state(clock::unix_seconds())?;
+            client.check_state(host.unix_seconds())?;
             Some(Rc::clone(client))
         }
         None => None,
@@ -172,6 +182,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fake_envoy::FakeEnvoy;
 
     const NOW: u64 = 1_000_000;
 
@@ -218,10 +229,11 @@ mod tests {
             ..v1::Snapshot::default()
         };
         let snapshot = Snapshot::new("1".to_owned(), wire);
-        let exp = clock::unix_seconds() + 1000;
+        let host = FakeEnvoy::new();
+        let exp = host.unix_seconds() + 1000;
         let caller = |claims: Value| {
             let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
-            of_token(&snapshot, &jwt, &payload)
+            of_token(&host, &snapshot, &jwt, &payload)
         };
         let named = caller(json!({"exp": exp, "key": "cheap"})).unwrap();
         assert_eq!(named.client.unwrap().wire.name, "cheap");

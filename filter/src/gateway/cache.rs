@@ -7,13 +7,11 @@
 use opentracy_proto::v1;
 use opentracy_translate::client::Api;
 use opentracy_translate::hash;
-use proxy_wasm::hostcalls;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::clock;
 use crate::headers::{self, HeaderList};
-use crate::host;
+use crate::host::Host;
 
 /// The number of slots. With [`MAX_BYTES`] for each, an Envoy stores at most 64 MiB.
 const PLACES: u128 = 512;
@@ -75,21 +73,18 @@ pub fn key(
 }
 
 /// Returns the cached answer to a request.
-pub fn find(key: &Key) -> Option<Cached> {
-    let (bytes, _) = hostcalls::get_shared_data(&key.place).ok()?;
-    read(&bytes?, key, clock::unix_millis())
+pub fn find(host: &impl Host, key: &Key) -> Option<Cached> {
+    let entry = host.shared_data(&key.place)?;
+    read(&entry.bytes, key, host.unix_millis())
 }
 
 /// Stores an answer, unless it is too long.
-pub fn keep(key: &Key, answer: Cached) {
+pub fn keep(host: &impl Host, key: &Key, answer: Cached) {
     if answer.body.len() > MAX_BYTES {
         return;
     }
-    let bytes = write(key, answer, clock::unix_millis());
-    host::complain(
-        "cache an answer",
-        hostcalls::set_shared_data(&key.place, Some(&bytes), None),
-    );
+    let bytes = write(key, answer, host.unix_millis());
+    host.set_shared_data(&key.place, Some(&bytes), None);
 }
 
 fn write(key: &Key, answer: Cached, now_ms: u64) -> Vec<u8> {

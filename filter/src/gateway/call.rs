@@ -27,6 +27,7 @@ use crate::gateway::privacy::{self, Policy};
 use crate::gateway::session;
 use crate::headers::{self, HeaderList};
 use crate::health;
+use crate::host::Host;
 use crate::metrics;
 use crate::plan::LoggedAttempt;
 use crate::snapshot::{self, Snapshot};
@@ -100,11 +101,17 @@ pub struct End {
 }
 
 impl Call {
-    pub fn new(api: Api, caller: Caller, request: &HeaderList<'_>, body: Vec<u8>) -> Self {
+    pub fn new(
+        host: &impl Host,
+        api: Api,
+        caller: Caller,
+        request: &HeaderList<'_>,
+        body: Vec<u8>,
+    ) -> Self {
         Self {
             api,
             trace_id: Uuid::now_v7().to_string(),
-            started: Moment::now(),
+            started: Moment::now(host),
             charges: Vec::new(),
             refused_charges: Vec::new(),
             estimated_tokens: 0,
@@ -158,7 +165,7 @@ impl Call {
     }
 
     /// Reports the results of the attempts to the models' health, once they are known.
-    pub fn tell_health(&mut self) {
+    pub fn tell_health(&mut self, host: &impl Host) {
         let Some(snapshot) = self.snapshot.as_ref().filter(|_| !self.is_health_told) else {
             return;
         };
@@ -167,13 +174,14 @@ impl Call {
             let model = format!("{}/{}", attempt.provider, attempt.model);
             let latency_micros = attempt.latency_ms.map(|ms| ms.saturating_mul(1000));
             health::tell(
+                host,
                 &model,
                 attempt.error,
                 latency_micros,
                 attempt.retry_after,
                 &snapshot.circuit_breaker,
             );
-            events::on_attempt(attempt);
+            events::on_attempt(host, attempt);
         }
     }
 
@@ -204,12 +212,12 @@ impl Call {
 
     /// Records the provider stage's log of attempts. An attempt that the log lacks went down with
     /// its VM.
-    pub fn note_log(&mut self, log: Vec<LoggedAttempt>) {
+    pub fn note_log(&mut self, host: &impl Host, log: Vec<LoggedAttempt>) {
         let mut attempts = Vec::with_capacity(log.len());
         for logged in log {
             while attempts.len() + 1 < logged.number as usize && attempts.len() < self.plan.len() {
                 let number = attempts.len();
-                attempts.extend(self.failed_attempt(number, AttemptError::TranslatorFailed));
+                attempts.extend(self.failed_attempt(host, number, AttemptError::TranslatorFailed));
                 self.unreported_attempts.push(number);
             }
             attempts.push(logged.summary);
@@ -219,11 +227,12 @@ impl Call {
 
     /// Records the attempts without a log, because Envoy itself gave up on the last one. All of
     /// them were made, or there would be an answer.
-    pub fn note_silence(&mut self, reason: AttemptError) {
+    pub fn note_silence(&mut self, host: &impl Host, reason: AttemptError) {
         let last = self.plan.len().saturating_sub(1);
         let attempts = (0..self.plan.len())
             .filter_map(|index| {
                 self.failed_attempt(
+                    host,
                     index,
                     if index == last {
                         reason
@@ -236,14 +245,19 @@ impl Call {
         self.note_attempts(attempts);
     }
 
-    fn failed_attempt(&self, index: usize, reason: AttemptError) -> Option<AttemptSummary> {
+    fn failed_attempt(
+        &self,
+        host: &impl Host,
+        index: usize,
+        reason: AttemptError,
+    ) -> Option<AttemptSummary> {
         let candidate = self.plan.get(index)?;
         Some(AttemptSummary {
             provider: candidate.provider.name.clone(),
             model: candidate.model.clone(),
             status: None,
             error: Some(reason),
-            latency_ms: (self.plan.len() == 1).then(|| self.started.elapsed_micros() / 1000),
+            latency_ms: (self.plan.len() == 1).then(|| self.started.elapsed_micros(host) / 1000),
             retry_after: None,
         })
     }
@@ -285,11 +299,11 @@ impl Call {
     }
 
     /// Returns the members to add to the answer.
-    pub fn extras(&self, summary: &Summary) -> Vec<u8> {
+    pub fn extras(&self, host: &impl Host, summary: &Summary) -> Vec<u8> {
         let selected_model = self.selected_model();
         Extras {
             cost: self.cost(summary).map(|cost| cost.total),
-            latency_ms: clock::millis(self.started.elapsed_micros()),
+            latency_ms: clock::millis(self.started.elapsed_micros(host)),
             routing: Routing {
                 alias: self.alias.as_deref(),
                 requested_model: &self.requested_model,
@@ -313,13 +327,13 @@ impl Call {
     }
 
     /// Adds the headers that describe the call to the client.
-    pub fn add_headers(&self, response: &mut HeaderList<'_>) {
+    pub fn add_headers(&self, host: &impl Host, response: &mut HeaderList<'_>) {
         let charges = if self.charges.is_empty() {
             &self.refused_charges
         } else {
             &self.charges
         };
-        limits::add_headers(charges, response);
+        limits::add_headers(host, charges, response);
         if self.is_cached {
             response.push(headers::CACHE, "hit");
         } else if self.cache_key.is_some() {
@@ -369,22 +383,25 @@ impl Call {
     }
 
     /// Queues the trace for the control plane.
-    pub fn record(mut self, end: End) {
-        self.tell_health();
+    pub fn record(mut self, host: &impl Host, end: End) {
+        self.tell_health(host);
         if end.outcome == v1::Outcome::UpstreamBrokeOff
             && let Some(attempt) = self
                 .attempts
                 .last()
                 .filter(|attempt| attempt.error.is_none())
         {
-            events::on_attempt(&AttemptSummary {
-                error: Some(AttemptError::BrokeOff),
-                ..attempt.clone()
-            });
+            events::on_attempt(
+                host,
+                &AttemptSummary {
+                    error: Some(AttemptError::BrokeOff),
+                    ..attempt.clone()
+                },
+            );
         }
         let usage = end.summary.usage.filter(|_| !self.is_cached);
         let tokens = usage.map_or(0, |usage| usage.input.saturating_add(usage.output));
-        limits::settle(&self.charges, tokens, self.started.instant());
+        limits::settle(host, &self.charges, tokens, self.started.instant());
         let cost = self.cost(&end.summary);
         let snapshot = self.snapshot.take().unwrap_or_default();
         let alias = self.alias.as_deref();
@@ -413,7 +430,7 @@ impl Call {
                     model: made.model.clone(),
                     status: u32::from(made.status.unwrap_or(0)),
                     error: made.error.map_or("", AttemptError::as_str).to_owned(),
-                    latency_micros: self.started.elapsed_micros(),
+                    latency_micros: self.started.elapsed_micros(host),
                     start_unix_micros: self.started.unix_micros(),
                     traceparent: self.traceparent.clone(),
                 })
@@ -436,7 +453,7 @@ impl Call {
                 message: masked(error.message),
             }),
             outcome: end.outcome.into(),
-            latency_micros: self.started.elapsed_micros(),
+            latency_micros: self.started.elapsed_micros(host),
             time_to_first_token_micros: self.time_to_first_token_micros,
             routing_micros: self.routing_micros,
             usage: end.summary.usage.map(|usage| v1::Usage {
@@ -470,11 +487,14 @@ impl Call {
             user: masked(self.user),
             api: Endpoint::Completion(self.api).number(),
         };
-        metrics::count(&trace);
-        delivery::record(v1::IngestRequest {
-            traces: vec![trace],
-            attempts,
-        });
+        metrics::count(host, &trace);
+        delivery::record(
+            host,
+            v1::IngestRequest {
+                traces: vec![trace],
+                attempts,
+            },
+        );
     }
 }
 

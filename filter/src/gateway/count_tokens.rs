@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use opentracy_translate::anthropic::Host;
+use opentracy_translate::anthropic;
 use opentracy_translate::client::Api;
 use opentracy_translate::client::messages::{count, native};
 use opentracy_translate::error::ApiError;
@@ -12,15 +12,15 @@ use opentracy_translate::exchange::Outgoing;
 use opentracy_translate::format;
 use opentracy_translate::openai::envelope::Envelope;
 use opentracy_translate::wire_format::Format;
-use proxy_wasm::types::Action;
 
 use crate::deadline::Deadline;
 use crate::gateway::access::{self, Caller};
 use crate::gateway::planner;
 use crate::headers::{self, HeaderList};
+use crate::host::{Action, Host};
 use crate::snapshot::Provider;
 use crate::upstream::{self, MAX_ERROR_BYTES, Sending};
-use crate::{failure, host, snapshot};
+use crate::{failure, snapshot};
 
 /// A count that was requested from a provider.
 pub struct Errand {
@@ -33,22 +33,27 @@ pub struct Errand {
 }
 
 /// Answers with an estimate, or forwards the request and returns the pending call.
-pub fn answer(caller: &Caller, request: &HeaderList<'_>, body: &[u8]) -> Option<Errand> {
-    match forward(caller, request, body) {
+pub fn answer(
+    host: &impl Host,
+    caller: &Caller,
+    request: &HeaderList<'_>,
+    body: &[u8],
+) -> Option<Errand> {
+    match forward(host, caller, request, body) {
         Ok(Some(provider)) => Some(Errand {
-            deadline: Deadline::after(Duration::from_millis(provider.timeout_ms.into())),
+            deadline: Deadline::after(host, Duration::from_millis(provider.timeout_ms.into())),
             provider,
             held: None,
             is_over: false,
         }),
         Ok(None) => {
             let tokens = count::estimate(body);
-            host::reply(200, &headers::json(), &count::to_json(tokens));
+            host.reply(200, &headers::json(), &count::to_json(tokens));
             None
         }
         Err(error) => {
             let body = Api::Messages.error_json(&error, &[]);
-            host::reply(error.status, &headers::json(), &body);
+            host.reply(error.status, &headers::json(), &body);
             None
         }
     }
@@ -61,28 +66,33 @@ impl Errand {
     }
 
     /// Answers with an error because the provider timed out.
-    pub fn on_deadline(&mut self) {
+    pub fn on_deadline(&mut self, host: &impl Host) {
         let (error, _) = failure::timeout(&self.provider.name);
         let body = Api::Messages.error_json(&error, &[]);
-        host::reply(error.status, &headers::json(), &body);
+        host.reply(error.status, &headers::json(), &body);
     }
 
-    pub fn on_response_headers(&mut self, end_of_stream: bool) -> Action {
-        let mut response = host::response_headers();
+    pub fn on_response_headers(&mut self, host: &impl Host, end_of_stream: bool) -> Action {
+        let mut response = host.response_headers();
         response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
         response.mask(&self.provider.key_mask, response.status() >= 400);
         if !end_of_stream {
             self.held = Some(response);
             return Action::Pause;
         }
-        host::set_response_headers(&response);
+        host.set_response_headers(&response);
         Action::Continue
     }
 
-    pub fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    pub fn on_response_body(
+        &mut self,
+        host: &impl Host,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Action {
         if self.held.is_none() {
             if self.is_over {
-                host::set_response_body(&[]);
+                host.set_response_body(&[]);
             }
             return Action::Continue;
         }
@@ -90,26 +100,26 @@ impl Errand {
             return Action::Pause;
         }
         if let Some(response) = self.held.take() {
-            self.release(response);
+            self.release(host, response);
         }
         Action::Continue
     }
 
     /// Sends the count, or the provider's error, to the client.
-    fn release(&mut self, response: HeaderList<'static>) {
+    fn release(&mut self, host: &impl Host, response: HeaderList<'static>) {
         if response.status() >= 400 {
-            self.tell_error(response);
+            self.tell_error(host, response);
         } else {
-            host::set_response_headers(&response);
+            host.set_response_headers(&response);
         }
         self.is_over = true;
         self.deadline.progress(true);
     }
 
     /// Sends the provider's error to the client in the format of Anthropic's API.
-    fn tell_error(&self, mut response: HeaderList<'static>) {
+    fn tell_error(&self, host: &impl Host, mut response: HeaderList<'static>) {
         let (provider, status) = (&self.provider, response.status());
-        let body = host::response_body(0);
+        let body = host.response_body(0);
         let mut error = format::translate_error(provider.format, &provider.name, status, &body);
         provider.key_mask.mask_error(&mut error);
         let body = Api::Messages.error_json(&error, &[]);
@@ -117,13 +127,14 @@ impl Errand {
         response.set("content-type", "application/json");
         response.set("content-length", body.len().to_string());
         response.retain(|name| name != "content-encoding");
-        host::set_response_headers(&response);
-        host::set_response_body(&body);
+        host.set_response_headers(&response);
+        host.set_response_body(&body);
     }
 }
 
 /// Forwards the request if the model's provider supports it; returns that provider.
 fn forward(
+    host: &impl Host,
     caller: &Caller,
     request: &HeaderList<'_>,
     body: &[u8],
@@ -144,9 +155,14 @@ fn forward(
     let (provider, model) = (&candidate.provider, candidate.model.as_str());
     let outgoing = Outgoing {
         path: count::PATH.into(),
-        body: Some(native::translate(envelope.text, model, Host::Anthropic)?),
+        body: Some(native::translate(
+            envelope.text,
+            model,
+            anthropic::Host::Anthropic,
+        )?),
     };
     upstream::send(
+        host,
         provider,
         model,
         &outgoing,

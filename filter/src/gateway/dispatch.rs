@@ -23,10 +23,11 @@ use crate::gateway::planner::{self, Candidate};
 use crate::gateway::strategy::{self, About};
 use crate::gateway::{access, budget, context, named_files, privacy, router, session};
 use crate::headers::{self, HeaderList};
+use crate::host::Host;
 use crate::plan::Plan;
 use crate::snapshot::Snapshot;
 use crate::upstream::Sending;
-use crate::{health, host, metrics, upstream};
+use crate::{health, metrics, upstream};
 
 /// The result of dispatching a request.
 pub enum Outcome {
@@ -72,7 +73,7 @@ impl Waiting {
 }
 
 /// Parses, plans and sends a complete request.
-pub fn start(mut call: Box<Call>, request: HeaderList<'static>) -> Outcome {
+pub fn start(host: &impl Host, mut call: Box<Call>, request: HeaderList<'static>) -> Outcome {
     let Some(snapshot) = call.snapshot.clone() else {
         let error = ApiError::new(
             503,
@@ -88,20 +89,20 @@ pub fn start(mut call: Box<Call>, request: HeaderList<'static>) -> Outcome {
     match planned {
         Err(error) => Outcome::Refused(call, error),
         Ok(envelope) => {
-            let admission = limits::admit(&call.charges, &snapshot);
+            let admission = limits::admit(host, &call.charges, &snapshot);
             Flow {
                 call,
                 request,
                 envelope: &envelope,
                 snapshot: &snapshot,
             }
-            .on_caller(admission)
+            .on_caller(host, admission)
         }
     }
 }
 
 /// Resumes with the control plane's answer.
-pub fn resume(waiting: Waiting, status: u32, size: usize) -> Outcome {
+pub fn resume(host: &impl Host, waiting: Waiting, status: u32, size: usize) -> Outcome {
     let Waiting {
         mut call,
         request,
@@ -118,14 +119,14 @@ pub fn resume(waiting: Waiting, status: u32, size: usize) -> Outcome {
     };
     match question {
         Question::Caller(asked) => {
-            let admission = limits::resume(&call.charges, &asked, &snapshot, status, size);
+            let admission = limits::resume(host, &call.charges, &asked, &snapshot, status, size);
             Flow {
                 call,
                 request,
                 envelope: &envelope,
                 snapshot: &snapshot,
             }
-            .on_caller(admission)
+            .on_caller(host, admission)
         }
         Question::Files(asked) => {
             let flow = Flow {
@@ -134,13 +135,13 @@ pub fn resume(waiting: Waiting, status: u32, size: usize) -> Outcome {
                 envelope: &envelope,
                 snapshot: &snapshot,
             };
-            match named_files::check(&asked, status, size) {
-                Ok(()) => flow.on_files(),
+            match named_files::check(host, &asked, status, size) {
+                Ok(()) => flow.on_files(host),
                 Err(error) => Outcome::Refused(flow.call, error),
             }
         }
         Question::Route(asked) => {
-            let routed = router::read_answer(&mut call, &asked, status, size);
+            let routed = router::read_answer(host, &mut call, &asked, status, size);
             let flow = Flow {
                 call,
                 request,
@@ -148,20 +149,20 @@ pub fn resume(waiting: Waiting, status: u32, size: usize) -> Outcome {
                 snapshot: &snapshot,
             };
             match routed {
-                Ok(()) => flow.on_order(),
+                Ok(()) => flow.on_order(host),
                 Err(error) => Outcome::Refused(flow.call, error),
             }
         }
         Question::Model(asked) => {
             let charges = model_charges(&call, &snapshot);
-            let admission = limits::resume(&charges, &asked, &snapshot, status, size);
+            let admission = limits::resume(host, &charges, &asked, &snapshot, status, size);
             Flow {
                 call,
                 request,
                 envelope: &envelope,
                 snapshot: &snapshot,
             }
-            .on_model(charges, admission)
+            .on_model(host, charges, admission)
         }
     }
 }
@@ -228,10 +229,10 @@ impl Flow<'_> {
         self.snapshot.aliases.get(self.call.alias.as_ref()?)
     }
 
-    fn on_caller(mut self, admission: Admission) -> Outcome {
+    fn on_caller(mut self, host: &impl Host, admission: Admission) -> Outcome {
         match admission {
             Admission::Refused(error) => {
-                metrics::count_limited(error.code.as_deref().unwrap_or_default());
+                metrics::count_limited(host, error.code.as_deref().unwrap_or_default());
                 // No units were taken, so none must be returned.
                 self.call.refused_charges = std::mem::take(&mut self.call.charges);
                 return Outcome::Refused(self.call, error);
@@ -239,21 +240,26 @@ impl Flow<'_> {
             Admission::Pending(asked) => return self.wait(Question::Caller(asked)),
             Admission::Admitted => {}
         }
-        match named_files::ask(&mut self.call, self.snapshot) {
-            Ok(None) => self.on_files(),
+        match named_files::ask(host, &mut self.call, self.snapshot) {
+            Ok(None) => self.on_files(host),
             Ok(Some(asked)) => self.wait(Question::Files(asked)),
             Err(error) => Outcome::Refused(self.call, error),
         }
     }
 
     /// Continues once the caller is known to own the files that the conversation names.
-    fn on_files(mut self) -> Outcome {
+    fn on_files(mut self, host: &impl Host) -> Outcome {
         let call = &self.call;
         let key = self.alias().and_then(|alias| {
             cache::key(alias, call.key_name(), call.api, &call.body, &self.request)
         });
         self.call.cache_key = key;
-        if let Some(known) = self.call.cache_key.as_ref().and_then(cache::find) {
+        if let Some(known) = self
+            .call
+            .cache_key
+            .as_ref()
+            .and_then(|key| cache::find(host, key))
+        {
             return Outcome::Known(self.call, known);
         }
         let preferred = self.request.get(headers::PREFER);
@@ -263,19 +269,19 @@ impl Flow<'_> {
         let session_model = self.call.session.as_deref().and_then(session::model_of);
         if let Some(model) = preferred.or(session_model) {
             planner::reorder(&mut self.call.plan, &[model]);
-            return self.on_order();
+            return self.on_order(host);
         }
         let Some(alias) = self.alias().cloned() else {
-            return self.on_order();
+            return self.on_order(host);
         };
         if alias.strategy() == Strategy::Auto {
             let weight = match router::cost_weight(&self.request) {
                 Ok(weight) => weight,
                 Err(error) => return Outcome::Refused(self.call, error),
             };
-            return match router::ask(&mut self.call, self.envelope, &alias, weight) {
+            return match router::ask(host, &mut self.call, self.envelope, &alias, weight) {
                 Ok(Some(asked)) => self.wait(Question::Route(asked)),
-                Ok(None) => self.on_order(),
+                Ok(None) => self.on_order(host),
                 Err(error) => Outcome::Refused(self.call, error),
             };
         }
@@ -289,20 +295,20 @@ impl Flow<'_> {
             ),
             input_tokens: call.estimated_tokens,
             output_tokens: self.envelope.max_tokens.unwrap_or_default(),
-            latency_us: &|model| health::of(model).latency_us(),
+            latency_us: &|model| health::of(host, model).latency_us(),
         };
         strategy::order(&mut call.plan, &alias, &about, self.snapshot);
-        self.on_order()
+        self.on_order(host)
     }
 
     /// Continues once the candidates are in order: moves unhealthy ones to the end.
-    fn on_order(mut self) -> Outcome {
-        let wait = strategy::by_health(&mut self.call.plan);
+    fn on_order(mut self, host: &impl Host) -> Outcome {
+        let wait = strategy::by_health(host, &mut self.call.plan);
         if let (Some(seconds), [only]) = (wait, self.call.plan.as_slice()) {
             let error = strategy::circuit_open(&only.id(), seconds);
             return Outcome::Refused(self.call, error);
         }
-        self.admit_model()
+        self.admit_model(host)
     }
 
     /// Adds the headers that give an agent its caller and its session.
@@ -325,27 +331,27 @@ impl Flow<'_> {
         }
     }
 
-    fn admit_model(self) -> Outcome {
+    fn admit_model(self, host: &impl Host) -> Outcome {
         let charges = model_charges(&self.call, self.snapshot);
-        let admission = limits::admit(&charges, self.snapshot);
-        self.on_model(charges, admission)
+        let admission = limits::admit(host, &charges, self.snapshot);
+        self.on_model(host, charges, admission)
     }
 
-    fn on_model(mut self, charges: Vec<Charge>, admission: Admission) -> Outcome {
+    fn on_model(mut self, host: &impl Host, charges: Vec<Charge>, admission: Admission) -> Outcome {
         match admission {
             Admission::Admitted => {
                 self.call.charges.extend(charges);
                 self.introduce();
-                send(self.call, self.envelope, &self.request)
+                send(host, self.call, self.envelope, &self.request)
             }
             Admission::Pending(asked) => self.wait(Question::Model(asked)),
             // The next candidate may be within its limits.
             Admission::Refused(_) if self.call.plan.len() > 1 => {
                 self.call.plan.remove(0);
-                self.admit_model()
+                self.admit_model(host)
             }
             Admission::Refused(error) => {
-                metrics::count_limited(error.code.as_deref().unwrap_or_default());
+                metrics::count_limited(host, error.code.as_deref().unwrap_or_default());
                 Outcome::Refused(self.call, error)
             }
         }
@@ -354,7 +360,12 @@ impl Flow<'_> {
 
 /// Sends a planned request: directly to its only candidate, or through Envoy's retries if there are
 /// more.
-fn send(mut call: Box<Call>, envelope: &Envelope<'_>, request: &HeaderList<'_>) -> Outcome {
+fn send(
+    host: &impl Host,
+    mut call: Box<Call>,
+    envelope: &Envelope<'_>,
+    request: &HeaderList<'_>,
+) -> Outcome {
     let alias = call
         .alias
         .as_ref()
@@ -374,14 +385,16 @@ fn send(mut call: Box<Call>, envelope: &Envelope<'_>, request: &HeaderList<'_>) 
         .collect();
     match call.plan.as_slice() {
         [only] => {
-            if let Err(error) = send_direct(&call, only, envelope, per_try_timeout_ms, request) {
+            if let Err(error) =
+                send_direct(host, &call, only, envelope, per_try_timeout_ms, request)
+            {
                 return Outcome::Refused(call, error);
             }
             call.is_direct = true;
             let timeout_ms = per_try_timeout_ms.unwrap_or(only.provider.timeout_ms);
             call.timeout = Some(Duration::from_millis(timeout_ms.into()));
         }
-        _ => send_planned(&call, per_try_timeout_ms, hedge_after_ms, request),
+        _ => send_planned(host, &call, per_try_timeout_ms, hedge_after_ms, request),
     }
     Outcome::Sent(call)
 }
@@ -389,6 +402,7 @@ fn send(mut call: Box<Call>, envelope: &Envelope<'_>, request: &HeaderList<'_>) 
 /// Sends the request to the only candidate. No other attempt can follow, so it needs no provider
 /// stage.
 fn send_direct(
+    host: &impl Host,
     call: &Call,
     candidate: &Candidate,
     envelope: &Envelope<'_>,
@@ -405,12 +419,15 @@ fn send_direct(
         span,
         retries_resets: true,
     };
-    upstream::send(provider, model, &outgoing, &call.body, &sending, request);
+    upstream::send(
+        host, provider, model, &outgoing, &call.body, &sending, request,
+    );
     Ok(())
 }
 
 /// Sends the request unchanged, with a plan for the provider stage.
 fn send_planned(
+    host: &impl Host,
     call: &Call,
     per_try_timeout_ms: Option<u32>,
     hedge_after_ms: Option<u32>,
@@ -474,6 +491,6 @@ fn send_planned(
     }
     #[cfg(feature = "trap-for-tests")]
     onward.copy(request, "x-opentracy-trap");
-    host::set_request_headers(&onward);
-    host::clear_route_cache();
+    host.set_request_headers(&onward);
+    host.clear_route_cache();
 }

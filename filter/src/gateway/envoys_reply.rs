@@ -7,7 +7,7 @@ use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
 
 use crate::headers::{self, HeaderList};
-use crate::host;
+use crate::host::Host;
 
 /// A reply of Envoy's whose body is to be replaced.
 pub struct EnvoysReply {
@@ -18,6 +18,7 @@ impl EnvoysReply {
     /// Replaces the headers of Envoy's reply with those of an error. `headers` are further headers
     /// for the client.
     pub fn replace(
+        host: &impl Host,
         api: Api,
         error: &ApiError,
         mut headers: HeaderList<'_>,
@@ -29,18 +30,18 @@ impl EnvoysReply {
         // Envoy can't add a body to a reply without one, such as to a HEAD request.
         let length = if end_of_stream { 0 } else { body.len() };
         headers.set("content-length", length.to_string());
-        host::set_response_headers(&headers);
+        host.set_response_headers(&headers);
         Self { body }
     }
 
     /// Replaces the buffered part of the body.
-    pub fn on_body(&mut self) {
-        host::set_response_body(&std::mem::take(&mut self.body));
+    pub fn on_body(&mut self, host: &impl Host) {
+        host.set_response_body(&std::mem::take(&mut self.body));
     }
 }
 
 /// Returns the error for a reply to a request that was not sent upstream.
-pub fn error_of(status: u16, path: &str) -> ApiError {
+pub fn error_of(host: &impl Host, status: u16, path: &str) -> ApiError {
     match status {
         404 => unknown_path(path),
         413 => ApiError::new(
@@ -53,7 +54,7 @@ pub fn error_of(status: u16, path: &str) -> ApiError {
         504 => ApiError::new(504, "the gateway gave up waiting; try again").with_code("timeout"),
         _ => ApiError::new(
             status,
-            format!("the gateway refused the request ({})", host::response_details()),
+            format!("the gateway refused the request ({})", host.response_details()),
         )
         .with_code("refused"),
     }

@@ -11,6 +11,7 @@ use prost::Message as _;
 use crate::control_plane;
 use crate::gateway::leases::{self, Bucket, Charge, TakeResult};
 use crate::headers::HeaderList;
+use crate::host::Host;
 use crate::snapshot::{self, Snapshot};
 use crate::vm;
 
@@ -68,38 +69,39 @@ pub enum Admission {
 }
 
 /// Takes the charges from this VM's leases, or requests more units.
-pub fn admit(charges: &[Charge], snapshot: &Snapshot) -> Admission {
+pub fn admit(host: &impl Host, charges: &[Charge], snapshot: &Snapshot) -> Admission {
     if charges.is_empty() {
         return Admission::Admitted;
     }
     if let Some(charge) = charges.iter().find(|charge| charge.units > charge.limit) {
         return Admission::Refused(too_large(charge));
     }
-    match leases::with(|leases| leases.take(charges, Instant::now())) {
+    match leases::with(|leases| leases.take(charges, host.now())) {
         TakeResult::All => Admission::Admitted,
         TakeResult::Exhausted(charge, wait) => {
             Admission::Refused(exhausted(&charge, wait.as_secs() + 1))
         }
-        TakeResult::Missing(missing) => match ask(&missing, snapshot) {
+        TakeResult::Missing(missing) => match ask(host, &missing, snapshot) {
             Some(grpc_call) => Admission::Pending(PendingAcquire { grpc_call, missing }),
-            None => alone(charges, &missing, snapshot),
+            None => alone(host, charges, &missing, snapshot),
         },
     }
 }
 
 /// Resumes with the control plane's answer.
 pub fn resume(
+    host: &impl Host,
     charges: &[Charge],
     asked: &PendingAcquire,
     snapshot: &Snapshot,
     status: u32,
     size: usize,
 ) -> Admission {
-    let answer = control_plane::read_awaited::<v1::AcquireResponse>(status, size);
+    let answer = control_plane::read_awaited::<v1::AcquireResponse>(host, status, size);
     let Some(answer) = answer else {
-        return alone(charges, &asked.missing, snapshot);
+        return alone(host, charges, &asked.missing, snapshot);
     };
-    let now = Instant::now();
+    let now = host.now();
     leases::with(|leases| leases.grant(&asked.missing, &answer, now));
     match leases::with(|leases| leases.take(charges, now)) {
         TakeResult::All => Admission::Admitted,
@@ -115,22 +117,22 @@ pub fn resume(
             match missing.iter().find(denied) {
                 Some(charge) => Admission::Refused(exhausted(charge, SLOT_RETRY_SECONDS)),
                 // Other requests took the granted units while this one waited.
-                None => match ask(&missing, snapshot) {
+                None => match ask(host, &missing, snapshot) {
                     Some(grpc_call) => Admission::Pending(PendingAcquire { grpc_call, missing }),
-                    None => alone(charges, &missing, snapshot),
+                    None => alone(host, charges, &missing, snapshot),
                 },
             }
         }
     }
 }
 
-fn ask(missing: &[Charge], snapshot: &Snapshot) -> Option<u32> {
+fn ask(host: &impl Host, missing: &[Charge], snapshot: &Snapshot) -> Option<u32> {
     let wants = missing.iter().map(|charge| v1::Want {
         bucket: Some((&charge.bucket).into()),
         units: charge.units,
     });
     let message = acquire_request(wants.collect(), Vec::new());
-    control_plane::ask(SERVICE, METHOD, &message, snapshot.limit_deadline)
+    control_plane::ask(host, SERVICE, METHOD, &message, snapshot.limit_deadline)
 }
 
 fn acquire_request(wants: Vec<v1::Want>, released: Vec<v1::Released>) -> Vec<u8> {
@@ -143,12 +145,17 @@ fn acquire_request(wants: Vec<v1::Want>, released: Vec<v1::Released>) -> Vec<u8>
 }
 
 /// Admits or refuses the charges without the control plane.
-fn alone(charges: &[Charge], missing: &[Charge], snapshot: &Snapshot) -> Admission {
+fn alone(
+    host: &impl Host,
+    charges: &[Charge],
+    missing: &[Charge],
+    snapshot: &Snapshot,
+) -> Admission {
     if snapshot.refuse_without_limits {
         let words = "The gateway can't check the call's limits: its control plane does not answer. Try again";
         return Admission::Refused(ApiError::new(503, words).with_code("limits_unavailable"));
     }
-    let now = Instant::now();
+    let now = host.now();
     leases::with(|leases| leases.grant_alone(missing, now));
     match leases::with(|leases| leases.take(charges, now)) {
         TakeResult::All => Admission::Admitted,
@@ -163,8 +170,8 @@ fn alone(charges: &[Charge], missing: &[Charge], snapshot: &Snapshot) -> Admissi
 }
 
 /// Settles the charges of a request that has ended; `tokens` is its actual usage.
-pub fn settle(charges: &[Charge], tokens: u64, since: Instant) {
-    let now = Instant::now();
+pub fn settle(host: &impl Host, charges: &[Charge], tokens: u64, since: Instant) {
+    let now = host.now();
     let mut is_much_left = false;
     leases::with(|leases| {
         for charge in charges {
@@ -176,20 +183,20 @@ pub fn settle(charges: &[Charge], tokens: u64, since: Instant) {
         }
     });
     if let Some(snapshot) = snapshot::current().filter(|_| is_much_left) {
-        give_back(&snapshot);
+        give_back(host, &snapshot);
     }
 }
 
 /// Returns unused units to the control plane.
-pub fn give_back(snapshot: &Snapshot) {
+pub fn give_back(host: &impl Host, snapshot: &Snapshot) {
     let released = leases::with(|leases| {
-        let now = Instant::now();
+        let now = host.now();
         leases.forget_old(now);
         leases.give_back(now)
     });
     if !released.is_empty() {
         let message = acquire_request(Vec::new(), released);
-        control_plane::call(SERVICE, METHOD, &message, snapshot.limit_deadline);
+        control_plane::call(host, SERVICE, METHOD, &message, snapshot.limit_deadline);
     }
 }
 
@@ -199,7 +206,7 @@ pub fn share_with(vms: u32) {
 }
 
 /// Adds the rate-limit headers that OpenAI's SDKs read, from the first owner that has such a limit.
-pub fn add_headers(charges: &[Charge], response: &mut HeaderList<'_>) {
+pub fn add_headers(host: &impl Host, charges: &[Charge], response: &mut HeaderList<'_>) {
     const OF_REQUESTS: [&str; 3] = [
         "x-ratelimit-limit-requests",
         "x-ratelimit-remaining-requests",
@@ -213,7 +220,7 @@ pub fn add_headers(charges: &[Charge], response: &mut HeaderList<'_>) {
     if charges.is_empty() {
         return;
     }
-    let now = Instant::now();
+    let now = host.now();
     for (unit, [limit, remaining, reset]) in
         [(Unit::Requests, OF_REQUESTS), (Unit::Tokens, OF_TOKENS)]
     {

@@ -4,10 +4,9 @@ use opentracy_translate::agent_paths::{AGENT_CARD, is_of_agents};
 use opentracy_translate::internal_auth::SignedRequest;
 use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
 
-use crate::clock;
 use crate::gateway::access::Caller;
 use crate::headers::{self, HeaderList};
-use crate::host;
+use crate::host::Host;
 use crate::snapshot::Snapshot;
 
 /// The Envoy cluster of the control plane's REST listener.
@@ -22,7 +21,12 @@ pub fn serves(path: &str) -> bool {
 
 /// Sends a request to the control plane, with a signature that proves that the caller was admitted.
 /// The signature covers only this request, and only this filter can select the route.
-pub fn send(snapshot: Option<&Snapshot>, caller: &Caller, mut request: HeaderList<'static>) {
+pub fn send(
+    host: &impl Host,
+    snapshot: Option<&Snapshot>,
+    caller: &Caller,
+    mut request: HeaderList<'static>,
+) {
     let authority = request.get(":authority").unwrap_or_default().to_owned();
     let path = request.get(":path").unwrap_or_default();
     let is_of_agents = is_of_agents(path.split('?').next().unwrap_or_default());
@@ -36,7 +40,7 @@ pub fn send(snapshot: Option<&Snapshot>, caller: &Caller, mut request: HeaderLis
             path,
             on_behalf_of: client.as_deref().unwrap_or_default(),
         };
-        signed.sign(snapshot.management_secret(), clock::unix_seconds())
+        signed.sign(snapshot.management_secret(), host.unix_seconds())
     });
     request.retain(|name| !headers::is_internal(name) && name != headers::FORWARDED_HOST);
     request.set(":authority", DIRECT_AUTHORITY);
@@ -51,8 +55,8 @@ pub fn send(snapshot: Option<&Snapshot>, caller: &Caller, mut request: HeaderLis
     if !is_of_agents {
         request.push(headers::TIMEOUT, TIMEOUT_MS);
     }
-    host::set_request_headers(&request);
-    host::clear_route_cache();
+    host.set_request_headers(&request);
+    host.clear_route_cache();
 }
 
 #[cfg(test)]

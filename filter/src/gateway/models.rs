@@ -8,7 +8,7 @@ use opentracy_translate::resources::path;
 
 use crate::gateway::access::Caller;
 use crate::headers;
-use crate::host;
+use crate::host::Host;
 use crate::snapshot::{self, Snapshot};
 
 const PATH: &str = "/v1/models";
@@ -20,7 +20,7 @@ pub fn is_at(path: &str) -> bool {
 }
 
 /// Answers a caller that was admitted.
-pub fn reply(caller: &Caller, method: &str, path: &str) {
+pub fn reply(host: &impl Host, caller: &Caller, method: &str, path: &str) {
     let answer = match snapshot::current() {
         Some(snapshot) => answer(&snapshot, caller, method, path),
         None => {
@@ -29,8 +29,8 @@ pub fn reply(caller: &Caller, method: &str, path: &str) {
         }
     };
     match answer {
-        Ok(body) => host::reply(200, &headers::json(), &body),
-        Err(error) => host::reply(error.status, &headers::json(), &error.to_json()),
+        Ok(body) => host.reply(200, &headers::json(), &body),
+        Err(error) => host.reply(error.status, &headers::json(), &error.to_json()),
     }
 }
 

@@ -8,6 +8,7 @@ use opentracy_translate::resources::not_found;
 
 use crate::gateway::call::Call;
 use crate::gateway::owners::{self, ResourceOwner};
+use crate::host::Host;
 use crate::snapshot::Snapshot;
 
 /// A call to the control plane that a request waits for.
@@ -18,7 +19,11 @@ pub struct PendingCheck {
 
 /// Requests the check if the call's body names files. Files belong to one provider, so only
 /// candidates at the first candidate's provider stay.
-pub fn ask(call: &mut Call, snapshot: &Snapshot) -> Result<Option<PendingCheck>, ApiError> {
+pub fn ask(
+    host: &impl Host,
+    call: &mut Call,
+    snapshot: &Snapshot,
+) -> Result<Option<PendingCheck>, ApiError> {
     if !may_name_files(&call.body) {
         return Ok(None);
     }
@@ -33,13 +38,18 @@ pub fn ask(call: &mut Call, snapshot: &Snapshot) -> Result<Option<PendingCheck>,
     let provider = first.provider.name.clone();
     call.plan
         .retain(|candidate| candidate.provider.name == provider);
-    let grpc_call = owner.resolve(&provider, Vec::new(), ids.clone())?;
+    let grpc_call = owner.resolve(host, &provider, Vec::new(), ids.clone())?;
     Ok(Some(PendingCheck { grpc_call, ids }))
 }
 
 /// Reads the control plane's answer.
-pub fn check(asked: &PendingCheck, status: u32, size: usize) -> Result<(), ApiError> {
-    let owned = owners::read(status, size)?;
+pub fn check(
+    host: &impl Host,
+    asked: &PendingCheck,
+    status: u32,
+    size: usize,
+) -> Result<(), ApiError> {
+    let owned = owners::read(host, status, size)?;
     let mut ids = asked.ids.iter().enumerate();
     match ids.find(|(index, _)| owned.get(*index) != Some(&true)) {
         Some((_, id)) => Err(not_found(id)),

@@ -9,6 +9,7 @@ use prost::Message as _;
 
 use crate::control_plane;
 use crate::gateway::access::Caller;
+use crate::host::Host;
 use crate::snapshot::Snapshot;
 
 /// The control plane's deadline.
@@ -43,6 +44,7 @@ impl ResourceOwner {
     /// Stores claims and requests the owners of the ids. Returns the id of the call.
     pub fn resolve(
         &self,
+        host: &impl Host,
         provider: &str,
         claims: Vec<v1::ResourceClaim>,
         ids: Vec<String>,
@@ -55,6 +57,7 @@ impl ResourceOwner {
         }
         .encode_to_vec();
         control_plane::ask(
+            host,
             "opentracy.v1.ResourceService",
             "Resolve",
             &message,
@@ -65,8 +68,8 @@ impl ResourceOwner {
 }
 
 /// Reads the control plane's answer: for each id, whether it belongs to the caller.
-pub fn read(status: u32, size: usize) -> Result<Vec<bool>, ApiError> {
-    let answer = control_plane::read_awaited::<v1::ResolveResponse>(status, size);
+pub fn read(host: &impl Host, status: u32, size: usize) -> Result<Vec<bool>, ApiError> {
+    let answer = control_plane::read_awaited::<v1::ResolveResponse>(host, status, size);
     answer.map(|answer| answer.owned).ok_or_else(unavailable)
 }
 

@@ -14,8 +14,9 @@ use crate::delivery;
 use crate::faults::{Fault, Kind};
 use crate::gateway::access;
 use crate::headers::{self, HeaderList};
+use crate::host::Host;
 use crate::snapshot::Snapshot;
-use crate::{clock, contact, events, health, host, snapshot};
+use crate::{clock, contact, events, health, snapshot};
 
 /// The bytes of waiting records in a worker from which they are a fault: some seconds of traffic.
 const MANY_WAITING_BYTES: usize = 4 << 20;
@@ -60,7 +61,7 @@ impl From<HealthReason> for Reason {
 }
 
 /// Answers a probe. Returns `false` if the request isn't a probe.
-pub fn answer(path: &str, request: &HeaderList<'_>) -> bool {
+pub fn answer(host: &impl Host, path: &str, request: &HeaderList<'_>) -> bool {
     if !matches!(request.get(":method"), Some("GET" | "HEAD")) {
         return false;
     }
@@ -68,33 +69,33 @@ pub fn answer(path: &str, request: &HeaderList<'_>) -> bool {
         "/healthz" => {
             let mut headers = HeaderList::default();
             headers.push("content-type", "text/plain");
-            host::reply(200, &headers, b"ok");
+            host.reply(200, &headers, b"ok");
         }
         "/readyz" => match snapshot::current() {
-            Some(_) => host::reply(200, &headers::json(), br#"{"status":"ready"}"#),
-            None => reply_starting(),
+            Some(_) => host.reply(200, &headers::json(), br#"{"status":"ready"}"#),
+            None => reply_starting(host),
         },
         "/health" => match snapshot::current() {
-            Some(snapshot) => reply_health(&snapshot, request),
-            None => reply_starting(),
+            Some(snapshot) => reply_health(host, &snapshot, request),
+            None => reply_starting(host),
         },
         _ => return false,
     }
     true
 }
 
-fn reply_starting() {
+fn reply_starting(host: &impl Host) {
     let mut headers = headers::json();
     headers.push("retry-after", "1");
-    host::reply(503, &headers, br#"{"status":"starting"}"#);
+    host.reply(503, &headers, br#"{"status":"starting"}"#);
 }
 
-fn reply_health(snapshot: &Snapshot, request: &HeaderList<'_>) {
+fn reply_health(host: &impl Host, snapshot: &Snapshot, request: &HeaderList<'_>) {
     let status = contact::status();
-    let mut reasons = own_reasons();
+    let mut reasons = own_reasons(host);
     let of_control_plane = status.iter().flat_map(|status| status.reasons.clone());
     reasons.extend(of_control_plane.map(Reason::from));
-    if !shows_details(snapshot, request) {
+    if !shows_details(host, snapshot, request) {
         reasons = counted(reasons);
     }
     let known = |field: fn(&ControlPlaneStatus) -> u64| status.as_ref().map(field);
@@ -114,20 +115,23 @@ fn reply_health(snapshot: &Snapshot, request: &HeaderList<'_>) {
         journal_backlog_bytes: known(|status| status.journal_backlog_bytes),
     };
     let body = serde_json::to_vec(&health).unwrap_or_default();
-    host::reply(200, &headers::json(), &body);
+    host.reply(200, &headers::json(), &body);
 }
 
 /// Returns the faults that the workers of this Envoy have seen, and this worker's own.
-fn own_reasons() -> Vec<Reason> {
-    let now_ms = clock::unix_millis();
-    let mut faults = events::present();
+fn own_reasons(host: &impl Host) -> Vec<Reason> {
+    let now_ms = host.unix_millis();
+    let mut faults = events::present(host);
     // Drops faults whose breaker has closed elsewhere. A model that isn't called any
     // more stays half-open and keeps its fault.
     faults.retain(|fault| {
         fault.kind != Kind::CircuitOpened
-            || health::of(&fault.subject).state(now_ms) != CircuitBreakerState::Closed
+            || health::of(host, &fault.subject).state(now_ms) != CircuitBreakerState::Closed
     });
-    let mut reasons: Vec<Reason> = faults.iter().filter_map(reason).collect();
+    let mut reasons: Vec<Reason> = faults
+        .iter()
+        .filter_map(|fault| reason(host, fault))
+        .collect();
     let waiting = delivery::waiting_bytes();
     if waiting >= MANY_WAITING_BYTES {
         reasons.push(Reason {
@@ -142,7 +146,7 @@ fn own_reasons() -> Vec<Reason> {
 }
 
 /// Describes a fault for people: the event, its effect and the fix.
-fn reason(fault: &Fault) -> Option<Reason> {
+fn reason(host: &impl Host, fault: &Fault) -> Option<Reason> {
     let (subject, detail, count) = (&fault.subject, &fault.detail, fault.count);
     let message = match fault.kind {
         Kind::ProviderFailed => {
@@ -161,7 +165,7 @@ fn reason(fault: &Fault) -> Option<Reason> {
         }
         Kind::ControlPlaneUnreachable => format!(
             "the control plane has not answered for {} s; calls go on with the last configuration, and traces wait",
-            contact::silence().as_secs()
+            contact::silence(host).as_secs()
         ),
         Kind::TraceDropped => {
             format!("{count} traces were lost because too many waited for the control plane")
@@ -179,8 +183,8 @@ fn reason(fault: &Fault) -> Option<Reason> {
 
 /// Returns whether a caller may see names: with a key, or if keys aren't required and the request
 /// doesn't come from a foreign web page.
-fn shows_details(snapshot: &Snapshot, request: &HeaderList<'_>) -> bool {
-    access::admit(snapshot, request, "GET", "/health").is_ok()
+fn shows_details(host: &impl Host, snapshot: &Snapshot, request: &HeaderList<'_>) -> bool {
+    access::admit(host, snapshot, request, "GET", "/health").is_ok()
 }
 
 /// Merges the reasons into one for each code, without names.

@@ -11,6 +11,7 @@ use crate::control_plane;
 use crate::gateway::call::Call;
 use crate::gateway::planner;
 use crate::headers::{self, HeaderList};
+use crate::host::Host;
 
 /// Returns the cost weight from the client's header, which overrides the alias's own.
 pub fn cost_weight(request: &HeaderList<'_>) -> Result<Option<f64>, ApiError> {
@@ -38,6 +39,7 @@ pub struct PendingDecision {
 /// Requests a decision; `None` if the control plane can't be called and the request proceeds
 /// without one.
 pub fn ask(
+    host: &impl Host,
     call: &mut Call,
     envelope: &Envelope<'_>,
     alias: &v1::Alias,
@@ -62,10 +64,16 @@ pub fn ask(
         .map(|snapshot| snapshot.route_deadline)
         .unwrap_or_default();
     let fail_without_router = alias.fail_without_router;
-    match control_plane::ask("opentracy.v1.RouteService", "Route", &message, deadline) {
+    match control_plane::ask(
+        host,
+        "opentracy.v1.RouteService",
+        "Route",
+        &message,
+        deadline,
+    ) {
         Some(grpc_call) => Ok(Some(PendingDecision {
             grpc_call,
-            asked_at_micros: call.started.elapsed_micros(),
+            asked_at_micros: call.started.elapsed_micros(host),
             deadline,
             fail_without_router,
         })),
@@ -75,13 +83,14 @@ pub fn ask(
 
 /// Reads the control plane's answer, or its absence.
 pub fn read_answer(
+    host: &impl Host,
     call: &mut Call,
     asked: &PendingDecision,
     status: u32,
     size: usize,
 ) -> Result<(), ApiError> {
-    call.routing_micros = call.started.elapsed_micros() - asked.asked_at_micros;
-    let answer = control_plane::read_awaited::<v1::RouteResponse>(status, size);
+    call.routing_micros = call.started.elapsed_micros(host) - asked.asked_at_micros;
+    let answer = control_plane::read_awaited::<v1::RouteResponse>(host, status, size);
     let Some(answer) = answer else {
         // Envoy reports a timeout and other failures with the same status, and its timers may run
         // slightly early by our clock.

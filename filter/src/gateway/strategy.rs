@@ -9,9 +9,9 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::hash;
 use sha2::{Digest as _, Sha256};
 
-use crate::clock;
 use crate::gateway::planner::Candidate;
 use crate::health;
+use crate::host::Host;
 use crate::snapshot::Snapshot;
 
 /// The maximum bytes of a conversation that identify it.
@@ -118,24 +118,24 @@ fn cost(candidate: &Candidate, about: &About<'_>, snapshot: &Snapshot) -> f64 {
 
 /// Moves candidates with an open circuit breaker, or whose provider asked for a pause, to the end.
 /// Returns the seconds to wait if none may be called.
-pub fn by_health(candidates: &mut [Candidate]) -> Option<u64> {
-    let now_ms = clock::unix_millis();
+pub fn by_health(host: &impl Host, candidates: &mut [Candidate]) -> Option<u64> {
+    let now_ms = host.unix_millis();
     let place = |candidate: &Candidate| {
-        let health = health::of(&candidate.id());
+        let health = health::of(host, &candidate.id());
         (!health.may_be_called(now_ms), health.is_resting(now_ms))
     };
     if candidates.len() > 1 {
         candidates.sort_by_cached_key(place);
     }
-    wait_for(&candidates.first()?.id())
+    wait_for(host, &candidates.first()?.id())
 }
 
 /// Returns the seconds until a model may be called; `None` if it may be called now.
-pub fn wait_for(model: &str) -> Option<u64> {
-    if health::take_turn(model) {
+pub fn wait_for(host: &impl Host, model: &str) -> Option<u64> {
+    if health::take_turn(host, model) {
         return None;
     }
-    Some(health::of(model).wait_seconds(clock::unix_millis()))
+    Some(health::of(host, model).wait_seconds(host.unix_millis()))
 }
 
 /// Returns the error for a model whose circuit breaker is open.

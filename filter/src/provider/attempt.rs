@@ -1,7 +1,7 @@
 //! One attempt at one provider: the outgoing request, and the record of its result.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentracy_proto::v1;
 use opentracy_translate::attempt_error::AttemptError;
@@ -16,11 +16,12 @@ use crate::clock::Moment;
 use crate::delivery;
 use crate::failure;
 use crate::headers::{self, HeaderList};
+use crate::host::Host;
 use crate::plan::{LoggedAttempt, Plan};
 use crate::provider::attempt_log;
 use crate::snapshot::{self, Provider, Snapshot};
 use crate::upstream::{RequestContext, Sending};
-use crate::{access_log, host, provider_keys, upstream};
+use crate::{access_log, provider_keys, upstream};
 
 pub struct Attempt {
     api: Api,
@@ -44,7 +45,7 @@ pub struct Attempt {
 
 impl Attempt {
     /// Creates attempt `number` of a plan, counted from 1.
-    pub fn new(plan: &Plan<'_>, number: u32) -> Self {
+    pub fn new(host: &impl Host, plan: &Plan<'_>, number: u32) -> Self {
         let id = usize::try_from(number)
             .ok()
             .and_then(|number| plan.attempts.get(number.checked_sub(1)?))
@@ -53,7 +54,7 @@ impl Attempt {
         let snapshot = snapshot::current();
         let provider = snapshot
             .as_ref()
-            .and_then(|snapshot| snapshot.planned_provider(&id.provider, Instant::now()))
+            .and_then(|snapshot| snapshot.planned_provider(&id.provider, host.now()))
             .map(Rc::clone);
         let timeout_ms = plan
             .per_try_timeout_ms
@@ -69,7 +70,7 @@ impl Attempt {
             id,
             snapshot,
             provider,
-            started: Moment::now(),
+            started: Moment::now(host),
             timeout_ms,
             status: None,
             error: None,
@@ -79,7 +80,12 @@ impl Attempt {
     }
 
     /// Sends the provider's request. On an error nothing is sent.
-    pub fn send(&mut self, request: &HeaderList<'_>, body: Vec<u8>) -> Result<(), ApiError> {
+    pub fn send(
+        &mut self,
+        host: &impl Host,
+        request: &HeaderList<'_>,
+        body: Vec<u8>,
+    ) -> Result<(), ApiError> {
         let traceparent = request.get(headers::TRACEPARENT);
         traceparent
             .unwrap_or_default()
@@ -94,8 +100,9 @@ impl Attempt {
         };
         let target = provider.target(&self.id.name, Some(snapshot));
         let outgoing = format::translate_request(self.api, &body, &target)?;
-        access_log::keep_attempt(&self.trace_id, &self.id);
+        access_log::keep_attempt(host, &self.trace_id, &self.id);
         self.key = upstream::send(
+            host,
             provider,
             &self.id.name,
             &outgoing,
@@ -141,6 +148,7 @@ impl Attempt {
     /// Logs the attempt's result and returns the log of all attempts so far, for the gateway stage.
     pub fn log(
         &mut self,
+        host: &impl Host,
         status: Option<u16>,
         error: Option<AttemptError>,
         retry_after: Option<u64>,
@@ -149,17 +157,18 @@ impl Attempt {
         self.error = error;
         self.is_logged = true;
         if let (Some(provider), Some(status)) = (&self.provider, status) {
-            provider_keys::report(provider, self.key, status, retry_after);
+            provider_keys::report(host, provider, self.key, status, retry_after);
         }
         let summary = AttemptSummary {
             provider: self.id.provider.clone(),
             model: self.id.name.clone(),
             status,
             error,
-            latency_ms: Some(self.started.elapsed_micros() / 1000),
+            latency_ms: Some(self.started.elapsed_micros(host) / 1000),
             retry_after,
         };
         let all = attempt_log::add(
+            host,
             &self.trace_id,
             LoggedAttempt {
                 number: self.number,
@@ -185,11 +194,11 @@ impl Attempt {
     }
 
     /// Finishes the attempt and queues its record for the control plane.
-    pub fn record(mut self) {
+    pub fn record(mut self, host: &impl Host) {
         if !self.is_logged {
             // The edge canceled it: because the client left, or because its time was over.
-            let details = host::response_details();
-            let is_late = self.started.elapsed_micros() >= u64::from(self.timeout_ms) * 1000;
+            let details = host.response_details();
+            let is_late = self.started.elapsed_micros(host) >= u64::from(self.timeout_ms) * 1000;
             let reason = if failure::is_clients_end(&details) {
                 if is_late {
                     AttemptError::Timeout
@@ -199,24 +208,27 @@ impl Attempt {
             } else {
                 failure::of_envoy_reply("", &details).1
             };
-            self.log(None, Some(reason), None);
+            self.log(host, None, Some(reason), None);
         }
         if self.is_last || self.error.is_none() {
             attempt_log::forget(&self.trace_id);
         }
-        delivery::record(v1::IngestRequest {
-            traces: Vec::new(),
-            attempts: vec![v1::Attempt {
-                trace_id: self.trace_id,
-                number: self.number,
-                provider: self.id.provider,
-                model: self.id.name,
-                status: self.status.map_or(0, u32::from),
-                error: self.error.map_or("", AttemptError::as_str).to_owned(),
-                latency_micros: self.started.elapsed_micros(),
-                start_unix_micros: self.started.unix_micros(),
-                traceparent: self.traceparent,
-            }],
-        });
+        delivery::record(
+            host,
+            v1::IngestRequest {
+                traces: Vec::new(),
+                attempts: vec![v1::Attempt {
+                    trace_id: self.trace_id,
+                    number: self.number,
+                    provider: self.id.provider,
+                    model: self.id.name,
+                    status: self.status.map_or(0, u32::from),
+                    error: self.error.map_or("", AttemptError::as_str).to_owned(),
+                    latency_micros: self.started.elapsed_micros(host),
+                    start_unix_micros: self.started.unix_micros(),
+                    traceparent: self.traceparent,
+                }],
+            },
+        );
     }
 }

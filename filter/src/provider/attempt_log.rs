@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::host::Host;
 use crate::plan::LoggedAttempt;
 
 /// The age at which an entry is evicted. A request that was canceled between two attempts leaves
@@ -25,10 +26,10 @@ thread_local! {
 }
 
 /// Adds an attempt and returns all attempts of the request so far, in order.
-pub fn add(trace_id: &str, attempt: LoggedAttempt) -> Vec<LoggedAttempt> {
+pub fn add(host: &impl Host, trace_id: &str, attempt: LoggedAttempt) -> Vec<LoggedAttempt> {
     LOG.with_borrow_mut(|log| {
         let entry = log.entry(trace_id.to_owned()).or_insert_with(|| Entry {
-            since: Instant::now(),
+            since: host.now(),
             attempts: Vec::new(),
         });
         let place = entry
@@ -44,10 +45,11 @@ pub fn forget(trace_id: &str) {
     LOG.with_borrow_mut(|log| log.remove(trace_id));
 }
 
-pub fn forget_old() {
+pub fn forget_old(host: &impl Host) {
     LOG.with_borrow_mut(|log| {
         if log.len() > MANY {
-            log.retain(|_, entry| entry.since.elapsed() < FORGET_AFTER);
+            let now = host.now();
+            log.retain(|_, entry| now.duration_since(entry.since) < FORGET_AFTER);
         }
     });
 }
@@ -55,6 +57,7 @@ pub fn forget_old() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_envoy::FakeEnvoy;
     use opentracy_translate::error::AttemptSummary;
 
     fn attempt(number: u32) -> LoggedAttempt {
@@ -73,13 +76,14 @@ mod tests {
 
     #[test]
     fn attempts_are_told_in_order_whatever_order_they_end_in() {
-        add("t", attempt(2));
-        let numbers: Vec<u32> = add("t", attempt(1))
+        let host = FakeEnvoy::new();
+        add(&host, "t", attempt(2));
+        let numbers: Vec<u32> = add(&host, "t", attempt(1))
             .iter()
             .map(|attempt| attempt.number)
             .collect();
         assert_eq!(numbers, [1, 2]);
         forget("t");
-        assert_eq!(add("t", attempt(1)).len(), 1);
+        assert_eq!(add(&host, "t", attempt(1)).len(), 1);
     }
 }

@@ -3,13 +3,13 @@
 use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format::StreamTranslator;
-use proxy_wasm::types::Action;
 
 use crate::deadline::Deadline;
 use crate::headers::{self, HeaderList};
+use crate::host::{Action, Host};
 use crate::provider::attempt::Attempt;
 use crate::stream_prelude::{Progress, StreamPrelude, translate_chunk};
-use crate::{failure, host, memory, upstream};
+use crate::{failure, memory, upstream};
 
 #[derive(Default)]
 pub struct Inbound {
@@ -41,9 +41,9 @@ impl Inbound {
     }
 
     /// Returns the state for an attempt whose request was just sent.
-    pub fn awaited(attempt: &Attempt) -> Self {
+    pub fn awaited(host: &impl Host, attempt: &Attempt) -> Self {
         Self {
-            deadline: Deadline::after(attempt.timeout()),
+            deadline: Deadline::after(host, attempt.timeout()),
             ..Self::default()
         }
     }
@@ -54,34 +54,39 @@ impl Inbound {
 
     /// Ends an attempt that timed out: with an error reply, so that another candidate is tried, or
     /// by closing the stream if it has begun.
-    pub fn on_deadline(&mut self, attempt: &mut Attempt) {
+    pub fn on_deadline(&mut self, host: &impl Host, attempt: &mut Attempt) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Over => {}
             State::Stream(_) => {
                 attempt.broke_off(AttemptError::Timeout);
-                host::close_response();
+                host.close_response();
             }
             State::Waiting | State::Body(..) | State::Prelude(..) => {
                 let (error, reason) = failure::timeout(attempt.provider_name());
-                let log = attempt.log(None, Some(reason), None);
+                let log = attempt.log(host, None, Some(reason), None);
                 let headers = HeaderList::default();
                 let (body, mut headers) = error_reply(attempt, headers, &error, log);
                 headers.retain(|name| !name.starts_with(':') && name != "content-length");
-                host::reply(error.status, &headers, &body);
+                host.reply(error.status, &headers, &body);
             }
         }
     }
 
-    pub fn on_headers(&mut self, attempt: &mut Attempt, end_of_stream: bool) -> Action {
+    pub fn on_headers(
+        &mut self,
+        host: &impl Host,
+        attempt: &mut Attempt,
+        end_of_stream: bool,
+    ) -> Action {
         if !matches!(self.state, State::Waiting) {
             return Action::Continue;
         }
-        let mut headers = host::response_headers();
+        let mut headers = host.response_headers();
         let is_envoys = headers.get(headers::LOCAL_REPLY).is_some();
         headers.retain(|name| !headers::is_providers_own(name));
         if is_envoys {
             // Envoy generated the response because the provider gave none.
-            let details = host::response_details();
+            let details = host.response_details();
             let failure = failure::of_envoy_reply(attempt.provider_name(), &details);
             self.state = State::Body(headers, Some(failure));
         } else {
@@ -96,25 +101,31 @@ impl Inbound {
             }
         }
         if end_of_stream {
-            return self.on_end(attempt);
+            return self.on_end(host, attempt);
         }
         Action::Pause
     }
 
     /// Handles more of the body; `size` bytes of it are buffered.
-    pub fn on_body(&mut self, attempt: &mut Attempt, size: usize, end_of_stream: bool) -> Action {
+    pub fn on_body(
+        &mut self,
+        host: &impl Host,
+        attempt: &mut Attempt,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Action {
         self.buffered = size;
         match &mut self.state {
-            State::Body(..) if end_of_stream => self.on_end(attempt),
+            State::Body(..) if end_of_stream => self.on_end(host, attempt),
             State::Body(..) => Action::Pause,
-            State::Prelude(..) => self.on_prelude(attempt, end_of_stream),
+            State::Prelude(..) => self.on_prelude(host, attempt, end_of_stream),
             State::Stream(translator) => {
                 self.deadline.progress(end_of_stream);
                 if !translator.is_transparent()
                     && let Some(out) =
-                        translate_chunk(translator, &host::response_body(0), end_of_stream)
+                        translate_chunk(translator, &host.response_body(0), end_of_stream)
                 {
-                    host::set_response_body(&out);
+                    host.set_response_body(&out);
                     if translator.error().is_some() {
                         attempt.broke_off(AttemptError::BrokeOff);
                     }
@@ -127,51 +138,56 @@ impl Inbound {
 
     /// Reads more of a stream that has not begun. A failure before its beginning gets an error
     /// reply like any other.
-    fn on_prelude(&mut self, attempt: &mut Attempt, end_of_stream: bool) -> Action {
+    fn on_prelude(
+        &mut self,
+        host: &impl Host,
+        attempt: &mut Attempt,
+        end_of_stream: bool,
+    ) -> Action {
         let State::Prelude(mut headers, prelude) = std::mem::replace(&mut self.state, State::Over)
         else {
             return Action::Continue;
         };
-        match prelude.advance(end_of_stream) {
+        match prelude.advance(host, end_of_stream) {
             Progress::Pending(prelude) => {
                 self.state = State::Prelude(headers, prelude);
                 return Action::Pause;
             }
             Progress::Started(translator, out) => {
                 let status = headers.status();
-                let log = attempt.log(Some(status), None, None);
+                let log = attempt.log(host, Some(status), None, None);
                 if translator.error().is_some() {
                     attempt.broke_off(AttemptError::BrokeOff);
                 }
                 mark(attempt, &mut headers, log, status);
                 headers.set("content-type", headers::EVENT_STREAM);
-                host::set_response_headers(&headers);
-                host::set_response_body(&out);
+                host.set_response_headers(&headers);
+                host.set_response_body(&out);
                 self.deadline.progress(end_of_stream);
                 self.state = State::Stream(translator);
             }
             Progress::Failed(error) => {
-                let (body, headers) = failed(attempt, headers, &error);
-                host::set_response_headers(&headers);
-                host::set_response_body(&body);
+                let (body, headers) = failed(host, attempt, headers, &error);
+                host.set_response_headers(&headers);
+                host.set_response_body(&body);
             }
         }
         Action::Continue
     }
 
     /// Translates a buffered body that is complete.
-    pub fn on_end(&mut self, attempt: &mut Attempt) -> Action {
+    pub fn on_end(&mut self, host: &impl Host, attempt: &mut Attempt) -> Action {
         if let State::Body(headers, failure) = std::mem::replace(&mut self.state, State::Over) {
-            let held = memory::response_body(self.buffered);
+            let held = memory::response_body(host, self.buffered);
             let is_empty = held.as_ref().is_ok_and(Vec::is_empty);
             let read = match failure {
                 Some(failure) => Err(failure),
                 None => held.map_err(|error| (error, AttemptError::RefusedByGateway)),
             };
             let (body, mut headers) = match read {
-                Ok(held) => answer(attempt, headers, &held),
+                Ok(held) => answer(host, attempt, headers, &held),
                 Err((error, reason)) => {
-                    let log = attempt.log(None, Some(reason), None);
+                    let log = attempt.log(host, None, Some(reason), None);
                     let (body, headers) = error_reply(attempt, headers, &error, log);
                     (Some(body), headers)
                 }
@@ -179,11 +195,11 @@ impl Inbound {
             if is_empty {
                 // Envoy can't add a body to a reply without one; the gateway stage generates one.
                 headers.set("content-length", "0");
-                host::set_response_headers(&headers);
+                host.set_response_headers(&headers);
             } else {
-                host::set_response_headers(&headers);
+                host.set_response_headers(&headers);
                 if let Some(body) = body {
-                    host::set_response_body(&body);
+                    host.set_response_body(&body);
                 }
             }
         }
@@ -194,6 +210,7 @@ impl Inbound {
 /// Translates a complete answer for the client; returns the body and the headers. The body is
 /// `None` if it needs no translation.
 fn answer(
+    host: &impl Host,
     attempt: &mut Attempt,
     mut headers: HeaderList<'static>,
     body: &[u8],
@@ -205,14 +222,14 @@ fn answer(
     };
     match read {
         Ok(translated) => {
-            let log = attempt.log(Some(status), None, None);
+            let log = attempt.log(host, Some(status), None, None);
             mark(attempt, &mut headers, log, status);
             let length = translated.as_ref().map_or(body.len(), Vec::len);
             headers.push("content-length", length.to_string());
             (translated, headers)
         }
         Err(error) => {
-            let (body, headers) = failed(attempt, headers, &error);
+            let (body, headers) = failed(host, attempt, headers, &error);
             (Some(body), headers)
         }
     }
@@ -220,6 +237,7 @@ fn answer(
 
 /// Logs a provider's error and returns the reply for it.
 fn failed(
+    host: &impl Host,
     attempt: &mut Attempt,
     headers: HeaderList<'static>,
     error: &ApiError,
@@ -229,7 +247,12 @@ fn failed(
     // and stays a 529 in the log.
     let told = if status >= 400 { status } else { error.status };
     let retry_after = error.retry_after.or(headers.retry_after());
-    let log = attempt.log(Some(told), Some(AttemptError::of_status(told)), retry_after);
+    let log = attempt.log(
+        host,
+        Some(told),
+        Some(AttemptError::of_status(told)),
+        retry_after,
+    );
     error_reply(attempt, headers, error, log)
 }
 

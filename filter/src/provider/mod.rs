@@ -9,19 +9,18 @@ mod attempt;
 pub mod attempt_log;
 mod inbound;
 
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
-
 use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::error::ApiError;
 
 use crate::configuration;
-use crate::deadline::{Deadline, Timed};
+use crate::deadline::Deadline;
 use crate::headers::{self, HeaderList};
+use crate::host::{Action, CallId, Host};
+use crate::memory;
 use crate::plan::Plan;
 use crate::provider::attempt::Attempt;
 use crate::provider::inbound::Inbound;
-use crate::{host, memory};
+use crate::stream::Stage;
 
 #[derive(Default)]
 pub struct ProviderStage {
@@ -42,7 +41,7 @@ enum State {
 
 impl ProviderStage {
     /// Starts the attempt once the request is complete.
-    fn on_request(&mut self, body_size: usize) -> Action {
+    fn on_request(&mut self, host: &impl Host, body_size: usize) -> Action {
         let State::Receiving(request) = std::mem::take(&mut self.state) else {
             return Action::Continue;
         };
@@ -53,34 +52,40 @@ impl ProviderStage {
                 std::process::abort();
             }
         }
-        let Some(mut attempt) = attempt_of(&request) else {
+        let Some(mut attempt) = attempt_of(host, &request) else {
             refuse(
+                host,
                 &ApiError::new(500, "The gateway's plan can't be read"),
                 None,
             );
             return Action::Pause;
         };
-        if !memory::has_room_for(body_size) {
-            let log = attempt.log(None, Some(AttemptError::RefusedByGateway), None);
-            refuse(&memory::refusal(), Some(&log));
+        if !memory::has_room_for(host, body_size) {
+            let log = attempt.log(host, None, Some(AttemptError::RefusedByGateway), None);
+            refuse(host, &memory::refusal(host), Some(&log));
             return Action::Pause;
         }
         if attempt.provider.is_none()
-            && let Some(call) = configuration::ask_for_newer()
+            && let Some(call) = configuration::ask_for_newer(host)
         {
             self.state = State::Waiting(call, request);
             return Action::Pause;
         }
-        self.send(attempt, &request)
+        self.send(host, attempt, &request)
     }
 
     /// Sends the request of an attempt.
-    fn send(&mut self, mut attempt: Attempt, request: &HeaderList<'static>) -> Action {
-        let (inbound, action) = match attempt.send(request, host::request_body()) {
-            Ok(()) => (Inbound::awaited(&attempt), Action::Continue),
+    fn send(
+        &mut self,
+        host: &impl Host,
+        mut attempt: Attempt,
+        request: &HeaderList<'static>,
+    ) -> Action {
+        let (inbound, action) = match attempt.send(host, request, host.request_body(0)) {
+            Ok(()) => (Inbound::awaited(host, &attempt), Action::Continue),
             Err(error) => {
-                let log = attempt.log(None, Some(AttemptError::RefusedByGateway), None);
-                refuse(&error, Some(&log));
+                let log = attempt.log(host, None, Some(AttemptError::RefusedByGateway), None);
+                refuse(host, &error, Some(&log));
                 (Inbound::over(), Action::Pause)
             }
         };
@@ -90,18 +95,18 @@ impl ProviderStage {
 }
 
 /// Returns the attempt that a request's plan has reached; `None` if the plan can't be parsed.
-fn attempt_of(request: &HeaderList<'_>) -> Option<Attempt> {
+fn attempt_of(host: &impl Host, request: &HeaderList<'_>) -> Option<Attempt> {
     let number = request
         .get(headers::ATTEMPT_COUNT)
         .and_then(|count| count.parse().ok())
         .unwrap_or(1);
     let plan = request.get(headers::PLAN)?;
     let plan = serde_json::from_str::<Plan<'_>>(plan).ok()?;
-    Some(Attempt::new(&plan, number))
+    Some(Attempt::new(host, &plan, number))
 }
 
 /// Answers an attempt that can't be made.
-fn refuse(error: &ApiError, log: Option<&str>) {
+fn refuse(host: &impl Host, error: &ApiError, log: Option<&str>) {
     let mut reply = HeaderList::default();
     reply.push("content-type", "application/json");
     if let Some(log) = log {
@@ -111,10 +116,89 @@ fn refuse(error: &ApiError, log: Option<&str>) {
     if crate::failure::is_retriable(error.status) || error.is_unsupported() {
         reply.push(headers::RETRY, "1");
     }
-    host::reply(error.status, &reply, &error.to_json());
+    host.reply(error.status, &reply, &error.to_json());
 }
 
-impl Timed for ProviderStage {
+impl<H: Host> Stage<H> for ProviderStage {
+    fn on_request_headers(&mut self, host: &H, end_of_stream: bool) -> Action {
+        let request = host.request_headers();
+        if request.get(headers::PLAN).is_none() {
+            return Action::Continue;
+        }
+        self.state = State::Receiving(request);
+        if end_of_stream {
+            return self.on_request(host, 0);
+        }
+        Action::Pause
+    }
+
+    fn on_request_body(&mut self, host: &H, size: usize, end_of_stream: bool) -> Action {
+        match self.state {
+            State::Receiving(_) if end_of_stream => self.on_request(host, size),
+            State::Receiving(_) | State::Waiting(..) => Action::Pause,
+            State::Passive | State::Attempting(_) => Action::Continue,
+        }
+    }
+
+    fn on_request_trailers(&mut self, host: &H) -> Action {
+        if matches!(self.state, State::Receiving(_)) {
+            host.drop_request_trailers();
+            return self.on_request(host, 0);
+        }
+        Action::Continue
+    }
+
+    fn on_response_headers(&mut self, host: &H, end_of_stream: bool) -> Action {
+        match &mut self.state {
+            State::Attempting(attempting) => {
+                let (attempt, inbound) = attempting.as_mut();
+                inbound.on_headers(host, attempt, end_of_stream)
+            }
+            State::Passive | State::Receiving(_) | State::Waiting(..) => Action::Continue,
+        }
+    }
+
+    fn on_response_body(&mut self, host: &H, size: usize, end_of_stream: bool) -> Action {
+        match &mut self.state {
+            State::Attempting(attempting) => {
+                let (attempt, inbound) = attempting.as_mut();
+                inbound.on_body(host, attempt, size, end_of_stream)
+            }
+            State::Passive | State::Receiving(_) | State::Waiting(..) => Action::Continue,
+        }
+    }
+
+    fn on_response_trailers(&mut self, host: &H) -> Action {
+        match &mut self.state {
+            State::Attempting(attempting) => {
+                let (attempt, inbound) = attempting.as_mut();
+                inbound.on_end(host, attempt)
+            }
+            State::Passive | State::Receiving(_) | State::Waiting(..) => Action::Continue,
+        }
+    }
+
+    fn on_log(&mut self, host: &H) {
+        if let State::Attempting(attempting) = std::mem::take(&mut self.state) {
+            let (attempt, _) = *attempting;
+            attempt.record(host);
+        }
+    }
+
+    fn on_grpc_answer(&mut self, host: &H, call: CallId, status: u32, size: usize) {
+        match std::mem::take(&mut self.state) {
+            State::Waiting(asked, request) if asked == call => {
+                configuration::on_answer(host, status, size);
+                if let Some(attempt) = attempt_of(host, &request)
+                    && self.send(host, attempt, &request) == Action::Continue
+                {
+                    host.resume_request();
+                }
+            }
+            other => self.state = other,
+        }
+    }
+
     fn deadline(&mut self) -> Option<&mut Deadline> {
         match &mut self.state {
             State::Attempting(attempting) => Some(attempting.1.deadline()),
@@ -122,93 +206,10 @@ impl Timed for ProviderStage {
         }
     }
 
-    fn on_deadline(&mut self) {
+    fn on_deadline(&mut self, host: &H) {
         if let State::Attempting(attempting) = &mut self.state {
             let (attempt, inbound) = attempting.as_mut();
-            inbound.on_deadline(attempt);
-        }
-    }
-}
-
-impl HttpContext for ProviderStage {
-    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        let request = host::request_headers();
-        if request.get(headers::PLAN).is_none() {
-            return Action::Continue;
-        }
-        self.state = State::Receiving(request);
-        if end_of_stream {
-            return self.on_request(0);
-        }
-        Action::Pause
-    }
-
-    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        match self.state {
-            State::Receiving(_) if end_of_stream => self.on_request(size),
-            State::Receiving(_) | State::Waiting(..) => Action::Pause,
-            State::Passive | State::Attempting(_) => Action::Continue,
-        }
-    }
-
-    fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        if matches!(self.state, State::Receiving(_)) {
-            host::drop_request_trailers();
-            return self.on_request(0);
-        }
-        Action::Continue
-    }
-
-    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        match &mut self.state {
-            State::Attempting(attempting) => {
-                let (attempt, inbound) = attempting.as_mut();
-                inbound.on_headers(attempt, end_of_stream)
-            }
-            State::Passive | State::Receiving(_) | State::Waiting(..) => Action::Continue,
-        }
-    }
-
-    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        match &mut self.state {
-            State::Attempting(attempting) => {
-                let (attempt, inbound) = attempting.as_mut();
-                inbound.on_body(attempt, size, end_of_stream)
-            }
-            State::Passive | State::Receiving(_) | State::Waiting(..) => Action::Continue,
-        }
-    }
-
-    fn on_http_response_trailers(&mut self, _: usize) -> Action {
-        match &mut self.state {
-            State::Attempting(attempting) => {
-                let (attempt, inbound) = attempting.as_mut();
-                inbound.on_end(attempt)
-            }
-            State::Passive | State::Receiving(_) | State::Waiting(..) => Action::Continue,
-        }
-    }
-
-    fn on_log(&mut self) {
-        if let State::Attempting(attempting) = std::mem::take(&mut self.state) {
-            let (attempt, _) = *attempting;
-            attempt.record();
-        }
-    }
-}
-
-impl Context for ProviderStage {
-    fn on_grpc_call_response(&mut self, call: u32, status: u32, size: usize) {
-        match std::mem::take(&mut self.state) {
-            State::Waiting(asked, request) if asked == call => {
-                configuration::on_answer(status, size);
-                if let Some(attempt) = attempt_of(&request)
-                    && self.send(attempt, &request) == Action::Continue
-                {
-                    host::complain("resume", proxy_wasm::hostcalls::resume_http_request());
-                }
-            }
-            other => self.state = other,
+            inbound.on_deadline(host, attempt);
         }
     }
 }

@@ -4,13 +4,14 @@ use opentracy_proto::v1;
 use opentracy_translate::error::ApiError;
 
 use super::{Answer, State};
+use crate::failure;
 use crate::gateway::cache::{self, Cached};
 use crate::gateway::call::{Call, End};
-use crate::{failure, host};
+use crate::host::Host;
 
 impl Answer {
     /// Finishes the call once the client's stream has ended for any reason.
-    pub fn finish(mut self, mut call: Call) {
+    pub fn finish(mut self, host: &impl Host, mut call: Call) {
         let mut broke_off = false;
         if let State::Streaming(stream) = self.state {
             let tap = &stream.tap;
@@ -22,7 +23,7 @@ impl Answer {
         let details = if self.is_complete {
             String::new()
         } else {
-            host::response_details()
+            host.response_details()
         };
         let outcome = if broke_off {
             v1::Outcome::UpstreamBrokeOff
@@ -45,15 +46,18 @@ impl Answer {
                 is_event_stream: self.is_event_stream,
                 body: self.kept,
             };
-            cache::keep(&key, answer);
+            cache::keep(host, &key, answer);
         }
-        call.record(End {
-            outcome,
-            status: self.status,
-            error: self.error,
-            summary: self.summary,
-            response: self.content,
-            is_event_stream: self.is_event_stream,
-        });
+        call.record(
+            host,
+            End {
+                outcome,
+                status: self.status,
+                error: self.error,
+                summary: self.summary,
+                response: self.content,
+                is_event_stream: self.is_event_stream,
+            },
+        );
     }
 }

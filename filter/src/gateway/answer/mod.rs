@@ -14,15 +14,15 @@ use opentracy_translate::json;
 use opentracy_translate::openai::error as openai_error;
 use opentracy_translate::openai::response::Summary;
 use opentracy_translate::openai::tap::Output;
-use proxy_wasm::types::Action;
 
 use crate::deadline::Deadline;
 use crate::gateway::cache::Cached;
 use crate::gateway::call::Call;
 use crate::headers::{self, HeaderList};
+use crate::host::{Action, Host};
 use crate::plan::LoggedAttempt;
 use crate::stream_prelude::StreamPrelude;
-use crate::{failure, host, memory, upstream};
+use crate::{failure, memory, upstream};
 
 #[derive(Default)]
 pub struct Answer {
@@ -76,24 +76,27 @@ enum Source {
 
 impl Answer {
     /// Returns the state for a call whose request was just sent.
-    pub fn awaited(call: &Call) -> Self {
+    pub fn awaited(host: &impl Host, call: &Call) -> Self {
         Self {
-            deadline: call.timeout.map(Deadline::after).unwrap_or_default(),
+            deadline: call
+                .timeout
+                .map(|timeout| Deadline::after(host, timeout))
+                .unwrap_or_default(),
             ..Self::default()
         }
     }
 
     /// Answers a request that can't be sent.
-    pub fn refuse(call: &Call, error: &ApiError) -> Self {
+    pub fn refuse(host: &impl Host, call: &Call, error: &ApiError) -> Self {
         let mut headers = headers::json();
-        call.add_headers(&mut headers);
+        call.add_headers(host, &mut headers);
         match error.retry_after {
             Some(seconds) => headers.set("retry-after", seconds.to_string()),
             None if error.status == 503 => headers.push("retry-after", "1"),
             None => {}
         }
         let content = call.api.error_json(error, &[]);
-        host::reply(error.status, &headers, &content);
+        host.reply(error.status, &headers, &content);
         Self {
             status: error.status,
             state: State::Over,
@@ -105,11 +108,11 @@ impl Answer {
     }
 
     /// Answers a call from the cache.
-    pub fn repeat(call: &mut Call, cached: Cached) -> Self {
+    pub fn repeat(host: &impl Host, call: &mut Call, cached: Cached) -> Self {
         call.is_cached = true;
         call.cache_key = None;
         call.selected = Some((cached.provider, cached.model));
-        call.time_to_first_token_micros = Some(call.started.elapsed_micros());
+        call.time_to_first_token_micros = Some(call.started.elapsed_micros(host));
         let mut answer = Self {
             status: 200,
             state: State::Over,
@@ -120,7 +123,7 @@ impl Answer {
         if cached.is_event_stream {
             headers.push("content-type", headers::EVENT_STREAM);
             let mut tap = Tap::new(call.api, call.include_usage);
-            let mut extras = |summary: &Summary| call.extras(summary);
+            let mut extras = |summary: &Summary| call.extras(host, summary);
             answer.content = match tap.push(&cached.body, &mut extras) {
                 Output::Unchanged => cached.body,
                 Output::Replaced(bytes) => bytes,
@@ -132,10 +135,10 @@ impl Answer {
             headers.push("content-type", "application/json");
             answer.content = cached.body;
             answer.summary = summarize(call.api, &answer.content);
-            json::append_members(&mut answer.content, &call.extras(&answer.summary));
+            json::append_members(&mut answer.content, &call.extras(host, &answer.summary));
         }
-        call.add_headers(&mut headers);
-        host::reply(200, &headers, &answer.content);
+        call.add_headers(host, &mut headers);
+        host.reply(200, &headers, &answer.content);
         answer
     }
 
@@ -145,7 +148,7 @@ impl Answer {
 
     /// Ends a call whose provider timed out: with an error reply, or by closing the client's stream
     /// if it has begun.
-    pub fn on_deadline(&mut self, call: &mut Call) {
+    pub fn on_deadline(&mut self, host: &impl Host, call: &mut Call) {
         match &self.state {
             State::Over => {}
             State::Streaming(_) => {
@@ -155,16 +158,16 @@ impl Answer {
                 if let Some(attempt) = call.attempts.last_mut() {
                     attempt.error = Some(reason);
                 }
-                host::close_response();
+                host.close_response();
             }
             State::Waiting | State::Holding { .. } | State::Prelude(..) => {
                 let (error, reason) = timeout_error(call);
-                call.note_silence(reason);
+                call.note_silence(host, reason);
                 let mut headers = headers::json();
-                let body = self.answer_error(call, &mut headers, error);
-                call.add_headers(&mut headers);
+                let body = self.answer_error(host, call, &mut headers, error);
+                call.add_headers(host, &mut headers);
                 headers.retain(|name| !name.starts_with(':'));
-                host::reply(self.status, &headers, &body);
+                host.reply(self.status, &headers, &body);
                 self.content = body;
                 self.is_complete = true;
                 self.state = State::Over;
@@ -172,18 +175,18 @@ impl Answer {
         }
     }
 
-    pub fn on_headers(&mut self, call: &mut Call, end_of_stream: bool) -> Action {
+    pub fn on_headers(&mut self, host: &impl Host, call: &mut Call, end_of_stream: bool) -> Action {
         if !matches!(self.state, State::Waiting) {
             return Action::Continue;
         }
-        let mut headers = host::response_headers();
+        let mut headers = host.response_headers();
         self.status = headers.status();
-        let source = note_attempts(call, &headers, self.status);
+        let source = note_attempts(host, call, &headers, self.status);
         headers.retain(|name| !headers::is_providers_own(name));
         headers.mask(&call.key_mask(), self.status >= 400);
         if headers.is_event_stream() && self.status == 200 && !end_of_stream {
             if source == Source::ProviderStage {
-                self.begin_stream(call, headers, None);
+                self.begin_stream(host, call, headers, None);
                 return Action::Continue;
             }
             if let Some(origin) = call.origin() {
@@ -193,10 +196,10 @@ impl Answer {
         }
         if end_of_stream {
             // Envoy can't add a body to a response without one, so a new response is sent instead.
-            let body = self.answer(call, &mut headers, source, Ok(Vec::new()));
+            let body = self.answer(host, call, &mut headers, source, Ok(Vec::new()));
             headers.retain(|name| !name.starts_with(':') && name != "content-length");
             self.state = State::Over;
-            host::reply(self.status, &headers, &body);
+            host.reply(self.status, &headers, &body);
             self.content = body;
             self.is_complete = true;
             return Action::Pause;
@@ -206,35 +209,41 @@ impl Answer {
     }
 
     /// Handles more of the body; `size` bytes of it are buffered.
-    pub fn on_body(&mut self, call: &mut Call, size: usize, end_of_stream: bool) -> Action {
+    pub fn on_body(
+        &mut self,
+        host: &impl Host,
+        call: &mut Call,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Action {
         match &mut self.state {
             State::Holding { .. } => {
                 call.time_to_first_token_micros
-                    .get_or_insert_with(|| call.started.elapsed_micros());
+                    .get_or_insert_with(|| call.started.elapsed_micros(host));
                 self.buffered = size;
                 if end_of_stream {
-                    self.finish_body(call)
+                    self.finish_body(host, call)
                 } else {
                     Action::Pause
                 }
             }
-            State::Prelude(..) => self.on_prelude(call, end_of_stream),
+            State::Prelude(..) => self.on_prelude(host, call, end_of_stream),
             State::Streaming(_) => {
-                self.on_chunk(call, end_of_stream);
+                self.on_chunk(host, call, end_of_stream);
                 Action::Continue
             }
             State::Waiting | State::Over => Action::Continue,
         }
     }
 
-    pub fn on_trailers(&mut self, call: &mut Call) -> Action {
+    pub fn on_trailers(&mut self, host: &impl Host, call: &mut Call) -> Action {
         match self.state {
-            State::Holding { .. } => self.finish_body(call),
+            State::Holding { .. } => self.finish_body(host, call),
             _ => Action::Continue,
         }
     }
 
-    fn finish_body(&mut self, call: &mut Call) -> Action {
+    fn finish_body(&mut self, host: &impl Host, call: &mut Call) -> Action {
         let State::Holding {
             mut headers,
             source,
@@ -242,16 +251,16 @@ impl Answer {
         else {
             return Action::Continue;
         };
-        let body = memory::response_body(self.buffered);
+        let body = memory::response_body(host, self.buffered);
         if body.is_err()
             && let Some(attempt) = call.attempts.last_mut()
         {
             // Not the model's fault.
             attempt.error = Some(AttemptError::RefusedByGateway);
         }
-        let body = self.answer(call, &mut headers, source, body);
-        host::set_response_headers(&headers);
-        host::set_response_body(&body);
+        let body = self.answer(host, call, &mut headers, source, body);
+        host.set_response_headers(&headers);
+        host.set_response_body(&body);
         self.content = body;
         self.is_complete = true;
         Action::Continue
@@ -260,12 +269,13 @@ impl Answer {
     /// Returns the body for the client and sets its headers.
     fn answer(
         &mut self,
+        host: &impl Host,
         call: &mut Call,
         headers: &mut HeaderList<'_>,
         source: Source,
         body: Result<Vec<u8>, ApiError>,
     ) -> Vec<u8> {
-        let body = match body.and_then(|body| self.read(call, source, body)) {
+        let body = match body.and_then(|body| self.read(host, call, source, body)) {
             Ok(mut body) => {
                 self.summary = summarize(call.api, &body);
                 if self.summary.calls_tools {
@@ -274,18 +284,24 @@ impl Answer {
                 if call.cache_key.is_some() {
                     self.kept.clone_from(&body);
                 }
-                json::append_members(&mut body, &call.extras(&self.summary));
+                json::append_members(&mut body, &call.extras(host, &self.summary));
                 body
             }
-            Err(error) => self.answer_error(call, headers, error),
+            Err(error) => self.answer_error(host, call, headers, error),
         };
-        call.tell_health();
-        finish_headers(call, headers, body.len());
+        call.tell_health(host);
+        finish_headers(host, call, headers, body.len());
         body
     }
 
     /// Returns the answer in the client's API, or its error.
-    fn read(&self, call: &Call, source: Source, body: Vec<u8>) -> Result<Vec<u8>, ApiError> {
+    fn read(
+        &self,
+        host: &impl Host,
+        call: &Call,
+        source: Source,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, ApiError> {
         let provider = call
             .selected
             .as_ref()
@@ -304,13 +320,14 @@ impl Answer {
                 Err(ApiError::from_provider(provider, self.status, ""))
             }
             Source::ProviderStage => Err(read_own_error(self.status, &body)),
-            Source::Envoy => Err(failure::of_envoy_reply(provider, &host::response_details()).0),
+            Source::Envoy => Err(failure::of_envoy_reply(provider, &host.response_details()).0),
         }
     }
 
     /// Returns the body of an error and sets its headers.
     fn answer_error(
         &mut self,
+        host: &impl Host,
         call: &mut Call,
         headers: &mut HeaderList<'_>,
         mut error: ApiError,
@@ -323,7 +340,7 @@ impl Answer {
                 .get_or_insert_with(|| AttemptError::of_status(error.status));
             attempt.retry_after = attempt.retry_after.or(retry_after);
         }
-        call.tell_health();
+        call.tell_health(host);
         self.status = error.status;
         headers.set(":status", error.status.to_string());
         headers.set("content-type", "application/json");
@@ -344,36 +361,44 @@ fn timeout_error(call: &Call) -> (ApiError, AttemptError) {
 }
 
 /// Adds the headers that every answer has.
-fn finish_headers(call: &Call, headers: &mut HeaderList<'_>, body_length: usize) {
-    call.add_headers(headers);
+fn finish_headers(host: &impl Host, call: &Call, headers: &mut HeaderList<'_>, body_length: usize) {
+    call.add_headers(host, headers);
     headers.push("content-length", body_length.to_string());
 }
 
 /// Records the attempts, from whichever source knows them, and returns the origin of the response.
-fn note_attempts(call: &mut Call, headers: &HeaderList<'_>, status: u16) -> Source {
+fn note_attempts(
+    host: &impl Host,
+    call: &mut Call,
+    headers: &HeaderList<'_>,
+    status: u16,
+) -> Source {
     let is_direct = call.is_direct;
     if !is_direct
         && let Some(text) = headers.get(headers::ATTEMPT_LOG)
         && let Ok(log) = serde_json::from_str::<Vec<LoggedAttempt>>(text)
     {
-        call.note_log(log);
+        call.note_log(host, log);
         return Source::ProviderStage;
     }
     match call.plan.first() {
-        Some(candidate) if is_direct && !host::is_envoys_reply(status) => {
+        Some(candidate) if is_direct && !host.is_envoys_reply(status) => {
             let attempt = AttemptSummary {
                 provider: candidate.provider.name.clone(),
                 model: candidate.model.clone(),
                 status: Some(status),
                 error: (status >= 400).then(|| AttemptError::of_status(status)),
-                latency_ms: Some(call.started.elapsed_micros() / 1000),
+                latency_ms: Some(call.started.elapsed_micros(host) / 1000),
                 retry_after: None,
             };
             call.note_attempts(vec![attempt]);
             Source::Provider
         }
         _ => {
-            call.note_silence(failure::of_envoy_reply("", &host::response_details()).1);
+            call.note_silence(
+                host,
+                failure::of_envoy_reply("", &host.response_details()).1,
+            );
             Source::Envoy
         }
     }

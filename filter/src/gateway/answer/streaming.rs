@@ -4,29 +4,30 @@ use opentracy_translate::client::tap::Tap;
 use opentracy_translate::format::StreamTranslator;
 use opentracy_translate::openai::response::Summary;
 use opentracy_translate::openai::tap::Output;
-use proxy_wasm::types::Action;
 
 use super::{Answer, State, Stream, finish_headers};
 use crate::gateway::cache;
 use crate::gateway::call::Call;
 use crate::headers::{self, HeaderList};
+use crate::host::{Action, Host};
+use crate::memory;
 use crate::stream_prelude::{Progress, translate_chunk};
-use crate::{host, memory};
 
 impl Answer {
     pub(super) fn begin_stream(
         &mut self,
+        host: &impl Host,
         call: &mut Call,
         mut headers: HeaderList<'_>,
         translator: Option<Box<StreamTranslator>>,
     ) {
-        call.tell_health();
+        call.tell_health(host);
         if call.has_tools {
             call.session_for_tools();
         }
         headers.set("content-type", headers::EVENT_STREAM);
-        call.add_headers(&mut headers);
-        host::set_response_headers(&headers);
+        call.add_headers(host, &mut headers);
+        host.set_response_headers(&headers);
         let tap = Tap::new(call.api, call.include_usage).masking(call.key_mask());
         self.is_event_stream = true;
         self.state = State::Streaming(Box::new(Stream { translator, tap }));
@@ -34,26 +35,31 @@ impl Answer {
 
     /// Reads more of a provider's stream that has not begun. A failure before its beginning gets an
     /// error reply like any other.
-    pub(super) fn on_prelude(&mut self, call: &mut Call, end_of_stream: bool) -> Action {
+    pub(super) fn on_prelude(
+        &mut self,
+        host: &impl Host,
+        call: &mut Call,
+        end_of_stream: bool,
+    ) -> Action {
         let State::Prelude(mut headers, prelude) = std::mem::replace(&mut self.state, State::Over)
         else {
             return Action::Continue;
         };
-        match prelude.advance(end_of_stream) {
+        match prelude.advance(host, end_of_stream) {
             Progress::Pending(prelude) => {
                 self.state = State::Prelude(headers, prelude);
                 return Action::Pause;
             }
             Progress::Started(translator, out) => {
                 self.deadline.progress(end_of_stream);
-                self.begin_stream(call, headers, Some(translator));
-                self.relay(call, out, true, end_of_stream);
+                self.begin_stream(host, call, headers, Some(translator));
+                self.relay(host, call, out, true, end_of_stream);
             }
             Progress::Failed(error) => {
-                let body = self.answer_error(call, &mut headers, error);
-                finish_headers(call, &mut headers, body.len());
-                host::set_response_headers(&headers);
-                host::set_response_body(&body);
+                let body = self.answer_error(host, call, &mut headers, error);
+                finish_headers(host, call, &mut headers, body.len());
+                host.set_response_headers(&headers);
+                host.set_response_body(&body);
                 self.content = body;
                 self.is_complete = true;
             }
@@ -61,38 +67,45 @@ impl Answer {
         Action::Continue
     }
 
-    pub(super) fn on_chunk(&mut self, call: &mut Call, end_of_stream: bool) {
+    pub(super) fn on_chunk(&mut self, host: &impl Host, call: &mut Call, end_of_stream: bool) {
         let State::Streaming(stream) = &mut self.state else {
             return;
         };
         self.deadline.progress(end_of_stream);
-        let chunk = host::response_body(0);
+        let chunk = host.response_body(0);
         let translated = stream
             .translator
             .as_mut()
             .and_then(|translator| translate_chunk(translator, &chunk, end_of_stream));
         match translated {
-            Some(translated) => self.relay(call, translated, true, end_of_stream),
-            None => self.relay(call, chunk, false, end_of_stream),
+            Some(translated) => self.relay(host, call, translated, true, end_of_stream),
+            None => self.relay(host, call, chunk, false, end_of_stream),
         }
     }
 
     /// Sends a chunk in the client's API to the client. `is_replaced` is set if it differs from the
     /// bytes that Envoy holds.
-    fn relay(&mut self, call: &mut Call, chunk: Vec<u8>, is_replaced: bool, end_of_stream: bool) {
+    fn relay(
+        &mut self,
+        host: &impl Host,
+        call: &mut Call,
+        chunk: Vec<u8>,
+        is_replaced: bool,
+        end_of_stream: bool,
+    ) {
         let State::Streaming(stream) = &mut self.state else {
             return;
         };
         if !chunk.is_empty() {
             call.time_to_first_token_micros
-                .get_or_insert_with(|| call.started.elapsed_micros());
+                .get_or_insert_with(|| call.started.elapsed_micros(host));
         }
         if call.cache_key.is_some() {
             // A larger answer isn't cached.
             extend_up_to(&mut self.kept, &chunk, cache::MAX_BYTES.saturating_add(1));
         }
         let tap = &mut stream.tap;
-        let mut extras = |summary: &Summary| call.extras(summary);
+        let mut extras = |summary: &Summary| call.extras(host, summary);
         let (mut bytes, mut is_replaced) = match tap.push(&chunk, &mut extras) {
             Output::Unchanged => (chunk, is_replaced),
             Output::Replaced(bytes) => (bytes, true),
@@ -104,9 +117,9 @@ impl Answer {
             self.is_complete = true;
         }
         if is_replaced {
-            host::set_response_body(&bytes);
+            host.set_response_body(&bytes);
         }
-        if memory::has_room_for_recording() {
+        if memory::has_room_for_recording(host) {
             extend_up_to(&mut self.content, &bytes, call.recorded_bytes());
         } else {
             call.is_cut = true;

@@ -19,7 +19,6 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::multipart::{self, ModelSearch};
 use opentracy_translate::redact::EventMask;
 use opentracy_translate::resources;
-use proxy_wasm::types::Action;
 
 use crate::deadline::Deadline;
 use crate::gateway::access::Caller;
@@ -29,7 +28,8 @@ use crate::gateway::limits::{self, Admission};
 use crate::gateway::owners::ResourceOwner;
 use crate::gateway::{budget, privacy, strategy};
 use crate::headers::{self, HeaderList};
-use crate::{host, memory, metrics, snapshot};
+use crate::host::{Action, Host};
+use crate::{memory, metrics, snapshot};
 use ownership::{HeldAnswer, Ownership};
 use record::Record;
 use target::Target;
@@ -83,6 +83,7 @@ enum State {
 impl Passthrough {
     /// Handles the headers of a request.
     pub fn begin(
+        host: &impl Host,
         endpoint: Endpoint,
         caller: Caller,
         request: HeaderList<'static>,
@@ -90,7 +91,7 @@ impl Passthrough {
     ) -> (Self, Action) {
         let mut passage = Self {
             endpoint,
-            record: Record::new(endpoint, caller, &request),
+            record: Record::new(host, endpoint, caller, &request),
             request,
             has_body: !end_of_stream,
             form: None,
@@ -101,15 +102,17 @@ impl Passthrough {
             deadline: Deadline::default(),
             buffered: 0,
         };
-        let action = passage.advance(end_of_stream);
+        let action = passage.advance(host, end_of_stream);
         (passage, action)
     }
 
     /// Handles more of the body; `size` bytes of it are buffered.
-    pub fn on_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    pub fn on_body(&mut self, host: &impl Host, size: usize, end_of_stream: bool) -> Action {
         match self.state {
-            State::Receiving if !memory::has_room_for(size) => self.refuse(&memory::refusal()),
-            State::Receiving => self.advance(end_of_stream),
+            State::Receiving if !memory::has_room_for(host, size) => {
+                self.refuse(host, &memory::refusal(host))
+            }
+            State::Receiving => self.advance(host, end_of_stream),
             State::Waiting(..) | State::Checking(..) => Action::Pause,
             State::Sent(_)
             | State::EnvoysReply(_)
@@ -131,26 +134,30 @@ impl Passthrough {
     }
 
     /// Resumes with the control plane's answer. Returns `Continue` if the request was sent.
-    pub fn resume(&mut self, status: u32, size: usize) -> Action {
+    pub fn resume(&mut self, host: &impl Host, status: u32, size: usize) -> Action {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Waiting(target, asked) => {
                 let Some(snapshot) = snapshot::current() else {
                     return Action::Pause;
                 };
-                let admission = limits::resume(&self.charges, &asked, &snapshot, status, size);
-                self.on_admission(target, admission)
+                let admission =
+                    limits::resume(host, &self.charges, &asked, &snapshot, status, size);
+                self.on_admission(host, target, admission)
             }
             State::Checking(target, _) => {
-                let checked = self.ownership.as_ref().map(|own| own.check(status, size));
+                let checked = self
+                    .ownership
+                    .as_ref()
+                    .map(|own| own.check(host, status, size));
                 match checked.unwrap_or(Ok(())) {
-                    Ok(()) => self.send(target),
-                    Err(error) => self.refuse(&error),
+                    Ok(()) => self.send(host, target),
+                    Err(error) => self.refuse(host, &error),
                 }
             }
             State::Resolving(target, response, held) => {
                 if let Some(own) = &self.ownership {
-                    let progress = held.on_owners(own, &target, status, size);
-                    self.resume_answer(target, response, progress);
+                    let progress = held.on_owners(host, own, &target, status, size);
+                    self.resume_answer(host, target, response, progress);
                 }
                 Action::Pause
             }
@@ -159,16 +166,20 @@ impl Passthrough {
     }
 
     /// Proceeds as far as the received data allows.
-    fn advance(&mut self, end_of_stream: bool) -> Action {
-        match self.find_target(end_of_stream) {
+    fn advance(&mut self, host: &impl Host, end_of_stream: bool) -> Action {
+        match self.find_target(host, end_of_stream) {
             Ok(None) => Action::Pause,
-            Ok(Some(target)) => self.admit(Box::new(target)),
-            Err(error) => self.refuse(&error),
+            Ok(Some(target)) => self.admit(host, Box::new(target)),
+            Err(error) => self.refuse(host, &error),
         }
     }
 
     /// Resolves the target; `None` if more of the request is needed.
-    fn find_target(&mut self, end_of_stream: bool) -> Result<Option<Target>, ApiError> {
+    fn find_target(
+        &mut self,
+        host: &impl Host,
+        end_of_stream: bool,
+    ) -> Result<Option<Target>, ApiError> {
         let Some(snapshot) = snapshot::current() else {
             let words = "The gateway has no configuration yet: its control plane is starting or out of reach. Try again";
             return Err(ApiError::new(503, words).with_code("gateway_starting"));
@@ -186,7 +197,7 @@ impl Passthrough {
                         if !end_of_stream {
                             return Ok(None);
                         }
-                        let body = host::request_body();
+                        let body = host.request_body(0);
                         self.ownership = Some(Ownership::of_proxied(owner, &body)?);
                     }
                 }
@@ -199,7 +210,7 @@ impl Passthrough {
                 let target = target::of_resource(&snapshot, caller, self.endpoint, wanted, path)?;
                 let owner = ResourceOwner::of(&snapshot, caller);
                 let method = self.request.get(":method").unwrap_or_default();
-                let body = end_of_stream.then(host::request_body);
+                let body = end_of_stream.then(|| host.request_body(0));
                 let body = body.as_deref();
                 self.ownership = Ownership::of_resource(self.endpoint, owner, method, path, body)?;
                 Ok(self.ownership.is_some().then_some(target))
@@ -211,7 +222,7 @@ impl Passthrough {
                     return Err(ApiError::new(400, words).with_code("invalid_form"));
                 };
                 let form = self.form.get_or_insert_with(|| ModelSearch::new(boundary));
-                let model = form.push(&host::request_body_from(form.body().len()));
+                let model = form.push(&host.request_body(form.body().len()));
                 let body = form.body();
                 self.record.held_bytes = body.len();
                 let is_enough = end_of_stream || body.len() >= FORM_BYTES;
@@ -227,7 +238,7 @@ impl Passthrough {
             }
             _ if !end_of_stream => Ok(None),
             _ => {
-                let body = host::request_body();
+                let body = host.request_body(0);
                 let target = target::of_json(&snapshot, caller, self.endpoint, &body)?;
                 self.record.asked(body);
                 Ok(Some(target))
@@ -235,7 +246,7 @@ impl Passthrough {
         }
     }
 
-    fn admit(&mut self, target: Box<Target>) -> Action {
+    fn admit(&mut self, host: &impl Host, target: Box<Target>) -> Action {
         let Some(snapshot) = snapshot::current() else {
             return Action::Pause;
         };
@@ -252,7 +263,7 @@ impl Passthrough {
             .map(|client| &client.wire);
         let checked = privacy::check(&self.request).and_then(|()| budget::check(client, alias));
         if let Err(error) = checked {
-            return self.refuse(&error);
+            return self.refuse(host, &error);
         }
         let tokens = limits::estimate_tokens(self.record.request.len(), Some(0));
         if let Some(client) = &self.record.caller.client {
@@ -269,42 +280,47 @@ impl Passthrough {
             self.charges
                 .extend(limits::charges(Owner::Model, &target.id(), &own, tokens));
         }
-        let admission = limits::admit(&self.charges, &snapshot);
-        self.on_admission(target, admission)
+        let admission = limits::admit(host, &self.charges, &snapshot);
+        self.on_admission(host, target, admission)
     }
 
-    fn on_admission(&mut self, target: Box<Target>, admission: Admission) -> Action {
+    fn on_admission(
+        &mut self,
+        host: &impl Host,
+        target: Box<Target>,
+        admission: Admission,
+    ) -> Action {
         match admission {
             Admission::Pending(asked) => {
                 self.state = State::Waiting(target, asked);
                 Action::Pause
             }
             Admission::Refused(error) => {
-                metrics::count_limited(error.code.as_deref().unwrap_or_default());
+                metrics::count_limited(host, error.code.as_deref().unwrap_or_default());
                 self.record.refused_charges = std::mem::take(&mut self.charges);
-                self.refuse(&error)
+                self.refuse(host, &error)
             }
             Admission::Admitted => {
                 if !target.model.is_empty()
-                    && let Some(seconds) = strategy::wait_for(&target.id())
+                    && let Some(seconds) = strategy::wait_for(host, &target.id())
                 {
-                    return self.refuse(&strategy::circuit_open(&target.id(), seconds));
+                    return self.refuse(host, &strategy::circuit_open(&target.id(), seconds));
                 }
                 let own = self.ownership.as_ref().filter(|own| own.asks_first());
-                match own.map(|own| own.ask(&target.provider.name)) {
-                    None => self.send(target),
+                match own.map(|own| own.ask(host, &target.provider.name)) {
+                    None => self.send(host, target),
                     Some(Ok(call)) => {
                         self.state = State::Checking(target, call);
                         Action::Pause
                     }
-                    Some(Err(error)) => self.refuse(&error),
+                    Some(Err(error)) => self.refuse(host, &error),
                 }
             }
         }
     }
 
-    fn send(&mut self, target: Box<Target>) -> Action {
-        send::send(&target, &self.request, self.has_body, &self.record);
+    fn send(&mut self, host: &impl Host, target: Box<Target>) -> Action {
+        send::send(host, &target, &self.request, self.has_body, &self.record);
         self.timeout = Duration::from_millis(target.provider.timeout_ms.into());
         if target.translation.is_none() {
             self.record.release_request();
@@ -321,25 +337,25 @@ impl Passthrough {
         self.has_body && !STREAMED.iter().any(|streamed| kind.starts_with(streamed))
     }
 
-    fn refuse(&mut self, error: &ApiError) -> Action {
+    fn refuse(&mut self, host: &impl Host, error: &ApiError) -> Action {
         let mut reply = headers::json();
-        self.record.add_headers(&self.charges, &mut reply);
+        self.record.add_headers(host, &self.charges, &mut reply);
         if let Some(seconds) = error.retry_after {
             reply.set("retry-after", seconds.to_string());
         }
-        host::reply(error.status, &reply, &error.to_json());
+        host.reply(error.status, &reply, &error.to_json());
         self.record.fail(error);
         self.state = State::Over;
         Action::Pause
     }
 
     /// Finishes the call once the client's stream has ended for any reason.
-    pub fn finish(self) {
+    pub fn finish(self, host: &impl Host) {
         let details = if self.record.is_complete {
             String::new()
         } else {
-            host::response_details()
+            host.response_details()
         };
-        self.record.finish(&self.charges, &details);
+        self.record.finish(host, &self.charges, &details);
     }
 }

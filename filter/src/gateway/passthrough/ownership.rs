@@ -14,11 +14,10 @@ use opentracy_translate::resources::list::{OwnList, Page};
 use opentracy_translate::resources::path::{self, ResourcePath};
 use opentracy_translate::resources::{max_page, not_found};
 use opentracy_translate::wire_format::Format;
-use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, MapType};
 
 use crate::gateway::owners::{self, ResourceOwner};
 use crate::gateway::passthrough::target::Target;
+use crate::host::Host;
 use crate::{provider_keys, upstream};
 
 /// The maximum number of pages that are read for one answer.
@@ -106,17 +105,17 @@ impl Ownership {
     }
 
     /// Asks whether the caller owns the ids.
-    pub fn ask(&self, provider: &str) -> Result<u32, ApiError> {
+    pub fn ask(&self, host: &impl Host, provider: &str) -> Result<u32, ApiError> {
         let ids = match self.owner.sees_all {
             true => Vec::new(),
             false => self.ids.clone(),
         };
-        self.owner.resolve(provider, Vec::new(), ids)
+        self.owner.resolve(host, provider, Vec::new(), ids)
     }
 
     /// Reads the control plane's answer to [`Self::ask`].
-    pub fn check(&self, status: u32, size: usize) -> Result<(), ApiError> {
-        let owned = owners::read(status, size)?;
+    pub fn check(&self, host: &impl Host, status: u32, size: usize) -> Result<(), ApiError> {
+        let owned = owners::read(host, status, size)?;
         if self.owner.sees_all {
             return Ok(());
         }
@@ -137,7 +136,7 @@ impl Ownership {
     }
 
     /// Handles a provider's complete answer.
-    pub fn read_answer(&self, target: &Target, body: Vec<u8>) -> Progress {
+    pub fn read_answer(&self, host: &impl Host, target: &Target, body: Vec<u8>) -> Progress {
         match &self.kind {
             Kind::List { query, .. } => {
                 let Some(page) = Page::parse(&body) else {
@@ -154,7 +153,7 @@ impl Ownership {
                     return Progress::Done(body);
                 }
                 let list = OwnList::new(body, path::page_size(query));
-                self.ask_of_page(target, list, page, 1)
+                self.ask_of_page(host, target, list, page, 1)
             }
             Kind::Create => {
                 let Some(object) = StoredObject::parse(&body) else {
@@ -165,7 +164,9 @@ impl Ownership {
                 };
                 let mut claims = vec![claim(&id, "")];
                 claims.extend(outputs(&object));
-                let asked = self.owner.resolve(&target.provider.name, claims, vec![id]);
+                let asked = self
+                    .owner
+                    .resolve(host, &target.provider.name, claims, vec![id]);
                 held(asked, |call| HeldAnswer::Object {
                     call,
                     body,
@@ -180,7 +181,7 @@ impl Ownership {
                 }
                 let asked = self
                     .owner
-                    .resolve(&target.provider.name, claims, Vec::new());
+                    .resolve(host, &target.provider.name, claims, Vec::new());
                 held(asked, |call| HeldAnswer::Object {
                     call,
                     body,
@@ -191,11 +192,18 @@ impl Ownership {
         }
     }
 
-    fn ask_of_page(&self, target: &Target, list: OwnList, page: Page, pages: u32) -> Progress {
+    fn ask_of_page(
+        &self,
+        host: &impl Host,
+        target: &Target,
+        list: OwnList,
+        page: Page,
+        pages: u32,
+    ) -> Progress {
         let claims = page.items.iter().flat_map(|item| outputs(&item.object));
         let claims: Vec<_> = claims.collect();
         let ids = page.ids().map(str::to_owned).collect();
-        let asked = self.owner.resolve(&target.provider.name, claims, ids);
+        let asked = self.owner.resolve(host, &target.provider.name, claims, ids);
         held(asked, |call| HeldAnswer::Page {
             call,
             list,
@@ -207,6 +215,7 @@ impl Ownership {
     /// Adds a page to a list once its owners are known, and fetches the next page if needed.
     fn on_page_owners(
         &self,
+        host: &impl Host,
         target: &Target,
         mut list: OwnList,
         page: Page,
@@ -233,7 +242,7 @@ impl Ownership {
             let error = ApiError::new(503, message).with_code("list_too_long");
             return Progress::Failed(error);
         }
-        match self.fetch(target, after) {
+        match self.fetch(host, target, after) {
             Some(call) => Progress::Held(HeldAnswer::NextPage {
                 call,
                 list,
@@ -251,7 +260,7 @@ impl Ownership {
     }
 
     /// Requests the page after an id from the provider.
-    fn fetch(&self, target: &Target, after: &str) -> Option<u32> {
+    fn fetch(&self, host: &impl Host, target: &Target, after: &str) -> Option<u32> {
         let Kind::List { endpoint, query } = &self.kind else {
             return None;
         };
@@ -263,7 +272,7 @@ impl Ownership {
         let base = target.path.split('?').next().unwrap_or_default();
         let next = path::next_query(query, cursor, after, max_page(*endpoint));
         let path = format!("{base}?{next}");
-        let key = provider_keys::choose(provider);
+        let key = provider_keys::choose(host, provider);
         let mut headers = vec![
             (":method", "GET"),
             (":scheme", provider.scheme.as_str()),
@@ -274,8 +283,7 @@ impl Ownership {
         ];
         headers.extend(provider.headers_with(key));
         let timeout = Duration::from_millis(provider.timeout_ms.into());
-        hostcalls::dispatch_http_call(&provider.envoy_cluster, headers, None, Vec::new(), timeout)
-            .ok()
+        host.call_http(&provider.envoy_cluster, headers, timeout)
     }
 }
 
@@ -323,12 +331,13 @@ impl HeldAnswer {
     /// Resumes with the control plane's answer.
     pub fn on_owners(
         self,
+        host: &impl Host,
         ownership: &Ownership,
         target: &Target,
         status: u32,
         size: usize,
     ) -> Progress {
-        let owned = match owners::read(status, size) {
+        let owned = match owners::read(host, status, size) {
             Ok(owned) => owned,
             Err(error) => return Progress::Failed(error),
         };
@@ -346,21 +355,25 @@ impl HeldAnswer {
             }
             Self::Page {
                 list, page, pages, ..
-            } => ownership.on_page_owners(target, list, page, pages, &owned),
+            } => ownership.on_page_owners(host, target, list, page, pages, &owned),
             Self::NextPage { .. } => Progress::Held(self),
         }
     }
 
     /// Resumes with the provider's next page.
-    pub fn on_next_page(self, ownership: &Ownership, target: &Target, size: usize) -> Progress {
+    pub fn on_next_page(
+        self,
+        host: &impl Host,
+        ownership: &Ownership,
+        target: &Target,
+        size: usize,
+    ) -> Progress {
         let Self::NextPage { list, pages, .. } = self else {
             return Progress::Held(self);
         };
-        let status = hostcalls::get_map_value(MapType::HttpCallResponseHeaders, ":status");
-        let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, size);
-        match (status, body) {
-            (Ok(Some(status)), Ok(Some(body))) if status == "200" => match Page::parse(&body) {
-                Some(page) => ownership.ask_of_page(target, list, page, pages),
+        match host.http_response(size) {
+            Some((200, body)) => match Page::parse(&body) {
+                Some(page) => ownership.ask_of_page(host, target, list, page, pages),
                 None => Progress::Failed(unreadable(target)),
             },
             _ => Progress::Failed(unreachable(target)),

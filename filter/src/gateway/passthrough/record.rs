@@ -21,6 +21,7 @@ use crate::gateway::limits;
 use crate::gateway::passthrough::target::Target;
 use crate::gateway::privacy::{self, Policy, RecordedContent};
 use crate::headers::{self, HeaderList};
+use crate::host::Host;
 use crate::snapshot::{self, Snapshot};
 use crate::{events, failure, health, metrics};
 
@@ -58,12 +59,17 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn new(endpoint: Endpoint, caller: Caller, request: &HeaderList<'_>) -> Self {
+    pub fn new(
+        host: &impl Host,
+        endpoint: Endpoint,
+        caller: Caller,
+        request: &HeaderList<'_>,
+    ) -> Self {
         Self {
             endpoint,
             caller,
             trace_id: Uuid::now_v7().to_string(),
-            started: Moment::now(),
+            started: Moment::now(host),
             traceparent: request
                 .get(headers::TRACEPARENT)
                 .filter(|header| TraceContext::parse(header).is_some())
@@ -117,13 +123,13 @@ impl Record {
     }
 
     /// Adds the headers that describe the call to the client.
-    pub fn add_headers(&self, charges: &[Charge], response: &mut HeaderList<'_>) {
+    pub fn add_headers(&self, host: &impl Host, charges: &[Charge], response: &mut HeaderList<'_>) {
         let charges = if charges.is_empty() {
             &self.refused_charges
         } else {
             charges
         };
-        limits::add_headers(charges, response);
+        limits::add_headers(host, charges, response);
         response.push(headers::TRACE_ID, self.trace_id.clone());
         if !self.provider.is_empty() {
             let selected = match self.model.as_str() {
@@ -138,11 +144,12 @@ impl Record {
     /// then returns the error for the client.
     pub fn began(
         &mut self,
+        host: &impl Host,
         response: &HeaderList<'_>,
         envoys_details: Option<&str>,
     ) -> Option<ApiError> {
         self.status = response.status();
-        self.first_byte_micros = Some(self.started.elapsed_micros());
+        self.first_byte_micros = Some(self.started.elapsed_micros(host));
         self.is_event_stream = response.is_event_stream();
         let kind = response.get("content-type").unwrap_or_default();
         self.is_text = self.is_event_stream || kind.contains("json") || kind.starts_with("text/");
@@ -155,26 +162,30 @@ impl Record {
         if error.is_none() && self.status >= 400 {
             self.failure = Some(AttemptError::of_status(self.status));
         }
-        self.tell_health(response.retry_after());
+        self.tell_health(host, response.retry_after());
         error
     }
 
-    fn tell_health(&self, retry_after: Option<u64>) {
+    fn tell_health(&self, host: &impl Host, retry_after: Option<u64>) {
         if !self.provider.is_empty() {
-            events::on_attempt(&AttemptSummary {
-                provider: self.provider.clone(),
-                model: self.model.clone(),
-                // The status of Envoy's own reply isn't the provider's.
-                status: (self.error.is_none()).then_some(self.status),
-                error: self.failure,
-                latency_ms: None,
-                retry_after,
-            });
+            events::on_attempt(
+                host,
+                &AttemptSummary {
+                    provider: self.provider.clone(),
+                    model: self.model.clone(),
+                    // The status of Envoy's own reply isn't the provider's.
+                    status: (self.error.is_none()).then_some(self.status),
+                    error: self.failure,
+                    latency_ms: None,
+                    retry_after,
+                },
+            );
         }
         let Some(snapshot) = self.snapshot.as_ref().filter(|_| !self.model.is_empty()) else {
             return;
         };
         health::tell(
+            host,
             &format!("{}/{}", self.provider, self.model),
             self.failure,
             self.first_byte_micros,
@@ -233,10 +244,10 @@ impl Record {
     }
 
     /// Queues the trace for the control plane.
-    pub fn finish(mut self, charges: &[Charge], details: &str) {
+    pub fn finish(mut self, host: &impl Host, charges: &[Charge], details: &str) {
         let usage = self.usage();
         let tokens = usage.map_or(0, |usage| usage.input.saturating_add(usage.output));
-        limits::settle(charges, tokens, self.started.instant());
+        limits::settle(host, charges, tokens, self.started.instant());
         let Some(snapshot) = self.snapshot.take() else {
             return;
         };
@@ -266,7 +277,7 @@ impl Record {
             model: self.model.clone(),
             status: u32::from(self.status),
             error: self.failure.map_or("", AttemptError::as_str).to_owned(),
-            latency_micros: self.started.elapsed_micros(),
+            latency_micros: self.started.elapsed_micros(host),
             start_unix_micros: self.started.unix_micros(),
             traceparent: self.traceparent.clone(),
         };
@@ -282,7 +293,7 @@ impl Record {
             status: u32::from(self.status),
             error: self.error,
             outcome: outcome.into(),
-            latency_micros: self.started.elapsed_micros(),
+            latency_micros: self.started.elapsed_micros(host),
             time_to_first_token_micros: self.first_byte_micros,
             usage: usage.map(|usage| v1::Usage {
                 input: usage.input,
@@ -304,11 +315,14 @@ impl Record {
             traceparent: self.traceparent,
             ..v1::Trace::default()
         };
-        metrics::count(&trace);
-        delivery::record(v1::IngestRequest {
-            traces: vec![trace],
-            attempts: was_sent.then_some(attempt).into_iter().collect(),
-        });
+        metrics::count(host, &trace);
+        delivery::record(
+            host,
+            v1::IngestRequest {
+                traces: vec![trace],
+                attempts: was_sent.then_some(attempt).into_iter().collect(),
+            },
+        );
     }
 
     /// Returns the content to record under the policy.

@@ -4,7 +4,6 @@
 use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::redact::EventMask;
-use proxy_wasm::types::Action;
 
 use super::ownership::{Ownership, Progress};
 use super::target::Target;
@@ -12,8 +11,9 @@ use super::{Passthrough, State};
 use crate::deadline::Deadline;
 use crate::gateway::envoys_reply::EnvoysReply;
 use crate::headers::{self, HeaderList};
+use crate::host::{Action, Host};
+use crate::memory;
 use crate::upstream::MAX_ERROR_BYTES;
-use crate::{host, memory};
 
 impl Passthrough {
     /// Returns whether the request was sent or answered.
@@ -24,29 +24,30 @@ impl Passthrough {
         )
     }
 
-    pub fn on_response_headers(&mut self, end_of_stream: bool) -> Action {
+    pub fn on_response_headers(&mut self, host: &impl Host, end_of_stream: bool) -> Action {
         let State::Sent(target) = std::mem::replace(&mut self.state, State::Over) else {
             return Action::Continue;
         };
-        let mut response = host::response_headers();
-        let details = host::envoys_reply_details(response.status());
-        let failure = self.record.began(&response, details.as_deref());
+        let mut response = host.response_headers();
+        let details = host.envoys_reply_details(response.status());
+        let failure = self.record.began(host, &response, details.as_deref());
         response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
         if let Some(error) = failure {
-            self.record.add_headers(&self.charges, &mut response);
-            let reply = EnvoysReply::replace(Api::ChatCompletions, &error, response, end_of_stream);
+            self.record.add_headers(host, &self.charges, &mut response);
+            let reply =
+                EnvoysReply::replace(host, Api::ChatCompletions, &error, response, end_of_stream);
             self.state = State::EnvoysReply(reply);
             self.record.is_complete = true;
             return Action::Continue;
         }
         if !end_of_stream {
-            self.deadline = Deadline::after(self.timeout);
+            self.deadline = Deadline::after(host, self.timeout);
         }
         // A provider's error is translated, or passed on with the keys in it masked.
         let is_error = response.status() >= 400;
         let keys = &target.provider.key_mask;
         response.mask(keys, is_error);
-        self.record.add_headers(&self.charges, &mut response);
+        self.record.add_headers(host, &self.charges, &mut response);
         let own = self.ownership.as_ref();
         let names_objects = response.status() < 300 && own.is_some_and(Ownership::reads_answer);
         let is_looked_at = target.translation.is_some() || is_error || names_objects;
@@ -64,7 +65,7 @@ impl Passthrough {
         } else {
             self.state = State::Sent(target);
         }
-        host::set_response_headers(&response);
+        host.set_response_headers(&response);
         Action::Continue
     }
 
@@ -74,17 +75,22 @@ impl Passthrough {
 
     /// Ends a call whose provider timed out: with an error reply while its answer is held,
     /// otherwise by closing the client's stream.
-    pub fn on_deadline(&mut self) {
+    pub fn on_deadline(&mut self, host: &impl Host) {
         let error = self.record.time_out();
         if matches!(self.state, State::Holding(..) | State::Resolving(..)) {
-            self.refuse(&error);
+            self.refuse(host, &error);
         } else {
-            host::close_response();
+            host.close_response();
         }
     }
 
     /// Handles more of the answer; `size` bytes of it are buffered.
-    pub fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    pub fn on_response_body(
+        &mut self,
+        host: &impl Host,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Action {
         // A held answer has the timeout for all of it.
         let is_held = matches!(self.state, State::Holding(..) | State::Resolving(..));
         if end_of_stream || !is_held {
@@ -93,14 +99,14 @@ impl Passthrough {
         self.buffered = self.buffered.max(size);
         match &mut self.state {
             State::EnvoysReply(reply) => {
-                reply.on_body();
+                reply.on_body(host);
                 Action::Continue
             }
             State::Streaming(mask) => {
-                let chunk = host::response_body(0);
+                let chunk = host.response_body(0);
                 let masked = mask.push(&chunk, end_of_stream);
                 if let Some(masked) = &masked {
-                    host::set_response_body(masked);
+                    host.set_response_body(masked);
                 }
                 if self.record.wants_more() {
                     self.record.answered(masked.as_deref().unwrap_or(&chunk));
@@ -109,12 +115,12 @@ impl Passthrough {
                 Action::Continue
             }
             State::Discarding => {
-                host::set_response_body(&[]);
+                host.set_response_body(&[]);
                 Action::Continue
             }
             State::Sent(_) => {
                 if self.record.wants_more() {
-                    let chunk = host::response_body(0);
+                    let chunk = host.response_body(0);
                     self.record.answered(&chunk);
                 }
                 if end_of_stream {
@@ -127,7 +133,7 @@ impl Passthrough {
                 if !end_of_stream && !is_too_long {
                     return Action::Pause;
                 }
-                let action = self.translate();
+                let action = self.translate(host);
                 if !end_of_stream {
                     self.state = State::Discarding;
                 }
@@ -141,23 +147,23 @@ impl Passthrough {
     }
 
     /// Translates a buffered answer.
-    fn translate(&mut self) -> Action {
+    fn translate(&mut self, host: &impl Host) -> Action {
         let State::Holding(target, response) = std::mem::replace(&mut self.state, State::Over)
         else {
             return Action::Continue;
         };
         let status = response.status();
-        let body = match memory::response_body(self.buffered) {
+        let body = match memory::response_body(host, self.buffered) {
             Ok(body) => body,
             Err(error) => {
-                self.release(target, response, Err(error));
+                self.release(host, target, response, Err(error));
                 return Action::Continue;
             }
         };
         let own = self.ownership.as_ref().filter(|own| own.reads_answer());
         if let Some(own) = own.filter(|_| status < 300) {
-            let progress = own.read_answer(&target, body);
-            return self.on_progress(target, response, progress);
+            let progress = own.read_answer(host, &target, body);
+            return self.on_progress(host, target, response, progress);
         }
         let read = if target.is_proxied {
             match response.get("content-encoding") {
@@ -169,6 +175,7 @@ impl Passthrough {
             target.read_answer(status, &body, &self.record.request)
         };
         self.release(
+            host,
             target,
             response,
             read.map(|translated| translated.unwrap_or(body)),
@@ -179,6 +186,7 @@ impl Passthrough {
     /// Sends the complete answer to the client, or the error that replaces it.
     fn release(
         &mut self,
+        host: &impl Host,
         target: Box<Target>,
         mut response: HeaderList<'static>,
         body: Result<Vec<u8>, ApiError>,
@@ -195,8 +203,8 @@ impl Passthrough {
             }
         };
         response.set("content-length", body.len().to_string());
-        host::set_response_headers(&response);
-        host::set_response_body(&body);
+        host.set_response_headers(&response);
+        host.set_response_body(&body);
         self.record.answered(&body);
         self.record.is_complete = true;
         self.state = State::Sent(target);
@@ -207,28 +215,30 @@ impl Passthrough {
     }
 
     /// Resumes with a list's next page.
-    pub fn on_next_page(&mut self, size: usize) {
+    pub fn on_next_page(&mut self, host: &impl Host, size: usize) {
         let state = std::mem::replace(&mut self.state, State::Over);
         if let (State::Resolving(target, response, held), Some(own)) = (state, &self.ownership) {
-            let progress = held.on_next_page(own, &target, size);
-            self.resume_answer(target, response, progress);
+            let progress = held.on_next_page(host, own, &target, size);
+            self.resume_answer(host, target, response, progress);
         }
     }
 
     /// Resumes a held answer, unless it has to wait for more.
     pub(super) fn resume_answer(
         &mut self,
+        host: &impl Host,
         target: Box<Target>,
         response: HeaderList<'static>,
         progress: Progress,
     ) {
-        if self.on_progress(target, response, progress) == Action::Continue {
-            host::complain("resume", proxy_wasm::hostcalls::resume_http_response());
+        if self.on_progress(host, target, response, progress) == Action::Continue {
+            host.resume_response();
         }
     }
 
     fn on_progress(
         &mut self,
+        host: &impl Host,
         target: Box<Target>,
         response: HeaderList<'static>,
         progress: Progress,
@@ -241,7 +251,7 @@ impl Passthrough {
             Progress::Done(body) => Ok(body),
             Progress::Failed(error) => Err(error),
         };
-        self.release(target, response, body);
+        self.release(host, target, response, body);
         Action::Continue
     }
 }

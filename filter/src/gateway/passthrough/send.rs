@@ -5,7 +5,8 @@ use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
 use crate::gateway::passthrough::record::Record;
 use crate::gateway::passthrough::target::Target;
 use crate::headers::{self, HeaderList};
-use crate::{host, provider_keys, upstream};
+use crate::host::Host;
+use crate::{provider_keys, upstream};
 
 /// The client's headers that are passed to every provider, if not all of them are.
 const PASSED: [&str; 4] = ["content-type", "accept", "accept-language", "openai-beta"];
@@ -13,9 +14,15 @@ const PASSED: [&str; 4] = ["content-type", "accept", "accept-language", "openai-
 const RETRY_ON: &str = "5xx,reset,connect-failure,refused-stream,retriable-status-codes";
 
 /// Turns the request that Envoy holds into one for a provider.
-pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &Record) {
+pub fn send(
+    host: &impl Host,
+    target: &Target,
+    request: &HeaderList<'_>,
+    has_body: bool,
+    record: &Record,
+) {
     let provider = &target.provider;
-    let key = provider_keys::choose(provider);
+    let key = provider_keys::choose(host, provider);
     let method = request.get(":method").unwrap_or("GET");
     let mut onward = HeaderList::with_capacity(24);
     onward.push(":method", method);
@@ -56,10 +63,10 @@ pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &
     if provider.aws.is_some() {
         let body = match held {
             Some(body) => body.to_vec(),
-            None if has_body => host::request_body(),
+            None if has_body => host.request_body(0),
             None => Vec::new(),
         };
-        upstream::sign(provider, method, &target.path, &body, &mut onward);
+        upstream::sign(host, provider, method, &target.path, &body, &mut onward);
     }
     record.add_traceparent(request, &mut onward);
     onward.push(headers::CLUSTER, provider.envoy_cluster.as_str());
@@ -69,11 +76,11 @@ pub fn send(target: &Target, request: &HeaderList<'_>, has_body: bool, record: &
         onward.push(headers::RETRIABLE_STATUS_CODES, "408,429");
         onward.push(headers::MAX_RETRIES, target.retries.to_string());
     }
-    host::set_request_headers(&onward);
+    host.set_request_headers(&onward);
     if let Some(body) = held {
-        host::replace_request_body(record.held_bytes, body);
+        host.replace_request_body(record.held_bytes, body);
     }
-    host::clear_route_cache();
+    host.clear_route_cache();
 }
 
 /// Returns whether a client's header is passed to a provider's own API. Keys, and headers about the

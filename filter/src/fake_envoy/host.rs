@@ -1,0 +1,328 @@
+//! The state of a fake Envoy, and its host calls.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::headers::HeaderList;
+use crate::host::{CallId, GrpcCall, Host, MetricId, MetricKind, SharedEntry};
+
+/// 2026-01-02T03:04:05Z, the time at which each fake Envoy starts.
+const START: Duration = Duration::from_secs(1_767_323_045);
+
+/// A handle to a fake Envoy.
+#[derive(Clone)]
+pub struct FakeEnvoy(Rc<RefCell<State>>);
+
+/// What Envoy holds of one stream.
+#[derive(Default)]
+pub(super) struct Http {
+    pub request_headers: Pairs,
+    /// The part of the request's body that has not been forwarded.
+    pub request_buffer: Vec<u8>,
+    pub is_request_resumed: bool,
+    pub response_headers: Pairs,
+    /// The part of the response's body that has not been forwarded.
+    pub response_buffer: Vec<u8>,
+    pub is_response_resumed: bool,
+    pub response_details: String,
+    /// The response that a stage has sent, until Envoy has handled it.
+    pub own_response: Option<(u16, Pairs, Vec<u8>)>,
+    pub log: BTreeMap<String, String>,
+}
+
+pub(super) type Pairs = Vec<(String, Vec<u8>)>;
+
+/// A gRPC call that waits for its answer.
+#[derive(Debug, Clone)]
+pub struct PendingGrpc {
+    pub id: CallId,
+    /// The context that made the call.
+    pub context: u32,
+    pub method: String,
+    pub message: Vec<u8>,
+}
+
+/// An HTTP request of the filter's own that waits for its answer.
+#[derive(Debug, Clone)]
+pub struct PendingHttp {
+    pub id: CallId,
+    pub context: u32,
+    pub cluster: String,
+    pub headers: Vec<(String, String)>,
+}
+
+pub(super) struct State {
+    start: Instant,
+    elapsed: Duration,
+    memory: usize,
+    /// The context that the current callback is for.
+    pub context: u32,
+    pub streams: BTreeMap<u32, Http>,
+    shared: BTreeMap<String, SharedEntry>,
+    next_call: CallId,
+    pub grpc: Vec<PendingGrpc>,
+    pub http: Vec<PendingHttp>,
+    /// Set if Envoy refuses calls at once.
+    refuses_calls: bool,
+    /// The message of the gRPC answer that is being delivered.
+    pub message: Vec<u8>,
+    /// The HTTP answer that is being delivered.
+    pub http_answer: Option<(u16, Vec<u8>)>,
+    metrics: Vec<(String, i64)>,
+}
+
+impl FakeEnvoy {
+    pub fn new() -> Self {
+        Self(Rc::new(RefCell::new(State {
+            start: Instant::now(),
+            elapsed: Duration::ZERO,
+            memory: 0,
+            context: 0,
+            streams: BTreeMap::new(),
+            shared: BTreeMap::new(),
+            next_call: 1,
+            grpc: Vec::new(),
+            http: Vec::new(),
+            refuses_calls: false,
+            message: Vec::new(),
+            http_answer: None,
+            metrics: Vec::new(),
+        })))
+    }
+
+    /// Moves the clocks forward.
+    pub fn advance(&self, duration: Duration) {
+        self.0.borrow_mut().elapsed += duration;
+    }
+
+    /// Sets the bytes of memory in use.
+    pub fn set_memory(&self, bytes: usize) {
+        self.0.borrow_mut().memory = bytes;
+    }
+
+    /// Makes Envoy refuse calls to other clusters at once, or not.
+    pub fn refuse_calls(&self, refuses: bool) {
+        self.0.borrow_mut().refuses_calls = refuses;
+    }
+
+    /// Returns the value of a counter or a gauge, or the sum of a histogram's samples.
+    pub fn metric(&self, name: &str) -> i64 {
+        let state = self.0.borrow();
+        let metric = state.metrics.iter().find(|(own, _)| own == name);
+        metric.map_or(0, |(_, value)| *value)
+    }
+
+    pub(super) fn state<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
+        act(&mut self.0.borrow_mut())
+    }
+
+    fn http<R>(&self, act: impl FnOnce(&mut Http) -> R) -> R {
+        self.state(|state| act(state.streams.entry(state.context).or_default()))
+    }
+}
+
+fn pairs(headers: &HeaderList<'_>) -> Pairs {
+    let own = |(name, value): (&str, &[u8])| (name.to_owned(), value.to_vec());
+    headers.iter().map(own).collect()
+}
+
+fn from(bytes: &[u8], start: usize) -> Vec<u8> {
+    bytes.get(start..).unwrap_or_default().to_vec()
+}
+
+impl Host for FakeEnvoy {
+    fn now(&self) -> Instant {
+        self.state(|state| state.start + state.elapsed)
+    }
+
+    fn wall_clock(&self) -> SystemTime {
+        UNIX_EPOCH + START + self.state(|state| state.elapsed)
+    }
+
+    fn memory_in_use(&self) -> usize {
+        self.state(|state| state.memory)
+    }
+
+    fn request_headers(&self) -> HeaderList<'static> {
+        HeaderList::from_pairs(self.http(|http| http.request_headers.clone()))
+    }
+
+    fn set_request_headers(&self, headers: &HeaderList<'_>) {
+        self.http(|http| http.request_headers = pairs(headers));
+    }
+
+    fn set_request_header(&self, name: &str, value: &str) {
+        self.http(|http| {
+            http.request_headers.retain(|(own, _)| own != name);
+            http.request_headers
+                .push((name.to_owned(), value.as_bytes().to_vec()));
+        });
+    }
+
+    fn request_body(&self, start: usize) -> Vec<u8> {
+        self.http(|http| from(&http.request_buffer, start))
+    }
+
+    fn replace_request_body(&self, length: usize, body: &[u8]) {
+        self.http(|http| {
+            let length = length.min(http.request_buffer.len());
+            http.request_buffer.splice(..length, body.iter().copied());
+        });
+    }
+
+    fn drop_request_trailers(&self) {}
+
+    fn clear_route_cache(&self) {}
+
+    fn resume_request(&self) {
+        self.http(|http| http.is_request_resumed = true);
+    }
+
+    fn response_headers(&self) -> HeaderList<'static> {
+        HeaderList::from_pairs(self.http(|http| http.response_headers.clone()))
+    }
+
+    fn response_status(&self) -> u16 {
+        let headers = self.response_headers();
+        let status = headers.get(":status");
+        status.and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    fn set_response_headers(&self, headers: &HeaderList<'_>) {
+        self.http(|http| http.response_headers = pairs(headers));
+    }
+
+    fn response_body(&self, start: usize) -> Vec<u8> {
+        self.http(|http| from(&http.response_buffer, start))
+    }
+
+    fn set_response_body(&self, body: &[u8]) {
+        self.http(|http| http.response_buffer = body.to_vec());
+    }
+
+    fn drop_response_trailers(&self) {}
+
+    fn resume_response(&self) {
+        self.http(|http| http.is_response_resumed = true);
+    }
+
+    fn response_details(&self) -> String {
+        self.http(|http| http.response_details.clone())
+    }
+
+    fn send_response(&self, status: u16, headers: &HeaderList<'_>, body: &[u8]) {
+        let own = (status, pairs(headers), body.to_vec());
+        self.http(|http| http.own_response = Some(own));
+    }
+
+    fn keep_for_log(&self, name: &str, value: &str) {
+        self.http(|http| http.log.insert(name.to_owned(), value.to_owned()));
+    }
+
+    fn enter(&self, context: u32) -> bool {
+        self.state(|state| {
+            let exists = context == super::vm::ROOT || state.streams.contains_key(&context);
+            if exists {
+                state.context = context;
+            }
+            exists
+        })
+    }
+
+    fn shared_data(&self, key: &str) -> Option<SharedEntry> {
+        self.state(|state| state.shared.get(key).cloned())
+    }
+
+    fn set_shared_data(&self, key: &str, bytes: Option<&[u8]>, version: Option<u32>) -> bool {
+        self.state(|state| {
+            let current = state.shared.get(key).map_or(0, |entry| entry.version);
+            if version.is_some_and(|version| version != current) {
+                return false;
+            }
+            match bytes {
+                Some(bytes) => {
+                    let entry = SharedEntry {
+                        bytes: bytes.to_vec(),
+                        version: current + 1,
+                    };
+                    state.shared.insert(key.to_owned(), entry);
+                }
+                None => {
+                    state.shared.remove(key);
+                }
+            }
+            true
+        })
+    }
+
+    fn call_grpc(&self, call: &GrpcCall<'_>) -> Option<CallId> {
+        self.state(|state| {
+            if state.refuses_calls {
+                return None;
+            }
+            let id = state.next_call;
+            state.next_call += 1;
+            state.grpc.push(PendingGrpc {
+                id,
+                context: state.context,
+                method: call.method.to_owned(),
+                message: call.message.to_vec(),
+            });
+            Some(id)
+        })
+    }
+
+    fn grpc_message(&self, size: usize) -> Option<Vec<u8>> {
+        self.state(|state| state.message.get(..size).map(<[u8]>::to_vec))
+    }
+
+    fn call_http(
+        &self,
+        cluster: &str,
+        headers: Vec<(&str, &str)>,
+        _timeout: Duration,
+    ) -> Option<CallId> {
+        self.state(|state| {
+            if state.refuses_calls {
+                return None;
+            }
+            let id = state.next_call;
+            state.next_call += 1;
+            let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+            state.http.push(PendingHttp {
+                id,
+                context: state.context,
+                cluster: cluster.to_owned(),
+                headers: headers.into_iter().map(own).collect(),
+            });
+            Some(id)
+        })
+    }
+
+    fn http_response(&self, _size: usize) -> Option<(u16, Vec<u8>)> {
+        self.state(|state| state.http_answer.clone())
+    }
+
+    fn define_metric(&self, _kind: MetricKind, name: &str) -> Option<MetricId> {
+        self.state(|state| {
+            let known = state.metrics.iter().position(|(own, _)| own == name);
+            let index = known.unwrap_or_else(|| {
+                state.metrics.push((name.to_owned(), 0));
+                state.metrics.len() - 1
+            });
+            MetricId::try_from(index).ok()
+        })
+    }
+
+    fn increment_metric(&self, metric: MetricId, amount: i64) {
+        assert_ne!(amount, 0, "an error in Envoy");
+        self.state(|state| state.metrics[metric as usize].1 += amount);
+    }
+
+    fn record_metric(&self, metric: MetricId, value: u64) {
+        let value = i64::try_from(value).unwrap();
+        self.state(|state| state.metrics[metric as usize].1 += value);
+    }
+}

@@ -1,0 +1,10 @@
+//! An Envoy for tests. It holds what a real one holds for the streams of a VM, makes the callbacks,
+//! and is asked for the outcome: what reached the upstream, and what reached the client.
+
+mod exchange;
+mod host;
+mod vm;
+
+pub use exchange::Exchange;
+pub use host::FakeEnvoy;
+pub use vm::Vm;

@@ -1,0 +1,4 @@
+//! Tests of whole exchanges through the stages, without a real Envoy.
+
+mod chat;
+mod world;
