@@ -5,9 +5,9 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{self, BufferType, ContextType};
 
 use crate::envoy::Envoy;
-use crate::host::Action;
-use crate::root::{Root, TICK};
-use crate::stream::Stream;
+use opentracy_filter_core::host::Action;
+use opentracy_filter_core::root::{Root, TICK};
+use opentracy_filter_core::stream::Stream;
 
 /// The root context.
 pub struct WasmRoot(Root<Envoy>);

@@ -8,8 +8,8 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 
 use crate::allocator;
-use crate::headers::HeaderList;
-use crate::host::{CallId, GrpcCall, Host, MetricId, MetricKind, SharedEntry};
+use opentracy_filter_core::headers::HeaderList;
+use opentracy_filter_core::host::{CallId, GrpcCall, Host, MetricId, MetricKind, SharedEntry};
 
 /// The Envoy that this VM runs in.
 #[derive(Debug, Clone, Copy)]
