@@ -8,7 +8,7 @@ use crate::host::Host;
 /// The maximum number of tries for an update that conflicts with another VM's.
 const TRIES: usize = 4;
 
-/// Reads a value; the default if there is none.
+/// Reads a value, or returns the default.
 pub fn read<T: Default + DeserializeOwned>(host: &impl Host, key: &str) -> T {
     read_versioned(host, key).0
 }

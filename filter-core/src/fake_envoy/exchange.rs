@@ -21,7 +21,7 @@ pub struct Exchange {
     is_closed: bool,
 }
 
-/// What has left Envoy, in one direction.
+/// The part of a request or a response that has left Envoy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
     pub headers: BTreeMap<String, String>,

@@ -15,7 +15,7 @@ const START: Duration = Duration::from_secs(1_767_323_045);
 #[derive(Clone)]
 pub struct FakeEnvoy(Rc<RefCell<State>>);
 
-/// What Envoy holds of one stream.
+/// The parts of one stream that Envoy holds.
 #[derive(Default)]
 pub(super) struct Http {
     pub request_headers: Pairs,
