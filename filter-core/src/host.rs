@@ -59,6 +59,9 @@ pub trait Host {
     /// Reads the wall clock.
     fn wall_clock(&self) -> SystemTime;
 
+    /// Returns random bytes. They make ids, not secrets.
+    fn random(&self) -> [u8; 16];
+
     /// Returns the bytes of memory in use.
     fn memory_in_use(&self) -> usize;
 

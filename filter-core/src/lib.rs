@@ -40,6 +40,7 @@ mod gateway;
 pub mod headers;
 mod health;
 pub mod host;
+mod ids;
 mod memory;
 mod metrics;
 mod outbox;
@@ -55,4 +56,3 @@ mod stream_prelude;
 #[cfg(test)]
 mod tests;
 mod upstream;
-mod vm;

@@ -12,12 +12,12 @@ use crate::events;
 use crate::faults::Kind;
 use crate::gateway::{Gateway, limits};
 use crate::host::{CallId, Host};
+use crate::ids;
 use crate::metrics;
 use crate::plugin::{self, StageName};
 use crate::provider::{ProviderStage, attempt_log};
 use crate::snapshot;
 use crate::stream::{Stream, Streams};
-use crate::vm;
 
 /// The interval at which Envoy is to call [`Root::on_tick`].
 pub const TICK: Duration = Duration::from_millis(100);
@@ -139,7 +139,7 @@ impl<H: Host> Root<H> {
         }
         LAST_POLL.set(Some(now));
         let vm = match self.stage {
-            Some(StageName::Gateway) => vm::name(),
+            Some(StageName::Gateway) => ids::of_vm(&self.host),
             _ => String::new(),
         };
         self.poll = configuration::ask(&self.host, vm, POLL_TIMEOUT);

@@ -24,6 +24,14 @@ impl Host for Envoy {
         SystemTime::now()
     }
 
+    fn random(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        if let Err(error) = getrandom::fill(&mut bytes) {
+            log::error!("could not read random bytes: {error}");
+        }
+        bytes
+    }
+
     fn memory_in_use(&self) -> usize {
         allocator::allocated()
     }

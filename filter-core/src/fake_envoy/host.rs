@@ -56,6 +56,8 @@ pub struct PendingHttp {
 pub(super) struct State {
     start: Instant,
     elapsed: Duration,
+    /// The last random number.
+    random: u128,
     memory: usize,
     /// The context that the current callback is for.
     pub context: u32,
@@ -78,6 +80,7 @@ impl FakeEnvoy {
         Self(Rc::new(RefCell::new(State {
             start: Instant::now(),
             elapsed: Duration::ZERO,
+            random: 0,
             memory: 0,
             context: 0,
             streams: BTreeMap::new(),
@@ -139,6 +142,13 @@ impl Host for FakeEnvoy {
 
     fn wall_clock(&self) -> SystemTime {
         UNIX_EPOCH + START + self.state(|state| state.elapsed)
+    }
+
+    fn random(&self) -> [u8; 16] {
+        self.state(|state| {
+            state.random += 1;
+            state.random.to_le_bytes()
+        })
     }
 
     fn memory_in_use(&self) -> usize {

@@ -13,7 +13,6 @@ use opentracy_translate::exchange::Origin;
 use opentracy_translate::openai::response::{Decision, Extras, Routing, Summary};
 use opentracy_translate::redact::KeyMask;
 use opentracy_translate::trace_context::TraceContext;
-use uuid::Uuid;
 
 use crate::clock::{self, Moment};
 use crate::delivery;
@@ -28,6 +27,7 @@ use crate::gateway::session;
 use crate::headers::{self, HeaderList};
 use crate::health;
 use crate::host::Host;
+use crate::ids;
 use crate::metrics;
 use crate::plan::LoggedAttempt;
 use crate::snapshot::{self, Snapshot};
@@ -110,7 +110,7 @@ impl Call {
     ) -> Self {
         Self {
             api,
-            trace_id: Uuid::now_v7().to_string(),
+            trace_id: ids::new(host).to_string(),
             started: Moment::now(host),
             charges: Vec::new(),
             refused_charges: Vec::new(),
@@ -284,9 +284,10 @@ impl Call {
     }
 
     /// Puts the call in a session, because the model has called tools or may call them.
-    pub fn session_for_tools(&mut self) -> &str {
+    pub fn session_for_tools(&mut self, host: &impl Host) -> &str {
         let model = self.selected_model();
-        self.session.get_or_insert_with(|| session::issue(&model))
+        self.session
+            .get_or_insert_with(|| session::issue(host, &model))
     }
 
     pub fn cost(&self, summary: &Summary) -> Option<Cost> {

@@ -312,7 +312,7 @@ impl Flow<'_> {
     }
 
     /// Adds the headers that give an agent its caller and its session.
-    fn introduce(&mut self) {
+    fn introduce(&mut self, host: &impl Host) {
         if self
             .call
             .plan
@@ -323,7 +323,7 @@ impl Flow<'_> {
             let session = self
                 .call
                 .session
-                .get_or_insert_with(|| session::issue(&model))
+                .get_or_insert_with(|| session::issue(host, &model))
                 .clone();
             let name = self.call.key_name().to_owned();
             self.request.set(headers::SESSION_ID, session);
@@ -341,7 +341,7 @@ impl Flow<'_> {
         match admission {
             Admission::Admitted => {
                 self.call.charges.extend(charges);
-                self.introduce();
+                self.introduce(host);
                 send(host, self.call, self.envelope, &self.request)
             }
             Admission::Pending(asked) => self.wait(Question::Model(asked)),

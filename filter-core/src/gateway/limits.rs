@@ -12,8 +12,8 @@ use crate::control_plane;
 use crate::gateway::leases::{self, Bucket, Charge, TakeResult};
 use crate::headers::HeaderList;
 use crate::host::Host;
+use crate::ids;
 use crate::snapshot::{self, Snapshot};
-use crate::vm;
 
 const SERVICE: &str = "opentracy.v1.LimitService";
 const METHOD: &str = "Acquire";
@@ -131,13 +131,13 @@ fn ask(host: &impl Host, missing: &[Charge], snapshot: &Snapshot) -> Option<u32>
         bucket: Some((&charge.bucket).into()),
         units: charge.units,
     });
-    let message = acquire_request(wants.collect(), Vec::new());
+    let message = acquire_request(host, wants.collect(), Vec::new());
     control_plane::ask(host, SERVICE, METHOD, &message, snapshot.limit_deadline)
 }
 
-fn acquire_request(wants: Vec<v1::Want>, released: Vec<v1::Released>) -> Vec<u8> {
+fn acquire_request(host: &impl Host, wants: Vec<v1::Want>, released: Vec<v1::Released>) -> Vec<u8> {
     let request = v1::AcquireRequest {
-        vm: vm::name(),
+        vm: ids::of_vm(host),
         wants,
         released,
     };
@@ -195,7 +195,7 @@ pub fn give_back(host: &impl Host, snapshot: &Snapshot) {
         leases.give_back(now)
     });
     if !released.is_empty() {
-        let message = acquire_request(Vec::new(), released);
+        let message = acquire_request(host, Vec::new(), released);
         control_plane::call(host, SERVICE, METHOD, &message, snapshot.limit_deadline);
     }
 }

@@ -7,12 +7,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
+use crate::host::Host;
+use crate::ids;
+
 const PREFIX: &str = "ses_";
 const MAX_LENGTH: usize = 400;
 
 /// Returns the id of a new session on a model, given as `provider/model`.
-pub fn issue(model: &str) -> String {
-    let id = Uuid::now_v7().simple();
+pub fn issue(host: &impl Host, model: &str) -> String {
+    let id = ids::new(host).simple();
     format!("{PREFIX}{id}_{}", URL_SAFE_NO_PAD.encode(model))
 }
 
@@ -29,10 +32,11 @@ pub fn model_of(session: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_envoy::FakeEnvoy;
 
     #[test]
     fn a_session_remembers_its_model() {
-        let session = issue("together/meta-llama/Llama_3");
+        let session = issue(&FakeEnvoy::new(), "together/meta-llama/Llama_3");
         assert_eq!(
             model_of(&session).as_deref(),
             Some("together/meta-llama/Llama_3")

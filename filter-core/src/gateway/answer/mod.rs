@@ -279,7 +279,7 @@ impl Answer {
             Ok(mut body) => {
                 self.summary = summarize(call.api, &body);
                 if self.summary.calls_tools {
-                    call.session_for_tools();
+                    call.session_for_tools(host);
                 }
                 if call.cache_key.is_some() {
                     self.kept.clone_from(&body);

@@ -23,7 +23,7 @@ impl Answer {
     ) {
         call.tell_health(host);
         if call.has_tools {
-            call.session_for_tools();
+            call.session_for_tools(host);
         }
         headers.set("content-type", headers::EVENT_STREAM);
         call.add_headers(host, &mut headers);

@@ -11,7 +11,6 @@ use opentracy_translate::openai::error as openai_error;
 use opentracy_translate::redact;
 use opentracy_translate::trace_context::{TraceContext, span_id};
 use opentracy_translate::usage;
-use uuid::Uuid;
 
 use crate::clock::Moment;
 use crate::delivery;
@@ -22,6 +21,7 @@ use crate::gateway::passthrough::target::Target;
 use crate::gateway::privacy::{self, Policy, RecordedContent};
 use crate::headers::{self, HeaderList};
 use crate::host::Host;
+use crate::ids;
 use crate::snapshot::{self, Snapshot};
 use crate::{events, failure, health, metrics};
 
@@ -68,7 +68,7 @@ impl Record {
         Self {
             endpoint,
             caller,
-            trace_id: Uuid::now_v7().to_string(),
+            trace_id: ids::new(host).to_string(),
             started: Moment::now(host),
             traceparent: request
                 .get(headers::TRACEPARENT)
