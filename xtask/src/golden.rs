@@ -10,8 +10,25 @@ use anyhow::{Context as _, Result, bail};
 use crate::process;
 use crate::workspace::Workspace;
 
-/// The files that the tests write: a folder and a page.
-const PLACES: [&str; 2] = ["translate/fixtures", "docs/providers.md"];
+/// The files and folders that the tests write.
+const PLACES: [&str; 3] = [
+    "translate/fixtures",
+    "docs/providers.md",
+    "filter-core/fixtures",
+];
+
+/// The arguments that select the golden tests of a crate.
+const TESTS: [&[&str]; 2] = [
+    &[
+        "--package",
+        "opentracy-translate",
+        "--test",
+        "golden",
+        "--test",
+        "providers",
+    ],
+    &["--package", "opentracy-filter-core", "recorded"],
+];
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -19,18 +36,11 @@ type Files = BTreeMap<PathBuf, Vec<u8>>;
 /// `accept`, the files are overwritten; otherwise a difference is an error.
 pub fn run(workspace: &Workspace, accept: bool) -> Result<()> {
     let before = read_all(&workspace.root)?;
-    let mut tests = workspace.cargo();
-    tests.env("UPDATE_GOLDEN", "1").args([
-        "test",
-        "--quiet",
-        "--package",
-        "opentracy-translate",
-        "--test",
-        "golden",
-        "--test",
-        "providers",
-    ]);
-    let outcome = process::run(&mut tests);
+    let outcome = TESTS.iter().try_for_each(|arguments| {
+        let mut tests = workspace.cargo();
+        tests.env("UPDATE_GOLDEN", "1").args(["test", "--quiet"]);
+        process::run(tests.args(*arguments))
+    });
     let after = read_all(&workspace.root)?;
     let changed: Vec<&PathBuf> = after
         .iter()

@@ -5,6 +5,6 @@ mod exchange;
 mod host;
 mod vm;
 
-pub use exchange::Exchange;
+pub use exchange::{Exchange, Message};
 pub use host::FakeEnvoy;
 pub use vm::Vm;

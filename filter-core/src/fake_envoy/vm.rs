@@ -13,7 +13,7 @@ use crate::root::{Root, TICK};
 /// The id of the root context.
 pub const ROOT: u32 = 1;
 
-/// The VM of one stage.
+/// The VM of one stage. Its state is thread-local, so a test that needs a fresh VM needs a thread.
 pub struct Vm {
     pub envoy: FakeEnvoy,
     root: Root<FakeEnvoy>,

@@ -1,4 +1,5 @@
 //! Tests of whole exchanges through the stages, without a real Envoy.
 
 mod chat;
+mod recorded;
 mod world;

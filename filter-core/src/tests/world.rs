@@ -37,6 +37,40 @@ pub fn snapshot() -> v1::Snapshot {
     }
 }
 
+/// Returns a configuration with a provider of each format, and aliases that have a limit or a spent
+/// budget.
+pub fn snapshot_of_all() -> v1::Snapshot {
+    let mut snapshot = snapshot();
+    snapshot.providers.extend([
+        provider("gemini", v1::Format::Gemini),
+        provider("cohere", v1::Format::Cohere),
+        v1::Provider {
+            aws: Some(v1::AwsCredentials {
+                access_key_id: "AKIDEXAMPLE".to_owned(),
+                secret_access_key: "secret".to_owned(),
+                session_token: None,
+                region: "us-east-1".to_owned(),
+            }),
+            headers: Vec::new(),
+            ..provider("bedrock", v1::Format::Bedrock)
+        },
+    ]);
+    snapshot.aliases.extend([
+        v1::Alias {
+            limits: Some(v1::Limits {
+                requests_per_minute: Some(0),
+                ..v1::Limits::default()
+            }),
+            ..alias("limited", &["openai/small"])
+        },
+        v1::Alias {
+            budget: v1::Budget::HardLimit.into(),
+            ..alias("spent", &["openai/small"])
+        },
+    ]);
+    snapshot
+}
+
 pub fn provider(name: &str, format: v1::Format) -> v1::Provider {
     v1::Provider {
         name: name.to_owned(),
