@@ -1,6 +1,5 @@
 //! The latest configuration from the control plane, indexed for planning.
 
-use crate::host::Host;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -11,6 +10,7 @@ use opentracy_proto::v1;
 use opentracy_translate::access::{self, Denial, Keyring, Rights, Role};
 use opentracy_translate::aws::sigv4::Credentials;
 use opentracy_translate::cost::{Pricing, Usd};
+use opentracy_translate::error::ApiError;
 use opentracy_translate::exchange::Target;
 use opentracy_translate::model;
 use opentracy_translate::model_list::{Capabilities, Facts, ListedModel};
@@ -19,6 +19,8 @@ use opentracy_translate::openai::dialect::{self, Dialect};
 use opentracy_translate::provider as registry;
 use opentracy_translate::redact::{KeyMask, Redactor};
 use opentracy_translate::wire_format::Format;
+
+use crate::host::Host;
 
 /// The time for which a removed provider can still be called. The two stages poll independently, so
 /// a plan may be older than the configuration that it is executed with.
@@ -117,6 +119,12 @@ thread_local! {
 /// Returns the active configuration; `None` until the control plane has sent one.
 pub fn current() -> Option<Rc<Snapshot>> {
     CURRENT.with_borrow(Clone::clone)
+}
+
+/// Returns the error for a request before there is a configuration.
+pub fn missing() -> ApiError {
+    let message = "The gateway has no configuration yet: its control plane is starting or out of reach. Try again";
+    ApiError::new(503, message).with_code("gateway_starting")
 }
 
 /// Activates a configuration. Requests in flight keep the one they began with.

@@ -97,6 +97,38 @@ pub fn send(
     key
 }
 
+/// Returns the headers that every request to a provider begins with.
+pub fn begin_headers<'a>(provider: &'a Provider, method: &'a str, path: String) -> HeaderList<'a> {
+    let mut list = HeaderList::with_capacity(24);
+    list.push(":method", method);
+    list.push(":scheme", provider.scheme.as_str());
+    // The route rewrites it to the provider's. Only our virtual host matches this one.
+    list.push(":authority", DIRECT_AUTHORITY);
+    list.push(":path", path);
+    list.push(headers::FORWARDED_PROTO, "http");
+    list
+}
+
+/// Passes the client's trace context on. `span` becomes the parent of the provider's own spans.
+pub fn add_trace_context<'a>(
+    client: &'a HeaderList<'_>,
+    span: Option<u64>,
+    list: &mut HeaderList<'a>,
+) {
+    let context = client.get(headers::TRACEPARENT);
+    let Some(context) = context.and_then(TraceContext::parse) else {
+        return;
+    };
+    for name in headers::PASSED_UPSTREAM {
+        if list.get(name).is_none() {
+            list.copy(client, name);
+        }
+    }
+    if let Some(span) = span {
+        list.set(headers::TRACEPARENT, context.header(span));
+    }
+}
+
 /// Builds the headers of a request to a provider from scratch. `client` supplies those that are
 /// passed on.
 fn request_headers<'a>(
@@ -108,30 +140,14 @@ fn request_headers<'a>(
     client: &'a HeaderList<'_>,
     span: Option<u64>,
 ) -> HeaderList<'a> {
-    let mut list = HeaderList::with_capacity(20);
-    list.push(":method", "POST");
-    list.push(":scheme", provider.scheme.as_str());
-    // The route rewrites it to the provider's. Only our virtual host matches this one.
-    list.push(":authority", DIRECT_AUTHORITY);
-    list.push(":path", path.to_owned());
-    list.push(headers::FORWARDED_PROTO, "http");
+    let mut list = begin_headers(provider, "POST", path.to_owned());
     list.push("content-type", JSON);
     list.push("content-length", body.len().to_string());
     list.push("user-agent", USER_AGENT);
     for (name, value) in provider.headers_with(key) {
         list.push(name, value);
     }
-    if let Some(context) = client
-        .get(headers::TRACEPARENT)
-        .and_then(TraceContext::parse)
-    {
-        for name in headers::PASSED_UPSTREAM {
-            list.copy(client, name);
-        }
-        if let Some(span) = span {
-            list.set(headers::TRACEPARENT, context.header(span));
-        }
-    }
+    add_trace_context(client, span, &mut list);
     if provider.format == Format::Anthropic
         && let Some(asked) = client.get(headers::ANTHROPIC_BETA)
     {

@@ -1,5 +1,6 @@
 //! The state of a call in the gateway stage, and the trace that it becomes.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,59 +11,42 @@ use opentracy_translate::cost::Cost;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::{ApiError, AttemptSummary};
 use opentracy_translate::exchange::Origin;
-use opentracy_translate::openai::response::{Decision, Extras, Routing, Summary};
+use opentracy_translate::openai::response::{self, Extras, Summary};
 use opentracy_translate::redact::KeyMask;
-use opentracy_translate::trace_context::TraceContext;
 
-use crate::clock::{self, Moment};
-use crate::delivery;
+use crate::clock;
 use crate::events;
 use crate::gateway::access::Caller;
 use crate::gateway::cache;
-use crate::gateway::leases::Charge;
-use crate::gateway::limits;
 use crate::gateway::planner::Candidate;
-use crate::gateway::privacy::{self, Policy};
 use crate::gateway::session;
+use crate::gateway::trace_builder::{Ending, TraceBuilder, wire_cost, wire_usage};
 use crate::headers::{self, HeaderList};
-use crate::health;
 use crate::host::Host;
-use crate::ids;
-use crate::metrics;
 use crate::plan::LoggedAttempt;
-use crate::snapshot::{self, Snapshot};
 use crate::upstream::{self, RequestContext};
 
 pub struct Call {
+    pub trace: TraceBuilder,
     /// The API that the client uses.
     pub api: Api,
-    pub trace_id: String,
-    pub started: Moment,
-    pub snapshot: Option<Rc<Snapshot>>,
-    pub caller: Caller,
-    /// The charges against limits.
-    pub charges: Vec<Charge>,
-    /// The charges of a call that a limit refused.
-    pub refused_charges: Vec<Charge>,
+    /// The client's body, as the client sent it.
+    pub body: Rc<Vec<u8>>,
+    pub stream: bool,
+    pub include_usage: bool,
+    pub has_tools: bool,
+    pub user: String,
+    pub metadata: BTreeMap<String, String>,
     /// The estimated tokens of the request and its answer.
     pub estimated_tokens: u64,
+    pub budget: v1::Budget,
     /// The cache key, if the answer may be cached.
     pub cache_key: Option<cache::Key>,
     /// Set if the answer came from the cache.
     pub is_cached: bool,
-    /// W3C Trace Context, as the client sent it.
-    traceparent: String,
-    is_opted_out: bool,
-    pub budget: v1::Budget,
-    /// The client's body, as the client sent it.
-    pub body: Rc<Vec<u8>>,
-    pub requested_model: String,
-    pub alias: Option<String>,
-    pub stream: bool,
-    pub include_usage: bool,
-    pub has_tools: bool,
     /// The session that the client sent or was given.
     pub session: Option<String>,
+    pub routing: Routing,
     /// One candidate for each attempt, in order.
     pub plan: Vec<Candidate>,
     /// Set if this stage calls the provider itself, without a provider stage.
@@ -70,23 +54,26 @@ pub struct Call {
     /// The longest silence of the provider that this stage allows; `None` if the provider stage
     /// watches it.
     pub timeout: Option<Duration>,
-    /// Set once content was left out of the record for lack of memory.
-    pub is_cut: bool,
-    pub routing_micros: u64,
-    pub cluster_id: Option<u32>,
-    pub expected_error: Option<f64>,
-    /// The control plane's decision; `None` if it was not asked.
-    pub decision: Option<v1::Decision>,
-    pub user: String,
-    pub metadata: std::collections::BTreeMap<String, String>,
     /// The attempts so far, as far as they are known.
     pub attempts: Vec<AttemptSummary>,
     /// The indices of attempts that no other stage reports.
     unreported_attempts: Vec<usize>,
     /// The candidate that answered, or the last one that failed.
     pub selected: Option<(String, String)>,
-    pub time_to_first_token_micros: Option<u64>,
-    is_health_told: bool,
+    is_health_reported: bool,
+    /// Set once content was left out of the record for lack of memory.
+    pub is_cut: bool,
+}
+
+/// The control plane's choice of a candidate.
+#[derive(Default)]
+pub struct Routing {
+    /// The time that it took.
+    pub micros: u64,
+    pub cluster_id: Option<u32>,
+    pub expected_error: Option<f64>,
+    /// `None` if the control plane was not asked.
+    pub decision: Option<v1::Decision>,
 }
 
 /// The end of a call.
@@ -109,79 +96,41 @@ impl Call {
         body: Vec<u8>,
     ) -> Self {
         Self {
-            api,
-            trace_id: ids::new(host).to_string(),
-            started: Moment::now(host),
-            charges: Vec::new(),
-            refused_charges: Vec::new(),
-            estimated_tokens: 0,
-            cache_key: None,
-            is_cached: false,
-            traceparent: request
-                .get(headers::TRACEPARENT)
-                .filter(|header| TraceContext::parse(header).is_some())
-                .unwrap_or_default()
-                .to_owned(),
-            is_opted_out: privacy::is_opted_out(request),
-            budget: v1::Budget::Within,
-            snapshot: snapshot::current(),
-            body: Rc::new(body),
-            requested_model: String::new(),
-            alias: None,
-            stream: false,
-            include_usage: false,
-            has_tools: false,
             session: request
                 .get(headers::SESSION_ID)
                 .filter(|id| session::model_of(id).is_some())
                 .map(str::to_owned),
+            user: caller.subject.clone(),
+            trace: TraceBuilder::new(host, Endpoint::Completion(api), caller, request),
+            api,
+            body: Rc::new(body),
+            stream: false,
+            include_usage: false,
+            has_tools: false,
+            metadata: BTreeMap::new(),
+            estimated_tokens: 0,
+            budget: v1::Budget::Within,
+            cache_key: None,
+            is_cached: false,
+            routing: Routing::default(),
             plan: Vec::new(),
             is_direct: false,
             timeout: None,
-            is_cut: false,
-            routing_micros: 0,
-            cluster_id: None,
-            expected_error: None,
-            decision: None,
-            user: caller.subject.clone(),
-            caller,
-            is_health_told: false,
-            metadata: std::collections::BTreeMap::new(),
             attempts: Vec::new(),
             unreported_attempts: Vec::new(),
             selected: None,
-            time_to_first_token_micros: None,
+            is_health_reported: false,
+            is_cut: false,
         }
     }
 
-    /// Returns the caller's key, if it has one.
-    pub fn client(&self) -> Option<&v1::ClientKey> {
-        self.caller.client.as_ref().map(|client| &client.wire)
-    }
-
-    /// Returns the name of the caller's key; empty if it has none.
-    pub fn key_name(&self) -> &str {
-        self.client().map_or("", |client| &client.name)
-    }
-
     /// Reports the results of the attempts to the models' health, once they are known.
-    pub fn tell_health(&mut self, host: &impl Host) {
-        let Some(snapshot) = self.snapshot.as_ref().filter(|_| !self.is_health_told) else {
+    pub fn report_health(&mut self, host: &impl Host) {
+        if std::mem::replace(&mut self.is_health_reported, true) {
             return;
-        };
-        self.is_health_told = true;
+        }
         for attempt in &self.attempts {
-            let model = format!("{}/{}", attempt.provider, attempt.model);
-            let latency_micros = attempt.latency_ms.map(|ms| ms.saturating_mul(1000));
-            health::tell(
-                host,
-                &model,
-                attempt.error,
-                latency_micros,
-                attempt.retry_after,
-                &snapshot.circuit_breaker,
-            );
-            events::on_attempt(host, attempt);
+            self.trace.report_health(host, attempt);
         }
     }
 
@@ -197,7 +146,7 @@ impl Call {
     pub fn key_mask(&self) -> KeyMask {
         let selected = self.selected.as_ref();
         selected
-            .and_then(|(name, _)| self.snapshot.as_ref()?.providers.get(name))
+            .and_then(|(name, _)| self.trace.snapshot.as_ref()?.providers.get(name))
             .map(|provider| provider.key_mask.clone())
             .unwrap_or_default()
     }
@@ -257,7 +206,8 @@ impl Call {
             model: candidate.model.clone(),
             status: None,
             error: Some(reason),
-            latency_ms: (self.plan.len() == 1).then(|| self.started.elapsed_micros(host) / 1000),
+            latency_ms: (self.plan.len() == 1)
+                .then(|| self.trace.started.elapsed_micros(host) / 1000),
             retry_after: None,
         })
     }
@@ -266,7 +216,7 @@ impl Call {
     pub fn asked(&self) -> RequestContext<'_> {
         RequestContext {
             api: self.api,
-            id: &self.trace_id,
+            id: &self.trace.id,
             body: &self.body,
         }
     }
@@ -279,7 +229,7 @@ impl Call {
             &self.asked(),
             provider,
             &candidate.model,
-            self.started,
+            self.trace.started,
         ))
     }
 
@@ -292,7 +242,12 @@ impl Call {
 
     pub fn cost(&self, summary: &Summary) -> Option<Cost> {
         let (provider, model) = self.selected.as_ref()?;
-        let pricing = self.snapshot.as_ref()?.model(provider, model).pricing?;
+        let pricing = self
+            .trace
+            .snapshot
+            .as_ref()?
+            .model(provider, model)
+            .pricing?;
         if self.is_cached {
             return Some(Cost::default());
         }
@@ -304,24 +259,28 @@ impl Call {
         let selected_model = self.selected_model();
         Extras {
             cost: self.cost(summary).map(|cost| cost.total),
-            latency_ms: clock::millis(self.started.elapsed_micros(host)),
-            routing: Routing {
-                alias: self.alias.as_deref(),
-                requested_model: &self.requested_model,
+            latency_ms: clock::millis(self.trace.started.elapsed_micros(host)),
+            routing: response::Routing {
+                alias: self.trace.alias.as_deref(),
+                requested_model: &self.trace.requested_model,
                 selected_model: &selected_model,
                 attempts: u32::try_from(self.attempts.len()).unwrap_or(u32::MAX),
-                routing_ms: clock::millis(self.routing_micros),
-                cluster_id: self.cluster_id,
-                expected_error: self.expected_error,
-                decision: self.decision.as_ref().map(|decision| Decision {
-                    outcome: &decision.outcome,
-                    pack: &decision.pack,
-                    score: decision.score,
-                    cost_weight: decision.cost_weight,
-                    reason: &decision.reason,
-                }),
+                routing_ms: clock::millis(self.routing.micros),
+                cluster_id: self.routing.cluster_id,
+                expected_error: self.routing.expected_error,
+                decision: self
+                    .routing
+                    .decision
+                    .as_ref()
+                    .map(|decision| response::Decision {
+                        outcome: &decision.outcome,
+                        pack: &decision.pack,
+                        score: decision.score,
+                        cost_weight: decision.cost_weight,
+                        reason: &decision.reason,
+                    }),
                 session_id: self.session.as_deref(),
-                trace_id: &self.trace_id,
+                trace_id: &self.trace.id,
             },
         }
         .members()
@@ -329,33 +288,25 @@ impl Call {
 
     /// Adds the headers that describe the call to the client.
     pub fn add_headers(&self, host: &impl Host, response: &mut HeaderList<'_>) {
-        let charges = if self.charges.is_empty() {
-            &self.refused_charges
-        } else {
-            &self.charges
-        };
-        limits::add_headers(host, charges, response);
+        self.trace
+            .add_headers(host, &self.selected_model(), response);
         if self.is_cached {
             response.push(headers::CACHE, "hit");
         } else if self.cache_key.is_some() {
             response.push(headers::CACHE, "miss");
         }
-        response.push(headers::TRACE_ID, self.trace_id.clone());
         response.push(
             headers::ROUTING_MS,
-            clock::millis(self.routing_micros).to_string(),
+            clock::millis(self.routing.micros).to_string(),
         );
         response.push(headers::ATTEMPTS, self.attempts.len().to_string());
-        if self.selected.is_some() {
-            response.push(headers::SELECTED_MODEL, self.selected_model());
-        }
-        if let Some(cluster) = self.cluster_id {
+        if let Some(cluster) = self.routing.cluster_id {
             response.push(headers::CLUSTER_ID, cluster.to_string());
         }
-        if let Some(error) = self.expected_error {
+        if let Some(error) = self.routing.expected_error {
             response.push(headers::EXPECTED_ERROR, error.to_string());
         }
-        if let Some(decision) = &self.decision {
+        if let Some(decision) = &self.routing.decision {
             response.push(headers::ROUTING, decision.outcome.clone());
         }
         if self.budget == v1::Budget::SoftLimit {
@@ -366,15 +317,10 @@ impl Call {
         }
     }
 
-    /// Returns the bytes of an answer that its trace can hold, plus one to detect truncation.
-    pub fn recorded_bytes(&self) -> usize {
-        privacy::recorded_bytes(self.snapshot.as_deref())
-    }
-
     /// Truncates the body of a request that was sent to what its trace can hold. The Responses API
     /// needs the whole body, because its answers repeat parts of the request.
     pub fn release_body(&mut self) {
-        let limit = self.recorded_bytes();
+        let limit = self.trace.recorded_bytes();
         if self.api != Api::Responses
             && let Some(body) = Rc::get_mut(&mut self.body)
         {
@@ -385,7 +331,7 @@ impl Call {
 
     /// Queues the trace for the control plane.
     pub fn record(mut self, host: &impl Host, end: End) {
-        self.tell_health(host);
+        self.report_health(host);
         if end.outcome == v1::Outcome::UpstreamBrokeOff
             && let Some(attempt) = self
                 .attempts
@@ -400,102 +346,53 @@ impl Call {
                 },
             );
         }
-        let usage = end.summary.usage.filter(|_| !self.is_cached);
-        let tokens = usage.map_or(0, |usage| usage.input.saturating_add(usage.output));
-        limits::settle(host, &self.charges, tokens, self.started.instant());
-        let cost = self.cost(&end.summary);
-        let snapshot = self.snapshot.take().unwrap_or_default();
-        let alias = self.alias.as_deref();
-        let policy = Policy::of(&snapshot, alias, self.client(), self.is_opted_out);
-        let masked = |text: String| policy.mask(&snapshot, text);
-        let request = Rc::unwrap_or_clone(std::mem::take(&mut self.body));
         let mut response = end.response;
-        if policy.content && policy.redact && end.is_event_stream {
+        if end.is_event_stream && self.trace.masks_content() {
             // A secret split across chunks of a stream can't be recognized, so the stream is
             // aggregated.
             response = serde_json::to_vec(&self.api.aggregate(&response)).unwrap_or_default();
         }
-        let said = policy.keep(&snapshot, request, response);
         if self.is_direct {
             self.unreported_attempts = vec![0];
         }
-        let attempts = self
-            .unreported_attempts
-            .iter()
-            .filter_map(|&index| {
-                let made = self.attempts.get(index)?;
-                Some(v1::Attempt {
-                    trace_id: self.trace_id.clone(),
-                    number: u32::try_from(index).ok()?.saturating_add(1),
-                    provider: made.provider.clone(),
-                    model: made.model.clone(),
-                    status: u32::from(made.status.unwrap_or(0)),
-                    error: made.error.map_or("", AttemptError::as_str).to_owned(),
-                    latency_micros: self.started.elapsed_micros(host),
-                    start_unix_micros: self.started.unix_micros(),
-                    traceparent: self.traceparent.clone(),
-                })
-            })
-            .collect();
-        let key = self.key_name().to_owned();
+        let unreported = self.unreported_attempts.iter();
+        let attempts = unreported.filter_map(|&index| {
+            let number = u32::try_from(index).ok()?.saturating_add(1);
+            let made = self.attempts.get(index)?;
+            Some(self.trace.attempt(host, number, made))
+        });
+        let attempts = attempts.collect();
+        let usage = end.summary.usage;
+        let charged = usage.filter(|_| !self.is_cached);
+        let cost = self.cost(&end.summary);
         let (provider, model) = self.selected.unwrap_or_default();
         let trace = v1::Trace {
-            id: self.trace_id,
-            start_unix_micros: self.started.unix_micros(),
-            requested_model: self.requested_model,
-            alias: self.alias.unwrap_or_default(),
             provider,
             model,
             stream: self.stream,
             status: u32::from(end.status),
-            error: end.error.map(|error| v1::TraceError {
-                r#type: error.kind.as_str().to_owned(),
-                code: error.code.unwrap_or_default().into_owned(),
-                message: masked(error.message),
-            }),
             outcome: end.outcome.into(),
-            latency_micros: self.started.elapsed_micros(host),
-            time_to_first_token_micros: self.time_to_first_token_micros,
-            routing_micros: self.routing_micros,
-            usage: end.summary.usage.map(|usage| v1::Usage {
-                input: usage.input,
-                output: usage.output,
-                cache_read: usage.cache_read,
-                cache_write: usage.cache_write,
-                reasoning: usage.reasoning,
-            }),
-            cost: cost.map(|cost| v1::Cost {
-                input: cost.input.0,
-                output: cost.output.0,
-                cache_read: cost.cache_read.0,
-                cache_write: cost.cache_write.0,
-                total: cost.total.0,
-            }),
-            request: said.request,
-            response: said.response,
-            content_truncated: said.is_cut || self.is_cut,
-            key,
-            traceparent: self.traceparent,
+            routing_micros: self.routing.micros,
+            usage: usage.map(wire_usage),
+            cost: cost.map(wire_cost),
             session_id: self.session.unwrap_or_default(),
-            cluster_id: self.cluster_id,
-            expected_error: self.expected_error,
-            decision: self.decision,
-            metadata: self
-                .metadata
-                .into_iter()
-                .map(|(name, value)| (masked(name), masked(value)))
-                .collect(),
-            user: masked(self.user),
-            api: Endpoint::Completion(self.api).number(),
+            cluster_id: self.routing.cluster_id,
+            expected_error: self.routing.expected_error,
+            decision: self.routing.decision,
+            metadata: self.metadata.into_iter().collect(),
+            user: self.user,
+            ..v1::Trace::default()
         };
-        metrics::count(host, &trace);
-        delivery::record(
-            host,
-            v1::IngestRequest {
-                traces: vec![trace],
-                attempts,
-            },
-        );
+        let ending = Ending {
+            trace,
+            attempts,
+            tokens: charged.map_or(0, |usage| usage.input.saturating_add(usage.output)),
+            error: end.error,
+            request: Rc::unwrap_or_clone(self.body),
+            response,
+            is_cut: self.is_cut,
+        };
+        self.trace.finish(host, ending);
     }
 }
 

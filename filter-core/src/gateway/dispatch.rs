@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use opentracy_proto::constants::MAX_ATTEMPTS;
-use opentracy_proto::v1::{self, Owner, Strategy};
+use opentracy_proto::v1::{self, Strategy};
 use opentracy_translate::error::ApiError;
 use opentracy_translate::format;
 use opentracy_translate::internal_hosts::PLANNED_AUTHORITY;
@@ -74,102 +74,79 @@ impl Waiting {
 
 /// Parses, plans and sends a complete request.
 pub fn start(host: &impl Host, mut call: Box<Call>, request: HeaderList<'static>) -> Outcome {
-    let Some(snapshot) = call.snapshot.clone() else {
-        let error = ApiError::new(
-            503,
-            "The gateway has no configuration yet: its control plane is starting or out of reach. Try again",
-        )
-        .with_code("gateway_starting");
-        return Outcome::Refused(call, error);
+    let snapshot = match call.trace.configuration() {
+        Ok(snapshot) => snapshot,
+        Err(error) => return Outcome::Refused(call, error),
     };
     let body = Rc::clone(&call.body);
-    let planned = privacy::check(&request)
-        .and_then(|()| Envelope::parse(call.api, &body))
-        .and_then(|envelope| plan(&mut call, &envelope, &snapshot).map(|()| envelope));
+    let parsed = privacy::check(&request).and_then(|()| Envelope::parse(call.api, &body));
+    let planned = parsed.and_then(|envelope| {
+        plan(&mut call, &envelope, &snapshot)?;
+        Ok(envelope)
+    });
     match planned {
-        Err(error) => Outcome::Refused(call, error),
         Ok(envelope) => {
-            let admission = limits::admit(host, &call.charges, &snapshot);
-            Flow {
+            let admission = limits::admit(host, &call.trace.charges, &snapshot);
+            let flow = Flow {
                 call,
                 request,
                 envelope: &envelope,
                 snapshot: &snapshot,
-            }
-            .on_caller(host, admission)
+            };
+            flow.on_caller(host, admission)
         }
+        Err(error) => Outcome::Refused(call, error),
     }
 }
 
 /// Resumes with the control plane's answer.
 pub fn resume(host: &impl Host, waiting: Waiting, status: u32, size: usize) -> Outcome {
     let Waiting {
-        mut call,
+        call,
         request,
         question,
     } = waiting;
     let body = Rc::clone(&call.body);
-    let (Ok(envelope), Some(snapshot)) = (Envelope::parse(call.api, &body), call.snapshot.clone())
+    let (Ok(envelope), Ok(snapshot)) =
+        (Envelope::parse(call.api, &body), call.trace.configuration())
     else {
         // The body was parsed successfully before.
-        return Outcome::Refused(
-            call,
-            ApiError::new(500, "The gateway can't parse the request again"),
-        );
+        let error = ApiError::new(500, "The gateway can't parse the request again");
+        return Outcome::Refused(call, error);
+    };
+    let mut flow = Flow {
+        call,
+        request,
+        envelope: &envelope,
+        snapshot: &snapshot,
     };
     match question {
         Question::Caller(asked) => {
-            let admission = limits::resume(host, &call.charges, &asked, &snapshot, status, size);
-            Flow {
-                call,
-                request,
-                envelope: &envelope,
-                snapshot: &snapshot,
-            }
-            .on_caller(host, admission)
+            let charges = &flow.call.trace.charges;
+            let admission = limits::resume(host, charges, &asked, &snapshot, status, size);
+            flow.on_caller(host, admission)
         }
-        Question::Files(asked) => {
-            let flow = Flow {
-                call,
-                request,
-                envelope: &envelope,
-                snapshot: &snapshot,
-            };
-            match named_files::check(host, &asked, status, size) {
-                Ok(()) => flow.on_files(host),
-                Err(error) => Outcome::Refused(flow.call, error),
-            }
-        }
+        Question::Files(asked) => match named_files::check(host, &asked, status, size) {
+            Ok(()) => flow.on_files(host),
+            Err(error) => Outcome::Refused(flow.call, error),
+        },
         Question::Route(asked) => {
-            let routed = router::read_answer(host, &mut call, &asked, status, size);
-            let flow = Flow {
-                call,
-                request,
-                envelope: &envelope,
-                snapshot: &snapshot,
-            };
-            match routed {
+            match router::read_answer(host, &mut flow.call, &asked, status, size) {
                 Ok(()) => flow.on_order(host),
                 Err(error) => Outcome::Refused(flow.call, error),
             }
         }
         Question::Model(asked) => {
-            let charges = model_charges(&call, &snapshot);
+            let charges = model_charges(&flow.call, &snapshot);
             let admission = limits::resume(host, &charges, &asked, &snapshot, status, size);
-            Flow {
-                call,
-                request,
-                envelope: &envelope,
-                snapshot: &snapshot,
-            }
-            .on_model(host, charges, admission)
+            flow.on_model(host, charges, admission)
         }
     }
 }
 
 /// Fills in the call from the parsed request.
 fn plan(call: &mut Call, envelope: &Envelope<'_>, snapshot: &Snapshot) -> Result<(), ApiError> {
-    call.requested_model = envelope.model.clone().into_owned();
+    call.trace.requested_model = envelope.model.clone().into_owned();
     call.stream = envelope.stream;
     call.include_usage = envelope.include_usage;
     call.has_tools = envelope.has_tools;
@@ -178,22 +155,13 @@ fn plan(call: &mut Call, envelope: &Envelope<'_>, snapshot: &Snapshot) -> Result
     }
     call.metadata = envelope.metadata();
     let target = planner::resolve(snapshot, &envelope.model)?;
+    call.trace.alias = target.alias.map(|alias| alias.name.clone());
     call.plan = target.candidates;
-    call.alias = target.alias.map(|alias| alias.name.clone());
-    access::retain_allowed(&call.caller, &envelope.model, &mut call.plan)?;
+    access::retain_allowed(&call.trace.caller, &envelope.model, &mut call.plan)?;
     context::retain_fitting(&mut call.plan, envelope, snapshot)?;
-    call.budget = budget::check(call.client(), target.alias)?;
-    let tokens = limits::estimate_tokens(envelope.text.len(), envelope.max_tokens);
-    call.estimated_tokens = tokens;
-    if let Some(client) = call.client() {
-        let own = client.limits.unwrap_or_default();
-        call.charges = limits::charges(Owner::Key, &client.name, &own, tokens);
-    }
-    if let Some(alias) = target.alias {
-        let own = alias.limits.unwrap_or_default();
-        call.charges
-            .extend(limits::charges(Owner::Alias, &alias.name, &own, tokens));
-    }
+    call.budget = budget::check(call.trace.client(), target.alias)?;
+    call.estimated_tokens = limits::estimate_tokens(envelope.text.len(), envelope.max_tokens);
+    call.trace.charge_caller(snapshot, call.estimated_tokens);
     Ok(())
 }
 
@@ -202,10 +170,8 @@ fn model_charges(call: &Call, snapshot: &Snapshot) -> Vec<Charge> {
     let Some(candidate) = call.plan.first() else {
         return Vec::new();
     };
-    let own = snapshot
-        .model(&candidate.provider.name, &candidate.model)
-        .limits;
-    limits::charges(Owner::Model, &candidate.id(), &own, call.estimated_tokens)
+    let (provider, model) = (&candidate.provider.name, &candidate.model);
+    limits::charges_of_model(snapshot, provider, model, call.estimated_tokens)
 }
 
 /// A request on its way through the steps.
@@ -226,15 +192,13 @@ impl Flow<'_> {
     }
 
     fn alias(&self) -> Option<&v1::Alias> {
-        self.snapshot.aliases.get(self.call.alias.as_ref()?)
+        self.call.trace.alias(self.snapshot)
     }
 
     fn on_caller(mut self, host: &impl Host, admission: Admission) -> Outcome {
         match admission {
             Admission::Refused(error) => {
-                metrics::count_limited(host, error.code.as_deref().unwrap_or_default());
-                // No units were taken, so none must be returned.
-                self.call.refused_charges = std::mem::take(&mut self.call.charges);
+                self.call.trace.refuse(host, &error);
                 return Outcome::Refused(self.call, error);
             }
             Admission::Pending(asked) => return self.wait(Question::Caller(asked)),
@@ -251,7 +215,13 @@ impl Flow<'_> {
     fn on_files(mut self, host: &impl Host) -> Outcome {
         let call = &self.call;
         let key = self.alias().and_then(|alias| {
-            cache::key(alias, call.key_name(), call.api, &call.body, &self.request)
+            cache::key(
+                alias,
+                call.trace.key_name(),
+                call.api,
+                &call.body,
+                &self.request,
+            )
         });
         self.call.cache_key = key;
         if let Some(known) = self
@@ -264,7 +234,7 @@ impl Flow<'_> {
         }
         let preferred = self.request.get(headers::PREFER);
         let preferred = preferred
-            .filter(|_| self.call.caller.is_internal)
+            .filter(|_| self.call.trace.caller.is_internal)
             .map(str::to_owned);
         let session_model = self.call.session.as_deref().and_then(session::model_of);
         if let Some(model) = preferred.or(session_model) {
@@ -287,7 +257,7 @@ impl Flow<'_> {
         }
         let call = &mut self.call;
         let about = About {
-            trace_id: &call.trace_id,
+            trace_id: &call.trace.id,
             sticky: strategy::sticky(
                 call.session.as_deref(),
                 &call.user,
@@ -319,13 +289,13 @@ impl Flow<'_> {
             .iter()
             .any(|candidate| candidate.provider.is_agents())
         {
-            let model = self.call.requested_model.clone();
+            let model = self.call.trace.requested_model.clone();
             let session = self
                 .call
                 .session
                 .get_or_insert_with(|| session::issue(host, &model))
                 .clone();
-            let name = self.call.key_name().to_owned();
+            let name = self.call.trace.key_name().to_owned();
             self.request.set(headers::SESSION_ID, session);
             self.request.set(headers::ON_BEHALF_OF, name);
         }
@@ -340,7 +310,7 @@ impl Flow<'_> {
     fn on_model(mut self, host: &impl Host, charges: Vec<Charge>, admission: Admission) -> Outcome {
         match admission {
             Admission::Admitted => {
-                self.call.charges.extend(charges);
+                self.call.trace.charges.extend(charges);
                 self.introduce(host);
                 send(host, self.call, self.envelope, &self.request)
             }
@@ -366,10 +336,8 @@ fn send(
     envelope: &Envelope<'_>,
     request: &HeaderList<'_>,
 ) -> Outcome {
-    let alias = call
-        .alias
-        .as_ref()
-        .and_then(|name| call.snapshot.as_ref()?.aliases.get(name));
+    let snapshot = call.trace.snapshot.clone().unwrap_or_default();
+    let alias = call.trace.alias(&snapshot);
     let retries = alias.map_or(0, |alias| alias.retries as usize);
     let per_try_timeout_ms = alias.and_then(|alias| alias.per_try_timeout_ms);
     let hedge_after_ms = alias.and_then(|alias| alias.hedge_after_ms);
@@ -410,10 +378,10 @@ fn send_direct(
     request: &HeaderList<'_>,
 ) -> Result<(), ApiError> {
     let (provider, model) = (&candidate.provider, candidate.model.as_str());
-    let target = provider.target(model, call.snapshot.as_deref());
+    let target = provider.target(model, call.trace.snapshot.as_deref());
     let outgoing = format::translate_parsed(&call.body, envelope, &target)?;
     let timeout_ms = per_try_timeout_ms.unwrap_or(provider.timeout_ms);
-    let span = Some(span_id(&call.trace_id, 1));
+    let span = Some(span_id(&call.trace.id, 1));
     let sending = Sending {
         timeout_ms,
         span,
@@ -434,7 +402,7 @@ fn send_planned(
     request: &HeaderList<'_>,
 ) {
     let plan = Plan {
-        trace_id: call.trace_id.as_str().into(),
+        trace_id: call.trace.id.as_str().into(),
         api: call.api,
         attempts: call
             .plan

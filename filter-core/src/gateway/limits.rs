@@ -55,6 +55,17 @@ pub fn charges(owner: Owner, name: &str, limits: &v1::Limits, tokens: u64) -> Ve
     .collect()
 }
 
+/// Returns the charges of a request against the limits of a model.
+pub fn charges_of_model(
+    snapshot: &Snapshot,
+    provider: &str,
+    model: &str,
+    tokens: u64,
+) -> Vec<Charge> {
+    let own = snapshot.model(provider, model).limits;
+    charges(Owner::Model, &format!("{provider}/{model}"), &own, tokens)
+}
+
 /// A call to the control plane that a request waits for.
 pub struct PendingAcquire {
     pub grpc_call: u32,

@@ -28,6 +28,7 @@ mod probes;
 mod router;
 mod session;
 mod strategy;
+mod trace_builder;
 
 use opentracy_translate::agent_paths;
 use opentracy_translate::client::Api;

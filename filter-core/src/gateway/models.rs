@@ -23,10 +23,7 @@ pub fn is_at(path: &str) -> bool {
 pub fn reply(host: &impl Host, caller: &Caller, method: &str, path: &str) {
     let answer = match snapshot::current() {
         Some(snapshot) => answer(&snapshot, caller, method, path),
-        None => {
-            let message = "The gateway has no configuration yet: its control plane is starting or out of reach. Try again";
-            Err(ApiError::new(503, message).with_code("gateway_starting"))
-        }
+        None => Err(snapshot::missing()),
     };
     match answer {
         Ok(body) => host.reply(200, &headers::json(), &body),

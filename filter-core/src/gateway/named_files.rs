@@ -27,7 +27,7 @@ pub fn ask(
     if !may_name_files(&call.body) {
         return Ok(None);
     }
-    let owner = ResourceOwner::of(snapshot, &call.caller);
+    let owner = ResourceOwner::of(snapshot, &call.trace.caller);
     let ids = RequestIds::find(&call.body).files;
     let Some(first) = call.plan.first() else {
         return Ok(None);

@@ -112,7 +112,8 @@ pub fn key_missing(provider: &str, variable: &str) -> ApiError {
     .with_code("provider_key_missing")
 }
 
-fn not_found(snapshot: &Snapshot, requested: &str) -> ApiError {
+/// Returns the error for a name that no configuration knows.
+pub fn not_found(snapshot: &Snapshot, requested: &str) -> ApiError {
     let mut message = format!("The model \"{requested}\" is not known here.");
     let suggestions = near_matches(snapshot, requested);
     if !suggestions.is_empty() {

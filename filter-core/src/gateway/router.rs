@@ -59,6 +59,7 @@ pub fn ask(
     }
     .encode_to_vec();
     let deadline = call
+        .trace
         .snapshot
         .as_ref()
         .map(|snapshot| snapshot.route_deadline)
@@ -73,7 +74,7 @@ pub fn ask(
     ) {
         Some(grpc_call) => Ok(Some(PendingDecision {
             grpc_call,
-            asked_at_micros: call.started.elapsed_micros(host),
+            asked_at_micros: call.trace.started.elapsed_micros(host),
             deadline,
             fail_without_router,
         })),
@@ -89,13 +90,13 @@ pub fn read_answer(
     status: u32,
     size: usize,
 ) -> Result<(), ApiError> {
-    call.routing_micros = call.started.elapsed_micros(host) - asked.asked_at_micros;
+    call.routing.micros = call.trace.started.elapsed_micros(host) - asked.asked_at_micros;
     let answer = control_plane::read_awaited::<v1::RouteResponse>(host, status, size);
     let Some(answer) = answer else {
         // Envoy reports a timeout and other failures with the same status, and its timers may run
         // slightly early by our clock.
         let almost = asked.deadline.mul_f32(0.9).as_micros();
-        let why = if u128::from(call.routing_micros) >= almost {
+        let why = if u128::from(call.routing.micros) >= almost {
             "deadline"
         } else {
             "control_plane_down"
@@ -103,9 +104,9 @@ pub fn read_answer(
         return without_router(call, why, asked.fail_without_router);
     };
     planner::reorder(&mut call.plan, &answer.candidates);
-    call.cluster_id = answer.cluster_id;
-    call.expected_error = answer.expected_error;
-    call.decision = answer.decision;
+    call.routing.cluster_id = answer.cluster_id;
+    call.routing.expected_error = answer.expected_error;
+    call.routing.decision = answer.decision;
     Ok(())
 }
 
@@ -115,7 +116,7 @@ fn without_router(call: &mut Call, why: &str, fail: bool) -> Result<(), ApiError
     } else {
         "there was no decision: the alias's candidates were tried in their order"
     };
-    call.decision = Some(v1::Decision {
+    call.routing.decision = Some(v1::Decision {
         outcome: why.to_owned(),
         reason: reason.to_owned(),
         ..v1::Decision::default()
@@ -125,7 +126,7 @@ fn without_router(call: &mut Call, why: &str, fail: bool) -> Result<(), ApiError
     }
     let message = format!(
         "The alias \"{}\" needs the control plane to choose a model, and it does not answer. Try again, or set `when_router_is_down: in_order` for the alias",
-        call.alias.as_deref().unwrap_or_default()
+        call.trace.alias.as_deref().unwrap_or_default()
     );
     Err(ApiError::new(503, message).with_code("router_unavailable"))
 }

@@ -112,7 +112,7 @@ impl Answer {
         call.is_cached = true;
         call.cache_key = None;
         call.selected = Some((cached.provider, cached.model));
-        call.time_to_first_token_micros = Some(call.started.elapsed_micros(host));
+        call.trace.note_first_byte(host);
         let mut answer = Self {
             status: 200,
             state: State::Over,
@@ -218,8 +218,7 @@ impl Answer {
     ) -> Action {
         match &mut self.state {
             State::Holding { .. } => {
-                call.time_to_first_token_micros
-                    .get_or_insert_with(|| call.started.elapsed_micros(host));
+                call.trace.note_first_byte(host);
                 self.buffered = size;
                 if end_of_stream {
                     self.finish_body(host, call)
@@ -289,7 +288,7 @@ impl Answer {
             }
             Err(error) => self.answer_error(host, call, headers, error),
         };
-        call.tell_health(host);
+        call.report_health(host);
         finish_headers(host, call, headers, body.len());
         body
     }
@@ -340,7 +339,7 @@ impl Answer {
                 .get_or_insert_with(|| AttemptError::of_status(error.status));
             attempt.retry_after = attempt.retry_after.or(retry_after);
         }
-        call.tell_health(host);
+        call.report_health(host);
         self.status = error.status;
         headers.set(":status", error.status.to_string());
         headers.set("content-type", "application/json");
@@ -388,7 +387,7 @@ fn note_attempts(
                 model: candidate.model.clone(),
                 status: Some(status),
                 error: (status >= 400).then(|| AttemptError::of_status(status)),
-                latency_ms: Some(call.started.elapsed_micros(host) / 1000),
+                latency_ms: Some(call.trace.started.elapsed_micros(host) / 1000),
                 retry_after: None,
             };
             call.note_attempts(vec![attempt]);

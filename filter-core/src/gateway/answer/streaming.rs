@@ -21,7 +21,7 @@ impl Answer {
         mut headers: HeaderList<'_>,
         translator: Option<Box<StreamTranslator>>,
     ) {
-        call.tell_health(host);
+        call.report_health(host);
         if call.has_tools {
             call.session_for_tools(host);
         }
@@ -97,8 +97,7 @@ impl Answer {
             return;
         };
         if !chunk.is_empty() {
-            call.time_to_first_token_micros
-                .get_or_insert_with(|| call.started.elapsed_micros(host));
+            call.trace.note_first_byte(host);
         }
         if call.cache_key.is_some() {
             // A larger answer isn't cached.
@@ -120,7 +119,7 @@ impl Answer {
             host.set_response_body(&bytes);
         }
         if memory::has_room_for_recording(host) {
-            extend_up_to(&mut self.content, &bytes, call.recorded_bytes());
+            extend_up_to(&mut self.content, &bytes, call.trace.recorded_bytes());
         } else {
             call.is_cut = true;
         }

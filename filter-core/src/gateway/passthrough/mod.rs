@@ -13,7 +13,6 @@ mod target;
 
 use std::time::Duration;
 
-use opentracy_proto::v1::Owner;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::multipart::{self, ModelSearch};
@@ -23,13 +22,12 @@ use opentracy_translate::resources;
 use crate::deadline::Deadline;
 use crate::gateway::access::Caller;
 use crate::gateway::envoys_reply::EnvoysReply;
-use crate::gateway::leases::Charge;
 use crate::gateway::limits::{self, Admission};
 use crate::gateway::owners::ResourceOwner;
 use crate::gateway::{budget, privacy, strategy};
 use crate::headers::{self, HeaderList};
 use crate::host::{Action, Host};
-use crate::{memory, metrics, snapshot};
+use crate::memory;
 use ownership::{HeldAnswer, Ownership};
 use record::Record;
 use target::Target;
@@ -44,7 +42,6 @@ pub struct Passthrough {
     /// The beginning of a form, until its model is known.
     form: Option<ModelSearch>,
     state: State,
-    charges: Vec<Charge>,
     record: Record,
     /// The call's use of objects that the provider stores.
     ownership: Option<Ownership>,
@@ -96,7 +93,6 @@ impl Passthrough {
             has_body: !end_of_stream,
             form: None,
             state: State::Receiving,
-            charges: Vec::new(),
             ownership: None,
             timeout: Duration::default(),
             deadline: Deadline::default(),
@@ -137,11 +133,17 @@ impl Passthrough {
     pub fn resume(&mut self, host: &impl Host, status: u32, size: usize) -> Action {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Waiting(target, asked) => {
-                let Some(snapshot) = snapshot::current() else {
+                let Ok(snapshot) = self.record.trace.configuration() else {
                     return Action::Pause;
                 };
-                let admission =
-                    limits::resume(host, &self.charges, &asked, &snapshot, status, size);
+                let admission = limits::resume(
+                    host,
+                    &self.record.trace.charges,
+                    &asked,
+                    &snapshot,
+                    status,
+                    size,
+                );
                 self.on_admission(host, target, admission)
             }
             State::Checking(target, _) => {
@@ -180,12 +182,9 @@ impl Passthrough {
         host: &impl Host,
         end_of_stream: bool,
     ) -> Result<Option<Target>, ApiError> {
-        let Some(snapshot) = snapshot::current() else {
-            let words = "The gateway has no configuration yet: its control plane is starting or out of reach. Try again";
-            return Err(ApiError::new(503, words).with_code("gateway_starting"));
-        };
+        let snapshot = self.record.trace.configuration()?;
         let path = self.request.get(":path").unwrap_or_default();
-        let caller = &self.record.caller;
+        let caller = &self.record.trace.caller;
         match self.endpoint {
             Endpoint::Proxy => {
                 let target = target::of_proxy(&snapshot, caller, path)?;
@@ -247,40 +246,25 @@ impl Passthrough {
     }
 
     fn admit(&mut self, host: &impl Host, target: Box<Target>) -> Action {
-        let Some(snapshot) = snapshot::current() else {
+        let record = &mut self.record;
+        record.aim(&target);
+        let Ok(snapshot) = record.trace.configuration() else {
             return Action::Pause;
         };
-        self.record.aim(&target);
-        let alias = target
-            .alias
-            .as_ref()
-            .and_then(|name| snapshot.aliases.get(name));
-        let client = self
-            .record
-            .caller
-            .client
-            .as_ref()
-            .map(|client| &client.wire);
-        let checked = privacy::check(&self.request).and_then(|()| budget::check(client, alias));
+        let alias = record.trace.alias(&snapshot);
+        let checked = privacy::check(&self.request)
+            .and_then(|()| budget::check(record.trace.client(), alias));
         if let Err(error) = checked {
             return self.refuse(host, &error);
         }
-        let tokens = limits::estimate_tokens(self.record.request.len(), Some(0));
-        if let Some(client) = &self.record.caller.client {
-            let own = client.wire.limits.unwrap_or_default();
-            self.charges = limits::charges(Owner::Key, &client.wire.name, &own, tokens);
-        }
-        if let Some(alias) = alias {
-            let own = alias.limits.unwrap_or_default();
-            self.charges
-                .extend(limits::charges(Owner::Alias, &alias.name, &own, tokens));
-        }
+        let tokens = limits::estimate_tokens(record.request.len(), Some(0));
+        record.trace.charge_caller(&snapshot, tokens);
         if !target.model.is_empty() {
-            let own = snapshot.model(&target.provider.name, &target.model).limits;
-            self.charges
-                .extend(limits::charges(Owner::Model, &target.id(), &own, tokens));
+            let (provider, model) = (&target.provider.name, &target.model);
+            let charges = limits::charges_of_model(&snapshot, provider, model, tokens);
+            record.trace.charges.extend(charges);
         }
-        let admission = limits::admit(host, &self.charges, &snapshot);
+        let admission = limits::admit(host, &record.trace.charges, &snapshot);
         self.on_admission(host, target, admission)
     }
 
@@ -296,8 +280,7 @@ impl Passthrough {
                 Action::Pause
             }
             Admission::Refused(error) => {
-                metrics::count_limited(host, error.code.as_deref().unwrap_or_default());
-                self.record.refused_charges = std::mem::take(&mut self.charges);
+                self.record.trace.refuse(host, &error);
                 self.refuse(host, &error)
             }
             Admission::Admitted => {
@@ -339,7 +322,7 @@ impl Passthrough {
 
     fn refuse(&mut self, host: &impl Host, error: &ApiError) -> Action {
         let mut reply = headers::json();
-        self.record.add_headers(host, &self.charges, &mut reply);
+        self.record.add_headers(host, &mut reply);
         if let Some(seconds) = error.retry_after {
             reply.set("retry-after", seconds.to_string());
         }
@@ -356,6 +339,6 @@ impl Passthrough {
         } else {
             host.response_details()
         };
-        self.record.finish(host, &self.charges, &details);
+        self.record.finish(host, &details);
     }
 }

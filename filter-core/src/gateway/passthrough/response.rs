@@ -33,7 +33,7 @@ impl Passthrough {
         let failure = self.record.began(host, &response, details.as_deref());
         response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
         if let Some(error) = failure {
-            self.record.add_headers(host, &self.charges, &mut response);
+            self.record.add_headers(host, &mut response);
             let reply =
                 EnvoysReply::replace(host, Api::ChatCompletions, &error, response, end_of_stream);
             self.state = State::EnvoysReply(reply);
@@ -47,7 +47,7 @@ impl Passthrough {
         let is_error = response.status() >= 400;
         let keys = &target.provider.key_mask;
         response.mask(keys, is_error);
-        self.record.add_headers(host, &self.charges, &mut response);
+        self.record.add_headers(host, &mut response);
         let own = self.ownership.as_ref();
         let names_objects = response.status() < 300 && own.is_some_and(Ownership::reads_answer);
         let is_looked_at = target.translation.is_some() || is_error || names_objects;

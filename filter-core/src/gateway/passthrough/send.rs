@@ -1,6 +1,6 @@
 //! The provider's request for a passthrough call.
 
-use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
+use opentracy_translate::trace_context::span_id;
 
 use crate::gateway::passthrough::record::Record;
 use crate::gateway::passthrough::target::Target;
@@ -24,12 +24,7 @@ pub fn send(
     let provider = &target.provider;
     let key = provider_keys::choose(host, provider);
     let method = request.get(":method").unwrap_or("GET");
-    let mut onward = HeaderList::with_capacity(24);
-    onward.push(":method", method);
-    onward.push(":scheme", provider.scheme.as_str());
-    onward.push(":authority", DIRECT_AUTHORITY);
-    onward.push(":path", target.path.as_str());
-    onward.push(headers::FORWARDED_PROTO, "http");
+    let mut onward = upstream::begin_headers(provider, method, target.path.clone());
     if target.is_proxied {
         for name in request.names().filter(|name| is_clients_own(name)) {
             onward.copy(request, name);
@@ -68,7 +63,8 @@ pub fn send(
         };
         upstream::sign(host, provider, method, &target.path, &body, &mut onward);
     }
-    record.add_traceparent(request, &mut onward);
+    let span = Some(span_id(&record.trace.id, 1));
+    upstream::add_trace_context(request, span, &mut onward);
     onward.push(headers::CLUSTER, provider.envoy_cluster.as_str());
     onward.push(headers::PER_TRY_TIMEOUT, provider.timeout_ms.to_string());
     if target.retries > 0 {

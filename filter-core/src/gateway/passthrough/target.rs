@@ -222,7 +222,7 @@ fn resolve(
     let mut candidates = found.candidates;
     access::retain_allowed(caller, requested, &mut candidates)?;
     let Some(candidate) = candidates.into_iter().next() else {
-        return Err(ApiError::new(404, "No candidate can be called"));
+        return Err(planner::not_found(snapshot, requested));
     };
     Ok(Target {
         alias: found.alias.map(|alias| alias.name.clone()),
