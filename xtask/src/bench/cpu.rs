@@ -26,6 +26,14 @@ pub fn pin(pid: u32, cores: impl IntoIterator<Item = usize>) -> Result<()> {
     Ok(())
 }
 
+/// Returns the name of the processor.
+pub fn model() -> Result<String> {
+    let all = std::fs::read_to_string("/proc/cpuinfo")?;
+    let line = all.lines().find(|line| line.starts_with("model name"));
+    let name = line.and_then(|line| line.split_once(':'));
+    Ok(name.map_or("unknown", |(_, name)| name.trim()).to_owned())
+}
+
 pub fn cores() -> Result<usize> {
     Ok(std::thread::available_parallelism()?.get())
 }

@@ -2,8 +2,9 @@
 //!
 //! One worker of each Envoy is pinned to a core; the load generator, the providers and the control
 //! plane have the others. CPU is that of the whole Envoy process, including traces, divided by the
-//! number of requests: on a noisy machine it is stable where times aren't. The cases alternate,
-//! round after round, so that noise affects all of them.
+//! number of requests: on a noisy machine it is stable where times aren't. The cases alternate in a
+//! random order, round after round, and ratios are those within a round, so that noise affects all
+//! of them alike.
 
 mod answers;
 mod cpu;
@@ -13,6 +14,7 @@ mod router;
 mod setup;
 mod upstream;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -45,15 +47,38 @@ pub struct Options {
     /// Run only the cases whose names contain this text.
     #[arg(long, default_value = "")]
     only: String,
+    /// Size of the requests, in KB.
+    #[arg(long, default_value_t = 1)]
+    body_kb: usize,
+    /// Another build of the filter to compare with, as `NAME=FILE`; may be repeated.
+    #[arg(long = "filter", value_name = "NAME=FILE", value_parser = other_filter)]
+    filters: Vec<OtherFilter>,
+}
+
+/// Another build of the filter.
+#[derive(Debug, Clone)]
+struct OtherFilter {
+    name: String,
+    file: PathBuf,
+}
+
+fn other_filter(text: &str) -> Result<OtherFilter, String> {
+    let (name, file) = text.split_once('=').ok_or("must be `NAME=FILE`")?;
+    Ok(OtherFilter {
+        name: name.to_owned(),
+        file: file.into(),
+    })
 }
 
 /// The Envoy that a case goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Plain,
-    Gateway,
+    /// The gateway's, with the filter of this number: 0 for this workspace's.
+    Gateway(usize),
 }
 
+#[derive(Clone)]
 struct Case {
     name: &'static str,
     way: Way,
@@ -110,7 +135,7 @@ const CASES: [Case; 23] = [
 const fn case(name: &'static str, model: &'static str, stream: bool) -> Case {
     Case {
         name,
-        way: Way::Gateway,
+        way: Way::Gateway(0),
         api: Api::ChatCompletions,
         model,
         stream,
@@ -136,24 +161,33 @@ pub fn run(workspace: &Workspace, what: &What) -> Result<()> {
 }
 
 fn gateway(workspace: &Workspace, options: &Options) -> Result<()> {
-    let setup = Setup::start(workspace)?;
+    let setup = Setup::start(workspace, &options.filters)?;
     let duration = Duration::from_secs_f64(options.seconds);
-    let cases: Vec<&Case> = CASES
+    let chosen = CASES
         .iter()
         // The baseline of the comparison always runs.
-        .filter(|case| case.way == Way::Plain || case.name.contains(&options.only))
+        .filter(|case| case.way == Way::Plain || case.name.contains(&options.only));
+    let cases: Vec<Case> = chosen
+        .flat_map(|case| for_each_filter(case, options))
         .collect();
+    let mut order: Vec<usize> = (0..cases.len()).collect();
     let mut samples: Vec<Vec<Sample>> = cases.iter().map(|_| Vec::new()).collect();
     let mut first_chunks: Vec<Vec<Duration>> = cases.iter().map(|_| Vec::new()).collect();
     for round in 0..=options.rounds {
-        for (index, case) in cases.iter().enumerate() {
+        fastrand::shuffle(&mut order);
+        for (done, &index) in order.iter().enumerate() {
+            let case = &cases[index];
             let load = Load {
                 address: setup.address(case.way),
                 path: case.api.path(),
-                body: upstream::request(case.api, case.model, case.stream),
+                body: upstream::request(case.api, case.model, case.stream, options.body_kb),
                 pid: setup.envoy(case.way),
             };
-            eprint!("\rround {round} of {}: {:40}", options.rounds, case.name);
+            let (rounds, count) = (options.rounds, cases.len());
+            eprint!(
+                "\rround {round} of {rounds}: case {done} of {count}, {:40}",
+                case.name
+            );
             let sample = load.run(options.connections, duration)?;
             // The first round is a warm-up.
             if round > 0 {
@@ -164,7 +198,29 @@ fn gateway(workspace: &Workspace, options: &Options) -> Result<()> {
             }
         }
     }
-    eprintln!("\r{:60}", "");
-    println!("{}", report::table(&cases, &samples, &mut first_chunks));
+    eprintln!("\r{:80}", "");
+    let names: Vec<&str> = options
+        .filters
+        .iter()
+        .map(|filter| filter.name.as_str())
+        .collect();
+    println!("Processor: {}\n", cpu::model()?);
+    println!(
+        "{}",
+        report::table(&cases, &names, &samples, &mut first_chunks)
+    );
     Ok(())
+}
+
+/// Returns a case through each build of the filter.
+fn for_each_filter(case: &Case, options: &Options) -> Vec<Case> {
+    match case.way {
+        Way::Plain => vec![case.clone()],
+        Way::Gateway(_) => (0..=options.filters.len())
+            .map(|number| Case {
+                way: Way::Gateway(number),
+                ..case.clone()
+            })
+            .collect(),
+    }
 }

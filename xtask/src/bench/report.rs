@@ -8,8 +8,10 @@ use crate::bench::answers::CHUNKS;
 use crate::bench::load::Sample;
 use crate::bench::{Case, Way};
 
+/// Returns the table. `filters` are the names of the builds that this workspace's is compared with.
 pub fn table(
-    cases: &[&Case],
+    cases: &[Case],
+    filters: &[&str],
     samples: &[Vec<Sample>],
     first_chunks: &mut [Vec<Duration>],
 ) -> String {
@@ -22,7 +24,7 @@ pub fn table(
         .map(|times| median(times.iter().map(|&time| micros(time))))
         .collect();
     let mut out = String::from(
-        "| case | requests/s | p50 µs | p99 µs | CPU µs/request | CPU ratio | added to first chunk |\n|---|--:|--:|--:|--:|--:|--:|\n",
+        "| case | requests/s | p50 µs | p99 µs | CPU µs/request | CPU ratio (range) | added to first chunk |\n|---|--:|--:|--:|--:|--:|--:|\n",
     );
     for (index, case) in cases.iter().enumerate() {
         let baseline = cases
@@ -35,6 +37,16 @@ pub fn table(
             .map(|&latency| micros(latency))
             .collect();
         latencies.sort_by(f64::total_cmp);
+        let mut ratios: Vec<f64> = samples[index]
+            .iter()
+            .zip(&samples[baseline])
+            .map(|(own, plain)| micros(own.cpu_per_request) / micros(plain.cpu_per_request))
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        let build = match case.way {
+            Way::Gateway(number) if number > 0 => format!(" [{}]", filters[number - 1]),
+            _ => String::new(),
+        };
         let per_chunk = if case.stream {
             format!(" ({:.2}/chunk)", cpu[index] / CHUNKS as f64)
         } else {
@@ -48,7 +60,7 @@ pub fn table(
         // Writing to a string can't fail.
         let _ = writeln!(
             out,
-            "| {} | {:.0} | {:.0} | {:.0} | {:.1}{per_chunk} | {:.2} | {added} |",
+            "| {}{build} | {:.0} | {:.0} | {:.0} | {:.1}{per_chunk} | {:.2} ({:.2}-{:.2}) | {added} |",
             case.name,
             median(
                 samples[index]
@@ -58,7 +70,9 @@ pub fn table(
             quantile(&latencies, 0.5),
             quantile(&latencies, 0.99),
             cpu[index],
-            cpu[index] / cpu[baseline],
+            quantile(&ratios, 0.5),
+            quantile(&ratios, 0.0),
+            quantile(&ratios, 1.0),
         );
     }
     out

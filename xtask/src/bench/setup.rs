@@ -6,22 +6,28 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::bench::{Way, cpu, upstream};
+use crate::bench::{OtherFilter, Way, cpu, upstream};
 use crate::processes::Processes;
 use crate::workspace::{Profile, Workspace};
 use crate::{embedder, envoy, process, wasm};
 
 pub struct Setup {
-    plain: SocketAddr,
-    gateway: SocketAddr,
-    plain_envoy: u32,
-    gateway_envoy: u32,
+    plain: Envoy,
+    /// One for each build of the filter.
+    gateways: Vec<Envoy>,
     _processes: Processes,
 }
 
+/// A measured Envoy.
+struct Envoy {
+    address: SocketAddr,
+    pid: u32,
+}
+
 impl Setup {
-    pub fn start(workspace: &Workspace) -> Result<Self> {
-        let filter = wasm::build(workspace, &[])?;
+    pub fn start(workspace: &Workspace, others: &[OtherFilter]) -> Result<Self> {
+        let mut filters = vec![wasm::build(workspace, &[])?];
+        filters.extend(others.iter().map(|other| other.file.clone()));
         let binary = workspace.build_control_plane(Profile::Release)?;
         let envoy = envoy::find(workspace)?;
         let folder = workspace.target.join("bench");
@@ -34,65 +40,75 @@ impl Setup {
         cpu::pin(0, others)?;
 
         let upstream = upstream::start()?;
-        let [plain, gateway, admin, management, grpc] = free_addresses()?;
+        let [plain, management, grpc] = free_addresses()?;
+        let mut processes = Processes::default();
         let plain_bootstrap = folder.join("plain.yaml");
         std::fs::write(&plain_bootstrap, plain_config(plain, upstream))?;
-        let config = folder.join("opentracy.yaml");
-        std::fs::write(
-            &config,
-            gateway_config([gateway, admin, management, grpc], upstream, &folder),
-        )?;
-        let opentracy = |command: &str| {
-            let mut opentracy = Command::new(&binary);
-            opentracy.arg(command).arg("--config").arg(&config);
-            opentracy
+        let pid = processes.start("the plain Envoy", &mut one_worker(&envoy, &plain_bootstrap))?;
+        let plain = Envoy {
+            address: plain,
+            pid,
         };
-        let bootstrap = folder.join("gateway.yaml");
-        let printed = process::output(opentracy("envoy-config").arg("--filter").arg(&filter))?;
-        std::fs::write(&bootstrap, printed)?;
-
-        let mut processes = Processes::default();
-        processes.start(
-            "the control plane",
-            opentracy("serve")
-                .env("OPENTRACY_LOG", "warn")
-                .env("OPENTRACY_STATE", &folder)
-                .env("OPENTRACY_EMBEDDER", embedder::find(workspace)?)
-                // Credentials with which requests are signed.
-                .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-                .env("AWS_SECRET_ACCESS_KEY", "secret"),
-        )?;
-        let plain_envoy =
-            processes.start("the plain Envoy", &mut one_worker(&envoy, &plain_bootstrap))?;
-        let gateway_envoy =
-            processes.start("the gateway's Envoy", &mut one_worker(&envoy, &bootstrap))?;
-        processes.wait_until_healthy(gateway)?;
-        for pid in [plain_envoy, gateway_envoy] {
-            for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let mut gateways = Vec::new();
+        for (number, filter) in filters.iter().enumerate() {
+            let [address, admin] = free_addresses()?;
+            let config = folder.join(format!("opentracy-{number}.yaml"));
+            std::fs::write(
+                &config,
+                gateway_config([address, admin, management, grpc], upstream, &folder),
+            )?;
+            let opentracy = |command: &str| {
+                let mut opentracy = Command::new(&binary);
+                opentracy.arg(command).arg("--config").arg(&config);
+                opentracy.env("OPENTRACY_STATE", &folder);
+                opentracy
+            };
+            if number == 0 {
+                // All of them have this control plane.
+                let embedder = embedder::find(workspace)?;
+                processes.start(
+                    "the control plane",
+                    opentracy("serve")
+                        .env("OPENTRACY_LOG", "warn")
+                        .env("OPENTRACY_EMBEDDER", embedder)
+                        // Credentials with which requests are signed.
+                        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+                        .env("AWS_SECRET_ACCESS_KEY", "secret"),
+                )?;
+            }
+            let bootstrap = folder.join(format!("gateway-{number}.yaml"));
+            let printed = process::output(opentracy("envoy-config").arg("--filter").arg(filter))?;
+            std::fs::write(&bootstrap, printed)?;
+            let mut command = one_worker(&envoy, &bootstrap);
+            let pid = processes.start("the gateway's Envoy", &mut command)?;
+            processes.wait_until_healthy(address)?;
+            gateways.push(Envoy { address, pid });
+        }
+        for envoy in gateways.iter().chain([&plain]) {
+            for task in std::fs::read_dir(format!("/proc/{}/task", envoy.pid))? {
                 let thread = task?.file_name().to_string_lossy().parse()?;
                 cpu::pin(thread, [gateway_core])?;
             }
         }
         Ok(Self {
             plain,
-            gateway,
-            plain_envoy,
-            gateway_envoy,
+            gateways,
             _processes: processes,
         })
     }
 
     pub fn address(&self, way: Way) -> SocketAddr {
-        match way {
-            Way::Plain => self.plain,
-            Way::Gateway => self.gateway,
-        }
+        self.of(way).address
     }
 
     pub fn envoy(&self, way: Way) -> u32 {
+        self.of(way).pid
+    }
+
+    fn of(&self, way: Way) -> &Envoy {
         match way {
-            Way::Plain => self.plain_envoy,
-            Way::Gateway => self.gateway_envoy,
+            Way::Plain => &self.plain,
+            Way::Gateway(number) => &self.gateways[number],
         }
     }
 }

@@ -16,9 +16,9 @@ use crate::bench::answers::{Answers, format_of};
 /// Pause between two chunks, so that each is sent separately, like a model's tokens.
 const PAUSE: Duration = Duration::from_micros(100);
 
-/// Returns a request of about 1 KB.
-pub fn request(api: Api, model: &str, stream: bool) -> Vec<u8> {
-    let words = "The quick brown fox jumps over the lazy dog. ".repeat(9);
+/// Returns a request of about this size, in KB.
+pub fn request(api: Api, model: &str, stream: bool, kb: usize) -> Vec<u8> {
+    let words = "The quick brown fox jumps over the lazy dog. ".repeat(9 * kb);
     let turns = json!([
         {"role": "user", "content": words},
         {"role": "assistant", "content": "That is a pangram."},
