@@ -12,6 +12,8 @@ use crate::host::{Host, MetricId, MetricKind};
 thread_local! {
     /// Envoy's ids of the metrics of each provider called so far.
     static KNOWN: RefCell<HashMap<String, OfProvider>> = RefCell::default();
+    /// The amounts that this VM has counted since the last tick.
+    static COUNTED: RefCell<HashMap<MetricId, u64>> = RefCell::default();
     /// The other metrics, by name.
     static DEFINED: RefCell<HashMap<String, Metric>> = RefCell::default();
     /// The bytes that this VM has added to [`MEMORY`].
@@ -60,14 +62,14 @@ impl OfProvider {
 
     fn count(&self, host: &impl Host, trace: &v1::Trace) {
         let class = usize::try_from(trace.status / 100).unwrap_or_default();
-        add(host, self.requests.get(class).copied().flatten(), 1);
+        add(self.requests.get(class).copied().flatten(), 1);
         record(host, self.latency, trace.latency_micros / 1000);
         if let Some(micros) = trace.time_to_first_token_micros {
             record(host, self.time_to_first_token, micros / 1000);
         }
         if let Some(usage) = &trace.usage {
-            add(host, self.tokens_input, usage.input);
-            add(host, self.tokens_output, usage.output);
+            add(self.tokens_input, usage.input);
+            add(self.tokens_output, usage.output);
         }
     }
 }
@@ -112,7 +114,7 @@ fn event_name(event: &str, provider: Option<&str>) -> String {
 }
 
 fn count_one(host: &impl Host, name: String) {
-    add(host, defined(host, MetricKind::Counter, name), 1);
+    add(defined(host, MetricKind::Counter, name), 1);
 }
 
 /// Returns a metric and defines it on its first use.
@@ -143,13 +145,27 @@ pub fn announce(host: &impl Host) {
     defined(host, MetricKind::Counter, DROPPED.to_owned());
 }
 
-fn add(host: &impl Host, metric: Metric, amount: u64) {
-    // An increment by 0 is an error in Envoy.
-    let Some(metric) = metric.filter(|_| amount > 0) else {
-        return;
-    };
-    let amount = i64::try_from(amount).unwrap_or(i64::MAX);
-    host.increment_metric(metric, amount);
+/// Adds to a counter. The next tick passes it on: a call of the host costs more than a sum.
+fn add(metric: Metric, amount: u64) {
+    if let Some(metric) = metric {
+        COUNTED.with_borrow_mut(|counted| {
+            let sum = counted.entry(metric).or_default();
+            *sum = sum.saturating_add(amount);
+        });
+    }
+}
+
+/// Passes the sums of the counters on.
+pub fn flush(host: &impl Host) {
+    COUNTED.with_borrow_mut(|counted| {
+        for (metric, sum) in counted {
+            // An increment by 0 is an error in Envoy.
+            let sum = std::mem::take(sum);
+            if sum > 0 {
+                host.increment_metric(*metric, i64::try_from(sum).unwrap_or(i64::MAX));
+            }
+        }
+    });
 }
 
 fn record(host: &impl Host, metric: Metric, value: u64) {

@@ -11,6 +11,7 @@ use crate::delivery;
 use crate::events;
 use crate::faults::Kind;
 use crate::gateway::{Gateway, limits};
+use crate::health;
 use crate::host::{CallId, Host};
 use crate::ids;
 use crate::metrics;
@@ -87,11 +88,13 @@ impl<H: Host> Root<H> {
 
     pub fn on_tick(&mut self) {
         self.streams.on_tick(&self.host, self.id);
+        metrics::flush(&self.host);
         metrics::report_memory(&self.host, self.host.memory_in_use());
         self.poll_snapshot();
         self.look_at_control_plane();
         events::on_tick(&self.host);
         self.deliver();
+        health::on_tick(&self.host);
         if let Some(snapshot) = snapshot::current() {
             limits::give_back(&self.host, &snapshot);
         }
@@ -125,6 +128,7 @@ impl<H: Host> Root<H> {
 
     /// Handles the end of the VM.
     pub fn on_done(&mut self) {
+        metrics::flush(&self.host);
         self.pause_deliveries_until = None;
         self.deliver();
     }

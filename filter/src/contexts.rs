@@ -4,10 +4,10 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{self, BufferType, ContextType};
 
-use crate::envoy::Envoy;
+use crate::envoy::{self, Envoy};
 use opentracy_filter_core::host::Action;
 use opentracy_filter_core::root::{Root, TICK};
-use opentracy_filter_core::stream::Stream;
+use opentracy_filter_core::stream::{Stage, Stream};
 
 /// The root context.
 pub struct WasmRoot(Root<Envoy>);
@@ -20,10 +20,12 @@ impl WasmRoot {
 
 impl Context for WasmRoot {
     fn on_grpc_call_response(&mut self, call: u32, status: u32, size: usize) {
+        envoy::begin_callback();
         self.0.on_grpc_answer(call, status, size);
     }
 
     fn on_done(&mut self) -> bool {
+        envoy::begin_callback();
         self.0.on_done();
         true
     }
@@ -31,6 +33,7 @@ impl Context for WasmRoot {
 
 impl RootContext for WasmRoot {
     fn on_configure(&mut self, size: usize) -> bool {
+        envoy::begin_callback();
         let configuration = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size)
             .ok()
             .flatten()
@@ -39,6 +42,7 @@ impl RootContext for WasmRoot {
     }
 
     fn on_tick(&mut self) {
+        envoy::adjust_clocks();
         self.0.on_tick();
     }
 
@@ -54,57 +58,50 @@ impl RootContext for WasmRoot {
 /// The context of one HTTP stream.
 struct WasmStream(Stream<Envoy>);
 
+impl WasmStream {
+    fn call<R>(&self, callback: impl FnOnce(&mut dyn Stage<Envoy>) -> R) -> R {
+        envoy::begin_callback();
+        self.0.with(callback)
+    }
+}
+
 impl Context for WasmStream {
     fn on_http_call_response(&mut self, call: u32, _: usize, size: usize, _: usize) {
-        self.0
-            .with(|stage| stage.on_http_answer(&Envoy, call, size));
+        self.call(|stage| stage.on_http_answer(&Envoy, call, size));
     }
 
     fn on_grpc_call_response(&mut self, call: u32, status: u32, size: usize) {
-        self.0
-            .with(|stage| stage.on_grpc_answer(&Envoy, call, status, size));
+        self.call(|stage| stage.on_grpc_answer(&Envoy, call, status, size));
     }
 }
 
 impl HttpContext for WasmStream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> types::Action {
-        let action = self
-            .0
-            .with(|stage| stage.on_request_headers(&Envoy, end_of_stream));
-        to_wasm(action)
+        to_wasm(self.call(|stage| stage.on_request_headers(&Envoy, end_of_stream)))
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> types::Action {
-        let action = self
-            .0
-            .with(|stage| stage.on_request_body(&Envoy, size, end_of_stream));
-        to_wasm(action)
+        to_wasm(self.call(|stage| stage.on_request_body(&Envoy, size, end_of_stream)))
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> types::Action {
-        to_wasm(self.0.with(|stage| stage.on_request_trailers(&Envoy)))
+        to_wasm(self.call(|stage| stage.on_request_trailers(&Envoy)))
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> types::Action {
-        let action = self
-            .0
-            .with(|stage| stage.on_response_headers(&Envoy, end_of_stream));
-        to_wasm(action)
+        to_wasm(self.call(|stage| stage.on_response_headers(&Envoy, end_of_stream)))
     }
 
     fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> types::Action {
-        let action = self
-            .0
-            .with(|stage| stage.on_response_body(&Envoy, size, end_of_stream));
-        to_wasm(action)
+        to_wasm(self.call(|stage| stage.on_response_body(&Envoy, size, end_of_stream)))
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> types::Action {
-        to_wasm(self.0.with(|stage| stage.on_response_trailers(&Envoy)))
+        to_wasm(self.call(|stage| stage.on_response_trailers(&Envoy)))
     }
 
     fn on_log(&mut self) {
-        self.0.with(|stage| stage.on_log(&Envoy));
+        self.call(|stage| stage.on_log(&Envoy));
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The SDK's own getters panic if a header map or a property is gone; these return an empty value.
 
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant, SystemTime};
 
 use proxy_wasm::hostcalls;
@@ -15,20 +16,77 @@ use opentracy_filter_core::host::{CallId, GrpcCall, Host, MetricId, MetricKind, 
 #[derive(Debug, Clone, Copy)]
 pub struct Envoy;
 
+thread_local! {
+    static CLOCK: Cell<Clock> = Cell::new(Clock::read());
+    /// Seeded once: a read of the system's random source costs as much as a header map.
+    static RANDOM: RefCell<fastrand::Rng> = RefCell::new(fastrand::Rng::with_seed(seed()));
+}
+
+/// The clocks, which are read at most once in a callback.
+#[derive(Clone, Copy)]
+struct Clock {
+    /// Both clocks at the same time.
+    base: (Instant, SystemTime),
+    now: Instant,
+    is_read: bool,
+}
+
+impl Clock {
+    fn read() -> Self {
+        let now = Instant::now();
+        Self {
+            base: (now, SystemTime::now()),
+            now,
+            is_read: true,
+        }
+    }
+
+    /// Returns the clock as it is in this callback.
+    fn get() -> Self {
+        let mut clock = CLOCK.get();
+        if !clock.is_read {
+            clock.now = Instant::now();
+            clock.is_read = true;
+            CLOCK.set(clock);
+        }
+        clock
+    }
+}
+
+/// Begins a callback, in which time stands still.
+pub fn begin_callback() {
+    let mut clock = CLOCK.get();
+    clock.is_read = false;
+    CLOCK.set(clock);
+}
+
+/// Reads both clocks again, because the wall clock may be adjusted.
+pub fn adjust_clocks() {
+    CLOCK.set(Clock::read());
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        log::error!("could not read random bytes: {error}");
+    }
+    u64::from_le_bytes(bytes)
+}
+
 impl Host for Envoy {
     fn now(&self) -> Instant {
-        Instant::now()
+        Clock::get().now
     }
 
     fn wall_clock(&self) -> SystemTime {
-        SystemTime::now()
+        let clock = Clock::get();
+        let (instant, wall) = clock.base;
+        wall + clock.now.duration_since(instant)
     }
 
     fn random(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        if let Err(error) = getrandom::fill(&mut bytes) {
-            log::error!("could not read random bytes: {error}");
-        }
+        RANDOM.with_borrow_mut(|random| random.fill(&mut bytes));
         bytes
     }
 

@@ -1,28 +1,14 @@
-//! The health of models: circuit breakers, and the latency to the beginning of an answer.
-//!
-//! All VMs of an Envoy share this state in Envoy's shared data, so one worker's failures protect
-//! the requests of the others.
+//! The state of one model: its circuit breaker, and its latency to the beginning of an answer.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-
-use opentracy_proto::v1;
 use opentracy_proto::v1::{CircuitBreakerPolicy, CircuitBreakerState};
 use serde::{Deserialize, Serialize};
 
-use crate::events;
-use crate::host::Host;
-use crate::shared_data;
-use crate::snapshot;
-use opentracy_translate::attempt_error::AttemptError;
-
-/// The time after which a half-open probe that has no result is repeated.
-const PROBE_MS: u64 = 10_000;
 /// The reciprocal of a new sample's weight in the moving average (EWMA).
 const SMOOTHING: u64 = 8;
-/// The maximum number of models with statistics. A client can name any model, so the least recently
-/// used are evicted, and models of the configuration last.
-const MAX_MODELS: usize = 500;
+/// The time after which a half-open probe that has no result is repeated.
+const PROBE_MS: u64 = 10_000;
+/// The number of samples after which a moving average is that of the samples.
+const MANY_SAMPLES: u32 = 64;
 
 /// The state of a model's circuit breaker, and its latency.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +18,9 @@ pub struct Health {
     failures: u32,
     consecutive: u32,
     /// The end of the open state; 0 if the breaker is closed.
-    open_until_ms: u64,
+    pub open_until_ms: u64,
     open_for_ms: u32,
-    opened: u64,
+    pub opened: u64,
     /// The deadline for the half-open probe's result.
     probe_until_ms: u64,
     /// The end of the pause that the provider asked for with `retry-after`.
@@ -44,12 +30,34 @@ pub struct Health {
 
 /// The result of a call to a model.
 #[derive(Debug, Clone, Copy)]
-struct Report {
-    is_failure: bool,
+pub struct Report {
+    pub is_failure: bool,
     /// The time to the beginning of the answer.
-    latency_micros: Option<u64>,
+    pub latency_micros: Option<u64>,
     /// Seconds to wait, if the provider named them.
-    retry_after: Option<u64>,
+    pub retry_after: Option<u64>,
+}
+
+/// Successful calls that are reported together.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Successes {
+    calls: u32,
+    /// The sum of the latencies, and the number of calls that it is of.
+    latency: (u64, u32),
+}
+
+impl Successes {
+    pub fn add(&mut self, latency_micros: Option<u64>) {
+        self.calls = self.calls.saturating_add(1);
+        if let Some(micros) = latency_micros {
+            let (sum, count) = &mut self.latency;
+            (*sum, *count) = (sum.saturating_add(micros), count.saturating_add(1));
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.calls == 0
+    }
 }
 
 impl Health {
@@ -59,6 +67,11 @@ impl Health {
             until if now_ms < until => CircuitBreakerState::Open,
             _ => CircuitBreakerState::HalfOpen,
         }
+    }
+
+    /// Returns whether any call was reported.
+    pub fn has_calls(&self) -> bool {
+        self.window_since_ms != 0 || self.opened != 0
     }
 
     /// Returns whether a call may be made now.
@@ -86,13 +99,60 @@ impl Health {
         self.latency_us
     }
 
-    fn report(&mut self, report: &Report, policy: &CircuitBreakerPolicy, now_ms: u64) {
-        if let Some(micros) = report.latency_micros.filter(|_| !report.is_failure) {
+    /// Returns whether the breaker is closed and the last call was no failure, so that nothing
+    /// depends on the next success.
+    pub fn is_clean(&self) -> bool {
+        self.open_until_ms == 0 && self.consecutive == 0
+    }
+
+    /// Claims the half-open probe if the breaker is half-open. Returns whether the state changed.
+    pub fn claim_probe(&mut self, now_ms: u64) -> bool {
+        let is_claimed = self.state(now_ms) == CircuitBreakerState::HalfOpen;
+        if is_claimed {
+            self.probe_until_ms = now_ms.saturating_add(PROBE_MS);
+        }
+        is_claimed
+    }
+
+    /// Records successful calls of a clean model.
+    pub fn report_successes(
+        &mut self,
+        successes: &Successes,
+        policy: &CircuitBreakerPolicy,
+        now_ms: u64,
+    ) {
+        let (sum, count) = successes.latency;
+        let mean = sum.checked_div(u64::from(count));
+        for _ in 0..count.min(MANY_SAMPLES) {
+            self.add_latency(mean);
+        }
+        if policy.off || successes.is_empty() || self.open_until_ms != 0 {
+            // Calls that were in flight when the breaker opened don't count.
+            return;
+        }
+        self.roll_window(policy, now_ms);
+        self.calls = self.calls.saturating_add(successes.calls);
+        self.consecutive = 0;
+    }
+
+    fn add_latency(&mut self, micros: Option<u64>) {
+        if let Some(micros) = micros {
             self.latency_us = match self.latency_us {
                 0 => micros,
                 average => (average * (SMOOTHING - 1) + micros) / SMOOTHING,
             };
         }
+    }
+
+    fn roll_window(&mut self, policy: &CircuitBreakerPolicy, now_ms: u64) {
+        if now_ms.saturating_sub(self.window_since_ms) >= u64::from(policy.window_ms) {
+            (self.window_since_ms, self.calls, self.failures) = (now_ms, 0, 0);
+        }
+    }
+
+    /// Records the result of a call.
+    pub fn report(&mut self, report: &Report, policy: &CircuitBreakerPolicy, now_ms: u64) {
+        self.add_latency(report.latency_micros.filter(|_| !report.is_failure));
         if policy.off {
             return;
         }
@@ -118,9 +178,7 @@ impl Health {
             // Calls that were in flight when the breaker opened don't count.
             CircuitBreakerState::Open => {}
             CircuitBreakerState::Closed => {
-                if now_ms.saturating_sub(self.window_since_ms) >= u64::from(policy.window_ms) {
-                    (self.window_since_ms, self.calls, self.failures) = (now_ms, 0, 0);
-                }
+                self.roll_window(policy, now_ms);
                 self.calls = self.calls.saturating_add(1);
                 if !report.is_failure {
                     self.consecutive = 0;
@@ -138,7 +196,7 @@ impl Health {
     }
 
     /// Returns `true` if the breaker has opened since, `false` if it has closed, `None` if neither.
-    fn transition_since(&self, before: &Self) -> Option<bool> {
+    pub fn transition_since(&self, before: &Self) -> Option<bool> {
         if self.opened > before.opened {
             return Some(true);
         }
@@ -151,126 +209,6 @@ impl Health {
         self.opened = self.opened.saturating_add(1);
         self.probe_until_ms = 0;
     }
-}
-
-thread_local! {
-    static MET: RefCell<Models> = const { RefCell::new(Models { last_used: BTreeMap::new(), uses: 0 }) };
-}
-
-/// The models that this VM has called.
-struct Models {
-    /// By `provider/model`: whether the configuration names it, and the number of its last use.
-    last_used: BTreeMap<String, (bool, u64)>,
-    uses: u64,
-}
-
-impl Models {
-    /// Records a use of a model and returns the model that was evicted for it.
-    fn touch(&mut self, model: &str, is_known: bool) -> Option<String> {
-        self.uses = self.uses.saturating_add(1);
-        let last_use = (is_known, self.uses);
-        if let Some(last_used) = self.last_used.get_mut(model) {
-            *last_used = last_use;
-            return None;
-        }
-        let evicted = if self.last_used.len() < MAX_MODELS {
-            None
-        } else {
-            let models = self.last_used.iter();
-            let first = models.min_by_key(|(_, last_use)| **last_use);
-            first.map(|(model, _)| model.clone())
-        };
-        if let Some(evicted) = &evicted {
-            self.last_used.remove(evicted);
-        }
-        self.last_used.insert(model.to_owned(), last_use);
-        evicted
-    }
-}
-
-/// Returns whether the configuration names a model.
-fn is_known(model: &str) -> bool {
-    snapshot::current().is_some_and(|snapshot| snapshot.knows(model))
-}
-
-/// Returns the health of a model, `provider/model`.
-pub fn of(host: &impl Host, model: &str) -> Health {
-    shared_data::read(host, &key(model))
-}
-
-/// Claims the half-open probe if the breaker is half-open. Returns `false` if the model may not be
-/// called or another request holds the probe.
-pub fn take_turn(host: &impl Host, model: &str) -> bool {
-    let now_ms = host.unix_millis();
-    let mut has_turn = false;
-    shared_data::change(host, &key(model), |health: &mut Health| {
-        has_turn = health.may_be_called(now_ms);
-        if has_turn && health.state(now_ms) == CircuitBreakerState::HalfOpen {
-            health.probe_until_ms = now_ms.saturating_add(PROBE_MS);
-            return true;
-        }
-        false
-    });
-    has_turn
-}
-
-/// Records the result of an attempt at a model; `error` is the failure reason. Failures that aren't
-/// the model's don't count.
-pub fn tell(
-    host: &impl Host,
-    model: &str,
-    error: Option<AttemptError>,
-    latency_micros: Option<u64>,
-    retry_after: Option<u64>,
-    policy: &CircuitBreakerPolicy,
-) {
-    let is_failure = error.is_some_and(AttemptError::is_models_fault);
-    if error.is_none() || is_failure {
-        let how = Report {
-            is_failure,
-            latency_micros,
-            retry_after,
-        };
-        report(host, model, &how, policy);
-    }
-}
-
-fn report(host: &impl Host, model: &str, report: &Report, policy: &CircuitBreakerPolicy) {
-    if let Some(evicted) = MET.with_borrow_mut(|met| met.touch(model, is_known(model))) {
-        host.set_shared_data(&key(&evicted), None, None);
-    }
-    let now_ms = host.unix_millis();
-    let mut has_opened = None;
-    shared_data::change(host, &key(model), |health: &mut Health| {
-        let before = *health;
-        health.report(report, policy, now_ms);
-        has_opened = health.transition_since(&before);
-        true
-    });
-    if let Some(has_opened) = has_opened {
-        events::on_circuit(host, model, has_opened);
-    }
-}
-
-/// Returns the circuit breakers of the models that this VM has called.
-pub fn circuit_breakers(host: &impl Host) -> Vec<v1::CircuitBreaker> {
-    let now_ms = host.unix_millis();
-    MET.with_borrow(|met| {
-        let breakers = met.last_used.keys().map(|model| {
-            let health = of(host, model);
-            v1::CircuitBreaker {
-                model: model.clone(),
-                state: health.state(now_ms).into(),
-                opened: health.opened,
-                open_for_ms: health.open_until_ms.saturating_sub(now_ms),
-            }
-        });
-        breakers.collect()
-    })
-}
-
-fn key(model: &str) -> String {
-    format!("health/{model}")
 }
 
 #[cfg(test)]
@@ -366,27 +304,6 @@ mod tests {
     }
 
     #[test]
-    fn made_up_names_evict_each_other_before_models_of_the_configuration() {
-        let mut models = Models {
-            last_used: BTreeMap::new(),
-            uses: 0,
-        };
-        assert_eq!(models.touch("openai/gpt-5", true), None);
-        for number in 1..MAX_MODELS {
-            assert_eq!(models.touch(&format!("x/{number}"), false), None);
-        }
-        models.touch("x/1", false);
-        let mut evicted = Vec::new();
-        for number in 0..1000 {
-            evicted.extend(models.touch(&format!("y/{number}"), false));
-        }
-        assert_eq!(models.last_used.len(), MAX_MODELS);
-        assert_eq!(evicted.len(), 1000);
-        assert_eq!(evicted.first().map(String::as_str), Some("x/2"));
-        assert!(models.last_used.contains_key("openai/gpt-5"));
-    }
-
-    #[test]
     fn latency_is_a_moving_average_of_what_went_well() {
         let mut health = Health::default();
         told(&mut health, &[false; 4], 1);
@@ -398,5 +315,18 @@ mod tests {
         };
         health.report(&slow, &policy(), 2);
         assert_eq!(health.latency_us(), 200);
+    }
+
+    #[test]
+    fn successes_count_together_as_they_do_one_by_one() {
+        let (mut one_by_one, mut together) = (Health::default(), Health::default());
+        let mut successes = Successes::default();
+        for _ in 0..20 {
+            told(&mut one_by_one, &[false], 1);
+            successes.add(Some(100));
+        }
+        together.report_successes(&successes, &policy(), 1);
+        assert_eq!(one_by_one, together);
+        assert!(together.is_clean());
     }
 }

@@ -1,0 +1,133 @@
+//! This VM's copies of the state of the models that it calls.
+
+use std::collections::BTreeMap;
+
+use opentracy_proto::v1::CircuitBreakerPolicy;
+
+use super::breaker::{Health, Successes};
+use super::key;
+use crate::host::Host;
+use crate::shared_data;
+
+/// The maximum number of models with statistics. A client can name any model, so the least recently
+/// used are evicted, and models of the configuration last.
+const MAX_MODELS: usize = 500;
+/// The number of ticks without a use after which a copy is no longer kept current: ten seconds.
+const MAX_IDLE_TICKS: u32 = 100;
+
+/// This VM's copy of a model's state.
+#[derive(Debug, Default)]
+pub struct Model {
+    /// The shared state at the last exchange, and this VM's results since.
+    pub view: Health,
+    /// The successes that are in `view` only.
+    pub unwritten: Successes,
+    /// Set if `view` is at most a tick old.
+    pub is_current: bool,
+    idle_ticks: u32,
+    /// Set if the configuration names the model.
+    is_known: bool,
+    /// The number of the last use, of all models.
+    last_use: u64,
+}
+
+impl Model {
+    /// Updates the shared state, and the copy with it, unless `change` returns false.
+    pub fn change(
+        &mut self,
+        host: &impl Host,
+        model: &str,
+        mut change: impl FnMut(&mut Health) -> bool,
+    ) {
+        let view = &mut self.view;
+        shared_data::change(host, &key(model), |health: &mut Health| {
+            let is_changed = change(health);
+            *view = *health;
+            is_changed
+        });
+    }
+
+    /// Adds the unwritten successes to the shared state, and copies that.
+    pub fn exchange(&mut self, host: &impl Host, model: &str, policy: &CircuitBreakerPolicy) {
+        let successes = std::mem::take(&mut self.unwritten);
+        let now_ms = host.unix_millis();
+        self.change(host, model, |health| {
+            health.report_successes(&successes, policy, now_ms);
+            !successes.is_empty()
+        });
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Models {
+    /// By `provider/model`.
+    models: BTreeMap<String, Model>,
+    uses: u64,
+}
+
+impl Models {
+    /// Records a use of a model; returns it, and the model that was evicted for it.
+    pub fn touch(
+        &mut self,
+        model: &str,
+        is_known: impl FnOnce() -> bool,
+    ) -> (&mut Model, Option<String>) {
+        self.uses = self.uses.saturating_add(1);
+        let mut evicted = None;
+        if !self.models.contains_key(model) && self.models.len() >= MAX_MODELS {
+            let models = self.models.iter();
+            let first = models.min_by_key(|(_, own)| (own.is_known, own.last_use));
+            evicted = first.map(|(model, _)| model.clone());
+        }
+        if let Some(evicted) = &evicted {
+            self.models.remove(evicted);
+        }
+        let own = self.models.entry(model.to_owned());
+        let own = own.or_insert_with(|| Model {
+            is_known: is_known(),
+            ..Model::default()
+        });
+        own.last_use = self.uses;
+        own.idle_ticks = 0;
+        (own, evicted)
+    }
+
+    /// Returns the models whose copies are kept current. Those that were not used for some time are
+    /// read again at their next use.
+    pub fn in_use(&mut self) -> impl Iterator<Item = (&String, &mut Model)> {
+        self.models.iter_mut().filter_map(|(model, own)| {
+            own.idle_ticks = own.idle_ticks.saturating_add(1);
+            own.is_current = own.idle_ticks <= MAX_IDLE_TICKS;
+            let is_in_use = own.is_current || !own.unwritten.is_empty();
+            is_in_use.then_some((model, own))
+        })
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.models.keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_names_evict_each_other_before_models_of_the_configuration() {
+        let mut models = Models::default();
+        let mut touch = |model: &str, is_known| models.touch(model, || is_known).1;
+        assert_eq!(touch("openai/gpt-5", true), None);
+        for number in 1..MAX_MODELS {
+            assert_eq!(touch(&format!("x/{number}"), false), None);
+        }
+        touch("x/1", false);
+        let mut evicted = Vec::new();
+        for number in 0..1000 {
+            evicted.extend(touch(&format!("y/{number}"), false));
+        }
+        assert_eq!(models.models.len(), MAX_MODELS);
+        assert_eq!(evicted.len(), 1000);
+        assert_eq!(evicted.first().map(String::as_str), Some("x/2"));
+        assert!(models.models.contains_key("openai/gpt-5"));
+    }
+}
