@@ -54,12 +54,12 @@ pub fn translate_parsed(
                 }
                 _ => (anthropic::PATH.into(), anthropic::Host::Anthropic),
             };
-            let body = messages::native::translate(envelope.text, model, host)?;
+            let body = messages::native::prepare_request(envelope.text, model, host)?;
             Ok(Outgoing::new(path, body))
         }
         Api::Responses if target.speaks(Api::Responses) => Ok(Outgoing::new(
             responses::PATH,
-            responses::native::translate(envelope.text, model)?,
+            responses::native::prepare_request(envelope.text, model)?,
         )),
         api => {
             let chat = api.to_chat(body, model, target.may_think())?;
@@ -101,31 +101,31 @@ fn translate_chat(
         }
         Format::Anthropic => {
             let host = anthropic::Host::Anthropic;
-            let (body, _) = anthropic::request::translate(body, target, host)?;
+            let (body, _) = anthropic::request::translate_request(body, target, host)?;
             Ok(Outgoing::new(anthropic::PATH, body))
         }
         Format::Gemini => {
-            let (body, stream) = gemini::request::translate(body, model)?;
+            let (body, stream) = gemini::request::translate_request(body, model)?;
             Ok(Outgoing::new(gemini::path(model, stream), body))
         }
         Format::Vertex => {
             let (body, stream) = match Format::Vertex.of_answers(model) {
                 Format::Anthropic => {
                     let host = anthropic::Host::Vertex;
-                    anthropic::request::translate(body, target, host)?
+                    anthropic::request::translate_request(body, target, host)?
                 }
-                _ => gemini::request::translate(body, model)?,
+                _ => gemini::request::translate_request(body, model)?,
             };
             Ok(Outgoing::new(vertex::path(model, stream), body))
         }
         Format::Bedrock => {
             let (body, stream) =
-                bedrock::request::translate(body, model, target.max_output_tokens)?;
+                bedrock::request::translate_request(body, model, target.max_output_tokens)?;
             Ok(Outgoing::new(bedrock::path(model, stream), body))
         }
         Format::Cohere => Ok(Outgoing::new(
             cohere::PATH,
-            cohere::request::translate(body, model)?,
+            cohere::request::translate_request(body, model)?,
         )),
     }
 }
@@ -140,10 +140,12 @@ pub fn translate_response(body: &[u8], origin: &Origin<'_>) -> Result<Option<Vec
     let chat = match origin.format.of_answers(origin.model) {
         Format::OpenAi if origin.own_answers => openai::normalize::normalize(body)?,
         Format::OpenAi => None,
-        Format::Anthropic => Some(anthropic::response::translate(body, origin)?),
-        Format::Gemini | Format::Vertex => Some(gemini::response::translate(body, origin)?),
-        Format::Bedrock => Some(bedrock::response::translate(body, origin)?),
-        Format::Cohere => Some(cohere::response::translate(body, origin)?),
+        Format::Anthropic => Some(anthropic::response::translate_response(body, origin)?),
+        Format::Gemini | Format::Vertex => {
+            Some(gemini::response::translate_response(body, origin)?)
+        }
+        Format::Bedrock => Some(bedrock::response::translate_response(body, origin)?),
+        Format::Cohere => Some(cohere::response::translate_response(body, origin)?),
     };
     let completion = chat.as_deref().unwrap_or(body);
     if chat.is_none() {

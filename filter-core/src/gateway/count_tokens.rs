@@ -155,7 +155,7 @@ fn forward(
     let (provider, model) = (&candidate.provider, candidate.model.as_str());
     let outgoing = Outgoing {
         path: count::PATH.into(),
-        body: Some(native::translate(
+        body: Some(native::prepare_request(
             envelope.text,
             model,
             anthropic::Host::Anthropic,

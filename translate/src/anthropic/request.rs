@@ -80,7 +80,7 @@ struct Metadata<'a> {
 ///
 /// A field that Anthropic does not support is a 400 that names it, if dropping it would change the
 /// answer.
-pub fn translate(
+pub fn translate_request(
     body: &[u8],
     target: &Target<'_>,
     host: Host,
@@ -105,7 +105,7 @@ pub fn translate(
     );
     let tool_choice =
         tools::translate_choice(choice, request.parallel_tool_calls, !tools.is_empty())?;
-    let mut conversation = turns::translate(&request.messages, model)?;
+    let mut conversation = turns::translate_messages(&request.messages, model)?;
     let mut output_config = OutputConfig::default();
     if let Some(format) = &request.response_format {
         match format.kind.as_ref() {

@@ -64,7 +64,7 @@ pub(super) fn finish_reason(stop_reason: Option<&str>) -> &'static str {
 }
 
 /// Translates a body.
-pub fn translate(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> {
+pub fn translate_response(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> {
     let mut answer: Answer<'_> = json::from_bytes(body).map_err(ApiError::unreadable)?;
     let raw_blocks = std::mem::take(&mut answer.content);
     let content = raw_blocks

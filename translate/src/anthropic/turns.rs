@@ -99,7 +99,7 @@ impl<'a> From<Kind<'a>> for Block<'a> {
     }
 }
 
-pub(super) fn translate<'a>(
+pub(super) fn translate_messages<'a>(
     messages: &'a [Message<'a>],
     model: &str,
 ) -> Result<Conversation<'a>, ApiError> {

@@ -98,7 +98,7 @@ struct Own<'a> {
 ///
 /// A field that Bedrock does not support is a 400 that names it, if dropping it would change the
 /// answer.
-pub fn translate(
+pub fn translate_request(
     body: &[u8],
     model: &str,
     max_output_tokens: Option<u64>,
@@ -110,7 +110,7 @@ pub fn translate(
     let choice = request.choice()?;
     let forces_a_tool = matches!(choice, Some(ToolChoice::Required | ToolChoice::Function(_)));
     let any_object = request::any_object();
-    let tools = tools::translate(
+    let tools = tools::translate_tools(
         request.tools.as_deref().unwrap_or_default(),
         choice,
         request.parallel_tool_calls,
@@ -123,7 +123,7 @@ pub fn translate(
         family,
         tell_calls: tools.tell_calls,
     };
-    let mut conversation = turns::translate(&request.messages, manner)?;
+    let mut conversation = turns::translate_messages(&request.messages, manner)?;
     cache_all(&request, family, &mut conversation.turns);
     let mut additional = own
         .additional_model_request_fields

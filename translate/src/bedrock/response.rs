@@ -123,7 +123,7 @@ pub(super) fn finish_reason(stop_reason: &str) -> Result<&'static str, ApiError>
 }
 
 /// Translates a body.
-pub fn translate(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> {
+pub fn translate_response(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> {
     let answer: Answer<'_> = json::from_bytes(body).map_err(ApiError::unreadable)?;
     let blocks = &answer.output.message.content;
     let thoughts: Vec<Thought> = blocks

@@ -60,7 +60,7 @@ pub(super) struct Translated<'a> {
 
 const MAX_NAME: usize = 64;
 
-pub(super) fn translate<'a>(
+pub(super) fn translate_tools<'a>(
     tools: &'a [OpenAiTool<'a>],
     choice: Option<OpenAiToolChoice<'a>>,
     parallel: Option<bool>,

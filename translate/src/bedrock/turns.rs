@@ -33,7 +33,7 @@ pub(super) struct Manner<'m> {
 /// Bedrock rejects messages without content, and blank texts.
 const NO_OUTPUT: &str = "(no output)";
 
-pub(super) fn translate<'a>(
+pub(super) fn translate_messages<'a>(
     messages: &'a [Message<'a>],
     manner: Manner<'_>,
 ) -> Result<Conversation<'a>, ApiError> {

@@ -70,8 +70,8 @@ impl Api {
     pub fn to_chat(self, body: &[u8], model: &str, may_think: bool) -> Result<Vec<u8>, ApiError> {
         match self {
             Self::ChatCompletions => Ok(body.to_vec()),
-            Self::Messages => messages::request::translate(body, model, may_think),
-            Self::Responses => responses::request::translate(body, model),
+            Self::Messages => messages::request::translate_request(body, model, may_think),
+            Self::Responses => responses::request::translate_request(body, model),
         }
     }
 
@@ -80,8 +80,10 @@ impl Api {
     pub fn of_chat(self, completion: &[u8], request: &[u8]) -> Result<Option<Vec<u8>>, ApiError> {
         match self {
             Self::ChatCompletions => Ok(None),
-            Self::Messages => messages::response::translate(completion).map(Some),
-            Self::Responses => responses::response::translate(completion, request).map(Some),
+            Self::Messages => messages::response::translate_response(completion).map(Some),
+            Self::Responses => {
+                responses::response::translate_response(completion, request).map(Some)
+            }
         }
     }
 

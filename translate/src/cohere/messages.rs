@@ -67,7 +67,7 @@ struct Function<'a> {
     arguments: String,
 }
 
-pub(super) fn translate<'a>(
+pub(super) fn translate_messages<'a>(
     messages: &'a [OpenAiMessage<'a>],
     model: &str,
 ) -> Result<Vec<Message<'a>>, ApiError> {

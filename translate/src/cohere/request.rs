@@ -100,7 +100,7 @@ const MAX_STOP_SEQUENCES: usize = 5;
 ///
 /// A field that Cohere does not support is a 400 that names it, if dropping it would change the
 /// answer.
-pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
+pub fn translate_request(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
     let request = ChatRequest::parse(body)?;
     refuse_the_inexpressible(&request, model)?;
     let own: Own<'_> = body::parse(body)?;
@@ -121,7 +121,7 @@ pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
     }
     let translated = Request {
         model,
-        messages: messages::translate(&request.messages, model)?,
+        messages: messages::translate_messages(&request.messages, model)?,
         stream: request.stream.unwrap_or(false),
         strict_tools: !all.is_empty()
             && all

@@ -81,7 +81,7 @@ pub(super) fn finish_reason(reason: &str, details: Option<&str>) -> Result<&'sta
 }
 
 /// Translates a body.
-pub fn translate(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> {
+pub fn translate_response(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> {
     let answer: Answer<'_> = json::from_bytes(body).map_err(ApiError::unreadable)?;
     let parts = answer.message.content.as_deref().unwrap_or_default();
     let own_id = origin.completion_id();

@@ -80,7 +80,7 @@ impl<'a> From<Kind<'a>> for Part<'a> {
 }
 
 /// Returns the system instruction and the turns.
-pub(super) fn translate<'a>(
+pub(super) fn translate_messages<'a>(
     messages: &'a [Message<'a>],
     model: &str,
 ) -> Result<(Option<Content<'a>>, Vec<Content<'a>>), ApiError> {

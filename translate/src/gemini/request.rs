@@ -102,10 +102,10 @@ const MAX_STOP_SEQUENCES: usize = 5;
 ///
 /// A field that Gemini does not support is a 400 that names it, if dropping it would change the
 /// answer.
-pub fn translate(body: &[u8], model: &str) -> Result<(Vec<u8>, bool), ApiError> {
+pub fn translate_request(body: &[u8], model: &str) -> Result<(Vec<u8>, bool), ApiError> {
     let request = ChatRequest::parse(body)?;
     refuse_the_inexpressible(&request, model)?;
-    let (system, contents) = parts::translate(&request.messages, model)?;
+    let (system, contents) = parts::translate_messages(&request.messages, model)?;
     let declarations = request
         .tools
         .iter()

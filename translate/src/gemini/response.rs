@@ -126,7 +126,7 @@ pub(super) fn call_id<'a>(call: &FunctionCall<'a>, answer: &str, number: usize) 
 }
 
 /// Translates a body.
-pub fn translate(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> {
+pub fn translate_response(body: &[u8], origin: &Origin<'_>) -> Result<Vec<u8>, ApiError> {
     let mut answer: Answer<'_> = json::from_bytes(body).map_err(ApiError::unreadable)?;
     let model = answer
         .model_version

@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::object::Object;
 
 /// Builds the request; everything that needs no change stays as the client wrote it.
-pub fn translate(body: &str, model: &str, host: Host) -> Result<Vec<u8>, ApiError> {
+pub fn prepare_request(body: &str, model: &str, host: Host) -> Result<Vec<u8>, ApiError> {
     let mut request: Object<'_> = body::parse(body.as_bytes())?;
     match host {
         Host::Anthropic => request.set("model", model),
@@ -91,10 +91,10 @@ mod tests {
     fn only_the_model_and_foreign_thoughts_change() {
         let body = r#"{"model":"anthropic/claude-x","max_tokens":1e2,"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"a","signature":""},{"type":"redacted_thinking","data":"opentracy:e30="},{"type":"thinking","thinking":"b","signature":"EqQB"},{"type":"text","text":"c"}]}]}"#;
         assert_eq!(
-            String::from_utf8(translate(body, "claude-x", Host::Anthropic).unwrap()).unwrap(),
+            String::from_utf8(prepare_request(body, "claude-x", Host::Anthropic).unwrap()).unwrap(),
             r#"{"model":"claude-x","max_tokens":1e2,"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"b","signature":"EqQB"},{"type":"text","text":"c"}]}]}"#
         );
-        let vertex = translate(r#"{"model":"m","messages":[]}"#, "m", Host::Vertex).unwrap();
+        let vertex = prepare_request(r#"{"model":"m","messages":[]}"#, "m", Host::Vertex).unwrap();
         assert_eq!(
             vertex,
             br#"{"messages":[],"anthropic_version":"vertex-2023-10-16"}"#

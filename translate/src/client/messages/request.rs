@@ -117,7 +117,7 @@ struct Metadata<'a> {
 ///
 /// Coding agents send a thinking budget to every model, so it is ignored for a model that doesn't
 /// reason. An effort is an explicit choice and is sent to every model.
-pub fn translate(body: &[u8], model: &str, may_think: bool) -> Result<Vec<u8>, ApiError> {
+pub fn translate_request(body: &[u8], model: &str, may_think: bool) -> Result<Vec<u8>, ApiError> {
     let own: MessagesRequest<'_> = body::parse(body)?;
     refuse_the_inexpressible(&own, model)?;
     let mut messages = Vec::new();

@@ -120,7 +120,7 @@ pub(super) fn carried(extra_content: &RawValue) -> Carried {
 }
 
 /// Translates a body.
-pub fn translate(body: &[u8]) -> Result<Vec<u8>, ApiError> {
+pub fn translate_response(body: &[u8]) -> Result<Vec<u8>, ApiError> {
     let completion = Completion::parse(body)?;
     let choice = completion.choice()?;
     let message = &choice.message;

@@ -74,7 +74,7 @@ struct Turns<'a> {
 }
 
 /// Parses `input`: a text or a list of items.
-pub(super) fn translate<'a>(
+pub(super) fn translate_items<'a>(
     input: &'a RawValue,
     model: &str,
 ) -> Result<Vec<Message<'a>>, ApiError> {

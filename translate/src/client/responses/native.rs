@@ -10,7 +10,7 @@ use crate::error::ApiError;
 use crate::object::Object;
 
 /// Builds the request; everything that needs no change stays as the client wrote it.
-pub fn translate(body: &str, model: &str) -> Result<Vec<u8>, ApiError> {
+pub fn prepare_request(body: &str, model: &str) -> Result<Vec<u8>, ApiError> {
     let mut request: Object<'_> = body::parse(body.as_bytes())?;
     request.set("model", model);
     if body.contains(REASONING_ID) {
@@ -51,7 +51,7 @@ mod tests {
     fn only_the_model_and_foreign_reasoning_change() {
         let body = r#"{"model":"openai/gpt-5","input":[{"type":"reasoning","id":"rs_opentracy_1","summary":[]},{"type":"reasoning","id":"rs_2","summary":[ ]}],"x":1e2}"#;
         assert_eq!(
-            String::from_utf8(translate(body, "gpt-5").unwrap()).unwrap(),
+            String::from_utf8(prepare_request(body, "gpt-5").unwrap()).unwrap(),
             r#"{"model":"gpt-5","input":[{"type":"reasoning","id":"rs_2","summary":[ ]}],"x":1e2}"#
         );
     }

@@ -106,14 +106,14 @@ struct Reasoning<'a> {
 }
 
 /// Translates a body for a model whose provider doesn't support this API.
-pub fn translate(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
+pub fn translate_request(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
     let own: ResponsesRequest<'_> = body::parse(body)?;
     refuse_the_inexpressible(&own, model)?;
     let mut messages = Vec::new();
     if let Some(instructions) = own.instructions {
         messages.push(Message::new("system", Content::Text(instructions)));
     }
-    messages.extend(items::translate(own.input, model)?);
+    messages.extend(items::translate_items(own.input, model)?);
     let tools = own
         .tools
         .into_iter()

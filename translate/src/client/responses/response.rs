@@ -134,7 +134,7 @@ pub(super) fn call_item(id: &str, status: &str, call: &str, name: &str, argument
 }
 
 /// Translates a body; `request` is the client's.
-pub fn translate(body: &[u8], request: &[u8]) -> Result<Vec<u8>, ApiError> {
+pub fn translate_response(body: &[u8], request: &[u8]) -> Result<Vec<u8>, ApiError> {
     let completion = Completion::parse(body)?;
     let choice = completion.choice()?;
     let ids = Ids::of(completion.id.as_deref().unwrap_or_default());
