@@ -4,6 +4,7 @@
 //! 2026.
 
 mod blocks;
+pub(crate) mod embeddings;
 pub mod error;
 pub mod family;
 pub mod request;

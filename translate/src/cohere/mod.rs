@@ -2,6 +2,7 @@
 //!
 //! Source: the types of Cohere's own SDK (version 7.3) and its API reference, November 2026.
 
+pub(crate) mod embeddings;
 mod logprobs;
 mod messages;
 pub mod request;

@@ -2,6 +2,7 @@
 //!
 //! Source: Gemini API reference and the types of Google's SDK, November 2026.
 
+pub(crate) mod embeddings;
 pub mod error;
 mod logprobs;
 mod parts;

@@ -1,7 +1,4 @@
-//! Google's Vertex AI: Gemini in its own format, Claude in Anthropic's, each at its publisher's
-//! path.
-//!
-//! Source: Vertex AI's REST reference and Anthropic's "Claude on Vertex AI", November 2026.
+//! The paths of each publisher's models.
 
 use crate::model::encode_in_path;
 use crate::wire_format::Format;

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Request, cohere, with};
+use crate::cohere::embeddings as cohere;
+use crate::embeddings::answer::Answer;
+use crate::embeddings::request::{Request, with};
 use crate::error::ApiError;
 use crate::json;
 use crate::model;

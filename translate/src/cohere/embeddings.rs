@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Request, with};
+use crate::embeddings::answer::Answer;
+use crate::embeddings::request::{Request, with};
 use crate::error::ApiError;
 use crate::json;
 

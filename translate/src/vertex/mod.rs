@@ -1,0 +1,9 @@
+//! Google's Vertex AI: Gemini in its own format, Claude in Anthropic's, each at its publisher's
+//! path.
+//!
+//! Source: Vertex AI's REST reference and Anthropic's "Claude on Vertex AI", November 2026.
+
+pub(crate) mod embeddings;
+mod path;
+
+pub use path::path;
