@@ -8,7 +8,6 @@ use std::hint::black_box;
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use opentracy_translate::aws::event_stream;
 use opentracy_translate::client::Api;
-use opentracy_translate::client::tap::Tap;
 use opentracy_translate::exchange::{Origin, Target};
 use opentracy_translate::format::{self, StreamTranslator};
 use opentracy_translate::openai::dialect;
@@ -147,8 +146,9 @@ fn requests(group: &mut BenchmarkGroup<'_, WallTime>, body: &[u8]) {
             serves_responses: false,
         };
         group.bench_function(name, |bencher| {
-            bencher
-                .iter(|| format::translate_request(Api::ChatCompletions, black_box(body), &target));
+            bencher.iter(|| {
+                format::translate_request(Api::CHAT_COMPLETIONS, black_box(body), &target)
+            });
         });
     }
 }
@@ -167,7 +167,7 @@ fn streams(criterion: &mut Criterion) {
                     .sum::<usize>()
             });
         });
-        for api in Api::ALL {
+        for &api in Api::ALL {
             let origin = Origin {
                 api,
                 format,
@@ -219,14 +219,14 @@ fn client_stream(api: Api) -> Vec<u8> {
 
 /// Measures streams that are already in the client's API, as the gateway stage observes them.
 fn taps(criterion: &mut Criterion) {
-    for api in Api::ALL {
+    for &api in Api::ALL {
         let stream = client_stream(api);
         let mut group = criterion.benchmark_group(format!("watched stream of {}", api.name()));
         group.throughput(Throughput::Bytes(stream.len() as u64));
         for size in [250, 1400, 16_000] {
             group.bench_function(format!("in pieces of {size} bytes"), |bencher| {
                 bencher.iter(|| {
-                    let mut tap = Tap::new(api, true);
+                    let mut tap = api.tap(true);
                     let mut extras = |_: &_| Vec::new();
                     let pieces = black_box(&stream).chunks(size);
                     let changed =
@@ -238,7 +238,7 @@ fn taps(criterion: &mut Criterion) {
         let events: Vec<&[u8]> = events_of(&stream);
         group.bench_function("an event at a time", |bencher| {
             bencher.iter(|| {
-                let mut tap = Tap::new(api, true);
+                let mut tap = api.tap(true);
                 let mut extras = |_: &_| Vec::new();
                 let pieces = black_box(&events).iter();
                 let changed =

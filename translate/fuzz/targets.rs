@@ -5,8 +5,6 @@
 
 use opentracy_translate::client::Api;
 use opentracy_translate::client::messages::count;
-use opentracy_translate::client::summary::summarize;
-use opentracy_translate::client::tap::Tap;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::exchange::{Origin, Target};
 use opentracy_translate::format::{self, StreamTranslator};
@@ -41,7 +39,7 @@ fn origin(api: Api, format: Format, is_native: bool) -> Origin<'static> {
 
 /// Runs the parsers of a client's body.
 pub fn request(data: &[u8]) {
-    for api in Api::ALL {
+    for &api in Api::ALL {
         if let Ok(envelope) = Envelope::parse(api, data) {
             envelope.last_user_text();
             envelope.metadata();
@@ -71,8 +69,8 @@ pub fn request(data: &[u8]) {
 
 /// Runs the parsers of a provider's whole answer, good or bad.
 pub fn reply(data: &[u8]) {
-    for api in Api::ALL {
-        summarize(api, data);
+    for &api in Api::ALL {
+        api.summarize(data);
         for format in FORMATS {
             let origin = origin(api, format, false);
             if let Ok(Some(body)) = format::translate_response(data, &origin) {
@@ -97,7 +95,7 @@ pub fn stream(data: &[u8]) {
         return;
     };
     let (head, tail) = events.split_at(usize::from(cut) * events.len() / 256);
-    for api in Api::ALL {
+    for &api in Api::ALL {
         for (format, is_native) in FORMATS
             .map(|format| (format, false))
             .into_iter()
@@ -131,7 +129,7 @@ pub fn chunks(data: &[u8]) {
         return;
     };
     let (head, tail) = events.split_at(usize::from(cut) * events.len() / 256);
-    for api in Api::ALL {
+    for &api in Api::ALL {
         assert_eq!(tapped(api, &[head, tail]), tapped(api, &[events]));
         api.aggregate(events);
     }
@@ -140,7 +138,7 @@ pub fn chunks(data: &[u8]) {
 /// Returns the gateway stage's output for a stream in a client's API that arrives in these pieces,
 /// and the error that ended it.
 pub fn tapped(api: Api, pieces: &[&[u8]]) -> (Vec<u8>, Option<ApiError>) {
-    let mut tap = Tap::new(api, true);
+    let mut tap = api.tap(true);
     let mut extras = |_: &_| br#""_cost":null"#.to_vec();
     let mut out = Vec::new();
     for piece in pieces {

@@ -34,10 +34,8 @@ impl Default for Endpoint {
 pub const PROXY: &str = "/proxy/";
 
 impl Endpoint {
-    pub const ALL: [Self; 14] = [
-        Self::Completion(Api::ChatCompletions),
-        Self::Completion(Api::Messages),
-        Self::Completion(Api::Responses),
+    /// The endpoints other than the clients' APIs.
+    const OTHERS: [Self; 11] = [
         Self::Embeddings,
         Self::Images,
         Self::Transcriptions,
@@ -51,8 +49,14 @@ impl Endpoint {
         Self::Proxy,
     ];
 
+    /// Returns all endpoints.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let apis = Api::ALL.iter().copied().map(Self::Completion);
+        apis.chain(Self::OTHERS)
+    }
+
     /// Returns the endpoint's name, in traces and in the configuration.
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Completion(api) => api.name(),
             Self::Embeddings => "embeddings",
@@ -70,7 +74,7 @@ impl Endpoint {
     }
 
     /// Returns the path of the endpoint, or the prefix of its paths if it has several.
-    pub const fn path(self) -> &'static str {
+    pub fn path(self) -> &'static str {
         match self {
             Self::Completion(api) => api.path(),
             Self::Embeddings => "/v1/embeddings",
@@ -89,7 +93,7 @@ impl Endpoint {
 
     /// Returns the endpoint that serves a path.
     pub fn at(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|endpoint| {
+        Self::all().find(|endpoint| {
             let rest = path.strip_prefix(endpoint.path());
             match endpoint {
                 Self::Files | Self::Batches => {
@@ -102,9 +106,7 @@ impl Endpoint {
     }
 
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|endpoint| endpoint.name() == name)
+        Self::all().find(|endpoint| endpoint.name() == name)
     }
 
     /// Returns the client's API, for endpoints where a model answers.
@@ -117,11 +119,9 @@ impl Endpoint {
 
     /// Returns the endpoint's number in gRPC and in the journal: the `Api` of `trace.proto`. A
     /// number is never reused for another endpoint.
-    pub const fn number(self) -> i32 {
+    pub fn number(self) -> i32 {
         match self {
-            Self::Completion(Api::ChatCompletions) => 0,
-            Self::Completion(Api::Messages) => 1,
-            Self::Completion(Api::Responses) => 2,
+            Self::Completion(api) => api.facts().number,
             Self::Embeddings => 3,
             Self::Images => 4,
             Self::Transcriptions => 5,
@@ -138,9 +138,7 @@ impl Endpoint {
 
     /// Returns the endpoint with this number.
     pub fn numbered(number: i32) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|endpoint| endpoint.number() == number)
+        Self::all().find(|endpoint| endpoint.number() == number)
     }
 }
 
@@ -154,7 +152,8 @@ impl<'de> Deserialize<'de> for Endpoint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
         Self::named(&name).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
+            let names: Vec<&str> = Self::all().map(Self::name).collect();
+            let names = names.join(", ");
             serde::de::Error::custom(format!("\"{name}\" is not an endpoint; use one of {names}"))
         })
     }
@@ -173,7 +172,7 @@ mod tests {
             ("/v1/filesystem", None),
             ("/v1/embeddings/x", None),
             ("/proxy/openai/v1/models", Some(Endpoint::Proxy)),
-            ("/v1/messages", Some(Endpoint::Completion(Api::Messages))),
+            ("/v1/messages", Some(Endpoint::Completion(Api::MESSAGES))),
         ] {
             assert_eq!(Endpoint::at(path), expected, "{path}");
         }
@@ -203,12 +202,12 @@ mod tests {
             let endpoint = Endpoint::numbered(number).unwrap();
             assert_eq!(endpoint.name(), name);
         }
-        assert_eq!(Endpoint::ALL.len(), NUMBERS.len());
+        assert_eq!(Endpoint::all().count(), NUMBERS.len());
     }
 
     #[test]
     fn names_and_numbers_lead_back() {
-        for endpoint in Endpoint::ALL {
+        for endpoint in Endpoint::all() {
             assert_eq!(Endpoint::numbered(endpoint.number()), Some(endpoint));
             let json = serde_json::to_string(&endpoint).unwrap();
             assert_eq!(serde_json::from_str::<Endpoint>(&json).unwrap(), endpoint);

@@ -43,11 +43,10 @@ impl Outgoing {
 impl Target<'_> {
     /// Returns true if the provider speaks the client's own API, so that no translation is needed.
     pub fn speaks(&self, api: Api) -> bool {
-        match api {
-            Api::ChatCompletions => self.format == Format::OpenAi,
-            Api::Messages => self.format.of_answers(self.model) == Format::Anthropic,
-            Api::Responses => self.format == Format::OpenAi && self.serves_responses,
-        }
+        let is_openai = self.format == Format::OpenAi;
+        (api == Api::CHAT_COMPLETIONS && is_openai)
+            || (api == Api::RESPONSES && is_openai && self.serves_responses)
+            || (api == Api::MESSAGES && self.format.of_answers(self.model) == Format::Anthropic)
     }
 }
 

@@ -44,32 +44,30 @@ pub fn translate_parsed(
     target: &Target<'_>,
 ) -> Result<Outgoing, ApiError> {
     let model = target.model;
-    match envelope.api {
-        Api::ChatCompletions => translate_chat(body, Some(envelope), target),
-        Api::Messages if target.speaks(Api::Messages) => {
-            let (path, host): (Cow<'static, str>, _) = match target.format {
-                Format::Vertex => {
-                    let path = vertex::path(model, envelope.stream).into();
-                    (path, anthropic::Host::Vertex)
-                }
-                _ => (anthropic::PATH.into(), anthropic::Host::Anthropic),
-            };
-            let body = messages::native::prepare_request(envelope.text, model, host)?;
-            Ok(Outgoing::new(path, body))
-        }
-        Api::Responses if target.speaks(Api::Responses) => Ok(Outgoing::new(
-            responses::PATH,
-            responses::native::prepare_request(envelope.text, model)?,
-        )),
-        api => {
-            let chat = api.to_chat(body, model, target.may_think())?;
-            let outgoing = translate_chat(&chat, None, target)?;
-            Ok(Outgoing {
-                body: Some(outgoing.body.unwrap_or(chat)),
-                ..outgoing
-            })
-        }
+    let api = envelope.api;
+    if api == Api::MESSAGES && target.speaks(api) {
+        let (path, host): (Cow<'static, str>, _) = match target.format {
+            Format::Vertex => {
+                let path = vertex::path(model, envelope.stream).into();
+                (path, anthropic::Host::Vertex)
+            }
+            _ => (anthropic::PATH.into(), anthropic::Host::Anthropic),
+        };
+        let body = messages::native::prepare_request(envelope.text, model, host)?;
+        return Ok(Outgoing::new(path, body));
     }
+    if api == Api::RESPONSES && target.speaks(api) {
+        let body = responses::native::prepare_request(envelope.text, model)?;
+        return Ok(Outgoing::new(responses::PATH, body));
+    }
+    let Some(chat) = api.to_chat(body, model, target.may_think())? else {
+        return translate_chat(body, Some(envelope), target);
+    };
+    let outgoing = translate_chat(&chat, None, target)?;
+    Ok(Outgoing {
+        body: Some(outgoing.body.unwrap_or(chat)),
+        ..outgoing
+    })
 }
 
 fn translate_chat(
@@ -84,7 +82,7 @@ fn translate_chat(
             let envelope = match envelope {
                 Some(envelope) => envelope,
                 None => {
-                    parsed = Envelope::parse(Api::ChatCompletions, body)?;
+                    parsed = Envelope::parse(Api::CHAT_COMPLETIONS, body)?;
                     &parsed
                 }
             };
@@ -149,7 +147,7 @@ pub fn translate_response(body: &[u8], origin: &Origin<'_>) -> Result<Option<Vec
     };
     let completion = chat.as_deref().unwrap_or(body);
     if chat.is_none() {
-        relay::check_answer(Api::ChatCompletions, origin.provider, body)?;
+        relay::check_answer(Api::CHAT_COMPLETIONS, origin.provider, body)?;
     }
     Ok(origin.api.of_chat(completion, origin.request)?.or(chat))
 }
@@ -192,10 +190,10 @@ impl StreamTranslator {
         let provider = match origin.format.of_answers(origin.model) {
             _ if origin.is_native => Upstream::Relay(Relay::new(origin.api, origin.provider)),
             Format::OpenAi if origin.own_answers => {
-                let relay = Relay::new(Api::ChatCompletions, origin.provider);
+                let relay = Relay::new(Api::CHAT_COMPLETIONS, origin.provider);
                 Upstream::Relay(relay.normalizing())
             }
-            Format::OpenAi => Upstream::Relay(Relay::new(Api::ChatCompletions, origin.provider)),
+            Format::OpenAi => Upstream::Relay(Relay::new(Api::CHAT_COMPLETIONS, origin.provider)),
             Format::Anthropic => translator(sse(), Box::<anthropic::stream::Messages>::default()),
             Format::Gemini | Format::Vertex => {
                 translator(sse(), Box::new(gemini::stream::Answers::new(id, model)))

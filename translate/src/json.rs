@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::{RawValue, to_raw_value};
 
 /// Returns the range of `part` in `whole`, if it is a slice of it.
@@ -61,10 +62,39 @@ pub fn is_valid(bytes: &[u8]) -> bool {
     from_bytes::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
+/// Returns true if an object has at least one of these members, with a value other than null.
+pub fn has_any_member(bytes: &[u8], names: &[&str]) -> serde_json::Result<bool> {
+    let text = std::str::from_utf8(bytes).map_err(serde::de::Error::custom)?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let has_one = deserializer.deserialize_map(AnyMember(names))?;
+    deserializer.end()?;
+    Ok(has_one)
+}
+
+struct AnyMember<'n>(&'n [&'n str]);
+
+impl<'de> Visitor<'de> for AnyMember<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let mut has_one = false;
+        while let Some((name, value)) = map.next_entry::<Text<'de>, Option<IgnoredAny>>()? {
+            has_one |= value.is_some() && self.0.contains(&name.0.as_ref());
+        }
+        Ok(has_one)
+    }
+}
+
+/// Serde deserializes a `Cow` as owned unless it has `borrow`.
+#[derive(serde::Deserialize)]
+struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
+
 /// Decodes a JSON string, borrowed if possible.
 pub fn text(raw: &RawValue) -> serde_json::Result<Cow<'_, str>> {
-    #[derive(serde::Deserialize)]
-    struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
     serde_json::from_str::<Text<'_>>(raw.get()).map(|text| text.0)
 }
 

@@ -1,14 +1,11 @@
 //! Relays a stream that is already in the right API: once it has begun as an answer, it passes
 //! unchanged.
 
-use crate::json;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-
-use crate::anthropic;
-use crate::client::Api;
+use crate::client::api::Api;
+use crate::client::first_event::FirstEvent;
 use crate::error::ApiError;
-use crate::openai::{self, normalize};
+use crate::json;
+use crate::openai::normalize;
 use crate::sse;
 use crate::stream_error::StreamError;
 
@@ -21,14 +18,6 @@ pub struct Relay {
     error: Option<ApiError>,
     /// Set if every event is rewritten, because the provider uses fields that aren't OpenAI's.
     normalizes: bool,
-}
-
-/// The meaning of an event before the stream has begun.
-enum First {
-    /// No meaning yet, such as a ping.
-    Nothing,
-    Begun,
-    Failed(ApiError),
 }
 
 impl Relay {
@@ -89,11 +78,12 @@ impl Relay {
         let data = event.data();
         if !self.has_begun
             && let Some(data) = &data
+            && !data.trim_ascii().is_empty()
         {
-            match first(self.api, &self.provider, data) {
-                First::Nothing => {}
-                First::Begun => self.has_begun = true,
-                First::Failed(why) => self.error = Some(why),
+            match self.api.first_event(&self.provider, data) {
+                FirstEvent::Nothing => {}
+                FirstEvent::Begun => self.has_begun = true,
+                FirstEvent::Failed(why) => self.error = Some(why),
             }
         }
         if !self.normalizes {
@@ -141,74 +131,12 @@ impl Relay {
     }
 }
 
-fn first(api: Api, provider: &str, data: &[u8]) -> First {
-    #[derive(Deserialize)]
-    struct Event {
-        r#type: String,
-        #[serde(default)]
-        response: serde_json::Value,
-    }
-    let event = match api {
-        Api::ChatCompletions => None,
-        Api::Messages | Api::Responses => json::from_bytes::<Event>(data).ok(),
-    };
-    match (api, event) {
-        _ if data.trim_ascii().is_empty() => First::Nothing,
-        (Api::ChatCompletions, _) => match openai::error::from_event(provider, data) {
-            Some(error) => First::Failed(error),
-            None if is_readable(data) => First::Begun,
-            None => First::Failed(ApiError::unreadable_answer(provider)),
-        },
-        (_, None) => First::Failed(
-            openai::error::from_event(provider, data)
-                .unwrap_or_else(|| ApiError::unreadable_answer(provider)),
-        ),
-        (Api::Messages, Some(event)) if event.r#type == "error" => {
-            First::Failed(anthropic::error::from_event_data(provider, data))
-        }
-        (_, Some(event)) if event.r#type == "ping" => First::Nothing,
-        (_, Some(event)) if event.r#type == "error" => {
-            let error = openai::error::from_event(provider, data);
-            First::Failed(error.unwrap_or_else(|| openai::error::from_reply(provider, 502, data)))
-        }
-        (_, Some(event)) if event.r#type == "response.failed" => {
-            let body = event.response.to_string();
-            First::Failed(
-                openai::error::from_event(provider, body.as_bytes())
-                    .unwrap_or_else(|| ApiError::from_provider(provider, 502, "")),
-            )
-        }
-        _ => First::Begun,
-    }
-}
-
 /// Checks that a whole body is a complete answer of the API.
 pub fn check_answer(api: Api, provider: &str, body: &[u8]) -> Result<(), ApiError> {
-    #[derive(Deserialize)]
-    struct Answer {
-        choices: Option<IgnoredAny>,
-        content: Option<IgnoredAny>,
-        output: Option<IgnoredAny>,
-        status: Option<IgnoredAny>,
+    match json::has_any_member(body, api.facts().answer_members) {
+        Ok(true) => Ok(()),
+        _ => Err(ApiError::unreadable_answer(provider)),
     }
-    let answer = json::from_bytes::<Answer>(body);
-    let answer = answer.map_err(|_| ApiError::unreadable_answer(provider))?;
-    let is_answer = match api {
-        Api::ChatCompletions => answer.choices.is_some(),
-        Api::Messages => answer.content.is_some(),
-        // A background response has no output yet.
-        Api::Responses => answer.output.is_some() || answer.status.is_some(),
-    };
-    if is_answer {
-        return Ok(());
-    }
-    Err(ApiError::unreadable_answer(provider))
-}
-
-/// Returns true if an event's data is a JSON object, or the end of a stream.
-fn is_readable(data: &[u8]) -> bool {
-    let data = data.trim_ascii();
-    data == sse::DONE || (data.first() == Some(&b'{') && json::is_valid(data))
 }
 
 #[cfg(test)]
@@ -224,7 +152,7 @@ mod tests {
     #[test]
     fn half_an_answer_is_none() {
         let whole = br#"{"id":"x","choices":[{"index":0}]}"#;
-        let check = |body: &[u8]| check_answer(Api::ChatCompletions, "p", body);
+        let check = |body: &[u8]| check_answer(Api::CHAT_COMPLETIONS, "p", body);
         assert!(check(whole).is_ok());
         for end in 0..whole.len() {
             assert!(check(&whole[..end]).is_err(), "{end}");
@@ -236,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_begins_with_what_can_not_be_read_is_an_error() {
-        for api in [Api::ChatCompletions, Api::Messages, Api::Responses] {
+        for &api in Api::ALL {
             for broken in [
                 "data: {\"id\":\n\n",
                 "data: no\n\n",
@@ -249,7 +177,7 @@ mod tests {
                 assert_eq!(error.status, 502, "{api:?} {broken}");
             }
         }
-        assert!(pushed(Api::ChatCompletions, b"data: {\"choices\":[]}\n\n").has_begun());
-        assert!(pushed(Api::Messages, b"data: {\"type\":\"message_start\"}\n\n").has_begun());
+        assert!(pushed(Api::CHAT_COMPLETIONS, b"data: {\"choices\":[]}\n\n").has_begun());
+        assert!(pushed(Api::MESSAGES, b"data: {\"type\":\"message_start\"}\n\n").has_begun());
     }
 }

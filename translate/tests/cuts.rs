@@ -10,7 +10,7 @@ use opentracy_translate::client::Api;
 use opentracy_translate::wire_format::Format;
 use proptest::prelude::*;
 
-use crate::fixtures::{APIS, FORMATS, inputs, origin, streams, translate_stream};
+use crate::fixtures::{FORMATS, apis, inputs, origin, streams, translate_stream};
 
 use crate::targets::tapped;
 
@@ -29,18 +29,18 @@ fn cut<'a>(bytes: &'a [u8], places: &[f64]) -> Vec<&'a [u8]> {
 fn byte_by_byte_is_as_good_as_whole() {
     for (format, name) in FORMATS {
         for input in streams(name) {
-            let whole = translate_stream(&origin(Api::ChatCompletions, format), &[&input.content]);
+            let whole = translate_stream(&origin(Api::CHAT_COMPLETIONS, format), &[&input.content]);
             let bytes: Vec<&[u8]> = input.content.chunks(1).collect();
             assert_eq!(
-                translate_stream(&origin(Api::ChatCompletions, format), &bytes),
+                translate_stream(&origin(Api::CHAT_COMPLETIONS, format), &bytes),
                 whole,
                 "{name}/{}",
                 input.name
             );
             let written: Vec<&[u8]> = whole.chunks(1).collect();
             assert_eq!(
-                tapped(Api::ChatCompletions, &written),
-                tapped(Api::ChatCompletions, &[&whole]),
+                tapped(Api::CHAT_COMPLETIONS, &written),
+                tapped(Api::CHAT_COMPLETIONS, &[&whole]),
                 "{name}/{}",
                 input.name
             );
@@ -55,16 +55,16 @@ proptest! {
     fn any_cuts_give_the_same(places in prop::collection::vec(0.0..1.0, 0..40)) {
         for (format, name) in FORMATS {
             for input in streams(name) {
-                let whole = translate_stream(&origin(Api::ChatCompletions, format), &[&input.content]);
-                prop_assert_eq!(&translate_stream(&origin(Api::ChatCompletions, format), &cut(&input.content, &places)), &whole, "{}/{}", name, input.name);
-                prop_assert_eq!(tapped(Api::ChatCompletions, &cut(&whole, &places)), tapped(Api::ChatCompletions, &[&whole]), "{}/{}", name, input.name);
+                let whole = translate_stream(&origin(Api::CHAT_COMPLETIONS, format), &[&input.content]);
+                prop_assert_eq!(&translate_stream(&origin(Api::CHAT_COMPLETIONS, format), &cut(&input.content, &places)), &whole, "{}/{}", name, input.name);
+                prop_assert_eq!(tapped(Api::CHAT_COMPLETIONS, &cut(&whole, &places)), tapped(Api::CHAT_COMPLETIONS, &[&whole]), "{}/{}", name, input.name);
             }
         }
     }
 
     #[test]
     fn any_cuts_give_clients_of_other_apis_the_same(places in prop::collection::vec(0.0..1.0, 0..40)) {
-        for (api, name) in APIS {
+        for (api, name) in apis() {
             let origin = origin(api, Format::OpenAi);
             for input in inputs(name, "streams", "in.sse") {
                 let whole = translate_stream(&origin, &[&input.content]);
@@ -79,8 +79,8 @@ proptest! {
         for (format, name) in FORMATS {
             for input in streams(name) {
                 let short = cut(&input.content, &[place])[0];
-                let whole = translate_stream(&origin(Api::ChatCompletions, format), &[short]);
-                prop_assert_eq!(translate_stream(&origin(Api::ChatCompletions, format), &cut(short, &places)), whole, "{}/{}", name, input.name);
+                let whole = translate_stream(&origin(Api::CHAT_COMPLETIONS, format), &[short]);
+                prop_assert_eq!(translate_stream(&origin(Api::CHAT_COMPLETIONS, format), &cut(short, &places)), whole, "{}/{}", name, input.name);
             }
         }
     }

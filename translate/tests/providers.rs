@@ -192,7 +192,7 @@ fn translate(provider: &Provider, model: &str, request: &Value) -> Option<Value>
         auto_cache: false,
         serves_responses: provider.dialect.responses,
     };
-    match format::translate_request(Api::ChatCompletions, body.as_bytes(), &target) {
+    match format::translate_request(Api::CHAT_COMPLETIONS, body.as_bytes(), &target) {
         Ok(outgoing) => Some(match outgoing.body {
             Some(translated) => serde_json::from_slice(&translated).unwrap(),
             None => request.clone(),

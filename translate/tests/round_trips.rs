@@ -111,8 +111,8 @@ proptest! {
             serves_responses: false,
         };
         let body = request.to_string();
-        let there = format::translate_request(Api::ChatCompletions, body.as_bytes(), &target).unwrap();
-        let back = Api::Messages.to_chat(&there.body.unwrap(), "claude-sonnet-4-5", true).unwrap();
+        let there = format::translate_request(Api::CHAT_COMPLETIONS, body.as_bytes(), &target).unwrap();
+        let back = Api::MESSAGES.to_chat(&there.body.unwrap(), "claude-sonnet-4-5", true).unwrap().unwrap();
         prop_assert_eq!(parse(&back), request);
     }
 
@@ -121,8 +121,8 @@ proptest! {
     fn an_answer_comes_back_from_anthropics_format(text in words(), thought in words(), calls in prop::collection::vec(arguments(), 0..3)) {
         let reason = if calls.is_empty() { "stop" } else { "tool_calls" };
         let asked = completion(&text, &thought, &calls, reason);
-        let message = Api::Messages.of_chat(asked.to_string().as_bytes(), b"{}").unwrap().unwrap();
-        let back = format::translate_response(&message, &origin(Api::ChatCompletions, Format::Anthropic)).unwrap().unwrap();
+        let message = Api::MESSAGES.of_chat(asked.to_string().as_bytes(), b"{}").unwrap().unwrap();
+        let back = format::translate_response(&message, &origin(Api::CHAT_COMPLETIONS, Format::Anthropic)).unwrap().unwrap();
         let mut back = parse(&back);
         // An empty signature counts as missing, but is carried with a call like Anthropic's.
         if let Some(call) = back.pointer_mut("/choices/0/message/tool_calls/0").and_then(Value::as_object_mut) {
@@ -136,9 +136,9 @@ proptest! {
     #[test]
     fn an_answer_of_responses_is_the_next_requests_input(text in words(), calls in prop::collection::vec(arguments(), 1..3)) {
         let asked = completion(&text, "", &calls, "tool_calls");
-        let response = parse(&Api::Responses.of_chat(asked.to_string().as_bytes(), b"{}").unwrap().unwrap());
+        let response = parse(&Api::RESPONSES.of_chat(asked.to_string().as_bytes(), b"{}").unwrap().unwrap());
         let next = json!({"model": "m", "input": response["output"]});
-        let chat = parse(&Api::Responses.to_chat(next.to_string().as_bytes(), "m", true).unwrap());
+        let chat = parse(&Api::RESPONSES.to_chat(next.to_string().as_bytes(), "m", true).unwrap().unwrap());
         let mut message = asked["choices"][0]["message"].clone();
         message.as_object_mut().unwrap().remove("refusal");
         prop_assert_eq!(&chat["messages"][0], &message);

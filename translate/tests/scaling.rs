@@ -19,7 +19,7 @@ use opentracy_translate::openai::dialect;
 use opentracy_translate::redact::{EventMask, KeyMask};
 use opentracy_translate::wire_format::Format;
 
-use crate::fixtures::{APIS, FORMATS, inputs, origin, streams, translate_stream};
+use crate::fixtures::{FORMATS, apis, inputs, origin, streams, translate_stream};
 
 const SMALL: usize = 100;
 const LARGE: usize = SMALL * 8;
@@ -278,20 +278,20 @@ fn streams_take_linear_time() {
                     all[at] = all[at].repeat(n);
                     all.concat()
                 };
-                let origin = origin(Api::ChatCompletions, format);
+                let origin = origin(Api::CHAT_COMPLETIONS, format);
                 check(
                     &format!("{name}/{} event {at}", input.name),
                     build,
                     |stream| {
                         let pieces: Vec<&[u8]> = stream.chunks(97).collect();
                         let out = translate_stream(&origin, &pieces);
-                        targets::tapped(Api::ChatCompletions, &out.chunks(53).collect::<Vec<_>>());
+                        targets::tapped(Api::CHAT_COMPLETIONS, &out.chunks(53).collect::<Vec<_>>());
                     },
                 );
             }
         }
     }
-    for (api, name) in APIS {
+    for (api, name) in apis() {
         for input in inputs(name, "streams", "in.sse").into_iter().take(3) {
             let events = ends(&input.content);
             for at in 0..events.len().min(3) {
@@ -320,10 +320,10 @@ fn an_event_in_pieces_takes_linear_time() {
         let build = |n: usize| format!("data: {{\"a\":\"{}", "x".repeat(n * 40)).into_bytes();
         check(&format!("{format:?}"), build, |stream| {
             let pieces: Vec<&[u8]> = stream.chunks(2).collect();
-            translate_stream(&origin(Api::ChatCompletions, format), &pieces);
+            translate_stream(&origin(Api::CHAT_COMPLETIONS, format), &pieces);
         });
     }
-    for api in Api::ALL {
+    for &api in Api::ALL {
         let build = |n: usize| "data: x\n".repeat(n * 4).into_bytes();
         check(&format!("{api:?}"), build, |stream| {
             targets::tapped(api, &stream.chunks(2).collect::<Vec<_>>());

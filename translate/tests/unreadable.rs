@@ -93,7 +93,7 @@ fn check_error(what: &str, out: &[u8], error: Option<&ApiError>) {
 #[test]
 fn garbage_between_any_two_events_is_an_error() {
     for (format, name) in FORMATS {
-        for api in Api::ALL {
+        for &api in Api::ALL {
             let origin = origin(api, format);
             for input in streams(name) {
                 if through(&origin, &[&input.content]).1.is_some() {
@@ -119,7 +119,7 @@ fn garbage_between_any_two_events_is_an_error() {
 #[test]
 fn garbage_in_a_stream_that_passes_is_an_error_however_it_is_cut() {
     for (format, name) in FORMATS {
-        for api in Api::ALL {
+        for &api in Api::ALL {
             for input in streams(name).into_iter().take(4) {
                 let (stream, error) = through(&origin(api, format), &[&input.content]);
                 if error.is_some() {
@@ -152,7 +152,7 @@ fn what_is_no_answer_but_can_be_read_harms_no_stream() {
         .into_iter()
         .filter(|(format, _)| *format != Format::Bedrock)
     {
-        for api in Api::ALL {
+        for &api in Api::ALL {
             let origin = origin(api, format);
             for input in streams(name) {
                 let (stream, error) = through(&origin, &[&input.content]);
@@ -180,7 +180,7 @@ fn what_is_no_answer_but_can_be_read_harms_no_stream() {
 
 #[test]
 fn an_event_that_the_end_cuts_is_an_incomplete_stream() {
-    for api in Api::ALL {
+    for &api in Api::ALL {
         for stream in ["data: {\"type\":\"x\"}\n\ndata: {\"ty", "data: {\"ty"] {
             let (out, error) = tapped(api, &[stream.as_bytes()]);
             let out = String::from_utf8(out).unwrap();

@@ -321,7 +321,7 @@ impl Call {
     /// needs the whole body, because its answers repeat parts of the request.
     pub fn release_body(&mut self) {
         let limit = self.trace.recorded_bytes();
-        if self.api != Api::Responses
+        if !self.api.facts().repeats_request
             && let Some(body) = Rc::get_mut(&mut self.body)
         {
             body.truncate(limit);
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn endpoints_have_the_numbers_of_the_contract() {
-        for endpoint in Endpoint::ALL {
+        for endpoint in Endpoint::all() {
             let api = v1::Api::try_from(endpoint.number()).unwrap();
             let name = api.as_str_name().to_lowercase();
             assert_eq!(name, format!("api_{}", endpoint.name()));

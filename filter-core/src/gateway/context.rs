@@ -101,7 +101,7 @@ mod tests {
             r#"{{"model":"smart","max_tokens":{max_tokens},"messages":[{{"role":"user","content":"{}"}}]}}"#,
             "x".repeat(bytes)
         );
-        let envelope = Envelope::parse(Api::ChatCompletions, body.as_bytes())?;
+        let envelope = Envelope::parse(Api::CHAT_COMPLETIONS, body.as_bytes())?;
         let mut candidates = resolve(&snapshot, "smart")?.candidates;
         retain_fitting(&mut candidates, &envelope, &snapshot)?;
         Ok(candidates

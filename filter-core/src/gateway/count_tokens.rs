@@ -52,7 +52,7 @@ pub fn answer(
             None
         }
         Err(error) => {
-            let body = Api::Messages.error_json(&error, &[]);
+            let body = Api::MESSAGES.error_json(&error, &[]);
             host.reply(error.status, &headers::json(), &body);
             None
         }
@@ -68,7 +68,7 @@ impl Errand {
     /// Answers with an error because the provider timed out.
     pub fn on_deadline(&mut self, host: &impl Host) {
         let (error, _) = failure::timeout(&self.provider.name);
-        let body = Api::Messages.error_json(&error, &[]);
+        let body = Api::MESSAGES.error_json(&error, &[]);
         host.reply(error.status, &headers::json(), &body);
     }
 
@@ -122,7 +122,7 @@ impl Errand {
         let body = host.response_body(0);
         let mut error = format::translate_error(provider.format, &provider.name, status, &body);
         provider.key_mask.mask_error(&mut error);
-        let body = Api::Messages.error_json(&error, &[]);
+        let body = Api::MESSAGES.error_json(&error, &[]);
         response.set(":status", error.status.to_string());
         response.set("content-type", "application/json");
         response.set("content-length", body.len().to_string());
@@ -139,7 +139,7 @@ fn forward(
     request: &HeaderList<'_>,
     body: &[u8],
 ) -> Result<Option<Rc<Provider>>, ApiError> {
-    let envelope = Envelope::parse(Api::Messages, body)?;
+    let envelope = Envelope::parse(Api::MESSAGES, body)?;
     let Some(snapshot) = snapshot::current() else {
         return Ok(None);
     };

@@ -41,8 +41,8 @@ impl GatewayEndpoint {
     pub fn api(self) -> Api {
         match self {
             Self::Completion(api) => api,
-            Self::CountTokens => Api::Messages,
-            Self::Route | Self::Models | Self::Passthrough(_) => Api::ChatCompletions,
+            Self::CountTokens => Api::MESSAGES,
+            Self::Route | Self::Models | Self::Passthrough(_) => Api::CHAT_COMPLETIONS,
         }
     }
 }

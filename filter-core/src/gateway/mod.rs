@@ -320,7 +320,7 @@ impl Gateway {
             let method = request.get(":method").unwrap_or_default();
             match access::admit(host, snapshot, &request, method, path) {
                 Ok(admitted) => caller = admitted,
-                Err(error) => return self.deny(host, Api::ChatCompletions, &error),
+                Err(error) => return self.deny(host, Api::CHAT_COMPLETIONS, &error),
             }
         }
         management::send(host, snapshot.as_deref(), &caller, request);
@@ -336,8 +336,8 @@ impl Gateway {
             let error = envoys_reply::error_of(host, status, &self.path);
             let api = match &self.state {
                 State::Receiving(endpoint, ..) => endpoint.api(),
-                State::Counting(_) => Api::Messages,
-                _ => Api::ChatCompletions,
+                State::Counting(_) => Api::MESSAGES,
+                _ => Api::CHAT_COMPLETIONS,
             };
             let headers = envoys_reply::headers_of(&error);
             self.envoys_reply = Some(EnvoysReply::replace(

@@ -114,7 +114,7 @@ impl Attempt {
             },
             request,
         );
-        if self.api == Api::Responses {
+        if self.api.facts().repeats_request {
             self.body = body;
         }
         Ok(())

@@ -2,19 +2,14 @@
 //! members.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use crate::anthropic::usage::WireUsage;
-use crate::client::summary::{MessageView, ResponseView};
-use crate::client::{Api, messages, responses};
-use crate::cost::Usage;
 use crate::error::ApiError;
 use crate::json;
-use crate::object::Object;
 use crate::openai;
 use crate::openai::response::Summary;
 use crate::openai::tap::{MakeExtras, Output, StreamTap};
@@ -24,57 +19,59 @@ use crate::stream_error::{PROVIDER, StreamError};
 
 // A search takes longer to set up than to go through a chunk.
 static ERROR: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"error\""));
-static MESSAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"message_"));
-static COMPLETED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"response.completed\""));
-static INCOMPLETE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"response.incomplete\""));
-static FAILED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"response.failed\""));
+pub(super) static FAILED: LazyLock<Finder<'_>> =
+    LazyLock::new(|| Finder::new(b"\"response.failed\""));
 
 /// Observes a stream of any API.
 #[derive(Debug)]
 pub enum Tap {
-    ChatCompletions(StreamTap),
-    Other(EventTap),
+    /// Chat Completions' chunks.
+    Chunks(StreamTap),
+    /// Events that name their kind.
+    Events(EventTap),
 }
 
 impl Tap {
-    /// `client_wants_usage` only matters for Chat Completions.
-    pub fn new(api: Api, client_wants_usage: bool) -> Self {
-        match api {
-            Api::ChatCompletions => Self::ChatCompletions(StreamTap::new(client_wants_usage)),
-            Api::Messages | Api::Responses => Self::Other(EventTap::new(api)),
-        }
+    pub(crate) fn events(events: Box<dyn TapEvents>) -> Self {
+        Self::Events(EventTap {
+            events,
+            parser: sse::Parser::default(),
+            observed: Observed::default(),
+            error: None,
+            keys: KeyMask::default(),
+        })
     }
 
     /// Masks a provider's credentials in its errors.
     #[must_use]
     pub fn masking(self, keys: KeyMask) -> Self {
         match self {
-            Self::ChatCompletions(tap) => Self::ChatCompletions(tap.masking(keys)),
-            Self::Other(tap) => Self::Other(EventTap { keys, ..tap }),
+            Self::Chunks(tap) => Self::Chunks(tap.masking(keys)),
+            Self::Events(tap) => Self::Events(EventTap { keys, ..tap }),
         }
     }
 
     /// Returns the summary of the answer so far.
     pub fn summary(&self) -> &Summary {
         match self {
-            Self::ChatCompletions(tap) => tap.summary(),
-            Self::Other(tap) => &tap.summary,
+            Self::Chunks(tap) => tap.summary(),
+            Self::Events(tap) => &tap.observed.summary,
         }
     }
 
     /// Returns the error that ended the stream, if any.
     pub fn error(&self) -> Option<&ApiError> {
         match self {
-            Self::ChatCompletions(tap) => tap.error(),
-            Self::Other(tap) => tap.error.as_ref(),
+            Self::Chunks(tap) => tap.error(),
+            Self::Events(tap) => tap.error.as_ref(),
         }
     }
 
     /// Returns true once the stream is complete or has failed.
     pub fn is_over(&self) -> bool {
         match self {
-            Self::ChatCompletions(tap) => tap.is_over(),
-            Self::Other(tap) => tap.is_done || tap.error.is_some(),
+            Self::Chunks(tap) => tap.is_over(),
+            Self::Events(tap) => tap.is_over(),
         }
     }
 
@@ -82,29 +79,53 @@ impl Tap {
     /// usage is known.
     pub fn push(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
         match self {
-            Self::ChatCompletions(tap) => tap.push(bytes, extras),
-            Self::Other(tap) => tap.push(bytes, extras),
+            Self::Chunks(tap) => tap.push(bytes, extras),
+            Self::Events(tap) => tap.push(bytes, extras),
         }
     }
 
     /// Ends the stream and returns the bytes that the client is still missing.
     pub fn finish(&mut self, extras: &mut MakeExtras<'_>) -> Vec<u8> {
         match self {
-            Self::ChatCompletions(tap) => tap.finish(extras),
-            Self::Other(tap) => tap.finish(extras),
+            Self::Chunks(tap) => tap.finish(extras),
+            Self::Events(tap) => tap.finish(extras),
         }
     }
+}
+
+/// The events of one API whose events name their kind.
+pub(crate) trait TapEvents: fmt::Debug {
+    /// Returns true if bytes may contain an event that `on_event` must handle.
+    fn concerns(&self, bytes: &[u8]) -> bool;
+
+    /// Handles an event that is not an error. Returns its data if it has changed.
+    fn on_event(
+        &mut self,
+        kind: &str,
+        data: &[u8],
+        observed: &mut Observed,
+        extras: &mut MakeExtras<'_>,
+    ) -> Option<Vec<u8>>;
+
+    /// Returns the last event of a stream that failed.
+    fn error_event(&self, error: &ApiError) -> Vec<u8>;
+}
+
+/// The facts about a stream so far.
+#[derive(Debug, Default)]
+pub(crate) struct Observed {
+    pub summary: Summary,
+    /// Set once the stream is complete.
+    pub is_done: bool,
 }
 
 /// Observes a stream of events that name their kind.
 #[derive(Debug)]
 pub struct EventTap {
-    api: Api,
+    events: Box<dyn TapEvents>,
     parser: sse::Parser,
-    usage: WireUsage,
-    is_done: bool,
+    observed: Observed,
     error: Option<ApiError>,
-    summary: Summary,
     keys: KeyMask,
 }
 
@@ -112,47 +133,25 @@ pub struct EventTap {
 struct Event<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    #[serde(default, borrow)]
-    message: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    delta: Option<&'a RawValue>,
-    #[serde(default)]
-    usage: Option<WireUsage>,
-    #[serde(default, borrow)]
-    response: Option<&'a RawValue>,
 }
 
 impl EventTap {
-    fn new(api: Api) -> Self {
-        Self {
-            api,
-            parser: sse::Parser::default(),
-            usage: WireUsage::default(),
-            is_done: false,
-            error: None,
-            summary: Summary::default(),
-            keys: KeyMask::default(),
-        }
+    fn is_over(&self) -> bool {
+        self.observed.is_done || self.error.is_some()
     }
 
     /// Returns true if bytes contain nothing that must be parsed. All relevant data is in events
     /// that name their kind.
     fn is_plain(&self, bytes: &[u8]) -> bool {
-        let has = |word: &Finder<'_>| word.find(bytes).is_some();
-        let is_plain = match self.api {
-            Api::Messages => !has(&MESSAGE),
-            _ => !has(&COMPLETED) && !has(&INCOMPLETE) && !has(&FAILED),
-        };
-        is_plain
-            && !has(&ERROR)
+        !self.events.concerns(bytes)
+            && ERROR.find(bytes).is_none()
             && !self.keys.has_value(bytes)
             && bytes.ends_with(b"\n\n")
             && sse::are_readable(bytes)
     }
 
     fn push(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
-        let is_over = self.is_done || self.error.is_some();
-        if !is_over && !self.parser.has_partial_event() && self.is_plain(bytes) {
+        if !self.is_over() && !self.parser.has_partial_event() && self.is_plain(bytes) {
             return Output::Unchanged;
         }
         let mut out = Vec::with_capacity(bytes.len() + 256);
@@ -175,25 +174,22 @@ impl EventTap {
                 self.on_event(event, &mut out, extras);
             }
         }
-        if !self.is_done {
+        if !self.observed.is_done {
             self.fail(ApiError::incomplete_stream(PROVIDER), &mut out);
         }
         out
     }
 
     fn fail(&mut self, error: ApiError, out: &mut Vec<u8>) {
-        if self.is_done || self.error.is_some() {
+        if self.is_over() {
             return;
         }
-        out.extend(match self.api {
-            Api::Messages => messages::error::to_sse(&error),
-            _ => responses::error::to_sse(&error, 0),
-        });
+        out.extend(self.events.error_event(&error));
         self.error = Some(error);
     }
 
     fn on_event(&mut self, event: sse::Event<'_>, out: &mut Vec<u8>, extras: &mut MakeExtras<'_>) {
-        if self.is_done || self.error.is_some() {
+        if self.is_over() {
             return;
         }
         let masked = if is_failure(event.raw) || self.keys.has_value(event.raw) {
@@ -216,40 +212,13 @@ impl EventTap {
             }
             return;
         };
-        let changed = match (self.api, read.kind.as_ref()) {
-            (_, "error") => {
-                self.error = openai::error::from_event(PROVIDER, data)
-                    .or_else(|| Some(ApiError::new(502, "The provider's stream failed")));
-                None
-            }
-            (Api::Messages, "message_start") => {
-                let view = read
-                    .message
-                    .and_then(|raw| serde_json::from_str::<MessageView<'_>>(raw.get()).ok());
-                self.count(view.and_then(|view| view.usage));
-                None
-            }
-            (Api::Messages, "message_delta") => {
-                self.count(read.usage);
-                let view = read
-                    .delta
-                    .and_then(|raw| serde_json::from_str::<MessageView<'_>>(raw.get()).ok());
-                self.summary.calls_tools =
-                    view.is_some_and(|view| view.stop_reason.as_deref() == Some("tool_use"));
-                let mut data = data.to_vec();
-                json::append_members(&mut data, &extras(&self.summary));
-                Some(data)
-            }
-            (Api::Messages, "message_stop") => {
-                self.is_done = true;
-                None
-            }
-            (Api::Responses, "response.completed" | "response.incomplete" | "response.failed") => {
-                self.is_done = true;
-                read.response
-                    .and_then(|response| self.add_to_response(data, response, extras))
-            }
-            _ => None,
+        let changed = if read.kind == "error" {
+            self.error = openai::error::from_event(PROVIDER, data)
+                .or_else(|| Some(ApiError::new(502, "The provider's stream failed")));
+            None
+        } else {
+            let observed = &mut self.observed;
+            self.events.on_event(&read.kind, data, observed, extras)
         };
         match changed {
             Some(data) => {
@@ -262,29 +231,6 @@ impl EventTap {
             None => out.extend_from_slice(event.raw),
         }
     }
-
-    fn count(&mut self, usage: Option<WireUsage>) {
-        if let Some(usage) = usage {
-            self.usage.update(usage);
-            self.summary.usage = Some(Usage::from(self.usage));
-        }
-    }
-
-    fn add_to_response(
-        &mut self,
-        data: &[u8],
-        response: &RawValue,
-        extras: &mut MakeExtras<'_>,
-    ) -> Option<Vec<u8>> {
-        let view: ResponseView<'_> = serde_json::from_str(response.get()).ok()?;
-        self.summary = view.summary();
-        let mut changed = response.get().as_bytes().to_vec();
-        json::append_members(&mut changed, &extras(&self.summary));
-        let changed = RawValue::from_string(String::from_utf8(changed).ok()?).ok()?;
-        let mut event = Object::parse(std::str::from_utf8(data).ok()?).ok()?;
-        event.set("response", &changed);
-        Some(event.to_vec())
-    }
 }
 
 /// Returns true if an event may report a failure.
@@ -295,9 +241,10 @@ fn is_failure(raw: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Api;
 
     fn tapped(api: Api, stream: &str) -> (String, Tap) {
-        let mut tap = Tap::new(api, false);
+        let mut tap = api.tap(false);
         let mut extras = |_: &Summary| br#""_cost":1"#.to_vec();
         let mut out = match tap.push(stream.as_bytes(), &mut extras) {
             Output::Unchanged => stream.as_bytes().to_vec(),
@@ -310,7 +257,7 @@ mod tests {
     #[test]
     fn a_message_gets_its_extras_with_its_usage() {
         let (out, tap) = tapped(
-            Api::Messages,
+            Api::MESSAGES,
             "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":3}}}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"},\"usage\":{\"output_tokens\":2}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
         );
         assert!(
@@ -325,7 +272,7 @@ mod tests {
     #[test]
     fn a_response_gets_its_extras_at_its_end() {
         let (out, tap) = tapped(
-            Api::Responses,
+            Api::RESPONSES,
             "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\",\"output\":[],\"usage\":{\"input_tokens\":3,\"output_tokens\":2}},\"sequence_number\":9}\n\n",
         );
         assert!(
@@ -340,15 +287,15 @@ mod tests {
         let key = "0123abcd-our-own-key-of-the-provider";
         for (api, event) in [
             (
-                Api::Messages,
+                Api::MESSAGES,
                 "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"no KEY, says the provider\"}}\n\n",
             ),
             (
-                Api::Responses,
+                Api::RESPONSES,
                 "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"x\",\"message\":\"no KEY, says the provider\"}}}\n\n",
             ),
         ] {
-            let mut tap = Tap::new(api, false).masking(KeyMask::new([key]));
+            let mut tap = api.tap(false).masking(KeyMask::new([key]));
             let event = event.replace("KEY", key);
             let Output::Replaced(out) = tap.push(event.as_bytes(), &mut |_| Vec::new()) else {
                 panic!("it passed");
@@ -361,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_does_not_say_that_it_is_complete_ends_with_an_error() {
-        for api in [Api::Messages, Api::Responses] {
+        for api in [Api::MESSAGES, Api::RESPONSES] {
             let (out, tap) = tapped(api, "event: ping\ndata: {\"type\":\"ping\"}\n\n");
             assert!(out.contains("event: error\n"), "{out}");
             assert_eq!(

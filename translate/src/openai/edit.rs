@@ -63,7 +63,7 @@ mod tests {
     use crate::client::Api;
 
     fn edited(body: &str, model: &str, usage: StreamUsage) -> Option<String> {
-        let envelope = Envelope::parse(Api::ChatCompletions, body.as_bytes()).unwrap();
+        let envelope = Envelope::parse(Api::CHAT_COMPLETIONS, body.as_bytes()).unwrap();
         edit(body.as_bytes(), &envelope, model, usage).map(|body| String::from_utf8(body).unwrap())
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::client::Api;
+use crate::client::api::{Api, Conversation};
 use crate::error::ApiError;
 use crate::json;
 use crate::openai::message::Message;
@@ -62,6 +62,20 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
+impl<'a> Fields<'a> {
+    fn conversation(&self, facts: &Conversation) -> Result<&'a RawValue, ApiError> {
+        let value = match facts.field {
+            "input" => self.input,
+            _ => self.messages,
+        };
+        let value = present(value, facts.field, facts.hint)?;
+        if facts.is_list {
+            check_list(value, facts.field)?;
+        }
+        Ok(value)
+    }
+}
+
 impl<'a> Envelope<'a> {
     /// Parses a body. An invalid one gives a 400 that names the field.
     pub fn parse(api: Api, body: &'a [u8]) -> Result<Self, ApiError> {
@@ -91,19 +105,11 @@ impl<'a> Envelope<'a> {
         )?;
         let model: Cow<'a, str> = serde_json::from_str(model_raw.get())
             .map_err(|_| ApiError::invalid("model", "`model` must be a string"))?;
-        let conversation = match api {
-            Api::ChatCompletions | Api::Messages => {
-                let hint = "send a list with at least one message";
-                let messages = present(fields.messages, field, hint)?;
-                check_list(messages, field)?;
-                messages
-            }
-            Api::Responses => present(fields.input, field, "send a text or a list of items")?,
-        };
+        let conversation = fields.conversation(&api.facts().conversation)?;
         let stream = fields.stream.unwrap_or(false);
         let stream_options = fields
             .stream_options
-            .filter(|raw| raw.get() != "null" && api == Api::ChatCompletions);
+            .filter(|raw| raw.get() != "null" && api.facts().has_stream_options);
         let include_usage = match stream_options {
             None => false,
             Some(_) if !stream => {
@@ -128,7 +134,7 @@ impl<'a> Envelope<'a> {
             stream,
             stream_options,
             include_usage,
-            user: fields.user.or_else(|| user_of(api, fields.metadata)),
+            user: fields.user.or_else(|| api.user(fields.metadata?)),
             has_tools: fields
                 .tools
                 .is_some_and(|raw| !matches!(raw.get(), "null" | "[]")),
@@ -164,35 +170,20 @@ impl<'a> Envelope<'a> {
 
     /// A conversation that can't be translated counts as having no messages.
     fn with_messages<T>(&self, look: impl FnOnce(&[Message<'_>]) -> T) -> T {
-        let chat;
-        let messages = match self.api {
-            Api::ChatCompletions => self.conversation.get(),
-            api => {
-                chat = api
-                    .to_chat(self.text.as_bytes(), "", false)
-                    .unwrap_or_default();
-                std::str::from_utf8(&chat).unwrap_or_default()
+        let body = self.text.as_bytes();
+        let chat = self
+            .api
+            .to_chat(body, "", false)
+            .map(|chat| chat.map(|chat| String::from_utf8(chat).unwrap_or_default()));
+        let messages = match &chat {
+            Ok(None) => serde_json::from_str::<Vec<Message<'_>>>(self.conversation.get()),
+            Ok(Some(chat)) => {
+                serde_json::from_str::<ChatRequest<'_>>(chat).map(|chat| chat.messages)
             }
-        };
-        let messages = match self.api {
-            Api::ChatCompletions => serde_json::from_str::<Vec<Message<'_>>>(messages),
-            _ => serde_json::from_str::<ChatRequest<'_>>(messages).map(|chat| chat.messages),
+            Err(_) => Ok(Vec::new()),
         };
         look(&messages.unwrap_or_default())
     }
-}
-
-/// Anthropic's clients name the user in `metadata`.
-fn user_of<'a>(api: Api, metadata: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
-    #[derive(Deserialize)]
-    struct Metadata<'m> {
-        #[serde(default, borrow)]
-        user_id: Option<Cow<'m, str>>,
-    }
-    let metadata = metadata.filter(|_| api == Api::Messages)?;
-    serde_json::from_str::<Metadata<'a>>(metadata.get())
-        .ok()?
-        .user_id
 }
 
 fn check_list(messages: &RawValue, field: &str) -> Result<(), ApiError> {
@@ -225,14 +216,14 @@ mod tests {
     use super::*;
 
     fn refusal(body: &str) -> ApiError {
-        Envelope::parse(Api::ChatCompletions, body.as_bytes()).unwrap_err()
+        Envelope::parse(Api::CHAT_COMPLETIONS, body.as_bytes()).unwrap_err()
     }
 
     #[test]
     fn only_what_planning_needs_is_read() {
         let body = br#"{"messages":[{"role":"user","content":"hi"}],"x":{"model":"no"},"model":"a\/b","stream":true,
             "stream_options":{"include_usage":true},"metadata":{"team":"search","n":1},"user":"u1"}"#;
-        let envelope = Envelope::parse(Api::ChatCompletions, body).unwrap();
+        let envelope = Envelope::parse(Api::CHAT_COMPLETIONS, body).unwrap();
         assert_eq!(envelope.model, "a/b");
         assert_eq!(envelope.model_raw.get(), r#""a\/b""#);
         assert!(envelope.stream && envelope.include_usage);

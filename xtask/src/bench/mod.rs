@@ -105,12 +105,12 @@ const CASES: [Case; 23] = [
     case("OpenAI, routed from the cache", "routed", false),
     case("OpenAI, by an alias with limits", "limited", false),
     of(
-        Api::Messages,
+        Api::MESSAGES,
         case("Messages, passed through", ANTHROPIC, false),
     ),
-    of(Api::Messages, case("Messages to OpenAI", OPENAI, false)),
+    of(Api::MESSAGES, case("Messages to OpenAI", OPENAI, false)),
     of(
-        Api::Responses,
+        Api::RESPONSES,
         case("Responses to Anthropic", ANTHROPIC, false),
     ),
     plain("plain Envoy, SSE", true),
@@ -122,12 +122,12 @@ const CASES: [Case; 23] = [
     case("alias with a fallback, SSE", "smart", true),
     case("OpenAI, routed from the cache, SSE", "routed", true),
     of(
-        Api::Messages,
+        Api::MESSAGES,
         case("Messages, passed through, SSE", ANTHROPIC, true),
     ),
-    of(Api::Messages, case("Messages to OpenAI, SSE", OPENAI, true)),
+    of(Api::MESSAGES, case("Messages to OpenAI, SSE", OPENAI, true)),
     of(
-        Api::Responses,
+        Api::RESPONSES,
         case("Responses to Anthropic, SSE", ANTHROPIC, true),
     ),
 ];
@@ -136,7 +136,7 @@ const fn case(name: &'static str, model: &'static str, stream: bool) -> Case {
     Case {
         name,
         way: Way::Gateway(0),
-        api: Api::ChatCompletions,
+        api: Api::CHAT_COMPLETIONS,
         model,
         stream,
     }

@@ -26,22 +26,22 @@ pub fn request(api: Api, model: &str, stream: bool, kb: usize) -> Vec<u8> {
     ]);
     let system = "You are a helpful assistant. Answer briefly.";
     let mut body = json!({"model": model, "temperature": 0.7});
-    match api {
-        Api::ChatCompletions => {
-            let mut messages = vec![json!({"role": "system", "content": system})];
-            messages.extend(turns.as_array().into_iter().flatten().cloned());
-            body["messages"] = messages.into();
-            body["max_tokens"] = 256.into();
-        }
-        Api::Messages => {
+    match api.name() {
+        "messages" => {
             body["system"] = system.into();
             body["messages"] = turns;
             body["max_tokens"] = 256.into();
         }
-        Api::Responses => {
+        "responses" => {
             body["instructions"] = system.into();
             body["input"] = turns;
             body["max_output_tokens"] = 256.into();
+        }
+        _ => {
+            let mut messages = vec![json!({"role": "system", "content": system})];
+            messages.extend(turns.as_array().into_iter().flatten().cloned());
+            body["messages"] = messages.into();
+            body["max_tokens"] = 256.into();
         }
     }
     if stream {

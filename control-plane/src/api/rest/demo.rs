@@ -30,7 +30,7 @@ const ID: &str = "chatcmpl-demo";
     responses((status = OK, description = "A chat completion, or a stream of chunks"))
 )]
 pub async fn chat_completions(body: Bytes) -> Result<Response, Error> {
-    let envelope = Envelope::parse(Api::ChatCompletions, &body)?;
+    let envelope = Envelope::parse(Api::CHAT_COMPLETIONS, &body)?;
     let said = envelope.last_user_text();
     let (words, pause) = match envelope.model.as_ref() {
         "echo" | "small" | "large" => {

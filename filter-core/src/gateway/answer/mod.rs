@@ -6,7 +6,6 @@ mod streaming;
 use std::borrow::Cow;
 
 use opentracy_translate::attempt_error::AttemptError;
-use opentracy_translate::client::summary::summarize;
 use opentracy_translate::client::tap::Tap;
 use opentracy_translate::error::{ApiError, AttemptSummary};
 use opentracy_translate::format::StreamTranslator;
@@ -122,7 +121,7 @@ impl Answer {
         let mut headers = HeaderList::default();
         if cached.is_event_stream {
             headers.push("content-type", headers::EVENT_STREAM);
-            let mut tap = Tap::new(call.api, call.include_usage);
+            let mut tap = call.api.tap(call.include_usage);
             let mut extras = |summary: &Summary| call.extras(host, summary);
             answer.content = match tap.push(&cached.body, &mut extras) {
                 Output::Unchanged => cached.body,
@@ -134,7 +133,7 @@ impl Answer {
         } else {
             headers.push("content-type", "application/json");
             answer.content = cached.body;
-            answer.summary = summarize(call.api, &answer.content);
+            answer.summary = call.api.summarize(&answer.content);
             json::append_members(&mut answer.content, &call.extras(host, &answer.summary));
         }
         call.add_headers(host, &mut headers);
@@ -276,7 +275,7 @@ impl Answer {
     ) -> Vec<u8> {
         let body = match body.and_then(|body| self.read(host, call, source, body)) {
             Ok(mut body) => {
-                self.summary = summarize(call.api, &body);
+                self.summary = call.api.summarize(&body);
                 if self.summary.calls_tools {
                     call.session_for_tools(host);
                 }

@@ -1,6 +1,5 @@
 //! Streams: held until they have begun, then passed on chunk by chunk.
 
-use opentracy_translate::client::tap::Tap;
 use opentracy_translate::format::StreamTranslator;
 use opentracy_translate::openai::response::Summary;
 use opentracy_translate::openai::tap::Output;
@@ -28,7 +27,7 @@ impl Answer {
         headers.set("content-type", headers::EVENT_STREAM);
         call.add_headers(host, &mut headers);
         host.set_response_headers(&headers);
-        let tap = Tap::new(call.api, call.include_usage).masking(call.key_mask());
+        let tap = call.api.tap(call.include_usage).masking(call.key_mask());
         self.is_event_stream = true;
         self.state = State::Streaming(Box::new(Stream { translator, tap }));
     }

@@ -35,7 +35,7 @@ impl Passthrough {
         if let Some(error) = failure {
             self.record.add_headers(host, &mut response);
             let reply =
-                EnvoysReply::replace(host, Api::ChatCompletions, &error, response, end_of_stream);
+                EnvoysReply::replace(host, Api::CHAT_COMPLETIONS, &error, response, end_of_stream);
             self.state = State::EnvoysReply(reply);
             self.record.is_complete = true;
             return Action::Continue;

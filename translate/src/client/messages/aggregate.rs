@@ -4,7 +4,7 @@ use crate::json;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::client::each_data;
+use crate::client::events::each_data;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

@@ -3,6 +3,7 @@
 //! Source: the types of Anthropic's own SDK (version 2.11) and its API reference, November 2026.
 
 pub mod aggregate;
+pub mod api;
 mod blocks;
 pub mod count;
 pub mod error;
@@ -10,3 +11,5 @@ pub mod native;
 pub mod request;
 pub mod response;
 pub mod stream;
+mod summary;
+mod tap;

@@ -6,9 +6,9 @@
 use serde_json::value::RawValue;
 
 use crate::client::answer::{Chunk, Delta, ToolCallDelta, said};
+use crate::client::events::write_event;
 use crate::client::messages::response::{Carried, Usage, carried, message_id, stop_reason};
 use crate::client::stream::Writer;
-use crate::client::write_event;
 use crate::error::ApiError;
 use crate::json;
 use crate::openai::thoughts::Thought;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::client::write_event;
+use crate::client::events::write_event;
 use crate::error::ApiError;
 
 /// Returns the last event of a stream that has begun. The error's members are both at the top

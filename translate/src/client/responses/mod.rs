@@ -6,6 +6,7 @@
 //! Source: the types of OpenAI's own SDK (version 3.52) and its API reference, November 2026.
 
 pub mod aggregate;
+pub mod api;
 pub mod error;
 mod item;
 mod items;
@@ -13,6 +14,8 @@ pub mod native;
 pub mod request;
 pub mod response;
 pub mod stream;
+mod summary;
+mod tap;
 
 /// Path after a provider's base URL.
 pub const PATH: &str = "/responses";

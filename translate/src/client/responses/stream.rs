@@ -7,10 +7,11 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::client::answer::{Chunk, Delta, ToolCallDelta, said};
+use crate::client::events::write_event;
 use crate::client::responses::item::Item;
 use crate::client::responses::response::{Ids, Kind, frame, status, usage};
 use crate::client::stream::Writer;
-use crate::client::{thoughts, write_event};
+use crate::client::thoughts;
 use crate::error::ApiError;
 use crate::json as text;
 use crate::openai::usage::WireUsage;

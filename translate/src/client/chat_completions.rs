@@ -1,0 +1,75 @@
+//! OpenAI's Chat Completions, for its clients: the format into which all others are translated.
+
+use serde_json::Value;
+
+use crate::client::api::{ApiFacts, ClientApi, Conversation};
+use crate::client::first_event::FirstEvent;
+use crate::client::stream::ClientStream;
+use crate::client::tap::Tap;
+use crate::error::ApiError;
+use crate::json;
+use crate::openai::response::Summary;
+use crate::openai::tap::StreamTap;
+use crate::openai::{aggregate, error, response};
+use crate::sse;
+
+#[derive(Debug)]
+pub struct ChatCompletions;
+
+static FACTS: ApiFacts = ApiFacts {
+    name: "chat_completions",
+    path: "/v1/chat/completions",
+    number: 0,
+    conversation: Conversation {
+        field: "messages",
+        is_list: true,
+        hint: "send a list with at least one message",
+    },
+    has_stream_options: true,
+    answer_members: &["choices"],
+    repeats_request: false,
+};
+
+impl ClientApi for ChatCompletions {
+    fn facts(&self) -> &'static ApiFacts {
+        &FACTS
+    }
+
+    fn to_chat(&self, _: &[u8], _: &str, _: bool) -> Result<Option<Vec<u8>>, ApiError> {
+        Ok(None)
+    }
+
+    fn of_chat(&self, _: &[u8], _: &[u8]) -> Result<Option<Vec<u8>>, ApiError> {
+        Ok(None)
+    }
+
+    fn stream(&self, _: &[u8]) -> Option<ClientStream> {
+        None
+    }
+
+    fn first_event(&self, provider: &str, data: &[u8]) -> FirstEvent {
+        match error::from_event(provider, data) {
+            Some(error) => FirstEvent::Failed(error),
+            None if is_readable(data) => FirstEvent::Begun,
+            None => FirstEvent::Failed(ApiError::unreadable_answer(provider)),
+        }
+    }
+
+    fn tap(&self, client_wants_usage: bool) -> Tap {
+        Tap::Chunks(StreamTap::new(client_wants_usage))
+    }
+
+    fn summarize(&self, body: &[u8]) -> Summary {
+        response::summarize(body)
+    }
+
+    fn aggregate(&self, stream: &[u8]) -> Value {
+        aggregate::from_sse(stream)
+    }
+}
+
+/// Returns true if an event's data is a JSON object, or the end of a stream.
+fn is_readable(data: &[u8]) -> bool {
+    let data = data.trim_ascii();
+    data == sse::DONE || (data.first() == Some(&b'{') && json::is_valid(data))
+}
