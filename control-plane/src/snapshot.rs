@@ -10,7 +10,6 @@ use opentracy_translate::access::{self, Keyring, Role};
 use opentracy_translate::cost::Pricing;
 use opentracy_translate::internal_auth::Purpose;
 use opentracy_translate::model_list::Capabilities;
-use opentracy_translate::wire_format::Format;
 use prost::Message;
 
 use crate::agents;
@@ -221,15 +220,8 @@ fn provider(provider: &Provider, credentials: &Credentials) -> v1::Provider {
     }
     v1::Provider {
         name: provider.name.clone(),
-        format: match provider.format {
-            Format::OpenAi => v1::Format::Openai,
-            Format::Anthropic => v1::Format::Anthropic,
-            Format::Gemini => v1::Format::Gemini,
-            Format::Vertex => v1::Format::Vertex,
-            Format::Bedrock => v1::Format::Bedrock,
-            Format::Cohere => v1::Format::Cohere,
-        }
-        .into(),
+        format: provider.format.number(),
+        format_name: provider.format.name().to_owned(),
         envoy_cluster: provider.envoy_cluster(),
         authority: provider.authority(),
         scheme: provider.base_url.scheme().to_owned(),

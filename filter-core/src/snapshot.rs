@@ -367,14 +367,7 @@ impl Provider {
     fn new(wire: v1::Provider) -> Self {
         Self {
             key_mask: key_mask(&wire),
-            format: match wire.format() {
-                v1::Format::Anthropic => Format::Anthropic,
-                v1::Format::Gemini => Format::Gemini,
-                v1::Format::Vertex => Format::Vertex,
-                v1::Format::Bedrock => Format::Bedrock,
-                v1::Format::Cohere => Format::Cohere,
-                v1::Format::Openai | v1::Format::Unspecified => Format::OpenAi,
-            },
+            format: Format::of_wire(&wire.format_name, wire.format).unwrap_or(Format::OPENAI),
             dialect: registry::find(&wire.dialect).map_or(&dialect::COMPATIBLE, |row| row.dialect),
             name: wire.name,
             envoy_cluster: wire.envoy_cluster,

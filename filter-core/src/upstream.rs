@@ -148,7 +148,7 @@ fn request_headers<'a>(
         list.push(name, value);
     }
     add_trace_context(client, span, &mut list);
-    if provider.format == Format::Anthropic
+    if provider.format == Format::ANTHROPIC
         && let Some(asked) = client.get(headers::ANTHROPIC_BETA)
     {
         let all = match list.get(headers::ANTHROPIC_BETA) {
@@ -215,7 +215,7 @@ pub fn read_answer(
             body,
         ));
     }
-    if origin.format == Format::OpenAi
+    if origin.format == Format::OPENAI
         && let Some(error) = openai_error::in_answer(provider, body)
     {
         return Err(error);

@@ -16,14 +16,14 @@ use opentracy_translate::wire_format::Format;
 use serde_json::{Value, json};
 
 const FORMATS: [(Format, &str, &str); 4] = [
-    (Format::Anthropic, "anthropic", "claude-sonnet-4-5"),
-    (Format::Gemini, "gemini", "gemini-3-pro"),
+    (Format::ANTHROPIC, "anthropic", "claude-sonnet-4-5"),
+    (Format::GEMINI, "gemini", "gemini-3-pro"),
     (
-        Format::Bedrock,
+        Format::BEDROCK,
         "bedrock",
         "anthropic.claude-sonnet-4-5-20250929-v1:0",
     ),
-    (Format::Cohere, "cohere", "command-a-03-2025"),
+    (Format::COHERE, "cohere", "command-a-03-2025"),
 ];
 
 const CHUNKS: usize = 1000;
@@ -69,8 +69,8 @@ fn sse(events: &[Value]) -> Vec<u8> {
 fn stream(format: Format) -> Vec<u8> {
     let text = " word and";
     let pieces = |piece: Value| std::iter::repeat_n(piece, CHUNKS);
-    match format {
-        Format::Anthropic => sse(&[json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant",
+    match format.name() {
+        "anthropic" => sse(&[json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant",
                 "model": "claude", "content": [], "usage": {"input_tokens": 12, "output_tokens": 1}}})]
             .into_iter()
             .chain(pieces(json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})))
@@ -79,11 +79,11 @@ fn stream(format: Format) -> Vec<u8> {
                 json!({"type": "message_stop"}),
             ])
             .collect::<Vec<_>>()),
-        Format::Gemini => sse(&pieces(json!({"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}],
+        "gemini" => sse(&pieces(json!({"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}],
                 "usageMetadata": {"promptTokenCount": 12, "totalTokenCount": 12}, "modelVersion": "gemini", "responseId": "r"}))
             .chain([json!({"candidates": [{"content": {"parts": [{"text": ""}]}, "finishReason": "STOP", "index": 0}], "responseId": "r"})])
             .collect::<Vec<_>>()),
-        Format::Cohere => sse(&[json!({"type": "message-start", "id": "1", "delta": {"message": {"role": "assistant"}}})]
+        "cohere" => sse(&[json!({"type": "message-start", "id": "1", "delta": {"message": {"role": "assistant"}}})]
             .into_iter()
             .chain(pieces(json!({"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": text}}}})))
             .chain([json!({"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": {"tokens": {"input_tokens": 1, "output_tokens": 2}}}})])
@@ -114,7 +114,7 @@ fn bedrock_payloads() -> impl Iterator<Item = (&'static str, Value)> {
 
 /// Returns the JSON in a stream, one text per event.
 fn payloads(format: Format, stream: &[u8]) -> Vec<Vec<u8>> {
-    if format == Format::Bedrock {
+    if format == Format::BEDROCK {
         return bedrock_payloads()
             .map(|(_, payload)| payload.to_string().into_bytes())
             .collect();

@@ -14,15 +14,6 @@ use opentracy_translate::openai::tap::Output;
 use opentracy_translate::wire_format::Format;
 use opentracy_translate::{model, redact};
 
-const FORMATS: [Format; 6] = [
-    Format::OpenAi,
-    Format::Anthropic,
-    Format::Gemini,
-    Format::Vertex,
-    Format::Bedrock,
-    Format::Cohere,
-];
-
 fn origin(api: Api, format: Format, is_native: bool) -> Origin<'static> {
     Origin {
         api,
@@ -45,7 +36,7 @@ pub fn request(data: &[u8]) {
             envelope.metadata();
             model::ModelId::parse(&envelope.model);
         }
-        for format in FORMATS {
+        for &format in Format::ALL {
             for model in ["claude-sonnet-4-5", "anthropic.claude-opus-5-v1:0", "x"] {
                 let target = Target {
                     format,
@@ -71,14 +62,14 @@ pub fn request(data: &[u8]) {
 pub fn reply(data: &[u8]) {
     for &api in Api::ALL {
         api.summarize(data);
-        for format in FORMATS {
+        for &format in Format::ALL {
             let origin = origin(api, format, false);
             if let Ok(Some(body)) = format::translate_response(data, &origin) {
                 is_json(&body);
             }
         }
     }
-    for format in FORMATS {
+    for &format in Format::ALL {
         for status in [400, 401, 404, 429, 500, 529] {
             let error = format::translate_error(format, "provider", status, data);
             Api::ALL
@@ -96,10 +87,10 @@ pub fn stream(data: &[u8]) {
     };
     let (head, tail) = events.split_at(usize::from(cut) * events.len() / 256);
     for &api in Api::ALL {
-        for (format, is_native) in FORMATS
+        let formats = Format::ALL.iter().copied();
+        for (format, is_native) in formats
             .map(|format| (format, false))
-            .into_iter()
-            .chain([(Format::OpenAi, true)])
+            .chain([(Format::OPENAI, true)])
         {
             let origin = origin(api, format, is_native);
             assert_eq!(

@@ -3,9 +3,11 @@
 //! Bytes in, bytes out: no sockets, no clock, no proxy. The filter runs it on the byte path of a
 //! completion, the control plane on recorded ones. Nothing here panics, whatever the input.
 //!
-//! A provider's wire format is one folder with `request`, `response` and `stream`; an API that
-//! clients use is one folder in [`client`]; [`format`](mod@format) is the entry point to all of
-//! them. A provider with a known format is one row in [`provider`].
+//! A provider's wire format is one folder with an implementation of
+//! [`WireFormat`](exchange::WireFormat) and one line in [`wire_format`]. An API that clients use is
+//! one folder in [`client`] with an implementation of [`ClientApi`](client::ClientApi).
+//! [`format`](mod@format) is the entry point to all of them. A provider with a known format is one
+//! row in [`provider`].
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -22,6 +24,7 @@ pub mod access;
 pub mod agent_paths;
 pub mod anthropic;
 pub mod attempt_error;
+pub mod auth;
 pub mod aws;
 pub mod bedrock;
 pub mod body;
@@ -44,6 +47,7 @@ pub mod multipart;
 pub mod object;
 pub mod openai;
 pub mod provider;
+pub mod provider_stream;
 pub mod redact;
 pub mod relay;
 pub mod request_origin;

@@ -3,30 +3,9 @@
 //! Sources: the providers' API references, November 2026. A row is a default; a deployment's
 //! configuration may override every field of it.
 
+pub use crate::auth::Auth;
 use crate::openai::dialect::{self, Dialect};
 use crate::wire_format::Format;
-
-/// Placement of a provider's key in a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Auth {
-    /// `Authorization: Bearer KEY`
-    Bearer,
-    /// The bare key in a header of this name.
-    Header(&'static str),
-    /// No key.
-    None,
-}
-
-impl Auth {
-    /// Returns the header that carries `key`.
-    pub fn header(self, key: &str) -> Option<(&'static str, String)> {
-        match self {
-            Self::Bearer => Some(("authorization", format!("Bearer {key}"))),
-            Self::Header(name) => Some((name, key.to_owned())),
-            Self::None => None,
-        }
-    }
-}
 
 /// A built-in provider.
 #[derive(Debug, Clone, Copy)]
@@ -37,15 +16,21 @@ pub struct Provider {
     pub base_url: &'static str,
     /// Path after the base URL, if it differs from the format's; `{model}` stands for the model.
     pub path: Option<&'static str>,
-    pub auth: Auth,
+    /// Placement of the key, if it differs from the format's.
+    own_auth: Option<Auth>,
     /// Environment variable that holds the key; in lower case, the field of the secrets file.
     pub key_variable: &'static str,
-    /// Headers sent with every request.
-    pub headers: &'static [(&'static str, &'static str)],
     /// Deviations from OpenAI, for OpenAI's format.
     pub dialect: &'static Dialect,
     /// Set if the provider makes the models it serves, so that clients may omit its name.
     pub first_party: bool,
+}
+
+impl Provider {
+    /// Returns the placement of the key.
+    pub fn auth(&self) -> Auth {
+        self.own_auth.unwrap_or(self.format.facts().auth)
+    }
 }
 
 const fn openai_like(
@@ -56,12 +41,11 @@ const fn openai_like(
 ) -> Provider {
     Provider {
         name,
-        format: Format::OpenAi,
+        format: Format::OPENAI,
         base_url,
         path: None,
-        auth: Auth::Bearer,
+        own_auth: None,
         key_variable,
-        headers: &[],
         dialect,
         first_party: false,
     }
@@ -84,23 +68,21 @@ pub const PROVIDERS: &[Provider] = &[
     )),
     Provider {
         name: "anthropic",
-        format: Format::Anthropic,
+        format: Format::ANTHROPIC,
         base_url: "https://api.anthropic.com",
         path: None,
-        auth: Auth::Header("x-api-key"),
+        own_auth: None,
         key_variable: "ANTHROPIC_API_KEY",
-        headers: &[("anthropic-version", "2023-06-01")],
         dialect: &dialect::OPENAI,
         first_party: true,
     },
     Provider {
         name: "gemini",
-        format: Format::Gemini,
+        format: Format::GEMINI,
         base_url: "https://generativelanguage.googleapis.com/v1beta",
         path: None,
-        auth: Auth::Header("x-goog-api-key"),
+        own_auth: None,
         key_variable: "GEMINI_API_KEY",
-        headers: &[],
         dialect: &dialect::OPENAI,
         first_party: true,
     },
@@ -123,7 +105,7 @@ pub const PROVIDERS: &[Provider] = &[
         &dialect::XAI,
     )),
     Provider {
-        format: Format::Cohere,
+        format: Format::COHERE,
         ..first_party(openai_like(
             "cohere",
             "https://api.cohere.com",
@@ -132,11 +114,11 @@ pub const PROVIDERS: &[Provider] = &[
         ))
     },
     Provider {
-        format: Format::Bedrock,
+        format: Format::BEDROCK,
         ..openai_like("bedrock", "", "AWS_BEARER_TOKEN_BEDROCK", &dialect::OPENAI)
     },
     Provider {
-        format: Format::Vertex,
+        format: Format::VERTEX,
         ..openai_like("vertex", "", "VERTEX_ACCESS_TOKEN", &dialect::OPENAI)
     },
     first_party(openai_like(
@@ -171,7 +153,7 @@ pub const PROVIDERS: &[Provider] = &[
     )),
     Provider {
         path: Some("/openai/v1/chat/completions"),
-        auth: Auth::Header("api-key"),
+        own_auth: Some(Auth::Header("api-key")),
         ..openai_like("azure", "", "AZURE_OPENAI_API_KEY", &dialect::OPENAI)
     },
     openai_like(
@@ -229,7 +211,7 @@ pub const PROVIDERS: &[Provider] = &[
         &dialect::GITHUB,
     ),
     Provider {
-        auth: Auth::None,
+        own_auth: Some(Auth::None),
         ..openai_like(
             "ollama",
             "http://127.0.0.1:11434/v1",

@@ -10,7 +10,7 @@ use opentracy_translate::client::Api;
 use opentracy_translate::wire_format::Format;
 use proptest::prelude::*;
 
-use crate::fixtures::{FORMATS, apis, inputs, origin, streams, translate_stream};
+use crate::fixtures::{apis, formats, inputs, origin, streams, translate_stream};
 
 use crate::targets::tapped;
 
@@ -27,7 +27,7 @@ fn cut<'a>(bytes: &'a [u8], places: &[f64]) -> Vec<&'a [u8]> {
 
 #[test]
 fn byte_by_byte_is_as_good_as_whole() {
-    for (format, name) in FORMATS {
+    for (format, name) in formats() {
         for input in streams(name) {
             let whole = translate_stream(&origin(Api::CHAT_COMPLETIONS, format), &[&input.content]);
             let bytes: Vec<&[u8]> = input.content.chunks(1).collect();
@@ -53,7 +53,7 @@ proptest! {
 
     #[test]
     fn any_cuts_give_the_same(places in prop::collection::vec(0.0..1.0, 0..40)) {
-        for (format, name) in FORMATS {
+        for (format, name) in formats() {
             for input in streams(name) {
                 let whole = translate_stream(&origin(Api::CHAT_COMPLETIONS, format), &[&input.content]);
                 prop_assert_eq!(&translate_stream(&origin(Api::CHAT_COMPLETIONS, format), &cut(&input.content, &places)), &whole, "{}/{}", name, input.name);
@@ -65,7 +65,7 @@ proptest! {
     #[test]
     fn any_cuts_give_clients_of_other_apis_the_same(places in prop::collection::vec(0.0..1.0, 0..40)) {
         for (api, name) in apis() {
-            let origin = origin(api, Format::OpenAi);
+            let origin = origin(api, Format::OPENAI);
             for input in inputs(name, "streams", "in.sse") {
                 let whole = translate_stream(&origin, &[&input.content]);
                 prop_assert_eq!(&translate_stream(&origin, &cut(&input.content, &places)), &whole, "{}/{}", name, input.name);
@@ -76,7 +76,7 @@ proptest! {
 
     #[test]
     fn what_breaks_off_anywhere_ends_the_same_way(place in 0.0..1.0, places in prop::collection::vec(0.0..1.0, 0..10)) {
-        for (format, name) in FORMATS {
+        for (format, name) in formats() {
             for input in streams(name) {
                 let short = cut(&input.content, &[place])[0];
                 let whole = translate_stream(&origin(Api::CHAT_COMPLETIONS, format), &[short]);

@@ -13,12 +13,12 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
-use crate::fixtures::{FORMATS, apis, inputs, streams};
+use crate::fixtures::{apis, formats, inputs, streams};
 
 /// Returns the fixtures to vary, each with a leading byte for the targets that need one.
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = vec![b" contact jane.doe@example.com, sk-abcdefghijklmnop1234567890".to_vec()];
-    let names = FORMATS.into_iter().map(|(_, name)| name);
+    let names = formats().map(|(_, name)| name);
     for format in names.chain(apis().map(|(_, name)| name)) {
         for (folder, ending) in [
             ("requests", "in.json"),

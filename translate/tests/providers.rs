@@ -230,7 +230,7 @@ fn fate(provider: &Provider, field: &str, more: &Value) -> Fate {
         }
     }
     for renamed in ["max_tokens", "max_completion_tokens", "random_seed"] {
-        if provider.format == Format::OpenAi
+        if provider.format == Format::OPENAI
             && sent.get(renamed).is_some()
             && asked.get(renamed).is_none()
         {
@@ -274,15 +274,8 @@ holds every cell. Models are called as `provider/model`; what a model can do is 
 ",
     );
     for provider in PROVIDERS {
-        let format = match provider.format {
-            Format::OpenAi => "OpenAI",
-            Format::Anthropic => "Anthropic Messages",
-            Format::Gemini => "Gemini generateContent",
-            Format::Vertex => "Gemini generateContent, Anthropic Messages",
-            Format::Bedrock => "Bedrock Converse",
-            Format::Cohere => "Cohere chat v2",
-        };
-        let key = match provider.auth {
+        let format = provider.format.facts().title;
+        let key = match provider.auth() {
             Auth::None => "none".to_owned(),
             Auth::Bearer | Auth::Header(_) => format!("`{}`", provider.key_variable),
         };

@@ -103,7 +103,7 @@ proptest! {
     #[test]
     fn a_request_comes_back_from_anthropics_format(request in request()) {
         let target = Target {
-            format: Format::Anthropic,
+            format: Format::ANTHROPIC,
             model: "claude-sonnet-4-5",
             max_output_tokens: None,
             dialect: &dialect::OPENAI,
@@ -122,7 +122,7 @@ proptest! {
         let reason = if calls.is_empty() { "stop" } else { "tool_calls" };
         let asked = completion(&text, &thought, &calls, reason);
         let message = Api::MESSAGES.of_chat(asked.to_string().as_bytes(), b"{}").unwrap().unwrap();
-        let back = format::translate_response(&message, &origin(Api::CHAT_COMPLETIONS, Format::Anthropic)).unwrap().unwrap();
+        let back = format::translate_response(&message, &origin(Api::CHAT_COMPLETIONS, Format::ANTHROPIC)).unwrap().unwrap();
         let mut back = parse(&back);
         // An empty signature counts as missing, but is carried with a call like Anthropic's.
         if let Some(call) = back.pointer_mut("/choices/0/message/tool_calls/0").and_then(Value::as_object_mut) {

@@ -19,7 +19,7 @@ use opentracy_translate::openai::dialect;
 use opentracy_translate::redact::{EventMask, KeyMask};
 use opentracy_translate::wire_format::Format;
 
-use crate::fixtures::{FORMATS, apis, inputs, origin, streams, translate_stream};
+use crate::fixtures::{apis, formats, inputs, origin, streams, translate_stream};
 
 const SMALL: usize = 100;
 const LARGE: usize = SMALL * 8;
@@ -269,7 +269,7 @@ fn streams_take_linear_time() {
         }
         events
     };
-    for (format, name) in FORMATS.into_iter().filter(|(_, name)| *name != "bedrock") {
+    for (format, name) in formats().filter(|(_, name)| *name != "bedrock") {
         for input in streams(name).into_iter().take(3) {
             let events = ends(&input.content);
             for at in 0..events.len().min(3) {
@@ -304,7 +304,7 @@ fn streams_take_linear_time() {
                     &format!("{name}/{} event {at}", input.name),
                     build,
                     |stream| {
-                        let out = translate_stream(&origin(api, Format::OpenAi), &[stream]);
+                        let out = translate_stream(&origin(api, Format::OPENAI), &[stream]);
                         targets::tapped(api, &out.chunks(53).collect::<Vec<_>>());
                     },
                 );
@@ -316,7 +316,7 @@ fn streams_take_linear_time() {
 /// One event that never ends, a byte or two at a time.
 #[test]
 fn an_event_in_pieces_takes_linear_time() {
-    for (format, _) in FORMATS {
+    for (format, _) in formats() {
         let build = |n: usize| format!("data: {{\"a\":\"{}", "x".repeat(n * 40)).into_bytes();
         check(&format!("{format:?}"), build, |stream| {
             let pieces: Vec<&[u8]> = stream.chunks(2).collect();
@@ -364,12 +364,7 @@ fn forms_take_linear_time() {
 
 #[test]
 fn embeddings_take_linear_time() {
-    for format in [
-        Format::OpenAi,
-        Format::Gemini,
-        Format::Cohere,
-        Format::Bedrock,
-    ] {
+    for &format in Format::ALL {
         let target = embeddings::Target {
             format,
             model: "cohere.embed-english-v3",

@@ -15,7 +15,7 @@ use opentracy_translate::format::StreamTranslator;
 use opentracy_translate::sse;
 use opentracy_translate::wire_format::Format;
 
-use crate::fixtures::{FORMATS, origin, streams};
+use crate::fixtures::{formats, origin, streams};
 use crate::targets::tapped;
 
 const GARBAGE: [&[u8]; 4] = [
@@ -49,7 +49,7 @@ fn through(origin: &Origin<'_>, pieces: &[&[u8]]) -> (Vec<u8>, Option<ApiError>)
 
 fn events_of(format: Format, mut stream: &[u8]) -> Vec<Vec<u8>> {
     let mut events = Vec::new();
-    if format == Format::Bedrock {
+    if format == Format::BEDROCK {
         while let Some(length) = stream.first_chunk::<4>() {
             let length = u32::from_be_bytes(*length) as usize;
             let (event, rest) = stream.split_at(length.min(stream.len()));
@@ -65,7 +65,7 @@ fn events_of(format: Format, mut stream: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn in_format(format: Format, event: &[u8]) -> Vec<u8> {
-    if format != Format::Bedrock {
+    if format != Format::BEDROCK {
         return event.to_vec();
     }
     let headers = [
@@ -92,7 +92,7 @@ fn check_error(what: &str, out: &[u8], error: Option<&ApiError>) {
 
 #[test]
 fn garbage_between_any_two_events_is_an_error() {
-    for (format, name) in FORMATS {
+    for (format, name) in formats() {
         for &api in Api::ALL {
             let origin = origin(api, format);
             for input in streams(name) {
@@ -118,14 +118,14 @@ fn garbage_between_any_two_events_is_an_error() {
 
 #[test]
 fn garbage_in_a_stream_that_passes_is_an_error_however_it_is_cut() {
-    for (format, name) in FORMATS {
+    for (format, name) in formats() {
         for &api in Api::ALL {
             for input in streams(name).into_iter().take(4) {
                 let (stream, error) = through(&origin(api, format), &[&input.content]);
                 if error.is_some() {
                     continue;
                 }
-                let events = events_of(Format::OpenAi, &stream);
+                let events = events_of(Format::OPENAI, &stream);
                 for at in 0..events.len() {
                     let (before, after) = (events[..at].concat(), events[at..].concat());
                     if tapped(api, &[&before]).1.is_none() {
@@ -148,10 +148,7 @@ fn garbage_in_a_stream_that_passes_is_an_error_however_it_is_cut() {
 
 #[test]
 fn what_is_no_answer_but_can_be_read_harms_no_stream() {
-    for (format, name) in FORMATS
-        .into_iter()
-        .filter(|(format, _)| *format != Format::Bedrock)
-    {
+    for (format, name) in formats().filter(|(format, _)| *format != Format::BEDROCK) {
         for &api in Api::ALL {
             let origin = origin(api, format);
             for input in streams(name) {
@@ -169,7 +166,7 @@ fn what_is_no_answer_but_can_be_read_harms_no_stream() {
                     assert_eq!(error, None, "{what}");
                 }
                 for harmless in HARMLESS {
-                    let events = events_of(Format::OpenAi, &stream);
+                    let events = events_of(Format::OPENAI, &stream);
                     let all = events.join(harmless);
                     assert_eq!(tapped(api, &[&all]).1, None, "{name}/{}", input.name);
                 }

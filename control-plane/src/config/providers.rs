@@ -8,7 +8,7 @@ use std::time::Duration;
 use opentracy_proto::constants::AGENTS_PROVIDER;
 use opentracy_translate::internal_auth::Purpose;
 use opentracy_translate::provider::{self as registry, Auth};
-use opentracy_translate::wire_format::Format;
+use opentracy_translate::wire_format::{Cloud, Format};
 use url::Url;
 
 use crate::config::{Cache, Config, Keys, ProviderEntry};
@@ -134,19 +134,18 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
     let default_url = row.map(|row| row.base_url).or(is_own.then_some(&own_url));
     let default_format = row
         .map(|row| row.format)
-        .or(is_own.then_some(Format::OpenAi));
+        .or(is_own.then_some(Format::OPENAI));
     let format = entry.format.or(default_format)?;
-    let base_url = match (&entry.base_url, format) {
+    let base_url = match (&entry.base_url, format.facts().cloud) {
         (Some(url), _) => parse_base_url(&url.value),
-        (None, Format::Bedrock) => parse_base_url(&bedrock_url(&aws_region(&entry)?)),
-        (None, Format::Vertex) => parse_base_url(&vertex_url(&entry)?),
-        (None, _) => parse_base_url(default_url?),
+        (None, Some(Cloud::Aws)) => parse_base_url(&bedrock_url(&aws_region(&entry)?)),
+        (None, Some(Cloud::Google)) => parse_base_url(&vertex_url(&entry)?),
+        (None, None) => parse_base_url(default_url?),
     }
     .ok()?;
-    let mut headers: BTreeMap<String, String> = row
-        .filter(|row| row.format == format)
-        .map(|row| row.headers)
-        .unwrap_or_else(|| default_headers(format))
+    let mut headers: BTreeMap<String, String> = format
+        .facts()
+        .headers
         .iter()
         .map(|&(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
@@ -236,21 +235,11 @@ fn path(entry: &ProviderEntry, row: Option<&registry::Provider>) -> String {
     }
 }
 
-/// Returns the headers that every server of a format requires.
-fn default_headers(format: Format) -> &'static [(&'static str, &'static str)] {
-    registry::PROVIDERS
-        .iter()
-        .find(|row| row.format == format)
-        .map_or(&[], |row| row.headers)
-}
-
 /// Returns the way a key is sent.
 fn auth(row: Option<&registry::Provider>, format: Format) -> Auth {
-    match (row, format) {
-        (Some(row), _) if row.auth != Auth::None => row.auth,
-        (_, Format::OpenAi | Format::Vertex | Format::Bedrock | Format::Cohere) => Auth::Bearer,
-        (_, Format::Anthropic) => Auth::Header("x-api-key"),
-        (_, Format::Gemini) => Auth::Header("x-goog-api-key"),
+    match row.map(registry::Provider::auth) {
+        None | Some(Auth::None) => format.facts().auth,
+        Some(auth) => auth,
     }
 }
 
@@ -267,21 +256,22 @@ fn find_key(
     });
     let key = entry.api_key.clone().or_else(|| keys.get(&variable));
     // A custom server may need no key, unless the file says where its key is.
-    let is_needed = entry.api_key_env.is_some() || row.is_some_and(|row| row.auth != Auth::None);
-    match key.as_deref().and_then(|key| auth(row, format).header(key)) {
-        Some((name, value)) => Key::Header {
+    let is_needed = entry.api_key_env.is_some() || row.is_some_and(|row| row.auth() != Auth::None);
+    let header = key.as_deref().and_then(|key| auth(row, format).header(key));
+    match (header, format.facts().cloud) {
+        (Some((name, value)), _) => Key::Header {
             name: name.to_owned(),
             value,
         },
-        None if format == Format::Bedrock => Key::Needs(CredentialNeed::Aws {
+        (None, Some(Cloud::Aws)) => Key::Needs(CredentialNeed::Aws {
             region: aws_region(entry).unwrap_or_else(|| "us-east-1".to_owned()),
             profile: entry.profile.clone(),
         }),
-        None if format == Format::Vertex => Key::Needs(CredentialNeed::Google {
+        (None, Some(Cloud::Google)) => Key::Needs(CredentialNeed::Google {
             file: entry.credentials_file.clone(),
         }),
-        None if is_needed => Key::Missing { variable },
-        None => Key::NotNeeded,
+        (None, None) if is_needed => Key::Missing { variable },
+        (None, None) => Key::NotNeeded,
     }
 }
 

@@ -6,7 +6,7 @@ use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::model::{self, ModelId};
 use opentracy_translate::provider as registry;
 use opentracy_translate::redact::{self, Redactor};
-use opentracy_translate::wire_format::Format;
+use opentracy_translate::wire_format::{Cloud, Format};
 use serde_saphyr::{Location, Spanned};
 
 use crate::config::catalog;
@@ -133,7 +133,10 @@ impl Checker<'_> {
                 self.complain(
                     at,
                     format!("{key}.format"),
-                    "is missing; write openai, anthropic, gemini, vertex, bedrock or cohere, whichever the server speaks",
+                    format!(
+                        "is missing; write {}, whichever the server speaks",
+                        format_names()
+                    ),
                 );
             }
             if let Some(dialect) = &entry.value.dialect
@@ -145,7 +148,8 @@ impl Checker<'_> {
                     "is not a built-in provider; write the name of one, such as mistral",
                 );
             }
-            let has_place = matches!(entry.value.format, Some(Format::Bedrock | Format::Vertex));
+            let cloud = entry.value.format.and_then(|format| format.facts().cloud);
+            let has_place = cloud.is_some();
             if entry.value.base_url.is_none() && !has_place {
                 self.complain(
                     at,
@@ -197,14 +201,14 @@ impl Checker<'_> {
         if entry.value.base_url.is_some() {
             return;
         }
-        let missing = match format {
-            Some(Format::Bedrock) => providers::aws_region(&entry.value)
+        let missing = match format.and_then(|format| format.facts().cloud) {
+            Some(Cloud::Aws) => providers::aws_region(&entry.value)
                 .is_none()
                 .then_some(("region", "write the region, such as us-east-1")),
-            Some(Format::Vertex) => providers::vertex_url(&entry.value)
+            Some(Cloud::Google) => providers::vertex_url(&entry.value)
                 .is_none()
                 .then_some(("project", "write the id of your Google Cloud project")),
-            _ => row.filter(|row| row.base_url.is_empty()).map(|_| {
+            None => row.filter(|row| row.base_url.is_empty()).map(|_| {
                 let what =
                     "write your resource's address, such as https://my-resource.openai.azure.com";
                 ("base_url", what)
@@ -469,4 +473,12 @@ fn is_label(text: &str) -> bool {
 /// Returns true if a text can be used in a path without escaping.
 fn is_visible(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Returns the names of the wire formats, as a choice.
+fn format_names() -> String {
+    match Format::names() {
+        [others @ .., last] => format!("{} or {last}", others.join(", ")),
+        [] => String::new(),
+    }
 }

@@ -148,7 +148,7 @@ fn forward(
     let Some(candidate) = target
         .candidates
         .first()
-        .filter(|candidate| candidate.provider.format == Format::Anthropic)
+        .filter(|candidate| candidate.provider.format == Format::ANTHROPIC)
     else {
         return Ok(None);
     };

@@ -3,6 +3,8 @@
 //! Source: the types of Anthropic's own SDK (version 2.11) and its API reference, November 2026.
 
 pub mod error;
+pub mod format;
+pub(crate) mod host;
 pub mod model;
 pub mod request;
 pub mod response;
@@ -12,16 +14,7 @@ mod tools;
 mod turns;
 pub(crate) mod usage;
 
+pub use host::Host;
+
 /// Path after the base URL.
 pub const PATH: &str = "/v1/messages";
-
-/// Version of the API at Google, where it is sent in the body.
-pub(crate) const VERTEX_VERSION: &str = "vertex-2023-10-16";
-
-/// The platform that serves the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Host {
-    Anthropic,
-    /// The model is in the path, and the version in the body.
-    Vertex,
-}

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::anthropic::host::{Host, VERTEX_VERSION};
 use crate::anthropic::model::Traits;
 use crate::anthropic::thinking::{ThinkingConfig, think};
 use crate::anthropic::tools::{self, Tool, ToolChoice};
 use crate::anthropic::turns::{self, Block};
-use crate::anthropic::{Host, VERTEX_VERSION};
 use crate::error::ApiError;
 use crate::exchange::Target;
 use crate::json;

@@ -7,12 +7,37 @@ use serde_json::json;
 
 use crate::cohere::embeddings as cohere;
 use crate::embeddings::answer::Answer;
+use crate::embeddings::format::EmbeddingsFormat;
 use crate::embeddings::request::{Request, with};
 use crate::error::ApiError;
 use crate::json;
 use crate::model;
+use crate::openai::dialect::Dialect;
 
-pub fn request(
+#[derive(Debug)]
+pub(crate) struct Embeddings;
+
+impl EmbeddingsFormat for Embeddings {
+    fn translate_request(
+        &self,
+        request: &Request<'_>,
+        model: &str,
+        _dialect: &Dialect,
+    ) -> Result<(Cow<'static, str>, Vec<u8>), ApiError> {
+        translate_request(model, request)
+    }
+
+    fn translate_response(
+        &self,
+        body: &[u8],
+        _request: &Request<'_>,
+        _dialect: &Dialect,
+    ) -> Result<Option<Answer>, ApiError> {
+        translate_response(body).map(Some)
+    }
+}
+
+fn translate_request(
     name: &str,
     request: &Request<'_>,
 ) -> Result<(Cow<'static, str>, Vec<u8>), ApiError> {
@@ -36,7 +61,7 @@ pub fn request(
     Ok((path.into(), body.to_string().into_bytes()))
 }
 
-pub fn response(body: &[u8]) -> Result<Answer, ApiError> {
+fn translate_response(body: &[u8]) -> Result<Answer, ApiError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Titan {
@@ -49,6 +74,6 @@ pub fn response(body: &[u8]) -> Result<Answer, ApiError> {
             vectors: vec![titan.embedding],
             tokens: titan.input_text_token_count,
         }),
-        Err(_) => cohere::response(body),
+        Err(_) => cohere::translate_response(body),
     }
 }

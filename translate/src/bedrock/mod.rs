@@ -7,6 +7,7 @@ mod blocks;
 pub(crate) mod embeddings;
 pub mod error;
 pub mod family;
+pub mod format;
 pub mod request;
 pub mod response;
 pub mod stream;

@@ -6,14 +6,39 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::embeddings::answer::Answer;
+use crate::embeddings::format::EmbeddingsFormat;
 use crate::embeddings::request::{Request, with};
 use crate::error::ApiError;
 use crate::json;
+use crate::openai::dialect::Dialect;
 
 /// Default input type if the client sets none: OpenAI's API has no such distinction.
 const INPUT_TYPE: &str = "search_document";
 
-pub fn request(
+#[derive(Debug)]
+pub(crate) struct Embeddings;
+
+impl EmbeddingsFormat for Embeddings {
+    fn translate_request(
+        &self,
+        request: &Request<'_>,
+        model: &str,
+        _dialect: &Dialect,
+    ) -> Result<(Cow<'static, str>, Vec<u8>), ApiError> {
+        translate_request(model, request)
+    }
+
+    fn translate_response(
+        &self,
+        body: &[u8],
+        _request: &Request<'_>,
+        _dialect: &Dialect,
+    ) -> Result<Option<Answer>, ApiError> {
+        translate_response(body).map(Some)
+    }
+}
+
+fn translate_request(
     name: &str,
     request: &Request<'_>,
 ) -> Result<(Cow<'static, str>, Vec<u8>), ApiError> {
@@ -23,7 +48,7 @@ pub fn request(
 }
 
 /// Returns the request members that Cohere's models take on every platform.
-pub fn texts(request: &Request<'_>) -> Result<Value, ApiError> {
+pub(crate) fn texts(request: &Request<'_>) -> Result<Value, ApiError> {
     let body = json!({
         "texts": request.texts()?,
         "input_type": request.input_type.as_deref().unwrap_or(INPUT_TYPE),
@@ -41,7 +66,7 @@ enum Vectors {
     },
 }
 
-pub fn response(body: &[u8]) -> Result<Answer, ApiError> {
+pub(crate) fn translate_response(body: &[u8]) -> Result<Answer, ApiError> {
     #[derive(Deserialize)]
     struct Wire {
         embeddings: Vectors,

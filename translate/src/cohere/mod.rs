@@ -3,6 +3,7 @@
 //! Source: the types of Cohere's own SDK (version 7.3) and its API reference, November 2026.
 
 pub(crate) mod embeddings;
+pub mod format;
 mod logprobs;
 mod messages;
 pub mod request;

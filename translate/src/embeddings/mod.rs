@@ -3,6 +3,7 @@
 //! Sources: the providers' API references, November 2026.
 
 pub mod answer;
+pub mod format;
 pub mod request;
 mod translate;
 

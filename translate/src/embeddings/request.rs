@@ -6,11 +6,15 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::body;
 use crate::error::ApiError;
 
 /// OpenAI's request.
 #[derive(Deserialize)]
 pub struct Request<'a> {
+    /// The whole body.
+    #[serde(skip)]
+    pub text: &'a str,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
     pub dimensions: Option<u32>,
@@ -26,6 +30,16 @@ pub struct Request<'a> {
 enum Input<'a> {
     One(#[serde(borrow)] Cow<'a, str>),
     Many(#[serde(borrow)] Vec<Cow<'a, str>>),
+}
+
+impl<'a> Request<'a> {
+    /// Parses a client's body.
+    pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
+        let text = std::str::from_utf8(body)
+            .map_err(|_| ApiError::new(400, "The body is not UTF-8").with_code("invalid_json"))?;
+        let request = body::parse(body)?;
+        Ok(Self { text, ..request })
+    }
 }
 
 impl Request<'_> {

@@ -4,6 +4,7 @@
 
 pub(crate) mod embeddings;
 pub mod error;
+pub mod format;
 mod logprobs;
 mod parts;
 pub mod request;

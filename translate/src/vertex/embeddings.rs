@@ -6,12 +6,37 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::embeddings::answer::Answer;
+use crate::embeddings::format::EmbeddingsFormat;
 use crate::embeddings::request::{Request, with};
 use crate::error::ApiError;
 use crate::json;
 use crate::model;
+use crate::openai::dialect::Dialect;
 
-pub fn request(
+#[derive(Debug)]
+pub(crate) struct Embeddings;
+
+impl EmbeddingsFormat for Embeddings {
+    fn translate_request(
+        &self,
+        request: &Request<'_>,
+        model: &str,
+        _dialect: &Dialect,
+    ) -> Result<(Cow<'static, str>, Vec<u8>), ApiError> {
+        translate_request(model, request)
+    }
+
+    fn translate_response(
+        &self,
+        body: &[u8],
+        _request: &Request<'_>,
+        _dialect: &Dialect,
+    ) -> Result<Option<Answer>, ApiError> {
+        translate_response(body).map(Some)
+    }
+}
+
+fn translate_request(
     name: &str,
     request: &Request<'_>,
 ) -> Result<(Cow<'static, str>, Vec<u8>), ApiError> {
@@ -34,7 +59,7 @@ pub fn request(
     Ok((path.into(), body.to_string().into_bytes()))
 }
 
-pub fn response(body: &[u8]) -> Result<Answer, ApiError> {
+fn translate_response(body: &[u8]) -> Result<Answer, ApiError> {
     #[derive(Deserialize)]
     struct Wire {
         predictions: Vec<Prediction>,

@@ -4,6 +4,5 @@
 //! Source: Vertex AI's REST reference and Anthropic's "Claude on Vertex AI", November 2026.
 
 pub(crate) mod embeddings;
+pub mod format;
 mod path;
-
-pub use path::path;

@@ -1,27 +1,9 @@
 //! The paths of each publisher's models.
 
 use crate::model::encode_in_path;
-use crate::wire_format::Format;
 
-impl Format {
-    /// Returns the format of a model's answers: the publisher's, if the provider serves several.
-    pub fn of_answers(self, model: &str) -> Self {
-        match self {
-            Self::Vertex => format_of(model),
-            own => own,
-        }
-    }
-}
-
-fn format_of(model: &str) -> Format {
-    if is_claude(model) {
-        Format::Anthropic
-    } else {
-        Format::Gemini
-    }
-}
-
-fn is_claude(model: &str) -> bool {
+/// Returns true if a model is Anthropic's.
+pub(super) fn is_claude(model: &str) -> bool {
     model.starts_with("claude")
 }
 

@@ -17,31 +17,32 @@ pub struct Answers {
 /// Returns the format of a request, by its path.
 pub fn format_of(path: &str) -> Format {
     if path.contains("/v1/messages") {
-        Format::Anthropic
+        Format::ANTHROPIC
     } else if path.contains("enerateContent") {
-        Format::Gemini
+        Format::GEMINI
     } else if path.contains("/converse") {
-        Format::Bedrock
+        Format::BEDROCK
     } else if path.contains("/v2/chat") {
-        Format::Cohere
+        Format::COHERE
     } else {
-        Format::OpenAi
+        Format::OPENAI
     }
 }
 
 impl Answers {
     pub fn of(format: Format) -> Self {
         let text = "A pangram holds every letter of the alphabet at least once. ".repeat(10);
-        let (whole, events) = match format {
-            Format::Anthropic => anthropic(&text),
-            Format::Gemini | Format::Vertex => gemini(&text),
-            Format::Bedrock => bedrock(&text),
-            Format::Cohere => cohere(&text),
-            Format::OpenAi => openai(&text),
+        let (whole, events) = match format.name() {
+            "anthropic" => anthropic(&text),
+            "gemini" | "vertex" => gemini(&text),
+            "bedrock" => bedrock(&text),
+            "cohere" => cohere(&text),
+            _ => openai(&text),
         };
-        let kind = match format {
-            Format::Bedrock => "application/vnd.amazon.eventstream",
-            _ => "text/event-stream",
+        let kind = if format == Format::BEDROCK {
+            "application/vnd.amazon.eventstream"
+        } else {
+            "text/event-stream"
         };
         Self {
             whole: reply(&whole.to_string()),

@@ -54,16 +54,9 @@ pub fn request(api: Api, model: &str, stream: bool, kb: usize) -> Vec<u8> {
 pub fn start() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let formats = [
-        Format::OpenAi,
-        Format::Anthropic,
-        Format::Gemini,
-        Format::Bedrock,
-        Format::Cohere,
-    ];
-    let answers: HashMap<Format, Answers> = formats
-        .into_iter()
-        .map(|format| (format, Answers::of(format)))
+    let answers: HashMap<Format, Answers> = Format::ALL
+        .iter()
+        .map(|format| (*format, Answers::of(*format)))
         .collect();
     let answers = Arc::new(answers);
     std::thread::spawn(move || {

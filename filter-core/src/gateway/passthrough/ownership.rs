@@ -13,7 +13,6 @@ use opentracy_translate::resources::ids::{RequestIds, StoredObject};
 use opentracy_translate::resources::list::{OwnList, Page};
 use opentracy_translate::resources::path::{self, ResourcePath};
 use opentracy_translate::resources::{max_page, not_found};
-use opentracy_translate::wire_format::Format;
 
 use crate::gateway::owners::{self, ResourceOwner};
 use crate::gateway::passthrough::target::Target;
@@ -265,10 +264,7 @@ impl Ownership {
             return None;
         };
         let provider = &target.provider;
-        let cursor = match provider.format {
-            Format::Anthropic => "after_id",
-            _ => "after",
-        };
+        let cursor = provider.format.facts().cursor;
         let base = target.path.split('?').next().unwrap_or_default();
         let next = path::next_query(query, cursor, after, max_page(*endpoint));
         let path = format!("{base}?{next}");

@@ -13,7 +13,6 @@ use opentracy_translate::format;
 use opentracy_translate::json;
 use opentracy_translate::model::{self, ModelId};
 use opentracy_translate::object::Object;
-use opentracy_translate::wire_format::Format;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -138,18 +137,19 @@ fn translated(mut target: Target, endpoint: Endpoint, body: &[u8]) -> Result<Tar
         Endpoint::Embeddings => {
             let Outgoing { path, body } =
                 embeddings::translate_request(body, &target.embeddings())?;
-            target.path = match target.provider.format {
-                Format::OpenAi => target.path,
-                _ => format!("{}{path}", target.provider.base_path),
-            };
+            if !target.provider.format.facts().has_openai_paths {
+                target.path = format!("{}{path}", target.provider.base_path);
+            }
             target.body = body;
             target.translation = Some(endpoint);
         }
-        // Other providers have adopted Cohere's own format.
-        Endpoint::Rerank if target.provider.format == Format::Cohere => {
-            target.path = format!("{}/v2/rerank", target.provider.base_path);
-        }
-        _ if target.provider.format != Format::OpenAi => {
+        _ if target.provider.format.facts().has_openai_paths => {}
+        _ => {
+            let provider = &target.provider;
+            if let Some(path) = provider.format.facts().path_of(endpoint) {
+                target.path = format!("{}{path}", provider.base_path);
+                return Ok(target);
+            }
             let message = format!(
                 "{} does not support {}; use a model of another provider, or /proxy/{}/ for its own API",
                 target.provider.name,
@@ -158,7 +158,6 @@ fn translated(mut target: Target, endpoint: Endpoint, body: &[u8]) -> Result<Tar
             );
             return Err(ApiError::invalid("model", message).with_code("unsupported_endpoint"));
         }
-        _ => {}
     }
     Ok(target)
 }

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::anthropic::{Host, VERTEX_VERSION};
+use crate::anthropic::host::{Host, VERTEX_VERSION};
 use crate::body;
 use crate::client::thoughts;
 use crate::error::ApiError;
