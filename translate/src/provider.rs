@@ -12,18 +12,20 @@ use crate::wire_format::Format;
 pub struct Provider {
     pub name: &'static str,
     pub format: Format,
+    /// Deviations from OpenAI, for OpenAI's format.
+    pub dialect: &'static Dialect,
+    /// Environment variable that holds the key; in lower case, the field of the secrets file.
+    pub key_variable: &'static str,
+    /// A model that supports everything its provider supports, for the tests.
+    pub model: &'static str,
     /// Empty if every customer has their own.
     pub base_url: &'static str,
     /// Path after the base URL, if it differs from the format's; `{model}` stands for the model.
     pub path: Option<&'static str>,
-    /// Placement of the key, if it differs from the format's.
-    own_auth: Option<Auth>,
-    /// Environment variable that holds the key; in lower case, the field of the secrets file.
-    pub key_variable: &'static str,
-    /// Deviations from OpenAI, for OpenAI's format.
-    pub dialect: &'static Dialect,
     /// Set if the provider makes the models it serves, so that clients may omit its name.
     pub first_party: bool,
+    /// Placement of the key, if it differs from the format's.
+    own_auth: Option<Auth>,
 }
 
 impl Provider {
@@ -31,195 +33,78 @@ impl Provider {
     pub fn auth(&self) -> Auth {
         self.own_auth.unwrap_or(self.format.facts().auth)
     }
-}
 
-const fn openai_like(
-    name: &'static str,
-    base_url: &'static str,
-    key_variable: &'static str,
-    dialect: &'static Dialect,
-) -> Provider {
-    Provider {
-        name,
-        format: Format::OPENAI,
-        base_url,
-        path: None,
-        own_auth: None,
-        key_variable,
-        dialect,
-        first_party: false,
+    const fn auth_by(self, auth: Auth) -> Self {
+        Self {
+            own_auth: Some(auth),
+            ..self
+        }
+    }
+
+    const fn at_path(self, path: &'static str) -> Self {
+        Self {
+            path: Some(path),
+            ..self
+        }
     }
 }
 
-const fn first_party(provider: Provider) -> Provider {
-    Provider {
-        first_party: true,
-        ..provider
-    }
+/// A provider that makes the models it serves.
+const MAKER: bool = true;
+/// A provider that serves the models of others.
+const HOST: bool = false;
+
+macro_rules! providers {
+    ($($name:literal $kind:ident $format:ident $dialect:ident $key:literal $url:literal
+       $model:literal $(.$change:ident($value:expr))*;)*) => {
+        &[$(
+            Provider {
+                name: $name,
+                format: Format::$format,
+                dialect: &dialect::$dialect,
+                key_variable: $key,
+                model: $model,
+                base_url: $url,
+                path: None,
+                first_party: $kind,
+                own_auth: None,
+            }
+            $(.$change($value))*
+        ),*]
+    };
 }
 
-/// All built-in providers, in the order in which a bare model name is looked up.
-pub const PROVIDERS: &[Provider] = &[
-    first_party(openai_like(
-        "openai",
-        "https://api.openai.com/v1",
-        "OPENAI_API_KEY",
-        &dialect::OPENAI,
-    )),
-    Provider {
-        name: "anthropic",
-        format: Format::ANTHROPIC,
-        base_url: "https://api.anthropic.com",
-        path: None,
-        own_auth: None,
-        key_variable: "ANTHROPIC_API_KEY",
-        dialect: &dialect::OPENAI,
-        first_party: true,
-    },
-    Provider {
-        name: "gemini",
-        format: Format::GEMINI,
-        base_url: "https://generativelanguage.googleapis.com/v1beta",
-        path: None,
-        own_auth: None,
-        key_variable: "GEMINI_API_KEY",
-        dialect: &dialect::OPENAI,
-        first_party: true,
-    },
-    first_party(openai_like(
-        "mistral",
-        "https://api.mistral.ai/v1",
-        "MISTRAL_API_KEY",
-        &dialect::MISTRAL,
-    )),
-    first_party(openai_like(
-        "deepseek",
-        "https://api.deepseek.com/v1",
-        "DEEPSEEK_API_KEY",
-        &dialect::DEEPSEEK,
-    )),
-    first_party(openai_like(
-        "xai",
-        "https://api.x.ai/v1",
-        "XAI_API_KEY",
-        &dialect::XAI,
-    )),
-    Provider {
-        format: Format::COHERE,
-        ..first_party(openai_like(
-            "cohere",
-            "https://api.cohere.com",
-            "COHERE_API_KEY",
-            &dialect::OPENAI,
-        ))
-    },
-    Provider {
-        format: Format::BEDROCK,
-        ..openai_like("bedrock", "", "AWS_BEARER_TOKEN_BEDROCK", &dialect::OPENAI)
-    },
-    Provider {
-        format: Format::VERTEX,
-        ..openai_like("vertex", "", "VERTEX_ACCESS_TOKEN", &dialect::OPENAI)
-    },
-    first_party(openai_like(
-        "perplexity",
-        "https://api.perplexity.ai",
-        "PERPLEXITY_API_KEY",
-        &dialect::PERPLEXITY,
-    )),
-    first_party(openai_like(
-        "moonshot",
-        "https://api.moonshot.ai/v1",
-        "MOONSHOT_API_KEY",
-        &dialect::MOONSHOT,
-    )),
-    first_party(openai_like(
-        "zai",
-        "https://api.z.ai/api/paas/v4",
-        "ZAI_API_KEY",
-        &dialect::ZAI,
-    )),
-    first_party(openai_like(
-        "qwen",
-        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
-        "DASHSCOPE_API_KEY",
-        &dialect::QWEN,
-    )),
-    first_party(openai_like(
-        "minimax",
-        "https://api.minimax.io/v1",
-        "MINIMAX_API_KEY",
-        &dialect::MINIMAX,
-    )),
-    Provider {
-        path: Some("/openai/v1/chat/completions"),
-        own_auth: Some(Auth::Header("api-key")),
-        ..openai_like("azure", "", "AZURE_OPENAI_API_KEY", &dialect::OPENAI)
-    },
-    openai_like(
-        "groq",
-        "https://api.groq.com/openai/v1",
-        "GROQ_API_KEY",
-        &dialect::GROQ,
-    ),
-    openai_like(
-        "together",
-        "https://api.together.xyz/v1",
-        "TOGETHER_API_KEY",
-        &dialect::TOGETHER,
-    ),
-    openai_like(
-        "fireworks",
-        "https://api.fireworks.ai/inference/v1",
-        "FIREWORKS_API_KEY",
-        &dialect::FIREWORKS,
-    ),
-    openai_like(
-        "cerebras",
-        "https://api.cerebras.ai/v1",
-        "CEREBRAS_API_KEY",
-        &dialect::CEREBRAS,
-    ),
-    openai_like(
-        "sambanova",
-        "https://api.sambanova.ai/v1",
-        "SAMBANOVA_API_KEY",
-        &dialect::SAMBANOVA,
-    ),
-    openai_like(
-        "openrouter",
-        "https://openrouter.ai/api/v1",
-        "OPENROUTER_API_KEY",
-        &dialect::OPENROUTER,
-    ),
-    openai_like(
-        "deepinfra",
-        "https://api.deepinfra.com/v1/openai",
-        "DEEPINFRA_API_KEY",
-        &dialect::DEEPINFRA,
-    ),
-    (openai_like(
-        "nvidia",
-        "https://integrate.api.nvidia.com/v1",
-        "NVIDIA_API_KEY",
-        &dialect::NVIDIA,
-    )),
-    openai_like(
-        "github",
-        "https://models.github.ai/inference",
-        "GITHUB_TOKEN",
-        &dialect::GITHUB,
-    ),
-    Provider {
-        own_auth: Some(Auth::None),
-        ..openai_like(
-            "ollama",
-            "http://127.0.0.1:11434/v1",
-            "OLLAMA_API_KEY",
-            &dialect::OLLAMA,
-        )
-    },
-];
+/// All built-in providers, in the order in which a bare model name is looked up. The columns are
+/// the name, maker or host, the format, the dialect, the key's variable, the base URL and a model.
+pub const PROVIDERS: &[Provider] = providers! {
+    "openai"     MAKER OPENAI    OPENAI     "OPENAI_API_KEY"           "https://api.openai.com/v1" "gpt-4o";
+    "anthropic"  MAKER ANTHROPIC OPENAI     "ANTHROPIC_API_KEY"        "https://api.anthropic.com" "claude-sonnet-4-5";
+    "gemini"     MAKER GEMINI    OPENAI     "GEMINI_API_KEY"           "https://generativelanguage.googleapis.com/v1beta" "gemini-3-pro";
+    "mistral"    MAKER OPENAI    MISTRAL    "MISTRAL_API_KEY"          "https://api.mistral.ai/v1" "mistral-large-latest";
+    "deepseek"   MAKER OPENAI    DEEPSEEK   "DEEPSEEK_API_KEY"         "https://api.deepseek.com/v1" "deepseek-chat";
+    "xai"        MAKER OPENAI    XAI        "XAI_API_KEY"              "https://api.x.ai/v1" "grok-4";
+    "cohere"     MAKER COHERE    OPENAI     "COHERE_API_KEY"           "https://api.cohere.com" "command-a-03-2025";
+    "bedrock"    HOST  BEDROCK   OPENAI     "AWS_BEARER_TOKEN_BEDROCK" "" "anthropic.claude-sonnet-4-5-20250929-v1:0";
+    "vertex"     HOST  VERTEX    OPENAI     "VERTEX_ACCESS_TOKEN"      "" "gemini-3-pro";
+    "perplexity" MAKER OPENAI    PERPLEXITY "PERPLEXITY_API_KEY"       "https://api.perplexity.ai" "sonar-pro";
+    "moonshot"   MAKER OPENAI    MOONSHOT   "MOONSHOT_API_KEY"         "https://api.moonshot.ai/v1" "kimi-k2";
+    "zai"        MAKER OPENAI    ZAI        "ZAI_API_KEY"              "https://api.z.ai/api/paas/v4" "glm-5";
+    "qwen"       MAKER OPENAI    QWEN       "DASHSCOPE_API_KEY"        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1" "qwen3-max";
+    "minimax"    MAKER OPENAI    MINIMAX    "MINIMAX_API_KEY"          "https://api.minimax.io/v1" "MiniMax-M2";
+    "azure"      HOST  OPENAI    OPENAI     "AZURE_OPENAI_API_KEY"     "" "my-deployment"
+        .auth_by(Auth::Header("api-key")).at_path("/openai/v1/chat/completions");
+    "groq"       HOST  OPENAI    GROQ       "GROQ_API_KEY"             "https://api.groq.com/openai/v1" "llama-3.3-70b-versatile";
+    "together"   HOST  OPENAI    TOGETHER   "TOGETHER_API_KEY"         "https://api.together.xyz/v1" "meta-llama/Llama-3.3-70B-Instruct-Turbo";
+    "fireworks"  HOST  OPENAI    FIREWORKS  "FIREWORKS_API_KEY"        "https://api.fireworks.ai/inference/v1" "accounts/fireworks/models/llama-v3p3-70b-instruct";
+    "cerebras"   HOST  OPENAI    CEREBRAS   "CEREBRAS_API_KEY"         "https://api.cerebras.ai/v1" "llama-3.3-70b";
+    "sambanova"  HOST  OPENAI    SAMBANOVA  "SAMBANOVA_API_KEY"        "https://api.sambanova.ai/v1" "Meta-Llama-3.3-70B-Instruct";
+    "openrouter" HOST  OPENAI    OPENROUTER "OPENROUTER_API_KEY"       "https://openrouter.ai/api/v1" "meta-llama/llama-3.3-70b-instruct";
+    "deepinfra"  HOST  OPENAI    DEEPINFRA  "DEEPINFRA_API_KEY"        "https://api.deepinfra.com/v1/openai" "meta-llama/Llama-3.3-70B-Instruct";
+    "nvidia"     HOST  OPENAI    NVIDIA     "NVIDIA_API_KEY"           "https://integrate.api.nvidia.com/v1" "meta/llama-3.3-70b-instruct";
+    "github"     HOST  OPENAI    GITHUB     "GITHUB_TOKEN"             "https://models.github.ai/inference" "openai/gpt-4o";
+    "ollama"     HOST  OPENAI    OLLAMA     "OLLAMA_API_KEY"           "http://127.0.0.1:11434/v1" "llama3.3"
+        .auth_by(Auth::None);
+};
 
 /// Returns the row of a provider.
 pub fn find(name: &str) -> Option<&'static Provider> {

@@ -17,38 +17,6 @@ use serde_json::{Value, json};
 
 use crate::fixtures::sorted;
 
-/// A model of each provider that supports everything its provider supports.
-const MODELS: [(&str, &str); 25] = [
-    ("openai", "gpt-4o"),
-    ("azure", "my-deployment"),
-    ("anthropic", "claude-sonnet-4-5"),
-    ("gemini", "gemini-3-pro"),
-    ("mistral", "mistral-large-latest"),
-    ("deepseek", "deepseek-chat"),
-    ("xai", "grok-4"),
-    ("cohere", "command-a-03-2025"),
-    ("bedrock", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
-    ("vertex", "gemini-3-pro"),
-    ("perplexity", "sonar-pro"),
-    ("moonshot", "kimi-k2"),
-    ("zai", "glm-5"),
-    ("qwen", "qwen3-max"),
-    ("minimax", "MiniMax-M2"),
-    ("groq", "llama-3.3-70b-versatile"),
-    ("together", "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
-    (
-        "fireworks",
-        "accounts/fireworks/models/llama-v3p3-70b-instruct",
-    ),
-    ("cerebras", "llama-3.3-70b"),
-    ("sambanova", "Meta-Llama-3.3-70B-Instruct"),
-    ("openrouter", "meta-llama/llama-3.3-70b-instruct"),
-    ("deepinfra", "meta-llama/Llama-3.3-70B-Instruct"),
-    ("nvidia", "meta/llama-3.3-70b-instruct"),
-    ("github", "openai/gpt-4o"),
-    ("ollama", "llama3.3"),
-];
-
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     /// Sent unchanged.
@@ -209,10 +177,7 @@ fn translate(provider: &Provider, model: &str, request: &Value) -> Option<Value>
 }
 
 fn fate(provider: &Provider, field: &str, more: &Value) -> Fate {
-    let (_, model) = MODELS
-        .iter()
-        .find(|(name, _)| *name == provider.name)
-        .unwrap();
+    let model = provider.model;
     let asked = request(model, more);
     let Some(sent) = translate(provider, model, &asked) else {
         return Fate::Refused;
@@ -249,10 +214,7 @@ fn fate(provider: &Provider, field: &str, more: &Value) -> Fate {
 /// The request sent for each field, if any: the providers' own SDKs validate it in
 /// `tests/e2e/test_fixtures.py`.
 fn cells(provider: &Provider) -> String {
-    let (_, model) = MODELS
-        .iter()
-        .find(|(name, _)| *name == provider.name)
-        .unwrap();
+    let model = provider.model;
     let sent: BTreeMap<&str, Value> = fields()
         .into_iter()
         .filter_map(|(field, more)| {
