@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use opentracy_translate::client::Api;
 use opentracy_translate::exchange::Target;
 use opentracy_translate::format;
+use opentracy_translate::openai::request::ChatRequest;
+use opentracy_translate::openai::unsupported;
 use opentracy_translate::provider::{Auth, PROVIDERS, Provider};
 use opentracy_translate::wire_format::Format;
 use serde_json::{Value, json};
@@ -348,4 +350,23 @@ fn every_cell_of_the_table_holds() {
         expected.len(),
         "docs/providers.md; UPDATE_GOLDEN=1 rewrites it"
     );
+}
+
+#[test]
+fn the_table_of_unsupported_fields_agrees_with_the_page() {
+    let mut checked = 0;
+    for provider in PROVIDERS {
+        let vendor = provider.format.facts().vendor;
+        for (field, more) in fields() {
+            let body = request(provider.model, &more).to_string();
+            let parsed = ChatRequest::parse(body.as_bytes()).unwrap();
+            if let Some((name, _)) = unsupported::find(&parsed, vendor) {
+                assert!(field.starts_with(name), "{field}: {name}");
+                let fate = fate(provider, field, &more);
+                assert_eq!(fate, Fate::Refused, "{field} of {}", provider.name);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 20, "only {checked} cells");
 }

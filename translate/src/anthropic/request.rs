@@ -13,7 +13,8 @@ use crate::anthropic::turns::{self, Block};
 use crate::error::ApiError;
 use crate::exchange::Target;
 use crate::json;
-use crate::openai::request::{self, ChatRequest, ToolChoice as OpenAiToolChoice, is_set};
+use crate::openai::request::{self, ChatRequest, ToolChoice as OpenAiToolChoice};
+use crate::openai::unsupported;
 use crate::turns::Turn;
 
 /// The body of `POST /v1/messages`.
@@ -91,7 +92,7 @@ pub fn translate_request(
         ..
     } = *target;
     let request = ChatRequest::parse(body)?;
-    refuse_the_inexpressible(&request, model)?;
+    unsupported::reject(&request, "Anthropic", model)?;
     let traits = Traits::of(model);
     let max_tokens = request
         .max_completion_tokens
@@ -177,66 +178,6 @@ fn auto_cache(body: &[u8], target: &Target<'_>) -> Option<&'static RawValue> {
     (target.auto_cache && !is_marked)
         .then(|| serde_json::from_str(r#"{"type":"ephemeral"}"#).ok())
         .flatten()
-}
-
-fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<(), ApiError> {
-    let refusals = [
-        (
-            request.n.is_some_and(|n| n != 1),
-            "n",
-            "Anthropic answers once per request; call it once for each answer",
-        ),
-        (
-            request.logprobs == Some(true),
-            "logprobs",
-            "Anthropic gives no log probabilities",
-        ),
-        (
-            is_set(request.logit_bias),
-            "logit_bias",
-            "Anthropic has nothing like it",
-        ),
-        (
-            request.presence_penalty.is_some_and(|value| value != 0.0),
-            "presence_penalty",
-            "Anthropic has no penalties",
-        ),
-        (
-            request.frequency_penalty.is_some_and(|value| value != 0.0),
-            "frequency_penalty",
-            "Anthropic has no penalties",
-        ),
-        (
-            request.wants_more_than_text(),
-            "modalities",
-            "Anthropic answers with text only",
-        ),
-        (
-            is_set(request.functions),
-            "functions",
-            "it is deprecated; use `tools`",
-        ),
-        (
-            request.wants_another_length(),
-            "verbosity",
-            "say in a message how long the answer should be",
-        ),
-        (
-            request.web_search_options.is_some(),
-            "web_search_options",
-            "Anthropic searches with a tool of its own",
-        ),
-        (
-            request
-                .stop
-                .iter()
-                .flat_map(|stop| &stop.0)
-                .any(|text| text.trim().is_empty()),
-            "stop",
-            "Anthropic refuses stop sequences of white space only",
-        ),
-    ];
-    request::refuse(model, refusals)
 }
 
 fn json_schema<'a>(

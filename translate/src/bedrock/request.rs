@@ -16,7 +16,8 @@ use crate::bedrock::turns::{self, Manner};
 use crate::body;
 use crate::error::ApiError;
 use crate::json as text;
-use crate::openai::request::{self, ChatRequest, ToolChoice, is_set};
+use crate::openai::request::{self, ChatRequest, ToolChoice};
+use crate::openai::unsupported;
 use crate::turns::{Role, Turn};
 
 #[derive(Serialize)]
@@ -105,7 +106,7 @@ pub fn translate_request(
 ) -> Result<(Vec<u8>, bool), ApiError> {
     let request = ChatRequest::parse(body)?;
     let mut own: Own<'_> = body::parse(body)?;
-    refuse_the_inexpressible(&request, model)?;
+    unsupported::reject(&request, "Bedrock", model)?;
     let family = Family::of(model);
     let choice = request.choice()?;
     let forces_a_tool = matches!(choice, Some(ToolChoice::Required | ToolChoice::Function(_)));
@@ -287,64 +288,4 @@ fn labels(body: &[u8], user: Option<&str>) -> BTreeMap<String, String> {
         .filter(|(name, value)| !name.is_empty() && is_legal(name) && is_legal(value))
         .take(MAX)
         .collect()
-}
-
-fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<(), ApiError> {
-    let refusals = [
-        (
-            request.n.is_some_and(|n| n != 1),
-            "n",
-            "Bedrock answers once per request; call it once for each answer",
-        ),
-        (
-            request.logprobs == Some(true),
-            "logprobs",
-            "Bedrock gives no log probabilities",
-        ),
-        (
-            is_set(request.logit_bias),
-            "logit_bias",
-            "Bedrock has nothing like it",
-        ),
-        (
-            request.presence_penalty.is_some_and(|value| value != 0.0),
-            "presence_penalty",
-            "Bedrock has no penalties",
-        ),
-        (
-            request.frequency_penalty.is_some_and(|value| value != 0.0),
-            "frequency_penalty",
-            "Bedrock has no penalties",
-        ),
-        (
-            request.wants_more_than_text(),
-            "modalities",
-            "only text is translated from Bedrock",
-        ),
-        (
-            is_set(request.functions),
-            "functions",
-            "it is deprecated; use `tools`",
-        ),
-        (
-            request.wants_another_length(),
-            "verbosity",
-            "say in a message how long the answer should be",
-        ),
-        (
-            request.web_search_options.is_some(),
-            "web_search_options",
-            "Bedrock has no search",
-        ),
-        (
-            request
-                .stop
-                .iter()
-                .flat_map(|stop| &stop.0)
-                .any(|text| text.is_empty()),
-            "stop",
-            "Bedrock refuses empty stop sequences",
-        ),
-    ];
-    request::refuse(model, refusals)
 }

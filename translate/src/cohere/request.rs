@@ -10,7 +10,8 @@ use crate::body;
 use crate::cohere::messages::{self, Message};
 use crate::error::ApiError;
 use crate::json;
-use crate::openai::request::{self, ChatRequest, Tool as OpenAiTool, ToolChoice, is_set};
+use crate::openai::request::{self, ChatRequest, Tool as OpenAiTool, ToolChoice};
+use crate::openai::unsupported;
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -94,15 +95,13 @@ struct Thinking {
     token_budget: Option<u32>,
 }
 
-const MAX_STOP_SEQUENCES: usize = 5;
-
 /// Translates a body.
 ///
 /// A field that Cohere does not support is a 400 that names it, if dropping it would change the
 /// answer.
 pub fn translate_request(body: &[u8], model: &str) -> Result<Vec<u8>, ApiError> {
     let request = ChatRequest::parse(body)?;
-    refuse_the_inexpressible(&request, model)?;
+    unsupported::reject(&request, "Cohere", model)?;
     let own: Own<'_> = body::parse(body)?;
     let choice = request.choice()?;
     let any_object = request::any_object();
@@ -213,69 +212,4 @@ fn think(effort: &str) -> Result<Thinking, ApiError> {
         r#type: "enabled",
         token_budget,
     })
-}
-
-fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<(), ApiError> {
-    let is_negative = |penalty: Option<f64>| penalty.is_some_and(|value| value < 0.0);
-    let refusals = [
-        (
-            request.n.is_some_and(|n| n != 1),
-            "n",
-            "Cohere answers once per request; call it once for each answer",
-        ),
-        (
-            request.top_logprobs.is_some_and(|number| number > 0),
-            "top_logprobs",
-            "Cohere tells the probabilities of what it said, and of nothing else",
-        ),
-        (
-            is_set(request.logit_bias),
-            "logit_bias",
-            "Cohere has nothing like it",
-        ),
-        (
-            is_negative(request.presence_penalty),
-            "presence_penalty",
-            "Cohere's penalties go from 0 to 1",
-        ),
-        (
-            is_negative(request.frequency_penalty),
-            "frequency_penalty",
-            "Cohere's penalties go from 0 to 1",
-        ),
-        (
-            request.wants_more_than_text(),
-            "modalities",
-            "Cohere answers with text only",
-        ),
-        (
-            is_set(request.functions),
-            "functions",
-            "it is deprecated; use `tools`",
-        ),
-        (
-            request.wants_another_length(),
-            "verbosity",
-            "say in a message how long the answer should be",
-        ),
-        (
-            request.web_search_options.is_some(),
-            "web_search_options",
-            "Cohere has no search of its own",
-        ),
-        (
-            request.calls_one_tool_at_a_time(),
-            "parallel_tool_calls",
-            "Cohere may always call several tools at once",
-        ),
-        (
-            request
-                .stop
-                .as_ref()
-                .is_some_and(|stop| stop.0.len() > MAX_STOP_SEQUENCES),
-            "stop",
-            "Cohere takes five stop sequences at most",
-        ),
-    ];
-    request::refuse(model, refusals)
 }

@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 use crate::error::ApiError;
 use crate::gemini::parts::{self, Content};
 use crate::json;
-use crate::openai::request::{self, ChatRequest, Tool, ToolChoice, is_set};
+use crate::openai::request::{self, ChatRequest, Tool, ToolChoice};
+use crate::openai::unsupported;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -96,15 +97,13 @@ struct ThinkingConfig {
     include_thoughts: bool,
 }
 
-const MAX_STOP_SEQUENCES: usize = 5;
-
 /// Translates a body; also returns true if the answer is to be streamed.
 ///
 /// A field that Gemini does not support is a 400 that names it, if dropping it would change the
 /// answer.
 pub fn translate_request(body: &[u8], model: &str) -> Result<(Vec<u8>, bool), ApiError> {
     let request = ChatRequest::parse(body)?;
-    refuse_the_inexpressible(&request, model)?;
+    unsupported::reject(&request, "Gemini", model)?;
     let (system, contents) = parts::translate_messages(&request.messages, model)?;
     let declarations = request
         .tools
@@ -163,50 +162,6 @@ pub fn translate_request(body: &[u8], model: &str) -> Result<(Vec<u8>, bool), Ap
     let mut out = Vec::with_capacity(body.len() + 256);
     json::write(&mut out, &translated);
     Ok((out, request.stream.unwrap_or(false)))
-}
-
-fn refuse_the_inexpressible(request: &ChatRequest<'_>, model: &str) -> Result<(), ApiError> {
-    let refusals = [
-        (
-            is_set(request.logit_bias),
-            "logit_bias",
-            "Gemini has nothing like it",
-        ),
-        (
-            request.wants_more_than_text(),
-            "modalities",
-            "only text is translated from Gemini",
-        ),
-        (
-            is_set(request.functions),
-            "functions",
-            "it is deprecated; use `tools`",
-        ),
-        (
-            request.web_search_options.is_some(),
-            "web_search_options",
-            "Gemini searches with a tool of its own",
-        ),
-        (
-            request.wants_another_length(),
-            "verbosity",
-            "say in a message how long the answer should be",
-        ),
-        (
-            request.calls_one_tool_at_a_time(),
-            "parallel_tool_calls",
-            "Gemini may always call several tools at once",
-        ),
-        (
-            request
-                .stop
-                .as_ref()
-                .is_some_and(|stop| stop.0.len() > MAX_STOP_SEQUENCES),
-            "stop",
-            "Gemini takes five stop sequences at most",
-        ),
-    ];
-    request::refuse(model, refusals)
 }
 
 fn declaration<'a>(

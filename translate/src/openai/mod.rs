@@ -21,6 +21,7 @@ pub mod rewrite;
 pub mod subject;
 pub mod tap;
 pub(crate) mod thoughts;
+pub mod unsupported;
 pub mod usage;
 
 /// Path after the base URL.
