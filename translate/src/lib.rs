@@ -8,6 +8,88 @@
 //! one folder in [`client`] with an implementation of [`ClientApi`](client::ClientApi).
 //! [`format`](mod@format) is the entry point to all of them. A provider with a known format is one
 //! row in [`provider`].
+//!
+//! # Examples
+//!
+//! A chat completion by Anthropic: the request there, and the answer back.
+//!
+//! ```
+//! use opentracy_translate::client::Api;
+//! use opentracy_translate::exchange::{Origin, Target};
+//! use opentracy_translate::format;
+//! use opentracy_translate::openai::dialect;
+//! use opentracy_translate::wire_format::Format;
+//!
+//! let request = br#"{"model": "claude-sonnet-4-5",
+//!     "messages": [{"role": "user", "content": "Greet me."}]}"#;
+//! let target = Target {
+//!     format: Format::ANTHROPIC,
+//!     model: "claude-sonnet-4-5",
+//!     max_output_tokens: Some(1024),
+//!     dialect: &dialect::OPENAI,
+//!     auto_cache: false,
+//!     serves_responses: false,
+//! };
+//! let outgoing = format::translate_request(Api::CHAT_COMPLETIONS, request, &target)?;
+//! assert_eq!(outgoing.path, "/v1/messages");
+//! let sent: serde_json::Value = serde_json::from_slice(&outgoing.body.unwrap()).unwrap();
+//! assert_eq!(sent["max_tokens"], 1024);
+//!
+//! let answer = br#"{"id": "msg_1", "type": "message", "role": "assistant",
+//!     "model": "claude-sonnet-4-5", "content": [{"type": "text", "text": "Hello!"}],
+//!     "stop_reason": "end_turn", "usage": {"input_tokens": 9, "output_tokens": 2}}"#;
+//! let origin = Origin {
+//!     api: Api::CHAT_COMPLETIONS,
+//!     format: Format::ANTHROPIC,
+//!     is_native: target.speaks(Api::CHAT_COMPLETIONS),
+//!     provider: "anthropic",
+//!     model: "claude-sonnet-4-5",
+//!     id: "1",
+//!     created: 1_700_000_000,
+//!     request,
+//!     own_answers: false,
+//! };
+//! let completion = format::translate_response(answer, &origin)?.unwrap();
+//! let completion: serde_json::Value = serde_json::from_slice(&completion).unwrap();
+//! assert_eq!(completion["choices"][0]["message"]["content"], "Hello!");
+//! # Ok::<(), opentracy_translate::error::ApiError>(())
+//! ```
+//!
+//! A stream, which may arrive in pieces of any size:
+//!
+//! ```
+//! use opentracy_translate::client::Api;
+//! use opentracy_translate::exchange::Origin;
+//! use opentracy_translate::format::StreamTranslator;
+//! use opentracy_translate::wire_format::Format;
+//!
+//! let mut translator = StreamTranslator::new(&Origin {
+//!     api: Api::CHAT_COMPLETIONS,
+//!     format: Format::COHERE,
+//!     is_native: false,
+//!     provider: "cohere",
+//!     model: "command-a-03-2025",
+//!     id: "1",
+//!     created: 1_700_000_000,
+//!     request: b"{}",
+//!     own_answers: false,
+//! });
+//! let events = [
+//!     r#"{"type":"message-start","id":"1","delta":{"message":{"role":"assistant"}}}"#,
+//!     r#"{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"Hello!"}}}}"#,
+//!     r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE"}}"#,
+//! ];
+//! let stream = events.map(|event| format!("data: {event}\n\n")).concat();
+//! let mut chunks = Vec::new();
+//! for piece in stream.as_bytes().chunks(10) {
+//!     translator.push(piece, &mut chunks);
+//! }
+//! translator.finish(&mut chunks);
+//! assert_eq!(translator.error(), None);
+//! let chunks = String::from_utf8(chunks).unwrap();
+//! assert!(chunks.contains(r#""content":"Hello!""#));
+//! assert!(chunks.ends_with("data: [DONE]\n\n"));
+//! ```
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
