@@ -440,6 +440,7 @@ fn millis(duration: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use opentracy_translate::wire_format::Format;
 
     fn snapshot(yaml: &str) -> Arc<Snapshot> {
         Snapshot::new(
@@ -476,5 +477,16 @@ mod tests {
         assert_eq!(price("gpt-4o").input, Some(1e-6));
         assert_eq!(price("gpt-4o").cache_read, None);
         assert_eq!(price("mine").output, Some(0.0));
+    }
+
+    #[test]
+    fn formats_have_the_numbers_of_the_contract() {
+        for number in 1..=6 {
+            let format = Format::of_wire("", number).unwrap();
+            let in_contract = v1::Format::try_from(number).unwrap();
+            let name = in_contract.as_str_name().to_lowercase();
+            assert_eq!(name, format!("format_{}", format.name()));
+            assert_eq!(format.number(), number);
+        }
     }
 }
