@@ -9,6 +9,10 @@ use crate::fake_envoy::host::{Http, Pairs};
 use crate::host::{Action, Host};
 use crate::stream::{Stage, Stream};
 
+/// The headers of Envoy's own replies behind the internal listener, by its `local_reply_config`.
+pub const LOCAL_REPLY: [(&str, &str); 2] =
+    [("x-opentracy-local-reply", "1"), ("x-opentracy-retry", "1")];
+
 /// A request and its response, as Envoy carries them through a stage.
 pub struct Exchange {
     id: u32,

@@ -5,6 +5,6 @@ mod exchange;
 mod host;
 mod vm;
 
-pub use exchange::{Exchange, Message};
+pub use exchange::{Exchange, LOCAL_REPLY, Message};
 pub use host::FakeEnvoy;
 pub use vm::Vm;

@@ -3,3 +3,7 @@
 mod chat;
 mod recorded;
 mod world;
+
+mod provider_failures;
+mod provider_stage;
+mod stages;

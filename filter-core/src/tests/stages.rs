@@ -1,0 +1,82 @@
+//! What the tests of the provider stage, and of both stages together, share.
+
+use opentracy_proto::v1;
+use serde_json::{Value, json};
+
+use crate::fake_envoy::{Exchange, Message, Vm};
+use crate::tests::world::{provider, snapshot};
+
+pub const EVENTS: [(&str, &str); 1] = [("content-type", "text/event-stream")];
+pub const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// Returns a server-sent event.
+pub fn event(data: &Value) -> Vec<u8> {
+    format!("data: {data}\n\n").into_bytes()
+}
+
+/// Returns a chunk of an answer in OpenAI's format.
+pub fn chunk(text: &str) -> Vec<u8> {
+    event(&json!({
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "small",
+        "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}],
+    }))
+}
+
+/// Returns an error in OpenAI's format.
+pub fn error(message: &str) -> Vec<u8> {
+    json!({"error": {"message": message, "type": "x"}})
+        .to_string()
+        .into_bytes()
+}
+
+/// Returns a configuration with a provider of each format, and further keys of one.
+pub fn all_formats() -> v1::Snapshot {
+    let mut snapshot = snapshot();
+    let bedrock = v1::Provider {
+        headers: Vec::new(),
+        aws: Some(v1::AwsCredentials {
+            access_key_id: "id-of-a-key".to_owned(),
+            secret_access_key: "secret-of-a-key".to_owned(),
+            session_token: None,
+            region: "us-east-1".to_owned(),
+        }),
+        ..provider("bedrock", v1::Format::Bedrock)
+    };
+    let further = |name: &str| v1::Header {
+        name: "authorization".to_owned(),
+        value: format!("Bearer {name}"),
+    };
+    let several_keys = v1::Provider {
+        keys: vec![further("second-key"), further("third-key")],
+        ..provider("several", v1::Format::Openai)
+    };
+    snapshot.providers.extend([
+        provider("gemini", v1::Format::Gemini),
+        bedrock,
+        provider("cohere", v1::Format::Cohere),
+        several_keys,
+    ]);
+    snapshot
+}
+
+/// Sends the request of an attempt at a planned candidate to the provider stage.
+pub fn attempt(vm: &mut Vm, plan: &[&str], number: u32, body: &Value) -> Exchange {
+    let plan = json!({"trace_id": "trace-1", "attempts": plan}).to_string();
+    let number = number.to_string();
+    let headers = [
+        (":method", "POST"),
+        (":authority", "opentracy-internal"),
+        (":path", "/v1/chat/completions"),
+        ("x-opentracy-plan", &plan),
+        ("x-envoy-attempt-count", &number),
+    ];
+    vm.request(&headers, body.to_string().as_bytes())
+}
+
+/// Returns the log of attempts in an answer of the provider stage.
+pub fn attempt_log(answer: &Message) -> Value {
+    serde_json::from_str(answer.header("x-opentracy-attempt-log")).unwrap_or_default()
+}
