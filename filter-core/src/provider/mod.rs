@@ -63,6 +63,7 @@ impl ProviderStage {
         if !memory::has_room_for(host, body_size) {
             let log = attempt.log(host, None, Some(AttemptError::RefusedByGateway), None);
             refuse(host, &memory::refusal(host), Some(&log));
+            self.state = State::Attempting(Box::new((attempt, Inbound::over())));
             return Action::Pause;
         }
         if attempt.provider.is_none()

@@ -272,6 +272,7 @@ fn a_body_that_does_not_fit_in_memory_is_refused_for_now() {
         "gateway_overloaded"
     );
     assert!(is_retried(&mut exchange));
+    assert_eq!(record(&mut vm, exchange).error, "refused_by_gateway");
 }
 
 #[test]
