@@ -39,6 +39,12 @@ impl Message {
         self.headers.get(name).map_or("", String::as_str)
     }
 
+    /// Returns all headers.
+    pub fn pairs(&self) -> Vec<(&str, &str)> {
+        let pair = |(name, value)| (String::as_str(name), String::as_str(value));
+        self.headers.iter().map(pair).collect()
+    }
+
     pub fn status(&self) -> u16 {
         self.header(":status").parse().unwrap_or(0)
     }

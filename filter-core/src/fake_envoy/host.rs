@@ -1,8 +1,7 @@
 //! The state of a fake Envoy, and its host calls.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::headers::HeaderList;
@@ -11,9 +10,22 @@ use crate::host::{CallId, GrpcCall, Host, MetricId, MetricKind, SharedEntry};
 /// 2026-01-02T03:04:05Z, the time at which each fake Envoy starts.
 const START: Duration = Duration::from_secs(1_767_323_045);
 
-/// A handle to a fake Envoy.
+/// A handle to a fake Envoy, for one of its VMs.
 #[derive(Clone)]
-pub struct FakeEnvoy(Rc<RefCell<State>>);
+pub struct FakeEnvoy {
+    vm: Arc<Mutex<State>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// The parts of an Envoy that all of its VMs use.
+struct Shared {
+    start: Instant,
+    elapsed: Duration,
+    /// The last random number.
+    random: u128,
+    data: BTreeMap<String, SharedEntry>,
+    metrics: Vec<(String, i64)>,
+}
 
 /// The parts of one stream that Envoy holds.
 #[derive(Default)]
@@ -53,16 +65,13 @@ pub struct PendingHttp {
     pub headers: Vec<(String, String)>,
 }
 
+/// The parts of an Envoy that belong to one VM.
+#[derive(Default)]
 pub(super) struct State {
-    start: Instant,
-    elapsed: Duration,
-    /// The last random number.
-    random: u128,
     memory: usize,
     /// The context that the current callback is for.
     pub context: u32,
     pub streams: BTreeMap<u32, Http>,
-    shared: BTreeMap<String, SharedEntry>,
     next_call: CallId,
     pub grpc: Vec<PendingGrpc>,
     pub http: Vec<PendingHttp>,
@@ -72,53 +81,59 @@ pub(super) struct State {
     pub message: Vec<u8>,
     /// The HTTP answer that is being delivered.
     pub http_answer: Option<(u16, Vec<u8>)>,
-    metrics: Vec<(String, i64)>,
 }
 
 impl FakeEnvoy {
     pub fn new() -> Self {
-        Self(Rc::new(RefCell::new(State {
-            start: Instant::now(),
-            elapsed: Duration::ZERO,
-            random: 0,
-            memory: 0,
-            context: 0,
-            streams: BTreeMap::new(),
-            shared: BTreeMap::new(),
-            next_call: 1,
-            grpc: Vec::new(),
-            http: Vec::new(),
-            refuses_calls: false,
-            message: Vec::new(),
-            http_answer: None,
-            metrics: Vec::new(),
-        })))
+        Self {
+            vm: Arc::default(),
+            shared: Arc::new(Mutex::new(Shared {
+                start: Instant::now(),
+                elapsed: Duration::ZERO,
+                random: 0,
+                data: BTreeMap::new(),
+                metrics: Vec::new(),
+            })),
+        }
+    }
+
+    /// Returns a handle for another VM of the same Envoy.
+    pub fn another_vm(&self) -> Self {
+        Self {
+            vm: Arc::default(),
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// Moves the clocks forward.
     pub fn advance(&self, duration: Duration) {
-        self.0.borrow_mut().elapsed += duration;
+        self.shared(|shared| shared.elapsed += duration);
     }
 
     /// Sets the bytes of memory in use.
     pub fn set_memory(&self, bytes: usize) {
-        self.0.borrow_mut().memory = bytes;
+        self.state(|state| state.memory = bytes);
     }
 
     /// Makes Envoy refuse calls to other clusters at once, or not.
     pub fn refuse_calls(&self, refuses: bool) {
-        self.0.borrow_mut().refuses_calls = refuses;
+        self.state(|state| state.refuses_calls = refuses);
     }
 
     /// Returns the value of a counter or a gauge, or the sum of a histogram's samples.
     pub fn metric(&self, name: &str) -> i64 {
-        let state = self.0.borrow();
-        let metric = state.metrics.iter().find(|(own, _)| own == name);
-        metric.map_or(0, |(_, value)| *value)
+        self.shared(|shared| {
+            let metric = shared.metrics.iter().find(|(own, _)| own == name);
+            metric.map_or(0, |(_, value)| *value)
+        })
     }
 
     pub(super) fn state<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
-        act(&mut self.0.borrow_mut())
+        act(&mut self.vm.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn shared<R>(&self, act: impl FnOnce(&mut Shared) -> R) -> R {
+        act(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn http<R>(&self, act: impl FnOnce(&mut Http) -> R) -> R {
@@ -137,17 +152,17 @@ fn from(bytes: &[u8], start: usize) -> Vec<u8> {
 
 impl Host for FakeEnvoy {
     fn now(&self) -> Instant {
-        self.state(|state| state.start + state.elapsed)
+        self.shared(|shared| shared.start + shared.elapsed)
     }
 
     fn wall_clock(&self) -> SystemTime {
-        UNIX_EPOCH + START + self.state(|state| state.elapsed)
+        UNIX_EPOCH + START + self.shared(|shared| shared.elapsed)
     }
 
     fn random(&self) -> [u8; 16] {
-        self.state(|state| {
-            state.random += 1;
-            state.random.to_le_bytes()
+        self.shared(|shared| {
+            shared.random += 1;
+            shared.random.to_le_bytes()
         })
     }
 
@@ -242,12 +257,12 @@ impl Host for FakeEnvoy {
     }
 
     fn shared_data(&self, key: &str) -> Option<SharedEntry> {
-        self.state(|state| state.shared.get(key).cloned())
+        self.shared(|shared| shared.data.get(key).cloned())
     }
 
     fn set_shared_data(&self, key: &str, bytes: Option<&[u8]>, version: Option<u32>) -> bool {
-        self.state(|state| {
-            let current = state.shared.get(key).map_or(0, |entry| entry.version);
+        self.shared(|shared| {
+            let current = shared.data.get(key).map_or(0, |entry| entry.version);
             if version.is_some_and(|version| version != current) {
                 return false;
             }
@@ -257,10 +272,10 @@ impl Host for FakeEnvoy {
                         bytes: bytes.to_vec(),
                         version: current + 1,
                     };
-                    state.shared.insert(key.to_owned(), entry);
+                    shared.data.insert(key.to_owned(), entry);
                 }
                 None => {
-                    state.shared.remove(key);
+                    shared.data.remove(key);
                 }
             }
             true
@@ -316,11 +331,11 @@ impl Host for FakeEnvoy {
     }
 
     fn define_metric(&self, _kind: MetricKind, name: &str) -> Option<MetricId> {
-        self.state(|state| {
-            let known = state.metrics.iter().position(|(own, _)| own == name);
+        self.shared(|shared| {
+            let known = shared.metrics.iter().position(|(own, _)| own == name);
             let index = known.unwrap_or_else(|| {
-                state.metrics.push((name.to_owned(), 0));
-                state.metrics.len() - 1
+                shared.metrics.push((name.to_owned(), 0));
+                shared.metrics.len() - 1
             });
             MetricId::try_from(index).ok()
         })
@@ -328,11 +343,11 @@ impl Host for FakeEnvoy {
 
     fn increment_metric(&self, metric: MetricId, amount: i64) {
         assert_ne!(amount, 0, "an error in Envoy");
-        self.state(|state| state.metrics[metric as usize].1 += amount);
+        self.shared(|shared| shared.metrics[metric as usize].1 += amount);
     }
 
     fn record_metric(&self, metric: MetricId, value: u64) {
         let value = i64::try_from(value).unwrap();
-        self.state(|state| state.metrics[metric as usize].1 += value);
+        self.shared(|shared| shared.metrics[metric as usize].1 += value);
     }
 }

@@ -3,8 +3,12 @@
 
 mod exchange;
 mod host;
+mod internal_listener;
 mod vm;
+mod vm_thread;
 
 pub use exchange::{Exchange, LOCAL_REPLY, Message};
 pub use host::FakeEnvoy;
+pub use internal_listener::{InternalListener, Upstream};
 pub use vm::Vm;
+pub use vm_thread::VmThread;

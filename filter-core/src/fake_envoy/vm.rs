@@ -40,7 +40,8 @@ impl Vm {
         vm
     }
 
-    fn start(envoy: FakeEnvoy, stage: &str) -> Self {
+    /// Starts a stage without a configuration.
+    pub(super) fn start(envoy: FakeEnvoy, stage: &str) -> Self {
         let mut root = Root::new(envoy.clone(), ROOT);
         let plugin = format!(r#"{{"stage":"{stage}","grpc_token":"secret"}}"#);
         envoy.enter(ROOT);

@@ -4,6 +4,8 @@ mod chat;
 mod recorded;
 mod world;
 
+mod circuit_breaker;
+mod failover;
 mod provider_failures;
 mod provider_stage;
 mod stages;

@@ -3,7 +3,7 @@
 use opentracy_proto::v1;
 use serde_json::{Value, json};
 
-use crate::fake_envoy::{Exchange, Message, Vm};
+use crate::fake_envoy::{Exchange, InternalListener, Message, Upstream, Vm};
 use crate::tests::world::{provider, snapshot};
 
 pub const EVENTS: [(&str, &str); 1] = [("content-type", "text/event-stream")];
@@ -79,4 +79,33 @@ pub fn attempt(vm: &mut Vm, plan: &[&str], number: u32, body: &Value) -> Exchang
 /// Returns the log of attempts in an answer of the provider stage.
 pub fn attempt_log(answer: &Message) -> Value {
     serde_json::from_str(answer.header("x-opentracy-attempt-log")).unwrap_or_default()
+}
+
+/// Both stages of a gateway.
+pub struct Stages {
+    pub gateway: Vm,
+    pub listener: InternalListener,
+}
+
+impl Stages {
+    pub fn start(snapshot: v1::Snapshot) -> Self {
+        let gateway = Vm::gateway_with(snapshot.clone());
+        let listener = InternalListener::start(&gateway.envoy, snapshot);
+        Self { gateway, listener }
+    }
+
+    /// Makes a call of several attempts. Returns the requests of the attempts, and the answer.
+    pub fn call(&mut self, body: &Value, upstreams: Vec<Upstream>) -> (Vec<Message>, Message) {
+        let mut call = self.gateway.post("/v1/chat/completions", body);
+        let requests = self.listener.relay(&mut call, upstreams);
+        let answer = call.client().clone();
+        call.end();
+        (requests, answer)
+    }
+}
+
+/// Returns the clusters that requests were sent to.
+pub fn clusters(requests: &[Message]) -> Vec<&str> {
+    let cluster = |request| Message::header(request, "x-opentracy-cluster");
+    requests.iter().map(cluster).collect()
 }
