@@ -179,6 +179,12 @@ impl Vm {
         all
     }
 
+    /// Tells the VM that it ends.
+    pub fn finish(&mut self) {
+        self.envoy.enter(ROOT);
+        self.root.on_done();
+    }
+
     fn take(&mut self, method: &str) -> PendingGrpc {
         self.envoy.state(|state| {
             let index = state.grpc.iter().position(|call| call.method == method);

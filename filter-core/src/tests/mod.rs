@@ -5,7 +5,9 @@ mod recorded;
 mod world;
 
 mod circuit_breaker;
+mod delivery;
 mod failover;
 mod provider_failures;
 mod provider_stage;
+mod root;
 mod stages;

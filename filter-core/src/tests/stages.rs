@@ -4,7 +4,7 @@ use opentracy_proto::v1;
 use serde_json::{Value, json};
 
 use crate::fake_envoy::{Exchange, InternalListener, Message, Upstream, Vm};
-use crate::tests::world::{provider, snapshot};
+use crate::tests::world::{JSON, provider, snapshot};
 
 pub const EVENTS: [(&str, &str); 1] = [("content-type", "text/event-stream")];
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -108,4 +108,31 @@ impl Stages {
 pub fn clusters(requests: &[Message]) -> Vec<&str> {
     let cluster = |request| Message::header(request, "x-opentracy-cluster");
     requests.iter().map(cluster).collect()
+}
+
+/// Returns the answer to a GET request that the gateway stage answers itself.
+pub fn get(vm: &mut Vm, path: &str) -> Message {
+    let headers = [
+        (":method", "GET"),
+        (":authority", "localhost:8080"),
+        (":path", path),
+    ];
+    vm.request(&headers, b"").client().clone()
+}
+
+/// Returns the codes of the faults in `/health`.
+pub fn faults(vm: &mut Vm) -> Vec<String> {
+    let health = get(vm, "/health").json();
+    let reasons = health["reasons"].as_array().unwrap();
+    let code = |reason: &Value| reason["code"].as_str().unwrap().to_owned();
+    reasons.iter().map(code).collect()
+}
+
+/// Makes a call of one attempt, and returns its answer.
+pub fn call(vm: &mut Vm, body: &Value, status: u16, answer: &[u8]) -> Message {
+    let mut exchange = vm.post("/v1/chat/completions", body);
+    exchange.respond(status, &JSON, answer);
+    let got = exchange.client().clone();
+    exchange.end();
+    got
 }
