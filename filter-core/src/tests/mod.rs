@@ -7,6 +7,7 @@ mod world;
 mod circuit_breaker;
 mod delivery;
 mod failover;
+mod passthrough_requests;
 mod provider_failures;
 mod provider_stage;
 mod root;

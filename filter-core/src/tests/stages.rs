@@ -1,6 +1,7 @@
 //! What the tests of the provider stage, and of both stages together, share.
 
 use opentracy_proto::v1;
+use opentracy_translate::access;
 use serde_json::{Value, json};
 
 use crate::fake_envoy::{Exchange, InternalListener, Message, Upstream, Vm};
@@ -135,4 +136,37 @@ pub fn call(vm: &mut Vm, body: &Value, status: u16, answer: &[u8]) -> Message {
     let got = exchange.client().clone();
     exchange.end();
     got
+}
+
+/// Returns a client's key, whose secret is its name.
+pub fn client_key(name: &str) -> v1::ClientKey {
+    v1::ClientKey {
+        name: name.to_owned(),
+        sha256: access::digest(b"", name),
+        ..v1::ClientKey::default()
+    }
+}
+
+/// Sends a request with a method, further headers and a whole body to the gateway stage.
+pub fn send(
+    vm: &mut Vm,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Exchange {
+    let mut all = vec![
+        (":method", method),
+        (":authority", "localhost:8080"),
+        (":path", path),
+    ];
+    all.extend(headers);
+    vm.request(&all, body)
+}
+
+/// Ends an exchange, and returns its trace and the records with it.
+pub fn records_of(vm: &mut Vm, exchange: Exchange) -> (v1::Trace, Vec<v1::Attempt>) {
+    exchange.end();
+    let mut records = vm.records();
+    (records.traces.remove(0), records.attempts)
 }
