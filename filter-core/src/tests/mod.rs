@@ -7,6 +7,8 @@ mod world;
 mod circuit_breaker;
 mod delivery;
 mod failover;
+mod passthrough_admission;
+mod passthrough_failures;
 mod passthrough_requests;
 mod provider_failures;
 mod provider_stage;
