@@ -81,6 +81,7 @@ fn a_reply_of_envoys_own_becomes_an_error_that_names_the_provider() {
         assert_eq!(trace.error.as_ref().unwrap().code, code);
         assert_eq!(trace.outcome(), v1::Outcome::Completed);
         assert_eq!(attempts[0].error, why);
+        assert_eq!(attempts[0].status, 0, "the provider gave no answer");
     }
 }
 

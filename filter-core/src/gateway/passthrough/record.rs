@@ -31,6 +31,8 @@ pub struct Record {
     provider: String,
     model: String,
     status: u16,
+    /// Set if Envoy answered instead of the provider.
+    is_envoys_reply: bool,
     is_text: bool,
     is_event_stream: bool,
     response: Vec<u8>,
@@ -55,6 +57,7 @@ impl Record {
             provider: String::new(),
             model: String::new(),
             status: 0,
+            is_envoys_reply: false,
             is_text: false,
             is_event_stream: false,
             response: Vec::new(),
@@ -96,6 +99,7 @@ impl Record {
         envoys_details: Option<&str>,
     ) -> Option<ApiError> {
         self.status = response.status();
+        self.is_envoys_reply = envoys_details.is_some();
         self.trace.note_first_byte(host);
         self.is_event_stream = response.is_event_stream();
         let kind = response.get("content-type").unwrap_or_default();
@@ -111,8 +115,6 @@ impl Record {
         }
         if !self.provider.is_empty() {
             let attempt = AttemptSummary {
-                // The status of Envoy's own reply isn't the provider's.
-                status: error.is_none().then_some(self.status),
                 retry_after: response.retry_after(),
                 ..self.attempt()
             };
@@ -125,7 +127,7 @@ impl Record {
         AttemptSummary {
             provider: self.provider.clone(),
             model: self.model.clone(),
-            status: Some(self.status),
+            status: (!self.is_envoys_reply).then_some(self.status),
             error: self.failure,
             latency_ms: self.trace.first_byte_micros.map(|micros| micros / 1000),
             retry_after: None,
