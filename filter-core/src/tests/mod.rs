@@ -12,5 +12,7 @@ mod passthrough_failures;
 mod passthrough_requests;
 mod provider_failures;
 mod provider_stage;
+mod proxy;
 mod root;
 mod stages;
+mod stored_objects;

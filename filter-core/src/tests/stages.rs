@@ -1,4 +1,4 @@
-//! What the tests of the provider stage, and of both stages together, share.
+//! Helpers of the tests that are about the provider stage, both stages, or their control plane.
 
 use opentracy_proto::v1;
 use opentracy_translate::access;
