@@ -39,6 +39,8 @@ pub struct Attempt {
     status: Option<u16>,
     error: Option<AttemptError>,
     is_logged: bool,
+    /// Set if Envoy may make another attempt after this one, which then needs the log.
+    pub is_retried: bool,
     /// The number of the provider's key that the request was sent with.
     key: usize,
 }
@@ -75,6 +77,7 @@ impl Attempt {
             status: None,
             error: None,
             is_logged: false,
+            is_retried: false,
             key: 0,
         }
     }
@@ -209,8 +212,9 @@ impl Attempt {
                 failure::of_envoy_reply("", &details).1
             };
             self.log(host, None, Some(reason), None);
+            self.is_retried = reason != AttemptError::Abandoned;
         }
-        if self.is_last || self.error.is_none() {
+        if self.is_last || !self.is_retried {
             attempt_log::forget(&self.trace_id);
         }
         delivery::record(

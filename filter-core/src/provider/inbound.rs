@@ -257,7 +257,7 @@ fn failed(
 }
 
 fn error_reply(
-    attempt: &Attempt,
+    attempt: &mut Attempt,
     mut headers: HeaderList<'static>,
     error: &ApiError,
     log: String,
@@ -274,9 +274,10 @@ fn error_reply(
 }
 
 /// Adds the attempt log for the gateway stage, and the retry mark for Envoy.
-fn mark(attempt: &Attempt, headers: &mut HeaderList<'static>, log: String, status: u16) {
+fn mark(attempt: &mut Attempt, headers: &mut HeaderList<'static>, log: String, status: u16) {
     headers.push(headers::ATTEMPT_LOG, log);
-    if attempt.is_retriable(status) {
+    attempt.is_retried = attempt.is_retriable(status);
+    if attempt.is_retried {
         headers.push(headers::RETRY, "1");
     }
 }

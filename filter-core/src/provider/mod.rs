@@ -14,6 +14,7 @@ use opentracy_translate::error::ApiError;
 
 use crate::configuration;
 use crate::deadline::Deadline;
+use crate::failure;
 use crate::headers::{self, HeaderList};
 use crate::host::{Action, CallId, Host};
 use crate::memory;
@@ -62,7 +63,7 @@ impl ProviderStage {
         };
         if !memory::has_room_for(host, body_size) {
             let log = attempt.log(host, None, Some(AttemptError::RefusedByGateway), None);
-            refuse(host, &memory::refusal(host), Some(&log));
+            attempt.is_retried = refuse(host, &memory::refusal(host), Some(&log));
             self.state = State::Attempting(Box::new((attempt, Inbound::over())));
             return Action::Pause;
         }
@@ -86,7 +87,7 @@ impl ProviderStage {
             Ok(()) => (Inbound::awaited(host, &attempt), Action::Continue),
             Err(error) => {
                 let log = attempt.log(host, None, Some(AttemptError::RefusedByGateway), None);
-                refuse(host, &error, Some(&log));
+                attempt.is_retried = refuse(host, &error, Some(&log));
                 (Inbound::over(), Action::Pause)
             }
         };
@@ -106,18 +107,20 @@ fn attempt_of(host: &impl Host, request: &HeaderList<'_>) -> Option<Attempt> {
     Some(Attempt::new(host, &plan, number))
 }
 
-/// Answers an attempt that can't be made.
-fn refuse(host: &impl Host, error: &ApiError, log: Option<&str>) {
+/// Answers an attempt that can't be made. Returns whether the answer is marked for a retry.
+fn refuse(host: &impl Host, error: &ApiError, log: Option<&str>) -> bool {
     let mut reply = HeaderList::default();
     reply.push("content-type", "application/json");
     if let Some(log) = log {
         reply.push(headers::ATTEMPT_LOG, log);
     }
     // Another model may support what this one doesn't.
-    if crate::failure::is_retriable(error.status) || error.is_unsupported() {
+    let is_retried = failure::is_retriable(error.status) || error.is_unsupported();
+    if is_retried {
         reply.push(headers::RETRY, "1");
     }
     host.reply(error.status, &reply, &error.to_json());
+    is_retried
 }
 
 impl<H: Host> Stage<H> for ProviderStage {

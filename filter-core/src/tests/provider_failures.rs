@@ -344,3 +344,27 @@ fn a_stream_that_breaks_off_is_recorded_as_such() {
         assert_eq!((record.status, record.error.as_str()), (200, "broke_off"));
     }
 }
+
+#[test]
+fn the_log_is_forgotten_once_no_other_attempt_follows() {
+    let mut vm = Vm::provider_with(snapshot());
+    let ends: [fn(&mut Exchange); 3] = [
+        |exchange| exchange.respond(400, &JSON, &error("wrong everywhere")),
+        |exchange| exchange.cut("downstream_remote_disconnect"),
+        |exchange| {
+            exchange.begin_response(200, &EVENTS, false);
+            exchange.respond_more(&chunk("Hi"), false);
+            exchange.cut("upstream_reset_after_response_started{connection_termination}");
+        },
+    ];
+    for end in ends {
+        let mut exchange = first(&mut vm);
+        end(&mut exchange);
+        exchange.end();
+        let mut later = first(&mut vm);
+        later.respond(200, &JSON, &completion("Hi"));
+        let log = attempt_log(later.client());
+        later.end();
+        assert_eq!(log.as_array().unwrap().len(), 1, "{log}");
+    }
+}
