@@ -116,6 +116,13 @@ impl Exchange {
         }
     }
 
+    /// Sends the response that another stage has sent.
+    pub fn respond_as(&mut self, response: &Message) {
+        let mut headers = response.pairs();
+        headers.retain(|(name, _)| *name != ":status");
+        self.respond(response.status(), &headers, &response.body);
+    }
+
     /// Sends the headers of the upstream's response.
     pub fn begin_response(&mut self, status: u16, headers: &[(&str, &str)], end_of_stream: bool) {
         let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.as_bytes().to_vec());

@@ -14,7 +14,7 @@ const MAX_SILENCE: Duration = Duration::from_secs(60);
 /// The internal listener, with the VM of the provider stage.
 pub struct InternalListener {
     envoy: FakeEnvoy,
-    stage: VmThread,
+    pub stage: VmThread,
 }
 
 /// The behavior of a provider in one attempt.
@@ -74,7 +74,7 @@ impl Upstream {
     fn play(self, vm: &mut Vm, exchange: &mut Exchange) {
         vm.tick(self.after);
         match self.reply {
-            Reply::Answer(answer) => respond(exchange, &answer),
+            Reply::Answer(answer) => exchange.respond_as(&answer),
             Reply::Failure(status, details) => exchange.fail(status, details, &LOCAL_REPLY),
             Reply::Silence => {
                 let end = vm.envoy.now() + MAX_SILENCE;
@@ -119,13 +119,21 @@ impl InternalListener {
             number += 1;
         };
         assert_eq!(upstreams.count(), 0, "attempts that were not made");
-        respond(call, &last);
+        call.respond_as(&last);
         requests
     }
 
     /// Returns the records of the provider stage.
     pub fn records(&self) -> v1::IngestRequest {
         self.stage.run(Vm::records)
+    }
+
+    /// Begins an attempt of a planned request.
+    pub fn begin(vm: &mut Vm, request: &Message, number: u32) -> Exchange {
+        let number = number.to_string();
+        let mut headers = request.pairs();
+        headers.push(("x-envoy-attempt-count", &number));
+        vm.request(&headers, &request.body)
     }
 
     /// Makes one attempt. Returns the request to the provider, if there was one, and the answer.
@@ -141,10 +149,7 @@ impl InternalListener {
             return (None, message(503, &LOCAL_REPLY, b"wasm".to_vec()));
         }
         self.stage.run(move |vm| {
-            let number = number.to_string();
-            let mut headers = request.pairs();
-            headers.push(("x-envoy-attempt-count", &number));
-            let mut exchange = vm.request(&headers, &request.body);
+            let mut exchange = Self::begin(vm, &request, number);
             let asked = exchange.upstream().clone();
             let asked = asked.is_complete.then_some(asked);
             match &asked {
@@ -167,10 +172,4 @@ fn message(status: u16, headers: &[(&str, &str)], body: Vec<u8>) -> Message {
         body,
         ..Message::default()
     }
-}
-
-fn respond(exchange: &mut Exchange, answer: &Message) {
-    let mut headers = answer.pairs();
-    headers.retain(|(name, _)| *name != ":status");
-    exchange.respond(answer.status(), &headers, &answer.body);
 }

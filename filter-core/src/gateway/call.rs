@@ -151,27 +151,44 @@ impl Call {
             .unwrap_or_default()
     }
 
-    /// Sets the attempts; the last is the one that this answer comes from.
+    /// Sets the attempts. The answer comes from the one that succeeded, or else from the last:
+    /// attempts of a hedged call overlap.
     pub fn note_attempts(&mut self, attempts: Vec<AttemptSummary>) {
-        if let Some(last) = attempts.last() {
-            self.selected = Some((last.provider.clone(), last.model.clone()));
+        let succeeded = attempts.iter().rfind(|attempt| attempt.error.is_none());
+        if let Some(answering) = succeeded.or(attempts.last()) {
+            self.selected = Some((answering.provider.clone(), answering.model.clone()));
         }
         self.attempts = attempts;
     }
 
     /// Records the provider stage's log of attempts. An attempt that the log lacks went down with
-    /// its VM.
+    /// its VM, or is still in flight if the call is hedged.
     pub fn note_log(&mut self, host: &impl Host, log: Vec<LoggedAttempt>) {
+        let is_hedged = self.is_hedged();
+        let reason = if is_hedged {
+            AttemptError::Abandoned
+        } else {
+            AttemptError::TranslatorFailed
+        };
         let mut attempts = Vec::with_capacity(log.len());
         for logged in log {
             while attempts.len() + 1 < logged.number as usize && attempts.len() < self.plan.len() {
                 let number = attempts.len();
-                attempts.extend(self.failed_attempt(host, number, AttemptError::TranslatorFailed));
-                self.unreported_attempts.push(number);
+                attempts.extend(self.failed_attempt(host, number, reason));
+                if !is_hedged {
+                    self.unreported_attempts.push(number);
+                }
             }
             attempts.push(logged.summary);
         }
         self.note_attempts(attempts);
+    }
+
+    /// Returns whether Envoy may try the next candidate while an earlier one may still answer.
+    fn is_hedged(&self) -> bool {
+        let snapshot = self.trace.snapshot.as_ref();
+        let alias = snapshot.and_then(|snapshot| self.trace.alias(snapshot));
+        alias.is_some_and(|alias| alias.hedge_after_ms.is_some())
     }
 
     /// Records the attempts without a log, because Envoy itself gave up on the last one. All of

@@ -7,6 +7,7 @@ mod world;
 mod circuit_breaker;
 mod delivery;
 mod failover;
+mod hedging;
 mod passthrough_admission;
 mod passthrough_failures;
 mod passthrough_requests;
