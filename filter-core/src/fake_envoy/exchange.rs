@@ -30,6 +30,7 @@ pub struct Exchange {
 pub struct Message {
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
+    pub trailers: BTreeMap<String, String>,
     pub is_complete: bool,
 }
 
@@ -59,11 +60,20 @@ impl Message {
 
     fn begin(&mut self, headers: &Pairs) {
         if self.headers.is_empty() {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            let own = |(name, value): &(String, Vec<u8>)| (name.clone(), text(value));
-            self.headers = headers.iter().map(own).collect();
+            self.headers = texts(headers);
         }
     }
+}
+
+fn texts(headers: &Pairs) -> BTreeMap<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let own = |(name, value): &(String, Vec<u8>)| (name.clone(), text(value));
+    headers.iter().map(own).collect()
+}
+
+fn pairs(headers: &[(&str, &str)]) -> Pairs {
+    let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.as_bytes().to_vec());
+    headers.iter().map(own).collect()
 }
 
 impl Exchange {
@@ -75,9 +85,8 @@ impl Exchange {
         headers: &[(&str, &str)],
         end_of_stream: bool,
     ) -> Self {
-        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.as_bytes().to_vec());
         let http = Http {
-            request_headers: headers.iter().map(own).collect(),
+            request_headers: pairs(headers),
             response_details: "via_upstream".to_owned(),
             ..Http::default()
         };
@@ -108,6 +117,14 @@ impl Exchange {
         self.after_request(action);
     }
 
+    /// Ends the request with trailers.
+    pub fn send_trailers(&mut self, trailers: &[(&str, &str)]) {
+        self.is_request_complete = true;
+        self.http(|http| http.request_trailers = pairs(trailers));
+        let action = self.run(|stage, host| stage.on_request_trailers(host));
+        self.after_request(action);
+    }
+
     /// Sends the upstream's whole response.
     pub fn respond(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
         self.begin_response(status, headers, body.is_empty());
@@ -125,9 +142,8 @@ impl Exchange {
 
     /// Sends the headers of the upstream's response.
     pub fn begin_response(&mut self, status: u16, headers: &[(&str, &str)], end_of_stream: bool) {
-        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.as_bytes().to_vec());
         let mut all: Pairs = vec![(":status".to_owned(), status.to_string().into_bytes())];
-        all.extend(headers.iter().map(own));
+        all.extend(pairs(headers));
         self.respond_with(all, end_of_stream);
     }
 
@@ -139,6 +155,14 @@ impl Exchange {
             http.response_buffer.len()
         });
         let action = self.run(|stage, host| stage.on_response_body(host, size, end_of_stream));
+        self.after_response(action);
+    }
+
+    /// Ends the response with trailers.
+    pub fn respond_trailers(&mut self, trailers: &[(&str, &str)]) {
+        self.is_response_complete = true;
+        self.http(|http| http.response_trailers = pairs(trailers));
+        let action = self.run(|stage, host| stage.on_response_trailers(host));
         self.after_response(action);
     }
 
@@ -155,7 +179,8 @@ impl Exchange {
     }
 
     /// Ends the exchange, which makes its record.
-    pub fn end(self) {
+    pub fn end(mut self) {
+        self.settle();
         self.envoy.enter(self.id);
         self.stream.with(|stage| stage.on_log(&self.envoy));
         self.envoy.state(|state| state.streams.remove(&self.id));
@@ -241,12 +266,17 @@ impl Exchange {
         if action == Action::Pause || !self.client.headers.is_empty() {
             return;
         }
-        let (headers, chunk) = self.http(|http| {
+        let (headers, chunk, trailers) = self.http(|http| {
             let chunk = std::mem::take(&mut http.request_buffer);
-            (http.request_headers.clone(), chunk)
+            (
+                http.request_headers.clone(),
+                chunk,
+                texts(&http.request_trailers),
+            )
         });
         self.upstream.begin(&headers);
         self.upstream.body.extend(chunk);
+        self.upstream.trailers = trailers;
         self.upstream.is_complete = self.is_request_complete;
     }
 
@@ -254,12 +284,17 @@ impl Exchange {
         if action == Action::Pause || self.is_closed || self.client.is_complete {
             return;
         }
-        let (headers, chunk) = self.http(|http| {
+        let (headers, chunk, trailers) = self.http(|http| {
             let chunk = std::mem::take(&mut http.response_buffer);
-            (http.response_headers.clone(), chunk)
+            (
+                http.response_headers.clone(),
+                chunk,
+                texts(&http.response_trailers),
+            )
         });
         self.client.begin(&headers);
         self.client.body.extend(chunk);
+        self.client.trailers = trailers;
         self.client.is_complete = self.is_response_complete;
     }
 

@@ -33,10 +33,12 @@ pub(super) struct Http {
     pub request_headers: Pairs,
     /// The part of the request's body that has not been forwarded.
     pub request_buffer: Vec<u8>,
+    pub request_trailers: Pairs,
     pub is_request_resumed: bool,
     pub response_headers: Pairs,
     /// The part of the response's body that has not been forwarded.
     pub response_buffer: Vec<u8>,
+    pub response_trailers: Pairs,
     pub is_response_resumed: bool,
     pub response_details: String,
     /// The response that a stage has sent, until Envoy has handled it.
@@ -197,7 +199,9 @@ impl Host for FakeEnvoy {
         });
     }
 
-    fn drop_request_trailers(&self) {}
+    fn drop_request_trailers(&self) {
+        self.http(|http| http.request_trailers.clear());
+    }
 
     fn clear_route_cache(&self) {}
 
@@ -227,7 +231,9 @@ impl Host for FakeEnvoy {
         self.http(|http| http.response_buffer = body.to_vec());
     }
 
-    fn drop_response_trailers(&self) {}
+    fn drop_response_trailers(&self) {
+        self.http(|http| http.response_trailers.clear());
+    }
 
     fn resume_response(&self) {
         self.http(|http| http.is_response_resumed = true);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use opentracy_proto::v1;
 
-use crate::fake_envoy::{Exchange, FakeEnvoy, LOCAL_REPLY, Message, Vm, VmThread};
+use crate::fake_envoy::{Exchange, FakeEnvoy, LOCAL_REPLY, Message, PROVIDER, Vm, VmThread};
 use crate::host::Host as _;
 use crate::root::TICK;
 
@@ -90,7 +90,7 @@ impl Upstream {
 impl InternalListener {
     /// Starts the provider stage in a gateway's Envoy, with this configuration.
     pub fn start(envoy: &FakeEnvoy, snapshot: v1::Snapshot) -> Self {
-        let stage = VmThread::start(envoy, "provider");
+        let stage = VmThread::start(envoy, PROVIDER);
         stage.run(|vm| vm.configure(snapshot));
         Self {
             envoy: envoy.clone(),
@@ -145,7 +145,7 @@ impl InternalListener {
     ) -> (Option<Message>, Message) {
         if matches!(upstream.reply, Reply::Trap) {
             // Envoy starts the VM again, without its memory.
-            self.stage = VmThread::start(&self.envoy, "provider");
+            self.stage = VmThread::start(&self.envoy, PROVIDER);
             return (None, message(503, &LOCAL_REPLY, b"wasm".to_vec()));
         }
         self.stage.run(move |vm| {

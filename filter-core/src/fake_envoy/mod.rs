@@ -10,5 +10,5 @@ mod vm_thread;
 pub use exchange::{Exchange, LOCAL_REPLY, Message};
 pub use host::FakeEnvoy;
 pub use internal_listener::{InternalListener, Upstream};
-pub use vm::Vm;
+pub use vm::{GATEWAY, PROVIDER, Vm};
 pub use vm_thread::VmThread;

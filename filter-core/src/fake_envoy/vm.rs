@@ -13,6 +13,10 @@ use crate::root::{Root, TICK};
 /// The id of the root context.
 pub const ROOT: u32 = 1;
 
+/// The plugin configuration of each stage.
+pub const GATEWAY: &str = r#"{"stage":"gateway","grpc_token":"secret"}"#;
+pub const PROVIDER: &str = r#"{"stage":"provider","grpc_token":"secret"}"#;
+
 /// The VM of one stage. Its state is thread-local, so a test that needs a fresh VM needs a thread.
 pub struct Vm {
     pub envoy: FakeEnvoy,
@@ -23,7 +27,7 @@ pub struct Vm {
 impl Vm {
     /// Starts a gateway stage without a configuration.
     pub fn gateway() -> Self {
-        Self::start(FakeEnvoy::new(), "gateway")
+        Self::start(FakeEnvoy::new(), GATEWAY)
     }
 
     /// Starts a gateway stage that has this configuration.
@@ -33,17 +37,25 @@ impl Vm {
         vm
     }
 
-    /// Starts a provider stage that has this configuration.
-    pub fn provider_with(snapshot: v1::Snapshot) -> Self {
-        let mut vm = Self::start(FakeEnvoy::new(), "provider");
+    /// Starts a gateway stage that has this configuration, behind a `jwt_authn` filter that leaves
+    /// the payload of a token in this header.
+    pub fn gateway_with_tokens(snapshot: v1::Snapshot, header: &str) -> Self {
+        let plugin = format!(r#"{{"stage":"gateway","jwt_header":"{header}"}}"#);
+        let mut vm = Self::start(FakeEnvoy::new(), &plugin);
         vm.configure(snapshot);
         vm
     }
 
-    /// Starts a stage without a configuration.
-    pub(super) fn start(envoy: FakeEnvoy, stage: &str) -> Self {
+    /// Starts a provider stage that has this configuration.
+    pub fn provider_with(snapshot: v1::Snapshot) -> Self {
+        let mut vm = Self::start(FakeEnvoy::new(), PROVIDER);
+        vm.configure(snapshot);
+        vm
+    }
+
+    /// Starts a stage with this plugin configuration.
+    pub(super) fn start(envoy: FakeEnvoy, plugin: &str) -> Self {
         let mut root = Root::new(envoy.clone(), ROOT);
-        let plugin = format!(r#"{{"stage":"{stage}","grpc_token":"secret"}}"#);
         envoy.enter(ROOT);
         assert!(root.on_configure(plugin.as_bytes()));
         Self {
@@ -128,13 +140,13 @@ impl Vm {
 
     /// Answers the oldest waiting gRPC call of the root context.
     pub fn answer(&mut self, method: &str, response: &impl prost::Message) {
-        let call = self.take(method);
+        let call = self.take(method, ROOT);
         self.deliver(&call, 0, response.encode_to_vec(), None);
     }
 
     /// Fails the oldest waiting gRPC call of the root context.
     pub fn fail(&mut self, method: &str, status: u32) {
-        let call = self.take(method);
+        let call = self.take(method, ROOT);
         self.deliver(&call, status, Vec::new(), None);
     }
 
@@ -145,13 +157,13 @@ impl Vm {
         method: &str,
         response: &impl prost::Message,
     ) {
-        let call = self.take(method);
+        let call = self.take(method, exchange.id());
         self.deliver(&call, 0, response.encode_to_vec(), Some(exchange));
     }
 
     /// Fails the oldest waiting gRPC call of an exchange.
     pub fn fail_for(&mut self, exchange: &mut Exchange, method: &str, status: u32) {
-        let call = self.take(method);
+        let call = self.take(method, exchange.id());
         self.deliver(&call, status, Vec::new(), Some(exchange));
     }
 
@@ -185,9 +197,10 @@ impl Vm {
         self.root.on_done();
     }
 
-    fn take(&mut self, method: &str) -> PendingGrpc {
+    fn take(&mut self, method: &str, context: u32) -> PendingGrpc {
         self.envoy.state(|state| {
-            let index = state.grpc.iter().position(|call| call.method == method);
+            let is_it = |call: &PendingGrpc| call.method == method && call.context == context;
+            let index = state.grpc.iter().position(is_it);
             state.grpc.remove(index.expect("a waiting call"))
         })
     }
@@ -203,11 +216,9 @@ impl Vm {
         self.envoy.state(|state| state.message = message);
         match exchange {
             Some(exchange) => {
-                assert_eq!(call.context, exchange.id());
                 exchange.run(|stage, host| stage.on_grpc_answer(host, call.id, status, size));
             }
             None => {
-                assert_eq!(call.context, ROOT);
                 self.envoy.enter(ROOT);
                 self.root.on_grpc_answer(call.id, status, size);
             }

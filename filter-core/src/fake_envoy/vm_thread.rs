@@ -12,12 +12,12 @@ type Job = Box<dyn FnOnce(&mut Vm) + Send>;
 pub struct VmThread(mpsc::Sender<Job>);
 
 impl VmThread {
-    /// Starts a stage in an Envoy that other VMs use too.
-    pub fn start(envoy: &FakeEnvoy, stage: &'static str) -> Self {
+    /// Starts a stage with this plugin configuration in an Envoy that other VMs use too.
+    pub fn start(envoy: &FakeEnvoy, plugin: &'static str) -> Self {
         let (jobs, queue) = mpsc::channel::<Job>();
         let envoy = envoy.another_vm();
         thread::spawn(move || {
-            let mut vm = Vm::start(envoy, stage);
+            let mut vm = Vm::start(envoy, plugin);
             for job in queue {
                 job(&mut vm);
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use opentracy_proto::v1;
 
-use crate::fake_envoy::{Upstream, VmThread};
+use crate::fake_envoy::{GATEWAY, Upstream, VmThread};
 use crate::root::TICK;
 use crate::tests::stages::{Stages, clusters, error};
 use crate::tests::world::{JSON, alias, chat, completion, snapshot};
@@ -135,7 +135,7 @@ fn a_model_without_another_candidate_is_refused_while_its_breaker_is_open() {
 #[test]
 fn the_other_workers_of_an_envoy_see_an_open_breaker() {
     let mut stages = Stages::start(snapshot());
-    let other = VmThread::start(&stages.gateway.envoy, "gateway");
+    let other = VmThread::start(&stages.gateway.envoy, GATEWAY);
     open(&mut stages);
     let plan = other.run(|vm| {
         let mut call = vm.post("/v1/chat/completions", &chat("chain"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use opentracy_proto::v1;
 use serde_json::Value;
 
-use crate::fake_envoy::{FakeEnvoy, Vm, VmThread};
+use crate::fake_envoy::{FakeEnvoy, GATEWAY, PROVIDER, Vm, VmThread};
 use crate::root::TICK;
 use crate::tests::stages::{attempt, call, error, faults, get};
 use crate::tests::world::{chat, completion, provider, snapshot};
@@ -84,7 +84,7 @@ fn a_poll_tells_the_version_and_the_name_of_a_vm_that_serves_clients() {
     gateway.answer("GetSnapshot", &unchanged());
     assert_eq!(asked(&mut gateway).vm, poll.vm, "always the same name");
 
-    let stage = VmThread::start(&gateway.envoy, "provider");
+    let stage = VmThread::start(&gateway.envoy, PROVIDER);
     let poll = stage.run(move |vm| asked(vm));
     assert!(!poll.version.is_empty(), "the shared configuration");
     assert_eq!(poll.vm, "");
@@ -143,10 +143,10 @@ fn the_status_of_the_control_plane_shows_in_health() {
 #[test]
 fn a_vm_that_replaces_another_has_its_configuration_at_once() {
     let envoy = FakeEnvoy::new();
-    let first = VmThread::start(&envoy, "gateway");
+    let first = VmThread::start(&envoy, GATEWAY);
     first.run(|vm| vm.configure(snapshot()));
     drop(first);
-    let second = VmThread::start(&envoy, "gateway");
+    let second = VmThread::start(&envoy, GATEWAY);
     let (status, serves, health) = second.run(|vm| {
         let health = get(vm, "/health").json();
         (get(vm, "/readyz").status(), serves(vm), health)
@@ -212,7 +212,7 @@ fn the_provider_stage_leaves_the_report_to_the_gateway_stage() {
 #[test]
 fn a_fault_shows_in_the_health_of_every_vm_until_one_resolves_it() {
     let mut one = Vm::gateway_with(snapshot());
-    let other = VmThread::start(&one.envoy, "gateway");
+    let other = VmThread::start(&one.envoy, GATEWAY);
     fail(&mut one);
     assert_eq!(faults(&mut one), ["provider_failing"]);
     assert_eq!(other.run(faults), ["provider_failing"]);
@@ -282,7 +282,7 @@ fn a_refused_key_is_a_fault_of_its_own() {
 #[test]
 fn the_memory_of_all_vms_is_a_metric() {
     let mut one = Vm::gateway_with(snapshot());
-    let other = VmThread::start(&one.envoy, "provider");
+    let other = VmThread::start(&one.envoy, PROVIDER);
     let in_use = |one: &Vm| one.envoy.metric("opentracy.vm_memory_bytes");
     one.envoy.set_memory(1000);
     one.tick(TICK);
