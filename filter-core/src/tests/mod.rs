@@ -2,6 +2,7 @@
 
 mod chat;
 mod recorded;
+mod dispatch;
 mod world;
 
 mod circuit_breaker;

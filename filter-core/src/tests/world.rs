@@ -1,7 +1,12 @@
 //! The configuration, the requests and the answers that the tests use.
 
+use std::thread;
+
 use opentracy_proto::v1;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::fake_envoy::{Exchange, Message, Vm};
 
 /// Returns a configuration with two providers of OpenAI's format, one of Anthropic's, and aliases
 /// of them.
@@ -72,13 +77,18 @@ pub fn snapshot_of_all() -> v1::Snapshot {
 }
 
 pub fn provider(name: &str, format: v1::Format) -> v1::Provider {
+    let base_path = if format == v1::Format::Openai {
+        "/v1"
+    } else {
+        ""
+    };
     v1::Provider {
         name: name.to_owned(),
         format: format.into(),
         envoy_cluster: format!("provider_{name}"),
         authority: format!("api.{name}.test"),
         scheme: "https".to_owned(),
-        base_path: "/v1".to_owned(),
+        base_path: base_path.to_owned(),
         headers: vec![v1::Header {
             name: "authorization".to_owned(),
             value: format!("Bearer key-of-{name}"),
@@ -132,3 +142,157 @@ pub fn completion(text: &str) -> Vec<u8> {
 }
 
 pub const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+
+/// The path of the chat completions API.
+pub const CHAT: &str = "/v1/chat/completions";
+
+/// The headers of a provider's stream.
+pub const SSE: [(&str, &str); 1] = [("content-type", "text/event-stream")];
+
+/// Returns a key of an operator, whose secret is its name after `sk-`.
+pub fn key(name: &str) -> v1::ClientKey {
+    v1::ClientKey {
+        name: name.to_owned(),
+        sha256: Sha256::digest(format!("sk-{name}")).to_vec(),
+        ..v1::ClientKey::default()
+    }
+}
+
+/// Sends a request of the chat completions API with further headers.
+pub fn chat_with(vm: &mut Vm, headers: &[(&str, &str)], body: &Value) -> Exchange {
+    post_with(vm, CHAT, headers, body)
+}
+
+/// Sends a JSON body with further headers. A header replaces the usual one of its name.
+pub fn post_with(vm: &mut Vm, path: &str, headers: &[(&str, &str)], body: &Value) -> Exchange {
+    request(vm, "POST", path, headers, body.to_string().as_bytes())
+}
+
+/// Sends a request without a body.
+pub fn get(vm: &mut Vm, path: &str, headers: &[(&str, &str)]) -> Exchange {
+    request(vm, "GET", path, headers, b"")
+}
+
+/// Sends a request of any method.
+pub fn request(
+    vm: &mut Vm,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Exchange {
+    let usual = [
+        (":method", method),
+        (":scheme", "http"),
+        (":authority", "localhost:8080"),
+        (":path", path),
+        ("content-type", "application/json"),
+    ];
+    let is_replaced = |name: &str| headers.iter().any(|(own, _)| *own == name);
+    let mut all: Vec<(&str, &str)> = usual.to_vec();
+    all.retain(|(name, _)| !is_replaced(name));
+    all.extend(headers);
+    vm.request(&all, body)
+}
+
+/// Returns the status of an answer and the code of its error.
+pub fn error(message: &Message) -> (u16, String) {
+    let code = message.json()["error"]["code"].as_str().map(str::to_owned);
+    (message.status(), code.unwrap_or_default())
+}
+
+/// Returns the candidates of the plan that a request carries; empty if it goes to a provider.
+pub fn plan(request: &Message) -> Vec<String> {
+    let plan: Value = serde_json::from_str(request.header("x-opentracy-plan")).unwrap_or_default();
+    serde_json::from_value(plan["attempts"].clone()).unwrap_or_default()
+}
+
+/// Makes the attempts of a plan as Envoy does: each answer belongs to one attempt, and another
+/// attempt follows one that is marked for it. Returns the requests to the providers, and the answer
+/// for the gateway stage.
+pub fn attempts(
+    snapshot: v1::Snapshot,
+    planned: &Message,
+    answers: &[(u16, Vec<u8>)],
+) -> (Vec<Message>, Message) {
+    // Each VM has its own thread, because its state is thread-local.
+    let run = || {
+        let mut vm = Vm::provider_with(snapshot);
+        let mut sent = Vec::new();
+        let mut last = Message::default();
+        for (index, (status, body)) in answers.iter().enumerate() {
+            let number = (index + 1).to_string();
+            let headers = planned.headers.iter();
+            let mut headers: Vec<(&str, &str)> = headers
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            headers.push(("x-envoy-attempt-count", &number));
+            let mut exchange = vm.request(&headers, &planned.body);
+            sent.push(exchange.upstream().clone());
+            if !sent[index].headers.is_empty() {
+                exchange.respond(*status, &JSON, body);
+            }
+            last = exchange.client().clone();
+            exchange.end();
+            if last.header("x-opentracy-retry").is_empty() {
+                break;
+            }
+        }
+        (sent, last)
+    };
+    thread::scope(|scope| scope.spawn(run).join().expect("a provider stage"))
+}
+
+/// Hands an answer of the provider stage to the gateway stage.
+pub fn relay(exchange: &mut Exchange, answer: &Message) {
+    let headers = answer.headers.iter();
+    let headers: Vec<(&str, &str)> = headers
+        .filter(|(name, _)| *name != ":status")
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    exchange.respond(answer.status(), &headers, &answer.body);
+}
+
+/// Makes a call, answers it, and returns what the client got.
+pub fn call(vm: &mut Vm, headers: &[(&str, &str)], body: &Value) -> Message {
+    let mut exchange = chat_with(vm, headers, body);
+    if exchange.upstream().is_complete {
+        exchange.respond(200, &JSON, &completion("Hi"));
+    }
+    let got = exchange.client().clone();
+    exchange.end();
+    got
+}
+
+/// Returns an error in OpenAI's format.
+pub fn failure(message: &str) -> Vec<u8> {
+    let error = json!({"error": {"message": message, "type": "server_error"}});
+    error.to_string().into_bytes()
+}
+
+/// Returns an event of a stream in OpenAI's format.
+pub fn event(data: &Value) -> Vec<u8> {
+    format!("data: {data}\n\n").into_bytes()
+}
+
+/// Returns an event with a part of an answer.
+pub fn part(text: &str) -> Vec<u8> {
+    let choice = json!({"index": 0, "delta": {"content": text}, "finish_reason": null});
+    event(&json!({"choices": [choice]}))
+}
+
+/// Returns the last events of an answer of 10 and 5 tokens.
+pub fn last_parts() -> Vec<u8> {
+    let finish = json!({"index": 0, "delta": {}, "finish_reason": "stop"});
+    let usage = json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15});
+    let mut events = event(&json!({"choices": [finish], "usage": usage}));
+    events.extend(b"data: [DONE]\n\n");
+    events
+}
+
+/// Ends an exchange that made one attempt, and returns its records.
+pub fn end(vm: &mut Vm, exchange: Exchange) -> (v1::Trace, v1::Attempt) {
+    exchange.end();
+    let mut records = vm.records();
+    (records.traces.remove(0), records.attempts.remove(0))
+}
