@@ -1,5 +1,6 @@
 //! Tests of whole exchanges through the stages, without a real Envoy.
 
+mod attempts;
 mod chat;
 mod recorded;
 mod dispatch;
