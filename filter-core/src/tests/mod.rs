@@ -4,6 +4,7 @@ mod attempts;
 mod chat;
 mod recorded;
 mod dispatch;
+mod strategies;
 mod world;
 
 mod circuit_breaker;
