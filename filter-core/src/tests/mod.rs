@@ -1,6 +1,7 @@
 //! Tests of whole exchanges through the stages, without a real Envoy.
 
 mod attempts;
+mod cache;
 mod chat;
 mod recorded;
 mod dispatch;
