@@ -5,6 +5,7 @@ mod cache;
 mod chat;
 mod recorded;
 mod dispatch;
+mod endpoints;
 mod strategies;
 mod world;
 
