@@ -7,6 +7,7 @@ mod chat;
 mod recorded;
 mod dispatch;
 mod endpoints;
+mod failures;
 mod strategies;
 mod world;
 
