@@ -9,6 +9,7 @@ mod dispatch;
 mod endpoints;
 mod failures;
 mod strategies;
+mod streams;
 mod world;
 
 mod circuit_breaker;
