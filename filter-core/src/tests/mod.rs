@@ -8,6 +8,7 @@ mod recorded;
 mod dispatch;
 mod endpoints;
 mod failures;
+mod limits;
 mod strategies;
 mod streams;
 mod world;

@@ -1,0 +1,7 @@
+//! Limits: the leases of the control plane, and life without it.
+
+mod alone;
+mod concurrency;
+mod requests;
+mod tokens;
+mod world;
