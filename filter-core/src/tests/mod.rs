@@ -1,5 +1,6 @@
 //! Tests of whole exchanges through the stages, without a real Envoy.
 
+mod access;
 mod answers;
 mod attempts;
 mod cache;
