@@ -10,6 +10,7 @@ mod dispatch;
 mod endpoints;
 mod failures;
 mod limits;
+mod passthrough;
 mod routing;
 mod strategies;
 mod streams;
