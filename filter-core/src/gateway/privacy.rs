@@ -97,9 +97,10 @@ impl Policy {
     }
 }
 
-/// Returns whether the call's own header keeps its content out of the trace.
+/// Returns whether the call's own header keeps its content out of the trace. An invalid value does
+/// too: the call that [`check`] rejects still has a trace.
 pub fn is_opted_out(request: &HeaderList<'_>) -> bool {
-    request.get(headers::CONTENT) == Some("off")
+    !matches!(request.get(headers::CONTENT), None | Some("on"))
 }
 
 /// Rejects invalid values of the header: a call whose client misspells `off` must not be recorded.

@@ -348,4 +348,6 @@ fn content_stays_out_of_a_trace_if_the_client_wants_it() {
     assert!(!loud.request.is_empty() && !loud.response.is_empty());
     let got = call(&mut vm, &[("x-opentracy-content", "of")], &chat("small"));
     assert_eq!(got.status(), 400, "a typing error must not record it");
+    let trace = vm.records().traces.remove(0);
+    assert!(trace.request.is_empty(), "{trace:?}");
 }
