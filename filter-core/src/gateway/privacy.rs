@@ -43,6 +43,22 @@ impl Policy {
         Self::new(&snapshot.traces, overrides, is_opted_out)
     }
 
+    /// Returns the policy for a call whose alias is unknown because its body could not be parsed:
+    /// the strictest that any alias requires.
+    pub fn of_unknown_alias(
+        snapshot: &Snapshot,
+        client: Option<&v1::ClientKey>,
+        is_opted_out: bool,
+    ) -> Self {
+        let without_alias = Self::of(snapshot, None, client, is_opted_out);
+        let aliases = snapshot.aliases.values();
+        let overrides = aliases.filter_map(|alias| alias.traces.as_ref());
+        overrides.fold(without_alias, |policy, own| Self {
+            content: policy.content && own.content != Some(false),
+            redact: policy.redact || own.redact == Some(true),
+        })
+    }
+
     /// Masks a text that is recorded in addition to the content.
     pub fn mask(self, snapshot: &Snapshot, text: String) -> String {
         if self.redact {

@@ -144,6 +144,12 @@ impl TraceBuilder {
     }
 
     fn policy(&self, snapshot: &Snapshot) -> Policy {
+        // A conversation that can't be read may be for any alias.
+        let is_unread =
+            self.requested_model.is_empty() && matches!(self.endpoint, Endpoint::Completion(_));
+        if is_unread {
+            return Policy::of_unknown_alias(snapshot, self.client(), self.is_opted_out);
+        }
         let alias = self.alias.as_deref();
         Policy::of(snapshot, alias, self.client(), self.is_opted_out)
     }

@@ -1,6 +1,7 @@
 //! From the name of a model to the request for one provider, or to a plan of several attempts.
 
 use opentracy_proto::v1;
+use serde_json::json;
 
 use crate::fake_envoy::Vm;
 use crate::tests::world::{
@@ -332,6 +333,24 @@ fn a_spent_budget_refuses_and_a_nearly_spent_one_is_marked() {
         assert_eq!(error(&got), (429, "insufficient_quota".to_owned()));
         assert_eq!(got.header("x-opentracy-attempts"), "0");
     }
+}
+
+#[test]
+fn content_of_an_alias_that_keeps_none_stays_out_of_the_trace_of_a_malformed_request() {
+    let mut snapshot = snapshot();
+    snapshot.aliases[0].traces = Some(v1::TraceOverride {
+        content: Some(false),
+        redact: None,
+    });
+    let mut vm = Vm::gateway_with(snapshot);
+    let mut body = chat("only");
+    // It is invalid without `stream`, so the body isn't read up to the alias.
+    body["stream_options"] = json!({"include_usage": true});
+    assert_eq!(call(&mut vm, &[], &body).status(), 400);
+    assert_eq!(call(&mut vm, &[], &chat("small")).status(), 200);
+    let records = vm.records();
+    assert!(records.traces[0].request.is_empty());
+    assert!(!records.traces[1].request.is_empty());
 }
 
 #[test]
