@@ -205,6 +205,8 @@ fn a_pause_in_a_stream_closes_it_by_the_deadline() {
     assert_eq!(trace.outcome(), v1::Outcome::UpstreamBrokeOff);
     assert_eq!(trace.error.unwrap().code, "upstream_timeout");
     assert_eq!(attempt.error, "timeout");
+    let metric = "opentracy.gateway.provider.openai.event.provider_failed.events";
+    assert_eq!(vm.envoy.metric(metric), 1);
 }
 
 #[test]

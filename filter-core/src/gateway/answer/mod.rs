@@ -21,7 +21,7 @@ use crate::headers::{self, HeaderList};
 use crate::host::{Action, Host};
 use crate::plan::LoggedAttempt;
 use crate::stream_prelude::StreamPrelude;
-use crate::{failure, memory, upstream};
+use crate::{events, failure, memory, upstream};
 
 #[derive(Default)]
 pub struct Answer {
@@ -156,6 +156,8 @@ impl Answer {
                 self.error = Some(error);
                 if let Some(attempt) = call.attempts.last_mut() {
                     attempt.error = Some(reason);
+                    // It was reported as a success when its stream began.
+                    events::on_attempt(host, attempt);
                 }
                 host.close_response();
             }
