@@ -236,7 +236,11 @@ impl Flow<'_> {
         let preferred = preferred
             .filter(|_| self.call.trace.caller.is_internal)
             .map(str::to_owned);
-        let session_model = self.call.session.as_deref().and_then(session::model_of);
+        // A session on another model, such as one that an alias no longer has, decides nothing.
+        let is_candidate =
+            |model: &String| (self.call.plan.iter()).any(|candidate| candidate.id() == *model);
+        let session = self.call.session.as_deref();
+        let session_model = session.and_then(session::model_of).filter(is_candidate);
         if let Some(model) = preferred.or(session_model) {
             planner::reorder(&mut self.call.plan, &[model]);
             return self.on_order(host);

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::fake_envoy::Vm;
 use crate::tests::world::{
-    CHAT, JSON, alias, call, chat, chat_with, completion, error, failure, model, plan, snapshot,
+    CHAT, JSON, SSE, alias, call, chat, chat_with, completion, error, failure, model, part, plan,
+    snapshot,
 };
 
 /// Starts a gateway whose alias `smart` has two candidates and this strategy.
@@ -189,6 +190,27 @@ fn a_conversation_with_tools_keeps_its_model_by_its_session() {
         "openai/small",
         "the next turn"
     );
+}
+
+#[test]
+fn a_session_on_a_model_that_an_alias_does_not_have_decides_nothing() {
+    let mut vm = gateway(Strategy::RoundRobin, |_| {});
+    let mut body = chat("openai/other");
+    body["tools"] = json!([{"type": "function", "function": {"name": "f"}}]);
+    body["stream"] = json!(true);
+    let mut exchange = vm.post(CHAT, &body);
+    exchange.begin_response(200, &SSE, false);
+    exchange.respond_more(&part("Hi"), false);
+    let session = exchange
+        .client()
+        .header("x-opentracy-session-id")
+        .to_owned();
+    let headers = [("x-opentracy-session-id", session.as_str())];
+    let mut turn = || {
+        let mut exchange = chat_with(&mut vm, &headers, &chat("smart"));
+        plan(exchange.upstream()).swap_remove(0)
+    };
+    assert_eq!([turn(), turn()], ["openai/small", "second/large"]);
 }
 
 #[test]
