@@ -227,6 +227,27 @@ fn a_provider_that_only_the_gateway_stage_knows_is_asked_for_first() {
 }
 
 #[test]
+fn an_attempt_that_does_not_fit_in_memory_gives_way_and_is_recorded() {
+    let mut vm = Vm::provider_with(snapshot());
+    vm.envoy.set_memory(640 << 20);
+    let plan = r#"{"trace_id":"t","attempts":["openai/small","second/large"]}"#;
+    let headers = [
+        (":method", "POST"),
+        (":path", CHAT),
+        ("x-opentracy-plan", plan),
+    ];
+    let mut exchange = vm.request(&headers, chat("x").to_string().as_bytes());
+    assert!(exchange.upstream().headers.is_empty());
+    let got = exchange.client();
+    assert_eq!(error(got), (503, "gateway_overloaded".to_owned()));
+    assert_eq!(got.header("x-opentracy-retry"), "1");
+    exchange.end();
+    let attempt = vm.records().attempts.remove(0);
+    assert_eq!(attempt.error, "refused_by_gateway");
+    assert_eq!((attempt.number, attempt.status), (1, 0));
+}
+
+#[test]
 fn a_silent_provider_is_given_up_on_so_that_the_next_can_answer() {
     let mut vm = Vm::provider_with(snapshot());
     let plan = r#"{"trace_id":"t","attempts":["openai/small","second/large"],
