@@ -1,13 +1,14 @@
 //! Requests for each minute: of a key, an alias and a model.
 
+use std::thread;
 use std::time::Duration;
 
 use opentracy_proto::v1::{self, Owner, Unit};
 
 use crate::fake_envoy::Vm;
 use crate::tests::limits::world::{
-    acquisitions, ask, ask_for, grant, grant_until, is_sent, is_waiting, limited, released,
-    requests, wanted,
+    acquisitions, ask, ask_for, concurrent, grant, grant_until, is_sent, is_waiting, limited,
+    released, requests, wanted,
 };
 use crate::tests::world::{JSON, alias, chat, chat_with, completion, error, plan};
 
@@ -102,6 +103,24 @@ fn requests_left_over_from_a_minute_are_void_in_the_next() {
     vm.tick(Duration::from_millis(100));
     assert!(is_waiting(&mut ask(&mut vm)));
     assert!(released(&vm).is_empty(), "requests are not returned");
+}
+
+#[test]
+fn a_limit_of_zero_refuses_at_once_and_says_so() {
+    for (limits, code) in [
+        (requests(0), "rate_limit_exceeded"),
+        (concurrent(0), "concurrency_limit_exceeded"),
+    ] {
+        let check = move || {
+            let mut vm = Vm::gateway_with(limited(limits));
+            let mut exchange = ask(&mut vm);
+            let got = exchange.client();
+            assert_eq!(error(got), (429, code.to_owned()));
+            assert!(!got.text().contains("tokens"), "{}", got.text());
+            assert!(acquisitions(&vm).is_empty());
+        };
+        thread::spawn(check).join().expect("a gateway stage");
+    }
 }
 
 #[test]
