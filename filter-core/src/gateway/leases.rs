@@ -61,6 +61,8 @@ struct Lease {
     released: u64,
     in_use: u64,
     is_release_told: bool,
+    /// The slots that this VM granted itself. They are never returned to the control plane.
+    own_slots: u64,
     /// The time when this VM last granted its share without the control plane.
     alone_since: Option<Instant>,
 }
@@ -75,6 +77,7 @@ impl Lease {
             released: 0,
             in_use: 0,
             is_release_told: true,
+            own_slots: 0,
             alone_since: None,
         }
     }
@@ -161,6 +164,8 @@ impl Leases {
             let lease = self.lease(&charge.bucket, now);
             if charge.bucket.unit == Unit::Concurrent {
                 let free = share.saturating_sub(lease.in_use);
+                let more = free.saturating_sub(unsigned(lease.left));
+                lease.own_slots = lease.own_slots.saturating_add(more);
                 lease.left = signed(free);
                 continue;
             }
@@ -212,9 +217,14 @@ impl Leases {
                 Unit::Requests => false,
             };
             if is_returned && lease.left > 0 && lease.alone_since.is_none() {
-                lease.released = lease.released.saturating_add(unsigned(lease.left));
+                let left = unsigned(lease.left);
+                let own = left.min(lease.own_slots);
+                lease.own_slots -= own;
                 lease.left = 0;
-                lease.is_release_told = false;
+                if left > own {
+                    lease.released = lease.released.saturating_add(left - own);
+                    lease.is_release_told = false;
+                }
             }
             if !lease.is_release_told {
                 lease.is_release_told = true;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use opentracy_proto::v1;
+use opentracy_proto::v1::{self, Unit};
 
 use crate::fake_envoy::{Exchange, Vm};
 use crate::tests::limits::world::{
-    UNAVAILABLE, answer, ask, concurrent, grant, is_sent, is_waiting, limited, requests,
+    UNAVAILABLE, answer, ask, concurrent, grant, is_sent, is_waiting, limited, released, requests,
 };
 use crate::tests::world::error;
 
@@ -100,5 +100,16 @@ fn slots_of_the_own_share_are_not_returned() {
         (429, "concurrency_limit_exceeded".to_owned())
     );
     answer(first);
-    assert!(is_sent(&mut ask(&mut vm)));
+    let mut fourth = ask(&mut vm);
+    assert!(is_sent(&mut fourth), "its slot is free");
+    vm.envoy.refuse_calls(false);
+    answer(second);
+    answer(fourth);
+    vm.tick(Duration::from_millis(100));
+    assert_eq!(released(&vm), [], "the control plane granted none of them");
+    let mut next = ask(&mut vm);
+    assert!(is_waiting(&mut next));
+    grant(&mut vm, &mut next, 1);
+    answer(next);
+    assert_eq!(released(&vm), [(Unit::Concurrent, 1)]);
 }
