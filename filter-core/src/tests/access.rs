@@ -6,6 +6,7 @@ use opentracy_proto::v1;
 use serde_json::{Value, json};
 
 use crate::fake_envoy::{Message, Vm};
+use crate::root::TICK;
 use crate::tests::world::{call, chat, chat_with, error, get, key, post_with, request, snapshot};
 
 const TOKEN: &str = "x-opentracy-jwt-1";
@@ -58,6 +59,7 @@ fn a_denial_is_counted_by_its_reason_and_leaves_no_trace() {
     ask(&mut vm, &[]);
     ask(&mut vm, &[]);
     ask(&mut vm, &[("authorization", "Bearer x")]);
+    vm.tick(TICK);
     let count = |reason: &str| {
         let name = format!("opentracy.gateway.denied.{reason}");
         vm.envoy.metric(&name)

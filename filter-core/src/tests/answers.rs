@@ -6,6 +6,7 @@ use opentracy_proto::v1;
 use serde_json::json;
 
 use crate::fake_envoy::{Exchange, Vm};
+use crate::root::TICK;
 use crate::tests::world::{CHAT, JSON, chat, completion, end, error, failure, post_with, snapshot};
 
 /// Sends a request for one model.
@@ -206,6 +207,7 @@ fn metrics_count_the_answers_of_each_provider() {
         exchange.respond(status, &JSON, &body);
         exchange.end();
     }
+    vm.tick(TICK);
     let of_openai = |what: &str| {
         let name = format!("opentracy.gateway.provider.openai.{what}");
         vm.envoy.metric(&name)

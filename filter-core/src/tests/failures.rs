@@ -7,6 +7,7 @@ use opentracy_proto::v1;
 use serde_json::json;
 
 use crate::fake_envoy::{Exchange, Vm};
+use crate::root::TICK;
 use crate::tests::world::{CHAT, JSON, SSE, chat, completion, end, error, failure, get, snapshot};
 
 /// Sends a request for one model.
@@ -191,6 +192,7 @@ fn a_request_that_does_not_fit_in_memory_is_refused_before_it_is_read() {
     assert_eq!(error(got), (503, "gateway_overloaded".to_owned()));
     assert_eq!(got.header("retry-after"), "1");
     let metric = "opentracy.gateway.event.gateway_overloaded.events";
+    vm.tick(TICK);
     assert_eq!(vm.envoy.metric(metric), 1);
     // Without a length, the body is counted as it arrives.
     vm.envoy.set_memory((640 << 20) - 30);

@@ -94,8 +94,8 @@ fn embeddings_are_translated_for_other_formats() {
         "meta": {"billed_units": {"input_tokens": 4}}});
     let gemini = json!({"embeddings": [{"values": [0.5]}]});
     for (name, path, answer) in [
-        ("cohere", "/v1/v2/embed", cohere),
-        ("gemini", "/v1/models/m:batchEmbedContents", gemini),
+        ("cohere", "/v2/embed", cohere),
+        ("gemini", "/models/m:batchEmbedContents", gemini),
     ] {
         let body = json!({"model": format!("{name}/m"), "input": "Hi"});
         let mut exchange = vm.post("/v1/embeddings", &body);

@@ -75,18 +75,14 @@ fn a_request_and_its_answer_are_translated_for_each_format() {
     let mut vm = Vm::provider_with(all_formats());
     for (name, path, prompt) in [
         ("openai", "/v1/chat/completions", "/messages/0/content"),
-        ("anthropic", "/v1/v1/messages", "/messages/0/content"),
+        ("anthropic", "/v1/messages", "/messages/0/content"),
         (
             "gemini",
-            "/v1/models/m:generateContent",
+            "/models/m:generateContent",
             "/contents/0/parts/0/text",
         ),
-        (
-            "bedrock",
-            "/v1/model/m/converse",
-            "/messages/0/content/0/text",
-        ),
-        ("cohere", "/v1/v2/chat", "/messages/0/content"),
+        ("bedrock", "/model/m/converse", "/messages/0/content/0/text"),
+        ("cohere", "/v2/chat", "/messages/0/content"),
     ] {
         let plan = format!("{name}/m");
         let mut exchange = attempt(&mut vm, &[&plan], 1, &chat("alias"));

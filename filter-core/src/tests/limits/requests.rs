@@ -6,6 +6,7 @@ use std::time::Duration;
 use opentracy_proto::v1::{self, Owner, Unit};
 
 use crate::fake_envoy::Vm;
+use crate::root::TICK;
 use crate::tests::limits::world::{
     acquisitions, ask, ask_for, concurrent, grant, grant_until, is_sent, is_waiting, limited,
     released, requests, wanted,
@@ -85,6 +86,7 @@ fn a_used_up_limit_refuses_until_the_next_minute() {
     );
     assert!(acquisitions(&vm).is_empty());
     let metric = "opentracy.gateway.limited.rate_limit_exceeded";
+    vm.tick(TICK);
     assert_eq!(vm.envoy.metric(metric), 2);
     vm.tick(Duration::from_secs(10));
     let mut exchange = ask(&mut vm);
