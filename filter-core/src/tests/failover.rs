@@ -5,7 +5,7 @@ use std::time::Duration;
 use opentracy_proto::v1;
 use serde_json::{Value, json};
 
-use crate::fake_envoy::{Message, Upstream};
+use crate::fake_envoy::{Message, Upstream, Vm};
 use crate::tests::stages::{DONE, EVENTS, Stages, all_formats, chunk, clusters, error, event};
 use crate::tests::world::{JSON, alias, chat, completion, snapshot};
 
@@ -262,4 +262,26 @@ fn credentials_of_providers_are_masked_in_their_errors() {
         text.contains("is wrong") && !text.contains("key-of-second"),
         "{text}"
     );
+}
+
+#[test]
+fn only_the_last_attempt_may_be_repeated_on_a_new_connection() {
+    let mut stages = Stages::start(snapshot());
+    let (sent, _) = stages.call(&chat("chain"), vec![answer(500), answer(500)]);
+    // A reset at the first candidate is a reason to try the next one.
+    assert_eq!(sent[0].header("x-envoy-retry-on"), "");
+    assert_eq!(sent[1].header("x-envoy-retry-on"), "reset");
+}
+
+#[test]
+fn a_plan_that_envoy_gave_up_on_blames_its_last_candidate() {
+    let mut vm = Vm::gateway_with(snapshot());
+    let mut exchange = vm.post("/v1/chat/completions", &chat("chain"));
+    exchange.fail(503, "no_healthy_upstream", &[]);
+    let got = exchange.client().json();
+    assert_eq!(got["error"]["code"], "upstream_unavailable");
+    assert_eq!(got["error"]["attempts"][0]["error"], "failed");
+    assert_eq!(got["error"]["attempts"][1]["error"], "no_healthy_host");
+    exchange.end();
+    assert_eq!(vm.records().traces[0].provider, "second");
 }

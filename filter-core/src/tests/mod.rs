@@ -2,14 +2,12 @@
 
 mod access;
 mod answers;
-mod attempts;
 mod cache;
 mod chat;
 mod dispatch;
 mod endpoints;
 mod failures;
 mod limits;
-mod passthrough;
 mod recorded;
 mod routing;
 mod strategies;

@@ -383,3 +383,21 @@ fn a_collection_is_listed_and_added_to_and_nothing_else() {
     let mut exchange = get(&mut vm, "/v1/files/file-1/content/more");
     assert_eq!(code(&mut exchange), (404, "unknown_url".to_owned()));
 }
+
+#[test]
+fn a_conversation_names_only_files_of_its_caller() {
+    let mut vm = Vm::gateway_with(with_keys());
+    let part = json!({"type": "file", "file": {"file_id": "file-1"}});
+    let message = json!({"role": "user", "content": [part]});
+    let body = json!({"model": "chain", "messages": [message]}).to_string();
+    let ask = |vm: &mut Vm| request(vm, "team", "POST", "/v1/chat/completions", body.as_bytes());
+    let mut exchange = ask(&mut vm);
+    assert!(exchange.upstream().headers.is_empty(), "it waits");
+    resolve(&mut vm, &mut exchange, &[true]);
+    // The file is at this provider only.
+    let sent = exchange.upstream();
+    assert_eq!(sent.header("x-opentracy-cluster"), "provider_openai");
+    let mut exchange = ask(&mut vm);
+    resolve(&mut vm, &mut exchange, &[false]);
+    assert_eq!(exchange.client().status(), 404);
+}

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::fake_envoy::{Exchange, Vm};
 use crate::tests::world::{
-    CHAT, JSON, SSE, attempts, chat, end, error, event, failure, last_parts, part, relay, snapshot,
+    CHAT, JSON, SSE, chat, end, error, event, failure, last_parts, part, snapshot,
 };
 
 const CUT: &str = "upstream_reset_after_response_started{connection_termination}";
@@ -316,16 +316,4 @@ fn a_stream_from_the_provider_stage_is_already_in_the_clients_api() {
     assert!(!exchange.is_closed());
     exchange.respond_more(&last_parts(), true);
     assert!(exchange.client().is_complete);
-}
-
-#[test]
-fn a_stream_that_fails_at_once_gives_way_to_the_next_candidate() {
-    let mut vm = Vm::gateway_with(snapshot());
-    let mut exchange = vm.post(CHAT, &chat("chain"));
-    let answers = [(200, failure("no")), (502, b"<html>".to_vec())];
-    let (sent, answer) = attempts(snapshot(), exchange.upstream(), &answers);
-    assert_eq!(sent.len(), 2);
-    relay(&mut exchange, &answer);
-    assert_eq!(exchange.client().status(), 502);
-    assert_eq!(exchange.client().header("x-opentracy-attempts"), "2");
 }

@@ -1,7 +1,5 @@
 //! The configuration, the requests and the answers that the tests use.
 
-use std::thread;
-
 use opentracy_proto::v1;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -205,52 +203,6 @@ pub fn error(message: &Message) -> (u16, String) {
 pub fn plan(request: &Message) -> Vec<String> {
     let plan: Value = serde_json::from_str(request.header("x-opentracy-plan")).unwrap_or_default();
     serde_json::from_value(plan["attempts"].clone()).unwrap_or_default()
-}
-
-/// Makes the attempts of a plan as Envoy does: each answer belongs to one attempt, and another
-/// attempt follows one that is marked for it. Returns the requests to the providers, and the answer
-/// for the gateway stage.
-pub fn attempts(
-    snapshot: v1::Snapshot,
-    planned: &Message,
-    answers: &[(u16, Vec<u8>)],
-) -> (Vec<Message>, Message) {
-    // Each VM has its own thread, because its state is thread-local.
-    let run = || {
-        let mut vm = Vm::provider_with(snapshot);
-        let mut sent = Vec::new();
-        let mut last = Message::default();
-        for (index, (status, body)) in answers.iter().enumerate() {
-            let number = (index + 1).to_string();
-            let headers = planned.headers.iter();
-            let mut headers: Vec<(&str, &str)> = headers
-                .map(|(name, value)| (name.as_str(), value.as_str()))
-                .collect();
-            headers.push(("x-envoy-attempt-count", &number));
-            let mut exchange = vm.request(&headers, &planned.body);
-            sent.push(exchange.upstream().clone());
-            if !sent[index].headers.is_empty() {
-                exchange.respond(*status, &JSON, body);
-            }
-            last = exchange.client().clone();
-            exchange.end();
-            if last.header("x-opentracy-retry").is_empty() {
-                break;
-            }
-        }
-        (sent, last)
-    };
-    thread::scope(|scope| scope.spawn(run).join().expect("a provider stage"))
-}
-
-/// Hands an answer of the provider stage to the gateway stage.
-pub fn relay(exchange: &mut Exchange, answer: &Message) {
-    let headers = answer.headers.iter();
-    let headers: Vec<(&str, &str)> = headers
-        .filter(|(name, _)| *name != ":status")
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
-    exchange.respond(answer.status(), &headers, &answer.body);
 }
 
 /// Makes a call, answers it, and returns what the client got.
