@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import sqlite3
 import subprocess
 import urllib.request
 import uuid
@@ -417,17 +418,34 @@ def test_the_figures_by_hour_follow_every_change(pair, clickhouse_url):
                                   "WHERE provider != '' AND cluster_id IS NOT NULL GROUP BY ALL ORDER BY ALL")
 
 
-def test_a_database_of_before_is_brought_along(clickhouse_url, tmp_path):
-    """Tables and rows as the sixth version of the tables left them, and what it exported."""
+def clickhouse_of(name, url, tmp_path):
+    """A control plane on the tables of an earlier version."""
     database = f"test_{uuid.uuid4().hex}"
-    exported = (FIXTURES / "clickhouse-6.jsonl").read_bytes()
-    for statement in (FIXTURES / "clickhouse-6.sql").read_text().split(";\n"):
+    for statement in (FIXTURES / f"{name}.sql").read_text().split(";\n"):
         if statement.strip():
-            with urllib.request.urlopen(clickhouse_url, data=statement.replace("earlier", database).encode(), timeout=30) as reply:
+            with urllib.request.urlopen(url, data=statement.replace("earlier", database).encode(), timeout=30) as reply:
                 assert reply.status == 200
-    config = clickhouse_config(clickhouse_url)
+    config = clickhouse_config(url)
     config["store"]["clickhouse"]["database"] = database
-    control_plane = ControlPlane(tmp_path, config).start()
+    return ControlPlane(tmp_path, config)
+
+
+def sqlite_of(name, tmp_path):
+    """A control plane on the file of an earlier version."""
+    file = tmp_path / ".opentracy" / "opentracy.db"
+    file.parent.mkdir(mode=0o700)
+    connection = sqlite3.connect(file)
+    connection.executescript((FIXTURES / f"{name}.sql").read_text())
+    connection.close()
+    return ControlPlane(tmp_path, {"store": {"retention": "36500d"}})
+
+
+@pytest.mark.parametrize("name, exported_as", [("clickhouse-6", "clickhouse-6"), ("clickhouse-8", "earlier"), ("sqlite-3", "earlier")])
+def test_tables_of_an_earlier_version_are_migrated(name, exported_as, clickhouse_url, tmp_path):
+    """The tables, rows and export were written by the program whose tables had the version in the file's name."""
+    exported = (FIXTURES / f"{exported_as}.jsonl").read_bytes()
+    control_plane = sqlite_of(name, tmp_path) if name.startswith("sqlite") else clickhouse_of(name, clickhouse_url, tmp_path)
+    control_plane.start()
     try:
         summary = control_plane.get("/v1/analytics/summary", group_by="model")
         assert control_plane.request("GET", "/v1/traces/export") == (200, exported)
@@ -435,7 +453,7 @@ def test_a_database_of_before_is_brought_along(clickhouse_url, tmp_path):
         for filters in ({"q": "sun"}, {"metadata__team": "search"}, {"user": "user-1"}, {"status": "2xx", "alias": "cheap"}):
             found = everything(control_plane, order="oldest_first", **filters)
             assert found and all(trace in traces for trace in found)
-        # What comes from now on is counted with what was there.
+        # Later traces are aggregated with the earlier ones.
         more = {**traces[0], "id": str(uuid.uuid4()), "user": "new"}
         control_plane.import_traces([more])
         control_plane.settle()
