@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::clock;
 use crate::store::Micros;
 
 /// Maximum number of reasons. Subjects come from the configuration, so there are always far fewer.
@@ -159,7 +160,7 @@ impl HealthRegistry {
             Entry::Vacant(vacant) => {
                 vacant.insert(Fault {
                     message: message.into(),
-                    since: Micros::now(),
+                    since: clock::now(),
                 });
                 true
             }

@@ -9,6 +9,7 @@ pub mod agents;
 pub mod api;
 pub mod check;
 pub mod client_keys;
+pub mod clock;
 pub mod config;
 pub mod credentials;
 pub mod envoy;

@@ -13,6 +13,7 @@ use crate::api::connections;
 use crate::api::connections::{Connections, Share};
 use crate::api::grpc;
 use crate::api::rest;
+use crate::clock;
 use crate::config;
 use crate::config::{Config, Keys, LogFormat};
 use crate::credentials;
@@ -246,7 +247,7 @@ async fn expire(store: Arc<dyn Store>, retention: Duration, health: HealthRegist
     let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
     loop {
         hours.tick().await;
-        let before = Micros(Micros::now().0.saturating_sub(retention));
+        let before = Micros(clock::now().0.saturating_sub(retention));
         match store.expire(before).await {
             Ok(()) => {
                 health.resolve(HealthCode::StoreExpire, "");

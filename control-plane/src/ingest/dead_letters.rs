@@ -15,9 +15,10 @@ use base64::engine::general_purpose::STANDARD;
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
-use crate::api::rest::trace;
+use crate::clock;
 use crate::health::{HealthCode, HealthRegistry};
-use crate::store::{Attempt, Micros, Record};
+use crate::store::{Attempt, Record};
+use opentracy_trace::json;
 
 /// Size limit of the file. Once it is full, rejected records wait in the journal and block all
 /// others.
@@ -45,7 +46,7 @@ struct Line<'a> {
     at: String,
     error: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    trace: Option<trace::Trace>,
+    trace: Option<json::Trace>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<AttemptLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +57,7 @@ struct Line<'a> {
 struct AttemptLine {
     trace_id: uuid::Uuid,
     #[serde(flatten)]
-    attempt: trace::Attempt,
+    attempt: json::Attempt,
 }
 
 impl DeadLetters {
@@ -74,7 +75,7 @@ impl DeadLetters {
     pub fn add(&self, letter: Letter<'_>, error: &str) -> io::Result<()> {
         let (mut trace, mut attempt, mut payload) = (None, None, None);
         match letter {
-            Letter::Record(record) => trace = Some(trace::Trace::from(record.clone())),
+            Letter::Record(record) => trace = Some(json::Trace::from(record.clone())),
             Letter::Attempt(refused) => {
                 attempt = Some(AttemptLine {
                     trace_id: refused.trace_id,
@@ -83,7 +84,7 @@ impl DeadLetters {
             }
             Letter::Payload(bytes) => payload = Some(STANDARD.encode(bytes)),
         }
-        let at = Micros::now().timestamp();
+        let at = clock::now().timestamp();
         let mut line = serde_json::to_vec(&Line {
             at,
             error,

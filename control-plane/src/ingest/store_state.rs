@@ -6,6 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::clock;
 use crate::health::{HealthCode, HealthRegistry};
 use crate::store::Micros;
 
@@ -61,8 +62,8 @@ impl StoreState {
     pub fn failed(&self, health: &HealthRegistry, error: &str) {
         self.write_errors.inc();
         let mut outage = self.outage();
-        outage.since.get_or_insert_with(Micros::now);
-        outage.last_error = Some((Micros::now(), error.to_owned()));
+        outage.since.get_or_insert_with(clock::now);
+        outage.last_error = Some((clock::now(), error.to_owned()));
         let message = format!("the store can't be written, traces wait in the journal: {error}");
         if health.report(HealthCode::StoreWrite, "", &message) {
             tracing::error!(event = "store_write_failing", "{message}");
@@ -77,7 +78,7 @@ impl StoreState {
         let Some(since) = self.outage().since.take() else {
             return;
         };
-        let seconds = (Micros::now().0 - since.0) / 1_000_000;
+        let seconds = (clock::now().0 - since.0) / 1_000_000;
         tracing::info!("the store can be written again after {seconds} s; no trace was lost");
     }
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::embed::{Embed, Urgency};
 use super::service::Router;
+use crate::clock;
 use crate::store::{Feedback, Micros, Record, Store, StoreError};
 use crate::worker_thread::Background;
 
@@ -98,7 +99,7 @@ impl Fits {
             outcomes: outcomes.len(),
             pack: None,
             error: None,
-            started_at: Micros::now().timestamp(),
+            started_at: clock::now().timestamp(),
             finished_at: None,
         };
         let mut jobs = self.held();
@@ -112,7 +113,7 @@ impl Fits {
             let fitted = fits.fit(&router, outcomes, &order).await;
             let mut jobs = fits.held();
             let Some(job) = jobs.get_mut(&id) else { return };
-            job.finished_at = Some(Micros::now().timestamp());
+            job.finished_at = Some(clock::now().timestamp());
             match fitted {
                 Ok(version) => {
                     job.state = State::Done;
@@ -189,7 +190,7 @@ fn options(embedder: &dyn Embed, order: &Order) -> fit::Options {
         seed: 1,
         description: order.description.clone(),
         source: order.source.clone(),
-        now: Micros::now().timestamp(),
+        now: clock::now().timestamp(),
     }
 }
 

@@ -13,6 +13,7 @@ use opentracy_proto::v1;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::clock;
 use crate::config::{Budget, Config, Period};
 use crate::ingest::{Ingest, Observer};
 use crate::snapshot::Snapshot;
@@ -104,7 +105,7 @@ impl Ledger {
             snapshot,
             standing,
         };
-        ledger.begin_periods(Micros::now());
+        ledger.begin_periods(clock::now());
         Arc::new(ledger)
     }
 
@@ -130,7 +131,7 @@ impl Ledger {
                 }
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
-            self.begin_periods(Micros::now());
+            self.begin_periods(clock::now());
             self.publish();
         }
     }

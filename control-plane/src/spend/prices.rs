@@ -14,6 +14,7 @@ use opentracy_translate::cost::{Pricing, Usage, Usd};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::snapshot::Snapshot;
 use crate::store::{Cost, Micros, Record, Tokens};
 
@@ -80,7 +81,7 @@ impl Prices {
     pub async fn keep(self: Arc<Self>, mut snapshot: watch::Receiver<Arc<Snapshot>>) {
         loop {
             let current = snapshot.borrow_and_update().clone();
-            if let Err(error) = self.note(&current, Micros::now()) {
+            if let Err(error) = self.note(&current, clock::now()) {
                 tracing::error!("the history of prices can't be written: {error:#}");
             }
             if snapshot.changed().await.is_err() {

@@ -19,14 +19,12 @@ use crate::worker_thread::Stopped;
 
 pub use clickhouse::ClickHouse;
 pub use open::{migrate, open};
+pub use opentracy_trace::{Attempt, Cost, Micros, Outcome, PicoUsd, Record, Tokens};
 pub use query::{
     Actor, AuditEntry, Bounds, Cursor, Dimension, Filter, NoCursor, Order, Quantiles, Query, Stats,
     StatsQuery,
 };
-pub use record::{
-    Attempt, Cost, Decision, Feedback, Micros, Outcome, PicoUsd, Record, SortKey, Tokens, Trace,
-    TraceError,
-};
+pub use record::{Feedback, SortKey, Trace};
 pub use sqlite::Sqlite;
 pub use traits::{AuditLog, FeedbackStore, Store, TraceStore};
 
@@ -93,8 +91,12 @@ impl Batch {
     pub fn add(&mut self, request: v1::IngestRequest) {
         self.records
             .extend(request.traces.into_iter().filter_map(wire::record));
-        self.attempts
-            .extend(request.attempts.into_iter().filter_map(wire::attempt));
+        self.attempts.extend(
+            request
+                .attempts
+                .into_iter()
+                .filter_map(Attempt::from_message),
+        );
     }
 }
 

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::clock;
 use crate::store::{Micros, PicoUsd, SortKey};
 
 /// Conditions on traces; all that are set must hold.
@@ -200,7 +201,7 @@ impl AuditEntry {
         count: u64,
     ) -> Self {
         Self {
-            at: Micros::now(),
+            at: clock::now(),
             action: action.into(),
             actor: by.actor,
             request_id: by.request_id,

@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
+use crate::clock;
 use crate::state::AppState;
 use crate::store::{Dimension, Micros, Quantiles, Stats, StatsQuery};
 
@@ -110,7 +111,7 @@ pub async fn time_series(
 ) -> Result<Json<Figures>, Error> {
     let (mut filter, series) = params::read::<SeriesParams>(pairs)?;
     let interval = interval(series.interval.as_deref().unwrap_or("1h"))?;
-    let until = filter.until.unwrap_or_else(Micros::now);
+    let until = filter.until.unwrap_or_else(clock::now);
     // Bounds the number of points: without `since`, the series starts at the earliest allowed time.
     let span = Micros(interval.0.saturating_mul(MAX_POINTS));
     let since = *filter

@@ -8,6 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use opentracy_trace::json::Trace;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,7 +16,6 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
-use crate::api::rest::trace::Trace;
 use crate::state::AppState;
 use crate::store::{self, Filter, Order};
 

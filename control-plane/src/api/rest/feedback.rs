@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use crate::api::rest::error::Error;
 use crate::api::rest::json::Body;
+use crate::clock;
 use crate::routing::learn;
 use crate::state::AppState;
-use crate::store::{Feedback, Micros};
+use crate::store::Feedback;
 
 const MAX_SOURCE: usize = 100;
 
@@ -70,7 +71,7 @@ pub async fn give(
     }
     let feedback = Feedback {
         trace_id: verdict.trace_id,
-        at: Micros::now(),
+        at: clock::now(),
         source,
         error,
     };

@@ -7,15 +7,15 @@
 mod rules;
 
 use opentracy_proto::v1;
+use opentracy_trace::json::Trace;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::api::rest::trace::Trace;
+use crate::clock;
 use crate::config::catalog;
 use crate::ingest::bounds;
-use crate::store::Micros;
 pub use rules::Rules;
 
 /// Parses one object. The flag is `true` for a log, and `false` for an exported trace.
@@ -26,7 +26,7 @@ pub fn read(text: &str) -> Result<(v1::IngestRequest, bool), String> {
     };
     if members.contains_key("started_at") {
         let trace = serde_json::from_str::<Trace>(text).map_err(|error| error.to_string())?;
-        return Ok((within_bounds(of_trace(trace)?)?, false));
+        return Ok((within_bounds(trace.into_request()?)?, false));
     }
     let log: Log<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     Ok((within_bounds(of_log(log, text)?)?, true))
@@ -38,79 +38,6 @@ fn within_bounds(mut request: v1::IngestRequest) -> Result<v1::IngestRequest, St
         (_, Some(why)) => Err(why.to_string()),
         (_, None) => Ok(request),
     }
-}
-
-/// Converts an exported trace.
-fn of_trace(trace: Trace) -> Result<v1::IngestRequest, String> {
-    let started = trace
-        .started_at
-        .parse::<jiff::Timestamp>()
-        .map_err(|_| "`started_at` must be a time such as 2026-11-21T08:00:00Z".to_owned())?;
-    let start = u64::try_from(started.as_microsecond())
-        .map_err(|_| "`started_at` must be later than 1970".to_owned())?;
-    let micros = |millis: f64| (millis.max(0.0) * 1000.0).round() as u64;
-    let attempts = trace.attempts.into_iter().map(|attempt| v1::Attempt {
-        trace_id: trace.id.to_string(),
-        number: attempt.number,
-        provider: attempt.provider,
-        model: attempt.model,
-        status: u32::from(attempt.status.unwrap_or_default()),
-        error: attempt.error.unwrap_or_default(),
-        latency_micros: micros(attempt.latency_ms),
-        start_unix_micros: start,
-        traceparent: String::new(),
-    });
-    let attempts = attempts.collect();
-    let trace = v1::Trace {
-        id: trace.id.to_string(),
-        start_unix_micros: start,
-        api: trace.api.number(),
-        requested_model: trace.requested_model,
-        alias: trace.alias.unwrap_or_default(),
-        provider: trace.provider.unwrap_or_default(),
-        model: trace.model.unwrap_or_default(),
-        key: trace.key.unwrap_or_default(),
-        stream: trace.stream,
-        status: u32::from(trace.status),
-        outcome: v1::Outcome::from(trace.outcome).into(),
-        error: trace.error.map(|error| v1::TraceError {
-            r#type: error.r#type,
-            code: error.code.unwrap_or_default(),
-            message: error.message,
-        }),
-        latency_micros: micros(trace.latency_ms),
-        time_to_first_token_micros: trace.time_to_first_token_ms.map(micros),
-        routing_micros: micros(trace.routing_ms),
-        usage: trace.tokens.map(v1::Usage::from),
-        cost: trace.cost.map(|cost| v1::Cost {
-            input: cost.input,
-            output: cost.output,
-            cache_read: cost.cache_read,
-            cache_write: cost.cache_write,
-            total: cost.total,
-        }),
-        request: bytes(trace.request.as_deref()),
-        response: bytes(trace.response.as_deref()),
-        content_truncated: trace.content_truncated,
-        session_id: trace.session_id.unwrap_or_default(),
-        cluster_id: trace.cluster_id,
-        expected_error: trace.expected_error,
-        decision: trace.decision.map(|decision| v1::Decision {
-            outcome: decision.outcome,
-            pack: decision.pack.unwrap_or_default(),
-            score: decision.score,
-            cost_weight: decision.cost_weight,
-            embedding_micros: micros(decision.embedding_ms),
-            reason: decision.reason,
-        }),
-        metadata: trace.metadata.into_iter().collect(),
-        user: trace.user.unwrap_or_default(),
-        traceparent: trace.traceparent.unwrap_or_default(),
-    };
-    Ok(v1::IngestRequest {
-        traces: vec![trace],
-        attempts,
-    })
 }
 
 /// The fields of third-party logs that are imported; others are ignored.
@@ -223,7 +150,7 @@ fn of_log(log: Log<'_>, text: &str) -> Result<v1::IngestRequest, String> {
         Some(Moment::Seconds(seconds)) => (seconds * 1e6) as i64,
         None => answered
             .created
-            .map_or_else(|| Micros::now().0, |seconds| (seconds * 1e6) as i64),
+            .map_or_else(|| clock::now().0, |seconds| (seconds * 1e6) as i64),
     };
     let start = u64::try_from(start).unwrap_or_default();
     let status = status.unwrap_or(200);

@@ -26,7 +26,6 @@ mod secrets;
 pub mod server;
 mod telemetry;
 mod timeline;
-pub mod trace;
 mod traces;
 
 use axum::Json;

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::api::rest::trace::Trace;
 use crate::store::{Micros, Record};
+use opentracy_trace::json::Trace;
 
 /// Maximum number of calls in a session's timeline; later ones are omitted.
 pub const MAX_TURNS: u32 = 500;

@@ -14,12 +14,12 @@ use crate::api::rest::audit;
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
 use crate::api::rest::timeline::{self, TraceInSession};
-use crate::api::rest::trace::Trace;
 use crate::api::rest::{import, lines};
 use crate::spend::prices::InForce;
 use crate::spend::reprice::{self, Repriced};
 use crate::state::AppState;
 use crate::store::{self, Actor, AuditEntry, Filter, Order};
+use opentracy_trace::json::Trace;
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 500;

@@ -44,7 +44,8 @@ impl ClickHouse {
         let mut traces = HashMap::new();
         for body in bodies.into_iter().filter(|body| wanted.contains(&body.id)) {
             let trace = Trace {
-                record: Record::from_json(body.record.as_bytes())?,
+                record: Record::from_json(body.record.as_bytes())
+                    .map_err(StoreError::unreadable)?,
                 attempts: Vec::new(),
             };
             traces.insert(body.id, trace);

@@ -4,7 +4,7 @@ use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::store::{Attempt, Micros, Record, StoreError};
+use crate::store::{Attempt, Micros, Record, SortKey, StoreError};
 
 #[derive(Debug, Row, Serialize)]
 pub struct CallRow {
@@ -81,7 +81,7 @@ impl CallRow {
         let (tokens, cost) = (record.tokens, record.cost);
         let error = record.error.as_ref();
         Self {
-            place: record.place().0,
+            place: SortKey::of_record(record).0,
             id: record.id.as_u128(),
             started_at: record.started_at.0,
             version,
@@ -127,11 +127,11 @@ impl CallRow {
 impl BodyRow {
     pub fn new(record: &Record, version: u32) -> Result<Self, StoreError> {
         Ok(Self {
-            place: record.place().0,
+            place: SortKey::of_record(record).0,
             id: record.id.as_u128(),
             started_at: record.started_at.0,
             version,
-            record: record.to_json()?,
+            record: record.to_json().map_err(StoreError::unreadable)?,
         })
     }
 }

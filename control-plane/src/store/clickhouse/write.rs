@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use clickhouse::Row;
 use serde::Deserialize;
 
+use crate::clock;
 use crate::store::clickhouse::filter::Conditions;
 use crate::store::clickhouse::row::{AttemptRow, BodyRow, CallRow};
 use crate::store::clickhouse::{ClickHouse, list, number, schema};
-use crate::store::{Batch, Filter, Micros, Record, StoreError};
+use crate::store::{Batch, Filter, Micros, Record, SortKey, StoreError};
 
 /// Makes a mutation finish before its statement returns.
 const AND_WAIT: &str = "SETTINGS mutations_sync = 2";
@@ -21,7 +22,7 @@ struct Id {
 impl ClickHouse {
     /// Returns the ids that are already stored.
     async fn known(&self, records: &[Record]) -> Result<HashSet<u128>, StoreError> {
-        let places = || records.iter().map(|record| record.place().0);
+        let places = || records.iter().map(|record| SortKey::of_record(record).0);
         let (Some(first), Some(last)) = (places().min(), places().max()) else {
             return Ok(HashSet::new());
         };
@@ -66,7 +67,7 @@ impl ClickHouse {
             return Ok(());
         };
         // A later write needs a greater version.
-        let version = u32::try_from(Micros::now().0 / 1_000_000).unwrap_or(u32::MAX);
+        let version = u32::try_from(clock::now().0 / 1_000_000).unwrap_or(u32::MAX);
         let ids = records.iter().map(|record| number(record.id.as_u128()));
         let which = format!(
             "id IN ({}) AND started_at >= fromUnixTimestamp64Micro({}) AND started_at <= fromUnixTimestamp64Micro({})",

@@ -10,12 +10,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use uuid::Uuid;
 
-use crate::api::rest::trace;
 use crate::config;
 use crate::store::command::{DAMAGED, file};
 use crate::store::sqlite::salvage::{self, Row};
 use crate::store::sqlite::{inspect, read};
 use crate::store::{Attempt, Filter, Order, Query, StoreError, Trace, TraceStore as _, open};
+use opentracy_trace::json;
 
 /// Traces in one read.
 const PAGE: u32 = 500;
@@ -130,7 +130,7 @@ impl Lines {
     fn write_all(&mut self, traces: impl IntoIterator<Item = Trace>) -> anyhow::Result<()> {
         for trace in traces {
             if self.written.insert(trace.record.id) {
-                serde_json::to_writer(&mut self.output, &trace::Trace::from(trace))?;
+                serde_json::to_writer(&mut self.output, &json::Trace::from(trace))?;
                 self.output.write_all(b"\n")?;
             }
         }

@@ -15,7 +15,7 @@ impl Packer {
     }
 
     pub fn pack(&mut self, record: &Record) -> Result<Vec<u8>, StoreError> {
-        let json = record.to_json()?;
+        let json = record.to_json().map_err(StoreError::unreadable)?;
         let packed = self.0.compress(json.as_bytes());
         packed.map_err(StoreError::unreadable)
     }
@@ -23,5 +23,5 @@ impl Packer {
 
 pub fn unpack(body: &[u8]) -> Result<Record, StoreError> {
     let json = zstd::decode_all(body).map_err(StoreError::unreadable)?;
-    Record::from_json(&json)
+    Record::from_json(&json).map_err(StoreError::unreadable)
 }

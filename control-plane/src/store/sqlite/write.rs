@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::store::sqlite::body::Packer;
 use crate::store::sqlite::names::Names;
-use crate::store::{Attempt, Record, StoreError};
+use crate::store::{Attempt, Record, SortKey, StoreError};
 
 /// A record that is ready to write. Slow work is done in advance, off the writer thread.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub fn batch(
     attempts: &[Attempt],
 ) -> Result<Vec<Record>, rusqlite::Error> {
     // The full-text index needs rows in order; out of order, it writes a segment for each.
-    records.sort_by_key(|prepared| prepared.record.place());
+    records.sort_by_key(|prepared| SortKey::of_record(&prepared.record));
     let transaction = connection.transaction()?;
     let mut new = Vec::with_capacity(records.len());
     let mut last = i64::MIN;
@@ -75,7 +75,7 @@ fn insert_body(
     last: i64,
 ) -> Result<Option<i64>, rusqlite::Error> {
     let record = &prepared.record;
-    let mut place = record.place().0;
+    let mut place = SortKey::of_record(record).0;
     if place <= last && has_id(transaction, record.id)? {
         return Ok(None);
     }

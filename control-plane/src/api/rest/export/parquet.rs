@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use opentracy_trace::json::Trace;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -10,7 +11,6 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 use crate::api::rest::export::{Chunks, Pages};
-use crate::api::rest::trace::Trace;
 
 /// Traces per row group, all of which are held in memory.
 const GROUP: usize = 5000;
