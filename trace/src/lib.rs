@@ -1,8 +1,9 @@
 //! One call of a client: the definition that all of its forms derive from.
 //!
 //! [`fields`] names every field once, with its type and name in each form: [`Record`] is the JSON
-//! that stores hold, [`json::Trace`] the JSON of REST, exports and imports, and `v1::Trace` the gRPC
-//! message. [`wire`] converts between the forms.
+//! that stores hold, [`json::Trace`] the JSON of REST, exports and imports, and `v1::Trace` the
+//! gRPC message. [`wire`] converts between the forms. [`columns`] lists the columns that stores
+//! search, that the Parquet export has, and that spans carry.
 //!
 //! Nothing here has I/O, a clock or randomness, so the crate also compiles for wasm.
 
@@ -19,6 +20,7 @@
 
 mod amounts;
 mod attempt;
+pub mod columns;
 pub mod fields;
 pub mod json;
 mod parts;

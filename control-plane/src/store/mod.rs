@@ -19,10 +19,10 @@ use crate::worker_thread::Stopped;
 
 pub use clickhouse::ClickHouse;
 pub use open::{migrate, open};
+pub use opentracy_trace::columns::Dimension;
 pub use opentracy_trace::{Attempt, Cost, Micros, Outcome, PicoUsd, Record, Tokens};
 pub use query::{
-    Actor, AuditEntry, Bounds, Cursor, Dimension, Filter, NoCursor, Order, Quantiles, Query, Stats,
-    StatsQuery,
+    Actor, AuditEntry, Bounds, Cursor, Filter, NoCursor, Order, Quantiles, Query, Stats, StatsQuery,
 };
 pub use record::{Feedback, SortKey, Trace};
 pub use sqlite::Sqlite;

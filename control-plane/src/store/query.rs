@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use opentracy_trace::columns::Dimension;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -14,16 +15,14 @@ use crate::store::{Micros, PicoUsd, SortKey};
 /// Conditions on traces; all that are set must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
-    pub provider: Option<String>,
+    /// Columns with the same name in both stores, and the text that each must have.
+    pub columns: BTreeMap<&'static str, String>,
     /// A model's name, with or without its provider.
     pub model: Option<String>,
-    pub alias: Option<String>,
-    pub key: Option<String>,
     pub cluster: Option<u32>,
     pub session: Option<String>,
     pub user: Option<String>,
     pub status: Option<RangeInclusive<u16>>,
-    pub error_type: Option<String>,
     /// Inclusive.
     pub since: Option<Micros>,
     /// Exclusive.
@@ -110,18 +109,6 @@ pub struct StatsQuery {
     pub group_by: Option<Dimension>,
     /// Length of the time buckets, counted from the epoch.
     pub interval: Option<Micros>,
-}
-
-/// A field to group by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Dimension {
-    /// `provider/model`.
-    Model,
-    Provider,
-    Alias,
-    Cluster,
-    Key,
 }
 
 /// Statistics of one group in one interval.

@@ -11,11 +11,13 @@ use anyhow::Context as _;
 use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
-use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
 use opentracy_proto::v1;
+use opentracy_trace::Record;
+use opentracy_trace::columns::{COLUMNS, Type};
 use opentracy_translate::trace_context::{TraceContext, span_id};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -112,49 +114,17 @@ fn context(call: &str, traceparent: &str) -> Option<TraceContext> {
 
 fn call(trace: &v1::Trace) -> Option<SpanData> {
     let context = context(&trace.id, &trace.traceparent)?;
+    let record = Record::from_message(trace)?;
     let mut attributes = vec![
         KeyValue::new("gen_ai.operation.name", "chat"),
-        KeyValue::new("gen_ai.request.model", trace.requested_model.clone()),
-        KeyValue::new("http.response.status_code", i64::from(trace.status)),
         KeyValue::new("opentracy.trace.id", trace.id.clone()),
-        KeyValue::new("opentracy.stream", trace.stream),
     ];
-    for (name, value) in [
-        ("gen_ai.provider.name", &trace.provider),
-        ("gen_ai.response.model", &trace.model),
-        ("gen_ai.conversation.id", &trace.session_id),
-        ("opentracy.alias", &trace.alias),
-        ("opentracy.key", &trace.key),
-    ] {
-        if !value.is_empty() {
-            attributes.push(KeyValue::new(name, value.clone()));
-        }
-    }
-    if let Some(usage) = &trace.usage {
-        let count = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
-        attributes.push(KeyValue::new(
-            "gen_ai.usage.input_tokens",
-            count(usage.input),
-        ));
-        attributes.push(KeyValue::new(
-            "gen_ai.usage.output_tokens",
-            count(usage.output),
-        ));
-    }
-    if let Some(cost) = &trace.cost {
-        attributes.push(KeyValue::new("opentracy.cost.usd", cost.total));
-    }
-    if let Some(micros) = trace.time_to_first_token_micros {
-        attributes.push(KeyValue::new(
-            "opentracy.time_to_first_token_ms",
-            micros as f64 / 1000.0,
-        ));
-    }
+    attributes.extend(COLUMNS.iter().filter_map(|column| {
+        let value = attribute(column.value, &record)?;
+        Some(KeyValue::new(column.attribute?, value))
+    }));
     let status = match &trace.error {
-        Some(error) => {
-            attributes.push(KeyValue::new("error.type", error.r#type.clone()));
-            Status::error(error.message.clone())
-        }
+        Some(error) => Status::error(error.message.clone()),
         None => Status::Unset,
     };
     Some(span(Span {
@@ -169,6 +139,25 @@ fn call(trace: &v1::Trace) -> Option<SpanData> {
         attributes,
         status,
     }))
+}
+
+/// Returns a column's value as an attribute: durations in milliseconds, money in USD. `None` if the
+/// call has no such value, or if it is structured.
+fn attribute(column: Type, record: &Record) -> Option<Value> {
+    Some(match column {
+        Type::Id(read) => read(record).to_string().into(),
+        Type::Name(read) | Type::Text(read) => read(record)?.to_owned().into(),
+        Type::Flag(read) => read(record).into(),
+        Type::Status(read) => i64::from(read(record)).into(),
+        Type::Index(read) => i64::from(read(record)?).into(),
+        Type::Count(read) => i64::try_from(read(record)?).unwrap_or(i64::MAX).into(),
+        Type::Number(read) => read(record)?.into(),
+        Type::Time(read) => read(record).0.into(),
+        Type::Duration(read) => read(record).millis().into(),
+        Type::OptionalDuration(read) => read(record)?.millis().into(),
+        Type::Money(read) => read(record)?.usd().into(),
+        Type::Labels(_) | Type::Attempts => return None,
+    })
 }
 
 fn attempt(attempt: &v1::Attempt) -> Option<SpanData> {

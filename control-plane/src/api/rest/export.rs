@@ -8,7 +8,6 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use opentracy_trace::json::Trace;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,6 +17,7 @@ use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
 use crate::state::AppState;
 use crate::store::{self, Filter, Order};
+use opentracy_trace::json::Trace;
 
 /// Page size when reading from the store.
 const PAGE: u32 = 500;
@@ -108,7 +108,7 @@ impl Pages {
     }
 
     /// Returns the next page, or `None` after the last. Blocks, so call it on a blocking thread.
-    fn next(&mut self) -> anyhow::Result<Option<Vec<Trace>>> {
+    fn next(&mut self) -> anyhow::Result<Option<Vec<store::Trace>>> {
         let Some(query) = self.query.take() else {
             return Ok(None);
         };
@@ -119,14 +119,14 @@ impl Pages {
             after: Some(after),
             ..query
         });
-        Ok(Some(page.traces.into_iter().map(Trace::from).collect()))
+        Ok(Some(page.traces))
     }
 }
 
 fn write_lines(mut pages: Pages, file: &mut Chunks) -> anyhow::Result<()> {
     while let Some(traces) = pages.next()? {
         for trace in traces {
-            serde_json::to_writer(&mut *file, &trace)?;
+            serde_json::to_writer(&mut *file, &Trace::from(trace))?;
             file.write_all(b"\n")?;
         }
     }

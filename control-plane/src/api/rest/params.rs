@@ -3,28 +3,44 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use opentracy_trace::columns;
 use opentracy_translate::error::ApiError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::{Object, Required, schema};
 
 use crate::api::rest::error::Error;
 use crate::store::{Bounds, Filter, Micros, PicoUsd, words};
 
-/// Trace filters. `metadata.NAME=VALUE` also filters by the request's own metadata.
+/// Trace filters: the exact value of a searched column, and conditions of their own.
+/// `metadata.NAME=VALUE` also filters by the request's own metadata.
+pub struct FilterParams;
+
+impl IntoParams for FilterParams {
+    fn into_params(parameter_in: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let searches = columns::searches().map(|search| {
+            ParameterBuilder::new()
+                .name(search.parameter)
+                .parameter_in(ParameterIn::Query)
+                .description(Some(search.description))
+                .required(Required::False)
+                .schema(Some(Object::with_type(schema::Type::String)))
+                .build()
+        });
+        let conditions = ConditionParams::into_params(parameter_in);
+        searches.chain(conditions).collect()
+    }
+}
+
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
-pub struct FilterParams {
-    /// A provider's name.
-    provider: Option<String>,
+struct ConditionParams {
     /// A model's name, with or without its provider.
     model: Option<String>,
-    /// An alias's name.
-    alias: Option<String>,
-    /// The name of a client key.
-    key: Option<String>,
     /// The number of a semantic cluster.
     cluster: Option<u32>,
     /// A session id.
@@ -33,8 +49,6 @@ pub struct FilterParams {
     user: Option<String>,
     /// The HTTP status that the client got: `429`, or `4xx`.
     status: Option<String>,
-    /// The type of the error that the client got, such as `rate_limit_error`.
-    error_type: Option<String>,
     /// RFC 3339; calls that started then or later.
     since: Option<String>,
     /// RFC 3339; calls that started before.
@@ -65,11 +79,13 @@ pub fn read<P: DeserializeOwned + IntoParams>(
 ) -> Result<(Filter, P), Error> {
     let filters = names::<FilterParams>();
     let others = names::<P>();
-    let mut labels = BTreeMap::new();
+    let (mut searched, mut labels) = (BTreeMap::new(), BTreeMap::new());
     let (mut filter, mut rest) = (Map::new(), Map::new());
     for (name, value) in pairs {
         if let Some(label) = name.strip_prefix(LABEL) {
             labels.insert(label.to_owned(), Some(value));
+        } else if let Some(search) = columns::searches().find(|search| search.parameter == name) {
+            searched.insert(search.column, value);
         } else if filters.contains(&name) {
             let value = typed(&name, value)?;
             filter.insert(name, value);
@@ -81,8 +97,12 @@ pub fn read<P: DeserializeOwned + IntoParams>(
             return Err(unknown(&name, known));
         }
     }
-    let filter: FilterParams = parse(filter)?;
-    Ok((filter.into_filter(labels)?, parse(rest)?))
+    let conditions: ConditionParams = parse(filter)?;
+    let filter = Filter {
+        columns: searched,
+        ..conditions.into_filter(labels)?
+    };
+    Ok((filter, parse(rest)?))
 }
 
 fn names<P: IntoParams>() -> Vec<String> {
@@ -138,7 +158,7 @@ pub fn limit(given: Option<u32>, default: u32, max: u32) -> Result<u32, Error> {
     Ok(limit)
 }
 
-impl FilterParams {
+impl ConditionParams {
     fn into_filter(self, mut metadata: BTreeMap<String, Option<String>>) -> Result<Filter, Error> {
         if let Some(name) = self.metadata_key {
             metadata.entry(name).or_insert(None);
@@ -148,15 +168,12 @@ impl FilterParams {
             return Err(wrong("q", "must contain letters or digits"));
         }
         Ok(Filter {
-            provider: self.provider,
+            columns: BTreeMap::new(),
             model: self.model,
-            alias: self.alias,
-            key: self.key,
             cluster: self.cluster,
             session: self.session,
             user: self.user,
             status: self.status.as_deref().map(status).transpose()?,
-            error_type: self.error_type,
             since: moment("since", self.since.as_deref())?,
             until: moment("until", self.until.as_deref())?,
             cost: Bounds {

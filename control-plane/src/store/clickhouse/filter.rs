@@ -78,15 +78,8 @@ impl Conditions {
     }
 
     fn names(&mut self, filter: &Filter) {
-        for (column, name) in [
-            ("provider", &filter.provider),
-            ("alias", &filter.alias),
-            ("client_key", &filter.key),
-            ("error_type", &filter.error_type),
-        ] {
-            if let Some(name) = name {
-                self.and(format!("{column} = ?"), Value::Text(name.clone()));
-            }
+        for (column, name) in &filter.columns {
+            self.and(format!("{column} = ?"), Value::Text(name.clone()));
         }
         for (label, name) in [("session", &filter.session), ("user", &filter.user)] {
             if let Some(name) = name {

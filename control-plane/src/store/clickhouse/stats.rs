@@ -29,10 +29,7 @@ impl ClickHouse {
             Some(Dimension::Model) => {
                 "if(provider = '' OR model = '', '', concat(provider, '/', model))"
             }
-            Some(Dimension::Provider) => "provider",
-            Some(Dimension::Alias) => "alias",
-            Some(Dimension::Cluster) => "ifNull(toString(cluster_id), '')",
-            Some(Dimension::Key) => "client_key",
+            Some(by) => by.column().unwrap_or("ifNull(toString(cluster_id), '')"),
         };
         let start = match query.interval {
             Some(Micros(piece)) => format!("intDiv(bitShiftRight(place, 10), {piece}) * {piece}"),
@@ -88,12 +85,7 @@ impl ClickHouse {
             name: String,
             cost: i64,
         }
-        let name = match by {
-            Dimension::Key => "client_key",
-            Dimension::Alias => "alias",
-            Dimension::Provider => "provider",
-            Dimension::Model | Dimension::Cluster => "concat(provider, '/', model)",
-        };
+        let name = by.column().unwrap_or("concat(provider, '/', model)");
         let sql = format!(
             "SELECT toString({name}) AS name, sum(cost_total) AS cost FROM {}
             WHERE hour >= toStartOfHour(fromUnixTimestamp64Micro(?, 'UTC')) AND name != '' GROUP BY name",

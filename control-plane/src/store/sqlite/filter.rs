@@ -4,6 +4,7 @@
 //! is indexed in the order of places, so a page is found without scanning the rest. All other
 //! conditions are checked row by row.
 
+use opentracy_trace::columns::ERROR_TYPE;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -121,10 +122,12 @@ impl Selection {
             return;
         }
         self.place = "traces.place";
-        self.from.push_str(match filter.error_type {
-            Some(_) => "traces INDEXED BY traces_with_errors",
-            None => "traces",
-        });
+        self.from
+            .push_str(if filter.columns.contains_key(ERROR_TYPE) {
+                "traces INDEXED BY traces_with_errors"
+            } else {
+                "traces"
+            });
     }
 
     fn source(&mut self, source: &Source, value: Option<&String>) {
@@ -149,18 +152,11 @@ impl Selection {
     }
 
     fn names(&mut self, connection: &Connection, filter: &Filter) -> Result<(), rusqlite::Error> {
-        let mut name = |column: &str, name: &Option<String>| -> Result<(), rusqlite::Error> {
-            if let Some(name) = name {
-                // An unknown name becomes NULL, which equals nothing.
-                let number = names::find(connection, name)?;
-                self.and(format!("traces.{column} = ?"), number);
-            }
-            Ok(())
-        };
-        name("provider", &filter.provider)?;
-        name("alias", &filter.alias)?;
-        name("client_key", &filter.key)?;
-        name("error_type", &filter.error_type)?;
+        for (column, name) in &filter.columns {
+            // An unknown name becomes NULL, which equals nothing.
+            let number = names::find(connection, name)?;
+            self.and(format!("traces.{column} = ?"), number);
+        }
         if let Some(model) = &filter.model {
             let number = names::find(connection, model)?;
             // A model's own name may contain a slash.

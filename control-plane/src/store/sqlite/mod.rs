@@ -11,6 +11,7 @@ pub(super) mod inspect;
 mod names;
 pub(super) mod read;
 pub(super) mod repair;
+mod row;
 pub(super) mod salvage;
 #[cfg(test)]
 mod salvage_tests;

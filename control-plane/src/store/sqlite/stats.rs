@@ -27,13 +27,12 @@ pub fn stats(connection: &Connection, query: &StatsQuery) -> Result<Vec<Stats>, 
         "SELECT {}, traces.place >> 10, error_type IS NOT NULL, tokens_input, tokens_output, cost, latency,
             time_to_first_token {}",
         match query.group_by {
-            None => "NULL, NULL",
+            None => "NULL, NULL".to_owned(),
             // A provider or model without the other names no model.
-            Some(Dimension::Model) => "IIF(model IS NULL, NULL, provider), IIF(provider IS NULL, NULL, model)",
-            Some(Dimension::Provider) => "provider, NULL",
-            Some(Dimension::Alias) => "alias, NULL",
-            Some(Dimension::Cluster) => "cluster_id, NULL",
-            Some(Dimension::Key) => "client_key, NULL",
+            Some(Dimension::Model) => {
+                "IIF(model IS NULL, NULL, provider), IIF(provider IS NULL, NULL, model)".to_owned()
+            }
+            Some(by) => format!("{}, NULL", by.column().unwrap_or("cluster_id")),
         },
         selection.sql()
     );

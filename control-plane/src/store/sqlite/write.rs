@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::store::sqlite::body::Packer;
 use crate::store::sqlite::names::Names;
+use crate::store::sqlite::row;
 use crate::store::{Attempt, Record, SortKey, StoreError};
 
 /// A record that is ready to write. Slow work is done in advance, off the writer thread.
@@ -62,11 +63,6 @@ pub fn replace(connection: &mut Connection, records: &[Record]) -> Result<(), St
     Ok(())
 }
 
-/// SQLite's integers are signed; real counts are far below their limit.
-fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
 /// Inserts the body and returns its place; `None` if the id is already stored. On a collision,
 /// tries the next place.
 fn insert_body(
@@ -115,34 +111,7 @@ fn insert(
     prepared: &Prepared,
 ) -> Result<(), rusqlite::Error> {
     let record = &prepared.record;
-    let mut number = |name: Option<&str>| names.number(transaction, name);
-    let provider = number(record.provider.as_deref())?;
-    let model = number(record.model.as_deref())?;
-    let alias = number(record.alias.as_deref())?;
-    let key = number(record.key.as_deref())?;
-    let error = number(record.error.as_ref().map(|error| error.r#type.as_str()))?;
-    transaction
-        .prepare_cached(
-            "INSERT INTO traces (
-                place, provider, model, alias, client_key, error_type, cluster_id, status, latency,
-                time_to_first_token, tokens_input, tokens_output, cost
-            ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            place,
-            provider,
-            model,
-            alias,
-            key,
-            error,
-            record.cluster_id,
-            record.status,
-            record.latency.0,
-            record.time_to_first_token.map(|time| time.0),
-            record.tokens.map(|tokens| int(tokens.input)),
-            record.tokens.map(|tokens| int(tokens.output)),
-            record.cost.map(|cost| cost.total.0),
-        ])?;
+    row::insert(transaction, names, place, record)?;
     for (name, value) in &record.metadata {
         transaction
             .prepare_cached("INSERT INTO labels (name, value, place) VALUES (?, ?, ?)")?

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use opentracy_trace::json::Trace;
+use opentracy_trace::columns::{COLUMNS, Type};
+use opentracy_trace::json;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -11,134 +12,77 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 use crate::api::rest::export::{Chunks, Pages};
+use crate::store::{Micros, PicoUsd, Record, Trace};
 
 /// Traces per row group, all of which are held in memory.
 const GROUP: usize = 5000;
 
-/// A column's name and a function that reads its value from a trace.
-type Column = (&'static str, Values);
-
-enum Values {
-    Text(fn(&Trace) -> Option<String>),
-    Integer(fn(&Trace) -> Option<i64>),
-    /// Microseconds since the epoch.
-    Time(fn(&Trace) -> Option<i64>),
-    Number(fn(&Trace) -> Option<f64>),
-    Flag(fn(&Trace) -> Option<bool>),
+/// Returns the names and types of the file's columns.
+fn columns() -> impl Iterator<Item = (&'static str, Type)> {
+    COLUMNS
+        .iter()
+        .filter_map(|column| Some((column.parquet?, column.value)))
 }
 
-use Values::{Flag, Integer, Number, Text, Time};
+/// The values of a column in a row group; `None` where a trace has none.
+enum Values {
+    Texts(Vec<Option<String>>),
+    Integers(Vec<Option<i64>>),
+    Numbers(Vec<Option<f64>>),
+    Flags(Vec<Option<bool>>),
+}
 
-const COLUMNS: [Column; 36] = [
-    ("id", Text(|trace| Some(trace.id.to_string()))),
-    ("started_at", Time(started_at)),
-    ("api", Text(|trace| Some(trace.api.name().to_owned()))),
-    (
-        "requested_model",
-        Text(|trace| Some(trace.requested_model.clone())),
-    ),
-    ("alias", Text(|trace| trace.alias.clone())),
-    ("provider", Text(|trace| trace.provider.clone())),
-    ("model", Text(|trace| trace.model.clone())),
-    ("key", Text(|trace| trace.key.clone())),
-    ("stream", Flag(|trace| Some(trace.stream))),
-    ("status", Integer(|trace| Some(trace.status.into()))),
-    (
-        "outcome",
-        Text(|trace| Some(trace.outcome.name().to_owned())),
-    ),
-    (
-        "error_type",
-        Text(|trace| trace.error.as_ref().map(|error| error.r#type.clone())),
-    ),
-    (
-        "error_code",
-        Text(|trace| trace.error.as_ref()?.code.clone()),
-    ),
-    (
-        "error_message",
-        Text(|trace| trace.error.as_ref().map(|error| error.message.clone())),
-    ),
-    ("latency_ms", Number(|trace| Some(trace.latency_ms))),
-    (
-        "time_to_first_token_ms",
-        Number(|trace| trace.time_to_first_token_ms),
-    ),
-    ("routing_ms", Number(|trace| Some(trace.routing_ms))),
-    (
-        "tokens_input",
-        Integer(|trace| trace.tokens.map(|tokens| count(tokens.input))),
-    ),
-    (
-        "tokens_output",
-        Integer(|trace| trace.tokens.map(|tokens| count(tokens.output))),
-    ),
-    (
-        "tokens_cache_read",
-        Integer(|trace| trace.tokens.map(|tokens| count(tokens.cache_read))),
-    ),
-    (
-        "tokens_cache_write",
-        Integer(|trace| trace.tokens.map(|tokens| count(tokens.cache_write))),
-    ),
-    (
-        "tokens_reasoning",
-        Integer(|trace| trace.tokens.map(|tokens| count(tokens.reasoning))),
-    ),
-    (
-        "cost_input",
-        Number(|trace| trace.cost.map(|cost| cost.input)),
-    ),
-    (
-        "cost_output",
-        Number(|trace| trace.cost.map(|cost| cost.output)),
-    ),
-    (
-        "cost_total",
-        Number(|trace| trace.cost.map(|cost| cost.total)),
-    ),
-    ("session_id", Text(|trace| trace.session_id.clone())),
-    (
-        "cluster_id",
-        Integer(|trace| trace.cluster_id.map(i64::from)),
-    ),
-    ("expected_error", Number(|trace| trace.expected_error)),
-    (
-        "routing_outcome",
-        Text(|trace| {
-            trace
-                .decision
-                .as_ref()
-                .map(|decision| decision.outcome.clone())
-        }),
-    ),
-    ("user", Text(|trace| trace.user.clone())),
-    ("traceparent", Text(|trace| trace.traceparent.clone())),
-    (
-        "metadata",
-        Text(|trace| serde_json::to_string(&trace.metadata).ok()),
-    ),
-    (
-        "attempts",
-        Text(|trace| serde_json::to_string(&trace.attempts).ok()),
-    ),
-    (
-        "request",
-        Text(|trace| trace.request.as_ref().map(|json| json.get().to_owned())),
-    ),
-    (
-        "response",
-        Text(|trace| trace.response.as_ref().map(|json| json.get().to_owned())),
-    ),
-    (
-        "content_truncated",
-        Flag(|trace| Some(trace.content_truncated)),
-    ),
-];
+use Values::{Flags, Integers, Numbers, Texts};
 
-fn started_at(trace: &Trace) -> Option<i64> {
-    let time: jiff::Timestamp = trace.started_at.parse().ok()?;
-    Some(time.as_microsecond())
+/// Reads a column. Durations become milliseconds, money USD, and structured values JSON.
+fn read(traces: &[Trace], column: Type) -> Values {
+    fn each<T>(traces: &[Trace], read: impl Fn(&Record) -> Option<T>) -> Vec<Option<T>> {
+        traces.iter().map(|trace| read(&trace.record)).collect()
+    }
+    match column {
+        Type::Id(read) => Texts(each(traces, |record| Some(read(record).to_string()))),
+        Type::Name(read) | Type::Text(read) => {
+            Texts(each(traces, |record| read(record).map(str::to_owned)))
+        }
+        Type::Labels(read) => Texts(each(traces, |record| {
+            serde_json::to_string(read(record)).ok()
+        })),
+        Type::Attempts => {
+            let attempts = |trace: &Trace| {
+                let attempts = trace.attempts.iter().cloned();
+                let attempts: Vec<json::Attempt> = attempts.map(Into::into).collect();
+                serde_json::to_string(&attempts).ok()
+            };
+            Texts(traces.iter().map(attempts).collect())
+        }
+        Type::Time(read) => Integers(each(traces, |record| Some(read(record).0))),
+        Type::Status(read) => Integers(each(traces, |record| Some(read(record).into()))),
+        Type::Index(read) => Integers(each(traces, |record| read(record).map(i64::from))),
+        Type::Count(read) => Integers(each(traces, |record| read(record).map(count))),
+        Type::Duration(read) => Numbers(each(traces, |record| Some(read(record).millis()))),
+        Type::OptionalDuration(read) => {
+            Numbers(each(traces, |record| read(record).map(Micros::millis)))
+        }
+        Type::Money(read) => Numbers(each(traces, |record| read(record).map(PicoUsd::usd))),
+        Type::Number(read) => Numbers(each(traces, read)),
+        Type::Flag(read) => Flags(each(traces, |record| Some(read(record)))),
+    }
+}
+
+/// Returns the column's declaration in the schema.
+fn declaration(name: &str, column: Type) -> String {
+    let (kind, meaning) = match column {
+        Type::Id(_) | Type::Name(_) | Type::Text(_) | Type::Labels(_) | Type::Attempts => {
+            ("BYTE_ARRAY", " (UTF8)")
+        }
+        Type::Time(_) => ("INT64", " (TIMESTAMP(MICROS, true))"),
+        Type::Status(_) | Type::Index(_) | Type::Count(_) => ("INT64", ""),
+        Type::Duration(_) | Type::OptionalDuration(_) | Type::Money(_) | Type::Number(_) => {
+            ("DOUBLE", "")
+        }
+        Type::Flag(_) => ("BOOLEAN", ""),
+    };
+    format!("OPTIONAL {kind} {name}{meaning};\n")
 }
 
 /// Converts a token count, since Parquet's integers are signed.
@@ -147,18 +91,8 @@ fn count(tokens: u64) -> i64 {
 }
 
 pub fn write(mut pages: Pages, file: &mut Chunks) -> anyhow::Result<()> {
-    let fields: String = COLUMNS
-        .iter()
-        .map(|(name, values)| {
-            let (kind, meaning) = match values {
-                Text(_) => ("BYTE_ARRAY", " (UTF8)"),
-                Integer(_) => ("INT64", ""),
-                Time(_) => ("INT64", " (TIMESTAMP(MICROS, true))"),
-                Number(_) => ("DOUBLE", ""),
-                Flag(_) => ("BOOLEAN", ""),
-            };
-            format!("OPTIONAL {kind} {name}{meaning};\n")
-        })
+    let fields: String = columns()
+        .map(|(name, column)| declaration(name, column))
         .collect();
     let schema = parse_message_type(&format!("message traces {{\n{fields}}}"))?;
     let properties = WriterProperties::builder()
@@ -185,46 +119,49 @@ fn write_group(
     traces: &[Trace],
 ) -> anyhow::Result<()> {
     let mut group = writer.next_row_group()?;
-    for (_, values) in &COLUMNS {
-        let Some(mut column) = group.next_column()? else {
+    for (_, column) in columns() {
+        let Some(mut writer) = group.next_column()? else {
             break;
         };
-        match (values, column.untyped()) {
-            (Text(of), ColumnWriter::ByteArrayColumnWriter(column)) => {
-                let (levels, texts) = split(traces, of);
-                let texts: Vec<ByteArray> = texts
-                    .iter()
-                    .map(|text| ByteArray::from(text.as_str()))
-                    .collect();
-                column.write_batch(&texts, Some(&levels), None)?;
+        match (read(traces, column), writer.untyped()) {
+            (Texts(texts), ColumnWriter::ByteArrayColumnWriter(writer)) => {
+                let texts = texts
+                    .into_iter()
+                    .map(|text| text.map(|text| ByteArray::from(text.into_bytes())));
+                let (levels, texts) = split(texts);
+                writer.write_batch(&texts, Some(&levels), None)?;
             }
-            (Integer(of) | Time(of), ColumnWriter::Int64ColumnWriter(column)) => {
-                let (levels, values) = split(traces, of);
-                column.write_batch(&values, Some(&levels), None)?;
+            (Integers(values), ColumnWriter::Int64ColumnWriter(writer)) => {
+                let (levels, values) = split(values);
+                writer.write_batch(&values, Some(&levels), None)?;
             }
-            (Number(of), ColumnWriter::DoubleColumnWriter(column)) => {
-                let (levels, values) = split(traces, of);
-                column.write_batch(&values, Some(&levels), None)?;
+            (Numbers(values), ColumnWriter::DoubleColumnWriter(writer)) => {
+                let (levels, values) = split(values);
+                writer.write_batch(&values, Some(&levels), None)?;
             }
-            (Flag(of), ColumnWriter::BoolColumnWriter(column)) => {
-                let (levels, values) = split(traces, of);
-                column.write_batch(&values, Some(&levels), None)?;
+            (Flags(values), ColumnWriter::BoolColumnWriter(writer)) => {
+                let (levels, values) = split(values);
+                writer.write_batch(&values, Some(&levels), None)?;
             }
-            // The schema comes from the same table.
+            // The declaration has the same type.
             _ => anyhow::bail!("a column's type does not match the schema"),
         }
-        column.close()?;
+        writer.close()?;
     }
     group.close()?;
     Ok(())
 }
 
-/// Returns definition levels (1 if the trace has a value), and the values.
-fn split<T>(traces: &[Trace], of: &fn(&Trace) -> Option<T>) -> (Vec<i16>, Vec<T>) {
-    let values: Vec<Option<T>> = traces.iter().map(of).collect();
+/// Returns definition levels (1 where there is a value), and the values.
+fn split<T>(values: impl IntoIterator<Item = Option<T>>) -> (Vec<i16>, Vec<T>) {
+    let mut present = Vec::new();
     let levels = values
-        .iter()
-        .map(|value| i16::from(value.is_some()))
+        .into_iter()
+        .map(|value| {
+            let level = i16::from(value.is_some());
+            present.extend(value);
+            level
+        })
         .collect();
-    (levels, values.into_iter().flatten().collect())
+    (levels, present)
 }
