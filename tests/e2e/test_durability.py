@@ -407,7 +407,7 @@ def test_migrate_makes_the_tables_once(tmp_path):
     for _ in range(2):
         migrated = subprocess.run(control_plane.command("migrate"), env=control_plane.environment, capture_output=True, timeout=60)
         assert migrated.returncode == 0, migrated.stderr
-    assert clickhouse.query("SELECT count() FROM mine.schema_migrations").strip() == "8"
+    assert clickhouse.query("SELECT count() > 0, count() = max(version) FROM mine.schema_migrations").split() == ["1", "1"]
     assert "model_stats_hourly" in clickhouse.query("SHOW TABLES FROM mine")
     clickhouse.query("INSERT INTO mine.schema_migrations (version, name) VALUES (99, 'later')")
     migrated = subprocess.run(control_plane.command("migrate"), env=control_plane.environment, capture_output=True, timeout=60)
