@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use opentracy_trace::user_agent;
 use opentracy_translate::access;
 use opentracy_translate::redact::KeyMask;
 
@@ -105,6 +106,13 @@ pub fn is_providers_own(name: &str) -> bool {
                 | "strict-transport-security"
                 | "server"
         )
+}
+
+/// Returns the client's SDK and version, for its trace; empty if it sent none.
+pub fn client<'a>(request: &'a HeaderList<'_>) -> &'a str {
+    request
+        .get("user-agent")
+        .map_or("", user_agent::product_and_version)
 }
 
 /// A list of headers under construction. Borrows values that it only passes on.

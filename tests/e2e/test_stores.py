@@ -46,6 +46,7 @@ def made_up_traces():
         session = f"session-{number // 20}"
         results = [{"role": "tool", "tool_call_id": f"call_{before}", "content": "seen"} for before in range(number - 3, number)]
         random_bits = chance.getrandbits(74)
+        client = [None, "OpenAI/Python 2.1.0", "curl/8.5", "OpenAI/Python 2.0.0"][number % 4]
         bits = (micros // 1000) << 80 | 7 << 76 | (random_bits >> 62) << 64 | 2 << 62 | random_bits & ((1 << 62) - 1)
         traces.append({
             "id": str(uuid.UUID(int=bits)),
@@ -56,6 +57,7 @@ def made_up_traces():
             "provider": None if error and chance.random() < 0.3 else provider,
             "model": model,
             "key": chance.choice([None, "team-a", "team-b"]),
+            **({"client": client} if client else {}),
             "stream": chance.random() < 0.5,
             "status": chance.choice([429, 500, 503, 400]) if error else 200,
             "outcome": chance.choice(["completed", "client_disconnected", "upstream_broke_off"]),
@@ -124,6 +126,8 @@ FILTERS = [
     {"alias": "smart"},
     {"alias": "smart", "provider": "anthropic"},
     {"key": "team-a"},
+    {"client": "OpenAI/Python 2.1.0"},
+    {"client": "curl/8.5", "alias": "smart"},
     {"cluster": 3},
     {"session": "session-7"},
     {"session": "session-7", "q": "sun"},
@@ -172,7 +176,7 @@ def test_lists_and_figures_are_equal(pair, filters):
     found = answers[0]
     if filters != {"q": "nothing"} and filters != {"q": "su"} and filters != {"provider": "nobody"}:
         assert found, "a filter that lets nothing through shows nothing"
-    for group in (None, "model", "provider", "alias", "cluster", "key"):
+    for group in (None, "model", "provider", "alias", "cluster", "key", "client"):
         by = {"group_by": group} if group else {}
         answers = [control_plane.get("/v1/analytics/summary", **by, **filters) for control_plane in pair]
         assert answers[0] == answers[1]
@@ -310,11 +314,22 @@ def test_parquet_holds_the_same(pair, tmp_path):
     for row, trace in zip(tables[0], everything(pair[0], alias="smart", order="oldest_first"), strict=True):
         for name in ("id", "model", "alias", "key", "status", "latency_ms", "time_to_first_token_ms", "user", "stream", "outcome"):
             assert row[name] == trace[name], name
+        assert row["client"] == trace.get("client")
         assert row["started_at"].replace(" ", "T").rstrip("0").rstrip(".") == trace["started_at"].rstrip("Z")
         assert json.loads(row["metadata"]) == trace["metadata"] and json.loads(row["attempts"]) == trace["attempts"]
         assert (json.loads(row["request"]) if row["request"] else None) == trace["request"]
         assert row["cost_total"] == (trace["cost"] and trace["cost"]["total"])
         assert row["tokens_input"] == (trace["tokens"] and trace["tokens"]["input"])
+
+
+def test_an_imported_client_is_shortened_like_a_header(pair):
+    for control_plane in pair:
+        long = [{**made_up_traces()[0], "id": str(uuid.uuid4()), "alias": "long", "client": client} for client in ("x" * 100, "curl/8.5 (for jane)", "(none)")]
+        control_plane.import_traces(long)
+        control_plane.settle()
+        found = everything(control_plane, alias="long")
+        assert sorted(trace.get("client", "") for trace in found) == ["", "curl/8.5", "x" * 64]
+        assert deleted(control_plane, "alias=long") == 3
 
 
 def test_a_list_and_logs_of_others_can_be_imported(pair):

@@ -72,7 +72,8 @@ def test_a_call_is_one_trace_from_the_client_to_the_provider(told, world, model)
     stack, collector = told
     trace = "%032x" % (0xABC + len(model))
     provider = world.openai if model != "smart" else world.anthropic
-    status, call = ask(stack, model, headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01", "tracestate": "vendor=1"})
+    status, call = ask(stack, model, headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01", "tracestate": "vendor=1",
+                                                "user-agent": "OpenAI/Python 2.1.0"})
     assert status == 200
     server, client = wait_for(lambda: len(found := collector.of(trace)) == 2 and sorted(found, key=lambda span: span.kind), "two spans")
     assert server.parent_span_id.hex() == "b7ad6b7169203331"
@@ -81,6 +82,7 @@ def test_a_call_is_one_trace_from_the_client_to_the_provider(told, world, model)
     seen = provider.requests[-1].headers
     assert seen["traceparent"] == f"00-{trace}-{client.span_id.hex()}-01" and seen["tracestate"] == "vendor=1"
     facts = attributes(server)
+    assert facts["user_agent.original"] == "OpenAI/Python 2.1.0"
     assert facts["gen_ai.operation.name"] == "chat" and facts["gen_ai.request.model"] == model
     assert facts["gen_ai.usage.input_tokens"] > 0 and facts["gen_ai.usage.output_tokens"] > 0
     assert facts["opentracy.trace.id"] == call and facts["opentracy.cost.usd"] > 0

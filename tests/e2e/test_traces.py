@@ -144,3 +144,23 @@ def test_the_attempts_of_a_fallback_are_in_the_trace(stack, world):
         (1, "openai", 503, "overloaded"), (2, "second", 200, None)]
     assert all(attempt["latency_ms"] > 0 for attempt in trace["attempts"])
     assert trace["alias"] == "chain" and trace["model"] == "large"
+
+
+@pytest.mark.parametrize("path, body", [
+    ("/v1/chat/completions", {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}),
+    ("/v1/messages", {"model": "openai/gpt-4o-mini", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}),
+    ("/v1/embeddings", {"model": "openai/text-embedding-3-small", "input": "Hello"}),
+])
+def test_the_client_of_every_call_is_in_its_trace(stack, path, body):
+    for agent, client in [
+        ("OpenAI/Python 2.1.0", "OpenAI/Python 2.1.0"),
+        ("claude-cli/2.0.1 (external, cli)", "claude-cli/2.0.1"),
+        ("x" * 1000, "x" * 64),
+        ("(jane@example.org)", None),
+    ]:
+        _, headers, _ = stack.post(body, path=path, headers={"user-agent": agent})
+        trace = stack.trace(headers["x-opentracy-trace-id"], attempts=0)
+        assert trace.get("client") == client
+        if client:
+            found = stack.traces(f"client={urllib.parse.quote(client)}")
+            assert trace["id"] in [other["id"] for other in found]

@@ -179,6 +179,14 @@ pub const COLUMNS: &[Column] = &[
         .searched("client_key", "key", "The name of a client key.")
         .parquet("key")
         .attribute("opentracy.key"),
+    Column::new(Name(|record| Some(record.client.as_ref()?.as_str())))
+        .searched(
+            "client",
+            "client",
+            "The SDK or program that made the call, with its version: `OpenAI/Python 2.1.0`.",
+        )
+        .parquet("client")
+        .attribute("user_agent.original"),
     Column::new(Flag(|record| record.stream))
         .clickhouse("stream")
         .parquet("stream")
@@ -286,6 +294,7 @@ pub enum Dimension {
     Alias,
     Cluster,
     Key,
+    Client,
 }
 
 impl Dimension {
@@ -296,6 +305,7 @@ impl Dimension {
             Self::Provider => Some("provider"),
             Self::Alias => Some("alias"),
             Self::Key => Some("client_key"),
+            Self::Client => Some("client"),
         }
     }
 }
@@ -306,7 +316,12 @@ mod tests {
 
     #[test]
     fn searched_and_grouped_columns_are_names_in_both_stores() {
-        let groups = [Dimension::Provider, Dimension::Alias, Dimension::Key];
+        let groups = [
+            Dimension::Provider,
+            Dimension::Alias,
+            Dimension::Key,
+            Dimension::Client,
+        ];
         let names = searches().map(|search| search.column);
         for name in names.chain(groups.into_iter().filter_map(Dimension::column)) {
             let mut columns = COLUMNS.iter();

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::wire::{FromMessage, IntoJson, IntoMessage};
-use crate::{Cost, Decision, Micros, Outcome, Tokens, TraceError, json};
+use crate::{Cost, Decision, Micros, Outcome, Tokens, TraceError, UserAgent, json};
 
 /// Defines [`Record`], [`Trace`] and the conversions of rows of the form
 ///
@@ -107,6 +107,12 @@ fields! {
         model: Option<String> => model: Option<String> => model;
         /// The name of the client's key.
         key: Option<String> => key: Option<String> => key;
+        /// The SDK or program that made the call, and its version: `OpenAI/Python 2.1.0`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client: Option<UserAgent>
+            => #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+               client: Option<UserAgent>
+            => client;
         #[serde(default)]
         stream: bool => stream: bool => stream;
         /// The HTTP status that the client got; 0 if it disconnected before there was one.

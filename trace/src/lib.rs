@@ -24,9 +24,11 @@ pub mod columns;
 pub mod fields;
 pub mod json;
 mod parts;
+pub mod user_agent;
 pub mod wire;
 
 pub use amounts::{Micros, PicoUsd};
 pub use attempt::Attempt;
 pub use fields::Record;
 pub use parts::{Cost, Decision, Outcome, Tokens, TraceError};
+pub use user_agent::UserAgent;

@@ -10,7 +10,9 @@ use opentracy_translate::endpoint::Endpoint;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{Attempt, Cost, Decision, Micros, Outcome, PicoUsd, Tokens, TraceError, json};
+use crate::{
+    Attempt, Cost, Decision, Micros, Outcome, PicoUsd, Tokens, TraceError, UserAgent, json,
+};
 
 /// A type of a record's field, which REST's JSON has as `J`.
 pub(crate) trait IntoJson<J> {
@@ -74,6 +76,12 @@ impl FromMessage<String> for Uuid {
 impl FromMessage<String> for Option<String> {
     fn from_message(message: &String) -> Option<Self> {
         Some(some(message))
+    }
+}
+
+impl FromMessage<String> for Option<UserAgent> {
+    fn from_message(message: &String) -> Option<Self> {
+        Some(UserAgent::parse(message))
     }
 }
 
@@ -187,6 +195,14 @@ impl IntoMessage<u64> for String {
 impl IntoMessage<String> for Option<String> {
     fn into_message(self) -> Result<String, String> {
         Ok(self.unwrap_or_default())
+    }
+}
+
+/// Shortens the text, because an import may have any.
+impl IntoMessage<String> for Option<UserAgent> {
+    fn into_message(self) -> Result<String, String> {
+        let agent = self.and_then(|agent| UserAgent::parse(agent.as_str()));
+        Ok(agent.map_or_else(String::new, String::from))
     }
 }
 

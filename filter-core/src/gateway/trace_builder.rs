@@ -26,6 +26,8 @@ pub struct TraceBuilder {
     pub started: Moment,
     /// W3C Trace Context, as the client sent it.
     traceparent: String,
+    /// The client's SDK and version.
+    sdk: String,
     is_opted_out: bool,
     /// The configuration that the call began with.
     pub snapshot: Option<Rc<Snapshot>>,
@@ -72,6 +74,7 @@ impl TraceBuilder {
                 .filter(|header| TraceContext::parse(header).is_some())
                 .unwrap_or_default()
                 .to_owned(),
+            sdk: headers::client(request).to_owned(),
             is_opted_out: privacy::is_opted_out(request),
             snapshot: snapshot::current(),
             caller,
@@ -226,6 +229,7 @@ impl TraceBuilder {
             content_truncated: content.is_cut || ending.is_cut,
             key,
             traceparent: self.traceparent,
+            client: self.sdk,
             user: masked(endings.user),
             metadata: endings
                 .metadata

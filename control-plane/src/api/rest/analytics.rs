@@ -45,8 +45,8 @@ pub struct Figure {
     /// RFC 3339: the start of the interval; not in a summary.
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<String>,
-    /// The model, provider, alias, cluster or key; `null` for traces without one, and if nothing is
-    /// grouped.
+    /// The model, provider, alias, cluster, key or client; `null` for traces without one, and if
+    /// nothing is grouped.
     group: Option<String>,
     requests: u64,
     /// Requests whose client got an error.

@@ -201,6 +201,13 @@ impl Topology {
                 name: "figures of calls",
                 statements: self.leave_traces(),
             },
+            Migration {
+                name: "clients",
+                statements: self.alter(
+                    "calls",
+                    "ADD COLUMN IF NOT EXISTS client LowCardinality(String)",
+                ),
+            },
         ]
     }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::store::clickhouse::ClickHouse;
 use crate::store::clickhouse::filter::Conditions;
-use crate::store::{Dimension, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
+use crate::store::{Dimension, Filter, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
 
 impl ClickHouse {
     pub(super) async fn figures(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError> {
@@ -85,7 +85,14 @@ impl ClickHouse {
             name: String,
             cost: i64,
         }
-        let name = by.column().unwrap_or("concat(provider, '/', model)");
+        let name = match by {
+            Dimension::Provider | Dimension::Alias | Dimension::Key => by.column().unwrap_or("''"),
+            Dimension::Model => "concat(provider, '/', model)",
+            // The hourly table lacks them.
+            Dimension::Cluster | Dimension::Client => {
+                return self.spending_of_calls(since, by).await;
+            }
+        };
         let sql = format!(
             "SELECT toString({name}) AS name, sum(cost_total) AS cost FROM {}
             WHERE hour >= toStartOfHour(fromUnixTimestamp64Micro(?, 'UTC')) AND name != '' GROUP BY name",
@@ -96,5 +103,23 @@ impl ClickHouse {
             .into_iter()
             .map(|spent| (spent.name, PicoUsd(spent.cost)))
             .collect())
+    }
+
+    async fn spending_of_calls(
+        &self,
+        since: Micros,
+        by: Dimension,
+    ) -> Result<Vec<(String, PicoUsd)>, StoreError> {
+        let query = StatsQuery {
+            filter: Filter {
+                since: Some(since),
+                ..Filter::default()
+            },
+            group_by: Some(by),
+            interval: None,
+        };
+        let stats = self.figures(query).await?.into_iter();
+        let named = stats.filter_map(|stats| Some((stats.group?, stats.cost)));
+        Ok(named.collect())
     }
 }

@@ -79,6 +79,9 @@ const STEPS: &[&str] = &[
     "
     ALTER TABLE audit ADD COLUMN actor TEXT NOT NULL DEFAULT '';
 ",
+    "
+    ALTER TABLE traces ADD COLUMN client INTEGER;
+",
 ];
 
 /// Returns the version of a file's tables; 0 for a new file.
