@@ -170,3 +170,52 @@ impl Record {
             .map(|tokens| tokens.input.saturating_add(tokens.output))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn exported() -> Value {
+        json!({
+            "id": "01a1fd8e-a147-7760-a624-7a3e86a1d7a1", "started_at": "2026-11-21T10:02:25.565Z",
+            "api": "messages", "requested_model": "smart", "alias": "smart", "provider": "openai",
+            "model": "gpt-4o", "key": "team-a", "client": "OpenAI/Python 2.1.0", "stream": true,
+            "status": 429, "outcome": "client_disconnected",
+            "error": {"type": "rate_limit_error", "code": null, "message": "slow down"},
+            "latency_ms": 12.345, "time_to_first_token_ms": 1.5, "routing_ms": 0.25,
+            "tokens": {"input": 9, "output": 8, "cache_read": 7, "cache_write": 6, "reasoning": 5},
+            "cost": {"input": 0.1, "output": 0.2, "cache_read": 0.0, "cache_write": 0.0, "total": 0.3},
+            "session_id": "ses_1", "cluster_id": 3, "expected_error": 0.125,
+            "decision": {"outcome": "decided", "pack": null, "score": 0.5, "cost_weight": null,
+                "embedding_ms": 2.5, "reason": "the best"},
+            "user": "jane", "metadata": {"team": "search"}, "traceparent": "00-1-2-01",
+            "attempts": [], "request": null, "response": null, "content_truncated": true,
+        })
+    }
+
+    #[test]
+    fn an_export_survives_its_import() {
+        let trace: Trace = serde_json::from_value(exported()).unwrap();
+        let request = trace.into_request().unwrap();
+        let record = Record::from_message(&request.traces[0]).unwrap();
+        let stored = record.to_json().unwrap();
+        let record = Record::from_json(stored.as_bytes()).unwrap();
+        assert_eq!(
+            serde_json::to_value(Trace::from(record)).unwrap(),
+            exported()
+        );
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_read() {
+        let mut earlier = exported();
+        earlier.as_object_mut().unwrap().remove("client");
+        let trace: Trace = serde_json::from_value(earlier.clone()).unwrap();
+        let request = trace.into_request().unwrap();
+        let record = Record::from_message(&request.traces[0]).unwrap();
+        assert!(!record.to_json().unwrap().contains("client\""));
+        assert_eq!(serde_json::to_value(Trace::from(record)).unwrap(), earlier);
+    }
+}
