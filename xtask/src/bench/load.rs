@@ -86,7 +86,7 @@ impl Connection {
 
     fn ask(&mut self, path: &str, body: &[u8]) -> Result<Timing> {
         let mut request = format!(
-            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\nauthorization: Bearer x\r\ncontent-length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: Bearer x\r\ncontent-length: {}\r\n\r\n",
             body.len()
         )
         .into_bytes();

@@ -44,15 +44,21 @@ pub struct Options {
     /// Number of concurrent requests.
     #[arg(long, default_value_t = 16)]
     connections: usize,
-    /// Run only the cases whose names contain this text.
-    #[arg(long, default_value = "")]
-    only: String,
+    /// Run only the cases whose names contain this text; may be repeated.
+    #[arg(long)]
+    only: Vec<String>,
     /// Size of the requests, in KB.
     #[arg(long, default_value_t = 1)]
     body_kb: usize,
     /// Another build of the filter to compare with, as `NAME=FILE`; may be repeated.
     #[arg(long = "filter", value_name = "NAME=FILE", value_parser = other_filter)]
     filters: Vec<OtherFilter>,
+}
+
+impl Options {
+    fn has_chosen(&self, case: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| case.contains(part.as_str()))
+    }
 }
 
 /// Another build of the filter.
@@ -166,7 +172,7 @@ fn gateway(workspace: &Workspace, options: &Options) -> Result<()> {
     let chosen = CASES
         .iter()
         // The baseline of the comparison always runs.
-        .filter(|case| case.way == Way::Plain || case.name.contains(&options.only));
+        .filter(|case| case.way == Way::Plain || options.has_chosen(case.name));
     let cases: Vec<Case> = chosen
         .flat_map(|case| for_each_filter(case, options))
         .collect();
