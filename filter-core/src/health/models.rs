@@ -12,7 +12,7 @@ use crate::shared_data;
 /// The maximum number of models with statistics. A client can name any model, so the least recently
 /// used are evicted, and models of the configuration last.
 const MAX_MODELS: usize = 500;
-/// The number of ticks without a use after which a copy is no longer kept current: ten seconds.
+/// The number of ticks without a use after which a copy ceases to be kept current: ten seconds.
 const MAX_IDLE_TICKS: u32 = 100;
 
 /// This VM's copy of a model's state.
