@@ -421,9 +421,19 @@ impl Gateway {
 
     fn refuse(&mut self, host: &impl Host, error: ApiError) {
         if let State::Receiving(endpoint, caller, request) = std::mem::take(&mut self.state) {
-            if endpoint == GatewayEndpoint::Route {
-                self.reply_error(host, &error);
-                return;
+            match endpoint {
+                GatewayEndpoint::Route => {
+                    self.reply_error(host, &error);
+                    return;
+                }
+                // A count leaves no trace.
+                GatewayEndpoint::CountTokens => {
+                    let body = endpoint.api().error_json(&error, &[]);
+                    host.reply(error.status, &headers::json(), &body);
+                    self.state = State::Answered;
+                    return;
+                }
+                _ => {}
             }
             let call = Call::new(host, endpoint.api(), caller, &request, Vec::new());
             self.settle(host, dispatch::Outcome::Refused(Box::new(call), error));

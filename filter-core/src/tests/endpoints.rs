@@ -103,6 +103,17 @@ fn tokens_are_counted_by_anthropic_and_estimated_for_others() {
 }
 
 #[test]
+fn a_count_that_is_not_posted_leaves_no_trace() {
+    let mut vm = Vm::gateway_with(snapshot());
+    let mut exchange = get(&mut vm, "/v1/messages/count_tokens", &[]);
+    let got = exchange.client();
+    assert_eq!(got.status(), 405);
+    assert_eq!(got.json()["type"], "error", "in Anthropic's shape");
+    exchange.end();
+    assert!(vm.records().traces.is_empty());
+}
+
+#[test]
 fn a_count_that_fails_is_an_error_in_anthropics_shape() {
     let mut vm = Vm::gateway_with(snapshot());
     let path = "/v1/messages/count_tokens";
