@@ -315,6 +315,9 @@ impl Flow<'_> {
         match admission {
             Admission::Admitted => {
                 self.call.trace.charges.extend(charges);
+                if let Err(error) = take_turn(host, &self.call.plan) {
+                    return Outcome::Refused(self.call, error);
+                }
                 self.introduce(host);
                 send(host, self.call, self.envelope, &self.request)
             }
@@ -329,6 +332,19 @@ impl Flow<'_> {
                 Outcome::Refused(self.call, error)
             }
         }
+    }
+}
+
+/// Claims the half-open probe of the first candidate if its breaker is half-open. Only a request
+/// that is within all limits may: one that is refused would leave the model without a probe.
+/// Returns an error if another request was first, and no other candidate is left.
+fn take_turn(host: &impl Host, plan: &[Candidate]) -> Result<(), ApiError> {
+    let Some(first) = plan.first() else {
+        return Ok(());
+    };
+    match strategy::wait_for(host, &first.id()) {
+        Some(seconds) if plan.len() == 1 => Err(strategy::circuit_open(&first.id(), seconds)),
+        _ => Ok(()),
     }
 }
 

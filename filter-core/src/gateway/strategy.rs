@@ -127,7 +127,8 @@ pub fn by_health(host: &impl Host, candidates: &mut [Candidate]) -> Option<u64> 
     if candidates.len() > 1 {
         candidates.sort_by_cached_key(place);
     }
-    wait_for(host, &candidates.first()?.id())
+    let first = health::of(host, &candidates.first()?.id());
+    (!first.may_be_called(now_ms)).then(|| first.wait_seconds(now_ms))
 }
 
 /// Returns the seconds until a model may be called; `None` if it may be called now.

@@ -163,3 +163,31 @@ fn a_model_at_its_limit_gives_way_to_the_next() {
     assert_eq!(error(got), (429, "rate_limit_exceeded".to_owned()));
     assert!(got.text().contains("model \\\"openai/small\\\""));
 }
+
+#[test]
+fn a_refusal_by_the_models_limit_leaves_the_half_open_probe_to_the_next_request() {
+    let mut snapshot = limited(v1::Limits::default());
+    snapshot.models[0].limits = Some(requests(100));
+    let mut vm = Vm::gateway_with(snapshot);
+    for turn in 0..5 {
+        let mut exchange = ask(&mut vm);
+        if turn == 0 {
+            grant_until(&mut vm, &mut exchange, 5, 5000);
+        }
+        exchange.respond(500, &JSON, b"{}");
+        exchange.end();
+    }
+    let mut exchange = ask(&mut vm);
+    assert_eq!(error(exchange.client()), (503, "circuit_open".to_owned()));
+    vm.tick(Duration::from_secs(10));
+    let mut exchange = ask(&mut vm);
+    grant_until(&mut vm, &mut exchange, 0, 1000);
+    assert_eq!(
+        error(exchange.client()),
+        (429, "rate_limit_exceeded".to_owned())
+    );
+    vm.tick(Duration::from_secs(1));
+    let mut exchange = ask(&mut vm);
+    grant(&mut vm, &mut exchange, 1);
+    assert!(is_sent(&mut exchange), "it is the probe");
+}
