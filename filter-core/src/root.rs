@@ -10,7 +10,8 @@ use crate::contact;
 use crate::delivery;
 use crate::events;
 use crate::faults::Kind;
-use crate::gateway::{Gateway, limits};
+use crate::gateway::Gateway;
+use crate::gateway::limits::{self, PendingReturns};
 use crate::health;
 use crate::host::{CallId, Host};
 use crate::ids;
@@ -26,7 +27,7 @@ pub const TICK: Duration = Duration::from_millis(100);
 const POLL_EVERY: Duration = Duration::from_secs(1);
 const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 const GRPC_INVALID_ARGUMENT: u32 = 3;
-/// The pause in deliveries after one failed.
+/// The pause in deliveries, or in reports of returned units, after one failed.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
 thread_local! {
@@ -44,6 +45,9 @@ pub struct Root<H> {
     /// The time when the control plane was last reported unreachable.
     last_report: Option<Instant>,
     pause_deliveries_until: Option<Instant>,
+    /// The report of returned units in flight.
+    returns: Option<PendingReturns>,
+    pause_returns_until: Option<Instant>,
 }
 
 impl<H: Host> Root<H> {
@@ -56,6 +60,8 @@ impl<H: Host> Root<H> {
             poll: None,
             last_report: None,
             pause_deliveries_until: None,
+            returns: None,
+            pause_returns_until: None,
         }
     }
 
@@ -95,9 +101,7 @@ impl<H: Host> Root<H> {
         events::on_tick(&self.host);
         self.deliver();
         health::on_tick(&self.host);
-        if let Some(snapshot) = snapshot::current() {
-            limits::give_back(&self.host, &snapshot);
-        }
+        self.give_back();
         attempt_log::forget_old(&self.host);
     }
 
@@ -106,6 +110,11 @@ impl<H: Host> Root<H> {
         if self.poll == Some(call) {
             self.poll = None;
             configuration::on_answer(&self.host, status, size);
+            return;
+        }
+        if let Some(returns) = self.returns.take_if(|returns| returns.is_call(call)) {
+            returns.on_answer(status);
+            self.pause_returns_until = (status != 0).then(|| self.host.now() + BACK_OFF);
             return;
         }
         // Records that the control plane rejects as invalid would fail again and block those behind
@@ -147,6 +156,17 @@ impl<H: Host> Root<H> {
             _ => String::new(),
         };
         self.poll = configuration::ask(&self.host, vm, POLL_TIMEOUT);
+    }
+
+    /// Returns unused units of limits, one report at a time.
+    fn give_back(&mut self) {
+        let is_paused = |until| self.host.now() < until;
+        if self.returns.is_some() || self.pause_returns_until.is_some_and(is_paused) {
+            return;
+        }
+        if let Some(snapshot) = snapshot::current() {
+            self.returns = limits::give_back(&self.host, &snapshot);
+        }
     }
 
     /// Reports an unreachable control plane, at most once per [`POLL_EVERY`].

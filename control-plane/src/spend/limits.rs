@@ -4,7 +4,7 @@
 //! Shares are small enough that the unused rest of all VMs at the end of a minute is at most two
 //! percent of the limit, and the sum of all grants never exceeds the limit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use opentracy_proto::constants::LEASE_DIVISOR;
@@ -13,8 +13,11 @@ use opentracy_proto::v1::{Owner, Unit};
 
 use crate::config::{Config, Limits as Configured};
 
-/// Number of windows at which those of past minutes are evicted.
+/// Number of accounts at which those of past minutes are evicted.
 const MANY: usize = 1000;
+/// Number of requests of a VM whose grants are remembered. A VM reports within seconds that it got
+/// no answer.
+const MANY_REQUESTS: usize = 4096;
 const MINUTE_MS: u64 = 60_000;
 
 /// The subject and unit of a limit.
@@ -25,33 +28,66 @@ struct Bucket {
     unit: i32,
 }
 
-/// The amount granted in one minute.
+/// The units of one limit that VMs hold, in one minute or, of concurrent requests, at any time.
 #[derive(Default)]
-struct Window {
-    /// Minutes since the Unix epoch.
+struct Account {
+    /// Minutes since the Unix epoch; 0 for concurrent requests.
     minute: u64,
-    granted: u64,
+    by_vm: HashMap<String, Units>,
 }
 
-/// A VM's grants of concurrent requests and its releases of concurrent requests or tokens, since it
-/// started.
 #[derive(Default)]
-struct Slots {
-    granted: u64,
+struct Units {
+    held: u64,
+    /// The total that the VM has returned since it started.
     released: u64,
 }
 
-impl Slots {
+impl Account {
     fn held(&self) -> u64 {
-        self.granted.saturating_sub(self.released)
+        self.by_vm.values().map(|units| units.held).sum()
+    }
+
+    fn of(&mut self, vm: &str) -> &mut Units {
+        self.by_vm.entry(vm.to_owned()).or_default()
+    }
+
+    /// Begins another minute, for which nothing has been granted yet.
+    fn turn(&mut self, minute: u64) {
+        if self.minute != minute {
+            self.minute = minute;
+            for units in self.by_vm.values_mut() {
+                units.held = 0;
+            }
+        }
+    }
+}
+
+/// A grant that may have to be taken back.
+struct Granted {
+    bucket: Bucket,
+    minute: u64,
+    units: u64,
+}
+
+/// The latest requests of a VM by their numbers, with their grants; `None` if the VM has reported
+/// that it got no answer.
+#[derive(Default)]
+struct Requests(BTreeMap<u64, Option<Vec<Granted>>>);
+
+impl Requests {
+    fn insert(&mut self, number: u64, grants: Option<Vec<Granted>>) {
+        self.0.insert(number, grants);
+        if self.0.len() > MANY_REQUESTS {
+            self.0.pop_first();
+        }
     }
 }
 
 #[derive(Default)]
 struct State {
-    windows: HashMap<Bucket, Window>,
-    /// By bucket and VM.
-    slots: HashMap<Bucket, HashMap<String, Slots>>,
+    accounts: HashMap<Bucket, Account>,
+    requests: HashMap<String, Requests>,
 }
 
 #[derive(Default)]
@@ -68,9 +104,16 @@ impl Limits {
         let vms = u64::try_from(alive.len()).unwrap_or(1).max(1);
         let now_ms = u64::try_from(now.as_millisecond()).unwrap_or_default();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.release(&request.vm, request.released, alive);
-        let wants = request.wants.into_iter();
-        let grants = wants.map(|want| {
+        state.evict(&request.vm, alive, now_ms);
+        state.release(&request.vm, request.released);
+        state.take_back(&request.vm, &request.unanswered);
+        let requests = state.requests.get(&request.vm);
+        if requests.is_some_and(|requests| requests.0.contains_key(&request.number)) {
+            // The VM has given up on this request before it arrived here.
+            return v1::AcquireResponse::default();
+        }
+        let mut made = Vec::new();
+        let grants = request.wants.into_iter().map(|want| {
             let bucket = want.bucket.unwrap_or_default();
             let Some(limit) = limit(config, &bucket) else {
                 // The limit was removed from the configuration, so nothing is limited.
@@ -82,88 +125,91 @@ impl Limits {
                 };
             };
             let piece = (limit / LEASE_DIVISOR / vms).max(want.units);
-            match bucket.unit() {
-                Unit::Concurrent => {
-                    state.take_slots(bucket.into(), &request.vm, limit, piece, want.units)
-                }
-                Unit::Requests | Unit::Tokens => {
-                    state.take(bucket.into(), limit, piece, want.units, now_ms)
-                }
+            let (minute, reset_ms) = window(bucket.unit(), now_ms);
+            let bucket = Bucket::from(bucket);
+            let account = state.accounts.entry(bucket.clone()).or_default();
+            account.turn(minute);
+            let left = limit.saturating_sub(account.held());
+            let units = granted(left, piece, want.units);
+            account.of(&request.vm).held += units;
+            if units > 0 {
+                made.push(Granted {
+                    bucket,
+                    minute,
+                    units,
+                });
+            }
+            v1::Grant {
+                units,
+                limit,
+                remaining: left - units,
+                reset_ms,
             }
         });
-        v1::AcquireResponse {
-            grants: grants.collect(),
+        let grants = grants.collect();
+        if !made.is_empty() && request.number != 0 {
+            let requests = state.requests.entry(request.vm).or_default();
+            requests.insert(request.number, Some(made));
         }
+        v1::AcquireResponse { grants }
     }
 }
 
 impl State {
-    fn take(
-        &mut self,
-        bucket: Bucket,
-        limit: u64,
-        piece: u64,
-        needed: u64,
-        now_ms: u64,
-    ) -> v1::Grant {
-        let minute = now_ms / MINUTE_MS;
-        if self.windows.len() > MANY {
-            self.windows.retain(|_, window| window.minute == minute);
-        }
-        let window = self.windows.entry(bucket).or_default();
-        if window.minute != minute {
-            *window = Window { minute, granted: 0 };
-        }
-        let left = limit.saturating_sub(window.granted);
-        let units = granted(left, piece, needed);
-        window.granted += units;
-        v1::Grant {
-            units,
-            limit,
-            remaining: left - units,
-            reset_ms: MINUTE_MS - now_ms % MINUTE_MS,
-        }
+    /// Frees the slots of VMs that are gone, and drops accounts without use.
+    fn evict(&mut self, vm: &str, alive: &HashSet<String>, now_ms: u64) {
+        let is_alive = |name: &String| name == vm || alive.contains(name);
+        self.requests.retain(|name, _| is_alive(name));
+        let is_many = self.accounts.len() > MANY;
+        self.accounts.retain(|bucket, account| {
+            let is_slots = bucket.unit == i32::from(Unit::Concurrent);
+            let is_current = !is_slots && account.minute == now_ms / MINUTE_MS;
+            // The units of this minute are used up, whoever had them.
+            account
+                .by_vm
+                .retain(|name, units| is_alive(name) || is_current && units.held > 0);
+            !is_many || is_slots || is_current
+        });
     }
 
-    fn take_slots(
-        &mut self,
-        bucket: Bucket,
-        vm: &str,
-        limit: u64,
-        piece: u64,
-        needed: u64,
-    ) -> v1::Grant {
-        let slots = self.slots.entry(bucket).or_default();
-        let held: u64 = slots.values().map(Slots::held).sum();
-        let left = limit.saturating_sub(held);
-        let units = granted(left, piece, needed);
-        slots.entry(vm.to_owned()).or_default().granted += units;
-        v1::Grant {
-            units,
-            limit,
-            remaining: left - units,
-            reset_ms: 0,
-        }
-    }
-
-    /// Applies the releases of a VM, and frees the slots of VMs that are gone.
-    fn release(&mut self, vm: &str, released: Vec<v1::Released>, alive: &HashSet<String>) {
-        for of_bucket in self.slots.values_mut() {
-            of_bucket.retain(|name, _| name == vm || alive.contains(name));
-        }
+    /// Applies the releases of a VM.
+    fn release(&mut self, vm: &str, released: Vec<v1::Released>) {
         for each in released {
-            let bucket: Bucket = each.bucket.unwrap_or_default().into();
-            let slots = self.slots.entry(bucket.clone()).or_default();
+            let bucket = each.bucket.unwrap_or_default().into();
             // Counts are cumulative because reports may arrive out of order.
-            let own = slots.entry(vm.to_owned()).or_default();
+            let own = self.accounts.entry(bucket).or_default().of(vm);
             let more = each.units.saturating_sub(own.released);
             own.released += more;
-            if bucket.unit == i32::from(Unit::Tokens)
-                && let Some(window) = self.windows.get_mut(&bucket)
-            {
-                window.granted = window.granted.saturating_sub(more);
-            }
+            own.held = own.held.saturating_sub(more);
         }
+    }
+
+    /// Takes the grants of requests back whose answer did not arrive.
+    fn take_back(&mut self, vm: &str, unanswered: &[u64]) {
+        if unanswered.is_empty() {
+            return;
+        }
+        let requests = self.requests.entry(vm.to_owned()).or_default();
+        for number in unanswered {
+            for grant in requests.0.remove(number).flatten().unwrap_or_default() {
+                if let Some(account) = self.accounts.get_mut(&grant.bucket)
+                    && account.minute == grant.minute
+                {
+                    let own = account.of(vm);
+                    own.held = own.held.saturating_sub(grant.units);
+                }
+            }
+            // The request itself may still be on its way.
+            requests.insert(*number, None);
+        }
+    }
+}
+
+/// Returns the number of the current window of a limit, and the milliseconds that are left of it.
+fn window(unit: Unit, now_ms: u64) -> (u64, u64) {
+    match unit {
+        Unit::Concurrent => (0, 0),
+        Unit::Requests | Unit::Tokens => (now_ms / MINUTE_MS, MINUTE_MS - now_ms % MINUTE_MS),
     }
 }
 
@@ -209,6 +255,14 @@ mod tests {
         .unwrap()
     }
 
+    fn bucket(unit: Unit) -> v1::Bucket {
+        v1::Bucket {
+            owner: Owner::Key.into(),
+            name: "a".to_owned(),
+            unit: unit.into(),
+        }
+    }
+
     fn ask(
         limits: &Limits,
         vm: &str,
@@ -217,11 +271,7 @@ mod tests {
         released: u64,
         at_ms: i64,
     ) -> v1::Grant {
-        let bucket = v1::Bucket {
-            owner: Owner::Key.into(),
-            name: "a".to_owned(),
-            unit: unit.into(),
-        };
+        let bucket = bucket(unit);
         let released = v1::Released {
             bucket: Some(bucket.clone()),
             units: released,
@@ -233,6 +283,7 @@ mod tests {
                 units,
             }],
             released: vec![released],
+            ..v1::AcquireRequest::default()
         };
         let now = jiff::Timestamp::from_millisecond(at_ms).unwrap();
         let alive = ["x", "y"].map(str::to_owned).into();
@@ -283,6 +334,34 @@ mod tests {
         assert_eq!(ask("y", 0), 0, "all three are held");
         assert_eq!(ask("x", 1), 1, "one of two was given back");
         assert_eq!(ask("x", 1), 0, "the same release is reported again");
+    }
+
+    #[test]
+    fn the_grant_of_a_request_without_an_answer_is_taken_back_once() {
+        let limits = Limits::default();
+        let acquire = |number, units, unanswered: &[u64]| {
+            let wants = [Unit::Concurrent, Unit::Tokens].map(|unit| v1::Want {
+                bucket: Some(bucket(unit)),
+                units,
+            });
+            let request = v1::AcquireRequest {
+                vm: "x".to_owned(),
+                wants: wants.to_vec(),
+                released: Vec::new(),
+                number,
+                unanswered: unanswered.to_vec(),
+            };
+            let alive = ["x".to_owned()].into();
+            let answer = limits.acquire(request, &config(), &alive, jiff::Timestamp::UNIX_EPOCH);
+            let units = answer.grants.iter().map(|grant| grant.units);
+            units.collect::<Vec<_>>()
+        };
+        assert_eq!(acquire(1, 3, &[]), [3, 20]);
+        assert_eq!(acquire(2, 1, &[]), [0, 20]);
+        assert_eq!(acquire(3, 3, &[1]), [3, 20], "what the first one had");
+        assert_eq!(acquire(4, 1, &[1]), [0, 20], "the same report again");
+        acquire(5, 0, &[6]);
+        assert!(acquire(6, 1, &[]).is_empty(), "its VM no longer waits");
     }
 
     #[test]

@@ -183,7 +183,12 @@ impl Exchange {
         self.settle();
         self.envoy.enter(self.id);
         self.stream.with(|stage| stage.on_log(&self.envoy));
-        self.envoy.state(|state| state.streams.remove(&self.id));
+        self.envoy.state(|state| {
+            state.streams.remove(&self.id);
+            // Envoy cancels the calls of a stream that ends. The SDK drops an answer that comes.
+            state.grpc.retain(|call| call.context != self.id);
+            state.http.retain(|call| call.context != self.id);
+        });
     }
 
     /// Returns what has reached the upstream.

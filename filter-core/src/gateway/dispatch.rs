@@ -27,7 +27,7 @@ use crate::host::Host;
 use crate::plan::Plan;
 use crate::snapshot::Snapshot;
 use crate::upstream::Sending;
-use crate::{health, metrics, upstream};
+use crate::{health, upstream};
 
 /// The result of dispatching a request.
 pub enum Outcome {
@@ -86,7 +86,7 @@ pub fn start(host: &impl Host, mut call: Box<Call>, request: HeaderList<'static>
     });
     match planned {
         Ok(envelope) => {
-            let admission = limits::admit(host, &call.trace.charges, &snapshot);
+            let admission = limits::admit(host, &call.trace.intended_charges, &snapshot);
             let flow = Flow {
                 call,
                 request,
@@ -122,8 +122,8 @@ pub fn resume(host: &impl Host, waiting: Waiting, status: u32, size: usize) -> O
     };
     match question {
         Question::Caller(asked) => {
-            let charges = &flow.call.trace.charges;
-            let admission = limits::resume(host, charges, &asked, &snapshot, status, size);
+            let charges = &flow.call.trace.intended_charges;
+            let admission = limits::resume(host, charges, asked, &snapshot, status, size);
             flow.on_caller(host, admission)
         }
         Question::Files(asked) => match named_files::check(host, &asked, status, size) {
@@ -138,7 +138,7 @@ pub fn resume(host: &impl Host, waiting: Waiting, status: u32, size: usize) -> O
         }
         Question::Model(asked) => {
             let charges = model_charges(&flow.call, &snapshot);
-            let admission = limits::resume(host, &charges, &asked, &snapshot, status, size);
+            let admission = limits::resume(host, &charges, asked, &snapshot, status, size);
             flow.on_model(host, charges, admission)
         }
     }
@@ -198,11 +198,11 @@ impl Flow<'_> {
     fn on_caller(mut self, host: &impl Host, admission: Admission) -> Outcome {
         match admission {
             Admission::Refused(error) => {
-                self.call.trace.refuse(host, &error);
+                limits::count_refusal(host, &error);
                 return Outcome::Refused(self.call, error);
             }
             Admission::Pending(asked) => return self.wait(Question::Caller(asked)),
-            Admission::Admitted => {}
+            Admission::Admitted => self.call.trace.on_admitted(),
         }
         match named_files::ask(host, &mut self.call, self.snapshot) {
             Ok(None) => self.on_files(host),
@@ -328,7 +328,7 @@ impl Flow<'_> {
                 self.admit_model(host)
             }
             Admission::Refused(error) => {
-                metrics::count_limited(host, error.code.as_deref().unwrap_or_default());
+                limits::count_refusal(host, &error);
                 Outcome::Refused(self.call, error)
             }
         }

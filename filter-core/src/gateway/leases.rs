@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use opentracy_proto::constants::LEASE_DIVISOR;
 use opentracy_proto::v1;
 use opentracy_proto::v1::{Owner, Unit};
 
@@ -60,7 +59,8 @@ struct Lease {
     /// The total of returned units since the VM started.
     released: u64,
     in_use: u64,
-    is_release_told: bool,
+    /// The part of `released` that the control plane has acknowledged.
+    acknowledged: u64,
     /// The slots that this VM granted itself. They are never returned to the control plane.
     own_slots: u64,
     /// The time when this VM last granted its share without the control plane.
@@ -76,7 +76,7 @@ impl Lease {
             is_exhausted: false,
             released: 0,
             in_use: 0,
-            is_release_told: true,
+            acknowledged: 0,
             own_slots: 0,
             alone_since: None,
         }
@@ -92,9 +92,21 @@ impl Lease {
     }
 }
 
+/// A report to the control plane.
+#[derive(Debug, Default, PartialEq)]
+pub struct Returns {
+    pub released: Vec<v1::Released>,
+    /// The numbers of requests without an answer.
+    pub unanswered: Vec<u64>,
+}
+
 #[derive(Default)]
 pub struct Leases {
     leases: HashMap<Bucket, Lease>,
+    /// The number of the last request to the control plane.
+    last_request: u64,
+    /// The requests whose answer will not arrive, until that is acknowledged.
+    unanswered: Vec<u64>,
     /// The number of VMs that share the limits.
     vms: u32,
 }
@@ -182,8 +194,7 @@ impl Leases {
     }
 
     /// Replaces a charge's estimate by the actual usage, for a request that came at `since`.
-    /// Returns `true` if so much is left over that it should be returned.
-    pub fn settle(&mut self, charge: &Charge, actual: u64, since: Instant, now: Instant) -> bool {
+    pub fn settle(&mut self, charge: &Charge, actual: u64, since: Instant, now: Instant) {
         let lease = self.lease(&charge.bucket, now);
         let too_much = signed(charge.units).saturating_sub(signed(actual));
         let is_of_this_minute = lease.ends > now && since + MINUTE >= lease.ends;
@@ -194,20 +205,29 @@ impl Leases {
             // beyond the estimate still counts.
             lease.left = lease.left.saturating_add(too_much.min(0));
         }
-        lease.left > signed(charge.limit / LEASE_DIVISOR)
     }
 
-    /// Frees the slot of a request that has ended. Returns `true` if so many are free that they
-    /// should be returned.
-    pub fn release(&mut self, charge: &Charge, now: Instant) -> bool {
+    /// Frees the slot of a request that has ended.
+    pub fn release(&mut self, charge: &Charge, now: Instant) {
         let lease = self.lease(&charge.bucket, now);
         lease.in_use = lease.in_use.saturating_sub(charge.units);
         lease.left = lease.left.saturating_add(signed(charge.units));
-        lease.left > signed(charge.limit / LEASE_DIVISOR)
+    }
+
+    /// Returns the number of the next request to the control plane.
+    pub fn next_request(&mut self) -> u64 {
+        self.last_request = self.last_request.saturating_add(1);
+        self.last_request
+    }
+
+    /// Records that the answer to a request will not arrive.
+    pub fn note_unanswered(&mut self, number: u64) {
+        self.unanswered.push(number);
     }
 
     /// Takes unused slots and tokens out of the leases, to return them to the control plane.
-    pub fn give_back(&mut self, now: Instant) -> Vec<v1::Released> {
+    /// Returns all that it has not acknowledged; `None` if that is nothing.
+    pub fn give_back(&mut self, now: Instant) -> Option<Returns> {
         let mut released = Vec::new();
         for (bucket, lease) in &mut self.leases {
             let is_returned = match bucket.unit {
@@ -223,18 +243,33 @@ impl Leases {
                 lease.left = 0;
                 if left > own {
                     lease.released = lease.released.saturating_add(left - own);
-                    lease.is_release_told = false;
                 }
             }
-            if !lease.is_release_told {
-                lease.is_release_told = true;
+            if lease.released > lease.acknowledged {
                 released.push(v1::Released {
                     bucket: Some(bucket.into()),
                     units: lease.released,
                 });
             }
         }
-        released
+        let returns = Returns {
+            released,
+            unanswered: self.unanswered.clone(),
+        };
+        (returns != Returns::default()).then_some(returns)
+    }
+
+    /// Records that the control plane has received a report.
+    pub fn acknowledge(&mut self, returns: &Returns) {
+        self.unanswered
+            .retain(|number| !returns.unanswered.contains(number));
+        for (bucket, lease) in &mut self.leases {
+            let bucket = v1::Bucket::from(bucket);
+            let mut reports = returns.released.iter();
+            if let Some(report) = reports.find(|report| report.bucket.as_ref() == Some(&bucket)) {
+                lease.acknowledged = lease.acknowledged.max(report.units);
+            }
+        }
     }
 
     /// Sets the number of VMs that share the limits.
@@ -366,17 +401,14 @@ mod tests {
         );
         leases.grant(&estimate, &answer(25, 65), now);
         assert_eq!(leases.take(&estimate, now), TakeResult::All);
-        assert!(
-            leases.settle(&estimate[0], 0, now, now),
-            "others may want it"
-        );
+        leases.settle(&estimate[0], 0, now, now);
         assert_eq!(
             leases.take(&estimate, now),
             TakeResult::All,
             "it was given back"
         );
         leases.settle(&estimate[0], 0, now, now);
-        assert_eq!(leases.give_back(now)[0].units, 10);
+        assert_eq!(leases.give_back(now).unwrap().released[0].units, 10);
     }
 
     #[test]
@@ -385,15 +417,13 @@ mod tests {
         let slot = [charge(Unit::Concurrent, 1)];
         leases.grant(&slot, &answer(1, 0), now);
         assert_eq!(leases.take(&slot, now), TakeResult::All);
-        assert!(leases.give_back(now).is_empty(), "it is in use");
+        assert_eq!(leases.give_back(now), None, "it is in use");
         leases.release(&slot[0], now);
-        let released: Vec<u64> = leases
-            .give_back(now)
-            .iter()
-            .map(|each| each.units)
-            .collect();
-        assert_eq!(released, [1]);
-        assert!(leases.give_back(now).is_empty());
+        let returns = leases.give_back(now).unwrap();
+        assert_eq!(returns.released[0].units, 1);
+        assert_eq!(leases.give_back(now).unwrap(), returns, "until it is known");
+        leases.acknowledge(&returns);
+        assert_eq!(leases.give_back(now), None);
         assert!(matches!(leases.take(&slot, now), TakeResult::Missing(_)));
     }
 

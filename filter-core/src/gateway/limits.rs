@@ -9,11 +9,12 @@ use opentracy_translate::error::ApiError;
 use prost::Message as _;
 
 use crate::control_plane;
-use crate::gateway::leases::{self, Bucket, Charge, TakeResult};
+use crate::gateway::leases::{self, Bucket, Charge, Leases, Returns, TakeResult};
 use crate::headers::HeaderList;
 use crate::host::Host;
 use crate::ids;
-use crate::snapshot::{self, Snapshot};
+use crate::metrics;
+use crate::snapshot::Snapshot;
 
 const SERVICE: &str = "opentracy.v1.LimitService";
 const METHOD: &str = "Acquire";
@@ -67,9 +68,24 @@ pub fn charges_of_model(
 }
 
 /// A call to the control plane that a request waits for.
+///
+/// Envoy cancels the calls of a stream that ends, but the control plane may have granted the units
+/// already. A call that is dropped without its answer is therefore reported, and the control plane
+/// takes its grants back. The answer can't be sent to the root context instead: the proxy-wasm SDK
+/// returns it to the context whose callback made the call, and drops it if that one is gone.
 pub struct PendingAcquire {
     pub grpc_call: u32,
+    number: u64,
     missing: Vec<Charge>,
+    is_answered: bool,
+}
+
+impl Drop for PendingAcquire {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            leases::with(|leases| leases.note_unanswered(self.number));
+        }
+    }
 }
 
 /// The result of admitting a request's charges.
@@ -92,10 +108,7 @@ pub fn admit(host: &impl Host, charges: &[Charge], snapshot: &Snapshot) -> Admis
         TakeResult::Exhausted(charge, wait) => {
             Admission::Refused(exhausted(&charge, wait.as_secs() + 1))
         }
-        TakeResult::Missing(missing) => match ask(host, &missing, snapshot) {
-            Some(grpc_call) => Admission::Pending(PendingAcquire { grpc_call, missing }),
-            None => alone(host, charges, &missing, snapshot),
-        },
+        TakeResult::Missing(missing) => ask_or_go_alone(host, charges, missing, snapshot),
     }
 }
 
@@ -103,7 +116,7 @@ pub fn admit(host: &impl Host, charges: &[Charge], snapshot: &Snapshot) -> Admis
 pub fn resume(
     host: &impl Host,
     charges: &[Charge],
-    asked: &PendingAcquire,
+    mut asked: PendingAcquire,
     snapshot: &Snapshot,
     status: u32,
     size: usize,
@@ -112,6 +125,7 @@ pub fn resume(
     let Some(answer) = answer else {
         return alone(host, charges, &asked.missing, snapshot);
     };
+    asked.is_answered = true;
     let now = host.now();
     leases::with(|leases| leases.grant(&asked.missing, &answer, now));
     match leases::with(|leases| leases.take(charges, now)) {
@@ -128,31 +142,39 @@ pub fn resume(
             match missing.iter().find(denied) {
                 Some(charge) => Admission::Refused(exhausted(charge, SLOT_RETRY_SECONDS)),
                 // Other requests took the granted units while this one waited.
-                None => match ask(host, &missing, snapshot) {
-                    Some(grpc_call) => Admission::Pending(PendingAcquire { grpc_call, missing }),
-                    None => alone(host, charges, &missing, snapshot),
-                },
+                None => ask_or_go_alone(host, charges, missing, snapshot),
             }
         }
     }
 }
 
-fn ask(host: &impl Host, missing: &[Charge], snapshot: &Snapshot) -> Option<u32> {
+fn ask_or_go_alone(
+    host: &impl Host,
+    charges: &[Charge],
+    missing: Vec<Charge>,
+    snapshot: &Snapshot,
+) -> Admission {
     let wants = missing.iter().map(|charge| v1::Want {
         bucket: Some((&charge.bucket).into()),
         units: charge.units,
     });
-    let message = acquire_request(host, wants.collect(), Vec::new());
-    control_plane::ask(host, SERVICE, METHOD, &message, snapshot.limit_deadline)
-}
-
-fn acquire_request(host: &impl Host, wants: Vec<v1::Want>, released: Vec<v1::Released>) -> Vec<u8> {
+    let number = leases::with(Leases::next_request);
     let request = v1::AcquireRequest {
         vm: ids::of_vm(host),
-        wants,
-        released,
+        wants: wants.collect(),
+        number,
+        ..v1::AcquireRequest::default()
     };
-    request.encode_to_vec()
+    let message = request.encode_to_vec();
+    match control_plane::ask(host, SERVICE, METHOD, &message, snapshot.limit_deadline) {
+        Some(grpc_call) => Admission::Pending(PendingAcquire {
+            grpc_call,
+            number,
+            missing,
+            is_answered: false,
+        }),
+        None => alone(host, charges, &missing, snapshot),
+    }
 }
 
 /// Admits or refuses the charges without the control plane.
@@ -183,32 +205,60 @@ fn alone(
 /// Settles the charges of a request that has ended; `tokens` is its actual usage.
 pub fn settle(host: &impl Host, charges: &[Charge], tokens: u64, since: Instant) {
     let now = host.now();
-    let mut is_much_left = false;
     leases::with(|leases| {
         for charge in charges {
             match charge.bucket.unit {
                 Unit::Requests => {}
-                Unit::Tokens => is_much_left |= leases.settle(charge, tokens, since, now),
-                Unit::Concurrent => is_much_left |= leases.release(charge, now),
+                Unit::Tokens => leases.settle(charge, tokens, since, now),
+                Unit::Concurrent => leases.release(charge, now),
             }
         }
     });
-    if let Some(snapshot) = snapshot::current().filter(|_| is_much_left) {
-        give_back(host, &snapshot);
+}
+
+/// A report of returned units that the control plane has not acknowledged.
+pub struct PendingReturns {
+    grpc_call: u32,
+    returns: Returns,
+}
+
+impl PendingReturns {
+    pub fn is_call(&self, grpc_call: u32) -> bool {
+        self.grpc_call == grpc_call
+    }
+
+    /// Handles the answer. A report that failed is repeated.
+    pub fn on_answer(&self, status: u32) {
+        if status == 0 {
+            leases::with(|leases| leases.acknowledge(&self.returns));
+        }
     }
 }
 
-/// Returns unused units to the control plane.
-pub fn give_back(host: &impl Host, snapshot: &Snapshot) {
-    let released = leases::with(|leases| {
-        let now = host.now();
+/// Returns unused units to the control plane, and reports requests that got no answer. Called in
+/// the root context, because Envoy cancels the calls of a stream that ends.
+pub fn give_back(host: &impl Host, snapshot: &Snapshot) -> Option<PendingReturns> {
+    let now = host.now();
+    let (number, returns) = leases::with(|leases| {
         leases.forget_old(now);
-        leases.give_back(now)
-    });
-    if !released.is_empty() {
-        let message = acquire_request(host, Vec::new(), released);
-        control_plane::call(host, SERVICE, METHOD, &message, snapshot.limit_deadline);
-    }
+        Some((leases.next_request(), leases.give_back(now)?))
+    })?;
+    let request = v1::AcquireRequest {
+        vm: ids::of_vm(host),
+        wants: Vec::new(),
+        released: returns.released.clone(),
+        number,
+        unanswered: returns.unanswered.clone(),
+    };
+    let message = request.encode_to_vec();
+    let deadline = snapshot.limit_deadline;
+    let grpc_call = control_plane::call(host, SERVICE, METHOD, &message, deadline)?;
+    Some(PendingReturns { grpc_call, returns })
+}
+
+/// Counts a call that a limit refused.
+pub fn count_refusal(host: &impl Host, error: &ApiError) {
+    metrics::count_limited(host, error.code.as_deref().unwrap_or_default());
 }
 
 /// Sets the number of VMs that share the limits if the control plane doesn't answer.

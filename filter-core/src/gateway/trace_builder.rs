@@ -34,10 +34,10 @@ pub struct TraceBuilder {
     pub caller: Caller,
     pub requested_model: String,
     pub alias: Option<String>,
-    /// The charges against limits.
+    /// The charges that were taken, which the end of the call settles.
     pub charges: Vec<Charge>,
-    /// The charges of a call that a limit refused.
-    refused_charges: Vec<Charge>,
+    /// The charges against the caller's limits, until they are taken.
+    pub intended_charges: Vec<Charge>,
     /// The time from the start to the first byte of the answer.
     pub first_byte_micros: Option<u64>,
 }
@@ -81,7 +81,7 @@ impl TraceBuilder {
             requested_model: String::new(),
             alias: None,
             charges: Vec::new(),
-            refused_charges: Vec::new(),
+            intended_charges: Vec::new(),
             first_byte_micros: None,
         }
     }
@@ -106,13 +106,12 @@ impl TraceBuilder {
         snapshot.aliases.get(self.alias.as_ref()?)
     }
 
-    /// Counts a call that a limit refused. No units were taken, so none must be returned.
-    pub fn refuse(&mut self, host: &impl Host, error: &ApiError) {
-        metrics::count_limited(host, error.code.as_deref().unwrap_or_default());
-        self.refused_charges = std::mem::take(&mut self.charges);
+    /// Records that the intended charges were taken.
+    pub fn on_admitted(&mut self) {
+        self.charges = std::mem::take(&mut self.intended_charges);
     }
 
-    /// Sets the charges against the limits of the caller's key and of the alias.
+    /// Sets the intended charges against the limits of the caller's key and of the alias.
     pub fn charge_caller(&mut self, snapshot: &Snapshot, tokens: u64) {
         let of_key = self.client().map(|client| {
             let own = client.limits.unwrap_or_default();
@@ -122,7 +121,7 @@ impl TraceBuilder {
             let own = alias.limits.unwrap_or_default();
             limits::charges(Owner::Alias, &alias.name, &own, tokens)
         });
-        self.charges = [of_key, of_alias].into_iter().flatten().flatten().collect();
+        self.intended_charges = [of_key, of_alias].into_iter().flatten().flatten().collect();
     }
 
     /// Records that the answer has begun.
@@ -161,7 +160,7 @@ impl TraceBuilder {
     /// answered, or its provider.
     pub fn add_headers(&self, host: &impl Host, selected: &str, response: &mut HeaderList<'_>) {
         let charges = if self.charges.is_empty() {
-            &self.refused_charges
+            &self.intended_charges
         } else {
             &self.charges
         };

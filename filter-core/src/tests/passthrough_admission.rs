@@ -4,6 +4,7 @@ use opentracy_proto::v1;
 use serde_json::json;
 
 use crate::fake_envoy::{Exchange, Vm};
+use crate::root::TICK;
 use crate::tests::stages::{client_key, error, records_of, send};
 use crate::tests::world::{JSON, alias, snapshot};
 
@@ -91,6 +92,27 @@ fn a_call_over_its_limit_is_refused() {
 }
 
 #[test]
+fn a_client_that_leaves_before_the_grant_returns_no_units() {
+    let limits = v1::Limits {
+        concurrent_requests: Some(2),
+        ..v1::Limits::default()
+    };
+    let mut key = limited(10);
+    key.limits = Some(limits);
+    let mut vm = Vm::gateway_with(config(key));
+    let mut exchange = complete(&mut vm, "small", &[]);
+    let number = vm.asked::<v1::AcquireRequest>("Acquire").number;
+    exchange.cut("downstream_remote_disconnect");
+    exchange.end();
+    vm.tick(TICK);
+    let report: v1::AcquireRequest = vm.asked("Acquire");
+    assert_eq!(
+        (report.released.len(), report.unanswered),
+        (0, vec![number])
+    );
+}
+
+#[test]
 fn an_unanswered_question_leaves_this_vm_its_share() {
     let mut vm = Vm::gateway_with(config(limited(2)));
     let mut first = complete(&mut vm, "small", &[]);
@@ -149,6 +171,7 @@ fn limits_of_an_alias_and_of_a_model_count_too() {
     );
     exchange.respond(200, &JSON, b"{}");
     exchange.end();
+    vm.tick(TICK);
     // The slot goes back to the control plane, and from there to the next call.
     let released: v1::AcquireRequest = vm.asked("Acquire");
     assert_eq!(released.released.len(), 2);

@@ -138,8 +138,8 @@ impl Passthrough {
                 };
                 let admission = limits::resume(
                     host,
-                    &self.record.trace.charges,
-                    &asked,
+                    &self.record.trace.intended_charges,
+                    asked,
                     &snapshot,
                     status,
                     size,
@@ -262,9 +262,9 @@ impl Passthrough {
         if !target.model.is_empty() {
             let (provider, model) = (&target.provider.name, &target.model);
             let charges = limits::charges_of_model(&snapshot, provider, model, tokens);
-            record.trace.charges.extend(charges);
+            record.trace.intended_charges.extend(charges);
         }
-        let admission = limits::admit(host, &record.trace.charges, &snapshot);
+        let admission = limits::admit(host, &record.trace.intended_charges, &snapshot);
         self.on_admission(host, target, admission)
     }
 
@@ -280,10 +280,11 @@ impl Passthrough {
                 Action::Pause
             }
             Admission::Refused(error) => {
-                self.record.trace.refuse(host, &error);
+                limits::count_refusal(host, &error);
                 self.refuse(host, &error)
             }
             Admission::Admitted => {
+                self.record.trace.on_admitted();
                 if !target.model.is_empty()
                     && let Some(seconds) = strategy::wait_for(host, &target.id())
                 {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use opentracy_proto::v1::{self, Unit};
 
 use crate::fake_envoy::{Exchange, Vm};
+use crate::root::TICK;
 use crate::tests::limits::world::{
     UNAVAILABLE, answer, ask, concurrent, grant, is_sent, is_waiting, limited, released, requests,
 };
@@ -111,5 +112,6 @@ fn slots_of_the_own_share_are_not_returned() {
     assert!(is_waiting(&mut next));
     grant(&mut vm, &mut next, 1);
     answer(next);
+    vm.tick(TICK);
     assert_eq!(released(&vm), [(Unit::Concurrent, 1)]);
 }

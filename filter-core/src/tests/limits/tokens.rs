@@ -6,9 +6,10 @@ use opentracy_proto::v1::{Owner, Unit};
 use serde_json::{Value, json};
 
 use crate::fake_envoy::Vm;
+use crate::root::TICK;
 use crate::tests::limits::world::{
     acquisitions, answer, ask_for, grant, grant_until, is_waiting, limited, long, released,
-    requests, tokens, wanted,
+    requests, tokens, unanswered, wanted,
 };
 use crate::tests::world::{JSON, completion, error};
 
@@ -33,6 +34,7 @@ fn tokens_are_estimated_first_and_the_rest_returned_after_the_answer() {
     vm.tick(Duration::from_secs(1));
     assert!(released(&vm).is_empty(), "they are in use");
     answer(exchange);
+    vm.tick(TICK);
     assert_eq!(released(&vm), [(Unit::Tokens, estimate - 15)]);
     assert!(is_waiting(&mut ask_for(&mut vm, &long(400))));
 }
@@ -45,6 +47,7 @@ fn a_call_that_never_reached_a_provider_used_no_tokens() {
     grant(&mut vm, &mut exchange, estimate);
     exchange.cut("downstream_remote_disconnect");
     exchange.end();
+    vm.tick(TICK);
     assert_eq!(released(&vm), [(Unit::Tokens, estimate)]);
 }
 
@@ -102,6 +105,7 @@ fn a_call_that_ends_in_a_later_minute_returns_nothing_to_it() {
     vm.tick(Duration::from_millis(100));
     assert!(released(&vm).is_empty());
     answer(next);
+    vm.tick(TICK);
     assert_eq!(released(&vm), [(Unit::Tokens, estimate - 15)]);
 }
 
@@ -117,5 +121,20 @@ fn the_tokens_of_a_caller_return_if_the_model_refuses() {
     grant(&mut vm, &mut exchange, 0);
     assert_eq!(exchange.client().status(), 429);
     exchange.end();
+    vm.tick(TICK);
     assert_eq!(released(&vm), [(Unit::Tokens, estimate)]);
+}
+
+#[test]
+fn a_client_that_leaves_before_the_grant_returns_no_tokens() {
+    let mut vm = Vm::gateway_with(limited(tokens(1000)));
+    let mut gone = ask_for(&mut vm, &long(400));
+    let number = acquisitions(&vm)[0].number;
+    gone.cut("downstream_remote_disconnect");
+    gone.end();
+    vm.tick(TICK);
+    assert!(released(&vm).is_empty());
+    assert_eq!(unanswered(&vm), [number]);
+    ask_for(&mut vm, &long(400));
+    assert!(wanted(&vm)[0].3 < 450, "nothing is owed");
 }

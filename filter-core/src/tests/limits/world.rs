@@ -78,6 +78,17 @@ pub fn answer(mut exchange: Exchange) {
     exchange.end();
 }
 
+/// Acknowledges the oldest report of returned units.
+pub fn acknowledge(vm: &mut Vm) {
+    vm.answer("Acquire", &v1::AcquireResponse::default());
+}
+
+/// Returns the numbers of the requests that were reported to have got no answer.
+pub fn unanswered(vm: &Vm) -> Vec<u64> {
+    let all = acquisitions(vm).into_iter();
+    all.flat_map(|each| each.unanswered).collect()
+}
+
 /// Returns the control plane's latest requests for units and returned units.
 pub fn acquisitions(vm: &Vm) -> Vec<v1::AcquireRequest> {
     let calls = vm.pending("Acquire").into_iter();
