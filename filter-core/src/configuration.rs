@@ -24,9 +24,15 @@ const NEWER_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 /// for a VM that serves no client requests.
 pub fn ask(host: &impl Host, vm: String, timeout: Duration) -> Option<u32> {
     let version = snapshot::current().map_or_else(String::new, |current| current.version.clone());
+    let introduction = if vm.is_empty() {
+        None
+    } else {
+        limits::introduction(host)
+    };
     let request = v1::GetSnapshotRequest {
         version,
         vm,
+        introduction,
         circuit_breakers: health::circuit_breakers(host),
         verifies_tokens: plugin::jwt_header().is_some(),
     }
@@ -45,26 +51,48 @@ pub fn ask_for_newer(host: &impl Host) -> Option<u32> {
     ask(host, String::new(), NEWER_SNAPSHOT_TIMEOUT)
 }
 
-/// Handles the control plane's answer to [`ask`].
+/// The origin of a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The control plane's answer to a poll of the root context.
+    Poll,
+    /// Its answer on behalf of a client request.
+    Request,
+    /// The VM before this one.
+    SharedData,
+}
+
+/// Handles the answer to a poll of the root context.
+pub fn on_poll_answer(host: &impl Host, status: u32, size: usize) {
+    receive(host, status, size, Source::Poll);
+}
+
+/// Handles the answer to [`ask_for_newer`].
 pub fn on_answer(host: &impl Host, status: u32, size: usize) {
+    receive(host, status, size, Source::Request);
+}
+
+fn receive(host: &impl Host, status: u32, size: usize, source: Source) {
     let Some(bytes) = control_plane::grpc_message(host, status, size) else {
         return;
     };
-    if activate(host, &bytes, true) {
+    if activate(host, &bytes, source) {
         // Lets a VM that replaces this one after a trap serve at once.
         host.set_shared_data(SHARED_SNAPSHOT, Some(&bytes), None);
     }
 }
 
-/// Activates the configuration in the response, if it has one. `is_fresh` is set if the control
-/// plane has just sent it.
-fn activate(host: &impl Host, response: &[u8], is_fresh: bool) -> bool {
+/// Activates the configuration in the response, if it has one.
+fn activate(host: &impl Host, response: &[u8], source: Source) -> bool {
     match v1::GetSnapshotResponse::decode(response) {
         Ok(response) => {
-            if is_fresh {
+            if source != Source::SharedData {
                 contact::answered(host, response.status);
                 events::resolve(host, Kind::ControlPlaneUnreachable, "");
                 events::resolve(host, Kind::ConfigurationRejected, "");
+            }
+            if source == Source::Poll {
+                limits::on_contact(host, response.introduce);
             }
             limits::share_with(response.vms);
             let Some(wire) = response.snapshot else {
@@ -85,6 +113,6 @@ fn activate(host: &impl Host, response: &[u8], is_fresh: bool) -> bool {
 /// Activates the configuration that the VM before this one has shared.
 pub fn activate_shared(host: &impl Host) {
     if let Some(shared) = host.shared_data(SHARED_SNAPSHOT) {
-        activate(host, &shared.bytes, false);
+        activate(host, &shared.bytes, Source::SharedData);
     }
 }

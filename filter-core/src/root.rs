@@ -109,11 +109,11 @@ impl<H: Host> Root<H> {
     pub fn on_grpc_answer(&mut self, call: CallId, status: u32, size: usize) {
         if self.poll == Some(call) {
             self.poll = None;
-            configuration::on_answer(&self.host, status, size);
+            configuration::on_poll_answer(&self.host, status, size);
             return;
         }
         if let Some(returns) = self.returns.take_if(|returns| returns.is_call(call)) {
-            returns.on_answer(status);
+            returns.on_answer(&self.host, status, size);
             self.pause_returns_until = (status != 0).then(|| self.host.now() + BACK_OFF);
             return;
         }
@@ -145,9 +145,13 @@ impl<H: Host> Root<H> {
     fn poll_snapshot(&mut self) {
         let now = self.host.now();
         let last = LAST_POLL.get();
+        if self.poll.is_some() {
+            return;
+        }
         let due = snapshot::current().is_none()
+            || limits::take_introduction_due()
             || last.is_none_or(|last| now.duration_since(last) >= POLL_EVERY);
-        if self.poll.is_some() || !due {
+        if !due {
             return;
         }
         LAST_POLL.set(Some(now));

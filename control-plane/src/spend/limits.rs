@@ -19,6 +19,9 @@ const MANY: usize = 1000;
 /// no answer.
 const MANY_REQUESTS: usize = 4096;
 const MINUTE_MS: u64 = 60_000;
+/// Time after a restart in which nothing is granted. Until it has passed, all VMs have polled the
+/// configuration, which they do every second, and have introduced themselves.
+const SETTLING_MS: u64 = 2000;
 
 /// The subject and unit of a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -70,16 +73,21 @@ struct Granted {
     units: u64,
 }
 
-/// The latest requests of a VM by their numbers, with their grants; `None` if the VM has reported
-/// that it got no answer.
+/// A VM that has introduced itself.
 #[derive(Default)]
-struct Requests(BTreeMap<u64, Option<Vec<Granted>>>);
+struct Vm {
+    /// The number of its introduction. Earlier requests are void.
+    introduction: u64,
+    /// Its latest requests by their numbers, with their grants; `None` if the VM has reported that
+    /// it got no answer.
+    requests: BTreeMap<u64, Option<Vec<Granted>>>,
+}
 
-impl Requests {
+impl Vm {
     fn insert(&mut self, number: u64, grants: Option<Vec<Granted>>) {
-        self.0.insert(number, grants);
-        if self.0.len() > MANY_REQUESTS {
-            self.0.pop_first();
+        self.requests.insert(number, grants);
+        if self.requests.len() > MANY_REQUESTS {
+            self.requests.pop_first();
         }
     }
 }
@@ -87,13 +95,57 @@ impl Requests {
 #[derive(Default)]
 struct State {
     accounts: HashMap<Bucket, Account>,
-    requests: HashMap<String, Requests>,
+    vms: HashMap<String, Vm>,
+    /// The time of the first introduction, in milliseconds since the Unix epoch.
+    met_first_at: Option<u64>,
+    /// Set once a VM has introduced itself that an earlier start of the control plane knew.
+    is_restarted: bool,
 }
 
 #[derive(Default)]
 pub struct Limits(Mutex<State>);
 
 impl Limits {
+    /// Records the units that a VM holds, which an earlier start of the control plane granted.
+    pub fn introduce(&self, vm: &str, introduction: v1::Introduction, now: jiff::Timestamp) {
+        let now_ms = millis(now);
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.met_first_at.get_or_insert(now_ms);
+        state.is_restarted |= introduction.again;
+        let number = introduction.number;
+        let known = state.vms.get(vm);
+        if known.is_some_and(|known| known.introduction >= number) {
+            return;
+        }
+        let introduced = Vm {
+            introduction: number,
+            ..Vm::default()
+        };
+        state.vms.insert(vm.to_owned(), introduced);
+        for (bucket, account) in &mut state.accounts {
+            if let Some(units) = account.by_vm.get_mut(vm) {
+                units.released = 0;
+                if bucket.unit == i32::from(Unit::Concurrent) {
+                    units.held = 0;
+                }
+            }
+        }
+        for held in introduction.held {
+            let bucket = held.bucket.unwrap_or_default();
+            let (minute, _) = window(bucket.unit(), now_ms);
+            let account = state.accounts.entry(bucket.into()).or_default();
+            account.turn(minute);
+            let own = account.of(vm);
+            own.held = own.held.max(held.units);
+        }
+    }
+
+    /// Returns whether a VM has introduced itself.
+    pub fn knows(&self, vm: &str) -> bool {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.vms.contains_key(vm)
+    }
+
     pub fn acquire(
         &self,
         request: v1::AcquireRequest,
@@ -102,14 +154,29 @@ impl Limits {
         now: jiff::Timestamp,
     ) -> v1::AcquireResponse {
         let vms = u64::try_from(alive.len()).unwrap_or(1).max(1);
-        let now_ms = u64::try_from(now.as_millisecond()).unwrap_or_default();
+        let now_ms = millis(now);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.evict(&request.vm, alive, now_ms);
+        // A filter of an earlier release doesn't number its requests, and can't introduce itself.
+        let is_numbered = request.number != 0;
+        match state.vms.get(&request.vm) {
+            None if is_numbered => {
+                return v1::AcquireResponse {
+                    introduce: true,
+                    ..v1::AcquireResponse::default()
+                };
+            }
+            Some(vm) if is_numbered && request.number < vm.introduction => {
+                return v1::AcquireResponse::default();
+            }
+            _ => {}
+        }
         state.release(&request.vm, request.released);
         state.take_back(&request.vm, &request.unanswered);
-        let requests = state.requests.get(&request.vm);
-        if requests.is_some_and(|requests| requests.0.contains_key(&request.number)) {
-            // The VM has given up on this request before it arrived here.
+        let vm = state.vms.get(&request.vm);
+        // The VM may have given up on this request before it arrived here.
+        let is_given_up = vm.is_some_and(|vm| vm.requests.contains_key(&request.number));
+        if is_given_up || state.is_settling(now_ms) {
             return v1::AcquireResponse::default();
         }
         let mut made = Vec::new();
@@ -147,19 +214,30 @@ impl Limits {
             }
         });
         let grants = grants.collect();
-        if !made.is_empty() && request.number != 0 {
-            let requests = state.requests.entry(request.vm).or_default();
-            requests.insert(request.number, Some(made));
+        if let Some(vm) = state.vms.get_mut(&request.vm)
+            && !made.is_empty()
+        {
+            vm.insert(request.number, Some(made));
         }
-        v1::AcquireResponse { grants }
+        v1::AcquireResponse {
+            grants,
+            introduce: false,
+        }
     }
 }
 
 impl State {
+    /// Returns whether VMs may still hold units of an earlier start of the control plane that they
+    /// have not reported.
+    fn is_settling(&self, now_ms: u64) -> bool {
+        let first = self.met_first_at.filter(|_| self.is_restarted);
+        first.is_some_and(|first| now_ms < first + SETTLING_MS)
+    }
+
     /// Frees the slots of VMs that are gone, and drops accounts without use.
     fn evict(&mut self, vm: &str, alive: &HashSet<String>, now_ms: u64) {
         let is_alive = |name: &String| name == vm || alive.contains(name);
-        self.requests.retain(|name, _| is_alive(name));
+        self.vms.retain(|name, _| is_alive(name));
         let is_many = self.accounts.len() > MANY;
         self.accounts.retain(|bucket, account| {
             let is_slots = bucket.unit == i32::from(Unit::Concurrent);
@@ -186,12 +264,11 @@ impl State {
 
     /// Takes the grants of requests back whose answer did not arrive.
     fn take_back(&mut self, vm: &str, unanswered: &[u64]) {
-        if unanswered.is_empty() {
+        let Some(known) = self.vms.get_mut(vm) else {
             return;
-        }
-        let requests = self.requests.entry(vm.to_owned()).or_default();
+        };
         for number in unanswered {
-            for grant in requests.0.remove(number).flatten().unwrap_or_default() {
+            for grant in known.requests.remove(number).flatten().unwrap_or_default() {
                 if let Some(account) = self.accounts.get_mut(&grant.bucket)
                     && account.minute == grant.minute
                 {
@@ -200,9 +277,13 @@ impl State {
                 }
             }
             // The request itself may still be on its way.
-            requests.insert(*number, None);
+            known.insert(*number, None);
         }
     }
+}
+
+fn millis(time: jiff::Timestamp) -> u64 {
+    u64::try_from(time.as_millisecond()).unwrap_or_default()
 }
 
 /// Returns the number of the current window of a limit, and the milliseconds that are left of it.
@@ -261,6 +342,49 @@ mod tests {
             name: "a".to_owned(),
             unit: unit.into(),
         }
+    }
+
+    /// Introduces a VM that holds concurrent requests.
+    fn meet(limits: &Limits, vm: &str, held: u64, number: u64, again: bool) {
+        let held = v1::Held {
+            bucket: Some(bucket(Unit::Concurrent)),
+            units: held,
+        };
+        let introduction = v1::Introduction {
+            number,
+            held: vec![held],
+            again,
+        };
+        limits.introduce(vm, introduction, jiff::Timestamp::UNIX_EPOCH);
+    }
+
+    /// Requests one slot; returns the granted ones, if any request is granted, and whether the VM
+    /// has to introduce itself.
+    fn slot(
+        limits: &Limits,
+        vm: &str,
+        number: u64,
+        released: u64,
+        at_ms: i64,
+    ) -> (Option<u64>, bool) {
+        let request = v1::AcquireRequest {
+            vm: vm.to_owned(),
+            wants: vec![v1::Want {
+                bucket: Some(bucket(Unit::Concurrent)),
+                units: 1,
+            }],
+            released: vec![v1::Released {
+                bucket: Some(bucket(Unit::Concurrent)),
+                units: released,
+            }],
+            number,
+            unanswered: Vec::new(),
+        };
+        let now = jiff::Timestamp::from_millisecond(at_ms).unwrap();
+        let alive = ["x", "y"].map(str::to_owned).into();
+        let answer = limits.acquire(request, &config(), &alive, now);
+        let granted = answer.grants.first().map(|grant| grant.units);
+        (granted, answer.introduce)
     }
 
     fn ask(
@@ -356,12 +480,44 @@ mod tests {
             let units = answer.grants.iter().map(|grant| grant.units);
             units.collect::<Vec<_>>()
         };
+        meet(&limits, "x", 0, 1, false);
         assert_eq!(acquire(1, 3, &[]), [3, 20]);
         assert_eq!(acquire(2, 1, &[]), [0, 20]);
         assert_eq!(acquire(3, 3, &[1]), [3, 20], "what the first one had");
         assert_eq!(acquire(4, 1, &[1]), [0, 20], "the same report again");
         acquire(5, 0, &[6]);
         assert!(acquire(6, 1, &[]).is_empty(), "its VM no longer waits");
+    }
+
+    #[test]
+    fn after_a_restart_slots_that_vms_still_hold_count() {
+        let limits = Limits::default();
+        assert_eq!(slot(&limits, "x", 8, 5, 0), (None, true), "unknown");
+        assert!(!limits.knows("x"));
+        meet(&limits, "x", 2, 9, true);
+        assert!(limits.knows("x"));
+        let early = slot(&limits, "x", 10, 0, 1999);
+        assert_eq!(early, (None, false), "others may hold some, too");
+        meet(&limits, "y", 1, 5, true);
+        assert_eq!(slot(&limits, "x", 8, 5, 2000), (None, false), "of before");
+        assert_eq!(slot(&limits, "y", 6, 0, 2000).0, Some(0), "three are held");
+        assert_eq!(slot(&limits, "x", 11, 1, 2000).0, Some(1), "one is free");
+        assert_eq!(slot(&limits, "y", 7, 1, 2000).0, Some(1));
+        assert_eq!(slot(&limits, "y", 8, 1, 2000).0, Some(0));
+    }
+
+    #[test]
+    fn a_vm_that_was_not_heard_from_introduces_itself_again() {
+        let limits = Limits::default();
+        meet(&limits, "away", 0, 1, false);
+        assert_eq!(slot(&limits, "away", 2, 0, 5000).0, Some(1));
+        meet(&limits, "x", 0, 1, false);
+        assert_eq!(slot(&limits, "x", 2, 0, 5000).0, Some(1), "away is gone");
+        assert_eq!(slot(&limits, "away", 3, 1, 5000), (None, true));
+        meet(&limits, "away", 1, 4, true);
+        meet(&limits, "away", 1, 4, true);
+        assert_eq!(slot(&limits, "away", 5, 0, 5000).0, Some(1));
+        assert_eq!(slot(&limits, "away", 6, 0, 5000).0, Some(0));
     }
 
     #[test]

@@ -74,6 +74,7 @@ impl Vm {
             snapshot: Some(snapshot),
             vms: 1,
             status: Some(v1::ControlPlaneStatus::default()),
+            ..v1::GetSnapshotResponse::default()
         };
         self.answer("GetSnapshot", &response);
     }

@@ -56,7 +56,12 @@ struct Lease {
     remaining: u64,
     ends: Instant,
     is_exhausted: bool,
-    /// The total of returned units since the VM started.
+    /// The units that the control plane has granted, of the present minute, and that were not
+    /// returned.
+    held: u64,
+    /// The end of the minute that `held` is of. Concurrent requests have none.
+    held_until: Instant,
+    /// The total of returned units since the VM introduced itself.
     released: u64,
     in_use: u64,
     /// The part of `released` that the control plane has acknowledged.
@@ -74,6 +79,8 @@ impl Lease {
             remaining: 0,
             ends: now,
             is_exhausted: false,
+            held: 0,
+            held_until: now,
             released: 0,
             in_use: 0,
             acknowledged: 0,
@@ -90,6 +97,21 @@ impl Lease {
             self.is_exhausted = false;
         }
     }
+
+    /// Returns the units that the control plane has granted and that still count.
+    fn held(&self, unit: Unit, now: Instant) -> u64 {
+        let is_current = unit == Unit::Concurrent || now < self.held_until;
+        if is_current { self.held } else { 0 }
+    }
+
+    /// Voids the share of a minute that this VM granted itself.
+    fn end_own_share(&mut self, unit: Unit, now: Instant) {
+        if self.alone_since.take().is_some() && unit != Unit::Concurrent {
+            self.left = self.left.min(0);
+            self.ends = now;
+            self.is_exhausted = false;
+        }
+    }
 }
 
 /// A report to the control plane.
@@ -100,8 +122,24 @@ pub struct Returns {
     pub unanswered: Vec<u64>,
 }
 
+/// The control plane's knowledge of this VM.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Acquaintance {
+    #[default]
+    Unknown,
+    /// The VM has sent the introduction of this number.
+    Introducing(u64),
+    /// The control plane has the introduction of this number.
+    Known(u64),
+}
+
 #[derive(Default)]
 pub struct Leases {
+    acquaintance: Acquaintance,
+    /// Set once any control plane knew this VM.
+    was_known: bool,
+    /// Set if the VM should introduce itself at once.
+    is_introduction_due: bool,
     leases: HashMap<Bucket, Lease>,
     /// The number of the last request to the control plane.
     last_request: u64,
@@ -160,6 +198,9 @@ impl Leases {
             lease.turn(charge.bucket.unit, now);
             lease.alone_since = None;
             lease.left = lease.left.saturating_add(signed(grant.units));
+            let held = lease.held(charge.bucket.unit, now);
+            lease.held = held.saturating_add(grant.units);
+            lease.held_until = now + Duration::from_millis(grant.reset_ms);
             lease.remaining = grant.remaining;
             if charge.bucket.unit != Unit::Concurrent {
                 lease.ends = now + Duration::from_millis(grant.reset_ms);
@@ -220,6 +261,69 @@ impl Leases {
         self.last_request
     }
 
+    /// Returns whether the control plane knows what this VM holds, as far as the VM can tell. Until
+    /// then nothing is requested or returned, so that the units held stay those of the introduction.
+    pub fn is_known(&self) -> bool {
+        matches!(self.acquaintance, Acquaintance::Known(_))
+    }
+
+    /// Returns whether a request is of before the introduction, so that its answer is void.
+    pub fn is_void(&self, number: u64) -> bool {
+        match self.acquaintance {
+            Acquaintance::Unknown => false,
+            Acquaintance::Introducing(since) | Acquaintance::Known(since) => number < since,
+        }
+    }
+
+    /// Returns the introduction for the next poll; `None` if the control plane knows this VM.
+    pub fn introduction(&mut self, now: Instant) -> Option<v1::Introduction> {
+        if self.is_known() {
+            return None;
+        }
+        let number = self.next_request();
+        self.acquaintance = Acquaintance::Introducing(number);
+        let mut held = Vec::new();
+        for (bucket, lease) in &mut self.leases {
+            lease.released = 0;
+            lease.acknowledged = 0;
+            let units = lease.held(bucket.unit, now);
+            if units > 0 {
+                held.push(v1::Held {
+                    bucket: Some(bucket.into()),
+                    units,
+                });
+            }
+        }
+        Some(v1::Introduction {
+            number,
+            held,
+            again: self.was_known,
+        })
+    }
+
+    /// Records whether the control plane asks for an introduction.
+    pub fn on_contact(&mut self, is_asked: bool, now: Instant) {
+        match self.acquaintance {
+            Acquaintance::Introducing(number) if !is_asked => {
+                self.acquaintance = Acquaintance::Known(number);
+                self.was_known = true;
+                for (bucket, lease) in &mut self.leases {
+                    lease.end_own_share(bucket.unit, now);
+                }
+            }
+            Acquaintance::Known(_) if is_asked => {
+                self.acquaintance = Acquaintance::Unknown;
+                self.is_introduction_due = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns once that the VM should introduce itself before its next regular poll.
+    pub fn take_introduction_due(&mut self) -> bool {
+        std::mem::take(&mut self.is_introduction_due)
+    }
+
     /// Records that the answer to a request will not arrive.
     pub fn note_unanswered(&mut self, number: u64) {
         self.unanswered.push(number);
@@ -228,6 +332,9 @@ impl Leases {
     /// Takes unused slots and tokens out of the leases, to return them to the control plane.
     /// Returns all that it has not acknowledged; `None` if that is nothing.
     pub fn give_back(&mut self, now: Instant) -> Option<Returns> {
+        if !self.is_known() {
+            return None;
+        }
         let mut released = Vec::new();
         for (bucket, lease) in &mut self.leases {
             let is_returned = match bucket.unit {
@@ -243,6 +350,7 @@ impl Leases {
                 lease.left = 0;
                 if left > own {
                     lease.released = lease.released.saturating_add(left - own);
+                    lease.held = lease.held.saturating_sub(left - own);
                 }
             }
             if lease.released > lease.acknowledged {
@@ -293,7 +401,7 @@ impl Leases {
     pub fn forget_old(&mut self, now: Instant) {
         if self.leases.len() > MANY {
             self.leases.retain(|bucket, lease| match bucket.unit {
-                Unit::Concurrent => lease.in_use > 0 || lease.released > 0,
+                Unit::Concurrent => lease.in_use > 0 || lease.held > 0 || lease.released > 0,
                 Unit::Requests | Unit::Tokens => lease.ends > now || lease.released > 0,
             });
         }
@@ -328,6 +436,14 @@ impl From<&Bucket> for v1::Bucket {
 mod tests {
     use super::*;
 
+    /// Returns the leases of a VM that the control plane knows.
+    fn known() -> Leases {
+        let (mut leases, now) = (Leases::default(), Instant::now());
+        leases.introduction(now).unwrap();
+        leases.on_contact(false, now);
+        leases
+    }
+
     fn charge(unit: Unit, units: u64) -> Charge {
         Charge {
             bucket: Bucket {
@@ -348,12 +464,13 @@ mod tests {
                 remaining,
                 reset_ms: 10_000,
             }],
+            ..v1::AcquireResponse::default()
         }
     }
 
     #[test]
     fn a_minute_gets_nothing_back_of_the_one_before() {
-        let (mut leases, start) = (Leases::default(), Instant::now());
+        let (mut leases, start) = (known(), Instant::now());
         let estimate = [charge(Unit::Tokens, 50)];
         leases.grant(&estimate, &answer(50, 50), start);
         assert_eq!(leases.take(&estimate, start), TakeResult::All);
@@ -371,7 +488,7 @@ mod tests {
 
     #[test]
     fn a_piece_is_used_up_before_another_is_asked_for() {
-        let (mut leases, now) = (Leases::default(), Instant::now());
+        let (mut leases, now) = (known(), Instant::now());
         let one = [charge(Unit::Requests, 1)];
         assert_eq!(leases.take(&one, now), TakeResult::Missing(one.to_vec()));
         leases.grant(&one, &answer(2, 98), now);
@@ -390,7 +507,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_beyond_an_estimate_is_owed() {
-        let (mut leases, now) = (Leases::default(), Instant::now());
+        let (mut leases, now) = (known(), Instant::now());
         let estimate = [charge(Unit::Tokens, 10)];
         leases.grant(&estimate, &answer(10, 90), now);
         assert_eq!(leases.take(&estimate, now), TakeResult::All);
@@ -413,7 +530,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_free_again_when_its_request_is_over() {
-        let (mut leases, now) = (Leases::default(), Instant::now());
+        let (mut leases, now) = (known(), Instant::now());
         let slot = [charge(Unit::Concurrent, 1)];
         leases.grant(&slot, &answer(1, 0), now);
         assert_eq!(leases.take(&slot, now), TakeResult::All);
@@ -429,7 +546,7 @@ mod tests {
 
     #[test]
     fn alone_a_vm_keeps_to_its_share() {
-        let (mut leases, now) = (Leases::default(), Instant::now());
+        let (mut leases, now) = (known(), Instant::now());
         let one = [charge(Unit::Requests, 1)];
         leases.share_with(2);
         leases.grant(&one, &answer(1, 99), now);

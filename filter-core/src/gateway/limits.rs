@@ -125,7 +125,17 @@ pub fn resume(
     let Some(answer) = answer else {
         return alone(host, charges, &asked.missing, snapshot);
     };
+    if leases::with(|leases| leases.is_void(asked.number)) {
+        // It is of a control plane that has restarted since.
+        return alone(host, charges, &asked.missing, snapshot);
+    }
     asked.is_answered = true;
+    if answer.introduce {
+        on_contact(host, true);
+    }
+    if answer.grants.len() < asked.missing.len() {
+        return alone(host, charges, &asked.missing, snapshot);
+    }
     let now = host.now();
     leases::with(|leases| leases.grant(&asked.missing, &answer, now));
     match leases::with(|leases| leases.take(charges, now)) {
@@ -154,6 +164,9 @@ fn ask_or_go_alone(
     missing: Vec<Charge>,
     snapshot: &Snapshot,
 ) -> Admission {
+    if !leases::with(|leases| leases.is_known()) {
+        return alone(host, charges, &missing, snapshot);
+    }
     let wants = missing.iter().map(|charge| v1::Want {
         bucket: Some((&charge.bucket).into()),
         units: charge.units,
@@ -219,6 +232,7 @@ pub fn settle(host: &impl Host, charges: &[Charge], tokens: u64, since: Instant)
 /// A report of returned units that the control plane has not acknowledged.
 pub struct PendingReturns {
     grpc_call: u32,
+    number: u64,
     returns: Returns,
 }
 
@@ -228,9 +242,15 @@ impl PendingReturns {
     }
 
     /// Handles the answer. A report that failed is repeated.
-    pub fn on_answer(&self, status: u32) {
-        if status == 0 {
-            leases::with(|leases| leases.acknowledge(&self.returns));
+    pub fn on_answer(&self, host: &impl Host, status: u32, size: usize) {
+        match control_plane::read::<v1::AcquireResponse>(host, status, size) {
+            None => {}
+            Some(answer) if answer.introduce => on_contact(host, true),
+            Some(_) => leases::with(|leases| {
+                if !leases.is_void(self.number) {
+                    leases.acknowledge(&self.returns);
+                }
+            }),
         }
     }
 }
@@ -253,7 +273,27 @@ pub fn give_back(host: &impl Host, snapshot: &Snapshot) -> Option<PendingReturns
     let message = request.encode_to_vec();
     let deadline = snapshot.limit_deadline;
     let grpc_call = control_plane::call(host, SERVICE, METHOD, &message, deadline)?;
-    Some(PendingReturns { grpc_call, returns })
+    Some(PendingReturns {
+        grpc_call,
+        number,
+        returns,
+    })
+}
+
+/// Returns the introduction for the next poll of the configuration; `None` if the control plane
+/// knows this VM.
+pub fn introduction(host: &impl Host) -> Option<v1::Introduction> {
+    leases::with(|leases| leases.introduction(host.now()))
+}
+
+/// Records whether the answer to a poll asks for an introduction.
+pub fn on_contact(host: &impl Host, is_asked: bool) {
+    leases::with(|leases| leases.on_contact(is_asked, host.now()));
+}
+
+/// Returns once that a poll is due at once, to introduce this VM.
+pub fn take_introduction_due() -> bool {
+    leases::with(Leases::take_introduction_due)
 }
 
 /// Counts a call that a limit refused.

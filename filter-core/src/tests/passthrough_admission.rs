@@ -44,6 +44,7 @@ fn grant(units: u64) -> v1::AcquireResponse {
             remaining: 0,
             reset_ms: 30_000,
         }],
+        ..v1::AcquireResponse::default()
     }
 }
 
@@ -163,6 +164,7 @@ fn limits_of_an_alias_and_of_a_model_count_too() {
     let mut second = complete(&mut vm, "narrow", &[]);
     let none = v1::AcquireResponse {
         grants: vec![v1::Grant::default(); 2],
+        ..v1::AcquireResponse::default()
     };
     vm.answer_for(&mut second, "Acquire", &none);
     assert_eq!(

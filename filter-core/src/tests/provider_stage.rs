@@ -273,6 +273,7 @@ fn a_provider_of_a_newer_configuration_is_asked_for() {
         snapshot: Some(newer),
         vms: 1,
         status: None,
+        ..v1::GetSnapshotResponse::default()
     };
     vm.answer_for(&mut exchange, "GetSnapshot", &response);
     let sent = exchange.upstream();

@@ -44,12 +44,17 @@ impl ConfigService for Service {
             request.circuit_breakers,
             request.verifies_tokens,
         );
+        let limits = &self.shared.limits;
+        if let Some(introduction) = request.introduction {
+            limits.introduce(&request.vm, introduction, jiff::Timestamp::now());
+        }
         self.check_tokens(&snapshot);
         let is_current = request.version == snapshot.version;
         Ok(Response::new(v1::GetSnapshotResponse {
             version: snapshot.version.clone(),
             snapshot: (!is_current).then(|| snapshot.wire.clone()),
             vms: u32::try_from(vms.alive().len()).unwrap_or(u32::MAX),
+            introduce: !request.vm.is_empty() && !limits.knows(&request.vm),
             status: Some(status::of(&self.shared)),
         }))
     }

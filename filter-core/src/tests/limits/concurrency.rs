@@ -133,6 +133,7 @@ fn a_request_that_one_limit_refuses_holds_no_units_of_another() {
     };
     let response = v1::AcquireResponse {
         grants: vec![units(0), units(1)],
+        ..v1::AcquireResponse::default()
     };
     vm.answer_for(&mut exchange, "Acquire", &response);
     assert_eq!(

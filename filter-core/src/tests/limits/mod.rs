@@ -3,5 +3,6 @@
 mod alone;
 mod concurrency;
 mod requests;
+mod restart;
 mod tokens;
 mod world;

@@ -48,6 +48,7 @@ fn a_client_sees_how_its_limit_stands_instead_of_the_gateways_own() {
             remaining: 90,
             reset_ms: 40_000,
         }],
+        ..v1::AcquireResponse::default()
     };
     vm.answer_for(&mut exchange, "Acquire", &response);
     vm.tick(Duration::from_secs(4));

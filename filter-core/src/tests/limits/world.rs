@@ -131,6 +131,7 @@ pub fn grant_until(vm: &mut Vm, exchange: &mut Exchange, units: u64, reset_ms: u
     };
     let response = v1::AcquireResponse {
         grants: vec![grant],
+        ..v1::AcquireResponse::default()
     };
     vm.answer_for(exchange, "Acquire", &response);
 }
