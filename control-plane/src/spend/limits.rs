@@ -242,7 +242,7 @@ impl State {
         self.accounts.retain(|bucket, account| {
             let is_slots = bucket.unit == i32::from(Unit::Concurrent);
             let is_current = !is_slots && account.minute == now_ms / MINUTE_MS;
-            // The units of this minute are used up, whoever had them.
+            // The units of this minute are used up, even if their VM is gone.
             account
                 .by_vm
                 .retain(|name, units| is_alive(name) || is_current && units.held > 0);

@@ -262,7 +262,7 @@ impl Leases {
     }
 
     /// Returns whether the control plane knows what this VM holds, as far as the VM can tell. Until
-    /// then nothing is requested or returned, so that the units held stay those of the introduction.
+    /// then nothing is requested or returned, so the units held stay those of the introduction.
     pub fn is_known(&self) -> bool {
         matches!(self.acquaintance, Acquaintance::Known(_))
     }
