@@ -1,4 +1,4 @@
-//! `cargo xtask catalog`: regenerates `control-plane/catalog.json`.
+//! `cargo xtask catalog`: regenerates `control-plane/config/catalog.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -71,7 +71,7 @@ pub fn make(root: &Path) -> Result<()> {
     let data: Map<String, Value> = serde_json::from_slice(&std::fs::read(scratch.join(DATA))?)?;
     let models = models(&data);
     let lines: Vec<String> = models.values().map(Value::to_string).collect();
-    let target = root.join("control-plane/catalog.json");
+    let target = root.join("control-plane/config/catalog.json");
     std::fs::write(&target, format!("[\n{}\n]\n", lines.join(",\n")))?;
     println!("{} models in {}", lines.len(), target.display());
     Ok(())

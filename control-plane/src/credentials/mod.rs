@@ -5,6 +5,7 @@
 
 mod aws;
 mod google;
+#[path = "../../config/src/credential.rs"]
 pub mod source;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 //! (`guard`): the last good one stays active. The log reports that once, `/health` until it is
 //! fixed.
 
+#[path = "../../config/src/access_latch.rs"]
 pub mod access_latch;
 mod guard;
 mod settle;

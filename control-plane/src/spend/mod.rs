@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod limits;
+#[path = "../../config/src/owner.rs"]
 pub mod owner;
 pub mod prices;
 pub mod reprice;

@@ -38,7 +38,7 @@ const DEMO_MODELS: [(&str, Option<f64>); 4] = [
 ];
 
 static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
-    let mut models: Vec<Model> = serde_json::from_str(include_str!("../../catalog.json"))
+    let mut models: Vec<Model> = serde_json::from_str(include_str!("../catalog.json"))
         .expect("the catalog is made by us and tested");
     models.extend(DEMO_MODELS.map(|(name, price)| Model {
         provider: crate::config::DEMO.to_owned(),

@@ -4,6 +4,7 @@
 //! so that one can't be put in another's place.
 
 mod internal_token;
+#[path = "../../../base/src/secure_fs.rs"]
 pub mod secure_fs;
 
 pub use internal_token::internal_token;
