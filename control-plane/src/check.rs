@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::config::{self, Config, Keys, Provider};
+use opentracy_config::{self as config, Config, Keys, Provider};
 
 /// The form of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

@@ -6,15 +6,15 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use opentracy::check;
-use opentracy::client_keys;
 use opentracy::envoy;
 use opentracy::resources;
 use opentracy::routing;
-use opentracy::secrets::secure_fs;
 use opentracy::serve;
 use opentracy::spend::prices::InForce;
 use opentracy::store;
 use opentracy::store::{Filter, Micros};
+use opentracy_base::secure_fs;
+use opentracy_config::client_keys;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

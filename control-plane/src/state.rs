@@ -8,18 +8,18 @@ use tokio::sync::{mpsc, watch};
 
 use crate::agents::Agents;
 use crate::agents::task::Tasks;
-use crate::health::HealthRegistry;
 use crate::ingest::Ingest;
 use crate::instances::FilterInstances;
 use crate::resources::Resources;
 use crate::routing::{Router, learn};
-use crate::snapshot::Snapshot;
 use crate::spend::budget::Ledger;
 use crate::spend::limits::Limits;
 use crate::spend::prices::Prices;
 use crate::store::Store;
 use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
+use opentracy_base::health::HealthRegistry;
+use opentracy_config::snapshot::Snapshot;
 
 /// Services that the REST and gRPC handlers use.
 #[derive(Clone)]

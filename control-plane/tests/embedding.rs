@@ -1,9 +1,9 @@
 //! Tests of the real embedding model. `OPENTRACY_TEST_EMBEDDER` names its folder; `cargo xtask
 //! test` sets it.
 
-use opentracy::config;
-use opentracy::health::HealthRegistry;
 use opentracy::routing::embed::{self, Urgency};
+use opentracy_base::health::HealthRegistry;
+use opentracy_config as config;
 use opentracy_router::matrix::dot;
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The wall clock.
 
-use crate::store::Micros;
+use opentracy_trace::Micros;
 
 /// Returns the time since the epoch.
 pub fn now() -> Micros {

@@ -5,7 +5,7 @@
 //! `""` if the code has only one.
 //!
 //! ```
-//! use opentracy::health::{HealthCode, HealthRegistry};
+//! use opentracy_base::health::{HealthCode, HealthRegistry};
 //!
 //! let health = HealthRegistry::default();
 //! assert!(health.report(HealthCode::StoreWrite, "", "disk I/O error"));
@@ -22,7 +22,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock;
-use crate::store::Micros;
+use opentracy_trace::Micros;
 
 /// Maximum number of reasons. Subjects come from the configuration, so there are always far fewer.
 const MAX_REASONS: usize = 500;

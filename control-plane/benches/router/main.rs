@@ -11,9 +11,9 @@ mod speed;
 mod worlds;
 
 use anyhow::Result;
-use opentracy::config;
-use opentracy::health::HealthRegistry;
 use opentracy::routing::embed;
+use opentracy_base::health::HealthRegistry;
+use opentracy_config as config;
 use opentracy_router::fit::{self, Training};
 use opentracy_router::quality::{Calibration, GapCurve, Pair};
 use opentracy_router::{Outcome, Point};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{Budget, Limits, TraceOverride};
+use crate::{Budget, Limits, TraceOverride};
 
 /// A client key with its rights, limits and budget.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -53,7 +53,7 @@ pub struct Access {
     /// Host names, beside IP addresses and `localhost`, under which a browser may call ports 8080
     /// and 8000.
     pub hosts: Vec<String>,
-    /// Set once a key or a token has existed: [`crate::reload::access_latch`].
+    /// Set once a key or a token has existed: [`crate::access_latch`].
     #[serde(skip)]
     pub is_latched: bool,
 }

@@ -7,8 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config;
-use crate::secrets::secure_fs;
+use opentracy_base::secure_fs;
 
 /// Name of the file.
 const FILE: &str = "access.closed";
@@ -20,7 +19,7 @@ pub struct AccessLatch {
 
 impl AccessLatch {
     /// Returns the latch of a state folder and a store.
-    pub fn of(state: &Path, store: &config::Store) -> Self {
+    pub fn of(state: &Path, store: &crate::Store) -> Self {
         let mut files = vec![state.join(FILE)];
         if store.clickhouse.is_none() {
             let mut beside = store.path().into_os_string();
@@ -67,9 +66,9 @@ mod tests {
     #[test]
     fn it_stays_set_where_one_of_its_files_is_deleted() {
         let (state, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let store = config::Store {
+        let store = crate::Store {
             path: Some(data.path().join("traces.db")),
-            ..config::Store::default()
+            ..crate::Store::default()
         };
         let latch = AccessLatch::of(state.path(), &store);
         assert!(!latch.is_set());

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-use crate::config::state_dir;
+use crate::state_dir;
 
 /// The longest path of a Unix domain socket, in bytes: `sun_path` holds 108 with the final NUL.
 const MAX_SOCKET_PATH: usize = 107;

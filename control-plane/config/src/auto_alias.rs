@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Alias, Config, DEMO, Provider, Route, unplaced};
+use crate::{Alias, Config, DEMO, Provider, Route, unplaced};
 
 pub const NAME: &str = "auto";
 

@@ -41,7 +41,7 @@ static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
     let mut models: Vec<Model> = serde_json::from_str(include_str!("../catalog.json"))
         .expect("the catalog is made by us and tested");
     models.extend(DEMO_MODELS.map(|(name, price)| Model {
-        provider: crate::config::DEMO.to_owned(),
+        provider: crate::DEMO.to_owned(),
         name: name.to_owned(),
         pricing: Pricing {
             input: price.map(Usd),
@@ -127,7 +127,7 @@ mod tests {
     fn every_model_is_of_a_provider_we_know() {
         for model in models() {
             assert!(
-                registry::find(&model.provider).is_some() || model.provider == crate::config::DEMO,
+                registry::find(&model.provider).is_some() || model.provider == crate::DEMO,
                 "{model:?}"
             );
         }

@@ -1,19 +1,5 @@
 //! The configuration file, `opentracy.yaml`. Every key is described in `docs/configuration.md`.
 
-mod access;
-mod access_log;
-mod admin;
-mod agents;
-pub mod auto_alias;
-pub mod catalog;
-mod keys;
-mod limits;
-mod load;
-mod providers;
-mod resilience;
-mod router;
-mod validate;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,17 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 use url::Url;
 
-pub use access::{Access, ClientKey, GeneratedKey, Jwt};
-pub use access_log::AccessLog;
-pub use admin::AdminAddress;
-pub use agents::{Agent, AgentLimits, McpServer, McpTransport};
-pub use keys::Keys;
-pub use limits::{Limits, LimitsPolicy, WithoutControlPlane};
-pub use load::{LoadError, load, load_text, read_text, state_dir};
-pub use providers::{CredentialNeed, DEMO, Key, Provider, providers};
-pub use resilience::{CircuitBreaker, ResponseCache};
-pub use router::{Cache as RouterCache, Embedder, EmbeddingEndpoint, Router, Routing};
-pub use validate::Problem;
+use crate::{
+    Access, AccessLog, AdminAddress, Agent, CircuitBreaker, ClientKey, Limits, LimitsPolicy,
+    ResponseCache, Router, Routing, state_dir,
+};
 
 /// The whole configuration file. Every key has a default. It may hold API keys, so it has no
 /// `Debug`.

@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use opentracy_translate::internal_auth::{Purpose, derive_secret};
 
-use crate::secrets::{self, secure_fs};
+use crate::secrets;
+use opentracy_base::secure_fs;
 
 /// The secrets set over REST and those of the secrets file, read once. The environment is read at
 /// each lookup.

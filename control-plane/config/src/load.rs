@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::access_latch::AccessLatch;
 use crate::client_keys::ClientKeys;
-use crate::config::{Config, Keys, Problem, unplaced, validate};
-use crate::reload::access_latch::AccessLatch;
+use crate::{Config, Keys, Problem, unplaced, validate};
 
 /// The reason why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +134,7 @@ mod tests {
     fn the_example_holds_together() {
         let example = Path::new(concat!(
             env!("CARGO_MANIFEST_DIR"),
-            "/../opentracy.example.yaml"
+            "/../../opentracy.example.yaml"
         ));
         let (config, _) = load(Some(example)).unwrap_or_else(|error| panic!("{error}"));
         assert!(config.aliases.contains_key("smart"));

@@ -11,5 +11,21 @@ pub enum Owner {
     Alias(String),
 }
 
+impl Owner {
+    /// `key` or `alias`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Key(_) => "key",
+            Self::Alias(_) => "alias",
+        }
+    }
+
+    pub fn into_name(self) -> String {
+        match self {
+            Self::Key(name) | Self::Alias(name) => name,
+        }
+    }
+}
+
 /// Budgets that have passed a limit; those within their limits are left out.
 pub type BudgetStatus = BTreeMap<Owner, v1::Budget>;

@@ -11,8 +11,8 @@ use opentracy_translate::provider::{self as registry, Auth};
 use opentracy_translate::wire_format::{Cloud, Format};
 use url::Url;
 
-use crate::config::{Cache, Config, Keys, ProviderEntry};
-use crate::credentials::source::Source;
+use crate::credential::Source;
+use crate::{Cache, Config, Keys, ProviderEntry};
 
 /// The provider that needs no key: it runs in the control plane.
 pub const DEMO: &str = "demo";
@@ -73,6 +73,16 @@ pub enum CredentialNeed {
 }
 
 impl CredentialNeed {
+    /// Returns the source to fetch from.
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Aws { profile, .. } => Source::Aws {
+                profile: profile.clone(),
+            },
+            Self::Google { file } => Source::Google { file: file.clone() },
+        }
+    }
+
     /// Returns the variable to set if no credentials are found.
     pub fn variable(&self) -> &'static str {
         match self {

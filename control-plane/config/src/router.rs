@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 use url::Url;
 
-use super::state_dir;
+use crate::state_dir;
 
 /// Settings of the router, which chooses models.
 #[derive(Debug, Clone, Deserialize)]

@@ -12,15 +12,15 @@ use opentracy_translate::internal_auth::Purpose;
 use opentracy_translate::model_list::Capabilities;
 use prost::Message;
 
-use crate::agents;
-use crate::config::auto_alias;
-use crate::config::catalog;
-use crate::config::{
-    self, AccessLog, Alias, Config, CredentialNeed, Key, Keys, Provider, Route, WhenRouterIsDown,
+use crate::agent_aliases;
+use crate::auto_alias;
+use crate::catalog;
+use crate::credential::{Credential, Credentials};
+use crate::owner::{BudgetStatus, Owner};
+use crate::{
+    AccessLog, Alias, Config, CredentialNeed, Key, Keys, Provider, Route, WhenRouterIsDown,
     WithoutControlPlane,
 };
-use crate::credentials::source::{Credential, Credentials};
-use crate::spend::owner::{BudgetStatus, Owner};
 
 /// An active configuration in all its forms. It holds keys, so it has no `Debug`.
 pub struct Snapshot {
@@ -91,9 +91,9 @@ impl Snapshot {
         credentials: &Credentials,
         standing: &BudgetStatus,
     ) -> Arc<Self> {
-        let providers = config::providers(&config, keys);
+        let providers = crate::providers(&config, keys);
         auto_alias::add(&mut config, &providers);
-        agents::add_aliases(&mut config);
+        agent_aliases::add_aliases(&mut config);
         let wire = v1::Snapshot {
             providers: providers
                 .values()
@@ -109,7 +109,7 @@ impl Snapshot {
                         hidden: config
                             .agents
                             .keys()
-                            .any(|agent| agents::alias_of(agent) == *name),
+                            .any(|agent| agent_aliases::alias_of(agent) == *name),
                         budget: standing.get(&owner).copied().unwrap_or_default().into(),
                         ..alias(name, &entry.value)
                     }
@@ -294,14 +294,14 @@ fn alias(name: &str, alias: &Alias) -> v1::Alias {
     }
 }
 
-fn trace_override(own: config::TraceOverride) -> v1::TraceOverride {
+fn trace_override(own: crate::TraceOverride) -> v1::TraceOverride {
     v1::TraceOverride {
         content: own.content,
         redact: own.redact,
     }
 }
 
-fn trace_policy(traces: &config::Traces) -> v1::TracePolicy {
+fn trace_policy(traces: &crate::Traces) -> v1::TracePolicy {
     v1::TracePolicy {
         content: traces.content,
         redact: traces.redact,
@@ -351,7 +351,7 @@ fn client_keys(config: &Config, standing: &BudgetStatus) -> Vec<v1::ClientKey> {
     .collect()
 }
 
-fn limits(own: config::Limits) -> v1::Limits {
+fn limits(own: crate::Limits) -> v1::Limits {
     v1::Limits {
         requests_per_minute: own.requests_per_minute,
         tokens_per_minute: own.tokens_per_minute,
@@ -359,7 +359,7 @@ fn limits(own: config::Limits) -> v1::Limits {
     }
 }
 
-fn circuit_breaker(policy: &config::CircuitBreaker) -> v1::CircuitBreakerPolicy {
+fn circuit_breaker(policy: &crate::CircuitBreaker) -> v1::CircuitBreakerPolicy {
     v1::CircuitBreakerPolicy {
         off: !policy.enabled,
         consecutive_failures: policy.consecutive_failures,

@@ -9,8 +9,8 @@ use opentracy_translate::redact::{self, Redactor};
 use opentracy_translate::wire_format::{Cloud, Format};
 use serde_saphyr::{Location, Spanned};
 
-use crate::config::catalog;
-use crate::config::{Agent, Alias, Budget, ClientKey, Config, ProviderEntry, providers};
+use crate::catalog;
+use crate::{Agent, Alias, Budget, ClientKey, Config, ProviderEntry, providers};
 use opentracy_proto::constants::MAX_ATTEMPTS;
 
 /// A problem of the configuration.

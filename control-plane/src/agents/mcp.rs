@@ -18,8 +18,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::agents::sse_transport;
-use crate::config::{McpServer, McpTransport};
-use crate::http::{ClientKind, client_builder};
+use opentracy_base::http::{ClientKind, client_builder};
+use opentracy_config::{McpServer, McpTransport};
 
 /// Time limit for connecting to a server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);

@@ -13,43 +13,12 @@ mod turn;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use opentracy_proto::constants::AGENTS_PROVIDER;
-
-use crate::config::{self, Config, unplaced};
+use opentracy_config::{self as config, Config};
 
 pub use mcp::Health;
 pub use run::{Event, Run, Stopped, Used, wire};
 pub use turn::Gateway;
-
-/// Margin by which the gateway's timeout exceeds the agent's own time limit.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// Returns the alias that an agent's own model calls use.
-pub fn alias_of(agent: &str) -> String {
-    format!("{agent}.model")
-}
-
-/// Adds the aliases of the agents themselves and of the models behind them.
-pub fn add_aliases(config: &mut Config) {
-    let agents = std::mem::take(&mut config.agents);
-    for (name, agent) in &agents {
-        let of_agent = config::Alias {
-            candidates: vec![unplaced(format!("{AGENTS_PROVIDER}/{name}"))],
-            // The agent's own time limit ends a run first, with a clearer error.
-            per_try_timeout: Some(agent.value.limits.timeout + GRACE),
-            ..config::Alias::default()
-        };
-        let of_model = config::Alias {
-            candidates: agent.value.candidates.clone(),
-            ..config::Alias::default()
-        };
-        config.aliases.insert(name.clone(), unplaced(of_agent));
-        config.aliases.insert(alias_of(name), unplaced(of_model));
-    }
-    config.agents = agents;
-}
 
 /// The active agents, with their connections to MCP servers.
 #[derive(Default)]

@@ -15,7 +15,7 @@ use rmcp::transport::Transport;
 use tokio::sync::mpsc;
 use url::Url;
 
-use crate::http::{ClientKind, client_builder, ensure_success};
+use opentracy_base::http::{ClientKind, client_builder, ensure_success};
 
 /// Time limit for one POST, response included.
 const POST_TIMEOUT: Duration = Duration::from_secs(60);

@@ -4,8 +4,8 @@
 use opentracy_proto::v1;
 
 use crate::api::rest::models;
-use crate::health::HealthReason;
 use crate::state::AppState;
+use opentracy_base::health::HealthReason;
 
 /// Returns the status: active faults and key figures.
 pub fn of(shared: &AppState) -> v1::ControlPlaneStatus {

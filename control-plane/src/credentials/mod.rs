@@ -5,18 +5,16 @@
 
 mod aws;
 mod google;
-#[path = "../../config/src/credential.rs"]
-pub mod source;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use crate::config::{CredentialNeed, Provider};
-use crate::credentials::source::{Credential, Credentials, Source};
-use crate::health::{HealthCode, HealthRegistry};
-use crate::snapshot::Snapshot;
+use opentracy_base::health::{HealthCode, HealthRegistry};
+use opentracy_config::Provider;
+use opentracy_config::credential::{Credential, Credentials, Source};
+use opentracy_config::snapshot::Snapshot;
 
 /// Time before their expiry at which credentials are renewed.
 const EARLY: Duration = Duration::from_secs(300);
@@ -131,18 +129,6 @@ fn until_renewal(expires: Option<SystemTime>) -> Duration {
             .unwrap_or_default()
             .saturating_sub(EARLY)
             .max(SOONEST),
-    }
-}
-
-impl CredentialNeed {
-    /// Returns the source to fetch from.
-    pub fn source(&self) -> Source {
-        match self {
-            Self::Aws { profile, .. } => Source::Aws {
-                profile: profile.clone(),
-            },
-            Self::Google { file } => Source::Google { file: file.clone() },
-        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::config::AccessLog;
+use opentracy_config::AccessLog;
 
 /// Returns the access log of the listener for applications, or nothing if the log is off.
 pub fn edge(log: &AccessLog) -> Vec<Value> {

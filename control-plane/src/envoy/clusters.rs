@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::config::{AdminAddress, Provider};
 use crate::envoy::socket;
+use opentracy_config::{AdminAddress, Provider};
 
 const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 /// Names that the filter and the routes refer to.

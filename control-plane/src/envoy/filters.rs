@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::Jwt;
 use crate::envoy::clusters::JWKS;
+use opentracy_config::Jwt;
 
 const GATEWAY: &str = "opentracy_gateway";
 const PROVIDER: &str = "opentracy_provider";

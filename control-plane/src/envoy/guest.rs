@@ -132,8 +132,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{self, Config, Keys};
     use crate::envoy::filters::Plugin;
+    use opentracy_config::{self as config, Config, Keys};
 
     const HOST: &str = "
 static_resources:

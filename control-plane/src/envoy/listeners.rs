@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::config::{Gateway, Jwt};
 use crate::envoy::clusters::{ADMIN, INTERNAL};
 use crate::envoy::filters::Plugin;
 use crate::envoy::{access_log, filters, replies, routes, socket};
+use opentracy_config::{Gateway, Jwt};
 
 /// Builds the listener for applications, in a standalone Envoy.
 pub fn edge(

@@ -20,8 +20,8 @@ use anyhow::Context as _;
 use opentracy_translate::internal_auth::Purpose;
 use serde_json::{Value, json};
 
-use crate::config::{self, AdminAddress, Config, Keys, Provider};
 use crate::envoy::filters::Plugin;
+use opentracy_config::{self as config, AdminAddress, Config, Keys, Provider};
 
 pub use guest::Host;
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
+use opentracy_config::Config;
 
 /// Time without a change after which a shortened file is accepted. A file that is a prefix of the
 /// one before, up to the end of a line, may be cut off, or its last lines were deleted.

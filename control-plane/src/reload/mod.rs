@@ -5,8 +5,6 @@
 //! (`guard`): the last good one stays active. The log reports that once, `/health` until it is
 //! fixed.
 
-#[path = "../../config/src/access_latch.rs"]
-pub mod access_latch;
 mod guard;
 mod settle;
 
@@ -17,15 +15,15 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::client_keys;
-use crate::config::{self, Keys, LoadError};
-use crate::credentials::source::Credentials;
-use crate::health::{HealthCode, HealthRegistry};
-use crate::reload::access_latch::AccessLatch;
-use crate::secrets;
-use crate::snapshot::{AccessState, Snapshot};
-use crate::spend::owner::BudgetStatus;
 use guard::TextVerdict;
+use opentracy_base::health::{HealthCode, HealthRegistry};
+use opentracy_config::access_latch::AccessLatch;
+use opentracy_config::client_keys;
+use opentracy_config::credential::Credentials;
+use opentracy_config::owner::BudgetStatus;
+use opentracy_config::secrets;
+use opentracy_config::snapshot::{AccessState, Snapshot};
+use opentracy_config::{self as config, Keys, LoadError};
 use settle::{Look, WatchedFiles};
 
 /// The interval between checks for changed files.

@@ -4,7 +4,7 @@
 use clap::Subcommand;
 
 use super::Resources;
-use crate::config;
+use opentracy_config as config;
 
 #[derive(Subcommand)]
 pub enum Command {

@@ -12,8 +12,8 @@ use super::embed::{self, Embed};
 use super::learn::{self, Order};
 use super::library::Library;
 use super::prior;
-use crate::config::{self, Config};
-use crate::health::HealthRegistry;
+use opentracy_base::health::HealthRegistry;
+use opentracy_config::{self as config, Config};
 
 #[derive(Subcommand)]
 pub enum Command {

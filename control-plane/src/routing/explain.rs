@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::config::auto_alias;
 use crate::routing::{About, Answer, Question, Router, RoutingError, candidates};
-use crate::snapshot::Snapshot;
 use crate::telemetry::live::Live;
+use opentracy_config::auto_alias;
+use opentracy_config::snapshot::Snapshot;
 
 const MAX_BATCH: usize = 256;
 const MAX_CANDIDATES: usize = 100;

@@ -13,7 +13,7 @@ use super::candidates::{Excluded, Named};
 use super::drift::Drift;
 use super::embed::{Embed, EmbedError, Urgency};
 use super::library::{Library, LibraryError};
-use crate::config;
+use opentracy_config as config;
 
 /// Makes decisions. Each one uses a single pack from beginning to end, even if another is
 /// activated.

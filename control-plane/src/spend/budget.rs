@@ -13,12 +13,12 @@ use opentracy_proto::v1;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::clock;
-use crate::config::{Budget, Config, Period};
 use crate::ingest::{Ingest, Observer};
-use crate::snapshot::Snapshot;
-use crate::spend::owner::{BudgetStatus, Owner};
 use crate::store::{Dimension, Micros, PicoUsd, Record, Store, StoreError};
+use opentracy_base::clock;
+use opentracy_config::owner::{BudgetStatus, Owner};
+use opentracy_config::snapshot::Snapshot;
+use opentracy_config::{Budget, Config, Period};
 
 /// Interval between queries of the store.
 const RECOUNT_EVERY: Duration = Duration::from_secs(300);
@@ -69,22 +69,6 @@ impl Spending {
                     spent.0 = spent.0.saturating_add(cost.0);
                 }
             }
-        }
-    }
-}
-
-impl Owner {
-    /// `key` or `alias`.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Key(_) => "key",
-            Self::Alias(_) => "alias",
-        }
-    }
-
-    pub fn into_name(self) -> String {
-        match self {
-            Self::Key(name) | Self::Alias(name) => name,
         }
     }
 }

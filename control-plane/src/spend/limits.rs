@@ -11,7 +11,7 @@ use opentracy_proto::constants::LEASE_DIVISOR;
 use opentracy_proto::v1;
 use opentracy_proto::v1::{Owner, Unit};
 
-use crate::config::{Config, Limits as Configured};
+use opentracy_config::{Config, Limits as Configured};
 
 /// Number of accounts at which those of past minutes are evicted.
 const MANY: usize = 1000;

@@ -2,7 +2,5 @@
 
 pub mod budget;
 pub mod limits;
-#[path = "../../config/src/owner.rs"]
-pub mod owner;
 pub mod prices;
 pub mod reprice;

@@ -14,9 +14,9 @@ use opentracy_translate::cost::{Pricing, Usage, Usd};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::clock;
-use crate::snapshot::Snapshot;
 use crate::store::{Cost, Micros, Record, Tokens};
+use opentracy_base::clock;
+use opentracy_config::snapshot::Snapshot;
 
 /// The prices that a call is priced with.
 #[derive(
@@ -114,7 +114,7 @@ impl Prices {
             return Ok(());
         }
         if let Some(folder) = self.path.parent() {
-            crate::secrets::secure_fs::create_dir(folder)?;
+            opentracy_base::secure_fs::create_dir(folder)?;
         }
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.create(true).append(true).open(&self.path)?;
@@ -182,9 +182,9 @@ fn priced(model: &v1::Model) -> Option<(String, Pricing)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Keys;
-    use crate::credentials::source::Credentials;
-    use crate::spend::owner::BudgetStatus;
+    use opentracy_config::Keys;
+    use opentracy_config::credential::Credentials;
+    use opentracy_config::owner::BudgetStatus;
 
     fn snapshot(input: &str) -> Arc<Snapshot> {
         let yaml = format!("prices:\n  openai/mine: {{input: {input}, output: 0}}\n");

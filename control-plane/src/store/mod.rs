@@ -15,7 +15,7 @@ pub mod words;
 
 use opentracy_proto::v1;
 
-use crate::worker_thread::Stopped;
+use opentracy_base::worker_thread::Stopped;
 
 pub use clickhouse::ClickHouse;
 pub use open::{migrate, open};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::config;
-use crate::health::{HealthCode, HealthRegistry};
 use crate::store::watched::Watched;
 use crate::store::{ClickHouse, Sqlite, Store, sqlite};
+use opentracy_base::health::{HealthCode, HealthRegistry};
+use opentracy_config as config;
 
 const SECONDS_A_DAY: u64 = 24 * 3600;
 /// ClickHouse's times end in 2106; later ones wrap to 1970, so the rows would expire immediately.

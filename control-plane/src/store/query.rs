@@ -9,8 +9,8 @@ use opentracy_trace::columns::Dimension;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::clock;
 use crate::store::{Micros, PicoUsd, SortKey};
+use opentracy_base::clock;
 
 /// Conditions on traces; all that are set must hold.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::health::{HealthCode, HealthRegistry};
 use crate::store::{
     AuditEntry, AuditLog, Batch, Dimension, Feedback, FeedbackStore, Filter, Micros, Page, PicoUsd,
     Query, Record, Sqlite, Stats, StatsQuery, Store, StoreError, Trace, TraceStore,
 };
+use opentracy_base::health::{HealthCode, HealthRegistry};
 
 /// Time for which damage stays reported although other reads succeed.
 const DAMAGE_LASTS: Duration = Duration::from_secs(300);

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use utoipa::ToSchema;
 
-use crate::config::AdminAddress;
+use opentracy_config::AdminAddress;
 
 /// Time limit for a request. A running Envoy answers at once.
 const DEADLINE: Duration = Duration::from_millis(500);

@@ -15,13 +15,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::health::{HealthCode, HealthRegistry};
 use crate::ingest::journal;
 use crate::ingest::{Ingest, Observer, StoreState};
 use crate::instances::FilterInstances;
 use crate::routing::drift::Drift;
 use crate::spend::budget::Ledger;
 use crate::store::Outcome;
+use opentracy_base::health::{HealthCode, HealthRegistry};
 
 /// Maximum number of models with metrics of their own. Bounded, because clients can send any model
 /// name and series are never removed.

@@ -7,7 +7,7 @@ use opentracy_translate::access::Role;
 use serde_json::{Map, Value};
 
 use super::{ClientKeys, Entry, KeyPolicy};
-use crate::config::{self, Limits};
+use crate::Limits;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -168,7 +168,7 @@ impl From<Options> for KeyPolicy {
 }
 
 pub fn run(command: Command) -> anyhow::Result<()> {
-    let keys = ClientKeys::of(&config::state_dir());
+    let keys = ClientKeys::of(&crate::state_dir());
     match command {
         Command::Create { name, terms } => {
             let (_, secret) = keys.create(&name, terms.into())?;

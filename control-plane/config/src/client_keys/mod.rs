@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::config::{Budget, ClientKey, GeneratedKey, Limits, unplaced};
-use crate::reload::access_latch::AccessLatch;
-use crate::secrets::secure_fs;
+use crate::access_latch::AccessLatch;
+use crate::{Budget, ClientKey, GeneratedKey, Limits, unplaced};
+use opentracy_base::secure_fs;
 
 const SALT_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;

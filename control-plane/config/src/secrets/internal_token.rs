@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-use crate::secrets::{MASTER_KEY, secure_fs};
+use crate::secrets::MASTER_KEY;
+use opentracy_base::secure_fs;
 
 /// Returns the root of the secrets that the control plane and the filter share: the same for all
 /// processes with the same state folder or master key.

@@ -4,8 +4,6 @@
 //! so that one can't be put in another's place.
 
 mod internal_token;
-#[path = "../../../base/src/secure_fs.rs"]
-pub mod secure_fs;
 
 pub use internal_token::internal_token;
 
@@ -17,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
+use opentracy_base::secure_fs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 

@@ -7,9 +7,9 @@ use opentracy_proto::v1::config_service_server::ConfigService;
 use tonic::{Request, Response, Status};
 
 use crate::api::status;
-use crate::health::HealthCode;
-use crate::snapshot::Snapshot;
 use crate::state::AppState;
+use opentracy_base::health::HealthCode;
+use opentracy_config::snapshot::Snapshot;
 
 pub struct Service {
     pub shared: AppState,

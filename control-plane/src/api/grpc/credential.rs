@@ -4,7 +4,7 @@ use opentracy_translate::access;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
-use crate::snapshot::Snapshot;
+use opentracy_config::snapshot::Snapshot;
 
 /// Admits callers that present the secret, which stays the same for the life of the process.
 #[derive(Clone)]

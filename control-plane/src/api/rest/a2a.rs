@@ -24,8 +24,8 @@ use crate::agents::Gateway;
 use crate::agents::task::{Message, State as TaskState, Task, TaskUpdate};
 use crate::api::rest::access::Caller;
 use crate::api::rest::error::Error;
-use crate::config::Agent;
 use crate::state::AppState;
+use opentracy_config::Agent;
 use words::Words;
 
 /// A JSON-RPC error: code and message.

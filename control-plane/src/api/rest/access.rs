@@ -18,9 +18,9 @@ use opentracy_translate::request_origin::RequestOrigin;
 
 use crate::api::rest::error::Error;
 use crate::api::rest::request_id::RequestId;
-use crate::snapshot::Snapshot;
 use crate::state::AppState;
 use crate::store::Actor;
+use opentracy_config::snapshot::Snapshot;
 
 /// The key that a request was authenticated with; `None` if the API is open.
 #[derive(Clone)]

@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use crate::api::rest::error::Error;
 use crate::api::rest::json::Body;
-use crate::clock;
 use crate::routing::learn;
 use crate::state::AppState;
 use crate::store::Feedback;
+use opentracy_base::clock;
 
 const MAX_SOURCE: usize = 100;
 

@@ -7,8 +7,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::status;
-use crate::health::HealthReason;
 use crate::state::AppState;
+use opentracy_base::health::HealthReason;
 
 #[derive(Serialize, ToSchema)]
 pub struct Health {

@@ -13,9 +13,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::clock;
-use crate::config::catalog;
 use crate::ingest::bounds;
+use opentracy_base::clock;
+use opentracy_config::catalog;
 pub use rules::Rules;
 
 /// Parses one object. The flag is `true` for a log, and `false` for an exported trace.

@@ -14,9 +14,9 @@ use utoipa::ToSchema;
 use crate::api::rest::audit;
 use crate::api::rest::error::Error;
 use crate::api::rest::json::{self, Body};
-use crate::client_keys::{ClientKeys, Entry, KeyError, KeyPolicy};
 use crate::state::AppState;
 use crate::store::{Actor, AuditEntry};
+use opentracy_config::client_keys::{ClientKeys, Entry, KeyError, KeyPolicy};
 
 #[derive(Serialize, ToSchema)]
 pub struct ClientKeyList {

@@ -5,12 +5,12 @@ use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use opentracy_translate::model_list::{self, Facts, ListedModel, ModelList};
 
-use crate::agents;
 use crate::api::rest::access::Caller;
 use crate::api::rest::error::Error;
-use crate::config::catalog;
-use crate::snapshot::{Snapshot, capabilities};
 use crate::state::AppState;
+use opentracy_config::agent_aliases;
+use opentracy_config::catalog;
+use opentracy_config::snapshot::{Snapshot, capabilities};
 
 /// Returns the catalog's models whose provider has the key it needs.
 pub fn callable(snapshot: &Snapshot) -> impl Iterator<Item = &'static catalog::Model> {
@@ -52,7 +52,7 @@ fn models(snapshot: &Snapshot) -> impl Iterator<Item = ListedModel> {
         .config
         .agents
         .keys()
-        .map(|name| agents::alias_of(name))
+        .map(|name| agent_aliases::alias_of(name))
         .collect();
     let aliases = snapshot.config.aliases.iter();
     // Hides the internal aliases of agents.

@@ -11,9 +11,9 @@ use utoipa::ToSchema;
 
 use crate::api::rest::audit;
 use crate::api::rest::error::Error;
-use crate::secrets::{Description, Vault};
 use crate::state::AppState;
 use crate::store::{Actor, AuditEntry};
+use opentracy_config::secrets::{Description, Vault};
 
 const MAX_BYTES: usize = 16 << 10;
 

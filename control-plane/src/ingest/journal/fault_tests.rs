@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::faults::{Call, Fault, FaultyFiles};
 use super::*;
-use crate::health::HealthCode;
+use opentracy_base::health::HealthCode;
 
 const ERRORS: [Errno; 5] = [
     Errno::IO,

@@ -33,8 +33,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context as _;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use crate::health::HealthRegistry;
 use files::{Disk, Files};
+use opentracy_base::health::HealthRegistry;
 use report::Report;
 use segment::{Origin, Segment, Segments};
 

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
 
-use crate::health::{HealthCode, HealthRegistry};
 use crate::ingest::journal::cursor::Damage;
 use crate::ingest::journal::files::Files;
 use crate::ingest::journal::segment;
+use opentracy_base::health::{HealthCode, HealthRegistry};
 
 /// Limit on damaged segments that are kept for inspection; older ones are removed.
 pub const MAX_DAMAGED: usize = 8;

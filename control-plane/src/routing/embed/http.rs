@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{Embed, EmbedError, Urgency};
-use crate::config;
-use crate::http::{ClientKind, client_builder, ensure_success};
+use opentracy_base::http::{ClientKind, client_builder, ensure_success};
+use opentracy_config as config;
 
 /// Maximum number of texts per call.
 const MAX_BATCH: usize = 64;

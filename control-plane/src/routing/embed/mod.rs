@@ -10,8 +10,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use opentracy_router::pack;
 
-use crate::config;
-use crate::health::HealthRegistry;
+use opentracy_base::health::HealthRegistry;
+use opentracy_config as config;
 
 /// Embeds texts as vectors of length one.
 #[async_trait]

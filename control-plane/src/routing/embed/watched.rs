@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use opentracy_router::pack;
 
 use super::{Embed, EmbedError, Urgency};
-use crate::health::{HealthCode, HealthRegistry};
+use opentracy_base::health::{HealthCode, HealthRegistry};
 
 /// Reports a fault when the embedder fails, and resolves it when it answers. Being busy is not a
 /// fault.

@@ -24,11 +24,11 @@ use serde::Serialize;
 use tokio::sync::{Mutex, OnceCell};
 use uuid::Uuid;
 
-use crate::config;
 use crate::store::{
     AuditEntry, AuditLog, Batch, Dimension, Feedback, FeedbackStore, Filter, Micros, Page, PicoUsd,
     Query, Record, Stats, StatsQuery, StoreError, Trace, TraceStore,
 };
+use opentracy_config as config;
 use schema::Topology;
 
 /// ClickHouse's error codes for rejected values: unparsable text or number, a value out of its

@@ -5,8 +5,8 @@
 
 use std::fmt::Write as _;
 
-use crate::config::ClickHouse;
 use crate::store::clickhouse::tables::{ATTEMPTS, BODIES, CALLS, DAILY, FEEDBACK, HOURLY, Table};
+use opentracy_config::ClickHouse;
 
 /// The location of the tables.
 #[derive(Debug, Clone, PartialEq, Eq)]

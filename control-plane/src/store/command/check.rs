@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::config;
 use crate::store::command::{DAMAGED, file};
 use crate::store::{open, sqlite};
+use opentracy_config as config;
 
 pub async fn run(config: &config::Store) -> anyhow::Result<ExitCode> {
     let Some(clickhouse) = &config.clickhouse else {

@@ -10,11 +10,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use uuid::Uuid;
 
-use crate::config;
 use crate::store::command::{DAMAGED, file};
 use crate::store::sqlite::salvage::{self, Row};
 use crate::store::sqlite::{inspect, read};
 use crate::store::{Attempt, Filter, Order, Query, StoreError, Trace, TraceStore as _, open};
+use opentracy_config as config;
 use opentracy_trace::json;
 
 /// Traces in one read.

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Subcommand;
 
-use crate::config;
+use opentracy_config as config;
 
 /// The exit code for a damaged store.
 const DAMAGED: u8 = 2;

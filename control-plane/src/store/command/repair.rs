@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use crate::config::Config;
 use crate::ingest::journal;
 use crate::store::command::file;
 use crate::store::sqlite::{inspect, repair};
+use opentracy_config::Config;
 
 pub async fn run(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
     if config.store.clickhouse.is_some() {

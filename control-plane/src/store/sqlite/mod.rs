@@ -27,13 +27,13 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::secrets::secure_fs;
 use crate::store::{
     AuditEntry, AuditLog, Batch, Dimension, Feedback, FeedbackStore, Filter, Micros, Page, PicoUsd,
     Query, Record, Stats, StatsQuery, StoreError, Trace, TraceStore,
 };
-use crate::worker_thread::Background;
 use names::Names;
+use opentracy_base::secure_fs;
+use opentracy_base::worker_thread::Background;
 use write::Prepared;
 
 /// Limit on concurrent read connections.
