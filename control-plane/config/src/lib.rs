@@ -1,6 +1,6 @@
 //! The configuration of OpenTracy.
 //!
-//! The types of `opentracy.yaml` are at the top; [`load`] reads and validates it. [`client_keys`]
+//! The types of `opentracy.yaml` are at the top; [`load()`] reads and validates it. [`client_keys`]
 //! and [`secrets`] hold what is set while the product runs, [`access_latch`] keeps access closed
 //! once it was, and [`snapshot`] is the configuration as the filter receives it.
 
