@@ -108,6 +108,11 @@ pub fn is_providers_own(name: &str) -> bool {
         )
 }
 
+/// Returns whether a provider's response header is passed on with a body that stays as it is.
+pub fn is_passed_on(name: &str) -> bool {
+    name == "content-length" || !is_providers_own(name)
+}
+
 /// Returns the client's SDK and version, for its trace; empty if it sent none.
 pub fn client<'a>(request: &'a HeaderList<'_>) -> &'a str {
     request

@@ -143,11 +143,10 @@ impl<H: Host> Root<H> {
     }
 
     fn poll_snapshot(&mut self) {
-        let now = self.host.now();
-        let last = LAST_POLL.get();
         if self.poll.is_some() {
             return;
         }
+        let (now, last) = (self.host.now(), LAST_POLL.get());
         let due = snapshot::current().is_none()
             || limits::take_introduction_due()
             || last.is_none_or(|last| now.duration_since(last) >= POLL_EVERY);
@@ -164,8 +163,7 @@ impl<H: Host> Root<H> {
 
     /// Returns unused units of limits, one report at a time.
     fn give_back(&mut self) {
-        let is_paused = |until| self.host.now() < until;
-        if self.returns.is_some() || self.pause_returns_until.is_some_and(is_paused) {
+        if self.returns.is_some() || self.is_before(self.pause_returns_until) {
             return;
         }
         if let Some(snapshot) = snapshot::current() {
@@ -189,9 +187,13 @@ impl<H: Host> Root<H> {
     }
 
     fn deliver(&self) {
-        let is_paused = |until| self.host.now() < until;
-        if !self.pause_deliveries_until.is_some_and(is_paused) {
+        if !self.is_before(self.pause_deliveries_until) {
             delivery::send_batches(&self.host);
         }
+    }
+
+    /// Returns whether a pause lasts.
+    fn is_before(&self, end: Option<Instant>) -> bool {
+        end.is_some_and(|end| self.host.now() < end)
     }
 }

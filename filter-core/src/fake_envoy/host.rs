@@ -7,6 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::headers::HeaderList;
 use crate::host::{CallId, GrpcCall, Host, MetricId, MetricKind, SharedEntry};
 
+/// The id of the root context.
+pub const ROOT: u32 = 1;
+
 /// 2026-01-02T03:04:05Z, the time at which each fake Envoy starts.
 const START: Duration = Duration::from_secs(1_767_323_045);
 
@@ -254,7 +257,7 @@ impl Host for FakeEnvoy {
 
     fn enter(&self, context: u32) -> bool {
         self.state(|state| {
-            let exists = context == super::vm::ROOT || state.streams.contains_key(&context);
+            let exists = context == ROOT || state.streams.contains_key(&context);
             if exists {
                 state.context = context;
             }

@@ -6,12 +6,9 @@ use opentracy_proto::v1;
 use prost::Message as _;
 
 use crate::fake_envoy::exchange::Exchange;
-use crate::fake_envoy::host::{FakeEnvoy, PendingGrpc, PendingHttp};
+use crate::fake_envoy::host::{FakeEnvoy, PendingGrpc, PendingHttp, ROOT};
 use crate::host::Host as _;
 use crate::root::{Root, TICK};
-
-/// The id of the root context.
-pub const ROOT: u32 = 1;
 
 /// The plugin configuration of each stage.
 pub const GATEWAY: &str = r#"{"stage":"gateway","grpc_token":"secret"}"#;

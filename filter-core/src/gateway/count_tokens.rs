@@ -74,7 +74,7 @@ impl Errand {
 
     pub fn on_response_headers(&mut self, host: &impl Host, end_of_stream: bool) -> Action {
         let mut response = host.response_headers();
-        response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
+        response.retain(headers::is_passed_on);
         response.mask(&self.provider.key_mask, response.status() >= 400);
         if !end_of_stream {
             self.held = Some(response);

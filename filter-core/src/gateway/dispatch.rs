@@ -17,7 +17,7 @@ use opentracy_translate::trace_context::span_id;
 
 use crate::gateway::cache::{self, Cached};
 use crate::gateway::call::Call;
-use crate::gateway::leases::Charge;
+use crate::gateway::charge::Charge;
 use crate::gateway::limits::{self, Admission};
 use crate::gateway::planner::{self, Candidate};
 use crate::gateway::strategy::{self, About};

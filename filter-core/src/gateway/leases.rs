@@ -4,31 +4,16 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use opentracy_proto::v1;
-use opentracy_proto::v1::{Owner, Unit};
+use opentracy_proto::v1::{self, Unit};
+
+use crate::gateway::charge::{Bucket, Charge};
+use crate::gateway::lease::Lease;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// The last part of a minute, in which returned tokens would come too late.
 const LATE: Duration = Duration::from_secs(1);
 /// The number of leases above which unused ones are evicted.
 const MANY: usize = 5000;
-
-/// One of an owner's limits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Bucket {
-    pub owner: Owner,
-    pub name: String,
-    pub unit: Unit,
-}
-
-/// The units that a request takes from a bucket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Charge {
-    pub bucket: Bucket,
-    pub units: u64,
-    /// The configured limit.
-    pub limit: u64,
-}
 
 /// The result of taking charges.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,72 +31,6 @@ pub struct LimitStatus {
     pub limit: u64,
     pub remaining: u64,
     pub reset: Duration,
-}
-
-#[derive(Debug)]
-struct Lease {
-    /// Negative if requests used more than they had estimated.
-    left: i64,
-    /// The units left at the control plane, as of its last answer.
-    remaining: u64,
-    ends: Instant,
-    is_exhausted: bool,
-    /// The units that the control plane has granted, of the present minute, and that were not
-    /// returned.
-    held: u64,
-    /// The end of the minute that `held` is of. Concurrent requests have none.
-    held_until: Instant,
-    /// The total of returned units since the VM introduced itself.
-    released: u64,
-    in_use: u64,
-    /// The part of `released` that the control plane has acknowledged.
-    acknowledged: u64,
-    /// The slots that this VM granted itself. They are never returned to the control plane.
-    own_slots: u64,
-    /// The time when this VM last granted its share without the control plane.
-    alone_since: Option<Instant>,
-}
-
-impl Lease {
-    fn new(now: Instant) -> Self {
-        Self {
-            left: 0,
-            remaining: 0,
-            ends: now,
-            is_exhausted: false,
-            held: 0,
-            held_until: now,
-            released: 0,
-            in_use: 0,
-            acknowledged: 0,
-            own_slots: 0,
-            alone_since: None,
-        }
-    }
-
-    /// Rolls over to a new minute, in which earlier grants are void. Units taken beyond them stay
-    /// deducted.
-    fn turn(&mut self, unit: Unit, now: Instant) {
-        if unit != Unit::Concurrent && self.ends <= now {
-            self.left = self.left.min(0);
-            self.is_exhausted = false;
-        }
-    }
-
-    /// Returns the units that the control plane has granted and that still count.
-    fn held(&self, unit: Unit, now: Instant) -> u64 {
-        let is_current = unit == Unit::Concurrent || now < self.held_until;
-        if is_current { self.held } else { 0 }
-    }
-
-    /// Voids the share of a minute that this VM granted itself.
-    fn end_own_share(&mut self, unit: Unit, now: Instant) {
-        if self.alone_since.take().is_some() && unit != Unit::Concurrent {
-            self.left = self.left.min(0);
-            self.ends = now;
-            self.is_exhausted = false;
-        }
-    }
 }
 
 /// A report to the control plane.
@@ -422,18 +341,10 @@ fn unsigned(units: i64) -> u64 {
     u64::try_from(units).unwrap_or_default()
 }
 
-impl From<&Bucket> for v1::Bucket {
-    fn from(bucket: &Bucket) -> Self {
-        Self {
-            owner: bucket.owner.into(),
-            name: bucket.name.clone(),
-            unit: bucket.unit.into(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use opentracy_proto::v1::Owner;
+
     use super::*;
 
     /// Returns the leases of a VM that the control plane knows.

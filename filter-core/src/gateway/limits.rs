@@ -9,7 +9,8 @@ use opentracy_translate::error::ApiError;
 use prost::Message as _;
 
 use crate::control_plane;
-use crate::gateway::leases::{self, Bucket, Charge, Leases, Returns, TakeResult};
+use crate::gateway::charge::{Bucket, Charge};
+use crate::gateway::leases::{self, Leases, Returns, TakeResult};
 use crate::headers::HeaderList;
 use crate::host::Host;
 use crate::ids;
@@ -261,7 +262,8 @@ pub fn give_back(host: &impl Host, snapshot: &Snapshot) -> Option<PendingReturns
     let now = host.now();
     let (number, returns) = leases::with(|leases| {
         leases.forget_old(now);
-        Some((leases.next_request(), leases.give_back(now)?))
+        let returns = leases.give_back(now)?;
+        Some((leases.next_request(), returns))
     })?;
     let request = v1::AcquireRequest {
         vm: ids::of_vm(host),

@@ -9,12 +9,14 @@ mod answer;
 mod budget;
 mod cache;
 mod call;
+mod charge;
 mod context;
 mod count_tokens;
 mod dispatch;
 mod envoys_reply;
 mod explain;
 mod gateway_endpoint;
+mod lease;
 mod leases;
 pub mod limits;
 mod management;
@@ -351,7 +353,7 @@ impl Gateway {
         }
         if matches!(self.state, State::Forwarded) {
             let mut response = host.response_headers();
-            response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
+            response.retain(headers::is_passed_on);
             host.set_response_headers(&response);
         }
         Action::Continue

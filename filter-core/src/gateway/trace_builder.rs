@@ -11,7 +11,7 @@ use opentracy_translate::trace_context::TraceContext;
 
 use crate::clock::Moment;
 use crate::gateway::access::Caller;
-use crate::gateway::leases::Charge;
+use crate::gateway::charge::Charge;
 use crate::gateway::limits;
 use crate::gateway::privacy::{self, Policy};
 use crate::headers::{self, HeaderList};

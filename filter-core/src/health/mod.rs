@@ -18,7 +18,7 @@ use crate::host::Host;
 use crate::shared_data;
 use crate::snapshot;
 use breaker::{Health, Report};
-use models::{Model, Models};
+use models::{Model, Models, key};
 
 thread_local! {
     static MODELS: RefCell<Models> = RefCell::default();
@@ -130,8 +130,4 @@ fn with<R>(host: &impl Host, model: &str, act: impl FnOnce(&mut Model) -> R) -> 
         }
         act(own)
     })
-}
-
-fn key(model: &str) -> String {
-    format!("health/{model}")
 }

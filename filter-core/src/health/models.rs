@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use opentracy_proto::v1::CircuitBreakerPolicy;
 
 use super::breaker::{Health, Successes};
-use super::key;
 use crate::host::Host;
 use crate::shared_data;
 
@@ -14,6 +13,11 @@ use crate::shared_data;
 const MAX_MODELS: usize = 500;
 /// The number of ticks without a use after which a copy ceases to be kept current: ten seconds.
 const MAX_IDLE_TICKS: u32 = 100;
+
+/// Returns the shared-data key of a model's state.
+pub fn key(model: &str) -> String {
+    format!("health/{model}")
+}
 
 /// This VM's copy of a model's state.
 #[derive(Debug, Default)]

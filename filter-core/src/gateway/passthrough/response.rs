@@ -31,7 +31,7 @@ impl Passthrough {
         let mut response = host.response_headers();
         let details = host.envoys_reply_details(response.status());
         let failure = self.record.began(host, &response, details.as_deref());
-        response.retain(|name| name == "content-length" || !headers::is_providers_own(name));
+        response.retain(headers::is_passed_on);
         if let Some(error) = failure {
             self.record.add_headers(host, &mut response);
             let reply =

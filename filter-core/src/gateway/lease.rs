@@ -1,0 +1,71 @@
+//! The lease of one limit: the units that this VM may take without asking.
+
+use std::time::Instant;
+
+use opentracy_proto::v1::Unit;
+
+#[derive(Debug)]
+pub struct Lease {
+    /// Negative if requests used more than they had estimated.
+    pub left: i64,
+    /// The units left at the control plane, as of its last answer.
+    pub remaining: u64,
+    pub ends: Instant,
+    pub is_exhausted: bool,
+    /// The units that the control plane has granted, of the present minute, and that were not
+    /// returned.
+    pub held: u64,
+    /// The end of the minute that `held` is of. Concurrent requests have none.
+    pub held_until: Instant,
+    /// The total of returned units since the VM introduced itself.
+    pub released: u64,
+    pub in_use: u64,
+    /// The part of `released` that the control plane has acknowledged.
+    pub acknowledged: u64,
+    /// The slots that this VM granted itself. They are never returned to the control plane.
+    pub own_slots: u64,
+    /// The time when this VM last granted its share without the control plane.
+    pub alone_since: Option<Instant>,
+}
+
+impl Lease {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            left: 0,
+            remaining: 0,
+            ends: now,
+            is_exhausted: false,
+            held: 0,
+            held_until: now,
+            released: 0,
+            in_use: 0,
+            acknowledged: 0,
+            own_slots: 0,
+            alone_since: None,
+        }
+    }
+
+    /// Rolls over to a new minute, in which earlier grants are void. Units taken beyond them stay
+    /// deducted.
+    pub fn turn(&mut self, unit: Unit, now: Instant) {
+        if unit != Unit::Concurrent && self.ends <= now {
+            self.left = self.left.min(0);
+            self.is_exhausted = false;
+        }
+    }
+
+    /// Returns the units that the control plane has granted and that still count.
+    pub fn held(&self, unit: Unit, now: Instant) -> u64 {
+        let is_current = unit == Unit::Concurrent || now < self.held_until;
+        if is_current { self.held } else { 0 }
+    }
+
+    /// Voids the share of a minute that this VM granted itself.
+    pub fn end_own_share(&mut self, unit: Unit, now: Instant) {
+        if self.alone_since.take().is_some() && unit != Unit::Concurrent {
+            self.left = self.left.min(0);
+            self.ends = now;
+            self.is_exhausted = false;
+        }
+    }
+}
