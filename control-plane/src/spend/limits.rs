@@ -13,6 +13,8 @@ use opentracy_proto::v1::{Owner, Unit};
 
 use opentracy_config::{Config, Limits as Configured};
 
+use crate::spend::accounts::{Account, Bucket};
+
 /// Number of accounts at which those of past minutes are evicted.
 const MANY: usize = 1000;
 /// Number of requests of a VM whose grants are remembered. A VM reports within seconds that it got
@@ -22,49 +24,6 @@ const MINUTE_MS: u64 = 60_000;
 /// Time after a restart in which nothing is granted. Until it has passed, all VMs have polled the
 /// configuration, which they do every second, and have introduced themselves.
 const SETTLING_MS: u64 = 2000;
-
-/// The subject and unit of a limit.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Bucket {
-    owner: i32,
-    name: String,
-    unit: i32,
-}
-
-/// The units of one limit that VMs hold, in one minute or, of concurrent requests, at any time.
-#[derive(Default)]
-struct Account {
-    /// Minutes since the Unix epoch; 0 for concurrent requests.
-    minute: u64,
-    by_vm: HashMap<String, Units>,
-}
-
-#[derive(Default)]
-struct Units {
-    held: u64,
-    /// The total that the VM has returned since it started.
-    released: u64,
-}
-
-impl Account {
-    fn held(&self) -> u64 {
-        self.by_vm.values().map(|units| units.held).sum()
-    }
-
-    fn of(&mut self, vm: &str) -> &mut Units {
-        self.by_vm.entry(vm.to_owned()).or_default()
-    }
-
-    /// Begins another minute, for which nothing has been granted yet.
-    fn turn(&mut self, minute: u64) {
-        if self.minute != minute {
-            self.minute = minute;
-            for units in self.by_vm.values_mut() {
-                units.held = 0;
-            }
-        }
-    }
-}
 
 /// A grant that may have to be taken back.
 struct Granted {
@@ -312,16 +271,6 @@ fn limit(config: &Config, bucket: &v1::Bucket) -> Option<u64> {
         Unit::Requests => limits.requests_per_minute,
         Unit::Tokens => limits.tokens_per_minute,
         Unit::Concurrent => limits.concurrent_requests,
-    }
-}
-
-impl From<v1::Bucket> for Bucket {
-    fn from(bucket: v1::Bucket) -> Self {
-        Self {
-            owner: bucket.owner,
-            name: bucket.name,
-            unit: bucket.unit,
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Prices, spending against budgets, and the limits on requests and tokens.
 
+mod accounts;
 pub mod budget;
 pub mod limits;
 pub mod prices;

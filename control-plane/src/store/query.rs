@@ -111,6 +111,20 @@ pub struct StatsQuery {
     pub interval: Option<Micros>,
 }
 
+impl StatsQuery {
+    /// Returns the query for what each group has cost since a time.
+    pub fn spending(since: Micros, by: Dimension) -> Self {
+        Self {
+            filter: Filter {
+                since: Some(since),
+                ..Filter::default()
+            },
+            group_by: Some(by),
+            interval: None,
+        }
+    }
+}
+
 /// Statistics of one group in one interval.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stats {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::store::clickhouse::ClickHouse;
 use crate::store::clickhouse::filter::Conditions;
-use crate::store::{Dimension, Filter, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
+use crate::store::{Dimension, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
 
 impl ClickHouse {
     pub(super) async fn figures(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError> {
@@ -110,14 +110,7 @@ impl ClickHouse {
         since: Micros,
         by: Dimension,
     ) -> Result<Vec<(String, PicoUsd)>, StoreError> {
-        let query = StatsQuery {
-            filter: Filter {
-                since: Some(since),
-                ..Filter::default()
-            },
-            group_by: Some(by),
-            interval: None,
-        };
+        let query = StatsQuery::spending(since, by);
         let stats = self.figures(query).await?.into_iter();
         let named = stats.filter_map(|stats| Some((stats.group?, stats.cost)));
         Ok(named.collect())

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params_from_iter};
 
 use crate::store::sqlite::filter::Selection;
 use crate::store::sqlite::names;
-use crate::store::{Dimension, Filter, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
+use crate::store::{Dimension, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
 
 /// The start of an interval, and the numbers of one or two names.
 type Group = (Option<i64>, Option<i64>, Option<i64>);
@@ -86,14 +86,7 @@ pub fn spent(
     since: Micros,
     by: Dimension,
 ) -> Result<Vec<(String, PicoUsd)>, StoreError> {
-    let query = StatsQuery {
-        filter: Filter {
-            since: Some(since),
-            ..Filter::default()
-        },
-        group_by: Some(by),
-        interval: None,
-    };
+    let query = StatsQuery::spending(since, by);
     let named = |stats: Stats| Some((stats.group?, stats.cost));
     Ok(stats(connection, &query)?
         .into_iter()
