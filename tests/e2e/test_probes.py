@@ -80,7 +80,8 @@ def test_without_the_control_plane_the_gateway_is_degraded_and_answers(own_stack
     for path in ("/healthz", "/readyz"):
         with stack._open(None, method="GET", path=path) as reply:
             assert reply.status == 200
-    assert len(lines(stack, "control_plane_unreachable")) == 1 and counted(stack, "control_plane_unreachable") >= 1
+    assert len(lines(stack, "control_plane_unreachable")) == 1
+    wait_for(lambda: counted(stack, "control_plane_unreachable") >= 1, "the metric")
     stack.start_control_plane()
     wait_for(lambda: all("control_plane_unreachable" not in codes(stack) for _ in range(10)), "the recovery", 15)
 
@@ -130,7 +131,8 @@ def test_a_circuit_that_opens_is_told_and_one_that_closes_too(own_stack, world):
         ask(stack, "openai/gpt-4o-mini")
     reason = codes(stack)["circuit_open"]
     assert "openai/gpt-4o-mini" in reason["message"]
-    assert len(lines(stack, "circuit_opened")) == 1 and counted(stack, "circuit_opened") >= 1
+    assert len(lines(stack, "circuit_opened")) == 1
+    wait_for(lambda: counted(stack, "circuit_opened") >= 1, "the metric")
     world.openai.habit = None
     wait_for(lambda: ask(stack, "openai/gpt-4o-mini")[0] == 200, "the circuit", 15)
     wait_for(lambda: "circuit_open" not in codes(stack), "the recovery", 15)
