@@ -44,7 +44,7 @@ pub struct Options {
     /// Number of concurrent requests.
     #[arg(long, default_value_t = 16)]
     connections: usize,
-    /// Run only the cases whose names contain this text; may be repeated.
+    /// Run only the case with this name, or those whose names contain this text; may be repeated.
     #[arg(long)]
     only: Vec<String>,
     /// Size of the requests, in KB.
@@ -56,8 +56,26 @@ pub struct Options {
 }
 
 impl Options {
-    fn has_chosen(&self, case: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| case.contains(part.as_str()))
+    /// Returns the chosen cases, with the plain Envoy that each is compared with.
+    fn cases(&self) -> Vec<Case> {
+        let is_name = |text: &str| CASES.iter().any(|case| case.name == text);
+        let is_chosen = |case: &&Case| {
+            self.only.iter().any(|text| {
+                case.name == text || (!is_name(text) && case.name.contains(text.as_str()))
+            })
+        };
+        let chosen: Vec<&Case> = if self.only.is_empty() {
+            CASES.iter().collect()
+        } else {
+            CASES.iter().filter(is_chosen).collect()
+        };
+        let is_baseline = |case: &Case| {
+            case.way == Way::Plain && chosen.iter().any(|other| other.stream == case.stream)
+        };
+        let runs =
+            |case: &&Case| is_baseline(case) || chosen.iter().any(|one| one.name == case.name);
+        let cases = CASES.iter().filter(runs);
+        cases.flat_map(|case| for_each_filter(case, self)).collect()
     }
 }
 
@@ -169,13 +187,7 @@ pub fn run(workspace: &Workspace, what: &What) -> Result<()> {
 fn gateway(workspace: &Workspace, options: &Options) -> Result<()> {
     let setup = Setup::start(workspace, &options.filters)?;
     let duration = Duration::from_secs_f64(options.seconds);
-    let chosen = CASES
-        .iter()
-        // The baseline of the comparison always runs.
-        .filter(|case| case.way == Way::Plain || options.has_chosen(case.name));
-    let cases: Vec<Case> = chosen
-        .flat_map(|case| for_each_filter(case, options))
-        .collect();
+    let cases = options.cases();
     let mut order: Vec<usize> = (0..cases.len()).collect();
     let mut samples: Vec<Vec<Sample>> = cases.iter().map(|_| Vec::new()).collect();
     let mut first_chunks: Vec<Vec<Duration>> = cases.iter().map(|_| Vec::new()).collect();
