@@ -1,4 +1,4 @@
-"""A message and a stream with Anthropic's SDK, and a model of any provider.
+"""Requests a message and a stream with Anthropic's SDK, from a model of any provider.
 
 pip install anthropic
 cargo xtask run                            # in another terminal, with OPENAI_API_KEY set

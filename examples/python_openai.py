@@ -1,4 +1,4 @@
-"""A chat and a stream with OpenAI's SDK, whatever the provider's API.
+"""Requests a chat completion and a stream with OpenAI's SDK, from a model of any provider.
 
 pip install openai
 cargo xtask run                            # in another terminal, with ANTHROPIC_API_KEY set
@@ -22,7 +22,7 @@ def chat():
         messages=[{"role": "user", "content": "Say hello."}],
     )
     print(answer.choices[0].message.content)
-    # Members that the gateway adds to an answer. The cost is None if a price is unknown.
+    # Fields that the gateway adds to an answer. The cost is `None` if a price is unknown.
     print("model:   ", answer._routing["selected_model"])
     print("attempts:", answer._routing["attempts"])
     print("cost:    ", answer._cost, "USD")

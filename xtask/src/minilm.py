@@ -1,9 +1,10 @@
-"""Writes all-MiniLM-L6-v2's weights as an ONNX graph, where the model hub's own cannot be reached.
+"""Writes the weights of all-MiniLM-L6-v2 as an ONNX graph, if the model hub is unreachable.
 
 usage: minilm.py model.safetensors model.onnx
 
-The graph has the interface of the hub's file: `input_ids`, `attention_mask` and `token_type_ids` (int64, batch by
-length) in, `last_hidden_state` (float, batch by length by 384) out. A BERT encoder: six layers after the norm.
+The graph has the interface of the hub's file. The inputs are `input_ids`, `attention_mask` and
+`token_type_ids` (int64, batch by length); the output is `last_hidden_state` (float, batch by length
+by 384). The model is a BERT encoder: a layer norm of the embeddings, then six layers.
 """
 
 import sys
@@ -45,7 +46,7 @@ class Graph:
 
 
 def attention(graph, hidden, mask, layer):
-    """Self-attention; the three projections are one matrix, so that it is one multiplication."""
+    """Self-attention. The three projections are one matrix, and so one multiplication."""
     own = f"{layer}.attention.self"
     parts = [f"{own}.{part}" for part in ("query", "key", "value")]
     projected = graph.linear(
@@ -54,7 +55,7 @@ def attention(graph, hidden, mask, layer):
         np.concatenate([graph.weights[f"{part}.bias"] for part in parts]),
         f"{own}.qkv",
     )
-    # batch, length, (query key value), head, width of a head
+    # The shape is batch, length, (query key value), head, width of a head.
     parted = graph.node("Reshape", [projected, "shape.parted"], f"{own}.parted")
     turned = graph.node("Transpose", [parted], f"{own}.turned", perm=[2, 0, 3, 1, 4])
     query, key, value = (
@@ -94,7 +95,7 @@ def embeddings(graph):
 
 
 def mask(graph):
-    """Nothing for tokens, a great negative for padding."""
+    """Returns zero for tokens and a large negative number for padding."""
     present = graph.node("Cast", ["attention_mask"], "present", to=TensorProto.FLOAT)
     absent = graph.node("Sub", ["one", present], "absent")
     negative = graph.node("Mul", [absent, "lowest"], "negative")
