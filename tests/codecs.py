@@ -1,6 +1,9 @@
-"""What each column of ClickHouse's `calls` and `bodies` takes under other codecs and types: `python tests/codecs.py URL DATABASE`.
+"""Measures the columns of ClickHouse's `calls` and `bodies` with other codecs and types.
 
-Copies each column of a filled table into tables of that one column, and prints bytes a row. The schema's choices are made by this.
+usage: python tests/codecs.py URL DATABASE
+
+Copies each column of a filled table into tables with only that column, and prints bytes per row.
+The codecs and types of the schema were chosen by these figures.
 """
 
 import sys

@@ -1,7 +1,8 @@
-"""The first run of a new user, as docs/first-run.md tells it.
+"""Writes docs/first-run.md: the first run of a new user.
 
-`python tests/first_run.py` writes the page; the tests compare it with what they see. The providers are mocks: one that is
-overloaded and one that answers. What differs from run to run (times, ids, ports) is written as it would be with the defaults.
+`python tests/first_run.py` writes the page, and a test compares the page with a new run. The
+providers are mocks: one is overloaded and one answers. Values that differ between runs (times, ids,
+ports) are replaced by fixed or default values.
 """
 
 import json
@@ -50,7 +51,7 @@ aliases:
 
 
 class Page:
-    """A transcript, with the defaults in the place of this run's ports."""
+    """A transcript with the default ports in place of this run's."""
 
     def __init__(self, replacements):
         self._replacements = replacements
@@ -93,7 +94,7 @@ def run():
         product = subprocess.Popen(
             ["cargo", "xtask", "run", "--config", str(folder / "opentracy.yaml")],
             cwd=HERE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            # Other keys would make other providers callable.
+            # Other keys would enable other providers.
             env={**{name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")},
                  "OPENTRACY_STATE": str(folder / "state")},
         )
@@ -110,7 +111,7 @@ def run():
 
 def tell(page, product, folder, ports, config):
     def shell(command, shown=None):
-        """Runs a command, as the page shows it, and shows what it prints."""
+        """Runs a command, and shows it and its output as the page does."""
         real = command.replace(":8080", f":{ports['gateway']}").replace(":8000", f":{ports['management']}")
         real = re.sub(r"^python ", f"{sys.executable} ", real)
         ran = subprocess.run(real, shell=True, cwd=folder, capture_output=True, text=True, timeout=60)

@@ -20,7 +20,7 @@ NOVA = "us.amazon.nova-pro-v1:0"
 
 
 class World:
-    """Mock providers, and a configuration that knows them."""
+    """Mock providers, and a configuration that names them."""
 
     def __init__(self):
         self.openai = OpenAi()
@@ -44,17 +44,17 @@ class World:
                 "gemini": {"base_url": f"{self.gemini.origin}/v1beta", "api_key": "gm-test-key-000"},
                 "cohere": {"base_url": self.cohere.origin, "api_key": "co-test-key-000"},
                 "mistral": {"base_url": f"{self.mistral.origin}/v1", "api_key": "mistral-test-key-000"},
-                # With a key here; with AWS's credentials in a test of its own.
+                # With a key here. test_credentials.py uses AWS credentials instead.
                 "bedrock": {"base_url": self.bedrock.origin, "api_key": self.bedrock.api_key},
                 "vertex": {"base_url": self.vertex.origin + self.vertex.root.removesuffix("/publishers"),
                            "api_key": self.vertex.token},
                 "azure": {"base_url": self.second.origin, "api_version": "2024-10-21", "api_key": "azure-key"},
                 "azure-v1": {"format": "openai", "dialect": "azure", "base_url": self.second.origin,
                              "path": "/openai/v1/chat/completions", "headers": {"api-key": "azure-key"}},
-                # Nobody listens there.
+                # Nothing listens on this port.
                 "gone": {"format": "openai", "base_url": f"http://127.0.0.1:{free_port()}/v1"},
                 "nowhere": {"format": "openai", "base_url": "http://no-such-host.invalid/v1"},
-                # One request at a time, and one that waits.
+                # One request in flight, and one that waits.
                 "narrow": {"format": "openai", "base_url": f"{self.second.origin}/v1", "max_requests": 1},
             },
             "aliases": {
@@ -79,7 +79,7 @@ class World:
                 "auto": {"candidates": chain, "route": "auto", "when_router_is_down": "fail"},
                 "auto-anyway": {"candidates": chain, "route": "auto"},
             },
-            # Mocks fail as they are told, which is no reason not to call them.
+            # Mocks fail on purpose; an open circuit breaker would stop the calls to them.
             "circuit_breaker": {"enabled": False},
             **more,
         }
@@ -115,7 +115,7 @@ def session_stack(session_world, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def neighbors():
-    """Applications on the listener that the gateway is added to."""
+    """Starts the applications of the Envoy that the gateway is added to."""
     both = Shop(), GrpcApp()
     yield both
     for each in both:
@@ -129,7 +129,7 @@ def session_guest(session_world, neighbors, tmp_path_factory):
     guest.stop()
 
 
-# What has to be the same on an Envoy of the gateway's own and as a guest on another's.
+# Modules whose tests run in an Envoy of the gateway alone and in an Envoy of other applications.
 ALSO_AS_A_GUEST = {"test_chat", "test_endpoints", "test_fallback", "test_streams"}
 
 

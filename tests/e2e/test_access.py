@@ -1,4 +1,4 @@
-"""Who may call what: keys and their rights, on both listeners."""
+"""Keys and their permissions, on both listeners."""
 
 import json
 import os
@@ -60,7 +60,7 @@ STATSZ = ("GET", "/statsz", None)
 HEALTH = ("GET", "/health", None)
 NOTHING = ("GET", "/v1/nothing", None)
 
-# What each key gets of each endpoint of the gateway: a status, and where it is an error its code.
+# The result of each key at each endpoint of the gateway: a status, or the code of the error.
 GATEWAY = {
     "admin": {CHAT[1]: 200, MESSAGES[1]: 200, EMBEDDINGS[1]: 200, PROXY[1]: 200, MODELS[1]: 200, STATSZ[1]: 200},
     "user": {CHAT[1]: 200, MESSAGES[1]: 200, EMBEDDINGS[1]: 200, PROXY[1]: 200, MODELS[1]: 200, STATSZ[1]: "role_not_allowed"},
@@ -90,15 +90,15 @@ def test_the_gateway_lets_in_who_may_come_in(guarded, world, key, request_):
         return
     assert status == (401 if expected in UNAUTHENTICATED else 403)
     error = json.loads(body)["error"]
-    # Anthropic's clients are told in Anthropic's words, which have no code.
+    # Errors for Anthropic's clients have Anthropic's format, which has no code.
     if request_ is MESSAGES:
         assert error["type"] == ("authentication_error" if status == 401 else "permission_error")
     else:
         assert (error["code"], error["type"]) == (expected, "authentication_error" if status == 401 else "permission_error")
-    assert not any(provider.requests for provider in world.providers), "nobody was asked"
+    assert not any(provider.requests for provider in world.providers), "no provider was called"
 
 
-# What each key gets of the management API.
+# The endpoints of the management API that are tested with each key.
 MANAGEMENT = [("GET", "/v1/traces"), ("GET", "/v1/secrets"), ("GET", "/metrics"), ("DELETE", "/v1/traces?user=x"),
               ("PUT", "/v1/secrets/x_key"), ("POST", "/v1/keys")]
 
@@ -170,21 +170,21 @@ def test_denials_are_counted_by_reason_and_leave_no_traces(guarded, world):
     assert not traces["data"]
 
 
-# Keys that are made here
+# Keys that the API creates
 
 
 @pytest.fixture
 def keyed(own_stack, world):
     stack = own_stack()
     status, _, made = stack.post({"name": "root", "role": "user"}, path="/v1/keys", origin=stack.management)
-    assert (status, made["error"]["code"]) == (409, "admin_key_missing"), "nobody locks themselves out"
+    assert (status, made["error"]["code"]) == (409, "admin_key_missing"), "the first key must be an admin's, to avoid a lockout"
     status, _, made = stack.post({"name": "root", "role": "admin"}, path="/v1/keys", origin=stack.management)
     assert status == 201 and made["secret"].startswith(made["prefix"])
     return stack, {"authorization": f"Bearer {made['secret']}"}
 
 
 def everywhere(stack, secret, expected):
-    """Every worker of Envoy, and the control plane."""
+    """Returns true if every worker of Envoy and the control plane answer as expected."""
     headers = {"authorization": f"Bearer {secret}"} if secret else {}
     body = {"model": "demo/echo", "messages": HELLO}
     statuses = {stack.post(body, headers=headers)[0] for _ in range(12)}
@@ -199,7 +199,7 @@ def within_two_seconds(condition, what):
 
 def test_a_key_is_made_rotated_and_revoked_within_two_seconds(keyed):
     stack, root = keyed
-    within_two_seconds(lambda: everywhere(stack, None, 401), "closing the door")
+    within_two_seconds(lambda: everywhere(stack, None, 401), "access to require a key")
 
     def manage(method, path, body=None):
         status, _, reply = stack.post(body, method=method, path=path, headers=root, origin=stack.management)
@@ -207,23 +207,23 @@ def test_a_key_is_made_rotated_and_revoked_within_two_seconds(keyed):
 
     status, made = manage("POST", "/v1/keys", {"name": "app", "owner": "a team", "metadata": {"cost-center": "7"}})
     assert status == 201
-    within_two_seconds(lambda: everywhere(stack, made["secret"], 200), "a new key's start")
+    within_two_seconds(lambda: everywhere(stack, made["secret"], 200), "a new key to work")
     assert manage("POST", "/v1/keys", {"name": "app"})[0] == 409
 
     status, rotated = manage("POST", "/v1/keys/app/rotate")
     assert status == 200 and rotated["owner"] == "a team"
-    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 200) and everywhere(stack, made["secret"], 401), "a rotation")
+    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 200) and everywhere(stack, made["secret"], 401), "the rotation")
 
     status, disabled = manage("PUT", "/v1/keys/app", {"disabled": True})
-    assert status == 200 and disabled["disabled"] and disabled["owner"] is None, "all terms are set"
-    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 401), "disabling")
+    assert status == 200 and disabled["disabled"] and disabled["owner"] is None, "a PUT sets all terms"
+    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 401), "the key to be disabled")
     status, reply = manage("PUT", "/v1/keys/app", {"models": ["demo/*"]})
-    assert status == 400 and "`disabled`" in reply["error"]["message"], "nothing is enabled by leaving a term out"
+    assert status == 400 and "`disabled`" in reply["error"]["message"], "omitting a term enables nothing"
     assert manage("PUT", "/v1/keys/app", {"models": ["demo/*"], "disabled": False})[0] == 200
-    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 200), "enabling")
+    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 200), "the key to be enabled")
 
     assert manage("DELETE", "/v1/keys/app")[0] == 204
-    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 401), "a revocation")
+    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 401), "the revocation")
     assert manage("DELETE", "/v1/keys/app")[0] == 404
 
     listed = manage("GET", "/v1/keys")[1]["data"]
@@ -231,7 +231,7 @@ def test_a_key_is_made_rotated_and_revoked_within_two_seconds(keyed):
     entries = [(entry["action"], entry["subject"], entry["actor"]) for entry in manage("GET", "/v1/audit")[1]["data"]]
     assert ("key.create", "app", "root") in entries and ("key.revoke", "app", "root") in entries
 
-    # Only what can't be turned back is kept, and nothing of it is told.
+    # The files hold only hashes of the secrets, and no output shows them.
     secrets = [made["secret"], rotated["secret"], root["authorization"].removeprefix("Bearer ")]
     files = b"".join(path.read_bytes() for path in (stack.folder / ".opentracy").rglob("*") if path.is_file())
     logs = (stack.log("control-plane") + stack.log("envoy")).encode()
@@ -293,7 +293,7 @@ def test_the_command_makes_keys_beside_a_running_control_plane(own_stack, world)
     made = keys("create", "ci", "--role", "user", "--model", "demo/*", "--requests-per-minute", "100")
     secret = made.stdout.strip()
     assert made.returncode == 0 and secret.startswith("otk_")
-    within_two_seconds(lambda: everywhere(stack, secret, 200) and everywhere(stack, None, 401), "the key's start")
+    within_two_seconds(lambda: everywhere(stack, secret, 200) and everywhere(stack, None, 401), "the key to work")
     assert "ci (otk_" in keys("list").stdout
     again = keys("create", "ci")
     assert again.returncode == 1 and 'the key "ci" already exists' in again.stderr
@@ -302,7 +302,7 @@ def test_the_command_makes_keys_beside_a_running_control_plane(own_stack, world)
     updated = keys("update", "ci", "--requests-per-minute", "50", "--endpoint", "POST /v1/chat/*", "--endpoint", "/v1/models")
     assert updated.returncode == 0 and "ci (otk_" in updated.stdout
     kept = json.loads((stack.folder / ".opentracy/keys.json").read_text())["keys"][0]["terms"]
-    assert (kept["models"], kept["limits"]["requests_per_minute"]) == (["demo/*"], 50), "what is not named stays"
+    assert (kept["models"], kept["limits"]["requests_per_minute"]) == (["demo/*"], 50), "other terms are unchanged"
     assert keys("update", "ci", "--clear", "endpoints", "--clear", "limits.requests_per_minute").returncode == 0
     kept = json.loads((stack.folder / ".opentracy/keys.json").read_text())["keys"][0]["terms"]
     assert (kept["models"], kept["endpoints"], kept["limits"]["requests_per_minute"]) == (["demo/*"], [], None)
@@ -364,12 +364,12 @@ def test_a_token_that_envoy_has_checked_lets_in(tokened, world, issuer):
     assert status == 200
     trace = wait_for(lambda: tokened.post(None, method="GET", path=f"/v1/traces/{headers['x-opentracy-trace-id']}",
                                           headers=bearer("cheap"), origin=tokened.management)[0] == 403, "the answer")
-    assert trace, "a user's key does not read traces"
-    # The rights of the key that a token names.
+    assert trace, "a user's key can't read traces"
+    # A token has the permissions of the key that it names.
     assert ask(f"Bearer {token(issuer, sub='bob', opentracy_key='cheap')}")[2]["error"]["code"] == "model_not_allowed"
     assert ask(f"Bearer {token(issuer, sub='bob', opentracy_key='cheap')}", "openai/gpt-4o")[0] == 200
     assert ask(f"Bearer {token(issuer, sub='bob', opentracy_key='nobody')}")[0] == 401
-    # API keys go on working beside tokens.
+    # API keys still work when tokens are configured.
     assert ask(f"Bearer {SECRETS['cheap']}", "openai/gpt-4o")[0] == 200
     payload = encoded({"sub": "mallory", "iss": "https://id.example"})
     from cryptography.hazmat.primitives.asymmetric import rsa
@@ -389,7 +389,7 @@ def test_a_token_header_means_nothing_where_envoy_verifies_no_tokens(own_stack, 
     config["keys"] = {"admin": {"key_env": "KEY_ADMIN", "role": "admin"}}
     stack = own_stack(config, environment={"KEY_ADMIN": SECRETS["admin"]}, key=SECRETS["admin"])
     (tmp_path / "jwks.json").write_text('{"keys": []}')
-    # A reload of the control plane. Envoy goes on as it was started.
+    # Reloads the control plane. Envoy keeps the configuration that it started with.
     stack.write_config({**config, "access": {"jwt": {"issuer": "https://id.example", "jwks_file": str(tmp_path / "jwks.json")}}})
 
     def codes():
@@ -405,16 +405,16 @@ def test_a_token_header_means_nothing_where_envoy_verifies_no_tokens(own_stack, 
                                       headers={name: payload, "authorization": "Bearer nobody"})
             assert status == 401, (name, path)
     assert not world.openai.requests
-    assert stack.post({"model": "openai/gpt-4o", "messages": HELLO})[0] == 200, "API keys work"
+    assert stack.post({"model": "openai/gpt-4o", "messages": HELLO})[0] == 200, "API keys still work"
 
 
 def regenerated(stack):
-    """Envoy's configuration as it would be printed now."""
+    """Returns the configuration that would be generated for Envoy now."""
     command = [os.environ["OPENTRACY_BIN"], "envoy-config", "--config", str(stack.config_path)]
     return subprocess.run(command, check=True, capture_output=True, text=True, env=stack._environment).stdout
 
 
-# A browser
+# Browsers
 
 
 @pytest.mark.parametrize("headers,status", [

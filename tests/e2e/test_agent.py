@@ -1,4 +1,7 @@
-"""An agent's conversation of five turns with tools side by side, unchanged for every provider, and from one to the next."""
+"""An agent's conversation of five turns with parallel tool calls.
+
+It works the same with every provider, and across a change of provider.
+"""
 
 import json
 
@@ -10,7 +13,7 @@ CITIES = [["Paris", "Rome"], ["Oslo", "Lima"], ["Cairo", "Delhi"], ["Tokyo", "Qu
 
 
 def turn(number):
-    """Calls the tool for two cities, four times; then answers."""
+    """Calls the tool for two cities in each of four turns, then answers."""
     if number < len(CITIES):
         calls = [(f"toolu_{city}", "get_weather", {"city": city}) for city in CITIES[number]]
         return mock.answer(f"Turn {number}.", calls)
@@ -37,7 +40,7 @@ def converse(client, model, before_turn=lambda number: None):
 
 @pytest.mark.parametrize("provider", MODELS)
 def test_five_turns(client, world, provider):
-    """Each mock checks the whole conversation with its provider's own types, and refuses one that does not hold together."""
+    """Each mock checks the whole conversation with the types of its provider's SDK."""
     selected, messages = converse(
         client, MODELS[provider], lambda number: getattr(world, provider).script.append(turn(number)))
     assert selected == [MODELS[provider]] * 5
@@ -47,7 +50,7 @@ def test_five_turns(client, world, provider):
 @pytest.mark.parametrize("provider", [name for name in MODELS if name != "openai"])
 @pytest.mark.parametrize("direction", ["there", "back"])
 def test_five_turns_that_change_provider_in_the_middle(client, world, provider, direction):
-    """The first candidate fails from the third turn on, or up to it; the other takes the conversation over as it stands."""
+    """One candidate serves the first two turns and the other one the rest of the conversation."""
     first = getattr(world, provider)
 
     def before_turn(number):

@@ -1,4 +1,4 @@
-"""A provider's answer has no headers of the gateway's or of Envoy's, whichever way it takes to the client."""
+"""No answer of a provider sets headers of the gateway or of Envoy, on any path to the client."""
 
 import pytest
 from support import providers as mock
@@ -17,7 +17,7 @@ FORGED = {
 
 
 def forging(behave):
-    """A provider that adds headers that are not its own."""
+    """Adds headers to the answer that a provider must not set."""
 
     async def behave_and_forge(provider, request, writer):
         send = writer.headers
@@ -70,4 +70,4 @@ def test_a_provider_sets_no_header_of_the_gateways(stack, world, exit, fails):
     names = [name for name, _ in headers]
     assert names.count("x-opentracy-trace-id") <= 1
     if exit not in ("alias", "alias-stream"):
-        assert sum(len(provider.requests) for provider in world.providers) == 1, "nobody retries because a provider says so"
+        assert sum(len(provider.requests) for provider in world.providers) == 1, "a provider's header causes no retry"

@@ -1,4 +1,4 @@
-"""What may be spent, by key and by alias."""
+"""Budgets of keys and aliases."""
 
 import openai
 import pytest
@@ -34,7 +34,7 @@ def ask(stack, model, **more):
 
 
 def wait_for_refusals(stack, *request, **more):
-    """Each of Envoy's workers hears of it on its own."""
+    """Waits for a refusal by every worker of Envoy: each learns of the budget separately."""
     wait_for(lambda: all(ask(stack, *request, **more)[0] == 429 for _ in range(12)), "the refusal")
 
 
@@ -46,14 +46,14 @@ def test_a_hard_limit_refuses_as_openai_does(budgeted, hello):
         client.chat.completions.create(model="spent", messages=hello)
     assert raised.value.code == "insufficient_quota" and raised.value.type == "insufficient_quota"
     assert 'alias "spent"' in raised.value.message
-    assert ask(budgeted, "free")[0] == 200, "others are not touched"
+    assert ask(budgeted, "free")[0] == 200, "other aliases are unaffected"
     trace_id = raised.value.response.headers["x-opentracy-trace-id"]
     assert budgeted.trace(trace_id, attempts=0)["error"]["type"] == "insufficient_quota"
 
 
 def test_a_soft_limit_only_marks(budgeted):
     assert "x-opentracy-budget" not in ask(budgeted, "cheap")[1]
-    status, headers, _ = wait_for(lambda: (answer := ask(budgeted, "cheap"))[1].get("x-opentracy-budget") and answer, "the mark", 10)
+    status, headers, _ = wait_for(lambda: (answer := ask(budgeted, "cheap"))[1].get("x-opentracy-budget") and answer, "the soft limit's header", 10)
     assert (status, headers["x-opentracy-budget"]) == (200, "soft_limit")
 
 
@@ -70,7 +70,7 @@ def test_a_key_has_a_budget_whatever_it_asks_for(budgeted):
 def test_budgets_survive_a_crash_of_the_control_plane(budgeted):
     wait_for_refusals(budgeted, "spent")
     budgeted.kill_control_plane()
-    assert ask(budgeted, "spent")[0] == 429, "the filter knows what it knew"
+    assert ask(budgeted, "spent")[0] == 429, "the filter keeps the last state that it knows"
     budgeted.start_control_plane()
     budgeted.wait_until_healthy()
     wait_for_refusals(budgeted, "spent")
@@ -83,7 +83,7 @@ def test_what_is_spent_is_shown(budgeted):
         budgets = budgeted.get("/statsz", budgeted.management)["budgets"]
         return next(budget for budget in budgets if budget["name"] == "cheap")["spent"]
 
-    wait_for(lambda: spent() > 0, "the figure")
+    wait_for(lambda: spent() > 0, "the amount")
     metrics = budgeted.post_raw(None, method="GET", path="/metrics", origin=budgeted.management).decode()
     assert 'opentracy_budget_spent_ratio{owner="alias",name="spent"}' in metrics
 

@@ -1,4 +1,4 @@
-"""An unchanged application: OpenAI's Python SDK, in front of providers of either format."""
+"""An unchanged application with OpenAI's Python SDK, and providers of every format."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ MODELS = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-sonnet-
           "gemini": "gemini/gemini-2.5-pro", "bedrock": "bedrock/us.amazon.nova-pro-v1:0",
           "cohere": "cohere/command-a-03-2025", "mistral": "mistral/mistral-large-latest",
           "vertex": "vertex/claude-sonnet-4-5@20250929"}
-# Aliases with several candidates, this provider's model among the first two.
+# Aliases with several candidates. The provider's model is the first or the second one.
 ALIASES = {"openai": "smart", "anthropic": "smart", "gemini": "google", "bedrock": "amazon", "cohere": "canadian",
            "mistral": "french", "vertex": "cloud"}
 WEATHER = {
@@ -81,7 +81,7 @@ def test_a_stream(client, stack, world, hello, provider, include_usage):
 @pytest.mark.parametrize("stream", [False, True])
 def test_tools_in_two_turns_of_one_session(client, stack, world, provider, stream):
     getattr(world, provider).habit = mock.assistant
-    # The alias begins with Anthropic: the session keeps it wherever the first turn went.
+    # The alias begins with Anthropic. The session keeps the provider that served its first turn.
     if provider == "openai":
         world.anthropic.script.append(mock.status(529))
     messages = [{"role": "system", "content": "Be brief."}, QUESTION]
@@ -109,7 +109,7 @@ def test_tools_in_two_turns_of_one_session(client, stack, world, provider, strea
         replayed = world.gemini.requests[-1].json["contents"][1]["parts"]
         assert "c2lnbmF0dXJl" in [part.get("thoughtSignature") for part in replayed]
     stack.trace(raw.headers["x-opentracy-trace-id"])
-    # Two workers may have had a turn each, and tell of it each in its own time.
+    # Two workers may have served the turns, and each reports its own trace.
     turns = wait_for(lambda: len(found := stack.traces(f"session={session}&order=oldest_first")) == 2 and found, "both traces")
     assert [turn["provider"] for turn in turns] == [provider] * 2
     called = turns[0]["response"]["choices"][0]["message"]["tool_calls"]
@@ -117,7 +117,7 @@ def test_tools_in_two_turns_of_one_session(client, stack, world, provider, strea
 
 
 def message_of(chunks):
-    """Puts a streamed message together as an application does."""
+    """Assembles a streamed message as an application does."""
     text, calls = "", {}
     for chunk in chunks:
         for choice in chunk.choices:
@@ -142,7 +142,7 @@ def test_images(client, world, provider):
         {"type": "image_url", "image_url": {"url": "https://example.com/cat.jpg"}},
     ]
     if provider == "bedrock":
-        # It fetches nothing itself.
+        # Bedrock does not fetch images.
         with pytest.raises(openai.BadRequestError, match="fetches no images") as refusal:
             client.chat.completions.create(model=MODELS[provider], messages=[{"role": "user", "content": parts}])
         assert refusal.value.param == "messages[0].content[2].image_url.url"
@@ -184,7 +184,7 @@ def test_errors_are_the_sdks_own(client, world, hello, provider, status, kind, s
         client.chat.completions.create(model=MODELS[provider], messages=hello, stream=stream)
     error = caught.value
     assert error.status_code == (503 if status == 529 else status)
-    # A provider's word about the gateway's own key is not for the client.
+    # The message of a provider about the gateway's key is not shown to the client.
     assert "what the provider says" in error.message
     assert error.type and error.body["attempts"][0]["provider"] == provider
 
@@ -208,7 +208,7 @@ def test_a_known_model_needs_no_provider(client, world, hello):
 def test_fields_we_do_not_know_pass_byte_for_byte(stack, world):
     body = b'{ "temperature" : 1.50, "model":"openai/gpt-4o", "messages" :[ {"role":"user","content":"caf\\u00e9"}],  "new_field": {"a" : 1e3} }'
     status, _, _ = stack.post(body)
-    # The mock refuses what the SDK's types don't know, after it has seen it.
+    # The mock refuses fields that the SDK's types don't have, but only after it has recorded them.
     assert status == 400
     assert world.openai.requests[0].body == body.replace(b"openai/gpt-4o", b"gpt-4o")
 

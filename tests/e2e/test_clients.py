@@ -1,4 +1,4 @@
-"""Clients that speak another API than chat completions: Anthropic's Messages and OpenAI's Responses, each with its own SDK."""
+"""Clients of Anthropic's Messages and OpenAI's Responses APIs, each with its own SDK."""
 
 import json
 
@@ -25,7 +25,7 @@ def claude(stack):
 
 
 def prefer(world, provider, names):
-    """Has the alias's first candidate fail where it is another's, so that this provider answers."""
+    """Makes the alias's first candidate fail if it is another provider's, so this one answers."""
     if names is ALIASES and provider == "openai":
         world.anthropic.script.append(mock.status(529))
 
@@ -102,7 +102,7 @@ def test_what_gemini_signed_comes_back_through_a_messages_client(claude, world):
     claude.messages.create(messages=messages, **ask)
     replayed = world.gemini.requests[-1].json["contents"][1]["parts"]
     assert "c2lnbmF0dXJl" in [part.get("thoughtSignature") for part in replayed]
-    # Anthropic would refuse it, and is not shown it.
+    # Anthropic would refuse the signature of another provider, so it is not sent.
     world.gemini.habit = mock.status(500)
     claude.messages.create(**{**ask, "model": "anthropic/claude-sonnet-4-6"}, messages=messages)
     assert "opentracy" not in json.dumps(world.anthropic.requests[-1].json)
@@ -119,7 +119,7 @@ def test_a_message_for_anthropic_goes_as_it_is(claude, world):
 
 
 def test_room_to_think_goes_to_models_that_think(claude, world):
-    """Coding agents give it every model; one that does not think would refuse it."""
+    """Coding agents send a thinking budget to every model; a model without thinking refuses it."""
     thinking = {"type": "enabled", "budget_tokens": 10_000}
     for model in ("openai/gpt-4o-mini", "openai/gpt-5", "bedrock/us.amazon.nova-2-lite-v1:0", "cohere/command-a-03-2025"):
         claude.messages.create(model=model, max_tokens=20_000, messages=HELLO, thinking=thinking)
@@ -260,7 +260,7 @@ def test_a_responses_stream_that_breaks_off_ends_with_an_error_event(client, sta
     assert stack.trace(stream.headers["x-opentracy-trace-id"])["outcome"] == "upstream_broke_off"
 
 
-# Both
+# Both APIs
 
 
 @pytest.mark.parametrize("api", ["messages", "responses"])

@@ -1,4 +1,4 @@
-"""The control plane comes, goes and changes its mind while requests are under way."""
+"""The control plane stops, starts and reloads while requests are in flight."""
 
 import copy
 import signal
@@ -12,7 +12,7 @@ HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 class Load:
-    """Requests without a pause, from several threads, until it is stopped."""
+    """Sends requests from several threads, without a pause, until it is stopped."""
 
     def __init__(self, stack, model, threads=4):
         self._stack = stack
@@ -61,13 +61,13 @@ def test_no_trace_is_lost_when_the_control_plane_is_killed_under_load(own_stack,
     assert len(load.trace_ids) > 200
     expected = set(load.trace_ids)
     wait_for(lambda: stored(stack) >= expected, "every trace", 30)
-    assert len(stored(stack)) == len(expected), "a trace is there twice"
+    assert len(stored(stack)) == len(expected), "a trace is stored twice"
     dropped = stack.stats("records_dropped")
     assert not any(dropped.values())
 
 
 def stored(stack):
-    """All trace ids, page by page."""
+    """Returns all trace ids, page by page."""
     ids, cursor = [], ""
     while True:
         page = stack.get(f"/v1/traces?limit=500{cursor}", stack.management, default={"data": [], "next_cursor": None})
@@ -101,7 +101,7 @@ def test_aliases_and_keys_change_under_traffic_without_a_failure(own_stack, worl
 def test_a_bad_configuration_leaves_the_old_one_in_force(own_stack, world):
     stack = own_stack()
     stack.config_path.write_text("aliases: {smart: {candidates: [nobody/x]}}\n")
-    wait_for(lambda: "can't be used" in stack.log("control-plane"), "the complaint")
+    wait_for(lambda: "can't be used" in stack.log("control-plane"), "the error in the log")
     assert "opentracy.yaml" in stack.log("control-plane")
     assert stack.post({"model": "smart", "messages": HELLO})[0] == 200
 
@@ -114,12 +114,12 @@ def test_a_key_in_the_secrets_file_is_taken_up(own_stack, world):
     secrets.parent.mkdir(exist_ok=True)
     secrets.touch(mode=0o600)
     secrets.write_text('{"groq_api_key": "gsk-secret"}')
-    # There is no such host here, but now it is called.
+    # The provider is unreachable here, but with a key it is called.
     wait_for(lambda: stack.post({"model": "groq/x", "messages": HELLO})[0] == 502, "the key")
 
 
 def test_health_and_models_are_at_the_gateway(stack):
-    # Providers fail in other tests of this stack, which the gateway tells of.
+    # Other tests of this stack make providers fail, which the gateway's /health reports.
     assert stack.get("/health", stack.management)["reasons"] == []
     health = stack.get("/health")
     assert health["status"] in ("healthy", "degraded")
@@ -166,4 +166,4 @@ def test_a_control_plane_that_hangs_is_waited_for_twice_and_then_once_a_second(o
         stack.control_plane.send_signal(signal.SIGCONT)
     assert outcomes[:2] == ["deadline"] * 2 and outcomes[2] == "control_plane_down"
     assert outcomes.count("deadline") <= 2 + (time.monotonic() - started)
-    wait_for(lambda: ask()[1]["x-opentracy-routing"] not in ("deadline", "control_plane_down"), "the way back")
+    wait_for(lambda: ask()[1]["x-opentracy-routing"] not in ("deadline", "control_plane_down"), "the recovery")

@@ -1,4 +1,7 @@
-"""Credentials that are no key in a file: AWS's and Google's, had by the control plane, used by the filter, and renewed."""
+"""Credentials of AWS and Google that are not keys in a file.
+
+The control plane obtains and renews them, and the filter uses them.
+"""
 
 import datetime
 import json
@@ -39,7 +42,7 @@ def wait_for_credentials(stack):
 
 @pytest.mark.parametrize("path", ["direct", "internal"])
 def test_requests_are_signed_with_aws_credentials(own_stack, world, path):
-    """The mock recomputes every signature with botocore, from what came over the wire."""
+    """The mock recomputes every signature with botocore from the request on the wire."""
     access_key, secret_key, token, _ = world.bedrock.credentials
     environment = {**NOWHERE, "AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key, "AWS_SESSION_TOKEN": token}
     stack = own_stack(aws_config(world), environment=environment)
@@ -56,7 +59,7 @@ def test_requests_are_signed_with_aws_credentials(own_stack, world, path):
 
 
 def test_aws_credentials_are_renewed_before_they_expire(own_stack, world, tmp_path):
-    """A profile whose program hands out credentials that are about to expire, others each time."""
+    """The profile's program returns different credentials each time, which are about to expire."""
     counter = tmp_path / "count"
     counter.write_text("0")
     program = tmp_path / "program"
@@ -81,7 +84,7 @@ print(json.dumps({{"Version": 1, "AccessKeyId": f"AKID{{number}}", "SecretAccess
 
     first = wait_for(number_in_use, "credentials")
     wait_for(lambda: number_in_use() > first + 1, "renewal")
-    # The newest are whole: key, secret and token of one and the same.
+    # The newest key, secret and token belong together.
     number = number_in_use()
     world.bedrock.credentials = (f"AKID{number}", f"secret{number}", f"token{number}", "eu-west-1")
     try:
@@ -95,11 +98,11 @@ def test_bedrock_without_credentials_says_what_to_set(own_stack, world):
     status, _, reply = stack.post({"model": f"bedrock/{CLAUDE}", "messages": HELLO})
     assert (status, reply["error"]["code"]) == (401, "provider_key_missing")
     assert "AWS_ACCESS_KEY_ID" in reply["error"]["message"]
-    wait_for(lambda: "no credentials for AWS" in stack.log("control-plane"), "a word in the log")
+    wait_for(lambda: "no credentials for AWS" in stack.log("control-plane"), "a message in the log")
 
 
 class TokenEndpoint:
-    """Google's: checks the statement of the service account and gives a token for it."""
+    """Google's token endpoint: checks the service account's assertion and returns a token."""
 
     def __init__(self, public_key, expires_in):
         self.statements = []
@@ -137,10 +140,10 @@ def test_a_service_accounts_statement_is_exchanged_and_its_token_renewed(own_sta
         return world.vertex.requests[-1].headers["authorization"] if world.vertex.requests else None
 
     def number():
-        """How many tokens there were, by the one that the provider was sent last."""
+        """Returns the number of the token in the provider's latest request."""
         return int((token() or "-0").rpartition("-")[2])
 
-    # Each is good for a few seconds, so on a busy machine the first may be gone.
+    # Each token is valid for a few seconds, so on a busy machine the first may have expired.
     first = wait_for(number, "a token")
     statement = endpoint.statements[0]
     assert statement["iss"] == "gateway@my-project.iam.gserviceaccount.com"

@@ -1,4 +1,4 @@
-"""What the repository tells its users is true."""
+"""Checks what the documents and examples in the repository claim."""
 
 import os
 import pathlib
@@ -16,8 +16,8 @@ import first_run  # noqa: E402
 
 @pytest.mark.timeout(1200)
 def test_the_first_run_is_as_its_page_tells():
-    """It builds the product as `cargo xtask run` does for a new user."""
-    assert first_run.run() == first_run.PAGE.read_text(), "python tests/first_run.py writes the page anew"
+    """Builds the product as `cargo xtask run` does for a new user."""
+    assert first_run.run() == first_run.PAGE.read_text(), "python tests/first_run.py regenerates the page"
 
 
 def test_the_filter_is_small():

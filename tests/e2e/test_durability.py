@@ -1,4 +1,4 @@
-"""What was acknowledged is in the store, once, whatever happens in between."""
+"""Acknowledged traces are stored exactly once, whatever fails in between."""
 
 import json
 import os
@@ -27,7 +27,10 @@ def line(trace_id, content=2000):
 
 
 class Senders:
-    """Threads that hand in traces and note which were acknowledged. What was not is handed in again, as Envoy does."""
+    """Threads that send traces and record which ones were acknowledged.
+
+    They send a batch that was not acknowledged again, as Envoy does.
+    """
 
     def __init__(self, control_plane, threads=4, batch=5, content=2000):
         self.control_plane = control_plane
@@ -37,7 +40,7 @@ class Senders:
         self._batch = batch
         self._content = content
         self._stop = threading.Event()
-        # Daemons, so that a test that fails ends.
+        # Daemons, so that a failing test ends.
         self._running = [threading.Thread(target=self._send, daemon=True) for _ in range(threads)]
         for thread in self._running:
             thread.start()
@@ -79,9 +82,9 @@ def check_nothing_was_lost(control_plane, senders, what):
     stored = stored_ids(control_plane)
     lost = set(acknowledged) - set(stored)
     print(f"\n{what}: {len(acknowledged)} acknowledged, {len(lost)} lost, {senders.tried_again} batches tried again, {len(stored)} rows")
-    assert acknowledged, "nothing was acknowledged, so nothing was shown"
+    assert acknowledged, "nothing was acknowledged, so the test shows nothing"
     assert not lost
-    assert len(stored) == len(set(stored)), "a trace has more than one row"
+    assert len(stored) == len(set(stored)), "a trace is stored more than once"
 
 
 @pytest.mark.timeout(180)
@@ -101,7 +104,7 @@ def test_kills_at_random_points_lose_nothing(tmp_path):
     control_plane.stop()
 
 
-# Seconds; the more there are, the more traces wait to be stored afterwards.
+# In seconds. The longer the outage, the more traces wait to be stored afterwards.
 OUTAGE = float(os.environ.get("OPENTRACY_TEST_OUTAGE_SECONDS", "8"))
 
 
@@ -116,8 +119,8 @@ def test_an_outage_of_the_store_loses_nothing(tmp_path):
     clickhouse.stop()
     before = len(senders.acknowledged)
     time.sleep(OUTAGE)
-    assert len(senders.acknowledged) > before, "traces are taken while the store is away"
-    # In the middle of the outage the control plane itself goes, and comes back without its store.
+    assert len(senders.acknowledged) > before, "traces are acknowledged while the store is down"
+    # During the outage the control plane itself is killed, and starts without its store.
     control_plane.kill()
     control_plane.start()
     health = wait_for(lambda: "store_write_failing" in codes(health := control_plane.get("/health")) and health, "the fault")
@@ -137,12 +140,12 @@ def test_an_outage_of_the_store_loses_nothing(tmp_path):
 
 @pytest.mark.timeout(120)
 def test_a_full_disk_refuses_and_recovers(tmp_path):
-    """The journal's folder is a file system of 8 MB, where the system lets us make one; else files may not grow beyond 4 MB."""
+    """Limits the journal to 8 MB with a file system, or its files to 4 MB if mounting fails."""
     journal = tmp_path / "journal"
     journal.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(journal)], capture_output=True).returncode == 0
     options = {} if mounted else {"preexec_fn": limit_file_size}
-    # A store that takes nothing for a while: ClickHouse, which is not there yet.
+    # A store that is down at first: ClickHouse, which has not started yet.
     (tmp_path / "clickhouse").mkdir()
     clickhouse = ClickHouse(tmp_path / "clickhouse")
     config = {"journal": {"path": str(journal)}, "store": {"clickhouse": {"url": clickhouse.url, "compression": "none"}}}
@@ -154,7 +157,7 @@ def test_a_full_disk_refuses_and_recovers(tmp_path):
         log = control_plane.log()
         assert log.count("the journal can't be written") >= 1 and "traces wait in Envoy" in log
         clickhouse.start()
-        wait_for(lambda: len(senders.acknowledged) > taken + 20, "room again", 40)
+        wait_for(lambda: len(senders.acknowledged) > taken + 20, "free space", 40)
         senders.stop()
         control_plane.settle(60)
         check_nothing_was_lost(control_plane, senders, "a full disk")
@@ -169,7 +172,10 @@ def test_a_full_disk_refuses_and_recovers(tmp_path):
 
 @pytest.mark.timeout(120)
 def test_a_disk_that_becomes_read_only_holds_nothing_up(tmp_path):
-    """As Linux makes one whose device fails. The control plane starts on it, stores what is there, and takes nothing new."""
+    """Linux remounts a file system read-only if its device fails.
+
+    The control plane starts on it, stores what the journal holds, and accepts nothing new.
+    """
     journal = journal_of(tmp_path)
     journal.mkdir(parents=True)
     if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(journal)], capture_output=True).returncode != 0:
@@ -205,8 +211,8 @@ def limit_file_size():
 
 @pytest.mark.timeout(120)
 def test_a_damaged_end_of_the_journal_costs_nothing(tmp_path):
-    """What a crash leaves half-written at the end of a segment was never acknowledged."""
-    # Nobody listens there, so everything stays in the journal.
+    """A record that a crash leaves half-written at the end of a segment was never acknowledged."""
+    # Nothing listens there, so everything stays in the journal.
     config = {"store": {"clickhouse": {"url": "http://127.0.0.1:9", "compression": "none"}}}
     control_plane = ControlPlane(tmp_path, config).start()
     senders = Senders(control_plane, threads=2)
@@ -224,7 +230,7 @@ def test_a_damaged_end_of_the_journal_costs_nothing(tmp_path):
     sqlite.stop()
 
 
-# What the journal's folder has of a control plane whose store is away.
+# A store that is down, so everything stays in the journal.
 NO_STORE = {"store": {"clickhouse": {"url": "http://127.0.0.1:9", "compression": "none"}}}
 MARK = b"\xffOT\x02"
 HEADER = 20
@@ -235,7 +241,10 @@ def journal_of(tmp_path):
 
 
 def fill_segments(tmp_path, count, records=40):
-    """Acknowledges traces, one a frame, in so many segments: a start begins one. Returns the ids of each segment, by its path."""
+    """Acknowledges traces, one per frame, in `count` segments. Returns the ids by segment path.
+
+    Each start of the control plane begins a segment.
+    """
     segments = {}
     for _ in range(count):
         control_plane = ControlPlane(tmp_path, NO_STORE).start()
@@ -251,7 +260,7 @@ def fill_segments(tmp_path, count, records=40):
 
 
 def frames(data):
-    """Where each frame of an undamaged segment begins and ends."""
+    """Returns the beginning and the end of each frame of an undamaged segment."""
     begins = []
     at = 0
     while at < len(data):
@@ -276,7 +285,7 @@ def test_damage_in_an_acknowledged_segment_costs_what_it_touches(tmp_path, where
         data[begin + 30:begin + 30 + 2048] = bytes(2048)
         lost = {number for number, (from_, to) in enumerate(places) if from_ < begin + 30 + 2048 and begin + 30 < to}
     elif where == "cut":
-        # The end of the file, in the middle of a frame.
+        # The file ends in the middle of a frame.
         begin, end = places[-5]
         del data[begin + 50:]
         lost = set(range(len(ids) - 5, len(ids)))
@@ -289,7 +298,7 @@ def test_damage_in_an_acknowledged_segment_costs_what_it_touches(tmp_path, where
     assert set(stored_ids(sqlite)) == expected
     health = sqlite.get("/health")
     if where == "cut":
-        # As after a crash: what is cut off was never acknowledged, for all that the file tells.
+        # As after a crash: nothing in the file shows that the missing end was acknowledged.
         assert (health["status"], "partial frame" in sqlite.log()) == ("healthy", True)
         assert sqlite.get("/statsz")["journal"]["torn_ends"] >= 1
     else:
@@ -302,7 +311,7 @@ def test_damage_in_an_acknowledged_segment_costs_what_it_touches(tmp_path, where
         kept = first.with_suffix(".damaged")
         assert kept.read_bytes() == bytes(data)
         kept.unlink()
-        wait_for(lambda: sqlite.get("/health")["status"] == "healthy", "health, when the damaged segment was taken away")
+        wait_for(lambda: sqlite.get("/health")["status"] == "healthy", "health without the damaged segment")
     assert not first.exists()
     sqlite.stop()
 
@@ -311,7 +320,7 @@ def test_damage_in_an_acknowledged_segment_costs_what_it_touches(tmp_path, where
 def test_a_segment_that_can_not_be_read_waits_and_holds_up_no_other(tmp_path):
     segments = fill_segments(tmp_path, 3)
     first, middle, last = sorted(segments)
-    # A folder in a file's place: it is there, and every read of it fails, for root too.
+    # A folder in place of the file: it exists, and every read fails, even for root.
     aside = tmp_path / "aside"
     middle.rename(aside)
     middle.mkdir()
@@ -321,7 +330,7 @@ def test_a_segment_that_can_not_be_read_waits_and_holds_up_no_other(tmp_path):
     health = control_plane.get("/health")
     assert (health["status"], health["reasons"][0]["code"]) == ("degraded", "journal_read_failing")
     assert control_plane.get("/statsz")["journal"]["unreadable_segments"] == 1
-    # It is not forgotten by a restart, nor by a kill.
+    # A kill and a restart don't remove it.
     control_plane.kill()
     control_plane.start()
     newer = str(uuid.uuid4())
@@ -330,7 +339,7 @@ def test_a_segment_that_can_not_be_read_waits_and_holds_up_no_other(tmp_path):
     assert middle.exists() and control_plane.get("/health")["status"] == "degraded"
     middle.rmdir()
     aside.rename(middle)
-    wait_for(lambda: control_plane.get("/health")["status"] == "healthy", "the segment's being read", 60)
+    wait_for(lambda: control_plane.get("/health")["status"] == "healthy", "the segment to be read", 60)
     control_plane.settle()
     assert set(stored_ids(control_plane)) == {*others, *segments[middle], newer}
     assert not middle.exists()
@@ -354,7 +363,7 @@ def test_a_record_that_the_store_refuses_is_put_aside(tmp_path):
     letters = journal_of(tmp_path) / "dead-letters.jsonl"
     (letter,) = [json.loads(row) for row in letters.read_text().splitlines()]
     assert letter["trace"]["id"] == ids[11] and "refused by a rule" in letter["error"]
-    # When the cause is gone, it is imported as it was kept.
+    # Once the cause is fixed, the record can be imported as it was kept.
     database.execute("DROP TRIGGER refuse")
     database.commit()
     database.close()
@@ -417,7 +426,7 @@ def test_migrate_makes_the_tables_once(tmp_path):
 
 @pytest.mark.timeout(120)
 def test_back_pressure_reaches_the_filter_and_what_it_can_hold_is_not_lost(world, tmp_path):
-    """The store is away and the journal is full: records wait in Envoy, and are stored when there is room again."""
+    """The store is down and the journal is full. Records wait in Envoy and are stored later."""
     (tmp_path / "clickhouse").mkdir()
     clickhouse = ClickHouse(tmp_path / "clickhouse")
     config = {**world.config(), "store": {"clickhouse": {"url": clickhouse.url, "compression": "none"}}, "journal": {"max_bytes": 30_000}}
@@ -429,7 +438,7 @@ def test_back_pressure_reaches_the_filter_and_what_it_can_hold_is_not_lost(world
             ids.append(headers["x-opentracy-trace-id"])
             time.sleep(0.02)
         backlog = wait_for(lambda: stack.get("/statsz", stack.management)["journal_backlog_bytes"], "a full journal")
-        assert backlog < 40 * 2000, "not all is in the journal"
+        assert backlog < 40 * 2000, "part of the records wait in Envoy"
         clickhouse.start()
         wait_for(lambda: len(stack.get("/v1/traces?limit=500", stack.management, default={"data": []})["data"]) == len(ids), "all traces", 40)
         assert dropped(stack) == 0
@@ -443,12 +452,12 @@ def test_what_the_filter_can_not_hold_is_dropped_and_counted(world, tmp_path):
     stack = Stack(tmp_path, world.config(), concurrency=1).start()
     try:
         stack.kill_control_plane()
-        # Beyond what the filter holds, content goes first; a user's name is no content.
+        # When the filter's buffer is full, content is dropped first. A user's name is not content.
         body = json.dumps({"model": "openai/unlisted", "user": "x" * 200_000,
                            "messages": [{"role": "user", "content": "x" * 1_000_000}]}).encode()
         calls = 120
         for _ in range(calls):
-            assert stack.post(body)[0] == 200, "calls go on"
+            assert stack.post(body)[0] == 200, "calls still succeed"
         assert wait_for(lambda: dropped(stack), "a drop") < calls / 2
         stack.start_control_plane()
         wait_for(lambda: stack.get("/v1/analytics/summary", stack.management, default={"data": []})["data"], "the first trace")
@@ -471,6 +480,6 @@ def test_old_traces_go_by_themselves(tmp_path):
     control_plane.settle()
     control_plane.stop()
     control_plane.start()
-    wait_for(lambda: len(control_plane.get("/v1/traces")["data"]) == 1, "the old one's end")
+    wait_for(lambda: len(control_plane.get("/v1/traces")["data"]) == 1, "the old trace to be deleted")
     assert control_plane.get("/v1/traces", q="word")["data"][0]["started_at"] > "2026"
     control_plane.stop()

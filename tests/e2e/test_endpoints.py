@@ -1,4 +1,4 @@
-"""Every endpoint besides those about conversations, called by the official SDK."""
+"""Every endpoint except those for conversations, called with the official SDK."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ VECTOR = [0.5, -1.0, 0.25]
 
 
 class OpenAiServer:
-    """OpenAI's endpoints besides chat. What it is sent is checked against the SDK's own types."""
+    """OpenAI's endpoints except chat. Requests are checked against the SDK's own types."""
 
     def __init__(self):
         self.requests = []
@@ -124,7 +124,7 @@ class OpenAiServer:
 
 
 class Others:
-    """The embeddings of Google, AWS, Cohere and Mistral."""
+    """The embeddings APIs of Google, AWS, Cohere and Mistral."""
 
     def __init__(self):
         self.requests = []
@@ -283,7 +283,7 @@ def test_a_providers_error_shows_no_key(served, path):
 
 
 def test_a_form_is_not_held(served, mocks):
-    """The provider has the beginning of a file before its end is sent; and a file may be larger than any body."""
+    """The provider gets the beginning of a file before its end is sent. Files can have any size."""
     import socket
 
     mine = mocks[0]
@@ -309,7 +309,7 @@ def test_a_form_is_not_held(served, mocks):
             reply += chunk
     assert reply.startswith(b"HTTP/1.1 200"), reply[:500]
     assert b"whisper-1 heard 41943" in reply
-    assert peak - before < 30, f"{peak - before} MB more for a file of 40"
+    assert peak - before < 30, f"{peak - before} MB more memory for a file of 40 MB"
 
 
 def test_moderations(sdk, served):

@@ -1,4 +1,7 @@
-"""Bad input, and what the gateway itself can't do: always JSON in OpenAI's shape, with a word on what to do."""
+"""Invalid requests, and failures of the gateway itself.
+
+The answer is always JSON in OpenAI's format, and the message names the fix.
+"""
 
 import pytest
 from support import providers as mock
@@ -7,7 +10,7 @@ HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 def refusal(stack, body, **more):
-    """The status and the error of a request that must not reach a provider."""
+    """Returns the status and the error of a request that must not reach a provider."""
     status, headers, reply = stack.post(body, **more)
     assert headers["content-type"].startswith("application/json")
     error = reply["error"]

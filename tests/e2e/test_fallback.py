@@ -9,7 +9,7 @@ from openai import OpenAI
 from support import providers as mock
 from support.stack import Stack, wait_for
 
-# A fault, how the trace names it, and whether only a stream can have it.
+# Faults, each with its error in the trace.
 FAULTS = {
     "429": (mock.status(429), "rate_limit"),
     "500": (mock.status(500), "server_error"),
@@ -36,7 +36,7 @@ CASES = [
 
 
 def ask(client, model, stream, **more):
-    """The text of an answer, and the object with the gateway's members."""
+    """Returns the text of an answer, and the object with the gateway's fields."""
     answer = client.chat.completions.create(
         model=model, messages=HELLO, stream=stream, **more
     )
@@ -92,7 +92,8 @@ def test_when_all_fail_the_last_error_is_told_with_all_attempts(client, stack, w
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    # A host that refused several connections rests for a while, and is then called as little as one without an address.
+    # Several refused connections eject a host. It is then unavailable like a host without an
+    # address.
     "prefix,words", [("gone", {"connection_failed", "no_healthy_host"}), ("nowhere", {"no_healthy_host"})]
 )
 def test_a_host_that_is_not_there_moves_on(client, stack, world, prefix, words, stream):
@@ -159,7 +160,8 @@ def test_an_alias_of_one_keeps_its_time_out(client, world):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_overflowing_circuit_breaker_moves_on(client, world, stream):
-    # The first fills the provider's one connection, the second waits for it, the others find no room.
+    # The first request uses the provider's only connection, the second one waits for it, and the
+    # others overflow.
     world.second.habit = mock.answer("from second", pause=0.5)
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: ask(client, "narrow-first", stream)[1], range(6)))
@@ -179,7 +181,7 @@ def test_64_requests_that_all_fall_over_at_once_are_all_answered(stack, world, s
 @pytest.mark.parametrize("size", [20_000, 2_000_000, 20_000_000])
 def test_a_large_body_falls_over_whole(client, world, size):
     world.openai.habit = world.second.habit = mock.status(503)
-    # Of an image, nobody can tell by its bytes how many tokens it is.
+    # The number of tokens of an image does not follow from its size in bytes.
     data = "A" * (size // 4 * 4)
     image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
     messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}]
@@ -207,11 +209,11 @@ def test_a_trap_in_the_translator_costs_one_attempt(world, own_stack, stream):
         except openai.APIStatusError:
             return False
 
-    wait_for(first_candidate_answers, "the VM's return")
+    wait_for(first_candidate_answers, "the VM to restart")
 
 
 def test_what_one_candidate_cannot_be_asked_goes_to_the_next(client, stack, world):
-    """Bedrock fetches no images, and nobody logs probabilities for it."""
+    """Bedrock does not fetch images, and does not support logprobs."""
     image = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
     messages = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, image]}]
     raw = client.chat.completions.with_raw_response.create(model="amazon", messages=messages, logprobs=True)
@@ -219,7 +221,7 @@ def test_what_one_candidate_cannot_be_asked_goes_to_the_next(client, stack, worl
     assert not world.bedrock.requests
     attempts = stack.trace(raw.headers["x-opentracy-trace-id"])["attempts"]
     assert [(attempt["provider"], attempt["error"]) for attempt in attempts] == [("bedrock", "refused_by_gateway"), ("openai", None)]
-    # Where nobody can, the last one's refusal is the answer.
+    # If no candidate supports the request, the last refusal is the answer.
     with pytest.raises(openai.BadRequestError) as error:
         client.chat.completions.create(model="only-bedrock", messages=messages)
     assert (error.value.code, error.value.param) == ("unsupported_parameter", "messages[0].content[1].image_url.url")

@@ -1,5 +1,7 @@
-"""The fixtures of the translators, judged by the SDKs of those who would get them: every request by its provider's, every answer by
-its client's."""
+"""Checks the translators' fixtures with the SDKs of their recipients.
+
+Requests are checked with the provider's SDK, and answers with the client's.
+"""
 
 import json
 import pathlib
@@ -17,7 +19,7 @@ FORMATS = ["anthropic", "gemini", "bedrock", "cohere"]
 
 def outputs(pattern):
     found = sorted(FIXTURES.glob(pattern))
-    assert found, f"no fixtures like {pattern}"
+    assert found, f"no fixtures match {pattern}"
     return pytest.mark.parametrize("path", found, ids=lambda path: f"{path.parts[-3]}-{path.name.split('.')[0]}")
 
 
@@ -58,7 +60,7 @@ def test_mistral_takes_the_request(path):
 @outputs("[mr]es*/requests/*.out.json")
 def test_what_other_clients_ask_is_a_chat_completion_request(path):
     body = request_of(path)
-    # What only some providers know; the others are not sent it.
+    # Fields that only some providers support. The others don't get them.
     without = json.loads(json.dumps(body), object_hook=lambda members: {
         name: value for name, value in members.items()
         if name not in ("cache_control", "extra_content", "reasoning_content")})
@@ -71,14 +73,14 @@ ORACLES = {"anthropic": oracles.anthropic, "gemini": oracles.gemini, "vertex": o
 
 
 def is_beyond_openai(provider, field):
-    """What OpenAI's own types do not know, and the provider does."""
+    """Returns true if the provider supports a field that OpenAI's own types don't have."""
     return provider == "openrouter" and field == "cache_control"
 
 
 @pytest.mark.parametrize("provider,field", [(provider, field) for provider, cells in CELLS.items() for field in cells])
 def test_every_cell_of_the_table_is_what_the_provider_takes(provider, field):
     if is_beyond_openai(provider, field):
-        pytest.skip("its own field")
+        pytest.skip("the field is the provider's own")
     assert ORACLES.get(provider, oracles.openai)(CELLS[provider][field]) is None
 
 
@@ -125,7 +127,7 @@ def test_a_stream_is_what_openais_sdk_reads(path):
                 assert (call.index in arguments) == (call.id is None)
                 arguments[call.index] = arguments.get(call.index, "") + (call.function.arguments or "")
     if is_complete:
-        # A provider that broke off after its answer has not told its usage.
+        # A provider that disconnects after its answer has not reported its usage.
         if not chunks[-1].choices:
             assert chunks.pop().usage
         assert chunks[-1].choices[0].finish_reason
@@ -164,7 +166,7 @@ def test_events_are_what_anthropics_sdk_reads(path):
         if event["type"] == "error":
             continue
         TypeAdapter(RawMessageStreamEvent).validate_python(event)
-        # Blocks come one after the other, in the order of their numbers.
+        # Blocks follow one another in the order of their indexes.
         if event["type"] == "content_block_start":
             assert open_block is None and event["index"] == count
             open_block = count

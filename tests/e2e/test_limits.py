@@ -1,4 +1,4 @@
-"""How much a key, an alias and a model may be used, over all of Envoy's workers and over several Envoys."""
+"""Limits of keys, aliases and models, across all workers of Envoy and across several Envoys."""
 
 import asyncio
 import collections
@@ -20,7 +20,8 @@ LIMITS = {
     "shared": {"requests_per_minute": 100},
     "free": {},
 }
-# A check that a new minute interrupts is made again with a name that has used nothing of that minute.
+# If the minute changes during a check, the check is repeated with one of these names, which has
+# used nothing in that minute.
 LIMITS |= {f"{name}-again": LIMITS[name] for name in ("sixty", "few", "tokens", "shared")}
 
 
@@ -49,7 +50,7 @@ def ask(stack, key, model="openai/gpt-4o-mini", **more):
 
 
 def within_a_minute(check, name):
-    """Makes a check, and once more with a fresh name if it failed because a minute of the clock ended in it."""
+    """Runs a check, and repeats it with an unused name if it failed while the minute changed."""
     minute = time.time() // 60
     try:
         check(name)
@@ -60,7 +61,7 @@ def within_a_minute(check, name):
 
 
 def burst(stack, key, clients, each, origins=None):
-    """Clients that all ask at once, several times each; how many got which status."""
+    """Sends requests from several clients at once. Returns the number of answers by status."""
     origins = origins or [stack.origin]
     body = {"model": "openai/gpt-4o-mini", "messages": HELLO}
 
@@ -81,7 +82,7 @@ def test_a_hundred_clients_get_exactly_what_a_key_is_good_for_in_a_minute(limite
         print(f"300 calls of 100 clients within a limit of 60: {dict(counts)}")
         assert set(counts) == {200, 429}
         assert abs(counts[200] - 60) <= 60 * 0.02
-        assert len(world.openai.requests) - before == counts[200], "no other call was made"
+        assert len(world.openai.requests) - before == counts[200], "only granted calls reach the provider"
         waits = [int(headers["retry-after"]) for status, headers, _ in replies if status == 429]
         assert all(1 <= wait <= 60 for wait in waits)
 
@@ -111,14 +112,15 @@ def test_a_client_is_told_how_its_limit_stands(limited, world, hello):
 
 def test_tokens_are_estimated_first_and_counted_then(limited, world):
     def check(key):
-        # Each is estimated at more than 400 and uses 30. The rest comes back a moment after the client has its answer.
+        # Each call is estimated at more than 400 tokens and uses 30. The rest is returned a moment
+        # after the client has its answer.
         for _ in range(20):
             wait_for(lambda: ask(limited, key, max_tokens=400)[0] == 200, "a call within the limit", 2)
         _, headers, _ = ask(limited, key, max_tokens=10)
         assert int(headers["x-ratelimit-remaining-tokens"]) <= 1000 - 20 * 30
-        # In the end what was used is all that counts.
+        # In the end only the tokens that were used count.
         statuses = [ask(limited, key, max_tokens=1)[0] for _ in range(20)]
-        assert 429 in statuses, "1000 tokens are 33 calls of 30"
+        assert 429 in statuses, "1000 tokens allow 33 calls of 30"
 
     within_a_minute(check, "tokens")
 
@@ -190,7 +192,7 @@ def test_a_model_at_its_limit_gives_way_to_the_next(limited, world):
 
 @pytest.mark.timeout(120)
 def test_limits_are_of_all_envoys_together(limited, world, tmp_path):
-    """A second Envoy with the same control plane."""
+    """Starts a second Envoy with the same control plane."""
     other = dict(limited.ports, gateway=free_port(), admin=free_port())
     text = (limited.folder / "envoy.yaml").read_text()
     for name in ("gateway", "admin"):
@@ -224,11 +226,11 @@ def test_without_the_control_plane_limits_are_as_configured(own_stack, world, po
     stack.kill_control_plane()
     counts, replies = burst(stack, "few", clients=10, each=10)
     if policy == "refuse":
-        assert counts[200] <= 10, "what had been granted before"
+        assert counts[200] <= 10, "only earlier leases are used"
         errors = {reply["error"]["code"] for status, _, reply in replies if status == 503}
         assert errors == {"limits_unavailable"}
     else:
-        # Each worker lets its share through, and no more.
+        # Each worker enforces its share of the limit.
         assert set(counts) == {200, 429}
         assert 10 <= counts[200] <= 42, counts
 

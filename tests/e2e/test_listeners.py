@@ -1,4 +1,4 @@
-"""What the control plane's listeners bear, and what its files are. The control plane alone."""
+"""Load on the control plane's listeners, and the modes of its files. Runs without Envoy."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def connect(port, count):
 
 
 def answers(plane):
-    """Health, on a connection that is new."""
+    """Returns true if /health answers on a new connection."""
     with socket.create_connection(("127.0.0.1", plane.ports["management"]), timeout=20) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         return b" 200 " in connection.makefile("rb").readline()
@@ -46,7 +46,7 @@ def test_idle_connections_keep_nobody_out(plane, begin):
             idle += more
             assert answers(plane)
         assert plane.process.poll() is None
-        # The filter's listener takes a new connection too.
+        # The filter's listener accepts a new connection too.
         channel = grpc.insecure_channel(f"127.0.0.1:{plane.ports['grpc']}")
         grpc.channel_ready_future(channel).result(timeout=20)
         channel.close()
@@ -58,19 +58,22 @@ def test_idle_connections_keep_nobody_out(plane, begin):
 
 
 def test_without_a_file_to_give_the_listeners_wait(plane):
-    """The system's limit is lowered below what is open already: no connection can be accepted, and the process stays up."""
+    """Lowers the limit of file descriptors below the number in use.
+
+    No connection can be accepted, and the process keeps running.
+    """
     plane.start()
     opened = len(list(pathlib.Path(f"/proc/{plane.process.pid}/fd").iterdir()))
     before = resource.prlimit(plane.process.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(plane.process.pid, resource.RLIMIT_NOFILE, (opened - 2, before[1]))
     waiting = connect(plane.ports["management"], 3) + connect(plane.ports["grpc"], 3)
-    wait_for(lambda: "can't accept connections" in plane.log(), "the report")
+    wait_for(lambda: "can't accept connections" in plane.log(), "the message in the log")
     assert plane.process.poll() is None
     resource.prlimit(plane.process.pid, resource.RLIMIT_NOFILE, before)
     assert answers(plane)
     for connection in waiting:
         connection.close()
-    assert plane.log().count("can't accept connections") <= 10, "it is logged once per outage, not once per attempt"
+    assert plane.log().count("can't accept connections") <= 10, "logged once per outage, not once per attempt"
 
 
 def test_records_with_numbers_that_can_not_be_are_refused_alone(plane):
@@ -108,7 +111,7 @@ def modes(folder):
 
 def test_everything_on_disk_is_its_owners_only(plane, tmp_path):
     state = tmp_path / ".opentracy"
-    # As an earlier version left it, under a umask that most machines have.
+    # As an earlier version left the files, with the usual umask.
     state.mkdir(mode=0o755)
     (state / "journal").mkdir(mode=0o755)
     (state / "opentracy.db").touch(mode=0o644)
@@ -125,7 +128,7 @@ def test_everything_on_disk_is_its_owners_only(plane, tmp_path):
     found = modes(state)
     assert {"opentracy.db", "opentracy.db-wal", "internal.token", "journal"} <= set(found)
     for name, mode in found.items():
-        assert mode & 0o077 == 0, f"{name} is {mode:o}"
+        assert mode & 0o077 == 0, f"{name} has mode {mode:o}"
 
 
 def test_a_secrets_file_that_others_read_is_refused(plane, tmp_path):

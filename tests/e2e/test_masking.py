@@ -1,4 +1,4 @@
-"""Keys that providers quote: nobody sees them, and everybody sees the rest of what the provider says."""
+"""Keys that providers quote are masked, and the rest of the provider's message is shown."""
 
 import gzip
 import json
@@ -7,7 +7,7 @@ import pathlib
 import pytest
 from support.stack import Stack, wait_for
 
-# None looks like a key, so only those who know it can mask it.
+# None of these has the format of a key, so only code that knows them can mask them.
 KEYS = {name: f"our-own-credential-of-{name}/0123+abcd" for name in
         ("openai", "second", "anthropic", "gemini", "cohere", "mistral")}
 SAID = "verify your organization"
@@ -32,7 +32,7 @@ def key_of(request):
 
 
 def quoting(status, in_json=lambda key: key):
-    """An error that quotes the key wherever there is room for it."""
+    """Answers with an error that quotes the key in every possible place."""
 
     async def behave(provider, request, writer):
         key = key_of(request)
@@ -48,7 +48,7 @@ def quoting(status, in_json=lambda key: key):
 
 
 def shown(stack, body, **more):
-    """All that a client and the trace see of a call."""
+    """Returns everything that a client and the trace show of a call."""
     with stack._open(body, **more) as reply:
         headers = {name.lower(): value for name, value in reply.headers.items()}
         text = reply.read().decode()
@@ -132,7 +132,7 @@ def test_an_error_in_a_stream_shows_no_key(masking, world, model, path, at):
             for event in list(provider.events(request, "one two three", ()))[:4]:
                 await writer.send(event)
         event = provider.error_event(f"The key {key_of(request)} may not: {SAID}")
-        # Cut within the key.
+        # The key is split between two chunks.
         middle = event.index(key_of(request).encode()) + 10
         await writer.send(event[:middle])
         await writer.send(event[middle:])
@@ -163,7 +163,7 @@ def test_a_compressed_error_is_told_in_our_words(masking, world):
 
 
 def test_an_error_without_end_is_cut(masking, world):
-    """It is held to be looked through, so there is a bound on it."""
+    """An error is buffered for masking, so its size is limited."""
 
     async def goes_on(provider, request, writer):
         writer.headers(500, {"content-type": "text/plain"}, chunked=True)

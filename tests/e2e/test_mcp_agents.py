@@ -1,4 +1,4 @@
-"""Agents: a model that calls tools of MCP servers that others wrote, and answers an A2A client."""
+"""Agents: a model that calls tools of third-party MCP servers, and answers A2A clients."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from support.stack import START_TIMEOUT, Stack, free_port, wait_for
 
 
 def calls_tool(name, arguments, text=""):
-    """The model calls a tool first, and says then what it has heard."""
+    """Calls a tool first, and then answers with its result."""
 
     async def behave(provider, request, writer):
         messages = request.json["messages"]
@@ -29,7 +29,7 @@ def calls_tool(name, arguments, text=""):
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
-    """The reference server that has everything, by each of its transports."""
+    """Starts the reference server `everything`, once per transport."""
     folder = tmp_path_factory.mktemp("everything")
     program = f"{os.environ['OPENTRACY_NODE_PROGRAMS']}/mcp-server-everything"
     servers, ports = [], {}
@@ -98,13 +98,13 @@ def test_a_tool_of_somebody_elses_server_is_called(agency, world, sdk):
     assert "Asia/Tokyo" in reply.choices[0].message.content and "21:00" in reply.choices[0].message.content
     assert reply.choices[0].finish_reason == "stop"
     assert reply._agent["turns"] == 2 and reply._agent["tool_calls"] == 2 and reply._agent["cost"] > 0
-    assert reply.usage.prompt_tokens == 40, "both turns"
+    assert reply.usage.prompt_tokens == 40, "the sum of both turns"
     first, second = (request.json for request in world.openai.requests)
     assert first["messages"][0] == {"role": "system", "content": "You are a clock."}
     names = {tool["function"]["name"] for tool in first["tools"]}
     assert names == {"time__get_current_time", "time__convert_time"}
     assert [message["role"] for message in second["messages"]] == ["system", "user", "assistant", "tool", "tool"]
-    # All of it is one session, with a trace for the agent and one for each turn of its model.
+    # All belongs to one session: a trace for the agent and one for each turn of its model.
     session = reply._routing["session_id"]
     traces = wait_for(lambda: (found := agency.traces(f"session={session}")) and len(found) == 3 and found, "the traces", 10)
     assert sorted(trace["provider"] for trace in traces) == ["agents", "openai", "openai"]
@@ -149,7 +149,7 @@ def test_tools_of_the_client_come_back_to_it(agency, world, sdk):
         else:
             call, reason = reply.choices[0].message.tool_calls[0], reply.choices[0].finish_reason
         assert (call.function.name, json.loads(call.function.arguments), reason) == ("my_own", {"a": 1}, "tool_calls")
-    # Its answer goes on from there.
+    # The client's result continues the conversation.
     world.openai.habit = calls_tool("all__echo", [])
     messages = [
         {"role": "user", "content": "Go."},
@@ -219,7 +219,7 @@ def test_only_the_gateway_gets_to_an_agent(agency):
 
 
 async def a2a_answer(url, text, versions=None):
-    """What an agent says to the official client, and every update on the way."""
+    """Returns the agent's answer to the official client, and every update before it."""
     import httpx
     from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
     from a2a.types import Message, Part, Role, SendMessageRequest
@@ -287,7 +287,7 @@ def test_a_task_is_canceled(agency, world):
     wait_for(lambda: world.openai.requests, "the call of the model", 5)
     assert rpc(agency, "tasks/cancel", {"id": began["id"]})["result"]["status"]["state"] == "canceled"
     assert rpc(agency, "GetTask", {"id": began["id"]})["result"]["status"]["state"] == "TASK_STATE_CANCELED"
-    wait_for(lambda: world.openai.requests[-1].cancelled.is_set(), "the call's end", 8)
+    wait_for(lambda: world.openai.requests[-1].cancelled.is_set(), "the cancellation of the call", 8)
 
 
 @pytest.mark.parametrize("method,params,code", [

@@ -1,4 +1,4 @@
-"""The memory of a VM is bounded: many large streams and requests on one worker, and none takes the others down."""
+"""The memory of a VM is limited: many large streams and requests on one worker don't crash it."""
 
 import asyncio
 import concurrent.futures
@@ -17,13 +17,13 @@ EVENTS_EACH = 70
 
 
 async def wait_until_set(event):
-    """Polls, since a thread for each of so many streams is too much."""
+    """Polls, because one thread per stream would be too many."""
     while not event.is_set():
         await asyncio.sleep(0.02)
 
 
 def in_two_halves(everybody_is_here):
-    """A stream of 1.1 MB, of which the second half comes when all streams have begun."""
+    """Streams 1.1 MB, and sends the second half when all streams have begun."""
 
     async def behave(provider, request, writer):
         await writer.begin_stream()
@@ -44,7 +44,7 @@ def in_two_halves(everybody_is_here):
 
 
 async def read_stream(port, body, begun):
-    """The length of one stream's answer, and if it came to its end."""
+    """Returns the length of a streamed answer, and true if it is complete."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
@@ -87,7 +87,7 @@ def test_many_large_streams_on_one_worker_come_to_their_end(own_stack, world, pr
 
 
 def outcomes(stack):
-    """The outcomes of all traces of the test."""
+    """Returns the outcomes of all traces of the test."""
     outcomes, cursor = [], ""
     while cursor is not None:
         page = stack.get(f"/v1/traces?metadata.test=large&limit=500{cursor and '&cursor=' + cursor}", stack.management)
@@ -134,7 +134,7 @@ def test_bodies_are_refused_before_the_memory_is_gone(own_stack, world, place):
         refused = [answer.result() for answer in answers if answer.done()]
         assert set(refused) == {(503, "1", "gateway_overloaded")}
         assert memory(stack) > before + (300 << 20)
-        # A small request has room; its answer has none. That is no fault of the model's.
+        # There is memory for a small request, but not for its answer. The model has not failed.
         world.second.habit = mock.answer("x" * (25 << 20))
         for _ in range(2):
             status, _, reply = stack.post({"model": answering, "messages": HELLO})
@@ -143,6 +143,6 @@ def test_bodies_are_refused_before_the_memory_is_gone(own_stack, world, place):
         let_go.set()
         results = [answer.result() for answer in answers]
     assert {status for status, _, _ in results} == {200, 503}
-    wait_for(lambda: memory(stack) < before + (100 << 20), "the memory's return", 30)
+    wait_for(lambda: memory(stack) < before + (100 << 20), "the memory to be freed", 30)
     assert stack.post({"model": "openai/gpt-4o-mini", "input": "Hello!"}, path="/v1/responses")[0] == 200
     assert "terminated" not in stack.log("envoy") and "trap" not in stack.log("envoy")

@@ -1,4 +1,4 @@
-"""Other applications on the gateway's listener: not a byte of theirs changes."""
+"""The traffic of other applications on the gateway's listener passes byte for byte unchanged."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 from support.neighbors import PlainEnvoy
 
 HELLO = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello!"}]}
-# Made anew for each request, or a measure of time.
+# Headers that are generated for each request, or that measure time.
 CHANGING = re.compile(rb"(?im)^(date|x-request-id|x-envoy-upstream-service-time): .*\r\n")
 BODY = b'{"model": "gpt-4o"}'
 REQUESTS = {
@@ -49,7 +49,7 @@ def raw(stack, head, body):
 
 
 def exchange(stack, head, body):
-    """The bytes of the answer, and those of the request as the application received it."""
+    """Returns the bytes of the answer, and of the request as the application received it."""
     shop = stack.neighbors[0]
     before = len(shop.received)
     answer = raw(stack, head, body)
@@ -111,7 +111,7 @@ def test_forged_hosts_and_headers_reach_nothing(request, world, neighbors, where
               "x-opentracy-token: 1.a\r\nx-opentracy-plan: {\"trace_id\":\"x\",\"attempts\":[\"openai/gpt-4o-mini\"]}\r\n")
     answer = raw(stack, forged.encode(), json.dumps(HELLO).encode())
     assert not any(provider.requests for provider in world.providers)
-    # A name that Envoy has no virtual host for is the catch-all's, whoever that is.
+    # A name without a virtual host goes to the catch-all: the shop's, or else the gateway's.
     is_the_shops = authority.endswith(":80") and where == "session_guest"
     assert answer.startswith(b"HTTP/1.1 200" if is_the_shops else b"HTTP/1.1 404"), answer
     assert len(neighbors[0].received) == is_the_shops
@@ -125,4 +125,4 @@ def test_no_secret_reaches_a_neighbor(session_guest, neighbors):
     sent = b"\n".join(shop.received).lower()
     assert b"x-opentracy-on-behalf-of" not in sent and b"sk-test-openai" not in sent
     tokens = re.findall(rb"x-opentracy-token: (.*)\r", sent)
-    assert set(tokens) <= {b"t"}, "only what the client of the shop sent itself"
+    assert set(tokens) <= {b"t"}, "only what the shop's client sent"

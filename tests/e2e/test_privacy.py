@@ -1,4 +1,4 @@
-"""What is recorded, and what never is."""
+"""Traces record what the configuration allows, and nothing else."""
 
 import json
 import pathlib
@@ -61,7 +61,7 @@ def test_everything_is_recorded_by_default(private):
 def test_content_can_be_kept_out(private, case):
     trace = trace_of(private, **case)
     assert trace["request"] is None and trace["response"] is None
-    assert trace["tokens"] and trace["cost"], "figures are kept"
+    assert trace["tokens"] and trace["cost"], "tokens and cost are recorded without content"
     assert private.traces("q=badge&limit=1") is not None
 
 
@@ -93,12 +93,12 @@ def test_masked_is_masked_everywhere(private, world, case, tmp_path):
     assert not [word for word in SENSITIVE if word in text], text
     for mark in ("[EMAIL]", "[PHONE]", "[CARD]", "[IBAN]", "[IP]", "[BADGE]"):
         assert mark in text
-    # The provider was asked what the client asked.
+    # The provider gets the unmasked request.
     assert "jane.doe@example.com" in json.dumps(world.openai.requests[seen].json)
 
 
 def test_nothing_masked_is_in_any_place_it_could_leak_to(session_world, tmp_path):
-    """Journal, store, write-ahead log, logs, metrics, exports: all of a stack that masks everything."""
+    """Checks journal, store, write-ahead log, logs, metrics and exports with all content masked."""
     from support.stack import Stack
 
     session_world.reset()
@@ -148,7 +148,7 @@ def test_masked_is_masked_at_every_endpoint(private, session_world, stream):
         trace = private.trace(reply.headers["x-opentracy-trace-id"])
         assert trace["request"]["prompt"].startswith("Write to")
         assert not any(word in json.dumps(trace) for word in SENSITIVE), trace
-        # Nor put together from the pieces of a stream.
+        # Masking also covers values that are split between chunks of a stream.
         pieces = json.dumps(trace["response"])
         assert "jane" not in pieces and "4111" not in pieces
     session_world.reset()

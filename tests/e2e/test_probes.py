@@ -1,4 +1,4 @@
-"""Probes, and what is told of failures: in /health, in the log, in metrics, in the access log."""
+"""Probes, and reports of failures in /health, the log, the metrics and the access log."""
 
 import concurrent.futures
 import json
@@ -24,7 +24,7 @@ def codes(stack, **more):
 
 
 def lines(stack, event):
-    """Lines of the filter's log about an event."""
+    """Returns the lines of the filter's log with an event."""
     log = (stack.folder / "envoy.log").read_text(errors="replace")
     return [line for line in log.splitlines() if re.search(rf"event={event}\b", line)]
 
@@ -75,7 +75,7 @@ def test_without_the_control_plane_the_gateway_is_degraded_and_answers(own_stack
     reason = wait_for(lambda: codes(stack).get("control_plane_unreachable"), "the reason", 15)
     assert reason["component"] == "control_plane" and "has not answered" in reason["message"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", reason["since"])
-    assert stack.get("/health")["num_models"] == healthy["num_models"], "as it was last told"
+    assert stack.get("/health")["num_models"] == healthy["num_models"], "the filter keeps its last configuration"
     assert ask(stack, "openai/gpt-4o-mini")[0] == 200
     for path in ("/healthz", "/readyz"):
         with stack._open(None, method="GET", path=path) as reply:
@@ -98,7 +98,7 @@ def test_a_failing_provider_is_logged_once_counted_and_shown_until_it_answers(ow
     wait_for(lambda: counted(stack, "provider_failed") == 20, "the metric", 15)
     assert 'opentracy_event="provider_failed"' in prometheus(stack)
     world.openai.habit = None
-    # A worker ends the fault once it has seen that there is one.
+    # A worker clears the fault only if it has noticed it.
     wait_for(lambda: ask(stack, "openai/gpt-4o-mini")[0] == 200 and "provider_failing" not in codes(stack), "the recovery", 15)
 
 
@@ -198,7 +198,7 @@ def test_without_asking_there_is_no_access_log(stack):
 
 
 def everywhere_candidates(stack):
-    """The candidates of the alias as the workers' configurations have it, each list once."""
+    """Returns the distinct lists of the alias's candidates in the workers' configurations."""
     seen = []
     for _ in range(12):
         [alias] = [model for model in stack.get("/v1/models")["data"] if model["id"] == "changing"]
@@ -210,14 +210,15 @@ def test_no_request_is_lost_while_providers_are_added_and_removed(own_stack, wor
     whole = world.config()
     whole["aliases"]["changing"] = {"candidates": ["second/large", "cohere/command-a-03-2025"]}
     other = world.config()
-    # An entirely other set: a stage that is a configuration behind knows no candidate of it.
+    # The two sets are disjoint: a stage with an old configuration knows no candidate of the new
+    # one.
     for name in ("second", "cohere"):
         del other["providers"][name]
     del other["aliases"]
     other["aliases"] = {"changing": {"candidates": ["mistral/mistral-large-latest", "anthropic/claude-sonnet-4-6"]}}
     other["providers"].pop("narrow")
     del whole["providers"]["mistral"], whole["aliases"]["french"]
-    # Envoy has the clusters of both.
+    # Envoy has the clusters of both sets.
     both = {**other, "providers": {**whole["providers"], **other["providers"]}}
     stack = own_stack(both)
     is_over = threading.Event()
@@ -238,4 +239,4 @@ def test_no_request_is_lost_while_providers_are_added_and_removed(own_stack, wor
     assert len(results) > 100 and {status for status, _ in results} == {200}
     models = {headers["x-opentracy-selected-model"] for _, headers in results}
     assert {"second/large", "mistral/mistral-large-latest"} <= models, models
-    assert {headers["x-opentracy-attempts"] for _, headers in results} == {"1"}, "a stage that is behind costs no attempt"
+    assert {headers["x-opentracy-attempts"] for _, headers in results} == {"1"}, "a stage with an old configuration costs no attempt"

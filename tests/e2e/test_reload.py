@@ -1,4 +1,4 @@
-"""What is taken of a configuration file that changes, and who gets in meanwhile. The control plane alone."""
+"""Reloads of a changing configuration file, and access during them. Runs without Envoy."""
 
 import json
 import os
@@ -19,7 +19,7 @@ CONFIG = {
 
 @pytest.fixture
 def plane(tmp_path):
-    """Makes control planes that stop with the test."""
+    """Makes control planes that stop when the test ends."""
     made = []
 
     def make(config=None, **options):
@@ -52,7 +52,7 @@ def is_serving_as_before(plane):
 def rewrite(plane, change):
     config = yaml.safe_load(plane.config_path.read_text())
     change(config)
-    # Put in place at once, as a careful editor does.
+    # Replaces the file atomically, as a careful editor does.
     draft = plane.config_path.with_suffix(".draft")
     draft.write_text(yaml.safe_dump(config))
     draft.rename(plane.config_path)
@@ -74,12 +74,12 @@ def test_what_is_left_of_a_configuration_is_not_taken(plane, left):
         running.config_path.unlink()
     else:
         running.config_path.write_text(rest)
-    wait_for(lambda: "configuration_rejected" in codes(running), "the report")
+    wait_for(lambda: "configuration_rejected" in codes(running), "the rejection in /health")
     assert is_serving_as_before(running)
     assert status(running, method="POST", path="/v1/keys", body=b'{"name": "x", "role": "admin"}') == 401
     assert running.log().count("the old one stays active") == 1
     running.config_path.write_text(whole.replace("smart", "smarter"))
-    wait_for(lambda: "configuration_rejected" not in codes(running), "the mended file")
+    wait_for(lambda: "configuration_rejected" not in codes(running), "the corrected file")
     models = json.loads(running.request("GET", "/v1/models", headers=ADMIN)[1])
     assert "smarter" in {model["id"] for model in models["data"]}
 
@@ -87,7 +87,7 @@ def test_what_is_left_of_a_configuration_is_not_taken(plane, left):
 def test_a_file_is_read_when_its_writer_is_done(plane):
     running = plane(CONFIG)
     whole = running.config_path.read_text().replace("smart", "smarter")
-    # An editor that truncates, and writes a line at a time.
+    # Writes like an editor that truncates the file and writes line by line.
     with open(running.config_path, "w") as file:
         for line in whole.splitlines(keepends=True):
             file.write(line)
@@ -108,10 +108,10 @@ def test_keys_go_when_the_file_says_what_is_to_be_instead(plane):
         return change
 
     rewrite(running, only(True))
-    wait_for(lambda: status(running, ADMIN) == 401, "the key's end")
+    wait_for(lambda: status(running, ADMIN) == 401, "the key to stop working")
     assert (health(running)["access"], "no_usable_key" in codes(running)) == ("closed", True)
     rewrite(running, only(False))
-    wait_for(lambda: status(running) == 200, "opening the door")
+    wait_for(lambda: status(running) == 200, "open access")
     assert health(running)["access"] == "open"
 
 
@@ -133,7 +133,7 @@ def test_access_stays_closed_when_the_last_key_is_gone(plane, tmp_path):
     assert status(running) == 401 and "no_usable_key" in codes(running)
     assert "access: closed" in running.log()
 
-    # Nor does it help to delete the files, or to start again.
+    # Deleting the files and restarting don't open access either.
     state = tmp_path / ".opentracy"
     (state / "keys.json").unlink()
     running.stop()
@@ -141,7 +141,7 @@ def test_access_stays_closed_when_the_last_key_is_gone(plane, tmp_path):
     running.start()
     assert (status(running), health(running)["access"]) == (401, "closed")
     rewrite(running, lambda config: config.update(access={"required": False}))
-    wait_for(lambda: status(running) == 200, "opening the door")
+    wait_for(lambda: status(running) == 200, "open access")
 
 
 def test_an_expired_last_key_closes_and_is_reported(plane):

@@ -1,4 +1,4 @@
-"""What keeps an alias answering: circuit breakers, strategies, keys that take turns, hedging, answers that are kept."""
+"""Availability of an alias: circuit breakers, strategies, key rotation, hedging and caching."""
 
 import asyncio
 import collections
@@ -55,15 +55,15 @@ def test_a_circuit_breaker_opens_and_closes(resilient, world):
     for _ in range(6):
         assert ask(resilient, "pair")[0] == 200
     asked = len(world.openai.requests)
-    assert asked <= 4, "after three failures it is left alone"
+    assert asked <= 4, "no calls after three failures"
     wait_for(lambda: breaker(resilient, "openai/gpt-4o-mini") == "open", "the state in /statsz", 5)
     metrics = resilient.post_raw(None, method="GET", path="/metrics", origin=resilient.management).decode()
     assert ('opentracy_circuit_breaker_state{gen_ai_provider_name="openai",gen_ai_response_model="gpt-4o-mini"}' in metrics)
-    # A model that is named has nobody to stand in for it, and the client is told when to come back.
+    # A model that is called by name has no failover, and the client gets a `retry-after` header.
     status, headers, reply = ask(resilient, "openai/gpt-4o-mini")
     if reply["error"]["code"] == "circuit_open":
         assert status == 503 and int(headers["retry-after"]) >= 1
-    # It is tried again, by one request at a time; while it fails, others are none the worse.
+    # One request at a time probes the candidate. The others are not affected while it fails.
     time.sleep(1.1)
     assert {ask(resilient, "pair")[0] for _ in range(5)} == {200}
     world.openai.habit = None
@@ -71,7 +71,7 @@ def test_a_circuit_breaker_opens_and_closes(resilient, world):
     def is_back():
         return ask(resilient, "pair")[1]["x-opentracy-selected-model"] == "openai/gpt-4o-mini"
 
-    wait_for(is_back, "the first candidate's return", 8)
+    wait_for(is_back, "the recovery of the first candidate", 8)
     wait_for(lambda: breaker(resilient, "openai/gpt-4o-mini") == "closed", "the state in /statsz", 5)
 
 
@@ -100,11 +100,11 @@ def test_a_provider_that_asks_for_patience_is_passed_over(resilient, world):
     assert ask(resilient, "pair")[1]["x-opentracy-selected-model"] == "second/large"
     assert set(selected(resilient, "pair", 5)) == {"second/large"}
     assert len(world.openai.requests) == 1
-    wait_for(lambda: ask(resilient, "pair")[1]["x-opentracy-selected-model"] == "openai/gpt-4o-mini", "its return", 5)
+    wait_for(lambda: ask(resilient, "pair")[1]["x-opentracy-selected-model"] == "openai/gpt-4o-mini", "the recovery of the provider", 5)
 
 
 def test_chaos(resilient, world):
-    """Providers that fail three times in ten, are slow, or are cut off: the alias answers all the same."""
+    """Providers fail in 30% of the calls, are slow or disconnect, and the alias still answers."""
     numbers = random.Random(7)
 
     async def unreliable(provider, request, writer):
@@ -142,7 +142,7 @@ def test_chaos(resilient, world):
 
 
 def test_each_candidate_has_its_turn(resilient, world):
-    # Each of Envoy's workers counts its own turns.
+    # Each worker of Envoy has its own rotation.
     counts = collections.Counter(selected(resilient, "turns", 30))
     assert set(counts) == set(CANDIDATES) and min(counts.values()) >= 8
 
@@ -170,9 +170,9 @@ def test_a_session_stays_with_its_provider(resilient, world):
     seen = set()
     for number in range(12):
         models = set(selected(resilient, "sticky", 3, user=f"user-{number}"))
-        assert len(models) == 1, "one provider for a user"
+        assert len(models) == 1, "a user keeps one provider"
         seen |= models
-    assert len(seen) >= 2, "and others for others"
+    assert len(seen) >= 2, "users spread over the providers"
 
 
 # Keys
@@ -195,7 +195,7 @@ def test_a_providers_keys_take_turns_and_a_refused_one_rests(resilient, world):
     for _ in range(20):
         assert ask(resilient, "many-keys")[0] == 200
     refused = [request for request in world.second.requests if request.headers["authorization"] == "Bearer key-2"]
-    assert 1 <= len(refused) <= 2, "once for each of Envoy's workers"
+    assert 1 <= len(refused) <= 2, "one call per worker of Envoy"
 
 
 # Hedging
@@ -217,12 +217,12 @@ def test_a_slow_beginning_has_the_next_candidate_asked_besides(resilient, world,
     assert reply.status == 200 and "mock" in text, text
     assert headers["x-opentracy-selected-model"] == "second/large"
     assert took < 3
-    wait_for(lambda: world.openai.requests[0].cancelled.is_set(), "the slow one's end", 8)
+    wait_for(lambda: world.openai.requests[0].cancelled.is_set(), "the cancellation of the slow call", 8)
     world.openai.habit = None
     assert ask(resilient, "hedged")[1]["x-opentracy-selected-model"] == "openai/gpt-4o-mini"
 
 
-# Answers that are kept
+# Caching
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -250,7 +250,7 @@ def test_an_answer_is_given_again(resilient, world, stream):
         assert first["_routing"]["trace_id"] != again["_routing"]["trace_id"]
     trace = resilient.trace(headers["x-opentracy-trace-id"], attempts=0)
     assert trace["status"] == 200 and trace["cost"]["total"] == 0
-    # Whoever wants a new one says so; after its time there is a new one anyway.
+    # A client can request a fresh answer, and cached answers expire.
     assert "x-opentracy-cache" not in once(**{"x-opentracy-cache": "no-cache"})[0]
     time.sleep(2.1)
     assert once()[0]["x-opentracy-cache"] == "miss"

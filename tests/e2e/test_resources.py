@@ -1,4 +1,4 @@
-"""Whose the files and batches of a provider are: each key has its own, and models are those of the key."""
+"""Ownership of a provider's files and batches, and the models that a key can see."""
 
 import itertools
 import json
@@ -17,14 +17,14 @@ KEYS = {name: f"secret-of-{name}" for name in ("ann", "bob", "root")}
 
 
 class FileServer:
-    """OpenAI's files and batches, which one account shares; newest first, in pages."""
+    """OpenAI's files and batches of one shared account, in pages, the newest first."""
 
     def __init__(self):
         self.requests = []
         self.files = {}
         self.batches = {}
         self.numbers = itertools.count(1)
-        # The provider's answer to the next creation, in place of its own.
+        # Answers to the next creations, in place of the regular ones.
         self.odd_answers = []
         self.server = Server(self.handle)
 
@@ -186,7 +186,7 @@ def test_what_belongs_to_another_key_does_not_exist(shared, providers, reach):
     assert theirs[0] == 404 and theirs[1]["code"] == "resource_not_found"
     masked = json.dumps(theirs[1]).replace(file.id, "X").replace(batch.id, "X")
     assert masked == json.dumps(nothing[1]).replace("file-0", "X").replace("batch-0", "X")
-    assert not providers[0].requests, "the provider is not asked"
+    assert not providers[0].requests, "the provider is not called"
     assert reach(ann, file.id, batch.id)
 
 
@@ -220,7 +220,7 @@ def test_pages_lead_to_all_that_is_ones_own(shared, providers):
     theirs = [upload(bob).id for _ in range(7)]
     own += [upload(ann).id, upload(ann).id]
     theirs += [upload(bob).id for _ in range(3)]
-    # The pages of two are those of others alone at first, and then mixed.
+    # With limit=2, the provider's first page has only other keys' objects, and the next is mixed.
     assert [file.id for file in ann.files.list(limit=2)] == list(reversed(own))
     assert [file.id for file in bob.files.list(limit=2)] == list(reversed(theirs))
     page = ann.files.with_raw_response.list(limit=2).http_response.json()
@@ -244,7 +244,7 @@ def test_a_batchs_output_is_its_owners(shared, providers):
     for batch in batches:
         providers[0].batches[batch.id].update(output_file_id=providers[0].add_file()["id"],
                                               error_file_id=providers[0].add_file()["id"], status="completed")
-    # Whoever sees it first, and whether in a list or alone.
+    # The outputs get their owner at the first read, by any key, in a list or alone.
     assert root.batches.retrieve(batches[0].id).status == "completed"
     assert {batch.status for batch in ann.batches.list()} == {"completed"}
     for batch in batches:
@@ -297,7 +297,7 @@ def test_a_proxied_path_reaches_nothing_that_is_stored(shared, providers, method
     assert (status, reply["error"]["code"]) == (403, "shared_resource")
     assert not providers[0].requests
     if method == "GET" and path.endswith("v1/files"):
-        assert shared.post(None, method=method, path=path)[0] == 200, "an administrator may"
+        assert shared.post(None, method=method, path=path)[0] == 200, "an administrator has access"
 
 
 @pytest.mark.parametrize("body,status", [
@@ -352,8 +352,8 @@ def test_owners_outlive_the_control_plane_and_without_it_nothing_is_shown(provid
         for reach in calls:
             status, error = error_of(reach)
             assert (status, error["code"]) == (503, "resources_unavailable")
-        assert len(providers[0].files) == count, "nothing is created that would be nobody's"
-        # The models are known to the filter itself.
+        assert len(providers[0].files) == count, "nothing is created without an owner"
+        # The filter itself knows the models.
         assert "smart" in {model.id for model in ann.models.list()}
         assert ann.models.retrieve("openai/gpt-4o-mini").owned_by == "openai"
         stack.start_control_plane()

@@ -1,4 +1,4 @@
-"""`model="auto"`: which model, and why; packs, and what they learn."""
+"""`model="auto"`: the selected model and its explanation, packs, and learning from feedback."""
 
 import concurrent.futures
 import http.server
@@ -74,7 +74,7 @@ def fit(stack, outcomes, **query):
 
 
 def outcomes(wrong):
-    """Of many prompts about sums and many about poems; `wrong(model, topic)` says how often a model errs."""
+    """Returns outcomes for sums and poems; `wrong(model, topic)` is the error rate of a model."""
     animals = "cat dog owl fox bee ant cow hen pig elk".split()
     made = []
     for number in range(60):
@@ -103,16 +103,16 @@ def test_ten_prompts_are_routed_and_say_why(routed):
         assert trace["decision"]["outcome"] == "decided" and trace["decision"]["pack"] == decision["pack"]
         assert str(trace["cluster_id"]) == headers["x-opentracy-cluster-id"]
         assert trace["decision"]["embedding_ms"] > 0
-    assert len(clusters) >= 6, "they are about different things"
+    assert len(clusters) >= 6, "the prompts are about different topics"
 
 
 def test_the_cost_weight_moves_the_choice(routed):
     def chosen(weight):
         return [ask(routed, prompt, weight)[0]["x-opentracy-selected-model"] for prompt in PROMPTS]
 
-    assert set(chosen(0)) == {LARGE}, "the best, whatever it costs"
-    assert set(chosen(2)) == {SMALL}, "the cheapest, whatever it is worth"
-    assert set(chosen(0.2)) == {SMALL, LARGE}, "each where it is worth it"
+    assert set(chosen(0)) == {LARGE}, "the best model at any cost"
+    assert set(chosen(2)) == {SMALL}, "the cheapest model at any quality"
+    assert set(chosen(0.2)) == {SMALL, LARGE}, "the large model only if it is worth its cost"
 
 
 @pytest.mark.parametrize("weight", ["-1", "nan", "much", "inf"])
@@ -147,7 +147,7 @@ def test_a_stream_and_other_apis_are_routed_too(routed):
     assert b'"decision":{"outcome":' in raw
     status, headers, _ = routed.post({"model": "auto", "max_tokens": 50, "messages": [{"role": "user", "content": "Why is grass green?"}]},
                                      path="/v1/messages")
-    assert (status, headers["x-opentracy-routing"]) == (200, "cached"), "it is the same prompt"
+    assert (status, headers["x-opentracy-routing"]) == (200, "cached"), "the prompt is the same"
 
 
 def test_the_gateway_and_the_control_plane_tell_the_same_decision(routed):
@@ -157,7 +157,7 @@ def test_the_gateway_and_the_control_plane_tell_the_same_decision(routed):
     for body in (one, other):
         assert body.pop("routing_ms") >= 0
         body.pop("embedding_ms"), body.pop("cache_hit")
-        # Of the calls so far, whose traces are still coming in.
+        # It depends on the traces of earlier calls, some of which still arrive.
         assert all(entry.pop("latency_share") <= 1 for entry in body["all_scores"])
     assert one == other
     assert one["selected_model"] == one["all_scores"][0]["model"]
@@ -172,7 +172,7 @@ def test_messages_and_prompts_are_one_question(routed):
     _, other = route(routed, messages=[{"role": "user", "content": PROMPTS[0]}])
     assert other["cache_hit"] and one["cluster_id"] == other["cluster_id"]
     _, longer = route(routed, messages=[{"role": "system", "content": "You are a pirate."}, {"role": "user", "content": PROMPTS[0]}])
-    assert not longer["cache_hit"], "what the system prompt says is part of it"
+    assert not longer["cache_hit"], "the system prompt is part of the question"
 
 
 def test_a_batch_has_an_entry_for_each_question(routed):
@@ -226,7 +226,7 @@ def test_the_first_pack_is_a_prior_with_its_sources(routed):
 def test_outcomes_make_a_pack_that_knows_better(own_routed):
     stack = own_routed()
     before = stack.get("/v1/router", stack.management)["pack"]["version"]
-    # The small one can write poems and can't add; the large one is the other way round.
+    # The small model writes poems and can't add; the large one adds and can't write poems.
     version = fit(stack, outcomes(lambda model, topic: float((model == SMALL) == (topic == "sums"))), description="topics")
     status = stack.get("/v1/router", stack.management)
     assert status["pack"]["version"] == version != before
@@ -237,14 +237,14 @@ def test_outcomes_make_a_pack_that_knows_better(own_routed):
         assert headers["x-opentracy-selected-model"] == expected, body["_routing"]
         assert body["_routing"]["decision"]["pack"] == version
 
-    # A new model needs its own outcomes, and no others.
+    # A new model needs only its own outcomes.
     added = fit(stack, [{**outcome, "model": "demo/echo", "error": 0.0} for outcome in outcomes(lambda *_: 0)], keep_clusters="true")
     models = stack.get("/v1/router", stack.management)["pack"]["models"]
     assert [model["model"] for model in models] == ["demo/echo", LARGE, SMALL]
     _, body = route(stack, prompt="What is 31 plus 442?", cost_weight=0, candidates=[SMALL, LARGE, "demo/echo"])
     assert body["selected_model"] == "demo/echo" and body["pack"] == added
 
-    # Back again, twice, and after a restart.
+    # Rolls back twice, and the result survives a restart.
     for expected in (version, before):
         assert send(stack, "/v1/router/rollback")[1]["pack"]["version"] == expected
     assert send(stack, "/v1/router/rollback")[0] == 409
@@ -274,7 +274,7 @@ def test_feedback_moves_the_estimate_at_once_and_outlives_a_restart(own_routed):
     after = wait_for(lambda: (now := expected()) > before + 0.02 and now, "the estimate to move")
     stack.kill_control_plane()
     stack.start_control_plane()
-    wait_for(lambda: stack.get("/health", stack.management, default=None) and expected() > before + 0.02, "what was learned to be there again")
+    wait_for(lambda: stack.get("/health", stack.management, default=None) and expected() > before + 0.02, "the learned estimate after the restart")
     assert abs(expected() - after) < 0.05
 
 
@@ -346,7 +346,7 @@ def test_another_routers_pack_is_imported(own_routed, tmp_path):
 
 def test_packs_are_swapped_under_load_without_a_failed_or_a_mixed_answer(own_routed):
     stack = own_routed()
-    # By one pack the small model is never wrong, by the other the large one.
+    # In one pack the large model is always right, in the other one the small model.
     favourites = {fit(stack, outcomes(lambda model, _, wrong=wrong: float(model == wrong)), description=wrong): right
                   for wrong, right in ((SMALL, LARGE), (LARGE, SMALL))}
     versions = list(favourites)
@@ -377,7 +377,7 @@ def test_packs_are_swapped_under_load_without_a_failed_or_a_mixed_answer(own_rou
     print(f"{len(seen)} answers, {swaps} swaps, 0 failed, 0 mixed")
 
 
-# What goes wrong
+# Failures
 
 
 @pytest.fixture
@@ -398,7 +398,7 @@ PAIR = {"aliases": {"pair": {"candidates": [SMALL, LARGE], "route": "auto", "rou
 def assert_default(stack, outcome):
     headers, body = ask(stack, PROMPTS[3], 5, model="pair")
     assert headers["x-opentracy-routing"] == body["_routing"]["decision"]["outcome"] == outcome
-    assert headers["x-opentracy-selected-model"] == LARGE, "the alias's default, though it is dear"
+    assert headers["x-opentracy-selected-model"] == LARGE, "the alias's default, despite its cost"
     return headers["x-opentracy-trace-id"]
 
 
@@ -418,7 +418,8 @@ def test_without_an_embedder_the_default_is_used(own_stack):
 def test_without_the_control_plane_the_default_is_used(own_stack):
     stack = own_stack(PAIR, environment=EMBEDDER)
     assert ask(stack, "warm", 5, model="pair")[0]["x-opentracy-selected-model"] == SMALL
-    # The demo provider is part of the control plane: its place is taken by one that answers, so only the decision is missing.
+    # The candidates are demo models, which stop with the control plane: the header shows the
+    # outcome of the decision, and the call itself fails.
     stack.kill_control_plane()
     status, headers, _ = stack.post({"model": "pair", "messages": [{"role": "user", "content": "x"}]})
     assert headers["x-opentracy-routing"] == "control_plane_down"
@@ -437,7 +438,7 @@ def test_a_damaged_pack_is_refused_and_a_damaged_start_goes_by_the_default(own_s
     status, body = send(stack, "/v1/router/packs/0123456789ab/activate")
     assert status == 422 and "SHA-256" in body["error"]["message"]
     assert "0123456789ab" in stack.get("/v1/router/packs", stack.management)["damaged"]
-    assert ask(stack, PROMPTS[3], 5, model="pair")[0]["x-opentracy-routing"] == "decided", "the good one is still in force"
+    assert ask(stack, PROMPTS[3], 5, model="pair")[0]["x-opentracy-routing"] == "decided", "the valid pack is still active"
     assert send(stack, "/v1/router/packs/..%2f..%2fx/activate")[0] == 404
     (good / "clusters.safetensors").write_bytes(b"nothing")
     stack.kill_control_plane()
@@ -449,7 +450,7 @@ def test_a_damaged_pack_is_refused_and_a_damaged_start_goes_by_the_default(own_s
 
 
 class Endpoint:
-    """An embeddings service with habits."""
+    """An embeddings service that answers, fails or hangs."""
 
     def __init__(self):
         self.habit = "answer"
@@ -491,9 +492,9 @@ def test_an_embeddings_endpoint_embeds_and_its_failures_go_by_the_default(own_st
     endpoint.habit = "hang"
     started = time.monotonic()
     assert_told(stack, assert_default(stack, "deadline"), "deadline")
-    assert time.monotonic() - started < 2.5, "nobody waits for the embedder"
+    assert time.monotonic() - started < 2.5, "the call does not wait for the embedder"
     endpoint.habit = "answer"
-    wait_for(lambda: ask(stack, f"again {time.monotonic()}", 5, model="pair")[0]["x-opentracy-routing"] == "decided", "the way back")
+    wait_for(lambda: ask(stack, f"again {time.monotonic()}", 5, model="pair")[0]["x-opentracy-routing"] == "decided", "the recovery")
 
 
 def test_traffic_unlike_the_packs_is_shown(own_routed):

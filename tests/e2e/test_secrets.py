@@ -1,4 +1,4 @@
-"""Provider keys over REST: taken, used at once, shown to nobody."""
+"""Provider keys over REST: stored, used at once, never returned."""
 
 import json
 import pathlib
@@ -12,7 +12,7 @@ HELLO = [{"role": "user", "content": "Hello!"}]
 
 @pytest.fixture
 def bare(session_world, tmp_path):
-    """A stack whose OpenAI has no key yet."""
+    """Starts a stack whose OpenAI has no key yet."""
     session_world.reset()
     config = session_world.config()
     del config["providers"]["openai"]["api_key"]
@@ -31,7 +31,7 @@ def used_key(world):
 
 
 def soon(condition):
-    """Two seconds are promised; a machine that is busy with other things may take longer."""
+    """Waits for a change. It is documented to take two seconds; a busy machine may take longer."""
     wait_for(condition, "the change", 15)
 
 
@@ -43,14 +43,14 @@ def test_a_key_is_soon_in_force_and_rotates(bare, world):
     assert ask(bare) == 401
     status, _, first = put(bare, "openai_api_key", {"value": FIRST})
     assert status == 200 and set(first) == {"name", "fingerprint", "updated_at"}
-    # Each of Envoy's workers asks for itself.
+    # Each worker of Envoy fetches its configuration separately.
     soon(lambda: all(ask(bare) == 200 for _ in range(12)))
     assert used_key(world) == FIRST
     _, _, second = put(bare, "openai_api_key", {"value": SECOND})
     assert second["fingerprint"] != first["fingerprint"]
 
     def has_rotated():
-        assert ask(bare) == 200, "no request fails while a key is rotated"
+        assert ask(bare) == 200, "no request fails during a rotation"
         return used_key(world) == SECOND
 
     soon(has_rotated)

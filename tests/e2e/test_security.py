@@ -1,4 +1,4 @@
-"""What a client may not do, and what nobody may see."""
+"""Attacks by clients, and secrets that must not leak."""
 
 import gzip
 import hmac
@@ -66,7 +66,7 @@ def test_a_provider_sees_nothing_of_the_client(stack, world, model):
     allowed = {"host", "content-type", "content-length", "user-agent", "traceparent", "anthropic-version", "accept"}
     key = {{world.anthropic: "x-api-key", world.gemini: "x-goog-api-key"}.get(provider, "authorization")}
     assert set(seen) <= allowed | key, set(seen) - allowed - key
-    # The same trace, under a span of the gateway's own.
+    # The same trace id, with a span of the gateway.
     version, trace, span, flags = seen["traceparent"].split("-")
     assert (version, trace, flags) == ("00", "0af7651916cd43dd8448eb211c80319c", "01")
     assert span != "b7ad6b7169203331" and len(span) == 16
@@ -90,7 +90,7 @@ def test_a_provider_sees_nothing_of_the_client(stack, world, model):
 def test_a_model_name_chooses_no_host_no_path_and_no_header(stack, world, model):
     status, _, reply = stack.post({"model": model, "messages": HELLO})
     if status == 200:
-        # The name goes into the body and nowhere else.
+        # The name appears only in the body.
         request, = world.openai.requests
         assert request.path == "/v1/chat/completions"
         assert request.json["model"] == model.removeprefix("openai/")
@@ -114,7 +114,7 @@ def test_a_forged_session_is_ignored(stack, world):
 
     forged = "ses_018f00000000700080000000000000aa_" + base64.urlsafe_b64encode(b"second/large").decode().rstrip("=")
     _, _, reply = stack.post({"model": "smart", "messages": HELLO}, headers={"x-opentracy-session-id": forged})
-    # It names a model that is no candidate of the alias.
+    # The forged session names a model that is not a candidate of the alias.
     assert reply["_routing"]["selected_model"] == "anthropic/claude-sonnet-4-6"
 
 
@@ -152,7 +152,7 @@ def test_keys_are_nowhere_to_be_seen(stack, world):
 
 
 def exchange(stack, data, wait=5):
-    """What comes back for bytes on a connection."""
+    """Sends bytes on a new connection and returns the answer."""
     with socket.create_connection(("127.0.0.1", stack.ports["gateway"]), timeout=wait) as connection:
         connection.sendall(data)
         reply = b""
@@ -183,7 +183,7 @@ def test_no_request_is_smuggled(stack, world, headers):
 
 
 def test_a_replaced_body_has_its_own_length(stack, world):
-    """Requests to one provider over one connection, of lengths that change on the way."""
+    """Sends requests of different lengths, which the translation changes, on one connection."""
     for size in (1, 5000, 3, 70_000, 2):
         messages = [{"role": "user", "content": "x" * size}]
         assert stack.post({"model": "anthropic/claude-sonnet-4-6", "messages": messages})[0] == 200
@@ -203,7 +203,7 @@ def test_a_compressed_body_is_not_unpacked(stack, world, encoding):
 def test_json_that_nests_without_end_is_refused(stack, world, model):
     from support import providers as mock
 
-    # A provider that does not look at it: what would become of it there is another matter.
+    # The mock does not parse the body: nesting at the provider is not part of this test.
     completion = world.openai.body(type("Asked", (), {"path": "", "json": {"model": "x"}}), "fine", [])
     world.openai.habit = mock.status(200, body=completion)
     deep = b"[" * 200_000 + b"]" * 200_000
@@ -211,7 +211,7 @@ def test_json_that_nests_without_end_is_refused(stack, world, model):
         body = b'{"model":"%s","messages":[{"role":"user","content":"x"}],"%s":%s}' % (model.encode(), field, deep)
         status, _, reply = stack.post(body)
         assert status in (200, 400), reply
-    assert stack.post({"model": model, "messages": HELLO})[0] == 200, "it goes on"
+    assert stack.post({"model": model, "messages": HELLO})[0] == 200, "the gateway still answers"
     assert "trap" not in stack.log("envoy").lower()
 
 
@@ -231,7 +231,7 @@ def test_a_slow_client_holds_up_nobody(stack, world):
 
 
 def test_a_trap_is_never_a_way_around(world, own_stack):
-    """The filter fails closed: while its VM is gone, nothing passes to a provider untranslated."""
+    """The filter fails closed: while its VM is down, nothing reaches a provider untranslated."""
     bootstrap = own_stack().folder.joinpath("envoy.yaml").read_text()
     assert bootstrap.count("FAIL_RELOAD") == 2 and "FAIL_OPEN" not in bootstrap
 
@@ -239,7 +239,7 @@ def test_a_trap_is_never_a_way_around(world, own_stack):
 def test_profiles_are_off_and_for_those_with_a_key(stack, world, own_stack):
     status, _, reply = stack.post(None, method="GET", path="/debug/pprof/profile", origin=stack.management)
     assert (status, reply["error"]["code"]) == (404, "profiling_off")
-    # The listener for applications does not have them at all.
+    # The listener for applications does not serve profiles.
     assert stack.post(None, method="GET", path="/debug/pprof/profile")[0] == 404
     config = world.config()
     config["keys"] = {"root": {"key_env": "ROOT", "role": "admin"}, "user": {"key_env": "USER_KEY"}}
@@ -251,7 +251,7 @@ def test_profiles_are_off_and_for_those_with_a_key(stack, world, own_stack):
     for key, status in ((None, 401), ("user", 403)):
         with open_("/debug/pprof/heap", key) as reply:
             assert reply.status == status
-    # Somebody keeps it busy meanwhile.
+    # Load during the profile.
     over = threading.Event()
 
     def work():
@@ -274,7 +274,7 @@ def test_profiles_are_off_and_for_those_with_a_key(stack, world, own_stack):
         assert reply.status == 400
 
 
-# How a body of lines is written.
+# Generates bodies of JSON lines.
 LINES = """
 import json
 import schemathesis
@@ -287,8 +287,8 @@ def lines(context, value):
 
 @pytest.mark.timeout(300)
 def test_the_management_api_has_an_answer_to_anything(own_stack, world, tmp_path):
-    """Every operation of the OpenAPI document, with data made to break it: an error may come back, but no 500."""
-    # With a router, where this machine has what it needs.
+    """Calls every operation of the OpenAPI document with hostile data; a 500 is a failure."""
+    # With a router if the embedding model is available.
     embedder = os.environ.get("OPENTRACY_TEST_EMBEDDER")
     stack = own_stack(environment={"OPENTRACY_EMBEDDER": embedder} if embedder else {})
     (tmp_path / "hooks.py").write_text(LINES)
@@ -296,7 +296,7 @@ def test_the_management_api_has_an_answer_to_anything(own_stack, world, tmp_path
     ran = subprocess.run(
         [program, "run", f"{stack.management}/openapi.json", "--checks", "not_a_server_error", "--max-examples", "25",
          "--workers", "2", "--seed", "7", "--request-timeout", "20", "--no-color",
-         # It holds its answer back for as long as it is asked to.
+         # Profiles block for a duration that the request sets.
          "--exclude-path-regex", "^/debug/"],
         capture_output=True, text=True, cwd=tmp_path, timeout=280,
         env={**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(tmp_path)})
@@ -306,7 +306,7 @@ def test_the_management_api_has_an_answer_to_anything(own_stack, world, tmp_path
     assert "panicked" not in stack.log("control-plane")
 
 
-# Envoy's and the control plane's own doors
+# Interfaces of Envoy and of the control plane
 
 
 def test_the_control_plane_hands_nothing_to_a_process_without_the_token(stack):
@@ -330,17 +330,17 @@ def test_the_administration_of_envoy_is_a_socket_of_its_owner(own_stack, world, 
                          ("POST", "/stats/prometheus"), ("GET", "/stats/prometheus/../../config_dump"), ("GET", "/")):
         with stack._open(None, method=method, path=path, origin=metrics) as reply:
             assert reply.status == 404, path
-    assert stack.get("/statsz", stack.management)["circuit_breakers"] is not None, "the control plane reads Envoy's figures from the socket"
+    assert stack.get("/statsz", stack.management)["circuit_breakers"] is not None, "the control plane reads Envoy's metrics from the socket"
 
 
 def mac(key, *parts):
-    """As `translate/src/internal_auth.rs` has it: each part after its length."""
+    """Computes the MAC of `translate/src/internal_auth.rs`: each part follows its length."""
     text = b"".join(len(part).to_bytes(8, "big") + part.encode() for part in parts)
     return hmac.new(key.encode(), text, "sha256").hexdigest()
 
 
 def test_a_recorded_token_opens_nothing_else(own_stack, world):
-    """The token with which the filter passes a request on is good for that request and that minute."""
+    """A token of the filter is valid for one request and one minute."""
     stack = own_stack({**world.config(), "keys": {"root": {"key_env": "ROOT", "role": "admin"}}}, environment={"ROOT": "root"}, key="root")
     secret = mac((stack.folder / ".opentracy/internal.token").read_text(), "opentracy", "management")
 
@@ -350,7 +350,7 @@ def test_a_recorded_token_opens_nothing_else(own_stack, world):
                    "authorization": "Bearer nobody"}
         return stack.post(None, method=method, path=path, headers=headers, origin=stack.management)[0]
 
-    assert ask("GET", "/statsz") == 200, "it is the filter's own"
+    assert ask("GET", "/statsz") == 200, "the request that the token is for"
     assert ask("GET", "/v1/keys") == ask("POST", "/statsz") == ask("GET", "/statsz?a=b") == 401
     assert ask("GET", "/statsz", name="other") == 401
     assert ask("GET", "/statsz", age=120) == 401

@@ -1,4 +1,4 @@
-"""A store that is damaged: it is told, and what can be read of it is rescued."""
+"""A damaged store is reported, and its readable traces are rescued."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def line(trace_id):
     return {
         "id": trace_id, "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "status": 200, "outcome": "completed", "latency_ms": 5.0,
         "provider": "openai", "model": "gpt-4o",
-        # Random, so that it fills pages.
+        # Random content, which does not compress and fills pages.
         "request": {"messages": [{"role": "user", "content": f"needle {os.urandom(400).hex()}"}]},
     }
 
@@ -39,7 +39,7 @@ def fill(tmp_path, count=300):
     control_plane.import_traces([line(trace_id) for trace_id in ids])
     control_plane.settle()
     control_plane.stop()
-    # All of it is in the file itself.
+    # Moves everything from the write-ahead log to the file.
     sqlite3.connect(file_of(tmp_path)).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return control_plane, ids
 
@@ -52,10 +52,10 @@ def overwrite(path: pathlib.Path, pages):
 
 
 def pages_of(path, table):
-    """The pages of a table below its root. The root's rows are only the way to them."""
+    """Returns the pages of a table below its root. The root only points to the rows."""
     root = sqlite3.connect(path).execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchone()[0]
     page = path.read_bytes()[(root - 1) * PAGE:root * PAGE]
-    assert page[0] == 0x05, "the table is larger than a page"
+    assert page[0] == 0x05, "the table must be larger than a page"
     cells = int.from_bytes(page[3:5], "big")
     pointers = [int.from_bytes(page[12 + 2 * cell:14 + 2 * cell], "big") for cell in range(cells)]
     return [root, *(int.from_bytes(page[at:at + 4], "big") for at in pointers), int.from_bytes(page[8:12], "big")]
@@ -76,7 +76,7 @@ def test_a_sound_store_is_checked_exported_and_left_alone(tmp_path):
     repaired = store_command(control_plane, "repair")
     assert repaired.returncode == 0 and b"nothing to repair" in repaired.stdout
     assert file_of(tmp_path).read_bytes() == before
-    # While a control plane uses it, it can be checked, and not repaired.
+    # While a control plane uses the store, it can be checked but not repaired.
     control_plane.start()
     assert store_command(control_plane, "check").returncode == 0
     refused = store_command(control_plane, "repair", "--force")
@@ -113,7 +113,7 @@ def test_a_damaged_file_is_repaired(tmp_path, where):
     assert control_plane.get("/health")["status"] == "healthy"
     status, body = control_plane.request("GET", "/v1/traces/export")
     assert status == 200 and traces_in(body) == readable
-    # A leaf has some rows; what leads to them has none.
+    # A leaf page holds some rows; interior pages hold none.
     assert len(ids) - len(readable) in (range(1, 20) if where == "leaf" else [0])
     found = control_plane.get("/v1/traces", q="needle", limit=500)["data"]
     assert {trace["id"] for trace in found} == readable
@@ -127,7 +127,7 @@ def test_a_store_that_can_not_be_written_is_told_and_costs_no_trace(tmp_path, wh
     path = file_of(tmp_path)
     overwrite(path, [1] if where == "header" else pages_of(path, "bodies"))
     readable = traces_in(store_command(control_plane, "export").stdout)
-    # It starts: Envoy needs its configuration, and the journal takes traces.
+    # It starts anyway: Envoy needs its configuration, and the journal accepts traces.
     control_plane.start()
     new = [str(uuid.uuid4()) for _ in range(20)]
     control_plane.import_traces([line(trace_id) for trace_id in new])
@@ -139,7 +139,7 @@ def test_a_store_that_can_not_be_written_is_told_and_costs_no_trace(tmp_path, wh
     assert store["is_writable"] is False and store["last_write_error"] and store["failing_since"]
     metrics = control_plane.request("GET", "/metrics")[1].decode()
     assert 'opentracy_health_faults{component="store",code="store_write_failing"} 1' in metrics
-    assert not (tmp_path / ".opentracy" / "journal" / "dead-letters.jsonl").exists(), "an outage is no fault of records"
+    assert not (tmp_path / ".opentracy" / "journal" / "dead-letters.jsonl").exists(), "an outage must not refuse records"
     status, body = control_plane.request("GET", "/v1/traces")
     assert status == 503 and b"store" in body
     control_plane.stop()

@@ -1,4 +1,4 @@
-"""Both stores give the same answers: everything is asked of a control plane with SQLite and of one with ClickHouse."""
+"""Control planes with SQLite and with ClickHouse give the same answers to every request."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def iso(micros):
 
 
 def made_up_traces():
-    """Traces of every kind, the same in every run."""
+    """Returns traces of every kind, the same ones in every run."""
     chance = random.Random(7)
     traces = []
     for number in range(COUNT):
@@ -100,13 +100,14 @@ def clickhouse_config(url, **more):
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory, clickhouse_url):
-    """A control plane for each store, with the same traces in them."""
+    """Starts a control plane per store, with the same traces in both."""
     sqlite = ControlPlane(tmp_path_factory.mktemp("sqlite"), {"store": {"retention": "36500d"}}).start()
     clickhouse = ControlPlane(tmp_path_factory.mktemp("control-plane"), clickhouse_config(clickhouse_url)).start()
     traces = made_up_traces()
     for control_plane in (sqlite, clickhouse):
         half = COUNT // 2
-        # The second half first: order is that of time, not that of arrival. Then some again, which changes nothing.
+        # The second half first, because order is by time and not by arrival. A repeated import
+        # changes nothing.
         for some in (traces[half:], traces[:half], traces[half - 50:half + 50]):
             assert control_plane.import_traces(some) == {"imported": len(some), "failed": []}
         control_plane.settle()
@@ -175,7 +176,7 @@ def test_lists_and_figures_are_equal(pair, filters):
         assert answers[0] == answers[1]
     found = answers[0]
     if filters != {"q": "nothing"} and filters != {"q": "su"} and filters != {"provider": "nobody"}:
-        assert found, "a filter that lets nothing through shows nothing"
+        assert found, "the comparison needs a match"
     for group in (None, "model", "provider", "alias", "cluster", "key", "client"):
         by = {"group_by": group} if group else {}
         answers = [control_plane.get("/v1/analytics/summary", **by, **filters) for control_plane in pair]
@@ -252,7 +253,7 @@ def test_pages_stay_where_they_are_while_traces_arrive(pair):
 
 @pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
 def test_calls_of_one_moment_are_each_on_one_page(pair, order):
-    """Where a call stands is its time and a few bits of its id; here they are the same."""
+    """The order is by time and a few bits of the id, which are equal here."""
     ids = [f"0199c7d4-0000-7abc-8000-{number:012x}" for number in range(45)]
     for control_plane in pair:
         control_plane.import_traces([{**made_up_traces()[0], "id": trace_id, "alias": "at-once"} for trace_id in ids])
@@ -273,7 +274,7 @@ def test_a_person_can_be_forgotten(pair):
     for control_plane in pair:
         gone = [{**trace, "id": str(uuid.uuid4()), "user": "jane@example.org", "alias": "forgotten", "metadata": {"case": "forgetting"}} for trace in made_up_traces()[:25]]
         control_plane.import_traces(gone)
-        # Straight away: what was acknowledged is found, wherever it is on its way.
+        # No wait: a deletion covers acknowledged traces that are still on their way to the store.
         assert deleted(control_plane, "user=jane%40example.org") == 25
         assert control_plane.get("/v1/traces", user="jane@example.org")["data"] == []
         assert control_plane.get("/v1/traces", metadata__case="forgetting")["data"] == []
@@ -352,7 +353,7 @@ def test_a_list_and_logs_of_others_can_be_imported(pair):
 
 
 def test_calls_are_priced_with_what_was_in_force(pair):
-    """A log is priced when it comes; a wrong price is mended by pricing again."""
+    """An import is priced on arrival; repricing corrects a wrong cost."""
     log = {"id": "chatcmpl-priced", "object": "chat.completion", "created": 1_760_000_050, "model": "gpt-4o", "choices": [],
            "usage": {"prompt_tokens": 1000, "completion_tokens": 1000}, "metadata": {"case": "pricing"}}
     for control_plane in pair:
@@ -408,7 +409,7 @@ def test_feedback_is_kept_and_learned_from(tmp_path, clickhouse_url):
 
         status, body = control_plane.request("POST", "/v1/router/fits?clusters=5")
         job = json.loads(body)
-        assert (status, job["outcomes"]) == (202, 30), "29 of the user, one of the judge; the last word of each counts"
+        assert (status, job["outcomes"]) == (202, 30), "29 of the user and one of the judge: the last verdict of each counts"
         wait_for(lambda: control_plane.get(f"/v1/router/fits/{job['id']}")["state"] == "done", "the fit", 60)
         model, = control_plane.get("/v1/router")["pack"]["models"]
         assert model["mean_error"] == pytest.approx((28 * 0.75 + 0 + 1) / 30)
@@ -416,7 +417,7 @@ def test_feedback_is_kept_and_learned_from(tmp_path, clickhouse_url):
 
 
 def test_the_figures_by_hour_follow_every_change(pair, clickhouse_url):
-    """After imports, deletions and new prices, what was counted as it came is what there is."""
+    """The hourly aggregates match the traces after imports, deletions and new prices."""
     database = yaml.safe_load(pair[1].config_path.read_text())["store"]["clickhouse"]["database"]
 
     def ask(statement):
@@ -434,7 +435,7 @@ def test_the_figures_by_hour_follow_every_change(pair, clickhouse_url):
 
 
 def clickhouse_of(name, url, tmp_path):
-    """A control plane on the tables of an earlier version."""
+    """Makes a control plane on ClickHouse tables of an earlier version."""
     database = f"test_{uuid.uuid4().hex}"
     for statement in (FIXTURES / f"{name}.sql").read_text().split(";\n"):
         if statement.strip():
@@ -446,7 +447,7 @@ def clickhouse_of(name, url, tmp_path):
 
 
 def sqlite_of(name, tmp_path):
-    """A control plane on the file of an earlier version."""
+    """Makes a control plane on an SQLite file of an earlier version."""
     file = tmp_path / ".opentracy" / "opentracy.db"
     file.parent.mkdir(mode=0o700)
     connection = sqlite3.connect(file)
@@ -457,7 +458,7 @@ def sqlite_of(name, tmp_path):
 
 @pytest.mark.parametrize("name, exported_as", [("clickhouse-6", "clickhouse-6"), ("clickhouse-8", "earlier"), ("sqlite-3", "earlier")])
 def test_tables_of_an_earlier_version_are_migrated(name, exported_as, clickhouse_url, tmp_path):
-    """The tables, rows and export were written by the program whose tables had the version in the file's name."""
+    """The tables, rows and export come from the version in the fixture's name."""
     exported = (FIXTURES / f"{exported_as}.jsonl").read_bytes()
     control_plane = sqlite_of(name, tmp_path) if name.startswith("sqlite") else clickhouse_of(name, clickhouse_url, tmp_path)
     control_plane.start()

@@ -1,4 +1,4 @@
-"""Streams that end before their time, on either side, and connections of other kinds."""
+"""Streams that end early on either side, and other kinds of connections."""
 
 import json
 import os
@@ -21,7 +21,7 @@ MODELS = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-sonnet-
           "gemini": "gemini/gemini-2.5-pro", "bedrock": "bedrock/us.amazon.nova-pro-v1:0",
           "cohere": "cohere/command-a-03-2025", "mistral": "mistral/mistral-large-latest",
           "vertex": "vertex/claude-sonnet-4-5@20250929"}
-# Each with its provider's model first.
+# Aliases whose first candidate is the provider's model.
 ALIASES = {"openai": "chain", "anthropic": "smart", "gemini": "google", "bedrock": "amazon", "cohere": "canadian",
            "mistral": "french", "vertex": "cloud"}
 HELLO = [{"role": "user", "content": "Hello!"}]
@@ -30,7 +30,7 @@ each_format = pytest.mark.parametrize("provider", MODELS)
 
 
 def read_until_error(client, model):
-    """The text that came before the SDK raised, and what it raised."""
+    """Returns the headers, the text before the SDK raised an error, and the error."""
     stream = client.chat.completions.with_raw_response.create(model=model, messages=HELLO, stream=True)
     text = ""
     try:
@@ -45,7 +45,7 @@ def read_until_error(client, model):
 @pytest.mark.parametrize("path", ["direct", "internal"])
 @pytest.mark.parametrize("how", ["error", "end", "eof"])
 def test_a_stream_that_stops_short_ends_with_an_error_event(client, stack, world, provider, path, how):
-    """The provider sends an error event, or its connection ends in good order without the last event."""
+    """The provider sends an error event, or closes cleanly without the last event."""
     getattr(world, provider).habit = mock.break_off(4, how)
     model = MODELS[provider] if path == "direct" else ALIASES[provider]
     headers, text, error = read_until_error(client, model)
@@ -55,7 +55,7 @@ def test_a_stream_that_stops_short_ends_with_an_error_event(client, stack, world
     assert trace["outcome"] == "upstream_broke_off"
     assert trace["error"]["message"] == error.message
     assert trace["response"]["choices"][0]["message"]["content"].startswith("one ")
-    # After the first byte there is no other candidate.
+    # After the first byte, a stream does not fail over.
     assert sum(len(each.requests) for each in world.providers) == 1
 
 
@@ -63,7 +63,7 @@ def test_a_stream_that_stops_short_ends_with_an_error_event(client, stack, world
 @pytest.mark.parametrize("path", ["direct", "internal"])
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_a_stream_whose_connection_breaks_is_no_complete_stream(client, stack, world, provider, path, how):
-    """Envoy passes a broken connection on as one, behind every filter's back: the client's library reports it."""
+    """Envoy propagates a broken connection past every filter; the client's library reports it."""
     getattr(world, provider).habit = mock.break_off(4, how)
     model = MODELS[provider] if path == "direct" else ALIASES[provider]
     headers, text, _ = read_until_error(client, model)
@@ -84,7 +84,7 @@ def test_a_client_that_leaves_cancels_the_provider(client, stack, world, provide
         next(stream)
     stream.close()
     request = getattr(world, provider).requests[0]
-    assert request.cancelled.wait(2), "the provider still sends"
+    assert request.cancelled.wait(2), "the stream at the provider was not canceled"
     trace = stack.trace(raw.headers["x-opentracy-trace-id"])
     assert trace["outcome"] == "client_disconnected"
     assert trace["response"]["choices"][0]["message"]["content"].startswith("on")
@@ -97,7 +97,7 @@ def test_a_client_that_leaves_before_the_answer_cancels_the_provider(stack, worl
     with socket.create_connection(("127.0.0.1", stack.ports["gateway"])) as connection:
         connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: %s\r\ncontent-length: %d\r\n\r\n%s" % (host, len(body), body))
         wait_for(lambda: world.openai.requests, "the request")
-    assert world.openai.requests[0].cancelled.wait(2), "the provider still works"
+    assert world.openai.requests[0].cancelled.wait(2), "the call at the provider was not canceled"
     trace, = wait_for(lambda: stack.traces("metadata.test=left-early"), "the trace")
     assert trace["outcome"] == "client_disconnected"
     assert trace["status"] == 0
@@ -105,7 +105,7 @@ def test_a_client_that_leaves_before_the_answer_cancels_the_provider(stack, worl
 
 @each_format
 def test_http2_with_trailers(stack, world, provider):
-    """A client that ends its request with trailers, as gRPC-minded proxies do."""
+    """A client ends its request with trailers, as some gRPC proxies do."""
     import h2.config
     import h2.connection
     import h2.events
@@ -133,7 +133,7 @@ def test_http2_with_trailers(stack, world, provider):
 
 
 def test_draining_lets_streams_end(own_stack, world):
-    """`POST /drain_listeners?graceful`, as a rolling restart does it: open streams go on to their ends."""
+    """`POST /drain_listeners?graceful`, as in a rolling restart: open streams finish."""
     stack = own_stack()
     world.anthropic.habit = mock.answer("a long answer in a good many words that takes its time", pause=0.15)
     client = OpenAI(base_url=stack.base_url, api_key="x", max_retries=0)

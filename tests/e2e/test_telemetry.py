@@ -1,4 +1,4 @@
-"""What the outside is told of calls: Prometheus, OpenTelemetry, logs."""
+"""Telemetry about calls: Prometheus, OpenTelemetry and logs."""
 
 import concurrent.futures
 import json
@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """An OpenTelemetry collector that keeps what it gets."""
+    """An OpenTelemetry collector that keeps its spans."""
 
     def __init__(self):
         self._spans = []
@@ -78,7 +78,7 @@ def test_a_call_is_one_trace_from_the_client_to_the_provider(told, world, model)
     server, client = wait_for(lambda: len(found := collector.of(trace)) == 2 and sorted(found, key=lambda span: span.kind), "two spans")
     assert server.parent_span_id.hex() == "b7ad6b7169203331"
     assert client.parent_span_id == server.span_id
-    # The provider's spans belong under the attempt's.
+    # The provider's spans are children of the attempt's span.
     seen = provider.requests[-1].headers
     assert seen["traceparent"] == f"00-{trace}-{client.span_id.hex()}-01" and seen["tracestate"] == "vendor=1"
     facts = attributes(server)
@@ -174,7 +174,7 @@ def test_statsz_shows_models_and_circuit_breakers(told):
     model = page["models"]["openai/gpt-4o-mini"]
     assert model["requests"] >= 1 and model["tokens_input"] > 0 and model["latency_ms"]["p50"] > 0
     assert page["circuit_breakers"]["openai"] == {"state": "closed", "ejected_hosts": 0}
-    # A provider's only address is never put to rest: other models there may be well.
+    # A provider's only address is never ejected: its other models may work.
     for _ in range(12):
         ask(stack, "gone-first")
     page = stack.get("/statsz", stack.management)
@@ -211,4 +211,4 @@ def test_the_dashboard_asks_for_what_there_is(told):
     names |= {f"{family}_total" for family in metrics(stack)}
     for query in queries:
         for name in re.findall(r"\b(?:gen_ai|opentracy)_[a-z_]+", re.sub(r"\{[^}]*\}|by \([^)]*\)", "", query)):
-            assert name in names, f"{name} in {query}"
+            assert name in names, f"no metric {name}, which {query} uses"

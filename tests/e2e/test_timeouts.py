@@ -1,4 +1,7 @@
-"""A provider that stops in its answer, or whose connection breaks before it: the client gets an error in time."""
+"""Providers that stall in an answer, or disconnect before it.
+
+The client gets an error in time.
+"""
 
 import asyncio
 import http.client
@@ -16,12 +19,12 @@ from support.stack import wait_for
 HELLO = [{"role": "user", "content": "Hello!"}]
 NAMED = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-sonnet-4-6", "gemini": "gemini/gemini-2.5-pro"}
 NAMED_BY = {model: name for name, model in NAMED.items()}
-# Longer than any timeout of these tests.
+# Longer than any timeout in these tests.
 LONG = 20
 
 
 def pause_after(events):
-    """Sends so many events of a stream, or half of a JSON answer, and then nothing."""
+    """Sends `events` events of a stream, or half of a JSON answer, and then nothing."""
 
     async def behave(provider, request, writer):
         if provider.streams(request):
@@ -38,7 +41,7 @@ def pause_after(events):
 
 
 def drip(pause):
-    """Sends an answer piece by piece, with a pause after each that is shorter than the timeout."""
+    """Sends an answer piece by piece, with pauses that are shorter than the timeout."""
 
     async def behave(provider, request, writer):
         body = json.dumps(provider.body(request, "one two three", ())).encode()
@@ -144,7 +147,7 @@ def test_other_endpoints_have_the_same_timeout(impatient, world):
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("model", [*NAMED.values(), "only"])
 def test_a_connection_that_breaks_before_the_answer_is_tried_again(stack, world, model, stream):
-    """As a provider does that closes an idle connection when a request is on its way."""
+    """A provider closes an idle connection while a request is on its way to it."""
     provider = providers_of(world)[NAMED_BY.get(model, "openai")]
     for how in (mock.close, mock.reset):
         provider.script.append(how)

@@ -1,4 +1,4 @@
-"""What is recorded of a call, and how it is found again."""
+"""Traces of calls, and searches for them."""
 
 import json
 import urllib.parse
@@ -23,7 +23,7 @@ def ask(stack, text, model="openai/gpt-4o-mini", **more):
 
 @pytest.fixture(scope="module")
 def calls(session_world, tmp_path_factory):
-    """A stack with a few calls, and their ids by a name."""
+    """Starts a stack with a few calls. Returns it with their ids by name."""
     world = session_world
     world.reset()
     stack = Stack(tmp_path_factory.mktemp("traces"), world.config()).start()
@@ -117,7 +117,7 @@ def test_secrets_are_masked_before_they_leave_the_filter(own_stack, world, strea
         assert secret not in json.dumps(trace), name
         assert secret.encode() not in stored, name
     assert "You said" in trace["response"]["choices"][0]["message"]["content"]
-    # The client and the provider get what was said.
+    # The client and the provider get the original text.
     if not stream:
         assert SECRETS["e-mail"] in answer.decode()
     assert SECRETS["e-mail"] in world.anthropic.requests[0].body.decode()

@@ -1,4 +1,4 @@
-"""OpenAI's TypeScript SDK, run by Node's own test runner."""
+"""OpenAI's TypeScript SDK, tested with Node's test runner."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""AWS's event stream, as its services write it."""
+"""Encodes messages of AWS's event stream format."""
 
 import json
 import struct

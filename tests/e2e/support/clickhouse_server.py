@@ -1,7 +1,9 @@
-"""ClickHouse's HTTP interface in front of its engine, `chdb`: `python -m support.clickhouse_server PORT FOLDER`.
+"""Serves ClickHouse's HTTP interface in front of its in-process engine, `chdb`.
 
-As much of it as a client of the control plane's kind uses: statements, `INSERT`s with their rows in the body, formats, errors with their
-codes. The engine in a process takes one statement at a time.
+usage: python -m support.clickhouse_server PORT FOLDER
+
+Supports what the control plane's client uses: statements, `INSERT`s with their rows in the body,
+formats, and errors with their codes. The in-process engine runs one statement at a time.
 """
 
 import re
@@ -20,7 +22,7 @@ FORMAT = re.compile(r"\sFORMAT\s+(\w+)\s*$", re.IGNORECASE)
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # An answer's head and body go out together.
+    # Sends the head and the body of an answer together.
     wbufsize = -1
     disable_nagle_algorithm = True
     engine = None

@@ -1,4 +1,4 @@
-"""The control plane alone, for what has nothing to do with Envoy."""
+"""Runs the control plane without Envoy."""
 
 import json
 import os
@@ -39,7 +39,7 @@ class ControlPlane:
         return self
 
     def is_up(self):
-        assert self.process.poll() is None, f"it died:\n{self.log()}"
+        assert self.process.poll() is None, f"the control plane exited:\n{self.log()}"
         try:
             return self.get("/health")
         except OSError:
@@ -59,7 +59,7 @@ class ControlPlane:
 
     @property
     def grpc_metadata(self):
-        """What the filter sends with each gRPC call: the token in the configuration that is printed for Envoy."""
+        """Returns the filter's gRPC metadata: the token, which `opentracy envoy-config` prints."""
         printed = subprocess.run(self.command("envoy-config"), check=True, capture_output=True, text=True, env=self.environment)
         return [("x-opentracy-token", re.search(r'grpc_token\W+([0-9a-f]{64})', printed.stdout)[1])]
 
@@ -68,7 +68,7 @@ class ControlPlane:
         return f"http://127.0.0.1:{self.ports['management']}"
 
     def request(self, method, path, body=None, headers=None):
-        """The status and the body's bytes."""
+        """Returns the status and the body as bytes."""
         request = urllib.request.Request(self.origin + path, data=body, method=method, headers=headers or {})
         try:
             with urllib.request.urlopen(request, timeout=30) as reply:
@@ -93,7 +93,7 @@ class ControlPlane:
 
 
 class ClickHouse:
-    """An engine behind ClickHouse's HTTP interface, which can be stopped and started again."""
+    """An engine behind ClickHouse's HTTP interface that can be stopped and started again."""
 
     def __init__(self, folder):
         self.folder = folder

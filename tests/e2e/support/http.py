@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server that can misbehave in every way a provider does."""
+"""A small HTTP/1.1 server that can misbehave in every way that a provider does."""
 
 import asyncio
 import json
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Request:
-    """What arrived, as it came over the wire."""
+    """A request as it came over the wire."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
-    # Set when the client went away before it was answered.
+    # Set when the client disconnects before the answer.
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -23,7 +23,7 @@ class Request:
 
 
 class Writer:
-    """The answer's side of a connection."""
+    """Writes the answer to a connection."""
 
     def __init__(self, stream):
         self._stream = stream
@@ -69,7 +69,7 @@ class Writer:
         self._stream.close()
 
     def reset(self):
-        """A TCP reset: nothing of what was still to be sent arrives."""
+        """Sends a TCP reset, which discards everything that is not sent yet."""
         self._stream.transport.abort()
 
     @property
@@ -78,7 +78,7 @@ class Writer:
 
 
 class Server:
-    """Runs on a thread of its own. `handler(request, writer)` answers; it may close the writer."""
+    """A server on its own thread. `handler(request, writer)` answers and may close the writer."""
 
     def __init__(self, handler):
         self._handler = handler
@@ -114,7 +114,11 @@ class Server:
 
     @staticmethod
     async def _watch(reader, request):
-        """The gateway sends nothing while it waits for an answer, so an end of input is a client that left."""
+        """Marks the request as canceled when the client disconnects.
+
+        The gateway sends nothing while it waits for an answer, so the end of the input is a
+        disconnect.
+        """
         while not reader.at_eof():
             await asyncio.sleep(0.005)
         request.cancelled.set()

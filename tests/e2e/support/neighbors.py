@@ -1,4 +1,4 @@
-"""An Envoy that already serves other applications, and the gateway added to it as docs/operations.md says."""
+"""An Envoy with other applications, and the gateway added to it as in docs/operations.md."""
 
 import concurrent.futures
 import os
@@ -20,7 +20,7 @@ PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 class Shop:
-    """An application that has nothing to do with models. It keeps the bytes of each request that it receives."""
+    """An application without models. It keeps the bytes of each request that it receives."""
 
     def __init__(self):
         self.received = []
@@ -65,7 +65,7 @@ class Shop:
 
 
 class GrpcApp:
-    """An application that speaks gRPC and tells which metadata came."""
+    """A gRPC application that answers with the names of the metadata that it received."""
 
     def __init__(self):
         def echo(request, context):
@@ -83,7 +83,7 @@ class GrpcApp:
 
 
 def bootstrap(port, shop, app):
-    """The Envoy of the other applications: a catch-all, an API, and a gRPC service, on one listener."""
+    """Returns an Envoy with a catch-all, an API and a gRPC service on one listener."""
 
     def cluster(name, port, **more):
         return {
@@ -133,7 +133,7 @@ def bootstrap(port, shop, app):
 
 
 def documented_steps():
-    """What docs/operations.md says to write and to run: the YAML and the commands of its section on a shared Envoy."""
+    """Returns the configuration and the commands that docs/operations.md has for a shared Envoy."""
     section = OPERATIONS.read_text().split("## Add the gateway to an Envoy you run", 1)[1].split("\n## ", 1)[0]
     [config, commands] = (re.search(rf"```{kind}\n(.*?)```", section, re.S)[1] for kind in ("yaml", "bash"))
     return yaml.safe_load(config), [line.strip() for line in commands.strip().splitlines()]
@@ -147,7 +147,8 @@ class GuestStack(Stack):
         super().__init__(folder, config, **options)
         self.neighbors = neighbors
         self.domain = documented["gateway"]["domains"][0]
-        # Official SDKs call the address that they are given, so it is a name of the gateway's too.
+        # The SDKs call the listener by its address, so the address is one of the gateway's hosts
+        # too.
         domains = [self.domain, f"127.0.0.1:{self.ports['gateway']}"]
         self._config = {**config, "gateway": {**config.get("gateway", {}), "domains": domains}}
 
@@ -157,7 +158,7 @@ class GuestStack(Stack):
         (self.folder / "envoy.yaml").write_text(yaml.safe_dump(host))
         (self.folder / "opentracy_filter.wasm").unlink(missing_ok=True)
         (self.folder / "opentracy_filter.wasm").symlink_to(self._filter)
-        # Envoy is started by the test, to wait for it and to stop it.
+        # The test starts Envoy itself, to wait for it and to stop it.
         commands = [line for line in self._commands if not line.startswith("envoy ")]
         environment = {**self._environment, "OPENTRACY_CONFIG": str(self.config_path),
                        "PATH": f"{pathlib.Path(self._binary).parent}{os.pathsep}{self._environment['PATH']}"}
@@ -166,7 +167,7 @@ class GuestStack(Stack):
 
 
 class PlainEnvoy(Stack):
-    """The same Envoy before the gateway came."""
+    """The same Envoy before the gateway is added."""
 
     def __init__(self, folder, neighbors):
         super().__init__(folder, {})

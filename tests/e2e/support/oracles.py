@@ -1,6 +1,6 @@
-"""What each provider takes, told by its own SDK: a request's problem, or `None`.
+"""Checks requests with the SDK of their provider. Each check returns the problem, or `None`.
 
-SDKs check little at run time, so what they describe is walked here with nothing left over.
+SDKs check little at run time, so this module walks their types and allows nothing beyond them.
 """
 
 import re
@@ -35,7 +35,7 @@ def responses(body):
 
 
 def anthropic(body):
-    # The SDK's types no longer have these; older models still take them.
+    # The SDK's types no longer have these; older models still accept them.
     body = {name: value for name, value in body.items() if name not in ("temperature", "top_p", "top_k")}
     kinds = message_create_params
     kind = kinds.MessageCreateParamsStreaming if body.get("stream") else kinds.MessageCreateParamsNonStreaming
@@ -118,7 +118,7 @@ def _texts(blocks):
 
 
 def _check_shape(value, shape, at, skip=()):
-    """botocore's own validator lets unions of two, words of no enumeration and texts of no pattern pass."""
+    """Checks more than botocore's validator, which ignores unions, enums and patterns."""
     kind = shape.type_name
     if kind == "structure" and getattr(shape, "is_document_type", False):
         return
@@ -130,11 +130,11 @@ def _check_shape(value, shape, at, skip=()):
                 raise Mismatch(f"{at}.{name}: {shape.name} has no such member")
         for name in shape.required_members:
             if name not in value and name not in skip:
-                raise Mismatch(f"{at}.{name}: {shape.name} needs it")
-        # The service takes one member of these, though only some are called unions.
+                raise Mismatch(f"{at}.{name}: {shape.name} requires it")
+        # The service accepts one member of these, though only some are declared as unions.
         if (getattr(shape, "is_tagged_union", False) or shape.name.endswith("Block")) and not shape.required_members:
             if len(value) != 1:
-                raise Mismatch(f"{at}: {shape.name} takes one member, and has {sorted(value)}")
+                raise Mismatch(f"{at}: {shape.name} has one member, not {sorted(value)}")
         for name, member in value.items():
             _check_shape(member, shape.members[name], f"{at}.{name}")
     elif kind == "list":
@@ -150,15 +150,15 @@ def _check_shape(value, shape, at, skip=()):
             _check_shape(member, shape.value, f"{at}.{name}")
     elif kind in ("string", "blob"):
         if not isinstance(value, str):
-            raise Mismatch(f"{at}: {value!r} is not a text")
+            raise Mismatch(f"{at}: {value!r} is not a string")
         if kind == "blob":
             return
         _check_range(len(value), shape, at)
         if shape.enum and value not in shape.enum:
-            raise Mismatch(f"{at}: {value!r} is none of {shape.enum}")
+            raise Mismatch(f"{at}: {value!r} is not one of {shape.enum}")
         pattern = shape.metadata.get("pattern")
         if pattern and not re.fullmatch(pattern, value):
-            raise Mismatch(f"{at}: {value!r} is not like {pattern}")
+            raise Mismatch(f"{at}: {value!r} does not match {pattern}")
     elif kind in ("integer", "long", "float", "double"):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise Mismatch(f"{at}: {value!r} is not a number")
@@ -174,7 +174,7 @@ def _check_range(number, shape, at):
 
 
 def signature(request, access_key, secret_key, token, region):
-    """Recomputes the signature of a request from what came over the wire."""
+    """Recomputes the signature of a request as it came over the wire. Returns the problem."""
     match = re.fullmatch(r"AWS4-HMAC-SHA256 Credential=(\S+?), SignedHeaders=(\S+?), Signature=(\S+)",
                          request.headers.get("authorization", ""))
     if not match:
@@ -233,7 +233,7 @@ def mistral_chat(body):
 
 
 def _check_model(value, kind, at):
-    """Checks against pydantic models whose makers let unknown members pass."""
+    """Checks against pydantic models that allow unknown members."""
     origin = typing.get_origin(kind)
     while origin is typing.Annotated:
         kind = typing.get_args(kind)[0]
@@ -249,7 +249,7 @@ def _check_model(value, kind, at):
                 raise Mismatch(f"unknown field: parameter '{at}.{name}' is not a valid field of {kind.__name__}")
         for name, field in members.items():
             if field.is_required() and name not in value:
-                raise Mismatch(f"{at}.{name}: {kind.__name__} needs it")
+                raise Mismatch(f"{at}.{name}: {kind.__name__} requires it")
         for name, member in value.items():
             _check_model(member, members[name].annotation, f"{at}.{name}")
     elif origin is typing.Union or str(origin) == "<class 'types.UnionType'>":
@@ -259,10 +259,10 @@ def _check_model(value, kind, at):
                 return _check_model(value, member, at)
             except Mismatch as problem:
                 problems.append(str(problem))
-        raise Mismatch(f"{at}: fits no member: " + "; ".join(problems))
+        raise Mismatch(f"{at}: matches no member: " + "; ".join(problems))
     elif origin is typing.Literal:
         if value not in typing.get_args(kind):
-            raise Mismatch(f"{at}: {value!r} is none of {typing.get_args(kind)}")
+            raise Mismatch(f"{at}: {value!r} is not one of {typing.get_args(kind)}")
     elif isinstance(origin, type) and issubclass(origin, dict):
         if not isinstance(value, dict):
             raise Mismatch(f"{at}: {value!r} is not an object")

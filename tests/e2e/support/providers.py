@@ -1,4 +1,4 @@
-"""Mock providers: they check what they receive with the provider's own SDK, and answer with its real events."""
+"""Mock providers that check requests with the provider's SDK and answer with its real events."""
 
 import asyncio
 import collections
@@ -12,9 +12,10 @@ from .http import Server
 
 
 class Provider:
-    """A provider that behaves, unless told otherwise.
+    """A provider that answers correctly by default.
 
-    `script` is a queue of behaviours for the next requests; `habit` is what it does when the queue is empty.
+    `script` is a queue of behaviors for the next requests; `habit` is the behavior when the
+    queue is empty.
     """
 
     def __init__(self):
@@ -27,7 +28,7 @@ class Provider:
     def origin(self):
         return f"http://127.0.0.1:{self._server.port}"
 
-    # What a stream is called in its headers.
+    # The content type of a stream.
     stream_type = "text/event-stream; charset=utf-8"
 
     async def _handle(self, request, writer):
@@ -39,7 +40,7 @@ class Provider:
         await behaviour(self, request, writer)
 
     def serves(self, request):
-        """Whether a request came to the right path."""
+        """Returns true if the request has a path that this provider serves."""
         return request.path == self.chat_path
 
     def streams(self, request):
@@ -49,7 +50,7 @@ class Provider:
         return request.json["model"]
 
     def break_stream(self):
-        """The bytes of an event that can't be read; none where the format has no such thing."""
+        """Returns an event that can't be parsed, or nothing if the format has no such event."""
         return b""
 
     def reset(self):
@@ -65,7 +66,7 @@ class OpenAi(Provider):
     always_tells_usage = False
     chat_path = "/v1/chat/completions"
     responses_path = "/v1/responses"
-    # Azure's two, of which the older has the model in it.
+    # Azure's two paths. In the older one the path contains the model.
     azure_paths = re.compile(r"/openai/v1/chat/completions|/openai/deployments/[^/?]+/chat/completions\?api-version=[\w-]+")
 
     def serves(self, request):
@@ -78,7 +79,7 @@ class OpenAi(Provider):
         return oracles.openai(request.json)
 
     def response(self, request, text, calls, status="completed"):
-        """The same answer in the words of the Responses API."""
+        """Returns the same answer in the format of the Responses API."""
         output = []
         if text:
             part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
@@ -245,7 +246,7 @@ class Gemini(Provider):
 
     @staticmethod
     def _calls(calls):
-        # Gemini gives its calls no ids, and a signature to the first.
+        # Gemini's calls have no ids, and only the first one has a signature.
         parts = [{"functionCall": {"name": name, "args": arguments}} for _, name, arguments in calls]
         if parts:
             parts[0]["thoughtSignature"] = "c2lnbmF0dXJl"
@@ -391,7 +392,7 @@ class Mistral(OpenAi):
 
 
 class Vertex(Gemini):
-    """Gemini and Claude, each at its publisher's path, behind one project."""
+    """Gemini and Claude, each at its publisher's path in one project."""
 
     root = "/v1/projects/my-project/locations/europe-west4/publishers"
     token = "ya29.token-of-the-service-account"
@@ -407,7 +408,7 @@ class Vertex(Gemini):
 
     def problem(self, request):
         if request.headers.get("authorization") != f"Bearer {self.token}":
-            return "no token of the service account"
+            return "the token is not the service account's"
         return self._of(request).problem(request)
 
     def streams(self, request):
@@ -428,7 +429,7 @@ class Google(Gemini):
 
 
 class Claude(Anthropic):
-    """Claude as Google serves it: the model is in the path, the version in the body."""
+    """Claude as Google serves it, with the model in the path and the version in the body."""
 
     def model(self, request):
         return request.path.split("/models/")[1].split(":")[0]
@@ -444,11 +445,11 @@ def sse(data, newline=b"\n"):
     return b"data: " + json.dumps(data).encode() + newline * 2
 
 
-# Behaviours. Each is an `async (provider, request, writer)`.
+# Behaviors. Each is an `async (provider, request, writer)`.
 
 
 def answer(text=None, calls=(), pause=0.0):
-    """A good answer, whole or streamed, after a check of the request. `calls` are (id, name, arguments)."""
+    """Checks the request and answers, streamed if asked to. `calls` are (id, name, arguments)."""
 
     async def behave(provider, request, writer):
         if not provider.serves(request):
@@ -468,18 +469,18 @@ def answer(text=None, calls=(), pause=0.0):
 
 
 async def count_tokens(provider, request, writer):
-    """Anthropic's count."""
+    """Answers Anthropic's token count."""
     assert request.path == "/v1/messages/count_tokens", request.path
     await writer.reply(200, {"input_tokens": 4321}, {"set-cookie": "a=b", "x-envoy-overloaded": "1"})
 
 
 async def anything(provider, request, writer):
-    """Answers whatever is asked, on any path."""
+    """Answers any request, on any path."""
     await writer.reply(200, {"object": "list", "data": [], "usage": {"prompt_tokens": 3, "total_tokens": 3}})
 
 
 async def assistant(provider, request, writer):
-    """Calls the first tool it is given, once for each of two cities, and tells what the tools said."""
+    """Calls the first tool for two cities, and then answers with the results."""
     body = json.dumps(request.json)
     is_answer = any(f'"{word}"' in body for word in ("tool_call_id", "tool_result", "functionResponse", "toolResult",
                                                "function_call_output"))
@@ -512,7 +513,7 @@ async def hang(provider, request, writer):
 
 
 async def silence_after_headers(provider, request, writer):
-    """The headers come, and then nothing."""
+    """Sends headers, and then nothing."""
     if provider.streams(request):
         await writer.begin_stream()
     else:
@@ -527,7 +528,7 @@ async def error_as_first_event(provider, request, writer):
 
 
 def break_off(after, how):
-    """Sends some events of a good answer and then `end`s, `close`s or `reset`s, or sends an `error`."""
+    """Sends some events of a stream and then `end`s, `close`s, `reset`s or sends an `error`."""
 
     async def behave(provider, request, writer):
         await writer.begin_stream(chunked=how != "eof")
@@ -548,7 +549,7 @@ def break_off(after, how):
 
 
 def endless(pause=0.02):
-    """A stream that goes on until the client leaves."""
+    """Streams until the client disconnects."""
 
     async def behave(provider, request, writer):
         await writer.begin_stream()

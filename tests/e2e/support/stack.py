@@ -1,4 +1,7 @@
-"""The product as a user runs it: the control plane and a real Envoy, on free ports, in a folder of their own."""
+"""The product as a user runs it: the control plane and a real Envoy, on free ports.
+
+Each stack has its own folder.
+"""
 
 import json
 import os
@@ -13,15 +16,16 @@ import urllib.request
 
 import yaml
 
-# Runs of the suite beside each other have ports of their own: between a probe and its server's start, one could take the other's.
+# Parallel workers of pytest have disjoint sets of ports. Otherwise one worker could take a port
+# that another one has probed but does not listen on yet.
 RUNS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 RUN = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-# Below those that the system gives to connections, which could take one before its server listens.
+# These are below the ephemeral ports, which a connection could take before the server listens.
 PORTS = random.sample(range(10_000 + RUN, 32_768, RUNS), 22_768 // RUNS)
 
 
 def free_port():
-    """A port that nobody has, and that this process has not asked for before."""
+    """Returns a port that is free and that this process has not returned before."""
     while True:
         port = PORTS.pop()
         with socket.socket() as probe:
@@ -32,18 +36,18 @@ def free_port():
                 continue
 
 
-# Of a process in a fixture, in seconds. A shared machine can be slow.
+# The time limit for the start of a process in a fixture, in seconds. A shared machine can be slow.
 START_TIMEOUT = 90
 
 
 def wait_for(condition, what, timeout=20.0):
-    """Polls until `condition()` is true, and returns what it returned."""
+    """Polls until `condition()` is true, and returns its value."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if found := condition():
             return found
         time.sleep(0.02)
-    raise AssertionError(f"{what} did not happen within {timeout} s")
+    raise AssertionError(f"timed out after {timeout} s waiting for {what}")
 
 
 class Stack:
@@ -58,13 +62,13 @@ class Stack:
         self._concurrency = concurrency
         self._edit_bootstrap = edit_bootstrap
         self._config = config
-        # Sent with every request that comes without one.
+        # Sent with every request that has no key.
         self.key = key
         self.config_path = folder / "opentracy.yaml"
         self.control_plane = None
         self.envoy = None
 
-    # Life and death
+    # Processes
 
     def start(self):
         self.write_config(self._config)
@@ -112,9 +116,9 @@ class Stack:
     def wait_until_healthy(self):
         def is_healthy():
             for name in ("control_plane", "envoy"):
-                assert getattr(self, name).poll() is None, f"{name} died:\n{self.log(name.replace('_', '-'))}"
-            # Each worker has a configuration of its own to wait for, in each of its two VMs.
-            # The gateway is healthy without the control plane, which tests want to be back too.
+                assert getattr(self, name).poll() is None, f"{name} exited:\n{self.log(name.replace('_', '-'))}"
+            # Each worker waits for its own configuration, in each of its two VMs. The gateway is
+            # healthy without the control plane, but tests need both.
             if self.get("/health", self.management, default=None) is None:
                 return False
             return all(self.get("/health", default=None) is not None for _ in range(20))
@@ -141,7 +145,7 @@ class Stack:
         path = self.folder / f"{name}.log"
         return path.read_text(errors="replace")[-5000:] if path.exists() else ""
 
-    # What a user sees
+    # Requests
 
     @property
     def origin(self):
@@ -172,7 +176,7 @@ class Stack:
             return reply.status, headers, json.loads(reply.read() or b"null")
 
     def post_raw(self, body, **more):
-        """Sends a request and returns the body, be it a stream."""
+        """Sends a request and returns the raw body, streamed or not."""
         with self._open(body, **more) as reply:
             return reply.read()
 
@@ -193,7 +197,7 @@ class Stack:
         return {"authorization": f"Bearer {self.key}", **headers}
 
     def trace(self, trace_id, attempts=1):
-        """One trace, once it is there with all its attempts: those come on their own."""
+        """Returns a trace once it has all its attempts, which are stored separately."""
 
         def is_whole():
             trace = self.get(f"/v1/traces/{trace_id}", self.management, default=None)

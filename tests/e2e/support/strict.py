@@ -1,6 +1,7 @@
-"""Checks a value against an SDK's own types, with nothing left over.
+"""Checks a value against an SDK's own types and allows nothing beyond them.
 
-The SDKs describe requests as TypedDicts and check nothing at run time; pydantic's adapters let unknown keys pass.
+The SDKs describe requests as TypedDicts and check nothing at run time; pydantic's adapters allow
+unknown keys.
 """
 
 import types
@@ -12,11 +13,11 @@ import typing_extensions
 
 
 class Mismatch(Exception):
-    """Where a value departs from its type."""
+    """A value that differs from its type. The message begins with the path to the value."""
 
 
 def check(value, kind, at="$"):
-    """Raises `Mismatch` unless `value` is of `kind`."""
+    """Raises `Mismatch` unless `value` is of type `kind`."""
     kind = _unwrap(kind)
     origin = get_origin(kind)
     if kind is Any or kind is object:
@@ -27,7 +28,7 @@ def check(value, kind, at="$"):
         _check_union(value, kind, at)
     elif origin is Literal:
         if value not in get_args(kind):
-            raise Mismatch(f"{at}: {value!r} is none of {get_args(kind)}")
+            raise Mismatch(f"{at}: {value!r} is not one of {get_args(kind)}")
     elif origin in (list, Iterable, Sequence):
         if not isinstance(value, list):
             raise Mismatch(f"{at}: {value!r} is not a list")
@@ -48,7 +49,7 @@ def check(value, kind, at="$"):
         if type(value) is not kind:
             raise Mismatch(f"{at}: {value!r} is not {kind.__name__}")
     elif isinstance(kind, type):
-        # Files and response objects, which no JSON body holds.
+        # Files and response objects, which a JSON body can't contain.
         raise Mismatch(f"{at}: {value!r} can't be {kind.__name__}")
     else:
         raise Mismatch(f"{at}: no rule for {kind!r}")
@@ -72,7 +73,7 @@ def _check_dict(value, kind, at):
             raise Mismatch(f"{at}.{name}: {kind.__name__} has no such member")
     for name in kind.__required_keys__:
         if name not in value:
-            raise Mismatch(f"{at}.{name}: {kind.__name__} needs it")
+            raise Mismatch(f"{at}.{name}: {kind.__name__} requires it")
     for name, item in value.items():
         check(item, members[name], f"{at}.{name}")
 
@@ -84,4 +85,4 @@ def _check_union(value, kind, at):
             return check(value, member, at)
         except Mismatch as problem:
             problems.append(str(problem))
-    raise Mismatch(f"{at}: fits no member: " + "; ".join(problems))
+    raise Mismatch(f"{at}: matches no member: " + "; ".join(problems))
