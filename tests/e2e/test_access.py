@@ -80,7 +80,7 @@ UNAUTHENTICATED = {"missing_api_key", "invalid_api_key", "api_key_expired", "api
 
 @pytest.mark.parametrize("key", GATEWAY)
 @pytest.mark.parametrize("request_", [CHAT, MESSAGES, EMBEDDINGS, PROXY, MODELS, STATSZ], ids=lambda request: request[1])
-def test_the_gateway_lets_in_who_may_come_in(guarded, world, key, request_):
+def test_the_gateway_admits_only_allowed_keys(guarded, world, key, request_):
     expected = GATEWAY[key][request_[1]]
     if request_ in (EMBEDDINGS, PROXY):
         world.openai.habit = anything
@@ -105,7 +105,7 @@ MANAGEMENT = [("GET", "/v1/traces"), ("GET", "/v1/secrets"), ("GET", "/metrics")
 
 @pytest.mark.parametrize("method,path", MANAGEMENT)
 @pytest.mark.parametrize("key", GATEWAY)
-def test_the_management_api_lets_in_who_may_come_in(guarded, key, method, path):
+def test_the_management_api_admits_only_allowed_keys(guarded, key, method, path):
     bodies = {"PUT": {"value": "x"}, "POST": {"name": f"made-{time.time_ns()}"}}
     status, _ = call(guarded, key, method, path, bodies.get(method), guarded.management)
     if key == "admin":
@@ -277,7 +277,7 @@ def test_a_change_of_one_term_leaves_the_others(guarded):
     ({"name": "a", "budget": {"soft": 2, "hard": 1}}, "budget"),
     ([], "JSON object"),
 ])
-def test_terms_that_mean_nothing_are_refused(guarded, body, words):
+def test_invalid_terms_are_refused(guarded, body, words):
     status, _, reply = guarded.post(body, path="/v1/keys", headers=bearer("admin"), origin=guarded.management)
     assert status == 400
     assert words in reply["error"]["message"], reply
@@ -454,7 +454,7 @@ def test_without_keys_no_other_site_calls_the_gateway(stack, world, headers, sta
         assert found != 403, text
 
 
-def test_the_gateways_own_names_need_no_key(own_stack, world):
+def test_the_gateways_own_host_names_need_no_key(own_stack, world):
     config = {**world.config(), "access": {"hosts": ["llm.example.com"]}}
     stack = own_stack(config)
     ask = lambda host: stack.post({"model": "openai/gpt-4o", "messages": HELLO}, headers={"host": host})[0]

@@ -97,7 +97,7 @@ def test_what_is_spent_is_shown(budgeted):
     ({"traces": {"detectors": ["emial"]}}, "write one of secret, email"),
     ({"traces": {"patterns": {"x": "("}}}, "not a usable regular expression"),
 ])
-def test_what_can_not_be_is_told(tmp_path, config, words):
+def test_an_invalid_configuration_is_reported(tmp_path, config, words):
     import subprocess
 
     from support.control_plane import ControlPlane

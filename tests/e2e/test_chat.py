@@ -191,7 +191,7 @@ def test_errors_are_the_sdks_own(client, world, hello, provider, status, kind, s
 
 @pytest.mark.parametrize("status", [401, 429, 500])
 @each_format
-def test_an_error_without_a_body_is_told_all_the_same(client, world, hello, provider, status):
+def test_an_error_without_a_body_is_still_reported(client, world, hello, provider, status):
     getattr(world, provider).habit = mock.status(status, body=b"")
     with pytest.raises(openai.APIStatusError) as caught:
         client.chat.completions.create(model=MODELS[provider], messages=hello)

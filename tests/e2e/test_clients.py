@@ -168,7 +168,7 @@ def test_a_messages_stream_that_breaks_off_ends_with_an_error_event(claude, stac
     assert stack.trace(trace_id)["outcome"] == "upstream_broke_off"
 
 
-def test_what_only_anthropic_knows_is_refused_for_others(claude, world):
+def test_features_of_anthropic_alone_are_refused_for_others(claude, world):
     with pytest.raises(anthropic.BadRequestError, match="only Anthropic runs this tool"):
         claude.messages.create(model="openai/gpt-4o", max_tokens=10, messages=HELLO,
                                tools=[{"type": "web_search_20250305", "name": "web_search"}])
@@ -243,7 +243,7 @@ def test_a_response_of_openai_goes_as_it_is(client, world):
     assert request.path == "/v1/responses" and request.json == {"model": "gpt-5", **body}
 
 
-def test_what_only_openai_keeps_is_refused_for_others(client, world):
+def test_state_that_only_openai_keeps_is_refused_for_others(client, world):
     with pytest.raises(openai.BadRequestError, match="keeps no responses") as error:
         client.responses.create(model="anthropic/claude-sonnet-4-6", input="Hello!", previous_response_id="resp_0")
     assert error.value.param == "previous_response_id"

@@ -98,7 +98,7 @@ def test_aliases_and_keys_change_under_traffic_without_a_failure(own_stack, worl
     assert world.openai.requests[-1].headers["authorization"] == "Bearer sk-the-new-key"
 
 
-def test_a_bad_configuration_leaves_the_old_one_in_force(own_stack, world):
+def test_a_bad_configuration_leaves_the_old_one_active(own_stack, world):
     stack = own_stack()
     stack.config_path.write_text("aliases: {smart: {candidates: [nobody/x]}}\n")
     wait_for(lambda: "can't be used" in stack.log("control-plane"), "the error in the log")

@@ -119,7 +119,7 @@ class TokenEndpoint:
                                  "expires_in": self._expires_in})
 
 
-def test_a_service_accounts_statement_is_exchanged_and_its_token_renewed(own_stack, world, tmp_path):
+def test_a_service_accounts_assertion_is_exchanged_and_its_token_renewed(own_stack, world, tmp_path):
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

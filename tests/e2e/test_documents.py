@@ -15,7 +15,7 @@ import first_run  # noqa: E402
 
 
 @pytest.mark.timeout(1200)
-def test_the_first_run_is_as_its_page_tells():
+def test_the_first_run_matches_its_page():
     """Builds the product as `cargo xtask run` does for a new user."""
     assert first_run.run() == first_run.PAGE.read_text(), "python tests/first_run.py regenerates the page"
 

@@ -347,7 +347,7 @@ def test_a_segment_that_can_not_be_read_waits_and_holds_up_no_other(tmp_path):
 
 
 @pytest.mark.timeout(120)
-def test_a_record_that_the_store_refuses_is_put_aside(tmp_path):
+def test_a_record_that_the_store_refuses_is_set_aside(tmp_path):
     control_plane = ControlPlane(tmp_path).start()
     control_plane.import_traces([line(str(uuid.uuid4()))])
     control_plane.settle()
@@ -474,7 +474,7 @@ def dropped(stack):
     return sum(stack.stats("wasmcustom.opentracy.records_dropped").values())
 
 
-def test_old_traces_go_by_themselves(tmp_path):
+def test_old_traces_are_deleted(tmp_path):
     control_plane = ControlPlane(tmp_path, {"store": {"retention": "1d"}}).start()
     control_plane.import_traces([{**line(str(uuid.uuid4())), "started_at": "2025-01-01T00:00:00Z"}, line(str(uuid.uuid4()))])
     control_plane.settle()

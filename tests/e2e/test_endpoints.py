@@ -231,7 +231,7 @@ def test_embeddings_of_other_formats(sdk, served, model, tokens, encoding):
     assert answer.usage.prompt_tokens == tokens
 
 
-def test_embeddings_that_can_not_be_had_are_explained(sdk):
+def test_unsupported_embeddings_are_explained(sdk):
     with pytest.raises(openai.BadRequestError) as raised:
         sdk.embeddings.create(model="bedrock/amazon.titan-embed-text-v2:0", input=["a", "b"])
     assert raised.value.param == "input" and "one text" in raised.value.message
@@ -255,12 +255,12 @@ def test_speech_is_streamed(sdk, served):
     assert trace["api"] == "speech" and trace["response"] is None and trace["request"]["input"] == "hello"
 
 
-@pytest.mark.parametrize("model,told", [("whisper-1", "whisper-1"), ("openai/whisper-1", "whisper-1"), ("jina/x", "x")])
+@pytest.mark.parametrize("model,sent", [("whisper-1", "whisper-1"), ("openai/whisper-1", "whisper-1"), ("jina/x", "x")])
 @pytest.mark.parametrize("what", ["transcriptions", "translations"])
-def test_audio_goes_up_as_a_form(sdk, served, what, model, told):
+def test_audio_goes_up_as_a_form(sdk, served, what, model, sent):
     audio = ("a.wav", io.BytesIO(b"RIFF" + bytes(300_000)), "audio/wav")
     raw = getattr(sdk.audio, what).with_raw_response.create(model=model, file=audio)
-    assert raw.parse().text.startswith(f"{told} heard 300")
+    assert raw.parse().text.startswith(f"{sent} heard 300")
     assert traced(served, raw)["api"] == what
 
 
@@ -410,13 +410,13 @@ def test_a_signed_provider_is_signed_for_in_the_proxy_too(served):
     ("/proxy/", 404),
     ("/proxy", 404),
 ])
-def test_the_proxy_leads_nowhere_else(served, path, status):
+def test_the_proxy_reaches_nothing_else(served, path, status):
     found, _, reply = served.post(None, method="GET", path=path)
     assert found in (status, 400, 404), reply
     assert "data" not in (reply or {})
 
 
-def test_a_provider_that_is_gone_is_told_in_openais_words(own_stack, world):
+def test_an_unreachable_provider_is_an_error_in_openais_format(own_stack, world):
     stack = own_stack()
     status, _, reply = stack.post({"model": "gone/x", "input": "a"}, path="/v1/embeddings")
     assert status in (502, 503) and reply["error"]["code"]
@@ -425,7 +425,7 @@ def test_a_provider_that_is_gone_is_told_in_openais_words(own_stack, world):
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/statsz", "/metrics"])
-def test_what_tells_of_the_gateway_is_on_its_listener_too(served, path):
+def test_health_and_metrics_are_on_the_gateways_listener_too(served, path):
     with served._open(None, method="GET", path=path) as reply:
         assert reply.status == 200
     if path == "/healthz":

@@ -115,7 +115,7 @@ def test_a_method_that_is_not_there(stack, method):
     assert "POST" in error["message"]
 
 
-def test_what_anthropic_has_no_words_for_is_a_400_that_names_the_field(stack, world):
+def test_what_anthropic_does_not_support_is_a_400_that_names_the_field(stack, world):
     body = {"model": "anthropic/claude-sonnet-4-6", "messages": HELLO, "n": 2}
     status, error = refusal(stack, body)
     assert (status, error["param"], error["code"]) == (400, "n", "unsupported_parameter")

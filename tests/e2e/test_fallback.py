@@ -49,8 +49,8 @@ def ask(client, model, stream, **more):
 
 @pytest.mark.parametrize("fault,stream", CASES)
 def test_a_failure_of_the_first_candidate_moves_to_the_second(client, stack, world, fault, stream):
-    behaviour, word = FAULTS[fault]
-    world.openai.habit = behaviour
+    behavior, word = FAULTS[fault]
+    world.openai.habit = behavior
     text, answer = ask(client, "chain", stream)
     assert text.strip() == "Hello from the mock."
     assert answer._routing["selected_model"] == "second/large"
@@ -72,9 +72,9 @@ def test_failures_of_two_candidates_move_to_the_third_of_another_format(client, 
 
 
 @pytest.mark.parametrize("fault,stream", CASES)
-def test_when_all_fail_the_last_error_is_told_with_all_attempts(client, stack, world, fault, stream):
-    behaviour, word = FAULTS[fault]
-    world.openai.habit = world.second.habit = world.anthropic.habit = behaviour
+def test_when_all_fail_the_last_error_is_returned_with_all_attempts(client, stack, world, fault, stream):
+    behavior, word = FAULTS[fault]
+    world.openai.habit = world.second.habit = world.anthropic.habit = behavior
     with pytest.raises(openai.APIStatusError) as caught:
         ask(client, "chain", stream)
     error = caught.value
@@ -128,7 +128,7 @@ def test_what_the_client_or_the_operator_did_wrong_stays(client, world, status, 
     assert len(caught.value.body["attempts"]) == 1
 
 
-def test_a_mixed_sequence_of_failures_is_told_in_order(client, stack, world):
+def test_a_mixed_sequence_of_failures_is_reported_in_order(client, stack, world):
     world.openai.habit, world.second.habit, world.anthropic.habit = mock.hang, mock.status(429), mock.reset
     with pytest.raises(openai.APIStatusError) as caught:
         ask(client, "chain", False)
@@ -170,7 +170,7 @@ def test_an_overflowing_circuit_breaker_moves_on(client, world, stream):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_64_requests_that_all_fall_over_at_once_are_all_answered(stack, world, stream):
+def test_64_requests_that_fail_over_at_once_are_all_answered(stack, world, stream):
     world.openai.habit = world.second.habit = mock.status(503)
     client = OpenAI(base_url=stack.base_url, api_key="x", max_retries=0)
     with concurrent.futures.ThreadPoolExecutor(64) as pool:
@@ -179,7 +179,7 @@ def test_64_requests_that_all_fall_over_at_once_are_all_answered(stack, world, s
 
 
 @pytest.mark.parametrize("size", [20_000, 2_000_000, 20_000_000])
-def test_a_large_body_falls_over_whole(client, world, size):
+def test_a_large_body_fails_over_whole(client, world, size):
     world.openai.habit = world.second.habit = mock.status(503)
     # The number of tokens of an image does not follow from its size in bytes.
     data = "A" * (size // 4 * 4)
@@ -229,7 +229,7 @@ def test_what_one_candidate_cannot_be_asked_goes_to_the_next(client, stack, worl
 
 
 @pytest.mark.parametrize("path", ["direct", "internal"])
-def test_the_time_to_wait_that_google_tells_in_its_body_is_a_header(client, world, path):
+def test_the_retry_delay_in_googles_body_becomes_a_header(client, world, path):
     for provider in world.providers:
         provider.habit = mock.status(500)
     details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7.2s"}]

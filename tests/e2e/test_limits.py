@@ -89,7 +89,7 @@ def test_a_hundred_clients_get_exactly_what_a_key_is_good_for_in_a_minute(limite
     within_a_minute(check, "sixty")
 
 
-def test_a_client_is_told_how_its_limit_stands(limited, world, hello):
+def test_headers_show_the_state_of_a_limit(limited, world, hello):
     def check(key):
         client = openai.OpenAI(base_url=limited.base_url, api_key=key, max_retries=0)
         left = []
@@ -126,12 +126,12 @@ def test_tokens_are_estimated_first_and_counted_then(limited, world):
 
 
 def slowly(release):
-    async def behaviour(provider, request, writer):
+    async def behavior(provider, request, writer):
         while not release.is_set():
             await asyncio.sleep(0.01)
         await answer(text="at last")(provider, request, writer)
 
-    return behaviour
+    return behavior
 
 
 def test_only_so_many_requests_are_under_way_at_once(limited, world):

@@ -57,7 +57,7 @@ def test_idle_connections_keep_nobody_out(plane, begin):
             connection.close()
 
 
-def test_without_a_file_to_give_the_listeners_wait(plane):
+def test_the_listeners_wait_for_a_free_file_descriptor(plane):
     """Lowers the limit of file descriptors below the number in use.
 
     No connection can be accepted, and the process keeps running.
@@ -76,7 +76,7 @@ def test_without_a_file_to_give_the_listeners_wait(plane):
     assert plane.log().count("can't accept connections") <= 10, "logged once per outage, not once per attempt"
 
 
-def test_records_with_numbers_that_can_not_be_are_refused_alone(plane):
+def test_records_with_impossible_numbers_are_refused_alone(plane):
     plane.start()
 
     def varint(number):

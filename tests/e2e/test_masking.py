@@ -65,13 +65,13 @@ def hides(text):
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500])
 @pytest.mark.parametrize("how", ["direct", "alias"])
 @pytest.mark.parametrize("name", KEYS)
-def test_an_error_shows_no_key_and_all_the_rest(masking, world, name, how, status):
+def test_an_error_shows_everything_but_the_key(masking, world, name, how, status):
     getattr(world, name).habit = quoting(status)
     model = f"{name}/m" if how == "direct" else f"twice-{name}"
     for path, body in (("/v1/chat/completions", {"messages": HELLO}), ("/v1/messages", {"messages": HELLO, "max_tokens": 9}),
                        ("/v1/responses", {"input": "Hello!"})):
-        told, headers, text, seen = shown(masking, {"model": model, **body}, path=path)
-        assert told == status, text
+        received, headers, text, seen = shown(masking, {"model": model, **body}, path=path)
+        assert received == status, text
         assert hides(seen), seen
         assert SAID in text and "[SECRET]" in text, text
         assert headers["x-echo"] == "key=[SECRET]"
@@ -93,8 +93,8 @@ def test_an_error_shows_no_key_and_all_the_rest(masking, world, name, how, statu
 ], ids=lambda value: value if isinstance(value, str) and "/" in value else "")
 def test_an_error_shows_no_key_at_any_endpoint(masking, world, method, path, name, body, status, escaped):
     getattr(world, name).habit = quoting(status, escaped)
-    told, headers, text, seen = shown(masking, body, method=method, path=path)
-    assert told == status, text
+    received, headers, text, seen = shown(masking, body, method=method, path=path)
+    assert received == status, text
     assert hides(seen), seen
     assert SAID in text and "[SECRET]" in text, text
     assert json.loads(text)["error"]
@@ -149,16 +149,16 @@ def test_an_error_in_a_stream_shows_no_key(masking, world, model, path, at):
     assert SAID in text and "[SECRET]" in text, text
 
 
-def test_a_compressed_error_is_told_in_our_words(masking, world):
+def test_a_compressed_error_becomes_the_gateways_own(masking, world):
     async def compressed(provider, request, writer):
         assert "accept-encoding" not in request.headers
         body = gzip.compress(json.dumps({"error": f"no {key_of(request)}"}).encode())
         await writer.reply(401, body, {"content-encoding": "gzip"})
 
     world.openai.habit = compressed
-    told, headers, text, seen = shown(masking, {"model": "m"}, path="/proxy/openai/v1/anything",
+    received, headers, text, seen = shown(masking, {"model": "m"}, path="/proxy/openai/v1/anything",
                                       headers={"accept-encoding": "gzip"})
-    assert told == 401 and "content-encoding" not in headers
+    assert received == 401 and "content-encoding" not in headers
     assert "openai refused the gateway's API key" in text and hides(seen)
 
 
@@ -175,8 +175,8 @@ def test_an_error_without_end_is_cut(masking, world):
         provider.habit = goes_on
     for path, body in (("/proxy/openai/v1/anything", {"model": "m"}), ("/v1/moderations", {"model": "openai/m", "input": "a"}),
                        ("/v1/messages/count_tokens", {"model": "anthropic/m", "messages": HELLO})):
-        told, _, text, seen = shown(masking, body, path=path)
-        assert told == 500 and hides(seen), text[:1000]
+        received, _, text, seen = shown(masking, body, path=path)
+        assert received == 500 and hides(seen), text[:1000]
         assert len(text) < 2 << 20
 
 

@@ -89,7 +89,7 @@ def ask(sdk, agent, content="Go.", **more):
     return sdk.chat.completions.create(model=agent, messages=[{"role": "user", "content": content}], **more)
 
 
-def test_a_tool_of_somebody_elses_server_is_called(agency, world, sdk):
+def test_a_tool_of_a_third_party_server_is_called(agency, world, sdk):
     world.openai.habit = calls_tool("time__convert_time", [
         {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"},
         {"source_timezone": "UTC", "time": "12:00", "target_timezone": "America/New_York"},
@@ -161,11 +161,11 @@ def test_tools_of_the_client_come_back_to_it(agency, world, sdk):
     assert reply.choices[0].message.content.strip() == "I heard: mine says 7"
 
 
-def test_what_a_tool_gets_wrong_is_told_to_the_model(agency, world, sdk):
+def test_the_error_of_a_tool_is_sent_to_the_model(agency, world, sdk):
     world.openai.habit = calls_tool("time__convert_time", [{"source_timezone": "Nowhere/None", "time": "1", "target_timezone": "UTC"}])
     assert "I heard" in ask(sdk, "clock").choices[0].message.content
-    told = [message for message in world.openai.requests[1].json["messages"] if message["role"] == "tool"][0]["content"]
-    assert "Nowhere" in told or "rror" in told
+    sent = [message for message in world.openai.requests[1].json["messages"] if message["role"] == "tool"][0]["content"]
+    assert "Nowhere" in sent or "rror" in sent
     world.openai.habit = calls_tool("all__trigger-long-running-operation", [{"duration": 5, "steps": 2}])
     began = time.monotonic()
     assert "did not answer within" in ask(sdk, "hasty").choices[0].message.content
@@ -176,7 +176,7 @@ def test_what_a_tool_gets_wrong_is_told_to_the_model(agency, world, sdk):
     ("short", 422, "agent_turn_limit"), ("poor", 422, "agent_cost_limit"), ("gone", 424, "mcp_unavailable"),
     ("late", 422, "agent_timeout"),
 ])
-def test_an_end_that_is_none_is_told(agency, world, sdk, agent, status, code):
+def test_an_agent_without_an_answer_returns_an_error(agency, world, sdk, agent, status, code):
     async def again(provider, request, writer):
         if agent == "late":
             await asyncio.sleep(3)
@@ -198,7 +198,7 @@ def test_a_server_that_is_down_leaves_the_others(agency, world, sdk):
     assert "/no/such/program" in servers["gone"]["error"]
 
 
-def test_a_turn_falls_over_like_any_call(agency, world, sdk):
+def test_a_turn_fails_over_like_any_call(agency, world, sdk):
     from support.providers import status
 
     world.openai.habit = status(503)
@@ -287,7 +287,7 @@ def test_a_task_is_canceled(agency, world):
     wait_for(lambda: world.openai.requests, "the call of the model", 5)
     assert rpc(agency, "tasks/cancel", {"id": began["id"]})["result"]["status"]["state"] == "canceled"
     assert rpc(agency, "GetTask", {"id": began["id"]})["result"]["status"]["state"] == "TASK_STATE_CANCELED"
-    wait_for(lambda: world.openai.requests[-1].cancelled.is_set(), "the cancellation of the call", 8)
+    wait_for(lambda: world.openai.requests[-1].canceled.is_set(), "the cancellation of the call", 8)
 
 
 @pytest.mark.parametrize("method,params,code", [
@@ -299,11 +299,11 @@ def test_a_task_is_canceled(agency, world):
     ("tasks/get", {"id": "nobody"}, -32001),
     ("message/send", message("x", taskId="nobody"), -32001),
 ])
-def test_calls_that_mean_nothing_are_refused(agency, method, params, code):
+def test_invalid_calls_are_refused(agency, method, params, code):
     assert rpc(agency, method, params)["error"]["code"] == code
 
 
-def test_what_is_no_call_is_refused(agency):
+def test_a_malformed_call_is_refused(agency):
     for body, code in ((b"{", -32700), (b"[]", -32700), (b"{}", -32600), (b'{"jsonrpc":"1.0","method":"x"}', -32600)):
         status, _, reply = agency.post(body, path="/v1/a2a")
         assert (status, reply["error"]["code"]) == (200, code)
@@ -317,7 +317,7 @@ def test_what_is_no_call_is_refused(agency):
     ({"candidates": ["demo/echo"], "mcp_servers": {"a": {}}}, "`url` or `command`"),
     ({"candidates": ["demo/echo"], "mcp_servers": {"a b": {"command": ["x"]}}}, "server's name"),
 ])
-def test_a_configuration_that_means_nothing_is_refused(agency, tmp_path, agent, words):
+def test_an_invalid_configuration_is_refused(agency, tmp_path, agent, words):
     import yaml
 
     path = tmp_path / "opentracy.yaml"

@@ -69,7 +69,7 @@ def test_a_header_can_only_be_stricter(private):
     assert trace_of(private, "quiet", headers={"x-opentracy-content": "on"})["request"] is None
 
 
-def test_a_header_that_is_misspelt_records_nothing(private, world):
+def test_a_misspelled_header_records_nothing(private, world):
     status, _, reply = private.post({"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": SAID}]},
                                     headers={"x-opentracy-content": "none"})
     assert status == 400 and "X-OpenTracy-Content" in reply["error"]["message"]

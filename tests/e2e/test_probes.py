@@ -104,7 +104,7 @@ def test_a_failing_provider_is_logged_once_counted_and_shown_until_it_answers(ow
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "chain"])
-def test_a_refused_provider_key_is_told(own_stack, world, status, model):
+def test_a_refused_provider_key_is_reported(own_stack, world, status, model):
     stack = own_stack()
     world.openai.habit = fail(status)
     for _ in range(5):
@@ -116,14 +116,14 @@ def test_a_refused_provider_key_is_told(own_stack, world, status, model):
     assert "sk-test-openai-key-000" not in log and "a-prompt-to-look-for" not in log
 
 
-def test_a_refused_key_of_a_passed_call_is_told(own_stack, world):
+def test_a_refused_key_of_a_proxied_call_is_reported(own_stack, world):
     stack = own_stack()
     world.openai.habit = fail(401)
     assert stack.post(None, method="GET", path="/proxy/openai/v1/models")[0] == 401
     assert "provider_key_refused" in codes(stack)
 
 
-def test_a_circuit_that_opens_is_told_and_one_that_closes_too(own_stack, world):
+def test_a_circuit_that_opens_or_closes_is_reported(own_stack, world):
     quick = {"enabled": True, "consecutive_failures": 3, "open_for": "1s", "max_open_for": "1s"}
     stack = own_stack(world.config(circuit_breaker=quick))
     world.openai.habit = fail(500)
@@ -139,7 +139,7 @@ def test_a_circuit_that_opens_is_told_and_one_that_closes_too(own_stack, world):
     assert len(lines(stack, "circuit_closed")) == 1
 
 
-def test_who_has_no_key_sees_codes_and_counts_and_no_names(own_stack, world):
+def test_a_caller_without_a_key_sees_codes_and_counts_but_no_names(own_stack, world):
     stack = own_stack(world.config(keys={"app": {"key_env": "KEY_APP"}}), key="sk-a-key-of-the-app-0001",
                       environment={"KEY_APP": "sk-a-key-of-the-app-0001"})
     world.openai.habit = fail(401)
@@ -193,7 +193,7 @@ def test_the_access_log_has_a_line_for_each_request_and_attempt(own_stack, world
     assert "to-look-for" not in text and "sk-test" not in text
 
 
-def test_without_asking_there_is_no_access_log(stack):
+def test_there_is_no_access_log_by_default(stack):
     assert "access_log" not in (stack.folder / "envoy.yaml").read_text()
 
 

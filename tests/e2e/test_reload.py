@@ -66,7 +66,7 @@ def rewrite(plane, change):
     lambda text: "{}\n",
     lambda text: None,
 ], ids=["empty", "comments", "cut", "no-keys", "no-members", "gone"])
-def test_what_is_left_of_a_configuration_is_not_taken(plane, left):
+def test_a_truncated_configuration_is_rejected(plane, left):
     running = plane(CONFIG)
     whole = running.config_path.read_text()
     rest = left(whole)
@@ -98,7 +98,7 @@ def test_a_file_is_read_when_its_writer_is_done(plane):
     assert "the old one stays active" not in running.log()
 
 
-def test_keys_go_when_the_file_says_what_is_to_be_instead(plane):
+def test_keys_are_removed_if_the_file_says_what_replaces_them(plane):
     running = plane(CONFIG)
 
     def only(required):

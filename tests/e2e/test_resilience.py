@@ -202,7 +202,7 @@ def test_a_providers_keys_take_turns_and_a_refused_one_rests(resilient, world):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_slow_beginning_has_the_next_candidate_asked_besides(resilient, world, stream):
+def test_a_slow_start_also_calls_the_next_candidate(resilient, world, stream):
     async def hangs(provider, request, writer):
         await asyncio.sleep(5)
         await answer(text="too late")(provider, request, writer)
@@ -217,7 +217,7 @@ def test_a_slow_beginning_has_the_next_candidate_asked_besides(resilient, world,
     assert reply.status == 200 and "mock" in text, text
     assert headers["x-opentracy-selected-model"] == "second/large"
     assert took < 3
-    wait_for(lambda: world.openai.requests[0].cancelled.is_set(), "the cancellation of the slow call", 8)
+    wait_for(lambda: world.openai.requests[0].canceled.is_set(), "the cancellation of the slow call", 8)
     world.openai.habit = None
     assert ask(resilient, "hedged")[1]["x-opentracy-selected-model"] == "openai/gpt-4o-mini"
 

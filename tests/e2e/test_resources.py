@@ -229,7 +229,7 @@ def test_pages_lead_to_all_that_is_ones_own(shared, providers):
     assert {request.headers["authorization"] for request in providers[0].requests} == {"Bearer sk-files"}
 
 
-def test_a_key_without_any_sees_an_empty_list(shared, providers):
+def test_a_key_without_files_sees_an_empty_list(shared, providers):
     ann, bob = sdk(shared, "ann"), sdk(shared, "bob")
     for _ in range(5):
         upload(ann)

@@ -116,7 +116,7 @@ def test_the_cost_weight_moves_the_choice(routed):
 
 
 @pytest.mark.parametrize("weight", ["-1", "nan", "much", "inf"])
-def test_a_cost_weight_that_is_none_is_refused(routed, weight):
+def test_an_invalid_cost_weight_is_refused(routed, weight):
     status, _, body = routed.post({"model": "auto", "messages": [{"role": "user", "content": "x"}]},
                                   headers={"x-opentracy-cost-weight": weight})
     assert status == 400 and "X-OpenTracy-Cost-Weight" in body["error"]["message"]
@@ -210,7 +210,7 @@ def test_candidates_that_cannot_do_it_are_left_out(routed):
     ({"promt": "x"}, "promt"),
 ])
 @pytest.mark.parametrize("side", ["origin", "management"])
-def test_a_question_that_is_none_is_refused(routed, question, words, side):
+def test_an_invalid_question_is_refused(routed, question, words, side):
     status, body = route(routed, getattr(routed, side), **question)
     assert status == 400 and words in body["error"]["message"], body
 
@@ -223,7 +223,7 @@ def test_the_first_pack_is_a_prior_with_its_sources(routed):
     assert routed.get("/health", routed.management)["router_initialized"]
 
 
-def test_outcomes_make_a_pack_that_knows_better(own_routed):
+def test_outcomes_make_a_better_pack(own_routed):
     stack = own_routed()
     before = stack.get("/v1/router", stack.management)["pack"]["version"]
     # The small model writes poems and can't add; the large one adds and can't write poems.
@@ -284,12 +284,12 @@ def test_feedback_moves_the_estimate_at_once_and_outlives_a_restart(own_routed):
     ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "score": 2}, 400, "score"),
     ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "score": 1, "thumbs": "up"}, 400, "thumbs"),
 ])
-def test_feedback_that_is_none_is_refused(routed, verdict, status, words):
+def test_invalid_feedback_is_refused(routed, verdict, status, words):
     found, body = send(routed, "/v1/feedback", verdict)
     assert found == status and words in body["error"]["message"]
 
 
-def test_a_replay_says_what_would_have_been(own_routed):
+def test_a_replay_shows_the_selections_of_other_settings(own_routed):
     stack = own_routed()
     for prompt in PROMPTS:
         headers, _ = ask(stack, prompt, 0)
@@ -347,9 +347,9 @@ def test_another_routers_pack_is_imported(own_routed, tmp_path):
 def test_packs_are_swapped_under_load_without_a_failed_or_a_mixed_answer(own_routed):
     stack = own_routed()
     # In one pack the large model is always right, in the other one the small model.
-    favourites = {fit(stack, outcomes(lambda model, _, wrong=wrong: float(model == wrong)), description=wrong): right
+    favorites = {fit(stack, outcomes(lambda model, _, wrong=wrong: float(model == wrong)), description=wrong): right
                   for wrong, right in ((SMALL, LARGE), (LARGE, SMALL))}
-    versions = list(favourites)
+    versions = list(favorites)
     stop = threading.Event()
     swaps = 0
 
@@ -372,7 +372,7 @@ def test_packs_are_swapped_under_load_without_a_failed_or_a_mixed_answer(own_rou
         stop.set()
         seen = [answer for each in loads for answer in each.result()]
     assert swaps > 20 and {pack for pack, _ in seen} == set(versions)
-    mixed = [answer for answer in seen if favourites[answer[0]] != answer[1]]
+    mixed = [answer for answer in seen if favorites[answer[0]] != answer[1]]
     assert not mixed, mixed[:5]
     print(f"{len(seen)} answers, {swaps} swaps, 0 failed, 0 mixed")
 
@@ -402,14 +402,14 @@ def assert_default(stack, outcome):
     return headers["x-opentracy-trace-id"]
 
 
-def assert_told(stack, trace_id, outcome):
+def assert_reported(stack, trace_id, outcome):
     assert stack.trace(trace_id)["decision"]["outcome"] == outcome
     wait_for(lambda: outcome_metric(stack, "pair", outcome) >= 1, "the metric")
 
 
 def test_without_an_embedder_the_default_is_used(own_stack):
     stack = own_stack(PAIR)
-    assert_told(stack, assert_default(stack, "router_off"), "router_off")
+    assert_reported(stack, assert_default(stack, "router_off"), "router_off")
     status, body = route(stack, prompt="x", model="pair")
     assert (status, body["error"]["code"]) == (503, "router_off")
     assert send(stack, "/v1/router/fits", b"")[0] == 503
@@ -427,7 +427,7 @@ def test_without_the_control_plane_the_default_is_used(own_stack):
     assert (status, body["error"]["code"]) == (503, "router_unavailable")
 
 
-def test_a_damaged_pack_is_refused_and_a_damaged_start_goes_by_the_default(own_stack):
+def test_a_damaged_pack_is_refused_and_at_start_the_default_is_used(own_stack):
     stack = own_stack(PAIR, environment=EMBEDDER)
     packs = pathlib.Path(stack.folder, ".opentracy/router/packs")
     good = next(packs.iterdir())
@@ -445,7 +445,7 @@ def test_a_damaged_pack_is_refused_and_a_damaged_start_goes_by_the_default(own_s
     stack.start_control_plane()
     wait_for(lambda: stack.get("/health", stack.management, default=None), "the restart")
     time.sleep(1)
-    assert_told(stack, assert_default(stack, "no_pack"), "no_pack")
+    assert_reported(stack, assert_default(stack, "no_pack"), "no_pack")
     assert "the router's pack can't be used" in stack.log("control-plane")
 
 
@@ -481,17 +481,17 @@ class Endpoint:
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1/embeddings"
 
 
-def test_an_embeddings_endpoint_embeds_and_its_failures_go_by_the_default(own_stack):
+def test_an_embeddings_endpoint_embeds_and_on_its_failure_the_default_is_used(own_stack):
     endpoint = Endpoint()
     embedder = {"endpoint": {"url": endpoint.url, "model": "tiny", "dimensions": 4, "api_key_env": "TINY_KEY"}}
     stack = own_stack({**PAIR, "router": {"embedder": embedder}}, environment={"TINY_KEY": "tiny-secret"})
     assert endpoint.asked[0][0] == "Bearer tiny-secret" and endpoint.asked[0][1]["model"] == "tiny"
     assert ask(stack, "one", 5, model="pair")[0]["x-opentracy-routing"] == "decided"
     endpoint.habit = "fail"
-    assert_told(stack, assert_default(stack, "embedder_failed"), "embedder_failed")
+    assert_reported(stack, assert_default(stack, "embedder_failed"), "embedder_failed")
     endpoint.habit = "hang"
     started = time.monotonic()
-    assert_told(stack, assert_default(stack, "deadline"), "deadline")
+    assert_reported(stack, assert_default(stack, "deadline"), "deadline")
     assert time.monotonic() - started < 2.5, "the call does not wait for the embedder"
     endpoint.habit = "answer"
     wait_for(lambda: ask(stack, f"again {time.monotonic()}", 5, model="pair")[0]["x-opentracy-routing"] == "decided", "the recovery")

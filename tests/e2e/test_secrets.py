@@ -39,7 +39,7 @@ def ask(stack):
     return stack.post({"model": "openai/gpt-4o-mini", "messages": HELLO})[0]
 
 
-def test_a_key_is_soon_in_force_and_rotates(bare, world):
+def test_a_key_is_soon_active_and_rotates(bare, world):
     assert ask(bare) == 401
     status, _, first = put(bare, "openai_api_key", {"value": FIRST})
     assert status == 200 and set(first) == {"name", "fingerprint", "updated_at"}
@@ -84,14 +84,14 @@ def test_a_key_survives_a_restart_and_is_nowhere_in_the_clear(bare, world, tmp_p
     ("openai_api_key", {"key": "sk-not-to-be-told"}, "JSON object"),
     ("openai_api_key", b"sk-not-to-be-told", "JSON object"),
 ])
-def test_what_can_not_be_is_refused_and_not_quoted(stack, name, body, words):
+def test_an_invalid_key_is_refused_and_not_quoted(stack, name, body, words):
     status, _, reply = put(stack, name, body)
     assert status == 400 and words in reply["error"]["message"]
     assert "sk-not" not in json.dumps(reply)
     assert "sk-not" not in stack.log("control-plane")
 
 
-def test_another_master_key_is_told(bare, tmp_path):
+def test_another_master_key_is_reported(bare, tmp_path):
     put(bare, "openai_api_key", {"value": FIRST})
     bare.kill_control_plane()
     (tmp_path / ".opentracy" / "master.key").write_text("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")

@@ -309,7 +309,7 @@ def test_the_management_api_has_an_answer_to_anything(own_stack, world, tmp_path
 # Interfaces of Envoy and of the control plane
 
 
-def test_the_control_plane_hands_nothing_to_a_process_without_the_token(stack):
+def test_grpc_returns_nothing_to_a_process_without_the_token(stack):
     for token in (None, "", "wrong"):
         metadata = [("x-opentracy-token", token)] if token is not None else []
         with grpc.insecure_channel(f"127.0.0.1:{stack.ports['grpc']}") as channel:

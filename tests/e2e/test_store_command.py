@@ -65,7 +65,7 @@ def traces_in(text):
     return {json.loads(row)["id"] for row in text.splitlines()}
 
 
-def test_a_sound_store_is_checked_exported_and_left_alone(tmp_path):
+def test_an_undamaged_store_is_checked_exported_and_unchanged(tmp_path):
     control_plane, ids = fill(tmp_path, 40)
     before = file_of(tmp_path).read_bytes()
     checked = store_command(control_plane, "check")
@@ -84,7 +84,7 @@ def test_a_sound_store_is_checked_exported_and_left_alone(tmp_path):
     control_plane.stop()
 
 
-def test_there_is_no_store_to_check(tmp_path):
+def test_a_missing_store_is_reported(tmp_path):
     control_plane = ControlPlane(tmp_path)
     for command in ("check", "repair", "export"):
         ran = store_command(control_plane, command)
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_repaired(tmp_path, where):
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("where", ["table", "header"])
-def test_a_store_that_can_not_be_written_is_told_and_costs_no_trace(tmp_path, where):
+def test_a_store_that_can_not_be_written_is_reported_and_costs_no_trace(tmp_path, where):
     control_plane, before = fill(tmp_path)
     path = file_of(tmp_path)
     overwrite(path, [1] if where == "header" else pages_of(path, "bodies"))

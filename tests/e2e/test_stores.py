@@ -352,7 +352,7 @@ def test_a_list_and_logs_of_others_can_be_imported(pair):
         assert status == 400 and "Line 1" in body.decode()
 
 
-def test_calls_are_priced_with_what_was_in_force(pair):
+def test_imports_are_priced_on_arrival_and_repriced_on_request(pair):
     """An import is priced on arrival; repricing corrects a wrong cost."""
     log = {"id": "chatcmpl-priced", "object": "chat.completion", "created": 1_760_000_050, "model": "gpt-4o", "choices": [],
            "usage": {"prompt_tokens": 1000, "completion_tokens": 1000}, "metadata": {"case": "pricing"}}

@@ -84,7 +84,7 @@ def test_a_client_that_leaves_cancels_the_provider(client, stack, world, provide
         next(stream)
     stream.close()
     request = getattr(world, provider).requests[0]
-    assert request.cancelled.wait(2), "the stream at the provider was not canceled"
+    assert request.canceled.wait(2), "the stream at the provider was not canceled"
     trace = stack.trace(raw.headers["x-opentracy-trace-id"])
     assert trace["outcome"] == "client_disconnected"
     assert trace["response"]["choices"][0]["message"]["content"].startswith("on")
@@ -97,7 +97,7 @@ def test_a_client_that_leaves_before_the_answer_cancels_the_provider(stack, worl
     with socket.create_connection(("127.0.0.1", stack.ports["gateway"])) as connection:
         connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: %s\r\ncontent-length: %d\r\n\r\n%s" % (host, len(body), body))
         wait_for(lambda: world.openai.requests, "the request")
-    assert world.openai.requests[0].cancelled.wait(2), "the call at the provider was not canceled"
+    assert world.openai.requests[0].canceled.wait(2), "the call at the provider was not canceled"
     trace, = wait_for(lambda: stack.traces("metadata.test=left-early"), "the trace")
     assert trace["outcome"] == "client_disconnected"
     assert trace["status"] == 0

@@ -43,7 +43,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
 
 @pytest.fixture(scope="module")
-def told(session_world, tmp_path_factory):
+def observed(session_world, tmp_path_factory):
     session_world.reset()
     collector = Collector()
     config = session_world.config()
@@ -68,8 +68,8 @@ def ask(stack, model, headers=None, **more):
 
 
 @pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "smart"], ids=["direct", "with-fallback"])
-def test_a_call_is_one_trace_from_the_client_to_the_provider(told, world, model):
-    stack, collector = told
+def test_a_call_is_one_trace_from_the_client_to_the_provider(observed, world, model):
+    stack, collector = observed
     trace = "%032x" % (0xABC + len(model))
     provider = world.openai if model != "smart" else world.anthropic
     status, call = ask(stack, model, headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01", "tracestate": "vendor=1",
@@ -91,8 +91,8 @@ def test_a_call_is_one_trace_from_the_client_to_the_provider(told, world, model)
     assert stack.trace(call)["traceparent"].startswith(f"00-{trace}-")
 
 
-def test_each_attempt_is_a_span(told, world):
-    stack, collector = told
+def test_each_attempt_is_a_span(observed, world):
+    stack, collector = observed
     world.openai.script.append(mock.status(503))
     trace = "%032x" % 0xDEF
     ask(stack, "chain", headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
@@ -102,15 +102,15 @@ def test_each_attempt_is_a_span(told, world):
     assert attempts[0].status.code == 2
 
 
-def test_a_call_without_a_context_begins_a_trace(told, world):
-    stack, collector = told
+def test_a_call_without_a_context_begins_a_trace(observed, world):
+    stack, collector = observed
     _, call = ask(stack, "openai/gpt-4o-mini")
     wait_for(lambda: len(collector.of(call.replace("-", ""))) == 2, "its spans")
     assert "traceparent" not in world.openai.requests[-1].headers
 
 
-def test_what_is_not_to_be_sampled_is_not_sent(told):
-    stack, collector = told
+def test_what_is_not_to_be_sampled_is_not_sent(observed):
+    stack, collector = observed
     trace = "%032x" % 0x777
     _, call = ask(stack, "openai/gpt-4o-mini", headers={"traceparent": f"00-{trace}-b7ad6b7169203331-00"})
     stack.trace(call)
@@ -129,8 +129,8 @@ def sample(family, suffix="", **labels):
                if sample.name == family.name + suffix and labels.items() <= sample.labels.items())
 
 
-def test_prometheus_reads_the_conventions_names(told, world):
-    stack, _ = told
+def test_prometheus_reads_the_conventions_names(observed, world):
+    stack, _ = observed
     before = metrics(stack)
     of_model = {"gen_ai_provider_name": "openai", "gen_ai_response_model": "gpt-4o-mini"}
     world.openai.script.append(mock.status(429))
@@ -152,8 +152,8 @@ def test_prometheus_reads_the_conventions_names(told, world):
     assert "opentracy_journal_backlog_bytes" in after
 
 
-def test_envoy_counts_calls_by_provider_and_status(told):
-    stack, _ = told
+def test_envoy_counts_calls_by_provider_and_status(observed):
+    stack, _ = observed
     import urllib.request
 
     def lines():
@@ -167,8 +167,8 @@ def test_envoy_counts_calls_by_provider_and_status(told):
     assert re.search(r'opentracy_gateway_tokens_input\{opentracy_provider="openai"\} [1-9]', text)
 
 
-def test_statsz_shows_models_and_circuit_breakers(told):
-    stack, _ = told
+def test_statsz_shows_models_and_circuit_breakers(observed):
+    stack, _ = observed
     ask(stack, "openai/gpt-4o-mini")
     page = wait_for(lambda: (found := stack.get("/statsz", stack.management))["models"].get("openai/gpt-4o-mini") and found, "the model")
     model = page["models"]["openai/gpt-4o-mini"]
@@ -181,8 +181,8 @@ def test_statsz_shows_models_and_circuit_breakers(told):
     assert page["circuit_breakers"]["gone"] == {"state": "closed", "ejected_hosts": 0}
 
 
-def test_logs_are_objects_with_request_ids(told):
-    stack, _ = told
+def test_logs_are_objects_with_request_ids(observed):
+    stack, _ = observed
     stack.post(None, method="GET", path="/v1/models", origin=stack.management, headers={"x-request-id": "find-me-again"})
     lines = [json.loads(line) for line in (stack.folder / "control-plane.log").read_text().splitlines()]
     assert all({"timestamp", "level", "target"} <= set(line) for line in lines)
@@ -190,8 +190,8 @@ def test_logs_are_objects_with_request_ids(told):
     assert found and found[0]["span"]["path"] == "/v1/models"
 
 
-def test_a_request_has_an_id_whoever_gives_it(told):
-    stack, _ = told
+def test_a_request_has_an_id_whoever_gives_it(observed):
+    stack, _ = observed
     def request_id(given):
         return stack.post(None, method="GET", path="/health", origin=stack.management, headers=given)[1]["x-request-id"]
 
@@ -200,8 +200,8 @@ def test_a_request_has_an_id_whoever_gives_it(told):
     assert request_id({"x-request-id": "no spaces"}) != "no spaces"
 
 
-def test_the_dashboard_asks_for_what_there_is(told):
-    stack, _ = told
+def test_the_dashboard_queries_existing_metrics(observed):
+    stack, _ = observed
     assert stack.post({"model": "auto-anyway", "messages": [{"role": "user", "content": "Hello!"}]})[0] == 200
     wait_for(lambda: "opentracy_router_decisions" in str(metrics(stack)), "the decision to be counted")
     dashboard = json.loads((ROOT / "envoy" / "grafana-dashboard.json").read_text())

@@ -68,7 +68,7 @@ def providers_of(world):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_stop_before_the_first_piece_is_an_error_or_another_candidates_turn(impatient, world, stream):
+def test_a_stall_before_the_first_piece_is_an_error_or_fails_over(impatient, world, stream):
     client = OpenAI(base_url=impatient.base_url, api_key="x", max_retries=0)
     for name, provider in providers_of(world).items():
         for habit in (mock.silence_after_headers, pause_after(0)):
@@ -81,7 +81,7 @@ def test_a_stop_before_the_first_piece_is_an_error_or_another_candidates_turn(im
             assert caught.value.body["attempts"][0]["error"] == "timeout"
             trace = impatient.trace(caught.value.response.headers["x-opentracy-trace-id"])
             assert trace["attempts"][0]["error"] == "timeout" and trace["status"] == 504
-            wait_for(provider.requests[-1].cancelled.is_set, "the end of the request at the provider", 5)
+            wait_for(provider.requests[-1].canceled.is_set, "the end of the request at the provider", 5)
     world.openai.habit = pause_after(0)
     answer = client.chat.completions.create(model="pair", messages=HELLO, stream=stream)
     chunks = list(answer) if stream else [answer]
@@ -100,7 +100,7 @@ def test_a_json_answer_has_its_timeout_in_all(impatient, world):
 
 
 @pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-6", "pair"])
-def test_a_stop_in_mid_stream_ends_the_clients_stream(impatient, world, model):
+def test_a_stall_in_mid_stream_ends_the_clients_stream(impatient, world, model):
     for provider in (world.openai, world.second, world.anthropic):
         provider.habit = pause_after(5)
     client = OpenAI(base_url=impatient.base_url, api_key="x", max_retries=0)

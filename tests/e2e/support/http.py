@@ -15,7 +15,7 @@ class Request:
     headers: dict[str, str]
     body: bytes
     # Set when the client disconnects before the answer.
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    canceled: threading.Event = field(default_factory=threading.Event)
 
     @property
     def json(self):
@@ -102,7 +102,7 @@ class Server:
                 try:
                     await self._handler(request, writer)
                 except ConnectionError:
-                    request.cancelled.set()
+                    request.canceled.set()
                 finally:
                     gone.cancel()
                 if writer.is_closing:
@@ -121,7 +121,7 @@ class Server:
         """
         while not reader.at_eof():
             await asyncio.sleep(0.005)
-        request.cancelled.set()
+        request.canceled.set()
 
     @staticmethod
     async def _read(reader):

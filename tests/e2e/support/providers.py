@@ -34,10 +34,10 @@ class Provider:
     async def _handle(self, request, writer):
         writer.stream_type = self.stream_type
         self.requests.append(request)
-        behaviour = self.script.popleft() if self.script else self.habit
-        if behaviour is None:
-            behaviour = answer(text="Hello from the mock.")
-        await behaviour(self, request, writer)
+        behavior = self.script.popleft() if self.script else self.habit
+        if behavior is None:
+            behavior = answer(text="Hello from the mock.")
+        await behavior(self, request, writer)
 
     def serves(self, request):
         """Returns true if the request has a path that this provider serves."""
@@ -508,7 +508,7 @@ async def close(provider, request, writer):
 
 
 async def hang(provider, request, writer):
-    await asyncio.to_thread(request.cancelled.wait, 30)
+    await asyncio.to_thread(request.canceled.wait, 30)
     writer.close()
 
 
@@ -557,7 +557,7 @@ def endless(pause=0.02):
         index = next(index for index, event in enumerate(events) if b"and " in event)
         for event in events[:index]:
             await writer.send(event)
-        while not request.cancelled.is_set():
+        while not request.canceled.is_set():
             await writer.send(events[index])
             await asyncio.sleep(pause)
         writer.close()
