@@ -1,4 +1,4 @@
-# Two images from one build: `--target control-plane` and `--target envoy`.
+# Builds two images: `--target control-plane` and `--target envoy`.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
