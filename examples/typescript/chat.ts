@@ -1,4 +1,4 @@
-// A chat and a stream with OpenAI's SDK for TypeScript.
+// Requests a chat completion and a stream with OpenAI's SDK for TypeScript.
 //
 //   cargo xtask run                          in another terminal, with ANTHROPIC_API_KEY set
 //   npm install --no-package-lock            in this folder
@@ -13,7 +13,7 @@ const client = new OpenAI({
   apiKey: process.env.OPENTRACY_KEY ?? "anything",
 });
 
-// Members that the gateway adds to an answer.
+// Fields that the gateway adds to an answer.
 interface Extras {
   _cost: number | null;
   _routing: { selected_model: string; attempts: number; trace_id: string };
