@@ -1,5 +1,5 @@
-// An unchanged application: OpenAI's TypeScript SDK, in front of a provider of either format.
-// `OPENTRACY_BASE_URL` is the gateway, `OPENTRACY_MODEL` the model that the tests ask for.
+// An unchanged application with OpenAI's TypeScript SDK, and a provider of any format.
+// `OPENTRACY_BASE_URL` is the gateway, `OPENTRACY_MODEL` the model of the requests.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -9,7 +9,7 @@ import type { ChatCompletionMessageParam, ChatCompletionTool } from "openai/reso
 const model = process.env.OPENTRACY_MODEL!;
 const client = new OpenAI({ baseURL: process.env.OPENTRACY_BASE_URL, apiKey: "whatever", maxRetries: 0 });
 
-// What the gateway adds to an answer.
+// Fields that the gateway adds to an answer.
 interface Extras {
   _cost: number | null;
   _latency_ms: number;
