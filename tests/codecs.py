@@ -27,9 +27,14 @@ COLUMNS = {
     "client_key": ("String", TEXTS[:2]),
     "metadata": ("Map(String, String)", TEXTS[:2]),
 }
-LOW_CARDINALITY = {"model": "LowCardinality(String)", "alias": "LowCardinality(String)", "client_key": "LowCardinality(String)",
-                   "session_id": "LowCardinality(String)", "user": "LowCardinality(String)",
-                   "metadata": "Map(LowCardinality(String), String)"}
+LOW_CARDINALITY = {
+    "model": "LowCardinality(String)",
+    "alias": "LowCardinality(String)",
+    "client_key": "LowCardinality(String)",
+    "session_id": "LowCardinality(String)",
+    "user": "LowCardinality(String)",
+    "metadata": "Map(LowCardinality(String), String)",
+}
 
 
 def main(url, database):
@@ -42,13 +47,17 @@ def main(url, database):
     def measure(column, kind, codec):
         table = f"{database}.one_column"
         ask(f"DROP TABLE IF EXISTS {table}")
-        ask(f"CREATE TABLE {table} (place Int64, value {kind} CODEC({codec})) ENGINE = MergeTree ORDER BY place "
-            "SETTINGS min_bytes_for_wide_part = 0")
+        ask(
+            f"CREATE TABLE {table} (place Int64, value {kind} CODEC({codec})) ENGINE = MergeTree ORDER BY place "
+            "SETTINGS min_bytes_for_wide_part = 0"
+        )
         source = "bodies" if column == "record" else "calls"
         ask(f"INSERT INTO {table} SELECT place, {column} FROM {database}.{source}")
         ask(f"OPTIMIZE TABLE {table} FINAL")
-        size = ask(f"SELECT sum(column_data_compressed_bytes) FROM system.parts_columns WHERE database = '{database}' "
-                   "AND table = 'one_column' AND column = 'value' AND active")
+        size = ask(
+            f"SELECT sum(column_data_compressed_bytes) FROM system.parts_columns WHERE database = '{database}' "
+            "AND table = 'one_column' AND column = 'value' AND active"
+        )
         ask(f"DROP TABLE {table}")
         return int(size) / rows
 
@@ -56,7 +65,9 @@ def main(url, database):
     for column, (kind, codecs) in COLUMNS.items():
         sizes = [f"{codec}: {measure(column, kind, codec):.2f}" for codec in codecs]
         if column in LOW_CARDINALITY:
-            sizes.append(f"{LOW_CARDINALITY[column]}, ZSTD(1): {measure(column, LOW_CARDINALITY[column], 'ZSTD(1)'):.2f}")
+            sizes.append(
+                f"{LOW_CARDINALITY[column]}, ZSTD(1): {measure(column, LOW_CARDINALITY[column], 'ZSTD(1)'):.2f}"
+            )
         print(f"{column}: {'; '.join(sizes)}")
 
 

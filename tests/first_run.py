@@ -93,10 +93,15 @@ def run():
         (folder / "app.py").write_text(APP)
         product = subprocess.Popen(
             ["cargo", "xtask", "run", "--config", str(folder / "opentracy.yaml")],
-            cwd=HERE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            cwd=HERE.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
             # Other keys would enable other providers.
-            env={**{name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")},
-                 "OPENTRACY_STATE": str(folder / "state")},
+            env={
+                **{name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")},
+                "OPENTRACY_STATE": str(folder / "state"),
+            },
         )
         try:
             tell(page, product, folder, ports, config)
@@ -120,8 +125,11 @@ def tell(page, product, folder, ports, config):
         return ran.stdout
 
     page.say("# A first run")
-    page.say("This page is written by `tests/first_run.py`, which runs every command on it; the tests compare the two. The providers "
-             "behind the gateway are mocks, so that nobody needs a key: Anthropic's is overloaded, OpenAI's answers.")
+    page.say(
+        "This page is written by `tests/first_run.py`, which runs every command on it; the tests compare the two. "
+        "The providers behind the gateway are mocks, so that nobody needs a key: "
+        "Anthropic's is overloaded, OpenAI's answers."
+    )
     page.say("An alias `smart` with two candidates of different formats, in `opentracy.yaml`:")
     page.show("yaml", config)
     greeting = ""
@@ -132,18 +140,24 @@ def tell(page, product, folder, ports, config):
     assert "OpenTracy is up" in greeting, greeting
     page.show("console", "$ cargo xtask run\n…" + greeting)
     page.say("The gateway is an Envoy, and says whether it is well:")
-    shell("curl --silent http://127.0.0.1:8080/health", lambda out: re.sub(r'"num_models":\d+', '"num_models":147', out))
+    shell(
+        "curl --silent http://127.0.0.1:8080/health", lambda out: re.sub(r'"num_models":\d+', '"num_models":147', out)
+    )
     page.say("An application, unchanged but for its `base_url`:")
     app = (folder / "app.py").read_text()
     page.show("python", app)
     (folder / "app.py").write_text(app.replace(":8080", f":{ports['gateway']}"))
     printed = shell("python app.py")
-    page.say("Anthropic was overloaded, so OpenAI answered; the application saw one good answer. The call is a trace, found by "
-             "its id:")
+    page.say(
+        "Anthropic was overloaded, so OpenAI answered; the application saw one good answer. "
+        "The call is a trace, found by its id:"
+    )
     trace_id = re.search(r"trace:\s+(\S+)", printed).group(1)
     origin = f"http://127.0.0.1:{ports['management']}"
     wait_for(lambda: fetch(f"{origin}/v1/traces/{trace_id}").count(b'"number":') == 2, "the trace with both attempts")
-    shell(f"curl --silent http://127.0.0.1:8000/v1/traces/{trace_id}", lambda out: json.dumps(json.loads(out), indent=2))
+    shell(
+        f"curl --silent http://127.0.0.1:8000/v1/traces/{trace_id}", lambda out: json.dumps(json.loads(out), indent=2)
+    )
     page.say("or by what is known of it:")
     shell("curl --silent 'http://127.0.0.1:8000/v1/traces?alias=smart&provider=openai&q=hello'", summary)
     page.say("A stream, with the demo provider that needs no key at all:")

@@ -31,8 +31,16 @@ class World:
         self.cohere = Cohere()
         self.mistral = Mistral()
         self.vertex = Vertex()
-        self.providers = [self.openai, self.second, self.anthropic, self.gemini, self.bedrock, self.cohere, self.mistral,
-                          self.vertex]
+        self.providers = [
+            self.openai,
+            self.second,
+            self.anthropic,
+            self.gemini,
+            self.bedrock,
+            self.cohere,
+            self.mistral,
+            self.vertex,
+        ]
 
     def config(self, **more):
         chain = ["openai/gpt-4o-mini", "second/large", "anthropic/claude-sonnet-4-6"]
@@ -46,11 +54,18 @@ class World:
                 "mistral": {"base_url": f"{self.mistral.origin}/v1", "api_key": "mistral-test-key-000"},
                 # With a key here. test_credentials.py uses AWS credentials instead.
                 "bedrock": {"base_url": self.bedrock.origin, "api_key": self.bedrock.api_key},
-                "vertex": {"base_url": self.vertex.origin + self.vertex.root.removesuffix("/publishers"),
-                           "api_key": self.vertex.token},
+                "vertex": {
+                    "base_url": self.vertex.origin + self.vertex.root.removesuffix("/publishers"),
+                    "api_key": self.vertex.token,
+                },
                 "azure": {"base_url": self.second.origin, "api_version": "2024-10-21", "api_key": "azure-key"},
-                "azure-v1": {"format": "openai", "dialect": "azure", "base_url": self.second.origin,
-                             "path": "/openai/v1/chat/completions", "headers": {"api-key": "azure-key"}},
+                "azure-v1": {
+                    "format": "openai",
+                    "dialect": "azure",
+                    "base_url": self.second.origin,
+                    "path": "/openai/v1/chat/completions",
+                    "headers": {"api-key": "azure-key"},
+                },
                 # Nothing listens on this port.
                 "gone": {"format": "openai", "base_url": f"http://127.0.0.1:{free_port()}/v1"},
                 "nowhere": {"format": "openai", "base_url": "http://no-such-host.invalid/v1"},

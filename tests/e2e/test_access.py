@@ -12,8 +12,9 @@ import pytest
 from support.providers import anything
 from support.stack import Stack, wait_for
 
-SECRETS = {name: f"secret-of-{name}" for name in
-           ("admin", "user", "reader", "cheap", "chat-only", "expired", "disabled")}
+SECRETS = {
+    name: f"secret-of-{name}" for name in ("admin", "user", "reader", "cheap", "chat-only", "expired", "disabled")
+}
 HELLO = [{"role": "user", "content": "Hello!"}]
 
 
@@ -63,23 +64,54 @@ NOTHING = ("GET", "/v1/nothing", None)
 # The result of each key at each endpoint of the gateway: a status, or the code of the error.
 GATEWAY = {
     "admin": {CHAT[1]: 200, MESSAGES[1]: 200, EMBEDDINGS[1]: 200, PROXY[1]: 200, MODELS[1]: 200, STATSZ[1]: 200},
-    "user": {CHAT[1]: 200, MESSAGES[1]: 200, EMBEDDINGS[1]: 200, PROXY[1]: 200, MODELS[1]: 200, STATSZ[1]: "role_not_allowed"},
-    "reader": {CHAT[1]: "role_not_allowed", MESSAGES[1]: "role_not_allowed", EMBEDDINGS[1]: "role_not_allowed", PROXY[1]: 200,
-               MODELS[1]: 200, STATSZ[1]: 200},
-    "cheap": {CHAT[1]: 200, MESSAGES[1]: 200, EMBEDDINGS[1]: "model_not_allowed", PROXY[1]: "model_not_allowed", MODELS[1]: 200,
-              STATSZ[1]: "role_not_allowed"},
-    "chat-only": {CHAT[1]: 200, MESSAGES[1]: "endpoint_not_allowed", EMBEDDINGS[1]: "endpoint_not_allowed",
-                  PROXY[1]: "endpoint_not_allowed", MODELS[1]: "endpoint_not_allowed", STATSZ[1]: "endpoint_not_allowed"},
+    "user": {
+        CHAT[1]: 200,
+        MESSAGES[1]: 200,
+        EMBEDDINGS[1]: 200,
+        PROXY[1]: 200,
+        MODELS[1]: 200,
+        STATSZ[1]: "role_not_allowed",
+    },
+    "reader": {
+        CHAT[1]: "role_not_allowed",
+        MESSAGES[1]: "role_not_allowed",
+        EMBEDDINGS[1]: "role_not_allowed",
+        PROXY[1]: 200,
+        MODELS[1]: 200,
+        STATSZ[1]: 200,
+    },
+    "cheap": {
+        CHAT[1]: 200,
+        MESSAGES[1]: 200,
+        EMBEDDINGS[1]: "model_not_allowed",
+        PROXY[1]: "model_not_allowed",
+        MODELS[1]: 200,
+        STATSZ[1]: "role_not_allowed",
+    },
+    "chat-only": {
+        CHAT[1]: 200,
+        MESSAGES[1]: "endpoint_not_allowed",
+        EMBEDDINGS[1]: "endpoint_not_allowed",
+        PROXY[1]: "endpoint_not_allowed",
+        MODELS[1]: "endpoint_not_allowed",
+        STATSZ[1]: "endpoint_not_allowed",
+    },
     "expired": dict.fromkeys([CHAT[1], MESSAGES[1], EMBEDDINGS[1], PROXY[1], MODELS[1], STATSZ[1]], "api_key_expired"),
-    "disabled": dict.fromkeys([CHAT[1], MESSAGES[1], EMBEDDINGS[1], PROXY[1], MODELS[1], STATSZ[1]], "api_key_disabled"),
-    "not-a-key": dict.fromkeys([CHAT[1], MESSAGES[1], EMBEDDINGS[1], PROXY[1], MODELS[1], STATSZ[1]], "invalid_api_key"),
+    "disabled": dict.fromkeys(
+        [CHAT[1], MESSAGES[1], EMBEDDINGS[1], PROXY[1], MODELS[1], STATSZ[1]], "api_key_disabled"
+    ),
+    "not-a-key": dict.fromkeys(
+        [CHAT[1], MESSAGES[1], EMBEDDINGS[1], PROXY[1], MODELS[1], STATSZ[1]], "invalid_api_key"
+    ),
     None: dict.fromkeys([CHAT[1], MESSAGES[1], EMBEDDINGS[1], PROXY[1], MODELS[1], STATSZ[1]], "missing_api_key"),
 }
 UNAUTHENTICATED = {"missing_api_key", "invalid_api_key", "api_key_expired", "api_key_disabled"}
 
 
 @pytest.mark.parametrize("key", GATEWAY)
-@pytest.mark.parametrize("request_", [CHAT, MESSAGES, EMBEDDINGS, PROXY, MODELS, STATSZ], ids=lambda request: request[1])
+@pytest.mark.parametrize(
+    "request_", [CHAT, MESSAGES, EMBEDDINGS, PROXY, MODELS, STATSZ], ids=lambda request: request[1]
+)
 def test_the_gateway_admits_only_allowed_keys(guarded, world, key, request_):
     expected = GATEWAY[key][request_[1]]
     if request_ in (EMBEDDINGS, PROXY):
@@ -94,13 +126,22 @@ def test_the_gateway_admits_only_allowed_keys(guarded, world, key, request_):
     if request_ is MESSAGES:
         assert error["type"] == ("authentication_error" if status == 401 else "permission_error")
     else:
-        assert (error["code"], error["type"]) == (expected, "authentication_error" if status == 401 else "permission_error")
+        assert (error["code"], error["type"]) == (
+            expected,
+            "authentication_error" if status == 401 else "permission_error",
+        )
     assert not any(provider.requests for provider in world.providers), "no provider was called"
 
 
 # The endpoints of the management API that are tested with each key.
-MANAGEMENT = [("GET", "/v1/traces"), ("GET", "/v1/secrets"), ("GET", "/metrics"), ("DELETE", "/v1/traces?user=x"),
-              ("PUT", "/v1/secrets/x_key"), ("POST", "/v1/keys")]
+MANAGEMENT = [
+    ("GET", "/v1/traces"),
+    ("GET", "/v1/secrets"),
+    ("GET", "/metrics"),
+    ("DELETE", "/v1/traces?user=x"),
+    ("PUT", "/v1/secrets/x_key"),
+    ("POST", "/v1/keys"),
+]
 
 
 @pytest.mark.parametrize("method,path", MANAGEMENT)
@@ -177,7 +218,9 @@ def test_denials_are_counted_by_reason_and_leave_no_traces(guarded, world):
 def keyed(own_stack, world):
     stack = own_stack()
     status, _, made = stack.post({"name": "root", "role": "user"}, path="/v1/keys", origin=stack.management)
-    assert (status, made["error"]["code"]) == (409, "admin_key_missing"), "the first key must be an admin's, to avoid a lockout"
+    assert (status, made["error"]["code"]) == (409, "admin_key_missing"), (
+        "the first key must be an admin's, to avoid a lockout"
+    )
     status, _, made = stack.post({"name": "root", "role": "admin"}, path="/v1/keys", origin=stack.management)
     assert status == 201 and made["secret"].startswith(made["prefix"])
     return stack, {"authorization": f"Bearer {made['secret']}"}
@@ -212,7 +255,9 @@ def test_a_key_is_made_rotated_and_revoked_within_two_seconds(keyed):
 
     status, rotated = manage("POST", "/v1/keys/app/rotate")
     assert status == 200 and rotated["owner"] == "a team"
-    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 200) and everywhere(stack, made["secret"], 401), "the rotation")
+    within_two_seconds(
+        lambda: everywhere(stack, rotated["secret"], 200) and everywhere(stack, made["secret"], 401), "the rotation"
+    )
 
     status, disabled = manage("PUT", "/v1/keys/app", {"disabled": True})
     assert status == 200 and disabled["disabled"] and disabled["owner"] is None, "a PUT sets all terms"
@@ -243,11 +288,18 @@ def test_a_key_is_made_rotated_and_revoked_within_two_seconds(keyed):
 
 def test_a_change_of_one_term_leaves_the_others(guarded):
     def manage(method, path, body=None):
-        status, _, reply = guarded.post(body, method=method, path=path, headers=bearer("admin"), origin=guarded.management)
+        status, _, reply = guarded.post(
+            body, method=method, path=path, headers=bearer("admin"), origin=guarded.management
+        )
         return status, reply
 
-    terms = {"models": ["demo/*"], "endpoints": ["POST /v1/chat/*"], "expires_at": "2100-01-01T00:00:00Z",
-             "limits": {"requests_per_minute": 5, "tokens_per_minute": 500}, "budget": {"hard": 3.0}}
+    terms = {
+        "models": ["demo/*"],
+        "endpoints": ["POST /v1/chat/*"],
+        "expires_at": "2100-01-01T00:00:00Z",
+        "limits": {"requests_per_minute": 5, "tokens_per_minute": 500},
+        "budget": {"hard": 3.0},
+    }
     assert manage("POST", "/v1/keys", {"name": "narrow", **terms})[0] == 201
     for field in terms:
         without = {name: value for name, value in terms.items() if name != field}
@@ -266,17 +318,20 @@ def test_a_change_of_one_term_leaves_the_others(guarded):
     assert manage("DELETE", "/v1/keys/narrow")[0] == 204
 
 
-@pytest.mark.parametrize("body,words", [
-    ({"name": "a b"}, "without spaces"),
-    ({"name": ""}, "word"),
-    ({}, "`name`"),
-    ({"name": "a", "role": "boss"}, "admin"),
-    ({"name": "a", "modles": []}, "modles"),
-    ({"name": "a", "endpoints": ["chat"]}, "not a path"),
-    ({"name": "a", "expires_at": "soon"}, "expires_at"),
-    ({"name": "a", "budget": {"soft": 2, "hard": 1}}, "budget"),
-    ([], "JSON object"),
-])
+@pytest.mark.parametrize(
+    "body,words",
+    [
+        ({"name": "a b"}, "without spaces"),
+        ({"name": ""}, "word"),
+        ({}, "`name`"),
+        ({"name": "a", "role": "boss"}, "admin"),
+        ({"name": "a", "modles": []}, "modles"),
+        ({"name": "a", "endpoints": ["chat"]}, "not a path"),
+        ({"name": "a", "expires_at": "soon"}, "expires_at"),
+        ({"name": "a", "budget": {"soft": 2, "hard": 1}}, "budget"),
+        ([], "JSON object"),
+    ],
+)
 def test_invalid_terms_are_refused(guarded, body, words):
     status, _, reply = guarded.post(body, path="/v1/keys", headers=bearer("admin"), origin=guarded.management)
     assert status == 400
@@ -299,7 +354,9 @@ def test_the_command_makes_keys_beside_a_running_control_plane(own_stack, world)
     assert again.returncode == 1 and 'the key "ci" already exists' in again.stderr
     rotated = keys("rotate", "ci").stdout.strip()
     within_two_seconds(lambda: everywhere(stack, rotated, 200) and everywhere(stack, secret, 401), "the rotation")
-    updated = keys("update", "ci", "--requests-per-minute", "50", "--endpoint", "POST /v1/chat/*", "--endpoint", "/v1/models")
+    updated = keys(
+        "update", "ci", "--requests-per-minute", "50", "--endpoint", "POST /v1/chat/*", "--endpoint", "/v1/models"
+    )
     assert updated.returncode == 0 and "ci (otk_" in updated.stdout
     kept = json.loads((stack.folder / ".opentracy/keys.json").read_text())["keys"][0]["terms"]
     assert (kept["models"], kept["limits"]["requests_per_minute"]) == (["demo/*"], 50), "other terms are unchanged"
@@ -345,10 +402,16 @@ def tokened(session_world, tmp_path_factory, issuer):
     folder = tmp_path_factory.mktemp("tokens")
     numbers = issuer.public_key().public_numbers()
     as_bytes = lambda number: encoded(number.to_bytes((number.bit_length() + 7) // 8, "big"))
-    jwks = {"keys": [{"kty": "RSA", "kid": "1", "alg": "RS256", "use": "sig", "n": as_bytes(numbers.n), "e": as_bytes(numbers.e)}]}
+    jwks = {
+        "keys": [
+            {"kty": "RSA", "kid": "1", "alg": "RS256", "use": "sig", "n": as_bytes(numbers.n), "e": as_bytes(numbers.e)}
+        ]
+    }
     (folder / "jwks.json").write_text(json.dumps(jwks))
     config = session_world.config()
-    config["access"] = {"jwt": {"issuer": "https://id.example", "audiences": ["llm"], "jwks_file": str(folder / "jwks.json")}}
+    config["access"] = {
+        "jwt": {"issuer": "https://id.example", "audiences": ["llm"], "jwks_file": str(folder / "jwks.json")}
+    }
     config["keys"] = {"cheap": {"key_env": "KEY_CHEAP", "models": ["openai/*"]}}
     stack = Stack(folder, config, environment={"KEY_CHEAP": SECRETS["cheap"]}).start()
     yield stack
@@ -362,8 +425,19 @@ def test_a_token_that_envoy_has_checked_lets_in(tokened, world, issuer):
 
     status, headers, _ = ask(f"Bearer {token(issuer, sub='ann')}")
     assert status == 200
-    trace = wait_for(lambda: tokened.post(None, method="GET", path=f"/v1/traces/{headers['x-opentracy-trace-id']}",
-                                          headers=bearer("cheap"), origin=tokened.management)[0] == 403, "the answer")
+    trace = wait_for(
+        lambda: (
+            tokened.post(
+                None,
+                method="GET",
+                path=f"/v1/traces/{headers['x-opentracy-trace-id']}",
+                headers=bearer("cheap"),
+                origin=tokened.management,
+            )[0]
+            == 403
+        ),
+        "the answer",
+    )
     assert trace, "a user's key can't read traces"
     # A token has the permissions of the key that it names.
     assert ask(f"Bearer {token(issuer, sub='bob', opentracy_key='cheap')}")[2]["error"]["code"] == "model_not_allowed"
@@ -375,9 +449,15 @@ def test_a_token_that_envoy_has_checked_lets_in(tokened, world, issuer):
     from cryptography.hazmat.primitives.asymmetric import rsa
 
     stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    for refused in (None, f"Bearer {token(issuer, exp=1)}", f"Bearer {token(issuer, aud='other')}", f"Bearer {token(stranger)}",
-                    f"Bearer {token(issuer, exp=None)}", f"Bearer {token(issuer, opentracy_key=['cheap'])}",
-                    f"Bearer e30.{payload}."):
+    for refused in (
+        None,
+        f"Bearer {token(issuer, exp=1)}",
+        f"Bearer {token(issuer, aud='other')}",
+        f"Bearer {token(stranger)}",
+        f"Bearer {token(issuer, exp=None)}",
+        f"Bearer {token(issuer, opentracy_key=['cheap'])}",
+        f"Bearer e30.{payload}.",
+    ):
         assert ask(refused, **{"x-opentracy-jwt": payload})[0] == 401, refused
     for key in (f"Bearer {token(issuer, sub='ann')}",):
         with tokened._open(None, headers={"authorization": key}, path="/v1/models", method="GET") as reply:
@@ -390,19 +470,25 @@ def test_a_token_header_means_nothing_where_envoy_verifies_no_tokens(own_stack, 
     stack = own_stack(config, environment={"KEY_ADMIN": SECRETS["admin"]}, key=SECRETS["admin"])
     (tmp_path / "jwks.json").write_text('{"keys": []}')
     # Reloads the control plane. Envoy keeps the configuration that it started with.
-    stack.write_config({**config, "access": {"jwt": {"issuer": "https://id.example", "jwks_file": str(tmp_path / "jwks.json")}}})
+    stack.write_config(
+        {**config, "access": {"jwt": {"issuer": "https://id.example", "jwks_file": str(tmp_path / "jwks.json")}}}
+    )
 
     def codes():
         return [reason["code"] for reason in stack.get("/health", stack.management)["reasons"]]
 
     wait_for(lambda: "tokens_unverified" in codes(), "the reason in /health")
-    payload = encoded({"sub": "mallory", "opentracy_key": "admin", "exp": 2 ** 33})
+    payload = encoded({"sub": "mallory", "opentracy_key": "admin", "exp": 2**33})
     header = re.findall(r"x-opentracy-jwt[0-9a-f-]*", regenerated(stack))[0]
     for name in ("x-opentracy-jwt", header):
         for path in ("/v1/chat/completions", "/statsz", "/v1/models"):
             body = {"model": "openai/gpt-4o", "messages": HELLO} if "chat" in path else None
-            status, _, _ = stack.post(body, path=path, method="POST" if body else "GET",
-                                      headers={name: payload, "authorization": "Bearer nobody"})
+            status, _, _ = stack.post(
+                body,
+                path=path,
+                method="POST" if body else "GET",
+                headers={name: payload, "authorization": "Bearer nobody"},
+            )
             assert status == 401, (name, path)
     assert not world.openai.requests
     assert stack.post({"model": "openai/gpt-4o", "messages": HELLO})[0] == 200, "API keys still work"
@@ -417,31 +503,39 @@ def regenerated(stack):
 # Browsers
 
 
-@pytest.mark.parametrize("headers,status", [
-    ({}, 200),
-    ({"origin": "https://evil.example"}, 403),
-    ({"origin": "null"}, 403),
-    ({"sec-fetch-site": "cross-site"}, 403),
-    ({"sec-fetch-site": "same-origin"}, 200),
-    ({"host": "evil.example"}, 403),
-    ({"host": "localhost:8000"}, 200),
-    ({"host": "[::1]:8000"}, 200),
-])
+@pytest.mark.parametrize(
+    "headers,status",
+    [
+        ({}, 200),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"host": "evil.example"}, 403),
+        ({"host": "localhost:8000"}, 200),
+        ({"host": "[::1]:8000"}, 200),
+    ],
+)
 def test_without_keys_no_other_site_makes_a_browser_call(stack, headers, status):
     with stack._open(None, headers=headers, path="/v1/traces", method="GET", origin=stack.management) as reply:
         assert reply.status == status
         assert "access-control-allow-origin" not in reply.headers
 
 
-@pytest.mark.parametrize("headers,status", [
-    ({}, 200),
-    ({"origin": "https://evil.example"}, 403),
-    ({"origin": "null", "content-type": "text/plain"}, 403),
-    ({"sec-fetch-site": "cross-site"}, 403),
-    ({"host": "evil.example"}, 403),
-    ({"host": "localhost:8080"}, 200),
-])
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/statsz", "/proxy/openai/v1/models", "/v1/route"])
+@pytest.mark.parametrize(
+    "headers,status",
+    [
+        ({}, 200),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null", "content-type": "text/plain"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"host": "evil.example"}, 403),
+        ({"host": "localhost:8080"}, 200),
+    ],
+)
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/models", "/statsz", "/proxy/openai/v1/models", "/v1/route"]
+)
 def test_without_keys_no_other_site_calls_the_gateway(stack, world, headers, status, path):
     is_post = path in ("/v1/chat/completions", "/v1/route")
     body = json.dumps({"model": "openai/gpt-4o", "messages": HELLO}).encode() if is_post else None
@@ -466,8 +560,11 @@ def test_the_gateways_own_host_names_need_no_key(own_stack, world):
 def test_two_credentials_or_no_host_are_refused_at_both_listeners(guarded, key):
     good = f"authorization: Bearer {SECRETS[key]}\r\n" if key else ""
     for port in (guarded.ports["gateway"], guarded.ports["management"]):
-        for lines in ("host: localhost\r\nauthorization: Bearer x\r\nauthorization: Bearer y\r\n", "host:\r\n",
-                      "host: localhost\r\nx-api-key: x\r\nx-api-key: y\r\n"):
+        for lines in (
+            "host: localhost\r\nauthorization: Bearer x\r\nauthorization: Bearer y\r\n",
+            "host:\r\n",
+            "host: localhost\r\nx-api-key: x\r\nx-api-key: y\r\n",
+        ):
             with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
                 connection.sendall(f"GET /v1/models HTTP/1.1\r\n{lines}{good}connection: close\r\n\r\n".encode())
                 assert connection.recv(65536).startswith(b"HTTP/1.1 400"), (port, lines)

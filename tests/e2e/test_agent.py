@@ -32,8 +32,10 @@ def converse(client, model, before_turn=lambda number: None):
         if not message.tool_calls:
             break
         assert [json.loads(call.function.arguments)["city"] for call in message.tool_calls] == CITIES[number]
-        messages += [{"role": "tool", "tool_call_id": call.id, "content": f"{call.function.arguments}: sunny"}
-                     for call in message.tool_calls]
+        messages += [
+            {"role": "tool", "tool_call_id": call.id, "content": f"{call.function.arguments}: sunny"}
+            for call in message.tool_calls
+        ]
     assert message.content == "That is all."
     return selected, messages
 
@@ -42,7 +44,8 @@ def converse(client, model, before_turn=lambda number: None):
 def test_five_turns(client, world, provider):
     """Each mock checks the whole conversation with the types of its provider's SDK."""
     selected, messages = converse(
-        client, MODELS[provider], lambda number: getattr(world, provider).script.append(turn(number)))
+        client, MODELS[provider], lambda number: getattr(world, provider).script.append(turn(number))
+    )
     assert selected == [MODELS[provider]] * 5
     assert len(messages) == 2 + 4 * 3 + 1
 

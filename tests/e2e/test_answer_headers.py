@@ -5,13 +5,32 @@ from support import providers as mock
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 FORGED = {
-    **{f"x-opentracy-{name}": "forged" for name in (
-        "trace-id", "selected-model", "cache", "session-id", "budget", "token", "plan", "cluster", "attempts", "routing-ms",
-        "cluster-id", "expected-error", "routing", "on-behalf-of", "anything")},
+    **{
+        f"x-opentracy-{name}": "forged"
+        for name in (
+            "trace-id",
+            "selected-model",
+            "cache",
+            "session-id",
+            "budget",
+            "token",
+            "plan",
+            "cluster",
+            "attempts",
+            "routing-ms",
+            "cluster-id",
+            "expected-error",
+            "routing",
+            "on-behalf-of",
+            "anything",
+        )
+    },
     "x-opentracy-retry": "1",
     "x-opentracy-attempt-log": "[]",
-    **{f"x-envoy-{name}": "forged" for name in (
-        "upstream-service-time", "overloaded", "degraded", "attempt-count", "ratelimited", "anything")},
+    **{
+        f"x-envoy-{name}": "forged"
+        for name in ("upstream-service-time", "overloaded", "degraded", "attempt-count", "ratelimited", "anything")
+    },
     "X-Opentracy-Upper": "forged",
 }
 
@@ -66,7 +85,8 @@ def test_a_provider_sets_no_header_of_the_gateways(stack, world, exit, fails):
     assert not [pair for pair in headers if "forged" in pair[1]]
     assert not [name for name, _ in headers if name.startswith("x-envoy-")]
     assert not {"x-opentracy-retry", "x-opentracy-attempt-log", "x-opentracy-anything", "x-opentracy-upper"} & {
-        name for name, _ in headers}
+        name for name, _ in headers
+    }
     names = [name for name, _ in headers]
     assert names.count("x-opentracy-trace-id") <= 1
     if exit not in ("alias", "alias-stream"):

@@ -53,7 +53,11 @@ def test_a_hard_limit_refuses_as_openai_does(budgeted, hello):
 
 def test_a_soft_limit_only_marks(budgeted):
     assert "x-opentracy-budget" not in ask(budgeted, "cheap")[1]
-    status, headers, _ = wait_for(lambda: (answer := ask(budgeted, "cheap"))[1].get("x-opentracy-budget") and answer, "the soft limit's header", 10)
+    status, headers, _ = wait_for(
+        lambda: (answer := ask(budgeted, "cheap"))[1].get("x-opentracy-budget") and answer,
+        "the soft limit's header",
+        10,
+    )
     assert (status, headers["x-opentracy-budget"]) == (200, "soft_limit")
 
 
@@ -88,22 +92,27 @@ def test_what_is_spent_is_shown(budgeted):
     assert 'opentracy_budget_spent_ratio{owner="alias",name="spent"}' in metrics
 
 
-@pytest.mark.parametrize("config,words", [
-    ({"aliases": {"a": {"candidates": ["demo/echo"], "budget": {}}}}, "needs `soft` or `hard`"),
-    ({"aliases": {"a": {"candidates": ["demo/echo"], "budget": {"soft": 2, "hard": 1}}}}, "must not be more"),
-    ({"keys": {"a": {}}}, "needs `sha256` or `key_env`"),
-    ({"keys": {"a": {"sha256": "abc"}}}, "sha256sum"),
-    ({"keys": {"a": {"key_env": "NOT_SET_ANYWHERE"}}}, "NOT_SET_ANYWHERE"),
-    ({"traces": {"detectors": ["emial"]}}, "write one of secret, email"),
-    ({"traces": {"patterns": {"x": "("}}}, "not a usable regular expression"),
-])
+@pytest.mark.parametrize(
+    "config,words",
+    [
+        ({"aliases": {"a": {"candidates": ["demo/echo"], "budget": {}}}}, "needs `soft` or `hard`"),
+        ({"aliases": {"a": {"candidates": ["demo/echo"], "budget": {"soft": 2, "hard": 1}}}}, "must not be more"),
+        ({"keys": {"a": {}}}, "needs `sha256` or `key_env`"),
+        ({"keys": {"a": {"sha256": "abc"}}}, "sha256sum"),
+        ({"keys": {"a": {"key_env": "NOT_SET_ANYWHERE"}}}, "NOT_SET_ANYWHERE"),
+        ({"traces": {"detectors": ["emial"]}}, "write one of secret, email"),
+        ({"traces": {"patterns": {"x": "("}}}, "not a usable regular expression"),
+    ],
+)
 def test_an_invalid_configuration_is_reported(tmp_path, config, words):
     import subprocess
 
     from support.control_plane import ControlPlane
 
     control_plane = ControlPlane(tmp_path, config)
-    check = subprocess.run(control_plane.command("check"), env=control_plane.environment, capture_output=True, text=True)
+    check = subprocess.run(
+        control_plane.command("check"), env=control_plane.environment, capture_output=True, text=True
+    )
     assert check.returncode == 1 and words in check.stderr, check.stderr
 
 
@@ -111,7 +120,10 @@ def test_a_budget_is_for_every_endpoint(budgeted, world):
     world.openai.habit = anything
     of_team = {"authorization": f"Bearer {KEY}"}
     wait_for_refusals(budgeted, "openai/gpt-4o", headers=of_team)
-    for path, body in (("/v1/embeddings", {"model": "openai/text-embedding-3-small", "input": "a"}), ("/proxy/openai/x", {})):
+    for path, body in (
+        ("/v1/embeddings", {"model": "openai/text-embedding-3-small", "input": "a"}),
+        ("/proxy/openai/x", {}),
+    ):
         status, _, reply = budgeted.post(body, path=path, headers=of_team)
         assert (status, reply["error"]["code"]) == (429, "insufficient_quota")
     assert budgeted.post({"model": "openai/text-embedding-3-small", "input": "a"}, path="/v1/embeddings")[0] == 200

@@ -8,13 +8,25 @@ import pytest
 from support import providers as mock
 from support.stack import wait_for
 
-MODELS = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-sonnet-4-6",
-          "gemini": "gemini/gemini-2.5-pro", "bedrock": "bedrock/us.amazon.nova-pro-v1:0",
-          "cohere": "cohere/command-a-03-2025", "mistral": "mistral/mistral-large-latest",
-          "vertex": "vertex/claude-sonnet-4-5@20250929"}
+MODELS = {
+    "openai": "openai/gpt-4o-mini",
+    "anthropic": "anthropic/claude-sonnet-4-6",
+    "gemini": "gemini/gemini-2.5-pro",
+    "bedrock": "bedrock/us.amazon.nova-pro-v1:0",
+    "cohere": "cohere/command-a-03-2025",
+    "mistral": "mistral/mistral-large-latest",
+    "vertex": "vertex/claude-sonnet-4-5@20250929",
+}
 # Aliases with several candidates. The provider's model is the first or the second one.
-ALIASES = {"openai": "smart", "anthropic": "smart", "gemini": "google", "bedrock": "amazon", "cohere": "canadian",
-           "mistral": "french", "vertex": "cloud"}
+ALIASES = {
+    "openai": "smart",
+    "anthropic": "smart",
+    "gemini": "google",
+    "bedrock": "amazon",
+    "cohere": "canadian",
+    "mistral": "french",
+    "vertex": "cloud",
+}
 WEATHER = {
     "type": "function",
     "function": {
@@ -31,8 +43,9 @@ each_format = pytest.mark.parametrize("provider", MODELS)
 
 @each_format
 def test_a_chat(client, stack, world, hello, provider):
-    raw = client.chat.completions.with_raw_response.create(model=MODELS[provider], messages=hello, user="u-1",
-                                                           metadata={"team": "search"})
+    raw = client.chat.completions.with_raw_response.create(
+        model=MODELS[provider], messages=hello, user="u-1", metadata={"team": "search"}
+    )
     answer = raw.parse()
     assert answer.choices[0].message.content == "Hello from the mock."
     assert answer.choices[0].finish_reason == "stop"
@@ -110,7 +123,9 @@ def test_tools_in_two_turns_of_one_session(client, stack, world, provider, strea
         assert "c2lnbmF0dXJl" in [part.get("thoughtSignature") for part in replayed]
     stack.trace(raw.headers["x-opentracy-trace-id"])
     # Two workers may have served the turns, and each reports its own trace.
-    turns = wait_for(lambda: len(found := stack.traces(f"session={session}&order=oldest_first")) == 2 and found, "both traces")
+    turns = wait_for(
+        lambda: len(found := stack.traces(f"session={session}&order=oldest_first")) == 2 and found, "both traces"
+    )
     assert [turn["provider"] for turn in turns] == [provider] * 2
     called = turns[0]["response"]["choices"][0]["message"]["tool_calls"]
     assert [call["function"]["name"] for call in called] == ["get_weather"] * 2
@@ -206,7 +221,10 @@ def test_a_known_model_needs_no_provider(client, world, hello):
 
 
 def test_fields_we_do_not_know_pass_byte_for_byte(stack, world):
-    body = b'{ "temperature" : 1.50, "model":"openai/gpt-4o", "messages" :[ {"role":"user","content":"caf\\u00e9"}],  "new_field": {"a" : 1e3} }'
+    body = (
+        b'{ "temperature" : 1.50, "model":"openai/gpt-4o", '
+        b'"messages" :[ {"role":"user","content":"caf\\u00e9"}],  "new_field": {"a" : 1e3} }'
+    )
     status, _, _ = stack.post(body)
     # The mock refuses fields that the SDK's types don't have, but only after it has recorded them.
     assert status == 400
@@ -230,7 +248,7 @@ def test_an_unknown_price_is_no_price(client, stack, world, hello):
 def test_azure_has_its_own_paths_and_its_own_header(client, world, hello, model, path):
     answer = client.chat.completions.create(model=model, messages=hello)
     assert answer.choices[0].message.content == "Hello from the mock."
-    request, = world.second.requests
+    (request,) = world.second.requests
     assert request.path == path
     assert request.headers["api-key"] == "azure-key" and "authorization" not in request.headers
 

@@ -16,7 +16,13 @@ HELLO = [{"role": "user", "content": "Hello!"}]
 QUESTION = [{"role": "user", "content": "What is the weather in Paris and Rome?"}]
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"name": "get_weather", "description": "The weather in a city", "input_schema": CITY}
-FUNCTION = {"type": "function", "name": "get_weather", "description": "The weather in a city", "parameters": CITY, "strict": False}
+FUNCTION = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather in a city",
+    "parameters": CITY,
+    "strict": False,
+}
 
 
 @pytest.fixture
@@ -37,8 +43,9 @@ def prefer(world, provider, names):
 @each_path
 def test_a_message(claude, stack, world, provider, names):
     prefer(world, provider, names)
-    raw = claude.messages.with_raw_response.create(model=names[provider], max_tokens=100, messages=HELLO, system="Be brief.",
-                                                   metadata={"user_id": "u-1"})
+    raw = claude.messages.with_raw_response.create(
+        model=names[provider], max_tokens=100, messages=HELLO, system="Be brief.", metadata={"user_id": "u-1"}
+    )
     answer = raw.parse()
     assert (answer.type, answer.role, answer.stop_reason) == ("message", "assistant", "end_turn")
     assert [block.text for block in answer.content] == ["Hello from the mock."]
@@ -95,8 +102,11 @@ def test_what_gemini_signed_comes_back_through_a_messages_client(claude, world):
     world.gemini.habit = mock.assistant
     ask = {"model": MODELS["gemini"], "max_tokens": 1000, "tools": [TOOL]}
     first = claude.messages.create(messages=QUESTION, **ask)
-    results = [{"type": "tool_result", "tool_use_id": block.id, "content": "sunny"}
-               for block in first.content if block.type == "tool_use"]
+    results = [
+        {"type": "tool_result", "tool_use_id": block.id, "content": "sunny"}
+        for block in first.content
+        if block.type == "tool_use"
+    ]
     content = [block.model_dump(exclude_none=True) for block in first.content]
     messages = [*QUESTION, {"role": "assistant", "content": content}, {"role": "user", "content": results}]
     claude.messages.create(messages=messages, **ask)
@@ -110,10 +120,17 @@ def test_what_gemini_signed_comes_back_through_a_messages_client(claude, world):
 
 def test_a_message_for_anthropic_goes_as_it_is(claude, world):
     thinking = {"type": "enabled", "budget_tokens": 2000}
-    body = {"max_tokens": 4000, "messages": HELLO, "thinking": thinking, "tools": [{"type": "web_search_20250305", "name": "web_search"}],
-            "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]}
-    claude.messages.create(model="anthropic/claude-sonnet-4-5", **body, extra_headers={"anthropic-beta": "context-1m-2025-08-07"})
-    request, = world.anthropic.requests
+    body = {
+        "max_tokens": 4000,
+        "messages": HELLO,
+        "thinking": thinking,
+        "tools": [{"type": "web_search_20250305", "name": "web_search"}],
+        "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+    }
+    claude.messages.create(
+        model="anthropic/claude-sonnet-4-5", **body, extra_headers={"anthropic-beta": "context-1m-2025-08-07"}
+    )
+    (request,) = world.anthropic.requests
     assert request.json == {"model": "claude-sonnet-4-5", **body}
     assert request.headers["anthropic-beta"] == "context-1m-2025-08-07"
 
@@ -121,12 +138,18 @@ def test_a_message_for_anthropic_goes_as_it_is(claude, world):
 def test_room_to_think_goes_to_models_that_think(claude, world):
     """Coding agents send a thinking budget to every model; a model without thinking refuses it."""
     thinking = {"type": "enabled", "budget_tokens": 10_000}
-    for model in ("openai/gpt-4o-mini", "openai/gpt-5", "bedrock/us.amazon.nova-2-lite-v1:0", "cohere/command-a-03-2025"):
+    for model in (
+        "openai/gpt-4o-mini",
+        "openai/gpt-5",
+        "bedrock/us.amazon.nova-2-lite-v1:0",
+        "cohere/command-a-03-2025",
+    ):
         claude.messages.create(model=model, max_tokens=20_000, messages=HELLO, thinking=thinking)
     plain, reasoning = (request.json for request in world.openai.requests)
     assert "reasoning_effort" not in plain and reasoning["reasoning_effort"] == "medium"
     assert world.bedrock.requests[0].json["additionalModelRequestFields"] == {
-        "reasoningConfig": {"type": "enabled", "maxReasoningEffort": "medium"}}
+        "reasoningConfig": {"type": "enabled", "maxReasoningEffort": "medium"}
+    }
     assert world.cohere.requests[0].json["thinking"] == {"type": "enabled", "token_budget": 8192}
 
 
@@ -141,9 +164,16 @@ def test_tokens_are_counted_by_anthropic_or_estimated(claude, world):
 
 
 @each_path
-@pytest.mark.parametrize("status,kind", [(400, anthropic.BadRequestError), (401, anthropic.AuthenticationError),
-                                         (404, anthropic.NotFoundError), (429, anthropic.RateLimitError),
-                                         (500, anthropic.InternalServerError)])
+@pytest.mark.parametrize(
+    "status,kind",
+    [
+        (400, anthropic.BadRequestError),
+        (401, anthropic.AuthenticationError),
+        (404, anthropic.NotFoundError),
+        (429, anthropic.RateLimitError),
+        (500, anthropic.InternalServerError),
+    ],
+)
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "bedrock"])
 def test_errors_to_a_messages_client(claude, world, provider, status, kind, names):
     for each in world.providers:
@@ -170,8 +200,12 @@ def test_a_messages_stream_that_breaks_off_ends_with_an_error_event(claude, stac
 
 def test_features_of_anthropic_alone_are_refused_for_others(claude, world):
     with pytest.raises(anthropic.BadRequestError, match="only Anthropic runs this tool"):
-        claude.messages.create(model="openai/gpt-4o", max_tokens=10, messages=HELLO,
-                               tools=[{"type": "web_search_20250305", "name": "web_search"}])
+        claude.messages.create(
+            model="openai/gpt-4o",
+            max_tokens=10,
+            messages=HELLO,
+            tools=[{"type": "web_search_20250305", "name": "web_search"}],
+        )
     assert not world.openai.requests
 
 
@@ -182,8 +216,9 @@ def test_features_of_anthropic_alone_are_refused_for_others(claude, world):
 @each_path
 def test_a_response(client, stack, world, provider, names):
     prefer(world, provider, names)
-    raw = client.responses.with_raw_response.create(model=names[provider], input="Hello!", instructions="Be brief.", user="u-1",
-                                                    metadata={"team": "search"})
+    raw = client.responses.with_raw_response.create(
+        model=names[provider], input="Hello!", instructions="Be brief.", user="u-1", metadata={"team": "search"}
+    )
     answer = raw.parse()
     assert (answer.object, answer.status, answer.output_text) == ("response", "completed", "Hello from the mock.")
     assert (answer.usage.input_tokens, answer.usage.total_tokens) == (20, 30)
@@ -237,9 +272,14 @@ def test_tools_of_a_responses_client(client, world, provider, stream):
 
 
 def test_a_response_of_openai_goes_as_it_is(client, world):
-    body = {"input": "Hello!", "previous_response_id": "resp_0", "tools": [{"type": "web_search"}], "reasoning": {"effort": "low"}}
+    body = {
+        "input": "Hello!",
+        "previous_response_id": "resp_0",
+        "tools": [{"type": "web_search"}],
+        "reasoning": {"effort": "low"},
+    }
     client.responses.create(model="openai/gpt-5", **body)
-    request, = world.openai.requests
+    (request,) = world.openai.requests
     assert request.path == "/v1/responses" and request.json == {"model": "gpt-5", **body}
 
 
@@ -270,20 +310,33 @@ def test_another_candidate_takes_over_for_every_api(claude, client, world, api, 
     ask = {"model": "smart", "stream": stream}
     if api == "messages":
         answer = claude.messages.create(max_tokens=10, messages=HELLO, **ask)
-        text = "".join(event.delta.text for event in answer if event.type == "content_block_delta") if stream else answer.content[0].text
+        text = (
+            "".join(event.delta.text for event in answer if event.type == "content_block_delta")
+            if stream
+            else answer.content[0].text
+        )
     else:
         answer = client.responses.create(input="Hello!", **ask)
-        text = "".join(event.delta for event in answer if event.type == "response.output_text.delta") if stream else answer.output_text
+        text = (
+            "".join(event.delta for event in answer if event.type == "response.output_text.delta")
+            if stream
+            else answer.output_text
+        )
     assert text.strip() == "Hello from the mock."
     assert len(world.anthropic.requests) == len(world.openai.requests) == 1
 
 
-@pytest.mark.parametrize("path,body,param", [
-    ("/v1/messages", {"model": "gpt-4o"}, "messages"), ("/v1/messages", {"messages": HELLO}, "model"),
-    ("/v1/responses", {"model": "gpt-4o"}, "input"), ("/v1/responses", {"input": "x"}, "model"),
-    ("/v1/messages", {"model": "gpt-4o", "messages": []}, "messages"),
-    ("/v1/responses", {"model": "anthropic/claude-sonnet-4-6", "input": 5}, "input"),
-])
+@pytest.mark.parametrize(
+    "path,body,param",
+    [
+        ("/v1/messages", {"model": "gpt-4o"}, "messages"),
+        ("/v1/messages", {"messages": HELLO}, "model"),
+        ("/v1/responses", {"model": "gpt-4o"}, "input"),
+        ("/v1/responses", {"input": "x"}, "model"),
+        ("/v1/messages", {"model": "gpt-4o", "messages": []}, "messages"),
+        ("/v1/responses", {"model": "anthropic/claude-sonnet-4-6", "input": 5}, "input"),
+    ],
+)
 def test_mistakes_are_named(stack, world, path, body, param):
     status, _, reply = stack.post(body, path=path)
     assert (status, reply["error"]["param"]) == (400, param), reply

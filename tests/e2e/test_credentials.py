@@ -44,7 +44,12 @@ def wait_for_credentials(stack):
 def test_requests_are_signed_with_aws_credentials(own_stack, world, path):
     """The mock recomputes every signature with botocore from the request on the wire."""
     access_key, secret_key, token, _ = world.bedrock.credentials
-    environment = {**NOWHERE, "AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key, "AWS_SESSION_TOKEN": token}
+    environment = {
+        **NOWHERE,
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
+        "AWS_SESSION_TOKEN": token,
+    }
     stack = own_stack(aws_config(world), environment=environment)
     wait_for_credentials(stack)
     world.reset()
@@ -115,25 +120,44 @@ class TokenEndpoint:
         form = urllib.parse.parse_qs(request.body.decode())
         assert form["grant_type"] == ["urn:ietf:params:oauth:grant-type:jwt-bearer"]
         self.statements.append(jwt.decode(form["assertion"][0], certs=self._public_key, audience=self.url))
-        await writer.reply(200, {"access_token": f"{mock.Vertex.token}-{len(self.statements)}", "token_type": "Bearer",
-                                 "expires_in": self._expires_in})
+        await writer.reply(
+            200,
+            {
+                "access_token": f"{mock.Vertex.token}-{len(self.statements)}",
+                "token_type": "Bearer",
+                "expires_in": self._expires_in,
+            },
+        )
 
 
 def test_a_service_accounts_assertion_is_exchanged_and_its_token_renewed(own_stack, world, tmp_path):
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     endpoint = TokenEndpoint(public, expires_in=303)
     account = tmp_path / "account.json"
-    account.write_text(json.dumps({
-        "type": "service_account", "project_id": "my-project", "private_key_id": "1", "private_key": private.decode(),
-        "client_email": "gateway@my-project.iam.gserviceaccount.com", "client_id": "1", "token_uri": endpoint.url,
-    }))
+    account.write_text(
+        json.dumps(
+            {
+                "type": "service_account",
+                "project_id": "my-project",
+                "private_key_id": "1",
+                "private_key": private.decode(),
+                "client_email": "gateway@my-project.iam.gserviceaccount.com",
+                "client_id": "1",
+                "token_uri": endpoint.url,
+            }
+        )
+    )
     config = world.config()
     config["providers"]["vertex"]["credentials_file"] = str(account)
     del config["providers"]["vertex"]["api_key"]
     stack = own_stack(config)
-    world.vertex.habit = mock.status(200, body={"candidates": [{"content": {"parts": [{"text": "Hi."}]}, "finishReason": "STOP"}]})
+    world.vertex.habit = mock.status(
+        200, body={"candidates": [{"content": {"parts": [{"text": "Hi."}]}, "finishReason": "STOP"}]}
+    )
 
     def token():
         stack.post({"model": "vertex/gemini-2.5-pro", "messages": HELLO})

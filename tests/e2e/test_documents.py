@@ -26,8 +26,16 @@ def test_the_filter_is_small():
 
 def test_the_compose_file_is_valid():
     checked = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(ROOT / "docker-compose.yml")],
-        capture_output=True, text=True,
+        [
+            sys.executable,
+            "-m",
+            "check_jsonschema",
+            "--builtin-schema",
+            "vendor.compose-spec",
+            str(ROOT / "docker-compose.yml"),
+        ],
+        capture_output=True,
+        text=True,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
@@ -49,8 +57,12 @@ def test_the_containers_configuration_is_good(tmp_path):
     config.write_text(compose["configs"]["opentracy"]["content"])
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     for command in ("check", "envoy-config"):
-        ran = subprocess.run([os.environ["OPENTRACY_BIN"], command, "--config", str(config)],
-                             capture_output=True, text=True, env=environment)
+        ran = subprocess.run(
+            [os.environ["OPENTRACY_BIN"], command, "--config", str(config)],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
         assert ran.returncode == 0, ran.stderr
 
 

@@ -20,8 +20,14 @@ from support.stack import Stack, wait_for
 def line(trace_id, content=2000):
     said = "word " * (content // 5)
     return {
-        "id": trace_id, "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "status": 200, "outcome": "completed", "latency_ms": 5.0,
-        "provider": "openai", "model": "gpt-4o", "alias": "load",
+        "id": trace_id,
+        "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "status": 200,
+        "outcome": "completed",
+        "latency_ms": 5.0,
+        "provider": "openai",
+        "model": "gpt-4o",
+        "alias": "load",
         "request": {"messages": [{"role": "user", "content": said}]},
     }
 
@@ -81,7 +87,10 @@ def check_nothing_was_lost(control_plane, senders, what):
     acknowledged = senders.acknowledged
     stored = stored_ids(control_plane)
     lost = set(acknowledged) - set(stored)
-    print(f"\n{what}: {len(acknowledged)} acknowledged, {len(lost)} lost, {senders.tried_again} batches tried again, {len(stored)} rows")
+    print(
+        f"\n{what}: {len(acknowledged)} acknowledged, {len(lost)} lost, "
+        f"{senders.tried_again} batches tried again, {len(stored)} rows"
+    )
     assert acknowledged, "nothing was acknowledged, so the test shows nothing"
     assert not lost
     assert len(stored) == len(set(stored)), "a trace is stored more than once"
@@ -123,7 +132,9 @@ def test_an_outage_of_the_store_loses_nothing(tmp_path):
     # During the outage the control plane itself is killed, and starts without its store.
     control_plane.kill()
     control_plane.start()
-    health = wait_for(lambda: "store_write_failing" in codes(health := control_plane.get("/health")) and health, "the fault")
+    health = wait_for(
+        lambda: "store_write_failing" in codes(health := control_plane.get("/health")) and health, "the fault"
+    )
     assert health["journal_backlog_bytes"] > 0 and health["status"] == "degraded"
     assert control_plane.get("/statsz")["store"]["is_writable"] is False
     status, body = control_plane.request("GET", "/v1/traces")
@@ -143,12 +154,18 @@ def test_a_full_disk_refuses_and_recovers(tmp_path):
     """Limits the journal to 8 MB with a file system, or its files to 4 MB if mounting fails."""
     journal = tmp_path / "journal"
     journal.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(journal)], capture_output=True).returncode == 0
+    mounted = (
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(journal)], capture_output=True).returncode
+        == 0
+    )
     options = {} if mounted else {"preexec_fn": limit_file_size}
     # A store that is down at first: ClickHouse, which has not started yet.
     (tmp_path / "clickhouse").mkdir()
     clickhouse = ClickHouse(tmp_path / "clickhouse")
-    config = {"journal": {"path": str(journal)}, "store": {"clickhouse": {"url": clickhouse.url, "compression": "none"}}}
+    config = {
+        "journal": {"path": str(journal)},
+        "store": {"clickhouse": {"url": clickhouse.url, "compression": "none"}},
+    }
     control_plane = ControlPlane(tmp_path, config).start(**options)
     try:
         senders = Senders(control_plane, threads=2, content=20_000)
@@ -191,7 +208,9 @@ def test_a_disk_that_becomes_read_only_holds_nothing_up(tmp_path):
         body = "\n".join(json.dumps(line(trace_id)) for trace_id in new).encode()
         assert control_plane.request("POST", "/v1/traces", body)[0] == 503
         health = control_plane.get("/health")
-        assert health["status"] == "degraded" and {"journal_write_failing", "journal_bookmark_failing"} <= set(codes(health))
+        assert health["status"] == "degraded" and {"journal_write_failing", "journal_bookmark_failing"} <= set(
+            codes(health)
+        )
         subprocess.run(["mount", "-o", "remount,rw", str(journal)], check=True)
         assert control_plane.request("POST", "/v1/traces", body)[0] == 200
         control_plane.settle()
@@ -264,8 +283,8 @@ def frames(data):
     begins = []
     at = 0
     while at < len(data):
-        assert data[at:at + 4] == MARK
-        end = at + HEADER + int.from_bytes(data[at + 8:at + 12], "little")
+        assert data[at : at + 4] == MARK
+        end = at + HEADER + int.from_bytes(data[at + 8 : at + 12], "little")
         begins.append((at, end))
         at = end
     return begins
@@ -282,12 +301,12 @@ def test_damage_in_an_acknowledged_segment_costs_what_it_touches(tmp_path, where
     begin, end = places[7]
     lost = {7}
     if where == "page":
-        data[begin + 30:begin + 30 + 2048] = bytes(2048)
+        data[begin + 30 : begin + 30 + 2048] = bytes(2048)
         lost = {number for number, (from_, to) in enumerate(places) if from_ < begin + 30 + 2048 and begin + 30 < to}
     elif where == "cut":
         # The file ends in the middle of a frame.
         begin, end = places[-5]
-        del data[begin + 50:]
+        del data[begin + 50 :]
         lost = set(range(len(ids) - 5, len(ids)))
     else:
         data[{"length": begin + 9, "mark": begin + 1, "checksum": begin + 17, "body": (begin + end) // 2}[where]] ^= 1
@@ -352,10 +371,15 @@ def test_a_record_that_the_store_refuses_is_set_aside(tmp_path):
     control_plane.import_traces([line(str(uuid.uuid4()))])
     control_plane.settle()
     database = sqlite3.connect(tmp_path / ".opentracy" / "opentracy.db")
-    database.execute("CREATE TRIGGER refuse BEFORE INSERT ON bodies WHEN NEW.user = 'poison' BEGIN SELECT RAISE(ABORT, 'refused by a rule'); END")
+    database.execute(
+        "CREATE TRIGGER refuse BEFORE INSERT ON bodies WHEN NEW.user = 'poison' "
+        "BEGIN SELECT RAISE(ABORT, 'refused by a rule'); END"
+    )
     database.commit()
     ids = [str(uuid.uuid4()) for _ in range(30)]
-    control_plane.import_traces([{**line(trace_id), "user": "poison" if number == 11 else "somebody"} for number, trace_id in enumerate(ids)])
+    control_plane.import_traces(
+        [{**line(trace_id), "user": "poison" if number == 11 else "somebody"} for number, trace_id in enumerate(ids)]
+    )
     control_plane.settle()
     assert set(ids) - set(stored_ids(control_plane)) == {ids[11]}
     health = control_plane.get("/health")
@@ -389,7 +413,10 @@ def test_a_batch_that_comes_again_and_again_is_one_row_each(tmp_path):
 
 
 def test_a_journal_that_is_full_refuses_with_a_reason(tmp_path):
-    config = {"journal": {"max_bytes": 100_000}, "store": {"clickhouse": {"url": "http://127.0.0.1:9", "compression": "none"}}}
+    config = {
+        "journal": {"max_bytes": 100_000},
+        "store": {"clickhouse": {"url": "http://127.0.0.1:9", "compression": "none"}},
+    }
     control_plane = ControlPlane(tmp_path, config).start()
     statuses = []
     for _ in range(60):
@@ -412,14 +439,23 @@ def test_a_second_control_plane_leaves_the_journal_alone(tmp_path):
 def test_migrate_makes_the_tables_once(tmp_path):
     (tmp_path / "clickhouse").mkdir()
     clickhouse = ClickHouse(tmp_path / "clickhouse").start()
-    control_plane = ControlPlane(tmp_path, {"store": {"clickhouse": {"url": clickhouse.url, "compression": "none", "database": "mine"}}})
+    control_plane = ControlPlane(
+        tmp_path, {"store": {"clickhouse": {"url": clickhouse.url, "compression": "none", "database": "mine"}}}
+    )
     for _ in range(2):
-        migrated = subprocess.run(control_plane.command("migrate"), env=control_plane.environment, capture_output=True, timeout=60)
+        migrated = subprocess.run(
+            control_plane.command("migrate"), env=control_plane.environment, capture_output=True, timeout=60
+        )
         assert migrated.returncode == 0, migrated.stderr
-    assert clickhouse.query("SELECT count() > 0, count() = max(version) FROM mine.schema_migrations").split() == ["1", "1"]
+    assert clickhouse.query("SELECT count() > 0, count() = max(version) FROM mine.schema_migrations").split() == [
+        "1",
+        "1",
+    ]
     assert "model_stats_hourly" in clickhouse.query("SHOW TABLES FROM mine")
     clickhouse.query("INSERT INTO mine.schema_migrations (version, name) VALUES (99, 'later')")
-    migrated = subprocess.run(control_plane.command("migrate"), env=control_plane.environment, capture_output=True, timeout=60)
+    migrated = subprocess.run(
+        control_plane.command("migrate"), env=control_plane.environment, capture_output=True, timeout=60
+    )
     assert migrated.returncode == 1 and b"newer version of opentracy" in migrated.stderr
     clickhouse.stop()
 
@@ -429,18 +465,28 @@ def test_back_pressure_reaches_the_filter_and_what_it_can_hold_is_not_lost(world
     """The store is down and the journal is full. Records wait in Envoy and are stored later."""
     (tmp_path / "clickhouse").mkdir()
     clickhouse = ClickHouse(tmp_path / "clickhouse")
-    config = {**world.config(), "store": {"clickhouse": {"url": clickhouse.url, "compression": "none"}}, "journal": {"max_bytes": 30_000}}
+    config = {
+        **world.config(),
+        "store": {"clickhouse": {"url": clickhouse.url, "compression": "none"}},
+        "journal": {"max_bytes": 30_000},
+    }
     stack = Stack(tmp_path, config, concurrency=1).start()
     try:
         ids = []
         for _ in range(40):
-            _, headers, _ = stack.post({"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "x" * 2000}]})
+            _, headers, _ = stack.post(
+                {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "x" * 2000}]}
+            )
             ids.append(headers["x-opentracy-trace-id"])
             time.sleep(0.02)
         backlog = wait_for(lambda: stack.get("/statsz", stack.management)["journal_backlog_bytes"], "a full journal")
         assert backlog < 40 * 2000, "part of the records wait in Envoy"
         clickhouse.start()
-        wait_for(lambda: len(stack.get("/v1/traces?limit=500", stack.management, default={"data": []})["data"]) == len(ids), "all traces", 40)
+        wait_for(
+            lambda: len(stack.get("/v1/traces?limit=500", stack.management, default={"data": []})["data"]) == len(ids),
+            "all traces",
+            40,
+        )
         assert dropped(stack) == 0
     finally:
         stack.stop()
@@ -453,18 +499,31 @@ def test_what_the_filter_can_not_hold_is_dropped_and_counted(world, tmp_path):
     try:
         stack.kill_control_plane()
         # When the filter's buffer is full, content is dropped first. A user's name is not content.
-        body = json.dumps({"model": "openai/unlisted", "user": "x" * 200_000,
-                           "messages": [{"role": "user", "content": "x" * 1_000_000}]}).encode()
+        body = json.dumps(
+            {
+                "model": "openai/unlisted",
+                "user": "x" * 200_000,
+                "messages": [{"role": "user", "content": "x" * 1_000_000}],
+            }
+        ).encode()
         calls = 120
         for _ in range(calls):
             assert stack.post(body)[0] == 200, "calls still succeed"
         assert wait_for(lambda: dropped(stack), "a drop") < calls / 2
         stack.start_control_plane()
-        wait_for(lambda: stack.get("/v1/analytics/summary", stack.management, default={"data": []})["data"], "the first trace")
-        wait_for(lambda: stack.get("/v1/analytics/summary", stack.management)["data"][0]["requests"] + dropped(stack) == calls,
-                 "all others", 60)
+        wait_for(
+            lambda: stack.get("/v1/analytics/summary", stack.management, default={"data": []})["data"],
+            "the first trace",
+        )
+        wait_for(
+            lambda: (
+                stack.get("/v1/analytics/summary", stack.management)["data"][0]["requests"] + dropped(stack) == calls
+            ),
+            "all others",
+            60,
+        )
         assert dropped(stack) < calls / 2
-        newest, = stack.get("/v1/traces?limit=1", stack.management)["data"]
+        (newest,) = stack.get("/v1/traces?limit=1", stack.management)["data"]
         assert newest["content_truncated"] and newest["user"]
     finally:
         stack.stop()
@@ -476,7 +535,9 @@ def dropped(stack):
 
 def test_old_traces_are_deleted(tmp_path):
     control_plane = ControlPlane(tmp_path, {"store": {"retention": "1d"}}).start()
-    control_plane.import_traces([{**line(str(uuid.uuid4())), "started_at": "2025-01-01T00:00:00Z"}, line(str(uuid.uuid4()))])
+    control_plane.import_traces(
+        [{**line(str(uuid.uuid4())), "started_at": "2025-01-01T00:00:00Z"}, line(str(uuid.uuid4()))]
+    )
     control_plane.settle()
     control_plane.stop()
     control_plane.start()

@@ -52,11 +52,17 @@ class OpenAiServer:
                 vector = packed if request.json.get("encoding_format") == "base64" else VECTOR
                 data = [{"object": "embedding", "index": index, "embedding": vector} for index in range(count)]
                 usage = {"prompt_tokens": 4, "total_tokens": 4}
-                await writer.reply(200, {"object": "list", "data": data, "model": request.json["model"], "usage": usage})
+                await writer.reply(
+                    200, {"object": "list", "data": data, "model": request.json["model"], "usage": usage}
+                )
             case ("POST", "/v1/images/generations"):
                 self.checked(request, kinds.image_generate_params.ImageGenerateParamsNonStreaming)
-                usage = {"input_tokens": 10, "output_tokens": 100, "total_tokens": 110,
-                         "input_tokens_details": {"image_tokens": 0, "text_tokens": 10}}
+                usage = {
+                    "input_tokens": 10,
+                    "output_tokens": 100,
+                    "total_tokens": 110,
+                    "input_tokens_details": {"image_tokens": 0, "text_tokens": 10},
+                }
                 await writer.reply(200, {"created": 1, "data": [{"b64_json": "aGk="}], "usage": usage})
             case ("POST", "/v1/audio/speech"):
                 self.checked(request, kinds.audio.speech_create_params.SpeechCreateParams)
@@ -74,11 +80,22 @@ class OpenAiServer:
                 flags = {field.alias or name: False for name, field in names.items()}
                 scores = {name: 0.0 for name in flags}
                 types = {name: ["text"] for name in flags}
-                result = {"flagged": False, "categories": flags, "category_scores": scores, "category_applied_input_types": types}
-                await writer.reply(200, {"id": "modr-1", "model": request.json.get("model", "omni"), "results": [result]})
+                result = {
+                    "flagged": False,
+                    "categories": flags,
+                    "category_scores": scores,
+                    "category_applied_input_types": types,
+                }
+                await writer.reply(
+                    200, {"id": "modr-1", "model": request.json.get("model", "omni"), "results": [result]}
+                )
             case ("POST", "/v1/completions"):
-                self.checked(request, kinds.completion_create_params.CompletionCreateParamsNonStreaming
-                             if not request.json.get("stream") else kinds.completion_create_params.CompletionCreateParamsStreaming)
+                self.checked(
+                    request,
+                    kinds.completion_create_params.CompletionCreateParamsNonStreaming
+                    if not request.json.get("stream")
+                    else kinds.completion_create_params.CompletionCreateParamsStreaming,
+                )
                 one = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": request.json["model"]}
                 if request.json.get("stream"):
                     await writer.begin_stream()
@@ -94,7 +111,9 @@ class OpenAiServer:
                 await writer.reply(200, {**one, "choices": [choice], "usage": usage})
             case ("POST", "/v1/rerank"):
                 results = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": 0.1}]
-                await writer.reply(200, {"model": request.json["model"], "results": results, "usage": {"total_tokens": 9}})
+                await writer.reply(
+                    200, {"model": request.json["model"], "results": results, "usage": {"total_tokens": 9}}
+                )
             case ("GET", "/v1/files") | ("GET", "/v1/batches"):
                 await writer.reply(200, {"object": "list", "data": [], "has_more": False})
             case ("POST", "/v1/files"):
@@ -106,21 +125,44 @@ class OpenAiServer:
             case ("DELETE", "/v1/files/file-1"):
                 await writer.reply(200, {"id": "file-1", "object": "file", "deleted": True})
             case ("POST", "/v1/batches") | ("GET", "/v1/batches/batch-1") | ("POST", "/v1/batches/batch-1/cancel"):
-                await writer.reply(200, {
-                    "id": "batch-1", "object": "batch", "endpoint": "/v1/chat/completions", "input_file_id": "file-1",
-                    "completion_window": "24h", "created_at": 1, "status": "validating"})
+                await writer.reply(
+                    200,
+                    {
+                        "id": "batch-1",
+                        "object": "batch",
+                        "endpoint": "/v1/chat/completions",
+                        "input_file_id": "file-1",
+                        "completion_window": "24h",
+                        "created_at": 1,
+                        "status": "validating",
+                    },
+                )
             case ("GET", "/v1/models"):
-                await writer.reply(200, {"object": "list", "data": [{"id": "m", "object": "model", "created": 1, "owned_by": "x"}]},
-                                   {"set-cookie": "a=b", "x-provider": "yes"})
+                await writer.reply(
+                    200,
+                    {"object": "list", "data": [{"id": "m", "object": "model", "created": 1, "owned_by": "x"}]},
+                    {"set-cookie": "a=b", "x-provider": "yes"},
+                )
             case ("PATCH", "/v1/own/thing"):
-                await writer.reply(207, {"method": method, "query": request.path.split("?")[1], "body": request.body.decode()})
+                await writer.reply(
+                    207, {"method": method, "query": request.path.split("?")[1], "body": request.body.decode()}
+                )
             case _:
-                await writer.reply(404, {"error": {"message": f"no such path {path}", "type": "x", "code": None, "param": None}})
+                await writer.reply(
+                    404, {"error": {"message": f"no such path {path}", "type": "x", "code": None, "param": None}}
+                )
 
     @staticmethod
     def file(size):
-        return {"id": "file-1", "object": "file", "bytes": size, "created_at": 1, "filename": "a.jsonl", "purpose": "batch",
-                "status": "processed"}
+        return {
+            "id": "file-1",
+            "object": "file",
+            "bytes": size,
+            "created_at": 1,
+            "filename": "a.jsonl",
+            "purpose": "batch",
+            "status": "processed",
+        }
 
 
 class Others:
@@ -138,8 +180,12 @@ class Others:
             return await writer.reply(200, {"embeddings": embeddings})
         if path == "/v2/embed":
             embeddings = {"float": [VECTOR for _ in request.json["texts"]]}
-            body = {"id": "1", "embeddings": embeddings, "texts": request.json["texts"],
-                    "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 6}}}
+            body = {
+                "id": "1",
+                "embeddings": embeddings,
+                "texts": request.json["texts"],
+                "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 6}},
+            }
             return await writer.reply(200, body)
         if path == "/v2/rerank":
             return await writer.reply(200, {"id": "1", "results": [{"index": 0, "relevance_score": 0.8}], "meta": {}})
@@ -152,7 +198,9 @@ class Others:
             assert set(request.json) <= {"model", "input", "output_dimension"}, request.json
             data = [{"object": "embedding", "index": 0, "embedding": VECTOR}]
             usage = {"prompt_tokens": 7, "total_tokens": 7}
-            return await writer.reply(200, {"id": "1", "object": "list", "model": "mistral-embed", "data": data, "usage": usage})
+            return await writer.reply(
+                200, {"id": "1", "object": "list", "model": "mistral-embed", "data": data, "usage": usage}
+            )
         await writer.reply(404, {"error": {"message": f"no such path {path}"}})
 
 
@@ -180,11 +228,18 @@ def served(mocks, tmp_path_factory):
         "aliases": {"embed": {"candidates": ["openai/text-embedding-3-small"]}},
         "endpoints": {"transcriptions": "openai/whisper-1"},
         "prices": {"openai/text-embedding-3-small": {"input": 2e-8, "output": 0}},
-        "keys": {"root": {"key_env": "ROOT", "role": "admin"},
-                 "limited": {"key_env": "LIMITED", "limits": {"requests_per_minute": 1000, "concurrent_requests": 100}}},
+        "keys": {
+            "root": {"key_env": "ROOT", "role": "admin"},
+            "limited": {"key_env": "LIMITED", "limits": {"requests_per_minute": 1000, "concurrent_requests": 100}},
+        },
     }
-    environment = {"ROOT": "root", "LIMITED": "limited", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret",
-                   "AWS_EC2_METADATA_DISABLED": "true"}
+    environment = {
+        "ROOT": "root",
+        "LIMITED": "limited",
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
     stack = Stack(tmp_path_factory.mktemp("endpoints"), config, environment=environment, key="root").start()
     yield stack
     stack.stop()
@@ -215,10 +270,15 @@ def test_embeddings(sdk, served, mocks, model):
     assert trace["request"]["input"] == ["a", "b"] and trace["response"] is None
 
 
-@pytest.mark.parametrize("model,tokens", [
-    ("gemini/gemini-embedding-001", 0), ("cohere/embed-v4.0", 6), ("bedrock/amazon.titan-embed-text-v2:0", 5),
-    ("mistral/mistral-embed", 7),
-])
+@pytest.mark.parametrize(
+    "model,tokens",
+    [
+        ("gemini/gemini-embedding-001", 0),
+        ("cohere/embed-v4.0", 6),
+        ("bedrock/amazon.titan-embed-text-v2:0", 5),
+        ("mistral/mistral-embed", 7),
+    ],
+)
 @pytest.mark.parametrize("encoding", ["float", "base64", None])
 def test_embeddings_of_other_formats(sdk, served, model, tokens, encoding):
     more = {} if encoding is None else {"encoding_format": encoding}
@@ -288,15 +348,15 @@ def test_a_form_is_not_held(served, mocks):
 
     mine = mocks[0]
     mine.requests.clear()
-    head = (b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n'
-            b"content-type: audio/wav\r\n\r\n")
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\ncontent-type: audio/wav\r\n\r\n'
     tail = b'\r\n--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--b--\r\n'
     size = 40 << 20
     with socket.create_connection(("127.0.0.1", served.ports["gateway"])) as connection:
         connection.sendall(
             b"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer root\r\n"
             b"content-type: multipart/form-data; boundary=b\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n" % (len(head) + size + len(tail)))
+            b"content-length: %d\r\n\r\n" % (len(head) + size + len(tail))
+        )
         connection.sendall(head)
         memory = lambda: int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{served.envoy.pid}/status").read())[1]) // 1024
         before, peak = memory(), 0
@@ -365,8 +425,12 @@ def test_models(sdk):
 
 def test_a_providers_own_api(served, mocks):
     mocks[0].requests.clear()
-    client = openai.OpenAI(base_url=f"{served.origin}/proxy/openai/v1", api_key="root", max_retries=0,
-                           default_headers={"cookie": "client-secret", "x-own": "kept", "x-forwarded-for": "1.2.3.4"})
+    client = openai.OpenAI(
+        base_url=f"{served.origin}/proxy/openai/v1",
+        api_key="root",
+        max_retries=0,
+        default_headers={"cookie": "client-secret", "x-own": "kept", "x-forwarded-for": "1.2.3.4"},
+    )
     raw = client.models.with_raw_response.list()
     assert [model.id for model in raw.parse()] == ["m"]
     assert raw.headers["x-provider"] == "yes" and "set-cookie" not in raw.headers
@@ -396,20 +460,29 @@ def test_a_proxied_stream_is_streamed_and_priced(served):
 def test_a_signed_provider_is_signed_for_in_the_proxy_too(served):
     body = {"inputText": "a"}
     path = "/proxy/bedrock/model/amazon.titan-embed-text-v2%3A0/invoke"
-    wait_for(lambda: served.post({"model": "bedrock/amazon.titan-embed-text-v2:0", "input": "a"}, path="/v1/embeddings")[0] == 200,
-             "credentials", 10)
+    wait_for(
+        lambda: (
+            served.post({"model": "bedrock/amazon.titan-embed-text-v2:0", "input": "a"}, path="/v1/embeddings")[0]
+            == 200
+        ),
+        "credentials",
+        10,
+    )
     status, _, reply = served.post(body, path=path)
     assert (status, reply.get("embedding")) == (200, VECTOR), reply
 
 
-@pytest.mark.parametrize("path,status", [
-    ("/proxy/nobody/v1/models", 404),
-    ("/proxy/demo/demo/v1/../../v1/traces", 404),
-    ("/proxy/demo/%2e%2e/%2e%2e/v1/traces", 400),
-    ("/proxy/demo/..%2f..%2fv1/traces", 400),
-    ("/proxy/", 404),
-    ("/proxy", 404),
-])
+@pytest.mark.parametrize(
+    "path,status",
+    [
+        ("/proxy/nobody/v1/models", 404),
+        ("/proxy/demo/demo/v1/../../v1/traces", 404),
+        ("/proxy/demo/%2e%2e/%2e%2e/v1/traces", 400),
+        ("/proxy/demo/..%2f..%2fv1/traces", 400),
+        ("/proxy/", 404),
+        ("/proxy", 404),
+    ],
+)
 def test_the_proxy_reaches_nothing_else(served, path, status):
     found, _, reply = served.post(None, method="GET", path=path)
     assert found in (status, 400, 404), reply

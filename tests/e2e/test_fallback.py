@@ -37,9 +37,7 @@ CASES = [
 
 def ask(client, model, stream, **more):
     """Returns the text of an answer, and the object with the gateway's fields."""
-    answer = client.chat.completions.create(
-        model=model, messages=HELLO, stream=stream, **more
-    )
+    answer = client.chat.completions.create(model=model, messages=HELLO, stream=stream, **more)
     if not stream:
         return answer.choices[0].message.content, answer
     chunks = list(answer)
@@ -78,8 +76,15 @@ def test_when_all_fail_the_last_error_is_returned_with_all_attempts(client, stac
     with pytest.raises(openai.APIStatusError) as caught:
         ask(client, "chain", stream)
     error = caught.value
-    expected = {"429": 429, "500": 500, "hang": 504, "silence-after-headers": 504, "reset": 502, "close": 502,
-                "html-502": 502}
+    expected = {
+        "429": 429,
+        "500": 500,
+        "hang": 504,
+        "silence-after-headers": 504,
+        "reset": 502,
+        "close": 502,
+        "html-502": 502,
+    }
     assert error.status_code == expected.get(fault, 503)
     attempts = error.body["attempts"]
     assert [attempt["provider"] for attempt in attempts] == ["openai", "second", "anthropic"]
@@ -94,7 +99,8 @@ def test_when_all_fail_the_last_error_is_returned_with_all_attempts(client, stac
 @pytest.mark.parametrize(
     # Several refused connections eject a host. It is then unavailable like a host without an
     # address.
-    "prefix,words", [("gone", {"connection_failed", "no_healthy_host"}), ("nowhere", {"no_healthy_host"})]
+    "prefix,words",
+    [("gone", {"connection_failed", "no_healthy_host"}), ("nowhere", {"no_healthy_host"})],
 )
 def test_a_host_that_is_not_there_moves_on(client, stack, world, prefix, words, stream):
     text, answer = ask(client, f"{prefix}-first", stream)
@@ -220,7 +226,10 @@ def test_what_one_candidate_cannot_be_asked_goes_to_the_next(client, stack, worl
     assert raw.headers["x-opentracy-selected-model"] == "openai/gpt-4o-mini"
     assert not world.bedrock.requests
     attempts = stack.trace(raw.headers["x-opentracy-trace-id"])["attempts"]
-    assert [(attempt["provider"], attempt["error"]) for attempt in attempts] == [("bedrock", "refused_by_gateway"), ("openai", None)]
+    assert [(attempt["provider"], attempt["error"]) for attempt in attempts] == [
+        ("bedrock", "refused_by_gateway"),
+        ("openai", None),
+    ]
     # If no candidate supports the request, the last refusal is the answer.
     with pytest.raises(openai.BadRequestError) as error:
         client.chat.completions.create(model="only-bedrock", messages=messages)

@@ -61,15 +61,26 @@ def test_mistral_takes_the_request(path):
 def test_what_other_clients_ask_is_a_chat_completion_request(path):
     body = request_of(path)
     # Fields that only some providers support. The others don't get them.
-    without = json.loads(json.dumps(body), object_hook=lambda members: {
-        name: value for name, value in members.items()
-        if name not in ("cache_control", "extra_content", "reasoning_content")})
+    without = json.loads(
+        json.dumps(body),
+        object_hook=lambda members: {
+            name: value
+            for name, value in members.items()
+            if name not in ("cache_control", "extra_content", "reasoning_content")
+        },
+    )
     assert oracles.openai(without) is None
 
 
 CELLS = {path.stem: json.loads(path.read_text()) for path in sorted((FIXTURES / "cells").glob("*.json"))}
-ORACLES = {"anthropic": oracles.anthropic, "gemini": oracles.gemini, "vertex": oracles.gemini, "bedrock": oracles.bedrock,
-           "cohere": oracles.cohere_v2, "mistral": oracles.mistral_chat}
+ORACLES = {
+    "anthropic": oracles.anthropic,
+    "gemini": oracles.gemini,
+    "vertex": oracles.gemini,
+    "bedrock": oracles.bedrock,
+    "cohere": oracles.cohere_v2,
+    "mistral": oracles.mistral_chat,
+}
 
 
 def is_beyond_openai(provider, field):

@@ -29,7 +29,9 @@ LIMITS |= {f"{name}-again": LIMITS[name] for name in ("sixty", "few", "tokens", 
 def limited(session_world, tmp_path_factory):
     session_world.reset()
     config = session_world.config()
-    config["keys"] = {name: {"key_env": f"KEY_{name.upper().replace('-', '_')}", "limits": limits} for name, limits in LIMITS.items()}
+    config["keys"] = {
+        name: {"key_env": f"KEY_{name.upper().replace('-', '_')}", "limits": limits} for name, limits in LIMITS.items()
+    }
     config["keys"]["root"] = {"key_env": "KEY_ROOT", "role": "admin"}
     config["aliases"] |= {
         "narrow": {"candidates": ["openai/gpt-4o-mini"], "limits": {"requests_per_minute": 2}},
@@ -155,8 +157,10 @@ def test_slots_come_back_when_clients_leave(limited, world):
     import socket
 
     body = b'{"model":"openai/gpt-4o-mini","messages":[{"role":"user","content":"x"}]}'
-    request = (b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer two-at-once\r\n"
-               b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)) + body
+    request = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer two-at-once\r\n"
+        b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+    ) + body
     for _ in range(3):
         sockets = [socket.create_connection(("127.0.0.1", limited.ports["gateway"])) for _ in range(2)]
         seen = len(world.openai.requests)
@@ -200,8 +204,16 @@ def test_limits_are_of_all_envoys_together(limited, world, tmp_path):
     (tmp_path / "envoy.yaml").write_text(text)
     second = Stack(tmp_path, {})
     second.ports = other
-    command = [second._envoy_binary, "-c", str(tmp_path / "envoy.yaml"), "--concurrency", "2", "--use-dynamic-base-id",
-               "--log-level", "warning"]
+    command = [
+        second._envoy_binary,
+        "-c",
+        str(tmp_path / "envoy.yaml"),
+        "--concurrency",
+        "2",
+        "--use-dynamic-base-id",
+        "--log-level",
+        "warning",
+    ]
     second.envoy = second._spawn("envoy", command)
     try:
         wait_for(lambda: all(second.get("/health", default=None) for _ in range(20)), "the second Envoy's start")

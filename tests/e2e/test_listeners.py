@@ -32,8 +32,11 @@ def answers(plane):
         return b" 200 " in connection.makefile("rb").readline()
 
 
-@pytest.mark.parametrize("begin", [b"", b"GET /health HTTP/1.1\r\nhost: local", b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"],
-                         ids=["silent", "half a request", "kept alive"])
+@pytest.mark.parametrize(
+    "begin",
+    [b"", b"GET /health HTTP/1.1\r\nhost: local", b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"],
+    ids=["silent", "half a request", "kept alive"],
+)
 def test_idle_connections_keep_nobody_out(plane, begin):
     plane.start(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128)))
     idle = []
@@ -122,7 +125,9 @@ def test_everything_on_disk_is_its_owners_only(plane, tmp_path):
         plane.start()
     finally:
         os.umask(previous)
-    plane.import_traces([{"request": {"model": "demo/echo", "messages": []}, "response": {"created": 7, "choices": []}}])
+    plane.import_traces(
+        [{"request": {"model": "demo/echo", "messages": []}, "response": {"created": 7, "choices": []}}]
+    )
     plane.settle()
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     found = modes(state)
@@ -137,8 +142,12 @@ def test_a_secrets_file_that_others_read_is_refused(plane, tmp_path):
     secrets = state / "secrets.json"
     secrets.write_text(json.dumps({"openai_api_key": "sk-secret"}))
     secrets.chmod(0o644)
-    refused = subprocess.run(plane.command("check"), capture_output=True, text=True, env=plane.environment, cwd=tmp_path)
+    refused = subprocess.run(
+        plane.command("check"), capture_output=True, text=True, env=plane.environment, cwd=tmp_path
+    )
     assert refused.returncode == 1 and f"chmod 600 {secrets}" in refused.stderr
     secrets.chmod(0o600)
-    accepted = subprocess.run(plane.command("check"), capture_output=True, text=True, env=plane.environment, cwd=tmp_path)
+    accepted = subprocess.run(
+        plane.command("check"), capture_output=True, text=True, env=plane.environment, cwd=tmp_path
+    )
     assert accepted.returncode == 0, accepted.stderr

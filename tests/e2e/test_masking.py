@@ -8,8 +8,10 @@ import pytest
 from support.stack import Stack, wait_for
 
 # None of these has the format of a key, so only code that knows them can mask them.
-KEYS = {name: f"our-own-credential-of-{name}/0123+abcd" for name in
-        ("openai", "second", "anthropic", "gemini", "cohere", "mistral")}
+KEYS = {
+    name: f"our-own-credential-of-{name}/0123+abcd"
+    for name in ("openai", "second", "anthropic", "gemini", "cohere", "mistral")
+}
 SAID = "verify your organization"
 HELLO = [{"role": "user", "content": "Hello!"}]
 
@@ -41,7 +43,11 @@ def quoting(status, in_json=lambda key: key):
         if isinstance(body.get("error"), dict):
             if "param" in body["error"]:
                 body["error"] |= {"type": f"no {key}", "code": key, "param": key}
-        headers = {"x-echo": f"key={key}", "www-authenticate": f"Bearer {key}", "x-request-id": "req_011CSHoEeqs5C35K2UUqR7Fy"}
+        headers = {
+            "x-echo": f"key={key}",
+            "www-authenticate": f"Bearer {key}",
+            "x-request-id": "req_011CSHoEeqs5C35K2UUqR7Fy",
+        }
         await writer.reply(status, json.dumps(body).replace(key, in_json(key)).encode(), headers)
 
     return behave
@@ -59,7 +65,9 @@ def shown(stack, body, **more):
 
 
 def hides(text):
-    return not any(key in text or key[:16] in text or json.dumps(key.replace("/", "\\/"))[1:-1] in text for key in KEYS.values())
+    return not any(
+        key in text or key[:16] in text or json.dumps(key.replace("/", "\\/"))[1:-1] in text for key in KEYS.values()
+    )
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500])
@@ -68,8 +76,11 @@ def hides(text):
 def test_an_error_shows_everything_but_the_key(masking, world, name, how, status):
     getattr(world, name).habit = quoting(status)
     model = f"{name}/m" if how == "direct" else f"twice-{name}"
-    for path, body in (("/v1/chat/completions", {"messages": HELLO}), ("/v1/messages", {"messages": HELLO, "max_tokens": 9}),
-                       ("/v1/responses", {"input": "Hello!"})):
+    for path, body in (
+        ("/v1/chat/completions", {"messages": HELLO}),
+        ("/v1/messages", {"messages": HELLO, "max_tokens": 9}),
+        ("/v1/responses", {"input": "Hello!"}),
+    ):
         received, headers, text, seen = shown(masking, {"model": model, **body}, path=path)
         assert received == status, text
         assert hides(seen), seen
@@ -78,19 +89,26 @@ def test_an_error_shows_everything_but_the_key(masking, world, name, how, status
         assert headers["x-request-id"] == "req_011CSHoEeqs5C35K2UUqR7Fy"
 
 
-@pytest.mark.parametrize("escaped", [lambda key: key, lambda key: key.replace("/", "\\/"),
-                                     lambda key: "".join(f"\\u{ord(c):04x}" for c in key)], ids=["plain", "slashes", "unicode"])
+@pytest.mark.parametrize(
+    "escaped",
+    [lambda key: key, lambda key: key.replace("/", "\\/"), lambda key: "".join(f"\\u{ord(c):04x}" for c in key)],
+    ids=["plain", "slashes", "unicode"],
+)
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
-@pytest.mark.parametrize("method,path,name,body", [
-    ("POST", "/v1/messages/count_tokens", "anthropic", {"model": "anthropic/m", "messages": HELLO}),
-    ("POST", "/v1/embeddings", "openai", {"model": "openai/m", "input": "a"}),
-    ("POST", "/v1/embeddings", "gemini", {"model": "gemini/m", "input": "a"}),
-    ("POST", "/v1/moderations", "openai", {"model": "openai/m", "input": "a"}),
-    ("GET", "/v1/files", "openai", None),
-    ("POST", "/proxy/openai/v1/anything", "openai", {"model": "m"}),
-    ("GET", "/proxy/anthropic/v1/models", "anthropic", None),
-    ("POST", "/proxy/gemini/v1beta/models/m:generateContent", "gemini", {}),
-], ids=lambda value: value if isinstance(value, str) and "/" in value else "")
+@pytest.mark.parametrize(
+    "method,path,name,body",
+    [
+        ("POST", "/v1/messages/count_tokens", "anthropic", {"model": "anthropic/m", "messages": HELLO}),
+        ("POST", "/v1/embeddings", "openai", {"model": "openai/m", "input": "a"}),
+        ("POST", "/v1/embeddings", "gemini", {"model": "gemini/m", "input": "a"}),
+        ("POST", "/v1/moderations", "openai", {"model": "openai/m", "input": "a"}),
+        ("GET", "/v1/files", "openai", None),
+        ("POST", "/proxy/openai/v1/anything", "openai", {"model": "m"}),
+        ("GET", "/proxy/anthropic/v1/models", "anthropic", None),
+        ("POST", "/proxy/gemini/v1beta/models/m:generateContent", "gemini", {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "/" in value else "",
+)
 def test_an_error_shows_no_key_at_any_endpoint(masking, world, method, path, name, body, status, escaped):
     getattr(world, name).habit = quoting(status, escaped)
     received, headers, text, seen = shown(masking, body, method=method, path=path)
@@ -103,28 +121,42 @@ def test_an_error_shows_no_key_at_any_endpoint(masking, world, method, path, nam
 
 def test_a_good_answers_headers_show_no_key(masking, world):
     async def echoes(provider, request, writer):
-        await writer.reply(200, {**provider.body(request, "hi", ()), "input_tokens": 1, "data": []},
-                           {"x-echo": f"Bearer {key_of(request)}"})
+        await writer.reply(
+            200,
+            {**provider.body(request, "hi", ()), "input_tokens": 1, "data": []},
+            {"x-echo": f"Bearer {key_of(request)}"},
+        )
 
     for provider in (world.openai, world.anthropic):
         provider.habit = echoes
-    for path, body in (("/v1/chat/completions", {"model": "openai/m", "messages": HELLO}),
-                       ("/v1/chat/completions", {"model": "twice-openai", "messages": HELLO}),
-                       ("/v1/messages/count_tokens", {"model": "anthropic/m", "messages": HELLO}),
-                       ("/v1/moderations", {"model": "openai/m", "input": "a"}),
-                       ("/proxy/openai/v1/anything", {"model": "m"})):
+    for path, body in (
+        ("/v1/chat/completions", {"model": "openai/m", "messages": HELLO}),
+        ("/v1/chat/completions", {"model": "twice-openai", "messages": HELLO}),
+        ("/v1/messages/count_tokens", {"model": "anthropic/m", "messages": HELLO}),
+        ("/v1/moderations", {"model": "openai/m", "input": "a"}),
+        ("/proxy/openai/v1/anything", {"model": "m"}),
+    ):
         status, headers, _, seen = shown(masking, body, path=path)
         assert status == 200 and hides(seen), seen
         assert headers["x-echo"] == "Bearer [SECRET]"
 
 
 @pytest.mark.parametrize("at", ["first", "later"])
-@pytest.mark.parametrize("model,path", [
-    ("openai/m", "/v1/chat/completions"), ("twice-openai", "/v1/chat/completions"),
-    ("anthropic/m", "/v1/chat/completions"), ("twice-gemini", "/v1/chat/completions"), ("cohere/m", "/v1/chat/completions"),
-    ("anthropic/m", "/v1/messages"), ("twice-anthropic", "/v1/messages"), ("openai/m", "/v1/responses"),
-    ("openai/m", "/v1/completions"), ("openai/m", "/proxy/openai/v1/chat/completions"),
-])
+@pytest.mark.parametrize(
+    "model,path",
+    [
+        ("openai/m", "/v1/chat/completions"),
+        ("twice-openai", "/v1/chat/completions"),
+        ("anthropic/m", "/v1/chat/completions"),
+        ("twice-gemini", "/v1/chat/completions"),
+        ("cohere/m", "/v1/chat/completions"),
+        ("anthropic/m", "/v1/messages"),
+        ("twice-anthropic", "/v1/messages"),
+        ("openai/m", "/v1/responses"),
+        ("openai/m", "/v1/completions"),
+        ("openai/m", "/proxy/openai/v1/chat/completions"),
+    ],
+)
 def test_an_error_in_a_stream_shows_no_key(masking, world, model, path, at):
     async def fails(provider, request, writer):
         await writer.begin_stream()
@@ -156,8 +188,9 @@ def test_a_compressed_error_becomes_the_gateways_own(masking, world):
         await writer.reply(401, body, {"content-encoding": "gzip"})
 
     world.openai.habit = compressed
-    received, headers, text, seen = shown(masking, {"model": "m"}, path="/proxy/openai/v1/anything",
-                                      headers={"accept-encoding": "gzip"})
+    received, headers, text, seen = shown(
+        masking, {"model": "m"}, path="/proxy/openai/v1/anything", headers={"accept-encoding": "gzip"}
+    )
     assert received == 401 and "content-encoding" not in headers
     assert "openai refused the gateway's API key" in text and hides(seen)
 
@@ -173,8 +206,11 @@ def test_an_error_without_end_is_cut(masking, world):
 
     for provider in (world.openai, world.anthropic):
         provider.habit = goes_on
-    for path, body in (("/proxy/openai/v1/anything", {"model": "m"}), ("/v1/moderations", {"model": "openai/m", "input": "a"}),
-                       ("/v1/messages/count_tokens", {"model": "anthropic/m", "messages": HELLO})):
+    for path, body in (
+        ("/proxy/openai/v1/anything", {"model": "m"}),
+        ("/v1/moderations", {"model": "openai/m", "input": "a"}),
+        ("/v1/messages/count_tokens", {"model": "anthropic/m", "messages": HELLO}),
+    ):
         received, _, text, seen = shown(masking, body, path=path)
         assert received == 500 and hides(seen), text[:1000]
         assert len(text) < 2 << 20

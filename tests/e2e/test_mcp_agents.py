@@ -61,12 +61,23 @@ def agency(session_world, everything, tmp_path_factory):
     time_server = {"command": [sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC"]}
     http = {"url": f"http://127.0.0.1:{ports['streamableHttp']}/mcp"}
     config["agents"] = {
-        "clock": {"description": "Knows what time it is", "candidates": model, "system_prompt": "You are a clock.",
-                  "mcp_servers": {"time": time_server}},
+        "clock": {
+            "description": "Knows what time it is",
+            "candidates": model,
+            "system_prompt": "You are a clock.",
+            "mcp_servers": {"time": time_server},
+        },
         "http": {"candidates": model, "mcp_servers": {"all": http}},
-        "sse": {"candidates": model, "mcp_servers": {"all": {"url": f"http://127.0.0.1:{ports['sse']}/sse", "transport": "sse"}}},
+        "sse": {
+            "candidates": model,
+            "mcp_servers": {"all": {"url": f"http://127.0.0.1:{ports['sse']}/sse", "transport": "sse"}},
+        },
         "stdio": {"candidates": model, "mcp_servers": {"all": {"command": [program, "stdio"]}}},
-        "both": {"candidates": model, "mcp_servers": {"time": time_server, "all": http}, "tools": ["time__*", "all__echo"]},
+        "both": {
+            "candidates": model,
+            "mcp_servers": {"time": time_server, "all": http},
+            "tools": ["time__*", "all__echo"],
+        },
         "half": {"candidates": model, "mcp_servers": {"time": time_server, "gone": {"command": ["/no/such/program"]}}},
         "gone": {"candidates": model, "mcp_servers": {"gone": {"url": f"http://127.0.0.1:{free_port()}/mcp"}}},
         "short": {"candidates": model, "mcp_servers": {"time": time_server}, "limits": {"max_turns": 2}},
@@ -90,10 +101,13 @@ def ask(sdk, agent, content="Go.", **more):
 
 
 def test_a_tool_of_a_third_party_server_is_called(agency, world, sdk):
-    world.openai.habit = calls_tool("time__convert_time", [
-        {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"},
-        {"source_timezone": "UTC", "time": "12:00", "target_timezone": "America/New_York"},
-    ])
+    world.openai.habit = calls_tool(
+        "time__convert_time",
+        [
+            {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"},
+            {"source_timezone": "UTC", "time": "12:00", "target_timezone": "America/New_York"},
+        ],
+    )
     reply = ask(sdk, "clock", "What time is it there?")
     assert "Asia/Tokyo" in reply.choices[0].message.content and "21:00" in reply.choices[0].message.content
     assert reply.choices[0].finish_reason == "stop"
@@ -106,7 +120,9 @@ def test_a_tool_of_a_third_party_server_is_called(agency, world, sdk):
     assert [message["role"] for message in second["messages"]] == ["system", "user", "assistant", "tool", "tool"]
     # All belongs to one session: a trace for the agent and one for each turn of its model.
     session = reply._routing["session_id"]
-    traces = wait_for(lambda: (found := agency.traces(f"session={session}")) and len(found) == 3 and found, "the traces", 10)
+    traces = wait_for(
+        lambda: (found := agency.traces(f"session={session}")) and len(found) == 3 and found, "the traces", 10
+    )
     assert sorted(trace["provider"] for trace in traces) == ["agents", "openai", "openai"]
     assert sum((trace["cost"] or {"total": 0})["total"] for trace in traces) == pytest.approx(reply._agent["cost"])
 
@@ -132,13 +148,19 @@ def test_a_client_sees_what_happens_while_it_happens(agency, world, sdk):
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text.startswith("Let me see.") and "streamed" in text
     notes = [note for chunk in chunks if (note := getattr(chunk, "_agent", None)) and "event" in note]
-    assert [(note["event"], note["tool"]) for note in notes] == [("tool_called", "all__echo"), ("tool_answered", "all__echo")]
+    assert [(note["event"], note["tool"]) for note in notes] == [
+        ("tool_called", "all__echo"),
+        ("tool_answered", "all__echo"),
+    ]
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
     assert chunks[-1].usage.prompt_tokens == 40
 
 
 def test_tools_of_the_client_come_back_to_it(agency, world, sdk):
-    tool = {"type": "function", "function": {"name": "my_own", "description": "Mine", "parameters": {"type": "object", "properties": {}}}}
+    tool = {
+        "type": "function",
+        "function": {"name": "my_own", "description": "Mine", "parameters": {"type": "object", "properties": {}}},
+    }
     world.openai.habit = answer(calls=[("call_1", "my_own", {"a": 1})])
     for stream in (False, True):
         reply = ask(sdk, "http", tools=[tool], stream=stream)
@@ -153,8 +175,11 @@ def test_tools_of_the_client_come_back_to_it(agency, world, sdk):
     world.openai.habit = calls_tool("all__echo", [])
     messages = [
         {"role": "user", "content": "Go."},
-        {"role": "assistant", "content": None, "tool_calls": [
-            {"id": "call_1", "type": "function", "function": {"name": "my_own", "arguments": "{}"}}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "my_own", "arguments": "{}"}}],
+        },
         {"role": "tool", "tool_call_id": "call_1", "content": "mine says 7"},
     ]
     reply = sdk.chat.completions.create(model="http", messages=messages, tools=[tool])
@@ -162,7 +187,9 @@ def test_tools_of_the_client_come_back_to_it(agency, world, sdk):
 
 
 def test_the_error_of_a_tool_is_sent_to_the_model(agency, world, sdk):
-    world.openai.habit = calls_tool("time__convert_time", [{"source_timezone": "Nowhere/None", "time": "1", "target_timezone": "UTC"}])
+    world.openai.habit = calls_tool(
+        "time__convert_time", [{"source_timezone": "Nowhere/None", "time": "1", "target_timezone": "UTC"}]
+    )
     assert "I heard" in ask(sdk, "clock").choices[0].message.content
     sent = [message for message in world.openai.requests[1].json["messages"] if message["role"] == "tool"][0]["content"]
     assert "Nowhere" in sent or "rror" in sent
@@ -172,10 +199,15 @@ def test_the_error_of_a_tool_is_sent_to_the_model(agency, world, sdk):
     assert time.monotonic() - began < 4
 
 
-@pytest.mark.parametrize("agent,status,code", [
-    ("short", 422, "agent_turn_limit"), ("poor", 422, "agent_cost_limit"), ("gone", 424, "mcp_unavailable"),
-    ("late", 422, "agent_timeout"),
-])
+@pytest.mark.parametrize(
+    "agent,status,code",
+    [
+        ("short", 422, "agent_turn_limit"),
+        ("poor", 422, "agent_cost_limit"),
+        ("gone", 424, "mcp_unavailable"),
+        ("late", 422, "agent_timeout"),
+    ],
+)
 def test_an_agent_without_an_answer_returns_an_error(agency, world, sdk, agent, status, code):
     async def again(provider, request, writer):
         if agent == "late":
@@ -262,7 +294,15 @@ def rpc(agency, method, params, path="/v1/a2a/plain", **headers):
 
 
 def message(text, **more):
-    return {"message": {"kind": "message", "role": "user", "messageId": "m", "parts": [{"kind": "text", "text": text}], **more}}
+    return {
+        "message": {
+            "kind": "message",
+            "role": "user",
+            "messageId": "m",
+            "parts": [{"kind": "text", "text": text}],
+            **more,
+        }
+    }
 
 
 def test_a_task_is_found_again_and_its_context_goes_on(agency, world):
@@ -290,15 +330,18 @@ def test_a_task_is_canceled(agency, world):
     wait_for(lambda: world.openai.requests[-1].canceled.is_set(), "the cancellation of the call", 8)
 
 
-@pytest.mark.parametrize("method,params,code", [
-    ("nothing/there", {}, -32601),
-    ("message/send", {}, -32602),
-    ("message/send", {"message": {"parts": []}}, -32602),
-    ("message/send", {"message": {"parts": [{"kind": "file"}]}}, -32602),
-    ("tasks/get", {}, -32602),
-    ("tasks/get", {"id": "nobody"}, -32001),
-    ("message/send", message("x", taskId="nobody"), -32001),
-])
+@pytest.mark.parametrize(
+    "method,params,code",
+    [
+        ("nothing/there", {}, -32601),
+        ("message/send", {}, -32602),
+        ("message/send", {"message": {"parts": []}}, -32602),
+        ("message/send", {"message": {"parts": [{"kind": "file"}]}}, -32602),
+        ("tasks/get", {}, -32602),
+        ("tasks/get", {"id": "nobody"}, -32001),
+        ("message/send", message("x", taskId="nobody"), -32001),
+    ],
+)
 def test_invalid_calls_are_refused(agency, method, params, code):
     assert rpc(agency, method, params)["error"]["code"] == code
 
@@ -311,17 +354,21 @@ def test_a_malformed_call_is_refused(agency):
     assert (status, reply["error"]["code"]) == (404, "agent_not_found")
 
 
-@pytest.mark.parametrize("agent,words", [
-    ({"candidates": []}, "candidates"),
-    ({"candidates": ["nobody/x"]}, "nobody"),
-    ({"candidates": ["demo/echo"], "mcp_servers": {"a": {}}}, "`url` or `command`"),
-    ({"candidates": ["demo/echo"], "mcp_servers": {"a b": {"command": ["x"]}}}, "server's name"),
-])
+@pytest.mark.parametrize(
+    "agent,words",
+    [
+        ({"candidates": []}, "candidates"),
+        ({"candidates": ["nobody/x"]}, "nobody"),
+        ({"candidates": ["demo/echo"], "mcp_servers": {"a": {}}}, "`url` or `command`"),
+        ({"candidates": ["demo/echo"], "mcp_servers": {"a b": {"command": ["x"]}}}, "server's name"),
+    ],
+)
 def test_an_invalid_configuration_is_refused(agency, tmp_path, agent, words):
     import yaml
 
     path = tmp_path / "opentracy.yaml"
     path.write_text(yaml.safe_dump({"agents": {"a": agent}}))
-    checked = subprocess.run([agency._binary, "check", "--config", str(path)], capture_output=True, text=True,
-                             env=agency._environment)
+    checked = subprocess.run(
+        [agency._binary, "check", "--config", str(path)], capture_output=True, text=True, env=agency._environment
+    )
     assert checked.returncode == 1 and words in checked.stderr, checked.stderr

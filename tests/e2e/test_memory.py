@@ -46,7 +46,10 @@ def in_two_halves(everybody_is_here):
 async def read_stream(port, body, begun):
     """Returns the length of a streamed answer, and true if it is complete."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n"
+        f"connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
     writer.write(head.encode() + body)
     length, tail, is_first = 0, b"", True
     while piece := await reader.read(1 << 20):
@@ -108,7 +111,9 @@ def test_bodies_are_refused_before_the_memory_is_gone(own_stack, world, place):
     config = world.config(circuit_breaker={"enabled": True, "consecutive_failures": 1})
     models = ["openai/unlisted", "second/large"]
     if place == "planned":
-        config["aliases"] |= {f"planned-{number}": {"candidates": [model], "retries": 1} for number, model in enumerate(models)}
+        config["aliases"] |= {
+            f"planned-{number}": {"candidates": [model], "retries": 1} for number, model in enumerate(models)
+        }
         models = ["planned-0", "planned-1"]
     asked, answering = models
     stack = own_stack(config, concurrency=1)

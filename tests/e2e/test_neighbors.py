@@ -16,13 +16,22 @@ BODY = b'{"model": "gpt-4o"}'
 REQUESTS = {
     "root": (b"GET / HTTP/1.1\r\nhost: shop.example.com\r\n", b""),
     "v1": (b"GET /v1/x HTTP/1.1\r\nhost: shop.example.com\r\nauthorization: Bearer theirs\r\n", b""),
-    "completion": (b"POST /v1/chat/completions HTTP/1.1\r\nhost: shop.example.com\r\ncontent-type: application/json\r\n", BODY),
-    "files": (b"POST /v1/files HTTP/1.1\r\nhost: shop.example.com\r\ncontent-type: multipart/form-data; boundary=b\r\n", BODY),
+    "completion": (
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: shop.example.com\r\ncontent-type: application/json\r\n",
+        BODY,
+    ),
+    "files": (
+        b"POST /v1/files HTTP/1.1\r\nhost: shop.example.com\r\ncontent-type: multipart/form-data; boundary=b\r\n",
+        BODY,
+    ),
     "proxy": (b"GET /proxy/openai/v1/models HTTP/1.1\r\nhost: shop.example.com\r\n", b""),
     "models": (b"GET /v1/models HTTP/1.1\r\nhost: shop.example.com\r\n", b""),
     "health": (b"GET /health HTTP/1.1\r\nhost: shop.example.com\r\n", b""),
     "metrics": (b"GET /metrics HTTP/1.1\r\nhost: shop.example.com\r\n", b""),
-    "own headers": (b"GET /v1/orders HTTP/1.1\r\nhost: api.example.com\r\nx-opentracy-theirs: 1\r\nx-opentracy-token: t\r\n", b""),
+    "own headers": (
+        b"GET /v1/orders HTTP/1.1\r\nhost: api.example.com\r\nx-opentracy-theirs: 1\r\nx-opentracy-token: t\r\n",
+        b"",
+    ),
     "404 of an app": (b"GET /missing HTTP/1.1\r\nhost: shop.example.com\r\n", b""),
     "404 of Envoy": (b"GET /v1/nothing HTTP/1.1\r\nhost: api.example.com\r\n", b""),
     "413": (b"POST /small HTTP/1.1\r\nhost: api.example.com\r\n", b"x" * 200),
@@ -69,7 +78,10 @@ def test_a_neighbors_requests_and_answers_stay_as_they_are(plain, session_guest,
 def test_a_neighbors_websocket_stays_as_it_is(plain, session_guest):
     def talk(stack):
         with socket.create_connection(("127.0.0.1", stack.ports["gateway"]), timeout=10) as connection:
-            connection.sendall(b"GET /v1/realtime HTTP/1.1\r\nhost: shop.example.com\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n")
+            connection.sendall(
+                b"GET /v1/realtime HTTP/1.1\r\nhost: shop.example.com\r\n"
+                b"connection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+            )
             answer = connection.recv(65536)
             connection.sendall(b"ping")
             return CHANGING.sub(b"", answer), connection.recv(65536)
@@ -101,14 +113,18 @@ def test_the_gateway_has_its_own_host(session_guest, world):
 
 
 @pytest.mark.parametrize("authority", ["opentracy-internal", "opentracy-direct", "opentracy-direct:80"])
-@pytest.mark.parametrize("cluster", ["shop", "opentracy_provider_openai", "opentracy_management", "opentracy_control_plane"])
+@pytest.mark.parametrize(
+    "cluster", ["shop", "opentracy_provider_openai", "opentracy_management", "opentracy_control_plane"]
+)
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/traces", "/"])
 @pytest.mark.parametrize("where", ["session_stack", "session_guest"])
 def test_forged_hosts_and_headers_reach_nothing(request, world, neighbors, where, authority, cluster, path):
     stack = request.getfixturevalue(where)
     neighbors[0].received.clear()
-    forged = (f"POST {path} HTTP/1.1\r\nhost: {authority}\r\nx-opentracy-cluster: {cluster}\r\nx-opentracy-hop: direct\r\n"
-              "x-opentracy-token: 1.a\r\nx-opentracy-plan: {\"trace_id\":\"x\",\"attempts\":[\"openai/gpt-4o-mini\"]}\r\n")
+    forged = (
+        f"POST {path} HTTP/1.1\r\nhost: {authority}\r\nx-opentracy-cluster: {cluster}\r\nx-opentracy-hop: direct\r\n"
+        'x-opentracy-token: 1.a\r\nx-opentracy-plan: {"trace_id":"x","attempts":["openai/gpt-4o-mini"]}\r\n'
+    )
     answer = raw(stack, forged.encode(), json.dumps(HELLO).encode())
     assert not any(provider.requests for provider in world.providers)
     # A name without a virtual host goes to the catch-all: the shop's, or else the gateway's.

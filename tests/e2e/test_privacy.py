@@ -11,7 +11,10 @@ from support.stack import wait_for
 KEY = "client-key-of-the-quiet-team"
 OTHER = "client-key-of-the-masked-team"
 ROOT = "an-administrators-key"
-SAID = "Write to jane.doe@example.com or +49 170 1234567, card 4111 1111 1111 1111, IBAN DE44500105175407324931, from 203.0.113.9, badge EMP-123456"
+SAID = (
+    "Write to jane.doe@example.com or +49 170 1234567, card 4111 1111 1111 1111, "
+    "IBAN DE44500105175407324931, from 203.0.113.9, badge EMP-123456"
+)
 SENSITIVE = ["jane.doe", "170 1234567", "4111 1111", "DE4450010517", "203.0.113.9", "EMP-123456"]
 
 
@@ -39,8 +42,16 @@ def private(session_world, tmp_path_factory):
 
 def trace_of(stack, model="openai/gpt-4o-mini", headers=None, **more):
     messages = [{"role": "user", "content": SAID}]
-    status, reply_headers, _ = stack.post({"model": model, "messages": messages, "user": "jane.doe@example.com",
-                                           "metadata": {"mail": "jane.doe@example.com"}, **more}, headers=headers or {})
+    status, reply_headers, _ = stack.post(
+        {
+            "model": model,
+            "messages": messages,
+            "user": "jane.doe@example.com",
+            "metadata": {"mail": "jane.doe@example.com"},
+            **more,
+        },
+        headers=headers or {},
+    )
     assert status == 200
     return stack.trace(reply_headers["x-opentracy-trace-id"])
 
@@ -51,13 +62,17 @@ def test_everything_is_recorded_by_default(private):
     assert trace["key"] == "root"
 
 
-@pytest.mark.parametrize("case", [
-    {"model": "quiet"},
-    {"headers": {"authorization": f"Bearer {KEY}"}},
-    {"headers": {"x-api-key": KEY}},
-    {"headers": {"x-opentracy-content": "off"}},
-    {"model": "masked", "headers": {"authorization": f"Bearer {KEY}"}},
-], ids=["alias", "key", "anthropic-style-key", "header", "alias-and-key"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"model": "quiet"},
+        {"headers": {"authorization": f"Bearer {KEY}"}},
+        {"headers": {"x-api-key": KEY}},
+        {"headers": {"x-opentracy-content": "off"}},
+        {"model": "masked", "headers": {"authorization": f"Bearer {KEY}"}},
+    ],
+    ids=["alias", "key", "anthropic-style-key", "header", "alias-and-key"],
+)
 def test_content_can_be_kept_out(private, case):
     trace = trace_of(private, **case)
     assert trace["request"] is None and trace["response"] is None
@@ -70,23 +85,31 @@ def test_a_header_can_only_be_stricter(private):
 
 
 def test_a_misspelled_header_records_nothing(private, world):
-    status, _, reply = private.post({"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": SAID}]},
-                                    headers={"x-opentracy-content": "none"})
+    status, _, reply = private.post(
+        {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": SAID}]},
+        headers={"x-opentracy-content": "none"},
+    )
     assert status == 400 and "X-OpenTracy-Content" in reply["error"]["message"]
     assert not world.openai.requests
 
 
-@pytest.mark.parametrize("case", [
-    {"model": "masked"},
-    {"model": "masked", "stream": True},
-    {"headers": {"authorization": f"Bearer {OTHER}"}},
-], ids=["alias", "stream", "key"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"model": "masked"},
+        {"model": "masked", "stream": True},
+        {"headers": {"authorization": f"Bearer {OTHER}"}},
+    ],
+    ids=["alias", "stream", "key"],
+)
 def test_masked_is_masked_everywhere(private, world, case, tmp_path):
     seen = len(world.openai.requests)
     if case.get("stream"):
         body = private.post_raw({"model": "masked", "messages": [{"role": "user", "content": SAID}], "stream": True})
         assert b"[DONE]" in body
-        trace = wait_for(lambda: next((t for t in private.traces("alias=masked&limit=1") if t["stream"]), None), "the stream's trace")
+        trace = wait_for(
+            lambda: next((t for t in private.traces("alias=masked&limit=1") if t["stream"]), None), "the stream's trace"
+        )
     else:
         trace = trace_of(private, **case)
     text = json.dumps(trace)
@@ -129,12 +152,14 @@ def test_nothing_masked_is_in_any_place_it_could_leak_to(session_world, tmp_path
 def test_masked_is_masked_at_every_endpoint(private, session_world, stream):
     async def repeats(provider, request, writer):
         if request.json["model"] == "refused":
-            return await writer.reply(400, {"error": {"message": f"not this: {SAID}", "type": "x", "param": None, "code": None}})
+            return await writer.reply(
+                400, {"error": {"message": f"not this: {SAID}", "type": "x", "param": None, "code": None}}
+            )
         if not stream:
             return await writer.reply(200, {"choices": [{"index": 0, "text": SAID}]})
         await writer.begin_stream()
         for start in range(0, len(SAID), 5):
-            event = {"choices": [{"index": 0, "text": SAID[start:start + 5]}]}
+            event = {"choices": [{"index": 0, "text": SAID[start : start + 5]}]}
             await writer.send(b"data: " + json.dumps(event).encode() + b"\n\n")
         await writer.end()
 

@@ -68,8 +68,17 @@ def test_without_the_control_plane_the_gateway_is_degraded_and_answers(own_stack
     stack = own_stack()
     healthy = stack.get("/health")
     assert (healthy["status"], healthy["reasons"]) == ("healthy", [])
-    assert list(healthy) == ["status", "reasons", "access", "version", "router_initialized", "num_models", "num_clusters",
-                             "embedder_ready", "journal_backlog_bytes"]
+    assert list(healthy) == [
+        "status",
+        "reasons",
+        "access",
+        "version",
+        "router_initialized",
+        "num_models",
+        "num_clusters",
+        "embedder_ready",
+        "journal_backlog_bytes",
+    ]
     assert healthy["num_models"] == stack.get("/health", stack.management)["num_models"] > 0
     stack.kill_control_plane()
     reason = wait_for(lambda: codes(stack).get("control_plane_unreachable"), "the reason", 15)
@@ -99,7 +108,11 @@ def test_a_failing_provider_is_logged_once_counted_and_shown_until_it_answers(ow
     assert 'opentracy_event="provider_failed"' in prometheus(stack)
     world.openai.habit = None
     # A worker clears the fault only if it has noticed it.
-    wait_for(lambda: ask(stack, "openai/gpt-4o-mini")[0] == 200 and "provider_failing" not in codes(stack), "the recovery", 15)
+    wait_for(
+        lambda: ask(stack, "openai/gpt-4o-mini")[0] == 200 and "provider_failing" not in codes(stack),
+        "the recovery",
+        15,
+    )
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -140,8 +153,11 @@ def test_a_circuit_that_opens_or_closes_is_reported(own_stack, world):
 
 
 def test_a_caller_without_a_key_sees_codes_and_counts_but_no_names(own_stack, world):
-    stack = own_stack(world.config(keys={"app": {"key_env": "KEY_APP"}}), key="sk-a-key-of-the-app-0001",
-                      environment={"KEY_APP": "sk-a-key-of-the-app-0001"})
+    stack = own_stack(
+        world.config(keys={"app": {"key_env": "KEY_APP"}}),
+        key="sk-a-key-of-the-app-0001",
+        environment={"KEY_APP": "sk-a-key-of-the-app-0001"},
+    )
     world.openai.habit = fail(401)
     for model in ("openai/gpt-4o-mini", "gone/x"):
         ask(stack, model)
@@ -150,14 +166,20 @@ def test_a_caller_without_a_key_sees_codes_and_counts_but_no_names(own_stack, wo
         status, _, health = stack.post(None, method="GET", path="/health", headers={"authorization": credentials})
         assert status == 200 and health["status"] == "degraded"
         assert {reason["code"]: reason["count"] for reason in health["reasons"]} == {
-            "provider_key_refused": 1, "provider_failing": 1}
+            "provider_key_refused": 1,
+            "provider_failing": 1,
+        }
         assert not re.search("openai|gone|gpt", json.dumps(health))
 
 
 def test_faults_of_the_control_plane_are_at_the_gateway(own_stack, world):
     config = world.config()
-    config["providers"]["cloud"] = {"format": "vertex", "project": "p", "region": "us-central1",
-                                    "credentials_file": "/nowhere/service-account.json"}
+    config["providers"]["cloud"] = {
+        "format": "vertex",
+        "project": "p",
+        "region": "us-central1",
+        "credentials_file": "/nowhere/service-account.json",
+    }
     stack = own_stack(config)
     reason = wait_for(lambda: codes(stack).get("credential_renewal_failing"), "the reason", 15)
     assert reason["component"] == "credentials" and "/nowhere/service-account.json" in reason["message"]
@@ -172,8 +194,9 @@ def test_the_access_log_has_a_line_for_each_request_and_attempt(own_stack, world
     path = tmp_path / "calls.json"
     stack = own_stack(world.config(gateway={"access_log": str(path)}))
     headers = {"authorization": "Bearer a-key-to-look-for", "user-agent": "an-app/1.0"}
-    trace_id = ask(stack, "anthropic/claude-sonnet-4-6", headers=headers, path="/v1/chat/completions?query=to-look-for")[1][
-        "x-opentracy-trace-id"]
+    trace_id = ask(
+        stack, "anthropic/claude-sonnet-4-6", headers=headers, path="/v1/chat/completions?query=to-look-for"
+    )[1]["x-opentracy-trace-id"]
     world.openai.script.append(fail(503))
     of_alias = ask(stack, "chain", headers=headers)[1]["x-opentracy-trace-id"]
 
@@ -185,7 +208,10 @@ def test_the_access_log_has_a_line_for_each_request_and_attempt(own_stack, world
     direct = next(line for line in found if line["trace_id"] == trace_id)
     assert direct["listener"] == "gateway" and direct["method"] == "POST" and direct["status"] == 200
     assert direct["path"] == "/v1/chat/completions" and direct["user_agent"] == "an-app/1.0"
-    assert direct["model"] == "anthropic/claude-sonnet-4-6" and direct["upstream_cluster"] == "opentracy_provider_anthropic"
+    assert (
+        direct["model"] == "anthropic/claude-sonnet-4-6"
+        and direct["upstream_cluster"] == "opentracy_provider_anthropic"
+    )
     assert direct["duration_ms"] >= 0 and direct["bytes_sent"] > 0 and direct["details"] == "via_upstream"
     attempts = [line for line in found if line["listener"] == "attempt"]
     assert [line["model"] for line in attempts] == ["openai/gpt-4o-mini", "second/large"]
@@ -233,10 +259,15 @@ def test_no_request_is_lost_while_providers_are_added_and_removed(own_stack, wor
         runs = [pool.submit(hammer, number) for number in range(4)]
         for config in (whole, other) * 4:
             stack.write_config(config)
-            wait_for(lambda: everywhere_candidates(stack) == [config["aliases"]["changing"]["candidates"]], "the reload in every worker")
+            wait_for(
+                lambda: everywhere_candidates(stack) == [config["aliases"]["changing"]["candidates"]],
+                "the reload in every worker",
+            )
         is_over.set()
         results = [result for run in runs for result in run.result()]
     assert len(results) > 100 and {status for status, _ in results} == {200}
     models = {headers["x-opentracy-selected-model"] for _, headers in results}
     assert {"second/large", "mistral/mistral-large-latest"} <= models, models
-    assert {headers["x-opentracy-attempts"] for _, headers in results} == {"1"}, "a stage with an old configuration costs no attempt"
+    assert {headers["x-opentracy-attempts"] for _, headers in results} == {"1"}, (
+        "a stage with an old configuration costs no attempt"
+    )

@@ -58,14 +58,18 @@ def rewrite(plane, change):
     draft.rename(plane.config_path)
 
 
-@pytest.mark.parametrize("left", [
-    lambda text: "",
-    lambda text: "# nothing\n",
-    lambda text: text[:len(text) // 2].rstrip("\n"),
-    lambda text: text[:text.index("keys:")] + text[text.index("management:"):],
-    lambda text: "{}\n",
-    lambda text: None,
-], ids=["empty", "comments", "cut", "no-keys", "no-members", "gone"])
+@pytest.mark.parametrize(
+    "left",
+    [
+        lambda text: "",
+        lambda text: "# nothing\n",
+        lambda text: text[: len(text) // 2].rstrip("\n"),
+        lambda text: text[: text.index("keys:")] + text[text.index("management:") :],
+        lambda text: "{}\n",
+        lambda text: None,
+    ],
+    ids=["empty", "comments", "cut", "no-keys", "no-members", "gone"],
+)
 def test_a_truncated_configuration_is_rejected(plane, left):
     running = plane(CONFIG)
     whole = running.config_path.read_text()
@@ -105,6 +109,7 @@ def test_keys_are_removed_if_the_file_says_what_replaces_them(plane):
         def change(config):
             config.pop("keys", None)
             config["access"] = {"required": required}
+
         return change
 
     rewrite(running, only(True))

@@ -41,8 +41,12 @@ def resilient(own_stack, world):
         "kept": {"candidates": CANDIDATES, "cache": {"ttl": "2s"}},
         "many-keys": {"candidates": ["keyed/large"]},
     }
-    config["providers"]["keyed"] = {"format": "openai", "base_url": f"{world.second.origin}/v1", "api_key_env": "KEYED_1",
-                                    "more_api_key_envs": ["KEYED_2", "KEYED_3"]}
+    config["providers"]["keyed"] = {
+        "format": "openai",
+        "base_url": f"{world.second.origin}/v1",
+        "api_key_env": "KEYED_1",
+        "more_api_key_envs": ["KEYED_2", "KEYED_3"],
+    }
     return own_stack(config, environment={f"KEYED_{number}": f"key-{number}" for number in (1, 2, 3)})
 
 
@@ -58,7 +62,9 @@ def test_a_circuit_breaker_opens_and_closes(resilient, world):
     assert asked <= 4, "no calls after three failures"
     wait_for(lambda: breaker(resilient, "openai/gpt-4o-mini") == "open", "the state in /statsz", 5)
     metrics = resilient.post_raw(None, method="GET", path="/metrics", origin=resilient.management).decode()
-    assert ('opentracy_circuit_breaker_state{gen_ai_provider_name="openai",gen_ai_response_model="gpt-4o-mini"}' in metrics)
+    assert (
+        'opentracy_circuit_breaker_state{gen_ai_provider_name="openai",gen_ai_response_model="gpt-4o-mini"}' in metrics
+    )
     # A model that is called by name has no failover, and the client gets a `retry-after` header.
     status, headers, reply = ask(resilient, "openai/gpt-4o-mini")
     if reply["error"]["code"] == "circuit_open":
@@ -100,7 +106,11 @@ def test_a_provider_that_asks_for_patience_is_passed_over(resilient, world):
     assert ask(resilient, "pair")[1]["x-opentracy-selected-model"] == "second/large"
     assert set(selected(resilient, "pair", 5)) == {"second/large"}
     assert len(world.openai.requests) == 1
-    wait_for(lambda: ask(resilient, "pair")[1]["x-opentracy-selected-model"] == "openai/gpt-4o-mini", "the recovery of the provider", 5)
+    wait_for(
+        lambda: ask(resilient, "pair")[1]["x-opentracy-selected-model"] == "openai/gpt-4o-mini",
+        "the recovery of the provider",
+        5,
+    )
 
 
 def test_chaos(resilient, world):
@@ -228,6 +238,7 @@ def test_a_slow_start_also_calls_the_next_candidate(resilient, world, stream):
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_is_given_again(resilient, world, stream):
     content = f"a question {stream}"
+
     def once(**headers):
         body = {"model": "kept", "messages": [{"role": "user", "content": content}], "stream": stream}
         with resilient._open(body, headers=headers) as reply:
@@ -240,8 +251,11 @@ def test_an_answer_is_given_again(resilient, world, stream):
     assert headers["x-opentracy-selected-model"] == "openai/gpt-4o-mini"
     assert len(world.openai.requests) == 1
     if stream:
-        words = lambda text: [json.loads(line[6:])["choices"][0]["delta"].get("content") for line in text.splitlines()
-                              if line.startswith("data: {") and json.loads(line[6:])["choices"]]
+        words = lambda text: [
+            json.loads(line[6:])["choices"][0]["delta"].get("content")
+            for line in text.splitlines()
+            if line.startswith("data: {") and json.loads(line[6:])["choices"]
+        ]
         assert words(first) == words(again) and again.endswith("data: [DONE]\n\n")
     else:
         first, again = json.loads(first), json.loads(again)

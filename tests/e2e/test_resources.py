@@ -37,15 +37,30 @@ class FileServer:
 
     def add_file(self):
         id = f"file-{next(self.numbers)}"
-        self.files[id] = {"id": id, "object": "file", "bytes": 3, "created_at": 1, "filename": "a.jsonl", "purpose": "batch",
-                          "status": "processed"}
+        self.files[id] = {
+            "id": id,
+            "object": "file",
+            "bytes": 3,
+            "created_at": 1,
+            "filename": "a.jsonl",
+            "purpose": "batch",
+            "status": "processed",
+        }
         return self.files[id]
 
     def add_batch(self, input_file_id):
         id = f"batch-{next(self.numbers)}"
-        self.batches[id] = {"id": id, "object": "batch", "endpoint": "/v1/chat/completions", "input_file_id": input_file_id,
-                            "completion_window": "24h", "created_at": 1, "status": "in_progress", "output_file_id": None,
-                            "error_file_id": None}
+        self.batches[id] = {
+            "id": id,
+            "object": "batch",
+            "endpoint": "/v1/chat/completions",
+            "input_file_id": input_file_id,
+            "completion_window": "24h",
+            "created_at": 1,
+            "status": "in_progress",
+            "output_file_id": None,
+            "error_file_id": None,
+        }
         return self.batches[id]
 
     async def handle(self, request, writer):
@@ -58,11 +73,16 @@ class FileServer:
             case ("GET", "files" | "batches"):
                 ids = list(reversed(kind))
                 if "after" in query:
-                    ids = ids[ids.index(query["after"]) + 1:]
+                    ids = ids[ids.index(query["after"]) + 1 :]
                 limit = int(query.get("limit", 20))
                 page = [kind[id] for id in ids[:limit]]
-                body = {"object": "list", "data": page, "has_more": len(ids) > limit,
-                        "first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
+                body = {
+                    "object": "list",
+                    "data": page,
+                    "has_more": len(ids) > limit,
+                    "first_id": page[0]["id"] if page else None,
+                    "last_id": page[-1]["id"] if page else None,
+                }
                 return await writer.reply(200, body)
             case ("POST", "files") if self.odd_answers:
                 return await writer.reply(200, self.odd_answers.pop())
@@ -73,7 +93,9 @@ class FileServer:
             case ("GET", "files" | "batches", id) if id in kind:
                 return await writer.reply(200, kind[id])
             case ("GET", "files", id, "content") if id in kind:
-                return await writer.reply(200, f"the words of {id}".encode(), {"content-type": "application/octet-stream"})
+                return await writer.reply(
+                    200, f"the words of {id}".encode(), {"content-type": "application/octet-stream"}
+                )
             case ("DELETE", "files", id) if id in kind:
                 del kind[id]
                 return await writer.reply(200, {"id": id, "object": "file", "deleted": True})
@@ -81,13 +103,19 @@ class FileServer:
                 kind[id]["status"] = "cancelling"
                 return await writer.reply(200, kind[id])
             case ("POST", "responses"):
-                return await writer.reply(200, {"id": "resp_1", "object": "response", "status": "completed", "output": []})
+                return await writer.reply(
+                    200, {"id": "resp_1", "object": "response", "status": "completed", "output": []}
+                )
             case ("POST", "chat", "completions"):
                 choice = {"index": 0, "message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"}
-                return await writer.reply(200, {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m",
-                                                "choices": [choice]})
+                return await writer.reply(
+                    200,
+                    {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]},
+                )
         message = f"No such File object: {parts[-1]}"
-        await writer.reply(404, {"error": {"message": message, "type": "invalid_request_error", "param": "id", "code": None}})
+        await writer.reply(
+            404, {"error": {"message": message, "type": "invalid_request_error", "param": "id", "code": None}}
+        )
 
 
 @pytest.fixture(scope="module")
@@ -166,16 +194,20 @@ def test_a_key_has_files_and_batches_of_its_own(shared, providers):
     assert ann.files.delete(file.id).deleted
 
 
-@pytest.mark.parametrize("reach", [
-    lambda client, file, batch: client.files.retrieve(file),
-    lambda client, file, batch: client.files.content(file),
-    lambda client, file, batch: client.files.delete(file),
-    lambda client, file, batch: client.files.list(after=file),
-    lambda client, file, batch: client.batches.retrieve(batch),
-    lambda client, file, batch: client.batches.cancel(batch),
-    lambda client, file, batch: client.batches.list(after=batch),
-    lambda client, file, batch: batch_of(client, file),
-], ids=["file", "content", "delete", "files-after", "batch", "cancel", "batches-after", "input"])
+@pytest.mark.parametrize(
+    "reach",
+    [
+        lambda client, file, batch: client.files.retrieve(file),
+        lambda client, file, batch: client.files.content(file),
+        lambda client, file, batch: client.files.delete(file),
+        lambda client, file, batch: client.files.list(after=file),
+        lambda client, file, batch: client.batches.retrieve(batch),
+        lambda client, file, batch: client.batches.cancel(batch),
+        lambda client, file, batch: client.batches.list(after=batch),
+        lambda client, file, batch: batch_of(client, file),
+    ],
+    ids=["file", "content", "delete", "files-after", "batch", "cancel", "batches-after", "input"],
+)
 def test_what_belongs_to_another_key_does_not_exist(shared, providers, reach):
     ann, bob = sdk(shared, "ann"), sdk(shared, "bob")
     file = upload(ann)
@@ -190,12 +222,15 @@ def test_what_belongs_to_another_key_does_not_exist(shared, providers, reach):
     assert reach(ann, file.id, batch.id)
 
 
-@pytest.mark.parametrize("body", [
-    '{"input_file_id":"OWN","input_file_id":"THEIRS"}',
-    '{"input_file_id":"THEIRS","input_file_id":"OWN"}',
-    '{"Input_File_Id":"THEIRS","input_file_id":"OWN"}',
-    '{"input_file\\u005fid":"THEIRS"}',
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"input_file_id":"OWN","input_file_id":"THEIRS"}',
+        '{"input_file_id":"THEIRS","input_file_id":"OWN"}',
+        '{"Input_File_Id":"THEIRS","input_file_id":"OWN"}',
+        '{"input_file\\u005fid":"THEIRS"}',
+    ],
+)
 def test_a_body_hides_no_id(shared, providers, body):
     theirs, own = upload(sdk(shared, "ann")).id, upload(sdk(shared, "bob")).id
     body = body.replace("OWN", own).replace("THEIRS", theirs).encode()
@@ -205,7 +240,9 @@ def test_a_body_hides_no_id(shared, providers, body):
     assert not providers[0].batches
 
 
-@pytest.mark.parametrize("path", ["/v1/files/ID%", "/v1/files/%66ile-1", "/v1/files/ID/content/x", "/v1/files//ID", "/v1/files/ID/"])
+@pytest.mark.parametrize(
+    "path", ["/v1/files/ID%", "/v1/files/%66ile-1", "/v1/files/ID/content/x", "/v1/files//ID", "/v1/files/ID/"]
+)
 def test_a_path_hides_no_id(shared, providers, path):
     theirs = upload(sdk(shared, "ann")).id
     providers[0].requests.clear()
@@ -242,8 +279,11 @@ def test_a_batchs_output_is_its_owners(shared, providers):
     ann, bob, root = sdk(shared, "ann"), sdk(shared, "bob"), sdk(shared, "root")
     batches = [batch_of(ann, upload(ann).id) for _ in range(2)]
     for batch in batches:
-        providers[0].batches[batch.id].update(output_file_id=providers[0].add_file()["id"],
-                                              error_file_id=providers[0].add_file()["id"], status="completed")
+        providers[0].batches[batch.id].update(
+            output_file_id=providers[0].add_file()["id"],
+            error_file_id=providers[0].add_file()["id"],
+            status="completed",
+        )
     # The outputs get their owner at the first read, by any key, in a list or alone.
     assert root.batches.retrieve(batches[0].id).status == "completed"
     assert {batch.status for batch in ann.batches.list()} == {"completed"}
@@ -283,12 +323,23 @@ def test_one_id_at_two_providers_is_two_objects(shared, providers):
     assert error_of(lambda: anns_second.files.retrieve(file))[0] == 404
 
 
-@pytest.mark.parametrize("method,path", [
-    ("GET", "/proxy/openai/v1/files"), ("GET", "/proxy/openai/files/ID/content"), ("DELETE", "/proxy/openai/v1/files/ID"),
-    ("GET", "/proxy/openai/v1/%66iles"), ("GET", "/proxy/openai/v1//files"), ("POST", "/proxy/openai/v1/batches"),
-    ("POST", "/proxy/openai/v1/uploads"), ("GET", "/proxy/openai/v1/vector_stores"), ("GET", "/proxy/openai/v1/responses/resp_1"),
-    ("GET", "/proxy/openai/v1/fine_tuning/jobs"), ("GET", "/proxy/openai/v1/containers"), ("PATCH", "/proxy/openai/v1/x"),
-])
+@pytest.mark.parametrize(
+    "method,path",
+    [
+        ("GET", "/proxy/openai/v1/files"),
+        ("GET", "/proxy/openai/files/ID/content"),
+        ("DELETE", "/proxy/openai/v1/files/ID"),
+        ("GET", "/proxy/openai/v1/%66iles"),
+        ("GET", "/proxy/openai/v1//files"),
+        ("POST", "/proxy/openai/v1/batches"),
+        ("POST", "/proxy/openai/v1/uploads"),
+        ("GET", "/proxy/openai/v1/vector_stores"),
+        ("GET", "/proxy/openai/v1/responses/resp_1"),
+        ("GET", "/proxy/openai/v1/fine_tuning/jobs"),
+        ("GET", "/proxy/openai/v1/containers"),
+        ("PATCH", "/proxy/openai/v1/x"),
+    ],
+)
 def test_a_proxied_path_reaches_nothing_that_is_stored(shared, providers, method, path):
     file = upload(sdk(shared, "ann")).id
     providers[0].requests.clear()
@@ -300,12 +351,15 @@ def test_a_proxied_path_reaches_nothing_that_is_stored(shared, providers, method
         assert shared.post(None, method=method, path=path)[0] == 200, "an administrator has access"
 
 
-@pytest.mark.parametrize("body,status", [
-    ({"model": "m", "previous_response_id": "resp_1"}, 404),
-    ({"model": "m", "input": [{"content": [{"type": "input_file", "file_id": "THEIRS"}]}]}, 404),
-    ({"model": "m", "input": [{"content": [{"type": "input_file", "file_id": "OWN"}]}]}, 200),
-    ({"model": "m", "input": "hello"}, 200),
-])
+@pytest.mark.parametrize(
+    "body,status",
+    [
+        ({"model": "m", "previous_response_id": "resp_1"}, 404),
+        ({"model": "m", "input": [{"content": [{"type": "input_file", "file_id": "THEIRS"}]}]}, 404),
+        ({"model": "m", "input": [{"content": [{"type": "input_file", "file_id": "OWN"}]}]}, 200),
+        ({"model": "m", "input": "hello"}, 200),
+    ],
+)
 def test_a_proxied_body_names_ones_own_objects(shared, providers, body, status):
     theirs, own = upload(sdk(shared, "ann")).id, upload(sdk(shared, "bob")).id
     body = json.dumps(body).replace("THEIRS", theirs).replace("OWN", own).encode()
@@ -315,10 +369,16 @@ def test_a_proxied_body_names_ones_own_objects(shared, providers, body, status):
 
 
 @pytest.mark.parametrize("whose,status", [("THEIRS", 404), ("OWN", 200)])
-@pytest.mark.parametrize("path,body", [
-    ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "ID"}}]}]}),
-    ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "ID"}]}]}),
-])
+@pytest.mark.parametrize(
+    "path,body",
+    [
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "ID"}}]}]},
+        ),
+        ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "ID"}]}]}),
+    ],
+)
 def test_a_conversation_names_ones_own_files(shared, providers, path, body, whose, status):
     theirs, own = upload(sdk(shared, "ann")).id, upload(sdk(shared, "bob")).id
     providers[0].requests.clear()
@@ -347,8 +407,15 @@ def test_owners_outlive_the_control_plane_and_without_it_nothing_is_shown(provid
         batch = batch_of(ann, file).id
         stack.kill_control_plane()
         count = len(providers[0].files)
-        calls = [lambda: ann.files.retrieve(file), lambda: ann.files.list(), lambda: upload(ann), lambda: batch_of(ann, file),
-                 lambda: bob.files.content(file), lambda: ann.batches.retrieve(batch), lambda: ann.files.delete(file)]
+        calls = [
+            lambda: ann.files.retrieve(file),
+            lambda: ann.files.list(),
+            lambda: upload(ann),
+            lambda: batch_of(ann, file),
+            lambda: bob.files.content(file),
+            lambda: ann.batches.retrieve(batch),
+            lambda: ann.files.delete(file),
+        ]
         for reach in calls:
             status, error = error_of(reach)
             assert (status, error["code"]) == (503, "resources_unavailable")
@@ -357,8 +424,16 @@ def test_owners_outlive_the_control_plane_and_without_it_nothing_is_shown(provid
         assert "smart" in {model.id for model in ann.models.list()}
         assert ann.models.retrieve("openai/gpt-4o-mini").owned_by == "openai"
         stack.start_control_plane()
-        wait_for(lambda: stack.post(None, method="GET", path=f"/v1/files/{file}",
-                                    headers={"authorization": f"Bearer {KEYS['ann']}"})[0] == 200, "the owners", 15)
+        wait_for(
+            lambda: (
+                stack.post(
+                    None, method="GET", path=f"/v1/files/{file}", headers={"authorization": f"Bearer {KEYS['ann']}"}
+                )[0]
+                == 200
+            ),
+            "the owners",
+            15,
+        )
         assert error_of(lambda: bob.files.retrieve(file))[0] == 404
         assert [each.id for each in ann.batches.list()] == [batch]
         database = next(tmp_path.rglob("resources.db"))
@@ -376,7 +451,9 @@ def test_callers_without_keys_share_one_pool(providers, tmp_path):
         anybody = OpenAI(base_url=stack.base_url, api_key="anything", max_retries=0)
         before, file = providers[0].add_file()["id"], upload(anybody).id
         assert {each.id for each in anybody.files.list()} == {before, file}
-        listed = subprocess.run([stack._binary, "resources", "list"], check=True, env=stack._environment, capture_output=True)
+        listed = subprocess.run(
+            [stack._binary, "resources", "list"], check=True, env=stack._environment, capture_output=True
+        )
         assert listed.stdout.decode() == f"openai\t{file}\topen\n"
     finally:
         stack.stop()

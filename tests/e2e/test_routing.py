@@ -43,7 +43,9 @@ def routed(tmp_path_factory):
 
 def ask(stack, prompt, weight=None, model="auto"):
     headers = {} if weight is None else {"x-opentracy-cost-weight": str(weight)}
-    status, headers, body = stack.post({"model": model, "messages": [{"role": "user", "content": prompt}]}, headers=headers)
+    status, headers, body = stack.post(
+        {"model": model, "messages": [{"role": "user", "content": prompt}]}, headers=headers
+    )
     assert status == 200, body
     return headers, body
 
@@ -79,8 +81,10 @@ def outcomes(wrong):
     made = []
     for number in range(60):
         animal = animals[number % 10]
-        for topic, prompt in (("sums", f"What is {number + 13} plus {number * 7 + 5}?"),
-                              ("poems", f"Write poem number {number} about a {animal} in the rain.")):
+        for topic, prompt in (
+            ("sums", f"What is {number + 13} plus {number * 7 + 5}?"),
+            ("poems", f"Write poem number {number} about a {animal} in the rain."),
+        ):
             made += [{"prompt": prompt, "model": model, "error": wrong(model, topic)} for model in (SMALL, LARGE)]
     return made
 
@@ -89,7 +93,9 @@ def test_ten_prompts_are_routed_and_say_why(routed):
     client = openai.OpenAI(base_url=routed.base_url, api_key="x", max_retries=0)
     clusters = set()
     for prompt in PROMPTS:
-        answer = client.chat.completions.with_raw_response.create(model="auto", messages=[{"role": "user", "content": prompt}])
+        answer = client.chat.completions.with_raw_response.create(
+            model="auto", messages=[{"role": "user", "content": prompt}]
+        )
         headers, body = answer.headers, answer.parse()
         decision = body._routing["decision"]
         assert headers["x-opentracy-routing"] == decision["outcome"] == "decided"
@@ -117,8 +123,9 @@ def test_the_cost_weight_moves_the_choice(routed):
 
 @pytest.mark.parametrize("weight", ["-1", "nan", "much", "inf"])
 def test_an_invalid_cost_weight_is_refused(routed, weight):
-    status, _, body = routed.post({"model": "auto", "messages": [{"role": "user", "content": "x"}]},
-                                  headers={"x-opentracy-cost-weight": weight})
+    status, _, body = routed.post(
+        {"model": "auto", "messages": [{"role": "user", "content": "x"}]}, headers={"x-opentracy-cost-weight": weight}
+    )
     assert status == 400 and "X-OpenTracy-Cost-Weight" in body["error"]["message"]
 
 
@@ -143,10 +150,14 @@ def test_a_named_model_is_not_routed(routed):
 
 
 def test_a_stream_and_other_apis_are_routed_too(routed):
-    raw = routed.post_raw({"model": "auto", "stream": True, "messages": [{"role": "user", "content": "Why is grass green?"}]})
+    raw = routed.post_raw(
+        {"model": "auto", "stream": True, "messages": [{"role": "user", "content": "Why is grass green?"}]}
+    )
     assert b'"decision":{"outcome":' in raw
-    status, headers, _ = routed.post({"model": "auto", "max_tokens": 50, "messages": [{"role": "user", "content": "Why is grass green?"}]},
-                                     path="/v1/messages")
+    status, headers, _ = routed.post(
+        {"model": "auto", "max_tokens": 50, "messages": [{"role": "user", "content": "Why is grass green?"}]},
+        path="/v1/messages",
+    )
     assert (status, headers["x-opentracy-routing"]) == (200, "cached"), "the prompt is the same"
 
 
@@ -171,14 +182,24 @@ def test_messages_and_prompts_are_one_question(routed):
     _, one = route(routed, prompt=PROMPTS[0])
     _, other = route(routed, messages=[{"role": "user", "content": PROMPTS[0]}])
     assert other["cache_hit"] and one["cluster_id"] == other["cluster_id"]
-    _, longer = route(routed, messages=[{"role": "system", "content": "You are a pirate."}, {"role": "user", "content": PROMPTS[0]}])
+    _, longer = route(
+        routed, messages=[{"role": "system", "content": "You are a pirate."}, {"role": "user", "content": PROMPTS[0]}]
+    )
     assert not longer["cache_hit"], "the system prompt is part of the question"
 
 
 def test_a_batch_has_an_entry_for_each_question(routed):
-    status, body = route(routed, cost_weight=0, batch=[
-        {"prompt": PROMPTS[1]}, {"prompt": ""}, {"prompt": PROMPTS[1], "cost_weight": 5}, {"embedding": [0.1] * 384}, {"embedding": [1, 2]},
-    ])
+    status, body = route(
+        routed,
+        cost_weight=0,
+        batch=[
+            {"prompt": PROMPTS[1]},
+            {"prompt": ""},
+            {"prompt": PROMPTS[1], "cost_weight": 5},
+            {"embedding": [0.1] * 384},
+            {"embedding": [1, 2]},
+        ],
+    )
     assert status == 200
     first, second, third, fourth, fifth = body["data"]
     assert (first["selected_model"], third["selected_model"]) == (LARGE, SMALL)
@@ -195,20 +216,23 @@ def test_candidates_that_cannot_do_it_are_left_out(routed):
     assert body["selected_model"] == SMALL
 
 
-@pytest.mark.parametrize("question, words", [
-    ({}, "Send one of"),
-    ({"prompt": "x", "messages": []}, "Send one of"),
-    ({"prompt": "x", "cost_weight": -1}, "cost_weight"),
-    ({"prompt": "x", "model": "nobody"}, "nobody"),
-    ({"prompt": "x", "candidates": []}, "candidates"),
-    ({"prompt": "x", "candidates": ["gpt"]}, "provider/model"),
-    ({"messages": []}, "messages"),
-    ({"messages": "x"}, "messages"),
-    ({"embedding": [0] * 384}, "embedding"),
-    ({"batch": []}, "batch"),
-    ({"batch": [{"prompt": "x"}], "prompt": "x"}, "batch"),
-    ({"promt": "x"}, "promt"),
-])
+@pytest.mark.parametrize(
+    "question, words",
+    [
+        ({}, "Send one of"),
+        ({"prompt": "x", "messages": []}, "Send one of"),
+        ({"prompt": "x", "cost_weight": -1}, "cost_weight"),
+        ({"prompt": "x", "model": "nobody"}, "nobody"),
+        ({"prompt": "x", "candidates": []}, "candidates"),
+        ({"prompt": "x", "candidates": ["gpt"]}, "provider/model"),
+        ({"messages": []}, "messages"),
+        ({"messages": "x"}, "messages"),
+        ({"embedding": [0] * 384}, "embedding"),
+        ({"batch": []}, "batch"),
+        ({"batch": [{"prompt": "x"}], "prompt": "x"}, "batch"),
+        ({"promt": "x"}, "promt"),
+    ],
+)
 @pytest.mark.parametrize("side", ["origin", "management"])
 def test_an_invalid_question_is_refused(routed, question, words, side):
     status, body = route(routed, getattr(routed, side), **question)
@@ -227,7 +251,9 @@ def test_outcomes_make_a_better_pack(own_routed):
     stack = own_routed()
     before = stack.get("/v1/router", stack.management)["pack"]["version"]
     # The small model writes poems and can't add; the large one adds and can't write poems.
-    version = fit(stack, outcomes(lambda model, topic: float((model == SMALL) == (topic == "sums"))), description="topics")
+    version = fit(
+        stack, outcomes(lambda model, topic: float((model == SMALL) == (topic == "sums"))), description="topics"
+    )
     status = stack.get("/v1/router", stack.management)
     assert status["pack"]["version"] == version != before
     assert (status["pack"]["kind"], status["pack"]["description"]) == ("fitted", "topics")
@@ -238,7 +264,11 @@ def test_outcomes_make_a_better_pack(own_routed):
         assert body["_routing"]["decision"]["pack"] == version
 
     # A new model needs only its own outcomes.
-    added = fit(stack, [{**outcome, "model": "demo/echo", "error": 0.0} for outcome in outcomes(lambda *_: 0)], keep_clusters="true")
+    added = fit(
+        stack,
+        [{**outcome, "model": "demo/echo", "error": 0.0} for outcome in outcomes(lambda *_: 0)],
+        keep_clusters="true",
+    )
     models = stack.get("/v1/router", stack.management)["pack"]["models"]
     assert [model["model"] for model in models] == ["demo/echo", LARGE, SMALL]
     _, body = route(stack, prompt="What is 31 plus 442?", cost_weight=0, candidates=[SMALL, LARGE, "demo/echo"])
@@ -274,16 +304,22 @@ def test_feedback_moves_the_estimate_at_once_and_outlives_a_restart(own_routed):
     after = wait_for(lambda: (now := expected()) > before + 0.02 and now, "the estimate to move")
     stack.kill_control_plane()
     stack.start_control_plane()
-    wait_for(lambda: stack.get("/health", stack.management, default=None) and expected() > before + 0.02, "the learned estimate after the restart")
+    wait_for(
+        lambda: stack.get("/health", stack.management, default=None) and expected() > before + 0.02,
+        "the learned estimate after the restart",
+    )
     assert abs(expected() - after) < 0.05
 
 
-@pytest.mark.parametrize("verdict, status, words", [
-    ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "thumbs": "up"}, 404, "Unknown trace"),
-    ({"trace_id": "x", "thumbs": "up"}, 400, "trace_id"),
-    ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "score": 2}, 400, "score"),
-    ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "score": 1, "thumbs": "up"}, 400, "thumbs"),
-])
+@pytest.mark.parametrize(
+    "verdict, status, words",
+    [
+        ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "thumbs": "up"}, 404, "Unknown trace"),
+        ({"trace_id": "x", "thumbs": "up"}, 400, "trace_id"),
+        ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "score": 2}, 400, "score"),
+        ({"trace_id": "0190a0a0-0000-7000-8000-000000000000", "score": 1, "thumbs": "up"}, 400, "thumbs"),
+    ],
+)
 def test_invalid_feedback_is_refused(routed, verdict, status, words):
     found, body = send(routed, "/v1/feedback", verdict)
     assert found == status and words in body["error"]["message"]
@@ -341,14 +377,18 @@ def test_another_routers_pack_is_imported(own_routed, tmp_path):
     version = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.split()[0]
     assert send(stack, f"/v1/router/packs/{version}/activate")[0] == 200
     headers, _ = ask(stack, "Hello", 0)
-    assert headers["x-opentracy-selected-model"] == SMALL and float(headers["x-opentracy-expected-error"]) == pytest.approx(0.1)
+    assert headers["x-opentracy-selected-model"] == SMALL and float(
+        headers["x-opentracy-expected-error"]
+    ) == pytest.approx(0.1)
 
 
 def test_packs_are_swapped_under_load_without_a_failed_or_a_mixed_answer(own_routed):
     stack = own_routed()
     # In one pack the large model is always right, in the other one the small model.
-    favorites = {fit(stack, outcomes(lambda model, _, wrong=wrong: float(model == wrong)), description=wrong): right
-                  for wrong, right in ((SMALL, LARGE), (LARGE, SMALL))}
+    favorites = {
+        fit(stack, outcomes(lambda model, _, wrong=wrong: float(model == wrong)), description=wrong): right
+        for wrong, right in ((SMALL, LARGE), (LARGE, SMALL))
+    }
     versions = list(favorites)
     stop = threading.Event()
     swaps = 0
@@ -382,7 +422,9 @@ def test_packs_are_swapped_under_load_without_a_failed_or_a_mixed_answer(own_rou
 
 @pytest.fixture
 def own_routed(own_stack):
-    return lambda config=None, **options: own_stack(config or {"providers": {}}, environment={**EMBEDDER, **options.pop("environment", {})}, **options)
+    return lambda config=None, **options: own_stack(
+        config or {"providers": {}}, environment={**EMBEDDER, **options.pop("environment", {})}, **options
+    )
 
 
 def outcome_metric(stack, alias, outcome):
@@ -438,7 +480,9 @@ def test_a_damaged_pack_is_refused_and_at_start_the_default_is_used(own_stack):
     status, body = send(stack, "/v1/router/packs/0123456789ab/activate")
     assert status == 422 and "SHA-256" in body["error"]["message"]
     assert "0123456789ab" in stack.get("/v1/router/packs", stack.management)["damaged"]
-    assert ask(stack, PROMPTS[3], 5, model="pair")[0]["x-opentracy-routing"] == "decided", "the valid pack is still active"
+    assert ask(stack, PROMPTS[3], 5, model="pair")[0]["x-opentracy-routing"] == "decided", (
+        "the valid pack is still active"
+    )
     assert send(stack, "/v1/router/packs/..%2f..%2fx/activate")[0] == 404
     (good / "clusters.safetensors").write_bytes(b"nothing")
     stack.kill_control_plane()
@@ -465,8 +509,10 @@ class Endpoint:
                 endpoint.asked.append((self.headers["authorization"], body))
                 if endpoint.habit == "hang":
                     time.sleep(3)
-                data = [{"object": "embedding", "index": index, "embedding": [float(len(text) % 7), 1.0, 0.5, 0.25]}
-                        for index, text in enumerate(body["input"])]
+                data = [
+                    {"object": "embedding", "index": index, "embedding": [float(len(text) % 7), 1.0, 0.5, 0.25]}
+                    for index, text in enumerate(body["input"])
+                ]
                 reply = json.dumps({"object": "list", "data": data}).encode()
                 self.send_response(500 if endpoint.habit == "fail" else 200)
                 self.send_header("content-length", str(len(reply)))
@@ -494,13 +540,18 @@ def test_an_embeddings_endpoint_embeds_and_on_its_failure_the_default_is_used(ow
     assert_reported(stack, assert_default(stack, "deadline"), "deadline")
     assert time.monotonic() - started < 2.5, "the call does not wait for the embedder"
     endpoint.habit = "answer"
-    wait_for(lambda: ask(stack, f"again {time.monotonic()}", 5, model="pair")[0]["x-opentracy-routing"] == "decided", "the recovery")
+    wait_for(
+        lambda: ask(stack, f"again {time.monotonic()}", 5, model="pair")[0]["x-opentracy-routing"] == "decided",
+        "the recovery",
+    )
 
 
 def test_traffic_unlike_the_packs_is_shown(own_routed):
     stack = own_routed()
     fit(stack, outcomes(lambda *_: 0.0))
-    batch = [{"prompt": f"Die Verfassung Nr. {number} des Landes regelt §{number} der Grundsteuer."} for number in range(120)]
+    batch = [
+        {"prompt": f"Die Verfassung Nr. {number} des Landes regelt §{number} der Grundsteuer."} for number in range(120)
+    ]
     status, _ = route(stack, batch=batch)
     assert status == 200
     assert stack.get("/v1/router", stack.management)["far_prompts_ratio"] > 0.5

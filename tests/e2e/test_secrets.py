@@ -68,7 +68,16 @@ def test_a_key_survives_a_restart_and_is_nowhere_in_the_clear(bare, world, tmp_p
     bare.start_control_plane()
     bare.wait_until_healthy()
     soon(lambda: ask(bare) == 200)
-    for path in ("/v1/secrets", "/v1/audit", "/v1/models", "/v1/traces", "/metrics", "/statsz", "/openapi.json", "/health"):
+    for path in (
+        "/v1/secrets",
+        "/v1/audit",
+        "/v1/models",
+        "/v1/traces",
+        "/metrics",
+        "/statsz",
+        "/openapi.json",
+        "/health",
+    ):
         assert FIRST not in bare.post_raw(None, method="GET", path=path, origin=bare.management).decode()
     for file in pathlib.Path(tmp_path).rglob("*"):
         if file.is_file():
@@ -76,14 +85,17 @@ def test_a_key_survives_a_restart_and_is_nowhere_in_the_clear(bare, world, tmp_p
     assert (tmp_path / ".opentracy" / "master.key").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("name,body,words", [
-    ("Openai", {"value": "x"}, "lower case"),
-    ("..%2Fx", {"value": "x"}, "lower case"),
-    ("openai_api_key", {"value": ""}, "one line"),
-    ("openai_api_key", {"value": "a\nb"}, "one line"),
-    ("openai_api_key", {"key": "sk-not-to-be-told"}, "JSON object"),
-    ("openai_api_key", b"sk-not-to-be-told", "JSON object"),
-])
+@pytest.mark.parametrize(
+    "name,body,words",
+    [
+        ("Openai", {"value": "x"}, "lower case"),
+        ("..%2Fx", {"value": "x"}, "lower case"),
+        ("openai_api_key", {"value": ""}, "one line"),
+        ("openai_api_key", {"value": "a\nb"}, "one line"),
+        ("openai_api_key", {"key": "sk-not-to-be-told"}, "JSON object"),
+        ("openai_api_key", b"sk-not-to-be-told", "JSON object"),
+    ],
+)
 def test_an_invalid_key_is_refused_and_not_quoted(stack, name, body, words):
     status, _, reply = put(stack, name, body)
     assert status == 400 and words in reply["error"]["message"]

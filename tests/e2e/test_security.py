@@ -53,12 +53,28 @@ def test_internal_headers_open_no_way_around_the_gateway(stack, world, host, pat
     assert not any(provider.requests for provider in world.providers)
 
 
-@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-6", "gemini/gemini-2.5-pro",
-                                   "cohere/command-a-03-2025", "bedrock/us.amazon.nova-pro-v1:0", "chain"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "openai/gpt-4o-mini",
+        "anthropic/claude-sonnet-4-6",
+        "gemini/gemini-2.5-pro",
+        "cohere/command-a-03-2025",
+        "bedrock/us.amazon.nova-pro-v1:0",
+        "chain",
+    ],
+)
 def test_a_provider_sees_nothing_of_the_client(stack, world, model):
-    theirs = {"authorization": "Bearer client-secret", "x-api-key": "client-secret", "cookie": "a=client-secret",
-              "openai-organization": "client-secret", "x-forwarded-host": "client-secret", "x-real-ip": "1.2.3.4",
-              "user-agent": "client-secret", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    theirs = {
+        "authorization": "Bearer client-secret",
+        "x-api-key": "client-secret",
+        "cookie": "a=client-secret",
+        "openai-organization": "client-secret",
+        "x-forwarded-host": "client-secret",
+        "x-real-ip": "1.2.3.4",
+        "user-agent": "client-secret",
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    }
     assert stack.post({"model": model, "messages": HELLO}, headers=theirs)[0] == 200
     provider = getattr(world, model.split("/")[0], world.openai)
     seen = provider.requests[0].headers
@@ -91,7 +107,7 @@ def test_a_model_name_chooses_no_host_no_path_and_no_header(stack, world, model)
     status, _, reply = stack.post({"model": model, "messages": HELLO})
     if status == 200:
         # The name appears only in the body.
-        request, = world.openai.requests
+        (request,) = world.openai.requests
         assert request.path == "/v1/chat/completions"
         assert request.json["model"] == model.removeprefix("openai/")
         assert "evil" not in str(request.headers)
@@ -104,7 +120,7 @@ def test_a_model_name_chooses_no_host_no_path_and_no_header(stack, world, model)
 def test_a_model_name_stays_in_its_part_of_a_path(stack, world, name):
     status, _, _ = stack.post({"model": f"gemini/{name}", "messages": HELLO})
     assert status == 200
-    request, = world.gemini.requests
+    (request,) = world.gemini.requests
     assert request.path.startswith("/v1beta/models/") and request.path.endswith(":generateContent")
     assert not set("/?#") & set(request.path.removeprefix("/v1beta/models/").removesuffix(":generateContent"))
 
@@ -121,8 +137,16 @@ def test_a_forged_session_is_ignored(stack, world):
 def test_a_provider_sets_no_internal_header_and_no_cookie(stack, world):
     from support import providers as mock
 
-    world.openai.habit = mock.status(429, {"x-opentracy-attempt-log": "[]", "x-envoy-overloaded": "1", "set-cookie": "a=b",
-                                           "x-opentracy-selected-model": "lie", "x-ratelimit-remaining-requests": "0"})
+    world.openai.habit = mock.status(
+        429,
+        {
+            "x-opentracy-attempt-log": "[]",
+            "x-envoy-overloaded": "1",
+            "set-cookie": "a=b",
+            "x-opentracy-selected-model": "lie",
+            "x-ratelimit-remaining-requests": "0",
+        },
+    )
     for model in ("openai/gpt-4o-mini", "only"):
         status, headers, reply = stack.post({"model": model, "messages": HELLO})
         assert status == 429
@@ -168,13 +192,16 @@ BODY = b'{"model":"openai/gpt-4o-mini","messages":[{"role":"user","content":"fir
 SECOND = b"GET /v1/traces HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
-@pytest.mark.parametrize("headers", [
-    b"content-length: %d\r\ntransfer-encoding: chunked\r\n" % len(BODY),
-    b"content-length: %d\r\ncontent-length: 0\r\n" % len(BODY),
-    b"transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n",
-    b"transfer-encoding: xchunked\r\n",
-    b"content-length: +%d\r\n" % len(BODY),
-])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"content-length: %d\r\ntransfer-encoding: chunked\r\n" % len(BODY),
+        b"content-length: %d\r\ncontent-length: 0\r\n" % len(BODY),
+        b"transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n",
+        b"transfer-encoding: xchunked\r\n",
+        b"content-length: +%d\r\n" % len(BODY),
+    ],
+)
 def test_no_request_is_smuggled(stack, world, headers):
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" + headers + b"\r\n"
     reply = exchange(stack, head + BODY + SECOND, wait=2)
@@ -245,8 +272,9 @@ def test_profiles_are_off_and_for_those_with_a_key(stack, world, own_stack):
     config["keys"] = {"root": {"key_env": "ROOT", "role": "admin"}, "user": {"key_env": "USER_KEY"}}
     own = own_stack(config, environment={"ROOT": "root", "USER_KEY": "user"})
     own.write_config({**config, "management": {"listen": f"127.0.0.1:{own.ports['management']}", "profiling": True}})
-    open_ = lambda path, key: own._open(None, method="GET", path=path, origin=own.management,
-                                        headers={"authorization": f"Bearer {key}"} if key else {})
+    open_ = lambda path, key: own._open(
+        None, method="GET", path=path, origin=own.management, headers={"authorization": f"Bearer {key}"} if key else {}
+    )
     time.sleep(1)
     for key, status in ((None, 401), ("user", 403)):
         with open_("/debug/pprof/heap", key) as reply:
@@ -294,12 +322,31 @@ def test_the_management_api_has_an_answer_to_anything(own_stack, world, tmp_path
     (tmp_path / "hooks.py").write_text(LINES)
     program = pathlib.Path(sys.executable).parent / "schemathesis"
     ran = subprocess.run(
-        [program, "run", f"{stack.management}/openapi.json", "--checks", "not_a_server_error", "--max-examples", "25",
-         "--workers", "2", "--seed", "7", "--request-timeout", "20", "--no-color",
-         # Profiles block for a duration that the request sets.
-         "--exclude-path-regex", "^/debug/"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=280,
-        env={**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(tmp_path)})
+        [
+            program,
+            "run",
+            f"{stack.management}/openapi.json",
+            "--checks",
+            "not_a_server_error",
+            "--max-examples",
+            "25",
+            "--workers",
+            "2",
+            "--seed",
+            "7",
+            "--request-timeout",
+            "20",
+            "--no-color",
+            # Profiles block for a duration that the request sets.
+            "--exclude-path-regex",
+            "^/debug/",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=280,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(tmp_path)},
+    )
     print(ran.stdout[-3000:])
     assert ran.returncode == 0, ran.stdout[-6000:]
     assert stack.get("/health", stack.management)["status"] == "healthy"
@@ -313,7 +360,12 @@ def test_grpc_returns_nothing_to_a_process_without_the_token(stack):
     for token in (None, "", "wrong"):
         metadata = [("x-opentracy-token", token)] if token is not None else []
         with grpc.insecure_channel(f"127.0.0.1:{stack.ports['grpc']}") as channel:
-            for method in ("ConfigService/GetSnapshot", "TraceService/Ingest", "RouteService/Route", "LimitService/Acquire"):
+            for method in (
+                "ConfigService/GetSnapshot",
+                "TraceService/Ingest",
+                "RouteService/Route",
+                "LimitService/Acquire",
+            ):
                 with pytest.raises(grpc.RpcError) as caught:
                     channel.unary_unary(f"/opentracy.v1.{method}")(b"", metadata=metadata, timeout=10)
                 assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED, method
@@ -326,11 +378,20 @@ def test_the_administration_of_envoy_is_a_socket_of_its_owner(own_stack, world, 
     assert stat.S_ISSOCK(admin.stat().st_mode) and admin.stat().st_mode & 0o777 == 0o600
     metrics = f"http://127.0.0.1:{stack.ports['metrics']}"
     assert b"envoy_cluster" in stack.post_raw(None, method="GET", path="/stats/prometheus", origin=metrics)
-    for method, path in (("POST", "/quitquitquit"), ("POST", "/logging?level=trace"), ("GET", "/config_dump"), ("GET", "/stats"),
-                         ("POST", "/stats/prometheus"), ("GET", "/stats/prometheus/../../config_dump"), ("GET", "/")):
+    for method, path in (
+        ("POST", "/quitquitquit"),
+        ("POST", "/logging?level=trace"),
+        ("GET", "/config_dump"),
+        ("GET", "/stats"),
+        ("POST", "/stats/prometheus"),
+        ("GET", "/stats/prometheus/../../config_dump"),
+        ("GET", "/"),
+    ):
         with stack._open(None, method=method, path=path, origin=metrics) as reply:
             assert reply.status == 404, path
-    assert stack.get("/statsz", stack.management)["circuit_breakers"] is not None, "the control plane reads Envoy's metrics from the socket"
+    assert stack.get("/statsz", stack.management)["circuit_breakers"] is not None, (
+        "the control plane reads Envoy's metrics from the socket"
+    )
 
 
 def mac(key, *parts):
@@ -341,13 +402,20 @@ def mac(key, *parts):
 
 def test_a_recorded_token_opens_nothing_else(own_stack, world):
     """A token of the filter is valid for one request and one minute."""
-    stack = own_stack({**world.config(), "keys": {"root": {"key_env": "ROOT", "role": "admin"}}}, environment={"ROOT": "root"}, key="root")
+    stack = own_stack(
+        {**world.config(), "keys": {"root": {"key_env": "ROOT", "role": "admin"}}},
+        environment={"ROOT": "root"},
+        key="root",
+    )
     secret = mac((stack.folder / ".opentracy/internal.token").read_text(), "opentracy", "management")
 
     def ask(method, path, name="root", signed=("GET", "/statsz", "root"), age=0):
         now = str(int(time.time()) - age)
-        headers = {"x-opentracy-token": f"{now}.{mac(secret, *signed, now)}", "x-opentracy-on-behalf-of": name,
-                   "authorization": "Bearer nobody"}
+        headers = {
+            "x-opentracy-token": f"{now}.{mac(secret, *signed, now)}",
+            "x-opentracy-on-behalf-of": name,
+            "authorization": "Bearer nobody",
+        }
         return stack.post(None, method=method, path=path, headers=headers, origin=stack.management)[0]
 
     assert ask("GET", "/statsz") == 200, "the request that the token is for"

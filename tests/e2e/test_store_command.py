@@ -18,15 +18,22 @@ PAGE = 8192
 
 def line(trace_id):
     return {
-        "id": trace_id, "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "status": 200, "outcome": "completed", "latency_ms": 5.0,
-        "provider": "openai", "model": "gpt-4o",
+        "id": trace_id,
+        "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "status": 200,
+        "outcome": "completed",
+        "latency_ms": 5.0,
+        "provider": "openai",
+        "model": "gpt-4o",
         # Random content, which does not compress and fills pages.
         "request": {"messages": [{"role": "user", "content": f"needle {os.urandom(400).hex()}"}]},
     }
 
 
 def store_command(control_plane, *arguments):
-    return subprocess.run(control_plane.command("store", *arguments), env=control_plane.environment, capture_output=True, timeout=60)
+    return subprocess.run(
+        control_plane.command("store", *arguments), env=control_plane.environment, capture_output=True, timeout=60
+    )
 
 
 def file_of(tmp_path):
@@ -54,11 +61,11 @@ def overwrite(path: pathlib.Path, pages):
 def pages_of(path, table):
     """Returns the pages of a table below its root. The root only points to the rows."""
     root = sqlite3.connect(path).execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchone()[0]
-    page = path.read_bytes()[(root - 1) * PAGE:root * PAGE]
+    page = path.read_bytes()[(root - 1) * PAGE : root * PAGE]
     assert page[0] == 0x05, "the table must be larger than a page"
     cells = int.from_bytes(page[3:5], "big")
-    pointers = [int.from_bytes(page[12 + 2 * cell:14 + 2 * cell], "big") for cell in range(cells)]
-    return [root, *(int.from_bytes(page[at:at + 4], "big") for at in pointers), int.from_bytes(page[8:12], "big")]
+    pointers = [int.from_bytes(page[12 + 2 * cell : 14 + 2 * cell], "big") for cell in range(cells)]
+    return [root, *(int.from_bytes(page[at : at + 4], "big") for at in pointers), int.from_bytes(page[8:12], "big")]
 
 
 def traces_in(text):
@@ -135,11 +142,15 @@ def test_a_store_that_can_not_be_written_is_reported_and_costs_no_trace(tmp_path
     (reason,) = [reason for reason in health["reasons"] if reason["code"] == "store_write_failing"]
     assert reason["component"] == "store" and "wait in the journal" in reason["message"] and reason["since"]
     assert health["journal_backlog_bytes"] > 0
-    store = wait_for(lambda: (store := control_plane.get("/statsz")["store"])["write_errors"] > 1 and store, "more tries")
+    store = wait_for(
+        lambda: (store := control_plane.get("/statsz")["store"])["write_errors"] > 1 and store, "more tries"
+    )
     assert store["is_writable"] is False and store["last_write_error"] and store["failing_since"]
     metrics = control_plane.request("GET", "/metrics")[1].decode()
     assert 'opentracy_health_faults{component="store",code="store_write_failing"} 1' in metrics
-    assert not (tmp_path / ".opentracy" / "journal" / "dead-letters.jsonl").exists(), "an outage must not refuse records"
+    assert not (tmp_path / ".opentracy" / "journal" / "dead-letters.jsonl").exists(), (
+        "an outage must not refuse records"
+    )
     status, body = control_plane.request("GET", "/v1/traces")
     assert status == 503 and b"store" in body
     control_plane.stop()
@@ -168,7 +179,11 @@ def test_clickhouse_is_checked_and_exported(tmp_path):
     assert exported.returncode == 0 and traces_in(exported.stdout) == set(ids)
     refused = store_command(control_plane, "repair")
     assert refused.returncode == 1 and b"ClickHouse repairs its own tables" in refused.stderr
-    clickhouse.query("DROP TABLE default.attempts" if "attempts" in clickhouse.query("SHOW TABLES FROM default") else "DROP TABLE opentracy.attempts")
+    clickhouse.query(
+        "DROP TABLE default.attempts"
+        if "attempts" in clickhouse.query("SHOW TABLES FROM default")
+        else "DROP TABLE opentracy.attempts"
+    )
     checked = store_command(control_plane, "check")
     assert checked.returncode == 2 and b"table attempts" in checked.stdout, (checked.stdout, checked.stderr)
     clickhouse.stop()

@@ -20,7 +20,12 @@ from support.stack import wait_for
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 START = 1_760_000_000_000_000
 COUNT = 600
-MODELS = [("openai", "gpt-4o-mini"), ("openai", "gpt-4o"), ("anthropic", "claude-sonnet-4-6"), ("together", "meta-llama/Llama-3.3-70B")]
+MODELS = [
+    ("openai", "gpt-4o-mini"),
+    ("openai", "gpt-4o"),
+    ("anthropic", "claude-sonnet-4-6"),
+    ("together", "meta-llama/Llama-3.3-70B"),
+]
 WORDS = "sun moon star river Straße naïve 東京 привет engine window paper bridge stone cloud".split()
 
 
@@ -38,49 +43,98 @@ def made_up_traces():
         provider, model = chance.choice(MODELS)
         error = chance.random() < 0.1
         has_content = chance.random() < 0.9
-        tokens = {"input": chance.randrange(2000), "output": chance.randrange(500), "cache_read": 1, "cache_write": 2, "reasoning": 3}
+        tokens = {
+            "input": chance.randrange(2000),
+            "output": chance.randrange(500),
+            "cache_read": 1,
+            "cache_write": 2,
+            "reasoning": 3,
+        }
         said = " ".join(chance.choices(WORDS, k=6))
         total = chance.randrange(10**6) / 1e10
         call = [{"id": f"call_{number}", "type": "function", "function": {"name": "look", "arguments": "{}"}}]
         in_session = chance.random() < 0.5
         session = f"session-{number // 20}"
-        results = [{"role": "tool", "tool_call_id": f"call_{before}", "content": "seen"} for before in range(number - 3, number)]
+        results = [
+            {"role": "tool", "tool_call_id": f"call_{before}", "content": "seen"}
+            for before in range(number - 3, number)
+        ]
         random_bits = chance.getrandbits(74)
         client = [None, "OpenAI/Python 2.1.0", "curl/8.5", "OpenAI/Python 2.0.0"][number % 4]
         bits = (micros // 1000) << 80 | 7 << 76 | (random_bits >> 62) << 64 | 2 << 62 | random_bits & ((1 << 62) - 1)
-        traces.append({
-            "id": str(uuid.UUID(int=bits)),
-            "started_at": iso(micros),
-            "api": "chat_completions",
-            "requested_model": "smart",
-            "alias": chance.choice(["smart", "cheap", None]),
-            "provider": None if error and chance.random() < 0.3 else provider,
-            "model": model,
-            "key": chance.choice([None, "team-a", "team-b"]),
-            **({"client": client} if client else {}),
-            "stream": chance.random() < 0.5,
-            "status": chance.choice([429, 500, 503, 400]) if error else 200,
-            "outcome": chance.choice(["completed", "client_disconnected", "upstream_broke_off"]),
-            "error": {"type": chance.choice(["rate_limit_error", "api_error"]), "code": chance.choice([None, "x"]), "message": "no"} if error else None,
-            "latency_ms": chance.randrange(1, 9_000_000) / 1000,
-            "time_to_first_token_ms": chance.choice([None, chance.randrange(1, 900_000) / 1000]),
-            "routing_ms": 0.5,
-            "tokens": None if error else tokens,
-            "cost": None if chance.random() < 0.2 else {"input": total, "output": 0.0, "cache_read": 0.0, "cache_write": 0.0, "total": total},
-            "session_id": session if in_session else None,
-            "cluster_id": chance.choice([None, *range(5)]),
-            "expected_error": chance.choice([None, 0.25]),
-            "decision": chance.choice([None, {"outcome": "decided", "pack": "0123456789ab", "score": 0.5, "cost_weight": 0.1,
-                                              "embedding_ms": 9.25, "reason": "it's the \"best\""}]),
-            "user": chance.choice([None, "user-1", "user-2"]),
-            "metadata": chance.choice([{}, {"team": "search"}, {"team": "ads", "tier": "gold"}, {"tier": "search"}]),
-            "traceparent": chance.choice([None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]),
-            "attempts": [{"number": n + 1, "provider": provider, "model": model, "status": chance.choice([None, 200]), "error": chance.choice([None, "timeout"]),
-                          "latency_ms": 1.5} for n in range(chance.randrange(3))],
-            "request": {"model": "smart", "messages": [{"role": "user", "content": said}, *results]} if has_content else None,
-            "response": {"choices": [{"index": 0, "message": {"role": "assistant", "content": said.upper(), "tool_calls": call}}]} if has_content else None,
-            "content_truncated": False,
-        })
+        traces.append(
+            {
+                "id": str(uuid.UUID(int=bits)),
+                "started_at": iso(micros),
+                "api": "chat_completions",
+                "requested_model": "smart",
+                "alias": chance.choice(["smart", "cheap", None]),
+                "provider": None if error and chance.random() < 0.3 else provider,
+                "model": model,
+                "key": chance.choice([None, "team-a", "team-b"]),
+                **({"client": client} if client else {}),
+                "stream": chance.random() < 0.5,
+                "status": chance.choice([429, 500, 503, 400]) if error else 200,
+                "outcome": chance.choice(["completed", "client_disconnected", "upstream_broke_off"]),
+                "error": {
+                    "type": chance.choice(["rate_limit_error", "api_error"]),
+                    "code": chance.choice([None, "x"]),
+                    "message": "no",
+                }
+                if error
+                else None,
+                "latency_ms": chance.randrange(1, 9_000_000) / 1000,
+                "time_to_first_token_ms": chance.choice([None, chance.randrange(1, 900_000) / 1000]),
+                "routing_ms": 0.5,
+                "tokens": None if error else tokens,
+                "cost": None
+                if chance.random() < 0.2
+                else {"input": total, "output": 0.0, "cache_read": 0.0, "cache_write": 0.0, "total": total},
+                "session_id": session if in_session else None,
+                "cluster_id": chance.choice([None, *range(5)]),
+                "expected_error": chance.choice([None, 0.25]),
+                "decision": chance.choice(
+                    [
+                        None,
+                        {
+                            "outcome": "decided",
+                            "pack": "0123456789ab",
+                            "score": 0.5,
+                            "cost_weight": 0.1,
+                            "embedding_ms": 9.25,
+                            "reason": 'it\'s the "best"',
+                        },
+                    ]
+                ),
+                "user": chance.choice([None, "user-1", "user-2"]),
+                "metadata": chance.choice(
+                    [{}, {"team": "search"}, {"team": "ads", "tier": "gold"}, {"tier": "search"}]
+                ),
+                "traceparent": chance.choice([None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]),
+                "attempts": [
+                    {
+                        "number": n + 1,
+                        "provider": provider,
+                        "model": model,
+                        "status": chance.choice([None, 200]),
+                        "error": chance.choice([None, "timeout"]),
+                        "latency_ms": 1.5,
+                    }
+                    for n in range(chance.randrange(3))
+                ],
+                "request": {"model": "smart", "messages": [{"role": "user", "content": said}, *results]}
+                if has_content
+                else None,
+                "response": {
+                    "choices": [
+                        {"index": 0, "message": {"role": "assistant", "content": said.upper(), "tool_calls": call}}
+                    ]
+                }
+                if has_content
+                else None,
+                "content_truncated": False,
+            }
+        )
     return traces
 
 
@@ -95,7 +149,12 @@ def clickhouse_url(tmp_path_factory):
 
 
 def clickhouse_config(url, **more):
-    return {"store": {"clickhouse": {"url": url, "compression": "none", "database": f"test_{uuid.uuid4().hex}", **more}, "retention": "36500d"}}
+    return {
+        "store": {
+            "clickhouse": {"url": url, "compression": "none", "database": f"test_{uuid.uuid4().hex}", **more},
+            "retention": "36500d",
+        }
+    }
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +167,7 @@ def pair(tmp_path_factory, clickhouse_url):
         half = COUNT // 2
         # The second half first, because order is by time and not by arrival. A repeated import
         # changes nothing.
-        for some in (traces[half:], traces[:half], traces[half - 50:half + 50]):
+        for some in (traces[half:], traces[:half], traces[half - 50 : half + 50]):
             assert control_plane.import_traces(some) == {"imported": len(some), "failed": []}
         control_plane.settle()
     yield sqlite, clickhouse
@@ -168,7 +227,9 @@ FILTERS = [
 ]
 
 
-@pytest.mark.parametrize("filters", FILTERS, ids=lambda filters: "&".join(f"{name}={value}" for name, value in filters.items()) or "all")
+@pytest.mark.parametrize(
+    "filters", FILTERS, ids=lambda filters: "&".join(f"{name}={value}" for name, value in filters.items()) or "all"
+)
 def test_lists_and_figures_are_equal(pair, filters):
     sqlite, clickhouse = pair
     for order in ("newest_first", "oldest_first"):
@@ -183,7 +244,9 @@ def test_lists_and_figures_are_equal(pair, filters):
         assert answers[0] == answers[1]
         assert sum(figure["requests"] for figure in answers[0]["data"]) == len(found)
         period = {"since": iso(START), "until": iso(START + 40 * 3_600_000_000), **filters}
-        answers = [control_plane.get("/v1/analytics/timeseries", interval="90m", **by, **period) for control_plane in pair]
+        answers = [
+            control_plane.get("/v1/analytics/timeseries", interval="90m", **by, **period) for control_plane in pair
+        ]
         assert answers[0] == answers[1]
 
 
@@ -205,7 +268,9 @@ def test_what_was_imported_is_what_is_found(pair):
         assert [trace["id"] for trace in found] == list(wanted)
         for trace in found:
             expected = wanted[trace["id"]]
-            assert trace.pop("started_at").rstrip("Z").rstrip("0").rstrip(".") == expected["started_at"].rstrip("Z").rstrip("0").rstrip(".")
+            assert trace.pop("started_at").rstrip("Z").rstrip("0").rstrip(".") == expected["started_at"].rstrip(
+                "Z"
+            ).rstrip("0").rstrip(".")
             assert trace == {name: value for name, value in expected.items() if name != "started_at"}
 
 
@@ -216,7 +281,9 @@ def test_a_trace_has_its_sessions_timeline(pair):
     events = answers[0]["timeline"]
     assert [event["type"] for event in events].count("model_turn") == len(found)
     executions = [event for event in events if event["type"] == "tool_execution"]
-    assert executions and all(event["output"] == "seen" and event["name"] == "look" and event["at_most_ms"] > 0 for event in executions)
+    assert executions and all(
+        event["output"] == "seen" and event["name"] == "look" and event["at_most_ms"] > 0 for event in executions
+    )
 
 
 def test_figures_are_those_of_the_traces(pair):
@@ -225,7 +292,9 @@ def test_figures_are_those_of_the_traces(pair):
     latencies = sorted(trace["latency_ms"] for trace in traces)
     assert figure["requests"] == COUNT
     assert figure["errors"] == sum(trace["error"] is not None for trace in traces)
-    assert figure["latency_ms"] == {f"p{int(level * 100)}": latencies[int(level * COUNT)] for level in (0.5, 0.95, 0.99)}
+    assert figure["latency_ms"] == {
+        f"p{int(level * 100)}": latencies[int(level * COUNT)] for level in (0.5, 0.95, 0.99)
+    }
     assert figure["cost"] == pytest.approx(sum(trace["cost"]["total"] for trace in traces if trace["cost"]), abs=1e-12)
     assert figure["unpriced"] == sum(trace["cost"] is None for trace in traces)
     assert figure["tokens"]["input"] == sum(trace["tokens"]["input"] for trace in traces if trace["tokens"])
@@ -235,7 +304,10 @@ def test_pages_stay_where_they_are_while_traces_arrive(pair):
     for control_plane in pair:
         first = control_plane.get("/v1/traces", limit=10, alias="paging")
         assert first["data"] == []
-        old = [{**trace, "id": str(uuid.uuid4()), "alias": "paging", "metadata": {}, "session_id": None} for trace in made_up_traces()[:40]]
+        old = [
+            {**trace, "id": str(uuid.uuid4()), "alias": "paging", "metadata": {}, "session_id": None}
+            for trace in made_up_traces()[:40]
+        ]
         control_plane.import_traces(old[:30])
         control_plane.settle()
         page = control_plane.get("/v1/traces", limit=10, alias="paging")
@@ -272,7 +344,16 @@ def deleted(control_plane, query):
 def test_a_person_can_be_forgotten(pair):
     before = [control_plane.get("/v1/analytics/summary")["data"] for control_plane in pair]
     for control_plane in pair:
-        gone = [{**trace, "id": str(uuid.uuid4()), "user": "jane@example.org", "alias": "forgotten", "metadata": {"case": "forgetting"}} for trace in made_up_traces()[:25]]
+        gone = [
+            {
+                **trace,
+                "id": str(uuid.uuid4()),
+                "user": "jane@example.org",
+                "alias": "forgotten",
+                "metadata": {"case": "forgetting"},
+            }
+            for trace in made_up_traces()[:25]
+        ]
         control_plane.import_traces(gone)
         # No wait: a deletion covers acknowledged traces that are still on their way to the store.
         assert deleted(control_plane, "user=jane%40example.org") == 25
@@ -282,7 +363,12 @@ def test_a_person_can_be_forgotten(pair):
         status, _ = control_plane.request("GET", f"/v1/traces/{gone[0]['id']}")
         assert status == 404
         entry = control_plane.get("/v1/audit")["data"][0]
-        assert (entry["action"], entry["request_id"], entry["subject"], entry["count"]) == ("delete", "please-forget", "user=jane@example.org", 25)
+        assert (entry["action"], entry["request_id"], entry["subject"], entry["count"]) == (
+            "delete",
+            "please-forget",
+            "user=jane@example.org",
+            25,
+        )
         status, body = control_plane.request("DELETE", "/v1/traces")
         assert status == 400 and "at least one filter" in body.decode()
     assert [control_plane.get("/v1/analytics/summary")["data"] for control_plane in pair] == before
@@ -309,11 +395,24 @@ def test_parquet_holds_the_same(pair, tmp_path):
         status, body = control_plane.request("GET", "/v1/traces/export?format=parquet&alias=smart")
         assert status == 200
         file.write_bytes(body)
-        rows = chdb.query(f"SELECT * FROM file('{file}', Parquet) SETTINGS output_format_json_quote_64bit_integers = 0", "JSONEachRow")
+        rows = chdb.query(
+            f"SELECT * FROM file('{file}', Parquet) SETTINGS output_format_json_quote_64bit_integers = 0", "JSONEachRow"
+        )
         tables.append([json.loads(line) for line in str(rows).splitlines()])
     assert tables[0] == tables[1]
     for row, trace in zip(tables[0], everything(pair[0], alias="smart", order="oldest_first"), strict=True):
-        for name in ("id", "model", "alias", "key", "status", "latency_ms", "time_to_first_token_ms", "user", "stream", "outcome"):
+        for name in (
+            "id",
+            "model",
+            "alias",
+            "key",
+            "status",
+            "latency_ms",
+            "time_to_first_token_ms",
+            "user",
+            "stream",
+            "outcome",
+        ):
             assert row[name] == trace[name], name
         assert row["client"] == trace.get("client")
         assert row["started_at"].replace(" ", "T").rstrip("0").rstrip(".") == trace["started_at"].rstrip("Z")
@@ -325,7 +424,10 @@ def test_parquet_holds_the_same(pair, tmp_path):
 
 def test_an_imported_client_is_shortened_like_a_header(pair):
     for control_plane in pair:
-        long = [{**made_up_traces()[0], "id": str(uuid.uuid4()), "alias": "long", "client": client} for client in ("x" * 100, "curl/8.5 (for jane)", "(none)")]
+        long = [
+            {**made_up_traces()[0], "id": str(uuid.uuid4()), "alias": "long", "client": client}
+            for client in ("x" * 100, "curl/8.5 (for jane)", "(none)")
+        ]
         control_plane.import_traces(long)
         control_plane.settle()
         found = everything(control_plane, alias="long")
@@ -335,9 +437,18 @@ def test_an_imported_client_is_shortened_like_a_header(pair):
 
 def test_a_list_and_logs_of_others_can_be_imported(pair):
     logs = [
-        {"request": {"model": "gpt-4o", "messages": [{"role": "user", "content": "loganberry"}]}, "response": {"created": 1_760_000_000, "model": "gpt-4o", "choices": []}},
+        {
+            "request": {"model": "gpt-4o", "messages": [{"role": "user", "content": "loganberry"}]},
+            "response": {"created": 1_760_000_000, "model": "gpt-4o", "choices": []},
+        },
         {"nothing": "here"},
-        {"id": "chatcmpl-9", "object": "chat.completion", "created": 1_760_000_001, "model": "gpt-4o", "choices": [{"message": {"content": "loganberry jam"}}]},
+        {
+            "id": "chatcmpl-9",
+            "object": "chat.completion",
+            "created": 1_760_000_001,
+            "model": "gpt-4o",
+            "choices": [{"message": {"content": "loganberry jam"}}],
+        },
     ]
     for control_plane in pair:
         status, body = control_plane.request("POST", "/v1/traces", json.dumps(logs).encode())
@@ -354,8 +465,15 @@ def test_a_list_and_logs_of_others_can_be_imported(pair):
 
 def test_imports_are_priced_on_arrival_and_repriced_on_request(pair):
     """An import is priced on arrival; repricing corrects a wrong cost."""
-    log = {"id": "chatcmpl-priced", "object": "chat.completion", "created": 1_760_000_050, "model": "gpt-4o", "choices": [],
-           "usage": {"prompt_tokens": 1000, "completion_tokens": 1000}, "metadata": {"case": "pricing"}}
+    log = {
+        "id": "chatcmpl-priced",
+        "object": "chat.completion",
+        "created": 1_760_000_050,
+        "model": "gpt-4o",
+        "choices": [],
+        "usage": {"prompt_tokens": 1000, "completion_tokens": 1000},
+        "metadata": {"case": "pricing"},
+    }
     for control_plane in pair:
         control_plane.import_traces([log])
         control_plane.settle()
@@ -365,17 +483,26 @@ def test_imports_are_priced_on_arrival_and_repriced_on_request(pair):
         wrong = {**trace, "id": str(uuid.uuid4()), "cost": {**trace["cost"], "total": 99.0}}
         control_plane.import_traces([wrong])
         before = control_plane.get("/v1/analytics/summary", metadata__case="pricing")["data"][0]["cost"]
-        status, body = control_plane.request("POST", "/v1/traces/reprice?metadata.case=pricing&prices=now", headers={"x-request-id": "mend"})
+        status, body = control_plane.request(
+            "POST", "/v1/traces/reprice?metadata.case=pricing&prices=now", headers={"x-request-id": "mend"}
+        )
         assert (status, json.loads(body)) == (200, {"changed": 1, "unchanged": 1})
         figure = control_plane.get("/v1/analytics/summary", metadata__case="pricing")["data"][0]
         assert figure["requests"] == 2 and figure["cost"] == pytest.approx(2 * 0.0125)
         assert before != figure["cost"]
-        assert control_plane.get("/v1/traces", metadata__case="pricing", max_cost=1)["data"][0]["cost"]["total"] == pytest.approx(0.0125)
+        assert control_plane.get("/v1/traces", metadata__case="pricing", max_cost=1)["data"][0]["cost"][
+            "total"
+        ] == pytest.approx(0.0125)
         entry = control_plane.get("/v1/audit")["data"][0]
         assert (entry["action"], entry["request_id"], entry["count"]) == ("reprice", "mend", 1)
-        repriced = subprocess.run(control_plane.command("reprice", "--model", "gpt-4o", "--since", "2025-10-09T08:54:10Z",
-                                                        "--until", "2025-10-09T08:54:11Z"),
-                                  env=control_plane.environment, capture_output=True, text=True)
+        repriced = subprocess.run(
+            control_plane.command(
+                "reprice", "--model", "gpt-4o", "--since", "2025-10-09T08:54:10Z", "--until", "2025-10-09T08:54:11Z"
+            ),
+            env=control_plane.environment,
+            capture_output=True,
+            text=True,
+        )
         assert repriced.stdout == "0 traces have a new cost, 2 are unchanged.\n", repriced
         assert deleted(control_plane, "metadata.case=pricing") == 2
 
@@ -391,14 +518,28 @@ def test_feedback_is_kept_and_learned_from(tmp_path, clickhouse_url):
         control_plane = ControlPlane(folder, config, {"OPENTRACY_EMBEDDER": EMBEDDER}).start()
         now = datetime.now(timezone.utc).timestamp()
         ids = [str(uuid.uuid4()) for _ in range(30)]
-        control_plane.import_traces([{
-            "id": trace_id, "started_at": iso(int((now - 60 + number) * 1e6)), "status": 200, "outcome": "completed", "latency_ms": 1, "provider": "demo",
-            "model": "small", "metadata": {"number": str(number)}, "request": {"model": "auto", "messages": [{"role": "user", "content": f"How much is {number}?"}]},
-        } for number, trace_id in enumerate(ids)])
+        control_plane.import_traces(
+            [
+                {
+                    "id": trace_id,
+                    "started_at": iso(int((now - 60 + number) * 1e6)),
+                    "status": 200,
+                    "outcome": "completed",
+                    "latency_ms": 1,
+                    "provider": "demo",
+                    "model": "small",
+                    "metadata": {"number": str(number)},
+                    "request": {"model": "auto", "messages": [{"role": "user", "content": f"How much is {number}?"}]},
+                }
+                for number, trace_id in enumerate(ids)
+            ]
+        )
         control_plane.settle()
 
         def judge(trace_id, **verdict):
-            status, body = control_plane.request("POST", "/v1/feedback", json.dumps({"trace_id": trace_id, **verdict}).encode())
+            status, body = control_plane.request(
+                "POST", "/v1/feedback", json.dumps({"trace_id": trace_id, **verdict}).encode()
+            )
             assert (status, json.loads(body)) == (200, {"learned": True})
 
         for trace_id in ids:
@@ -409,9 +550,11 @@ def test_feedback_is_kept_and_learned_from(tmp_path, clickhouse_url):
 
         status, body = control_plane.request("POST", "/v1/router/fits?clusters=5")
         job = json.loads(body)
-        assert (status, job["outcomes"]) == (202, 30), "29 of the user and one of the judge: the last verdict of each counts"
+        assert (status, job["outcomes"]) == (202, 30), (
+            "29 of the user and one of the judge: the last verdict of each counts"
+        )
         wait_for(lambda: control_plane.get(f"/v1/router/fits/{job['id']}")["state"] == "done", "the fit", 60)
-        model, = control_plane.get("/v1/router")["pack"]["models"]
+        (model,) = control_plane.get("/v1/router")["pack"]["models"]
         assert model["mean_error"] == pytest.approx((28 * 0.75 + 0 + 1) / 30)
         control_plane.stop()
 
@@ -425,13 +568,26 @@ def test_the_figures_by_hour_follow_every_change(pair, clickhouse_url):
             return reply.read().decode()
 
     figures = "sum(requests), sum(errors), sum(tokens_input), sum(tokens_output), sum(cost_total)"
-    counted = "count(), countIf(error_type != ''), sum(ifNull(tokens_input, 0)), sum(ifNull(tokens_output, 0)), sum(ifNull(cost_total, 0))"
-    hourly = ask(f"SELECT hour, model, {figures} FROM {database}.model_stats_hourly GROUP BY ALL HAVING sum(requests) > 0 ORDER BY ALL")
-    assert hourly and hourly == ask(f"SELECT toStartOfHour(started_at) AS hour, model, {counted} FROM {database}.calls "
-                                    "WHERE provider != '' GROUP BY ALL ORDER BY ALL")
-    daily = ask(f"SELECT day, cluster_id, {figures} FROM {database}.cluster_stats_daily GROUP BY ALL HAVING sum(requests) > 0 ORDER BY ALL")
-    assert daily and daily == ask(f"SELECT toDate(started_at) AS day, assumeNotNull(cluster_id) AS cluster, {counted} FROM {database}.calls "
-                                  "WHERE provider != '' AND cluster_id IS NOT NULL GROUP BY ALL ORDER BY ALL")
+    counted = (
+        "count(), countIf(error_type != ''), sum(ifNull(tokens_input, 0)), "
+        "sum(ifNull(tokens_output, 0)), sum(ifNull(cost_total, 0))"
+    )
+    hourly = ask(
+        f"SELECT hour, model, {figures} FROM {database}.model_stats_hourly "
+        "GROUP BY ALL HAVING sum(requests) > 0 ORDER BY ALL"
+    )
+    assert hourly and hourly == ask(
+        f"SELECT toStartOfHour(started_at) AS hour, model, {counted} FROM {database}.calls "
+        "WHERE provider != '' GROUP BY ALL ORDER BY ALL"
+    )
+    daily = ask(
+        f"SELECT day, cluster_id, {figures} FROM {database}.cluster_stats_daily "
+        "GROUP BY ALL HAVING sum(requests) > 0 ORDER BY ALL"
+    )
+    assert daily and daily == ask(
+        f"SELECT toDate(started_at) AS day, assumeNotNull(cluster_id) AS cluster, {counted} FROM {database}.calls "
+        "WHERE provider != '' AND cluster_id IS NOT NULL GROUP BY ALL ORDER BY ALL"
+    )
 
 
 def clickhouse_of(name, url, tmp_path):
@@ -456,17 +612,26 @@ def sqlite_of(name, tmp_path):
     return ControlPlane(tmp_path, {"store": {"retention": "36500d"}})
 
 
-@pytest.mark.parametrize("name, exported_as", [("clickhouse-6", "clickhouse-6"), ("clickhouse-8", "earlier"), ("sqlite-3", "earlier")])
+@pytest.mark.parametrize(
+    "name, exported_as", [("clickhouse-6", "clickhouse-6"), ("clickhouse-8", "earlier"), ("sqlite-3", "earlier")]
+)
 def test_tables_of_an_earlier_version_are_migrated(name, exported_as, clickhouse_url, tmp_path):
     """The tables, rows and export come from the version in the fixture's name."""
     exported = (FIXTURES / f"{exported_as}.jsonl").read_bytes()
-    control_plane = sqlite_of(name, tmp_path) if name.startswith("sqlite") else clickhouse_of(name, clickhouse_url, tmp_path)
+    control_plane = (
+        sqlite_of(name, tmp_path) if name.startswith("sqlite") else clickhouse_of(name, clickhouse_url, tmp_path)
+    )
     control_plane.start()
     try:
         summary = control_plane.get("/v1/analytics/summary", group_by="model")
         assert control_plane.request("GET", "/v1/traces/export") == (200, exported)
         traces = [json.loads(line) for line in exported.splitlines()]
-        for filters in ({"q": "sun"}, {"metadata__team": "search"}, {"user": "user-1"}, {"status": "2xx", "alias": "cheap"}):
+        for filters in (
+            {"q": "sun"},
+            {"metadata__team": "search"},
+            {"user": "user-1"},
+            {"status": "2xx", "alias": "cheap"},
+        ):
             found = everything(control_plane, order="oldest_first", **filters)
             assert found and all(trace in traces for trace in found)
         # Later traces are aggregated with the earlier ones.

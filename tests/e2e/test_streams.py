@@ -17,13 +17,25 @@ from openai import OpenAI
 from support import providers as mock
 from support.stack import wait_for
 
-MODELS = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-sonnet-4-6",
-          "gemini": "gemini/gemini-2.5-pro", "bedrock": "bedrock/us.amazon.nova-pro-v1:0",
-          "cohere": "cohere/command-a-03-2025", "mistral": "mistral/mistral-large-latest",
-          "vertex": "vertex/claude-sonnet-4-5@20250929"}
+MODELS = {
+    "openai": "openai/gpt-4o-mini",
+    "anthropic": "anthropic/claude-sonnet-4-6",
+    "gemini": "gemini/gemini-2.5-pro",
+    "bedrock": "bedrock/us.amazon.nova-pro-v1:0",
+    "cohere": "cohere/command-a-03-2025",
+    "mistral": "mistral/mistral-large-latest",
+    "vertex": "vertex/claude-sonnet-4-5@20250929",
+}
 # Aliases whose first candidate is the provider's model.
-ALIASES = {"openai": "chain", "anthropic": "smart", "gemini": "google", "bedrock": "amazon", "cohere": "canadian",
-           "mistral": "french", "vertex": "cloud"}
+ALIASES = {
+    "openai": "chain",
+    "anthropic": "smart",
+    "gemini": "google",
+    "bedrock": "amazon",
+    "cohere": "canadian",
+    "mistral": "french",
+    "vertex": "cloud",
+}
 HELLO = [{"role": "user", "content": "Hello!"}]
 
 each_format = pytest.mark.parametrize("provider", MODELS)
@@ -95,10 +107,12 @@ def test_a_client_that_leaves_before_the_answer_cancels_the_provider(stack, worl
     body = json.dumps({"model": "openai/gpt-4o-mini", "messages": HELLO, "metadata": {"test": "left-early"}}).encode()
     host = f"127.0.0.1:{stack.ports['gateway']}".encode()
     with socket.create_connection(("127.0.0.1", stack.ports["gateway"])) as connection:
-        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: %s\r\ncontent-length: %d\r\n\r\n%s" % (host, len(body), body))
+        connection.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: %s\r\ncontent-length: %d\r\n\r\n%s" % (host, len(body), body)
+        )
         wait_for(lambda: world.openai.requests, "the request")
     assert world.openai.requests[0].canceled.wait(2), "the call at the provider was not canceled"
-    trace, = wait_for(lambda: stack.traces("metadata.test=left-early"), "the trace")
+    (trace,) = wait_for(lambda: stack.traces("metadata.test=left-early"), "the trace")
     assert trace["outcome"] == "client_disconnected"
     assert trace["status"] == 0
 
@@ -114,8 +128,17 @@ def test_http2_with_trailers(stack, world, provider):
     with socket.create_connection(("127.0.0.1", stack.ports["gateway"])) as connection:
         client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
         client.initiate_connection()
-        client.send_headers(1, [(":method", "POST"), (":scheme", "http"), (":authority", f"127.0.0.1:{stack.ports['gateway']}"),
-                                (":path", "/v1/chat/completions"), ("content-type", "application/json"), ("te", "trailers")])
+        client.send_headers(
+            1,
+            [
+                (":method", "POST"),
+                (":scheme", "http"),
+                (":authority", f"127.0.0.1:{stack.ports['gateway']}"),
+                (":path", "/v1/chat/completions"),
+                ("content-type", "application/json"),
+                ("te", "trailers"),
+            ],
+        )
         client.send_data(1, body)
         client.send_headers(1, [("x-checksum", "abc")], end_stream=True)
         connection.sendall(client.data_to_send())
@@ -175,8 +198,10 @@ def with_buffer_filter(bootstrap):
     config = yaml.safe_load(bootstrap)
     buffer = {
         "name": "envoy.filters.http.buffer",
-        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer",
-                         "max_request_bytes": 33554432},
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer",
+            "max_request_bytes": 33554432,
+        },
     }
     for listener in config["static_resources"]["listeners"]:
         filters = listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
@@ -198,7 +223,8 @@ def test_the_generated_bootstrap_is_valid(own_stack, tmp_path):
     stack = own_stack()
     checked = subprocess.run(
         [os.environ["OPENTRACY_ENVOY"], "--mode", "validate", "-c", str(stack.folder / "envoy.yaml")],
-        capture_output=True, text=True,
+        capture_output=True,
+        text=True,
     )
     assert checked.returncode == 0, checked.stderr[-2000:]
     assert "deprecated" not in checked.stderr.lower()

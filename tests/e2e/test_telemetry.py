@@ -72,10 +72,19 @@ def test_a_call_is_one_trace_from_the_client_to_the_provider(observed, world, mo
     stack, collector = observed
     trace = "%032x" % (0xABC + len(model))
     provider = world.openai if model != "smart" else world.anthropic
-    status, call = ask(stack, model, headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01", "tracestate": "vendor=1",
-                                                "user-agent": "OpenAI/Python 2.1.0"})
+    status, call = ask(
+        stack,
+        model,
+        headers={
+            "traceparent": f"00-{trace}-b7ad6b7169203331-01",
+            "tracestate": "vendor=1",
+            "user-agent": "OpenAI/Python 2.1.0",
+        },
+    )
     assert status == 200
-    server, client = wait_for(lambda: len(found := collector.of(trace)) == 2 and sorted(found, key=lambda span: span.kind), "two spans")
+    server, client = wait_for(
+        lambda: len(found := collector.of(trace)) == 2 and sorted(found, key=lambda span: span.kind), "two spans"
+    )
     assert server.parent_span_id.hex() == "b7ad6b7169203331"
     assert client.parent_span_id == server.span_id
     # The provider's spans are children of the attempt's span.
@@ -97,7 +106,9 @@ def test_each_attempt_is_a_span(observed, world):
     trace = "%032x" % 0xDEF
     ask(stack, "chain", headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
     spans = wait_for(lambda: len(found := collector.of(trace)) == 3 and found, "three spans")
-    attempts = sorted((span for span in spans if span.kind == 3), key=lambda span: attributes(span)["opentracy.attempt"])
+    attempts = sorted(
+        (span for span in spans if span.kind == 3), key=lambda span: attributes(span)["opentracy.attempt"]
+    )
     assert [attributes(span).get("error.type") for span in attempts] == ["overloaded", None]
     assert attempts[0].status.code == 2
 
@@ -125,8 +136,11 @@ def metrics(stack):
 
 
 def sample(family, suffix="", **labels):
-    return sum(sample.value for sample in family.samples
-               if sample.name == family.name + suffix and labels.items() <= sample.labels.items())
+    return sum(
+        sample.value
+        for sample in family.samples
+        if sample.name == family.name + suffix and labels.items() <= sample.labels.items()
+    )
 
 
 def test_prometheus_reads_the_conventions_names(observed, world):
@@ -134,7 +148,11 @@ def test_prometheus_reads_the_conventions_names(observed, world):
     before = metrics(stack)
     of_model = {"gen_ai_provider_name": "openai", "gen_ai_response_model": "gpt-4o-mini"}
     world.openai.script.append(mock.status(429))
-    calls = [ask(stack, "openai/gpt-4o-mini"), ask(stack, "openai/gpt-4o-mini"), ask(stack, "openai/gpt-4o-mini", stream=False)]
+    calls = [
+        ask(stack, "openai/gpt-4o-mini"),
+        ask(stack, "openai/gpt-4o-mini"),
+        ask(stack, "openai/gpt-4o-mini", stream=False),
+    ]
     for _, call in calls:
         stack.trace(call)
     after = metrics(stack)
@@ -157,7 +175,9 @@ def test_envoy_counts_calls_by_provider_and_status(observed):
     import urllib.request
 
     def lines():
-        with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports['admin']}/stats/prometheus?filter=wasmcustom") as reply:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{stack.ports['admin']}/stats/prometheus?filter=wasmcustom"
+        ) as reply:
             return reply.read().decode()
 
     ask(stack, "openai/gpt-4o-mini")
@@ -170,7 +190,10 @@ def test_envoy_counts_calls_by_provider_and_status(observed):
 def test_statsz_shows_models_and_circuit_breakers(observed):
     stack, _ = observed
     ask(stack, "openai/gpt-4o-mini")
-    page = wait_for(lambda: (found := stack.get("/statsz", stack.management))["models"].get("openai/gpt-4o-mini") and found, "the model")
+    page = wait_for(
+        lambda: (found := stack.get("/statsz", stack.management))["models"].get("openai/gpt-4o-mini") and found,
+        "the model",
+    )
     model = page["models"]["openai/gpt-4o-mini"]
     assert model["requests"] >= 1 and model["tokens_input"] > 0 and model["latency_ms"]["p50"] > 0
     assert page["circuit_breakers"]["openai"] == {"state": "closed", "ejected_hosts": 0}
@@ -183,7 +206,9 @@ def test_statsz_shows_models_and_circuit_breakers(observed):
 
 def test_logs_are_objects_with_request_ids(observed):
     stack, _ = observed
-    stack.post(None, method="GET", path="/v1/models", origin=stack.management, headers={"x-request-id": "find-me-again"})
+    stack.post(
+        None, method="GET", path="/v1/models", origin=stack.management, headers={"x-request-id": "find-me-again"}
+    )
     lines = [json.loads(line) for line in (stack.folder / "control-plane.log").read_text().splitlines()]
     assert all({"timestamp", "level", "target"} <= set(line) for line in lines)
     found = [line for line in lines if line.get("span", {}).get("request_id") == "find-me-again"]
@@ -192,6 +217,7 @@ def test_logs_are_objects_with_request_ids(observed):
 
 def test_a_request_has_an_id_whoever_gives_it(observed):
     stack, _ = observed
+
     def request_id(given):
         return stack.post(None, method="GET", path="/health", origin=stack.management, headers=given)[1]["x-request-id"]
 

@@ -105,14 +105,16 @@ def test_a_stall_in_mid_stream_ends_the_clients_stream(impatient, world, model):
         provider.habit = pause_after(5)
     client = OpenAI(base_url=impatient.base_url, api_key="x", max_retries=0)
     started = time.monotonic()
-    stream = client.chat.completions.create(model=model, messages=HELLO, stream=True, metadata={"test": f"stop-{model}"})
+    stream = client.chat.completions.create(
+        model=model, messages=HELLO, stream=True, metadata={"test": f"stop-{model}"}
+    )
     text = ""
     with pytest.raises((httpx.TransportError, openai.APIError)):
         for chunk in stream:
             text += chunk.choices[0].delta.content or ""
     assert text.startswith("one")
     assert 1 <= time.monotonic() - started < LONG
-    trace, = wait_for(lambda: impatient.traces(f"metadata.test=stop-{model}"), "the trace")
+    (trace,) = wait_for(lambda: impatient.traces(f"metadata.test=stop-{model}"), "the trace")
     trace = impatient.trace(trace["id"])
     assert trace["outcome"] == "upstream_broke_off" and trace["error"]
     assert trace["attempts"][0]["error"] == "timeout"

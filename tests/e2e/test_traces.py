@@ -77,7 +77,9 @@ def test_pages(calls):
     assert seen == [ids[name] for name in ("free", "limited", "second", "first")]
 
 
-@pytest.mark.parametrize("query", ["since=yesterday", "status=x", "limit=0", "colour=red", "min_cost=much", "cursor=%00"])
+@pytest.mark.parametrize(
+    "query", ["since=yesterday", "status=x", "limit=0", "colour=red", "min_cost=much", "cursor=%00"]
+)
 def test_a_filter_that_can_not_be_read_is_a_400(stack, query):
     status, _, reply = stack.post(None, path=f"/v1/traces?{query}", method="GET", origin=stack.management)
     assert status == 400
@@ -97,7 +99,7 @@ def test_no_text_is_kept_when_content_is_off(own_stack, world, stream):
         stack.post_raw(body)
     else:
         ask(stack, "private words")
-    trace, = wait_for(stack.traces, "the trace")
+    (trace,) = wait_for(stack.traces, "the trace")
     assert trace["request"] is None and trace["response"] is None
     assert trace["tokens"]["input"] == 20
     assert b"private words" not in (stack.folder / "traces.db").read_bytes() + wal(stack)
@@ -108,10 +110,15 @@ def test_secrets_are_masked_before_they_leave_the_filter(own_stack, world, strea
     stack = own_stack(environment={"OPENTRACY_TRACE_REDACT": "true"})
     words = ", ".join(SECRETS.values())
     world.anthropic.habit = mock.answer(f"You said {words}")
-    body = {"model": "smart", "messages": [{"role": "user", "content": f"I am {words}."}], "stream": stream,
-            "metadata": {"mail": SECRETS["e-mail"]}, "user": SECRETS["e-mail"]}
+    body = {
+        "model": "smart",
+        "messages": [{"role": "user", "content": f"I am {words}."}],
+        "stream": stream,
+        "metadata": {"mail": SECRETS["e-mail"]},
+        "user": SECRETS["e-mail"],
+    }
     answer = stack.post_raw(body)
-    trace, = wait_for(stack.traces, "the trace")
+    (trace,) = wait_for(stack.traces, "the trace")
     stored = (stack.folder / "traces.db").read_bytes() + wal(stack)
     for name, secret in SECRETS.items():
         assert secret not in json.dumps(trace), name
@@ -140,17 +147,24 @@ def test_the_attempts_of_a_fallback_are_in_the_trace(stack, world):
     world.openai.habit = mock.status(503)
     trace_id, _ = ask(stack, "Hello", model="chain")
     trace = stack.trace(trace_id, attempts=2)
-    assert [(attempt["number"], attempt["provider"], attempt["status"], attempt["error"]) for attempt in trace["attempts"]] == [
-        (1, "openai", 503, "overloaded"), (2, "second", 200, None)]
+    assert [
+        (attempt["number"], attempt["provider"], attempt["status"], attempt["error"]) for attempt in trace["attempts"]
+    ] == [(1, "openai", 503, "overloaded"), (2, "second", 200, None)]
     assert all(attempt["latency_ms"] > 0 for attempt in trace["attempts"])
     assert trace["alias"] == "chain" and trace["model"] == "large"
 
 
-@pytest.mark.parametrize("path, body", [
-    ("/v1/chat/completions", {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}),
-    ("/v1/messages", {"model": "openai/gpt-4o-mini", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}),
-    ("/v1/embeddings", {"model": "openai/text-embedding-3-small", "input": "Hello"}),
-])
+@pytest.mark.parametrize(
+    "path, body",
+    [
+        ("/v1/chat/completions", {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}),
+        (
+            "/v1/messages",
+            {"model": "openai/gpt-4o-mini", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]},
+        ),
+        ("/v1/embeddings", {"model": "openai/text-embedding-3-small", "input": "Hello"}),
+    ],
+)
 def test_the_client_of_every_call_is_in_its_trace(stack, path, body):
     for agent, client in [
         ("OpenAI/Python 2.1.0", "OpenAI/Python 2.1.0"),

@@ -10,7 +10,9 @@ def event(kind, payload):
 
 
 def exception(kind, payload):
-    return _message({":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}, payload)
+    return _message(
+        {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}, payload
+    )
 
 
 def _message(headers, payload):

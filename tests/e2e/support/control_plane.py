@@ -20,7 +20,12 @@ class ControlPlane:
     def __init__(self, folder: pathlib.Path, config=None, environment=None):
         self.folder = folder
         self.ports = {name: free_port() for name in ("management", "grpc")}
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "OPENTRACY_LOG": "info", **(environment or {})}
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "OPENTRACY_LOG": "info",
+            **(environment or {}),
+        }
         self.log_path = folder / "control-plane.log"
         self.process = None
         addresses = {name: {"listen": f"127.0.0.1:{port}"} for name, port in self.ports.items()}
@@ -32,8 +37,9 @@ class ControlPlane:
 
     def start(self, wait=True, **options):
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.command("serve"), stdout=log, stderr=log, env=self.environment,
-                                            cwd=self.folder, **options)
+            self.process = subprocess.Popen(
+                self.command("serve"), stdout=log, stderr=log, env=self.environment, cwd=self.folder, **options
+            )
         if wait:
             wait_for(self.is_up, "the control plane's start", START_TIMEOUT)
         return self
@@ -60,8 +66,10 @@ class ControlPlane:
     @property
     def grpc_metadata(self):
         """Returns the filter's gRPC metadata: the token, which `opentracy envoy-config` prints."""
-        printed = subprocess.run(self.command("envoy-config"), check=True, capture_output=True, text=True, env=self.environment)
-        return [("x-opentracy-token", re.search(r'grpc_token\W+([0-9a-f]{64})', printed.stdout)[1])]
+        printed = subprocess.run(
+            self.command("envoy-config"), check=True, capture_output=True, text=True, env=self.environment
+        )
+        return [("x-opentracy-token", re.search(r"grpc_token\W+([0-9a-f]{64})", printed.stdout)[1])]
 
     @property
     def origin(self):

@@ -130,7 +130,7 @@ class Server:
             return None
         method, path, _ = head.decode().split(" ", 2)
         headers = {}
-        while (line := (await reader.readline()).decode().strip()):
+        while line := (await reader.readline()).decode().strip():
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
         if headers.get("transfer-encoding") == "chunked":

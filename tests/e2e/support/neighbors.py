@@ -14,6 +14,7 @@ import yaml
 from support.stack import START_TIMEOUT, Stack, free_port, wait_for
 
 OPERATIONS = pathlib.Path(__file__).parents[3] / "docs/operations.md"
+BUFFER = "type.googleapis.com/envoy.extensions.filters.http.buffer.v3"
 MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -50,7 +51,9 @@ class Shop:
             body, data = data[:length], data[length:]
             self.received.append(head + b"\r\n\r\n" + body)
             if b"upgrade: websocket" in head.lower():
-                connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n")
+                connection.sendall(
+                    b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n"
+                )
                 while echo := connection.recv(65536):
                     connection.sendall(echo)
                 return
@@ -72,7 +75,9 @@ class GrpcApp:
             names = sorted(name for name, _ in context.invocation_metadata())
             return request + b" " + ",".join(names).encode()
 
-        handlers = grpc.method_handlers_generic_handler("shop.Echo", {"Echo": grpc.unary_unary_rpc_method_handler(echo)})
+        handlers = grpc.method_handlers_generic_handler(
+            "shop.Echo", {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+        )
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
         self._server.add_generic_rpc_handlers((handlers,))
         self.port = self._server.add_insecure_port("127.0.0.1:0")
@@ -87,46 +92,95 @@ def bootstrap(port, shop, app):
 
     def cluster(name, port, **more):
         return {
-            "name": name, "type": "STATIC", "connect_timeout": "1s", **more,
-            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
-                "socket_address": {"address": "127.0.0.1", "port_value": port}}}}]}]},
+            "name": name,
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            **more,
+            "load_assignment": {
+                "cluster_name": name,
+                "endpoints": [
+                    {
+                        "lb_endpoints": [
+                            {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
+                        ]
+                    }
+                ],
+            },
         }
 
     manager = {
         "@type": MANAGER,
         "stat_prefix": "web",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
-        "route_config": {"name": "web", "virtual_hosts": [
-            {"name": "shop", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "shop"}}]},
-            {"name": "orders", "domains": ["api.example.com"], "routes": [
-                {"match": {"prefix": "/v1/orders"}, "route": {"cluster": "shop"}},
-                {"match": {"prefix": "/small"}, "route": {"cluster": "shop"}, "typed_per_filter_config": {
-                    "envoy.filters.http.buffer": {
-                        "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
-                        "buffer": {"max_request_bytes": 100}}}},
-                {"match": {"prefix": "/gone"}, "route": {"cluster": "gone"}},
-                {"match": {"prefix": "/shop.Echo"}, "route": {"cluster": "app"}},
-            ]},
-        ]},
+        "route_config": {
+            "name": "web",
+            "virtual_hosts": [
+                {
+                    "name": "shop",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "shop"}}],
+                },
+                {
+                    "name": "orders",
+                    "domains": ["api.example.com"],
+                    "routes": [
+                        {"match": {"prefix": "/v1/orders"}, "route": {"cluster": "shop"}},
+                        {
+                            "match": {"prefix": "/small"},
+                            "route": {"cluster": "shop"},
+                            "typed_per_filter_config": {
+                                "envoy.filters.http.buffer": {
+                                    "@type": f"{BUFFER}.BufferPerRoute",
+                                    "buffer": {"max_request_bytes": 100},
+                                }
+                            },
+                        },
+                        {"match": {"prefix": "/gone"}, "route": {"cluster": "gone"}},
+                        {"match": {"prefix": "/shop.Echo"}, "route": {"cluster": "app"}},
+                    ],
+                },
+            ],
+        },
         "http_filters": [
-            {"name": "envoy.filters.http.buffer", "disabled": True, "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": 1000000}},
+            {
+                "name": "envoy.filters.http.buffer",
+                "disabled": True,
+                "typed_config": {
+                    "@type": f"{BUFFER}.Buffer",
+                    "max_request_bytes": 1000000,
+                },
+            },
             {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}},
         ],
     }
     return {
         "static_resources": {
-            "listeners": [{
-                "name": "web",
-                "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
-                "filter_chains": [{"filters": [
-                    {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
-            }],
+            "listeners": [
+                {
+                    "name": "web",
+                    "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+                    "filter_chains": [
+                        {
+                            "filters": [
+                                {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+                            ]
+                        }
+                    ],
+                }
+            ],
             "clusters": [
                 cluster("shop", shop.port),
                 cluster("gone", free_port()),
-                cluster("app", app.port, typed_extension_protocol_options={PROTOCOL: {
-                    "@type": f"type.googleapis.com/{PROTOCOL}", "explicit_http_config": {"http2_protocol_options": {}}}}),
+                cluster(
+                    "app",
+                    app.port,
+                    typed_extension_protocol_options={
+                        PROTOCOL: {
+                            "@type": f"type.googleapis.com/{PROTOCOL}",
+                            "explicit_http_config": {"http2_protocol_options": {}},
+                        }
+                    },
+                ),
             ],
         },
     }
@@ -160,8 +214,11 @@ class GuestStack(Stack):
         (self.folder / "opentracy_filter.wasm").symlink_to(self._filter)
         # The test starts Envoy itself, to wait for it and to stop it.
         commands = [line for line in self._commands if not line.startswith("envoy ")]
-        environment = {**self._environment, "OPENTRACY_CONFIG": str(self.config_path),
-                       "PATH": f"{pathlib.Path(self._binary).parent}{os.pathsep}{self._environment['PATH']}"}
+        environment = {
+            **self._environment,
+            "OPENTRACY_CONFIG": str(self.config_path),
+            "PATH": f"{pathlib.Path(self._binary).parent}{os.pathsep}{self._environment['PATH']}",
+        }
         subprocess.run(["bash", "-euc", "\n".join(commands)], check=True, cwd=self.folder, env=environment)
         self._start_envoy_with(self.folder / "envoy-with-gateway.yaml")
 

@@ -25,7 +25,9 @@ from .strict import Mismatch, check
 def openai(body):
     kinds = completion_create_params
     streams = body.get("stream")
-    return _checked(body, kinds.CompletionCreateParamsStreaming if streams else kinds.CompletionCreateParamsNonStreaming)
+    return _checked(
+        body, kinds.CompletionCreateParamsStreaming if streams else kinds.CompletionCreateParamsNonStreaming
+    )
 
 
 def responses(body):
@@ -59,8 +61,13 @@ def _checked(body, kind):
 
 
 def gemini(body):
-    kinds = {"systemInstruction": genai.Content, "contents": list[genai.Content], "tools": list[genai.Tool],
-             "toolConfig": genai.ToolConfig, "generationConfig": genai.GenerationConfig}
+    kinds = {
+        "systemInstruction": genai.Content,
+        "contents": list[genai.Content],
+        "tools": list[genai.Tool],
+        "toolConfig": genai.ToolConfig,
+        "generationConfig": genai.GenerationConfig,
+    }
     try:
         for name, value in body.items():
             pydantic.TypeAdapter(kinds[name]).validate_python(value)
@@ -175,8 +182,10 @@ def _check_range(number, shape, at):
 
 def signature(request, access_key, secret_key, token, region):
     """Recomputes the signature of a request as it came over the wire. Returns the problem."""
-    match = re.fullmatch(r"AWS4-HMAC-SHA256 Credential=(\S+?), SignedHeaders=(\S+?), Signature=(\S+)",
-                         request.headers.get("authorization", ""))
+    match = re.fullmatch(
+        r"AWS4-HMAC-SHA256 Credential=(\S+?), SignedHeaders=(\S+?), Signature=(\S+)",
+        request.headers.get("authorization", ""),
+    )
     if not match:
         return "the request is not signed"
     scope, names, given = match.groups()
@@ -193,8 +202,11 @@ def signature(request, access_key, secret_key, token, region):
     return None if expected == given else "the signature does not match"
 
 
-_COHERE = {name: kind for name, kind in typing.get_type_hints(V2Client.chat, include_extras=True).items()
-           if name not in ("request_options", "return")}
+_COHERE = {
+    name: kind
+    for name, kind in typing.get_type_hints(V2Client.chat, include_extras=True).items()
+    if name not in ("request_options", "return")
+}
 
 
 def cohere_v2(body):
@@ -279,5 +291,3 @@ def _check_model(value, kind, at):
             raise Mismatch(f"{at}: {value!r} is not a number")
     elif kind in (str, int, bool) and type(value) is not kind:
         raise Mismatch(f"{at}: {value!r} is not {kind.__name__}")
-
-

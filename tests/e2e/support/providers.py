@@ -67,7 +67,9 @@ class OpenAi(Provider):
     chat_path = "/v1/chat/completions"
     responses_path = "/v1/responses"
     # Azure's two paths. In the older one the path contains the model.
-    azure_paths = re.compile(r"/openai/v1/chat/completions|/openai/deployments/[^/?]+/chat/completions\?api-version=[\w-]+")
+    azure_paths = re.compile(
+        r"/openai/v1/chat/completions|/openai/deployments/[^/?]+/chat/completions\?api-version=[\w-]+"
+    )
 
     def serves(self, request):
         paths = (self.chat_path, self.responses_path)
@@ -83,16 +85,38 @@ class OpenAi(Provider):
         output = []
         if text:
             part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-            output.append({"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]})
+            output.append(
+                {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+            )
         output += [
-            {"id": f"fc_{id}", "type": "function_call", "status": "completed", "call_id": id, "name": name,
-             "arguments": json.dumps(arguments)} for id, name, arguments in calls
+            {
+                "id": f"fc_{id}",
+                "type": "function_call",
+                "status": "completed",
+                "call_id": id,
+                "name": name,
+                "arguments": json.dumps(arguments),
+            }
+            for id, name, arguments in calls
         ]
         return {
-            "id": "resp_1", "object": "response", "created_at": 1700000000, "status": status, "error": None,
-            "model": request.json["model"], "output": output, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
-            "usage": {"input_tokens": 20, "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 0},
-                      "output_tokens": 10, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 30},
+            "id": "resp_1",
+            "object": "response",
+            "created_at": 1700000000,
+            "status": status,
+            "error": None,
+            "model": request.json["model"],
+            "output": output,
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+            "usage": {
+                "input_tokens": 20,
+                "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 0},
+                "output_tokens": 10,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": 30,
+            },
         }
 
     def response_events(self, request, text, calls):
@@ -109,8 +133,14 @@ class OpenAi(Provider):
             yield event("response.output_item.added", output_index=index, item={**item, "status": "in_progress"})
             if item["type"] == "message":
                 for word in text.split(" "):
-                    yield event("response.output_text.delta", item_id=item["id"], output_index=index, content_index=0,
-                                delta=word + " ", logprobs=[])
+                    yield event(
+                        "response.output_text.delta",
+                        item_id=item["id"],
+                        output_index=index,
+                        content_index=0,
+                        delta=word + " ",
+                        logprobs=[],
+                    )
             yield event("response.output_item.done", output_index=index, item=item)
         yield event("response.completed", response=whole)
 
@@ -127,10 +157,19 @@ class OpenAi(Provider):
                 for id, name, arguments in calls
             ]
         return {
-            "id": "chatcmpl-1", "object": "chat.completion", "created": 1700000000, "model": request.json["model"],
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "tool_calls" if calls else "stop"}],
-            "usage": {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30,
-                      "prompt_tokens_details": {"cached_tokens": 4}},
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1700000000,
+            "model": request.json["model"],
+            "choices": [
+                {"index": 0, "message": message, "logprobs": None, "finish_reason": "tool_calls" if calls else "stop"}
+            ],
+            "usage": {
+                "prompt_tokens": 20,
+                "completion_tokens": 10,
+                "total_tokens": 30,
+                "prompt_tokens_details": {"cached_tokens": 4},
+            },
         }
 
     def events(self, request, text, calls):
@@ -139,8 +178,16 @@ class OpenAi(Provider):
             return
 
         def chunk(choices, **more):
-            return sse({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1700000000,
-                        "model": request.json["model"], "choices": choices, **more})
+            return sse(
+                {
+                    "id": "chatcmpl-1",
+                    "object": "chat.completion.chunk",
+                    "created": 1700000000,
+                    "model": request.json["model"],
+                    "choices": choices,
+                    **more,
+                }
+            )
 
         def delta(delta, finish_reason=None):
             return chunk([{"index": 0, "delta": delta, "finish_reason": finish_reason}])
@@ -149,13 +196,25 @@ class OpenAi(Provider):
         for word in (text or "").split(" "):
             yield delta({"content": word + " "})
         for index, (id, name, arguments) in enumerate(calls):
-            yield delta({"tool_calls": [{"index": index, "id": id, "type": "function",
-                                         "function": {"name": name, "arguments": ""}}]})
+            yield delta(
+                {
+                    "tool_calls": [
+                        {"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}}
+                    ]
+                }
+            )
             yield delta({"tool_calls": [{"index": index, "function": {"arguments": json.dumps(arguments)}}]})
         yield delta({}, "tool_calls" if calls else "stop")
         if self.always_tells_usage or (request.json.get("stream_options") or {}).get("include_usage"):
-            yield chunk([], usage={"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30,
-                                   "prompt_tokens_details": {"cached_tokens": 4}})
+            yield chunk(
+                [],
+                usage={
+                    "prompt_tokens": 20,
+                    "completion_tokens": 10,
+                    "total_tokens": 30,
+                    "prompt_tokens_details": {"cached_tokens": 4},
+                },
+            )
         yield b"data: [DONE]\n\n"
 
     def error_event(self, message):
@@ -171,30 +230,62 @@ class Anthropic(Provider):
         return oracles.anthropic(request.json)
 
     def error(self, status, message):
-        kinds = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
-                 404: "not_found_error", 429: "rate_limit_error", 529: "overloaded_error"}
-        return {"type": "error", "error": {"type": kinds.get(status, "api_error"), "message": message},
-                "request_id": "req_1"}
+        kinds = {
+            400: "invalid_request_error",
+            401: "authentication_error",
+            403: "permission_error",
+            404: "not_found_error",
+            429: "rate_limit_error",
+            529: "overloaded_error",
+        }
+        return {
+            "type": "error",
+            "error": {"type": kinds.get(status, "api_error"), "message": message},
+            "request_id": "req_1",
+        }
 
     def body(self, request, text, calls):
         content = [{"type": "text", "text": text, "citations": None}] if text else []
         content += [{"type": "tool_use", "id": id, "name": name, "input": arguments} for id, name, arguments in calls]
         return {
-            "id": "msg_1", "type": "message", "role": "assistant", "model": self.model(request), "content": content,
-            "stop_reason": "tool_use" if calls else "end_turn", "stop_sequence": None,
-            "usage": {"input_tokens": 12, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 5,
-                      "output_tokens": 10, "service_tier": "standard"},
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": self.model(request),
+            "content": content,
+            "stop_reason": "tool_use" if calls else "end_turn",
+            "stop_sequence": None,
+            "usage": {
+                "input_tokens": 12,
+                "cache_creation_input_tokens": 3,
+                "cache_read_input_tokens": 5,
+                "output_tokens": 10,
+                "service_tier": "standard",
+            },
         }
 
     def events(self, request, text, calls):
         def event(kind, **members):
             return f"event: {kind}\n".encode() + sse({"type": kind, **members})
 
-        yield event("message_start", message={
-            "id": "msg_1", "type": "message", "role": "assistant", "model": self.model(request), "content": [],
-            "stop_reason": None, "stop_sequence": None,
-            "usage": {"input_tokens": 12, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 5,
-                      "output_tokens": 1}})
+        yield event(
+            "message_start",
+            message={
+                "id": "msg_1",
+                "type": "message",
+                "role": "assistant",
+                "model": self.model(request),
+                "content": [],
+                "stop_reason": None,
+                "stop_sequence": None,
+                "usage": {
+                    "input_tokens": 12,
+                    "cache_creation_input_tokens": 3,
+                    "cache_read_input_tokens": 5,
+                    "output_tokens": 1,
+                },
+            },
+        )
         index = 0
         if text:
             yield event("content_block_start", index=0, content_block={"type": "text", "text": ""})
@@ -204,17 +295,24 @@ class Anthropic(Provider):
             yield event("content_block_stop", index=0)
             index = 1
         for id, name, arguments in calls:
-            yield event("content_block_start", index=index,
-                        content_block={"type": "tool_use", "id": id, "name": name, "input": {}})
+            yield event(
+                "content_block_start",
+                index=index,
+                content_block={"type": "tool_use", "id": id, "name": name, "input": {}},
+            )
             if arguments:
                 text = json.dumps(arguments)
                 for part in ("", text[:3], text[3:]):
-                    yield event("content_block_delta", index=index,
-                                delta={"type": "input_json_delta", "partial_json": part})
+                    yield event(
+                        "content_block_delta", index=index, delta={"type": "input_json_delta", "partial_json": part}
+                    )
             yield event("content_block_stop", index=index)
             index += 1
-        yield event("message_delta", delta={"stop_reason": "tool_use" if calls else "end_turn", "stop_sequence": None},
-                    usage={"output_tokens": 10})
+        yield event(
+            "message_delta",
+            delta={"stop_reason": "tool_use" if calls else "end_turn", "stop_sequence": None},
+            usage={"output_tokens": 10},
+        )
         yield event("message_stop")
 
     def error_event(self, message):
@@ -241,8 +339,13 @@ class Gemini(Provider):
         model = request.path.split("/models/")[1].split(":")[0]
         return {"candidates": [candidate], "modelVersion": model, "responseId": "resp-1", **more}
 
-    usage = {"promptTokenCount": 20, "cachedContentTokenCount": 5, "candidatesTokenCount": 7, "thoughtsTokenCount": 3,
-             "totalTokenCount": 30}
+    usage = {
+        "promptTokenCount": 20,
+        "cachedContentTokenCount": 5,
+        "candidatesTokenCount": 7,
+        "thoughtsTokenCount": 3,
+        "totalTokenCount": 30,
+    }
 
     @staticmethod
     def _calls(calls):
@@ -290,13 +393,23 @@ class Bedrock(Provider):
     def error(self, status, message):
         return {"message": message}
 
-    usage = {"inputTokens": 12, "outputTokens": 10, "totalTokens": 30, "cacheReadInputTokens": 5, "cacheWriteInputTokens": 3}
+    usage = {
+        "inputTokens": 12,
+        "outputTokens": 10,
+        "totalTokens": 30,
+        "cacheReadInputTokens": 5,
+        "cacheWriteInputTokens": 3,
+    }
 
     def body(self, request, text, calls):
         content = [{"text": text}] if text else []
         content += [{"toolUse": {"toolUseId": id, "name": name, "input": arguments}} for id, name, arguments in calls]
-        return {"output": {"message": {"role": "assistant", "content": content}},
-                "stopReason": "tool_use" if calls else "end_turn", "usage": self.usage, "metrics": {"latencyMs": 12}}
+        return {
+            "output": {"message": {"role": "assistant", "content": content}},
+            "stopReason": "tool_use" if calls else "end_turn",
+            "usage": self.usage,
+            "metrics": {"latencyMs": 12},
+        }
 
     def events(self, request, text, calls):
         yield aws.event("messageStart", {"role": "assistant", "p": "abcd"})
@@ -337,8 +450,11 @@ class Cohere(Provider):
     def error(self, status, message):
         return {"id": "1", "message": message}
 
-    usage = {"billed_units": {"input_tokens": 2, "output_tokens": 10},
-             "tokens": {"input_tokens": 20, "output_tokens": 10}, "cached_tokens": 4}
+    usage = {
+        "billed_units": {"input_tokens": 2, "output_tokens": 10},
+        "tokens": {"input_tokens": 20, "output_tokens": 10},
+        "cached_tokens": 4,
+    }
 
     def body(self, request, text, calls):
         message = {"role": "assistant"}
@@ -350,7 +466,12 @@ class Cohere(Provider):
             ]
         else:
             message["content"] = [{"type": "text", "text": text}]
-        return {"id": "1", "finish_reason": "TOOL_CALL" if calls else "COMPLETE", "message": message, "usage": self.usage}
+        return {
+            "id": "1",
+            "finish_reason": "TOOL_CALL" if calls else "COMPLETE",
+            "message": message,
+            "usage": self.usage,
+        }
 
     def events(self, request, text, calls):
         def event(kind, **members):
@@ -381,7 +502,9 @@ class Cohere(Provider):
         yield b"data: [DONE]\n\n"
 
     def error_event(self, message):
-        return b"event: message-end\n" + sse({"type": "message-end", "delta": {"finish_reason": "ERROR", "error": message}})
+        return b"event: message-end\n" + sse(
+            {"type": "message-end", "delta": {"finish_reason": "ERROR", "error": message}}
+        )
 
 
 class Mistral(OpenAi):
@@ -404,7 +527,9 @@ class Vertex(Gemini):
     def serves(self, request):
         return re.fullmatch(
             self.root + r"/(google/models/[\w.-]+:(generateContent|streamGenerateContent\?alt=sse)"
-            r"|anthropic/models/[\w.@-]+:(rawPredict|streamRawPredict))", request.path)
+            r"|anthropic/models/[\w.@-]+:(rawPredict|streamRawPredict))",
+            request.path,
+        )
 
     def problem(self, request):
         if request.headers.get("authorization") != f"Bearer {self.token}":
@@ -482,8 +607,10 @@ async def anything(provider, request, writer):
 async def assistant(provider, request, writer):
     """Calls the first tool for two cities, and then answers with the results."""
     body = json.dumps(request.json)
-    is_answer = any(f'"{word}"' in body for word in ("tool_call_id", "tool_result", "functionResponse", "toolResult",
-                                               "function_call_output"))
+    is_answer = any(
+        f'"{word}"' in body
+        for word in ("tool_call_id", "tool_result", "functionResponse", "toolResult", "function_call_output")
+    )
     tools = request.json.get("tools") or request.json.get("toolConfig") or []
     names = re.findall(r'"name": "(\w+)"', json.dumps(tools))
     if names and not is_answer:

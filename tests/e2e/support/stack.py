@@ -51,8 +51,16 @@ def wait_for(condition, what, timeout=20.0):
 
 
 class Stack:
-    def __init__(self, folder: pathlib.Path, config: dict, filter_path=None, environment=None, concurrency=2,
-                 edit_bootstrap=None, key=None):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        config: dict,
+        filter_path=None,
+        environment=None,
+        concurrency=2,
+        edit_bootstrap=None,
+        key=None,
+    ):
         self.folder = folder
         self.ports = {name: free_port() for name in ("gateway", "admin", "metrics", "management", "grpc")}
         self._filter = filter_path or os.environ["OPENTRACY_FILTER"]
@@ -81,8 +89,12 @@ class Stack:
         self._config = config
         address = {name: f"127.0.0.1:{port}" for name, port in self.ports.items()}
         whole = {
-            "gateway": {"listen": address["gateway"], "admin": address["admin"], "metrics": address["metrics"],
-                        **config.get("gateway", {})},
+            "gateway": {
+                "listen": address["gateway"],
+                "admin": address["admin"],
+                "metrics": address["metrics"],
+                **config.get("gateway", {}),
+            },
             "management": {"listen": address["management"]},
             "grpc": {"listen": address["grpc"]},
             "store": {"path": str(self.folder / "traces.db")},
@@ -101,7 +113,9 @@ class Stack:
     def start_envoy(self):
         bootstrap = subprocess.run(
             [self._binary, "envoy-config", "--config", str(self.config_path), "--filter", self._filter],
-            check=True, capture_output=True, env=self._environment,
+            check=True,
+            capture_output=True,
+            env=self._environment,
         ).stdout
         if self._edit_bootstrap:
             bootstrap = self._edit_bootstrap(bootstrap)
@@ -109,8 +123,18 @@ class Stack:
         self._start_envoy_with(self.folder / "envoy.yaml")
 
     def _start_envoy_with(self, bootstrap):
-        command = [self._envoy_binary, "-c", str(bootstrap), "--concurrency", str(self._concurrency),
-                   "--use-dynamic-base-id", "--log-level", os.environ.get("ENVOY_LOG", "warning"), "--component-log-level", "wasm:info"]
+        command = [
+            self._envoy_binary,
+            "-c",
+            str(bootstrap),
+            "--concurrency",
+            str(self._concurrency),
+            "--use-dynamic-base-id",
+            "--log-level",
+            os.environ.get("ENVOY_LOG", "warning"),
+            "--component-log-level",
+            "wasm:info",
+        ]
         self.envoy = self._spawn("envoy", command)
 
     def wait_until_healthy(self):
@@ -183,7 +207,9 @@ class Stack:
     def _open(self, body, headers=None, path="/v1/chat/completions", method="POST", origin=None):
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            (origin or self.origin) + path, data=data, method=method,
+            (origin or self.origin) + path,
+            data=data,
+            method=method,
             headers={"content-type": "application/json", **self._with_key(headers or {})},
         )
         try:
@@ -209,5 +235,7 @@ class Stack:
         return self.get(f"/v1/traces?{query}", self.management)["data"]
 
     def stats(self, pattern):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['admin']}/stats?filter={pattern}&format=json") as reply:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.ports['admin']}/stats?filter={pattern}&format=json"
+        ) as reply:
             return {entry["name"]: entry.get("value") for entry in json.load(reply)["stats"]}

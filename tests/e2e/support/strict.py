@@ -56,10 +56,18 @@ def check(value, kind, at="$"):
 
 
 def _unwrap(kind):
-    wrappers = (Annotated, typing.Required, typing.NotRequired, typing_extensions.Required, typing_extensions.NotRequired)
+    wrappers = (
+        Annotated,
+        typing.Required,
+        typing.NotRequired,
+        typing_extensions.Required,
+        typing_extensions.NotRequired,
+    )
     while get_origin(kind) in wrappers:
         kind = get_args(kind)[0]
-    if isinstance(kind, (typing.TypeAliasType if hasattr(typing, "TypeAliasType") else typing_extensions.TypeAliasType,)):
+    if isinstance(
+        kind, (typing.TypeAliasType if hasattr(typing, "TypeAliasType") else typing_extensions.TypeAliasType,)
+    ):
         return _unwrap(kind.__value__)
     return kind
 
