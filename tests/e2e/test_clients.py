@@ -6,7 +6,6 @@ import anthropic
 import openai
 import pytest
 from anthropic import Anthropic
-from openai import OpenAI
 from support import providers as mock
 from test_chat import ALIASES, MODELS
 

@@ -7,7 +7,7 @@ import openai
 import pytest
 from openai import OpenAI
 from support import providers as mock
-from support.stack import Stack, wait_for
+from support.stack import wait_for
 
 # Faults, each with its error in the trace.
 FAULTS = {
