@@ -13,6 +13,11 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     };
     process::run(&mut cargo(&["fmt", "--all", "--check"]))?;
     lint_words::run(workspace)?;
+    let mut ruff = python::command(workspace, "ruff")?;
+    process::run(
+        ruff.current_dir(&workspace.root)
+            .args(["format", "--check"]),
+    )?;
     let mut typos = python::command(workspace, "typos")?;
     process::run(typos.current_dir(&workspace.root))?;
     process::run(&mut cargo(&[

@@ -103,8 +103,13 @@ def mask(graph):
 
 
 def build(weights):
-    graph = Graph({name.removeprefix("bert."): value.astype(np.float32) for name, value in weights.items()
-                   if value.dtype.kind == "f"})
+    graph = Graph(
+        {
+            name.removeprefix("bert."): value.astype(np.float32)
+            for name, value in weights.items()
+            if value.dtype.kind == "f"
+        }
+    )
     head = WIDTH // HEADS
     graph.constant("shape.parted", np.array([0, 0, 3, HEADS, head]))
     graph.constant("shape.joined", np.array([0, 0, WIDTH]))
@@ -124,8 +129,10 @@ def build(weights):
     graph.node("Identity", [hidden], "last_hidden_state")
 
     shape = ["batch", "length"]
-    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, shape)
-              for name in ("input_ids", "attention_mask", "token_type_ids")]
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, shape)
+        for name in ("input_ids", "attention_mask", "token_type_ids")
+    ]
     outputs = [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, [*shape, WIDTH])]
     model = helper.make_model(
         helper.make_graph(graph.nodes, "all-MiniLM-L6-v2", inputs, outputs, graph.constants),
