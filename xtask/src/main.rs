@@ -9,6 +9,7 @@ mod golden;
 mod lint_words;
 mod process;
 mod processes;
+mod prose;
 mod python;
 mod run;
 mod test;
