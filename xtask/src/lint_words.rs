@@ -1,5 +1,9 @@
-//! Checks the language of comments, messages and documents: words that a reader stumbles over, summary
-//! lines that don't begin with a verb, and lines that are too long.
+//! Checks the language of comments, messages and documents: phrases that make a reader stop,
+//! summary lines that don't begin with a verb or a noun, and lines that are too long.
+//!
+//! In Markdown, that is all text outside code. In Rust, Protobuf and TypeScript, it is comments and
+//! string literals. In Python, it is comments and docstrings; in YAML, TOML, scripts and other files
+//! with comments after `#`, it is comments on lines of their own.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +12,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::process;
-use crate::prose::Prose;
+use crate::prose::Syntax;
 use crate::workspace::Workspace;
 
 /// The most characters of a line of prose.
@@ -53,6 +57,24 @@ const OPENINGS: [&str; 9] = [
     "what", "whether", "who", "whom", "whose", "where", "how", "whoever", "of",
 ];
 
+/// The files that are checked, as Git's pathspecs.
+const FILES: [&str; 14] = [
+    "*.md",
+    "*.rs",
+    "*.proto",
+    "*.ts",
+    "*.py",
+    "*.yaml",
+    "*.yml",
+    "*.toml",
+    "*.sh",
+    "*.ini",
+    ".*",
+    "*/.gitignore",
+    "Dockerfile",
+    "tests/requirements.txt",
+];
+
 /// Files whose text is made by a program, or belongs to others.
 const EXEMPT: [&str; 6] = [
     "CHANGELOG.md",
@@ -68,7 +90,8 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     let files = process::output(
         Command::new("git")
             .current_dir(&workspace.root)
-            .args(["ls-files", "*.rs", "*.md", "*.proto"]),
+            .arg("ls-files")
+            .args(FILES),
     )?;
     let mut count = 0_usize;
     for file in files.lines().filter(|file| !is_exempt(file)) {
@@ -96,9 +119,8 @@ struct Finding {
 }
 
 fn findings(file: &Path, text: &str) -> Vec<Finding> {
-    let is_markdown = file.extension().is_some_and(|extension| extension == "md");
+    let mut syntax = Syntax::of(file);
     let mut findings = Vec::new();
-    let mut is_code = false;
     let mut is_in_doc = false;
     for (index, line) in text.lines().enumerate() {
         let mut find = |message: String| {
@@ -107,18 +129,8 @@ fn findings(file: &Path, text: &str) -> Vec<Finding> {
                 message,
             });
         };
-        if is_markdown && line.trim_start().starts_with("```") {
-            is_code = !is_code;
+        let Some(prose) = syntax.prose(line) else {
             continue;
-        }
-        let prose = if is_markdown {
-            if is_code {
-                continue;
-            } else {
-                Prose::of_markdown(line)
-            }
-        } else {
-            Prose::of_source(line)
         };
         let length = line.chars().count();
         if prose.is_wrapped && length > MAX_LINE {
@@ -194,6 +206,41 @@ mod tests {
     }
 
     #[test]
+    fn comments_after_hashes_are_checked_and_values_are_not() {
+        let text = "# Made anew.\nmade: anew  # anew\n  # renewed, `anew`\n";
+        for file in [
+            "a.yaml",
+            "a.toml",
+            "a.sh",
+            "Dockerfile",
+            ".ci/run",
+            ".gitignore",
+        ] {
+            assert_eq!(lines(file, text), [1], "{file}");
+        }
+    }
+
+    #[test]
+    fn docstrings_are_checked_and_other_strings_are_not() {
+        let text = r#"
+"""Whether it is there.
+
+It is made anew.
+"""
+DATA = """
+# anew
+"""
+def a():
+    """Returns it. What follows is free."""
+    x = "anew"
+    # anew
+def b():
+    """What it is."""
+"#;
+        assert_eq!(lines("a.py", text), [2, 4, 12, 14]);
+    }
+
+    #[test]
     fn long_lines_are_found_where_they_can_be_wrapped() {
         let long = "word ".repeat(30);
         assert_eq!(
@@ -201,5 +248,13 @@ mod tests {
             [1]
         );
         assert_eq!(lines("a.md", &format!("{long}\n| {long} |\n")), [1]);
+        assert_eq!(
+            lines(
+                "a.py",
+                &format!("\"\"\"{long}\"\"\"\n# {long}\nx = '{long}'")
+            ),
+            [1, 2]
+        );
+        assert_eq!(lines("a.yaml", &format!("# {long}\nx: {long}")), [1]);
     }
 }

@@ -1,5 +1,79 @@
 //! Finds the prose in the lines of a file.
 
+use std::path::Path;
+
+/// The delimiter of Python's docstrings.
+const TRIPLE_QUOTE: &str = "\"\"\"";
+
+/// The syntax of a file, with the state that depends on earlier lines.
+pub enum Syntax {
+    Markdown {
+        /// Set between the fences of a code block.
+        is_code: bool,
+    },
+    /// Comments begin with `//`.
+    Slashes,
+    /// Comments begin with `#`.
+    Hashes,
+    /// Comments begin with `#`, and strings in triple quotes span lines.
+    Python {
+        /// The string that an earlier line began.
+        open: Option<LongString>,
+    },
+}
+
+/// A Python string in triple quotes.
+#[derive(Clone, Copy)]
+pub enum LongString {
+    Docstring,
+    Data,
+}
+
+impl Syntax {
+    pub fn of(file: &Path) -> Self {
+        let extension = file.extension().and_then(|extension| extension.to_str());
+        match extension {
+            Some("md") => Self::Markdown { is_code: false },
+            Some("rs" | "proto" | "ts") => Self::Slashes,
+            Some("py") => Self::Python { open: None },
+            _ => Self::Hashes,
+        }
+    }
+
+    /// Returns the prose of the next line; `None` if the line is not to be checked.
+    pub fn prose(&mut self, line: &str) -> Option<Prose> {
+        let trimmed = line.trim_start();
+        match self {
+            Self::Markdown { is_code } => {
+                if trimmed.starts_with("```") {
+                    *is_code = !*is_code;
+                    return None;
+                }
+                (!*is_code).then(|| Prose::of_markdown(line))
+            }
+            Self::Slashes => Some(Prose::of_source(line)),
+            Self::Hashes => Some(Prose::of_hashes(line)),
+            Self::Python { open } => {
+                let before = *open;
+                let is_docstring = trimmed.starts_with(TRIPLE_QUOTE);
+                if line.matches(TRIPLE_QUOTE).count() % 2 == 1 {
+                    *open = match before {
+                        Some(_) => None,
+                        None if is_docstring => Some(LongString::Docstring),
+                        None => Some(LongString::Data),
+                    };
+                }
+                match before {
+                    Some(LongString::Docstring) => Some(Prose::of_docstring(line)),
+                    Some(LongString::Data) => None,
+                    None if is_docstring => Some(Prose::of_docstring(line)),
+                    None => Some(Prose::of_hashes(line)),
+                }
+            }
+        }
+    }
+}
+
 /// The prose of a line.
 #[derive(Default)]
 pub struct Prose {
@@ -10,7 +84,7 @@ pub struct Prose {
 }
 
 impl Prose {
-    pub fn of_markdown(line: &str) -> Self {
+    fn of_markdown(line: &str) -> Self {
         let trimmed = line.trim_start();
         let is_table = trimmed.starts_with('|');
         // A link can't be broken.
@@ -22,7 +96,7 @@ impl Prose {
         }
     }
 
-    pub fn of_source(line: &str) -> Self {
+    fn of_source(line: &str) -> Self {
         let trimmed = line.trim_start();
         for (marker, is_doc) in [("///", true), ("//!", true), ("//", false)] {
             if let Some(comment) = trimmed.strip_prefix(marker) {
@@ -36,6 +110,26 @@ impl Prose {
         Self {
             parts: strings(line),
             ..Self::default()
+        }
+    }
+
+    fn of_hashes(line: &str) -> Self {
+        match line.trim_start().strip_prefix('#') {
+            Some(comment) => Self {
+                parts: vec![without_code(comment.trim())],
+                is_wrapped: comment.split_whitespace().count() > 2,
+                is_doc: false,
+            },
+            None => Self::default(),
+        }
+    }
+
+    fn of_docstring(line: &str) -> Self {
+        let text = line.replace(TRIPLE_QUOTE, "");
+        Self {
+            parts: vec![without_code(text.trim())],
+            is_wrapped: text.split_whitespace().count() > 2,
+            is_doc: true,
         }
     }
 }
