@@ -8,7 +8,7 @@ use prost::Message;
 use crate::contact;
 use crate::control_plane;
 use crate::events;
-use crate::faults::Kind;
+use crate::faults::FaultKind;
 use crate::gateway::limits;
 use crate::health;
 use crate::host::Host;
@@ -88,8 +88,8 @@ fn activate(host: &impl Host, response: &[u8], source: Source) -> bool {
         Ok(response) => {
             if source != Source::SharedData {
                 contact::answered(host, response.status);
-                events::resolve(host, Kind::ControlPlaneUnreachable, "");
-                events::resolve(host, Kind::ConfigurationRejected, "");
+                events::resolve(host, FaultKind::ControlPlaneUnreachable, "");
+                events::resolve(host, FaultKind::ConfigurationRejected, "");
             }
             if source == Source::Poll {
                 limits::on_contact(host, response.introduce);
@@ -104,7 +104,7 @@ fn activate(host: &impl Host, response: &[u8], source: Source) -> bool {
         }
         Err(error) => {
             let detail = format!("the control plane's configuration can't be read: {error}");
-            events::report(host, Kind::ConfigurationRejected, None, "", &detail);
+            events::report(host, FaultKind::ConfigurationRejected, None, "", &detail);
             false
         }
     }

@@ -7,7 +7,7 @@ use opentracy_proto::v1;
 
 use crate::control_plane;
 use crate::events;
-use crate::faults::Kind;
+use crate::faults::FaultKind;
 use crate::host::Host;
 use crate::metrics;
 use crate::outbox::Outbox;
@@ -27,7 +27,7 @@ pub fn record(host: &impl Host, record: v1::IngestRequest) {
         metrics::count_dropped(host);
         events::report(
             host,
-            Kind::TraceDropped,
+            FaultKind::TraceDropped,
             None,
             "",
             "the control plane does not accept traces",

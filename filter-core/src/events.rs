@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use opentracy_proto::constants::AGENTS_PROVIDER;
 use opentracy_translate::error::AttemptSummary;
 
-use crate::faults::{self, Fault, Faults, Kind};
+use crate::faults::{self, Fault, FaultKind, Faults};
 use crate::host::Host;
 use crate::{metrics, shared_data};
 
@@ -47,7 +47,13 @@ thread_local! {
 
 /// Records an event. `provider` is the label of its metric; `detail` is for people and contains no
 /// part of a prompt or a key.
-pub fn report(host: &impl Host, kind: Kind, provider: Option<&str>, subject: &str, detail: &str) {
+pub fn report(
+    host: &impl Host,
+    kind: FaultKind,
+    provider: Option<&str>,
+    subject: &str,
+    detail: &str,
+) {
     metrics::count_event(host, kind.as_str(), provider);
     let key = faults::key(kind, subject);
     let now = host.now();
@@ -80,7 +86,7 @@ pub fn report(host: &impl Host, kind: Kind, provider: Option<&str>, subject: &st
 }
 
 /// Resolves a fault, if it is present. Costs nothing while no fault is present.
-pub fn resolve(host: &impl Host, kind: Kind, subject: &str) {
+pub fn resolve(host: &impl Host, kind: FaultKind, subject: &str) {
     if PRESENT.with_borrow(HashSet::is_empty) {
         return;
     }
@@ -123,13 +129,13 @@ pub fn on_attempt(host: &impl Host, attempt: &AttemptSummary) {
         return;
     }
     let Some(error) = attempt.error else {
-        resolve(host, Kind::ProviderFailed, provider);
-        resolve(host, Kind::ProviderKeyRefused, provider);
+        resolve(host, FaultKind::ProviderFailed, provider);
+        resolve(host, FaultKind::ProviderKeyRefused, provider);
         return;
     };
     let kind = match attempt.status {
-        Some(401 | 403) => Kind::ProviderKeyRefused,
-        _ if error.is_models_fault() => Kind::ProviderFailed,
+        Some(401 | 403) => FaultKind::ProviderKeyRefused,
+        _ if error.is_models_fault() => FaultKind::ProviderFailed,
         _ => return,
     };
     let model = word(&attempt.model);
@@ -148,10 +154,22 @@ pub fn on_circuit(host: &impl Host, model: &str, has_opened: bool) {
     let (provider, name) = model.split_once('/').unwrap_or((model, ""));
     let detail = format!("provider={provider} model={}", word(name));
     if has_opened {
-        report(host, Kind::CircuitOpened, Some(provider), model, &detail);
+        report(
+            host,
+            FaultKind::CircuitOpened,
+            Some(provider),
+            model,
+            &detail,
+        );
     } else {
-        resolve(host, Kind::CircuitOpened, model);
-        report(host, Kind::CircuitClosed, Some(provider), model, &detail);
+        resolve(host, FaultKind::CircuitOpened, model);
+        report(
+            host,
+            FaultKind::CircuitClosed,
+            Some(provider),
+            model,
+            &detail,
+        );
     }
 }
 

@@ -15,7 +15,7 @@ const MAX_FAULTS: usize = 200;
 /// The kinds of event that are logged, counted and shown in `/health`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum FaultKind {
     /// An attempt failed because of the provider.
     ProviderFailed,
     /// A provider answered the gateway's own key with 401 or 403.
@@ -27,7 +27,7 @@ pub enum Kind {
     TraceDropped,
 }
 
-impl Kind {
+impl FaultKind {
     /// Returns the value of `event=` in the log and of the label `opentracy_event` in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -84,7 +84,7 @@ impl Kind {
 /// A fault in the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    pub kind: Kind,
+    pub kind: FaultKind,
     /// The provider or model that has the fault; empty if the kind has only one subject.
     pub subject: String,
     /// The last error.
@@ -122,7 +122,7 @@ impl Faults {
     /// earlier occurrences that were not logged.
     pub fn report(
         &mut self,
-        kind: Kind,
+        kind: FaultKind,
         subject: &str,
         detail: String,
         count: u64,
@@ -160,7 +160,7 @@ impl Faults {
     }
 
     /// Resolves a fault. Returns `true` if it was present.
-    pub fn resolve(&mut self, kind: Kind, subject: &str, now_ms: u64) -> bool {
+    pub fn resolve(&mut self, kind: FaultKind, subject: &str, now_ms: u64) -> bool {
         match self.0.get_mut(&key(kind, subject)) {
             Some(fault) if fault.is_present(now_ms) => {
                 fault.is_resolved = true;
@@ -192,7 +192,7 @@ impl Faults {
 }
 
 /// Returns the key of a fault in the table.
-pub fn key(kind: Kind, subject: &str) -> String {
+pub fn key(kind: FaultKind, subject: &str) -> String {
     format!("{}/{subject}", kind.as_str())
 }
 
@@ -204,7 +204,7 @@ mod tests {
 
     fn fail(faults: &mut Faults, subject: &str, count: u64, now_ms: u64) -> Option<u64> {
         let detail = "503 overloaded".to_owned();
-        faults.report(Kind::ProviderFailed, subject, detail, count, now_ms)
+        faults.report(FaultKind::ProviderFailed, subject, detail, count, now_ms)
     }
 
     #[test]
@@ -221,8 +221,8 @@ mod tests {
     fn one_that_comes_and_goes_is_not_logged_more_often() {
         let mut faults = Faults::default();
         fail(&mut faults, "openai", 1, START);
-        assert!(faults.resolve(Kind::ProviderFailed, "openai", START + 1));
-        assert!(!faults.resolve(Kind::ProviderFailed, "openai", START + 2));
+        assert!(faults.resolve(FaultKind::ProviderFailed, "openai", START + 1));
+        assert!(!faults.resolve(FaultKind::ProviderFailed, "openai", START + 2));
         assert!(faults.present(START + 2).is_empty());
         assert_eq!(fail(&mut faults, "openai", 1, START + 3), None);
         assert_eq!(faults.present(START + 3)[0].since_ms, START + 3);
@@ -232,7 +232,13 @@ mod tests {
     fn what_is_not_seen_any_more_is_not_shown_any_more() {
         let mut faults = Faults::default();
         fail(&mut faults, "openai", 1, START);
-        faults.report(Kind::ConfigurationRejected, "", String::new(), 1, START);
+        faults.report(
+            FaultKind::ConfigurationRejected,
+            "",
+            String::new(),
+            1,
+            START,
+        );
         let codes = |faults: &Faults, now_ms| -> Vec<_> {
             let present = faults.present(now_ms).into_iter();
             present.filter_map(|fault| fault.kind.code()).collect()
@@ -249,19 +255,23 @@ mod tests {
         }
         assert_eq!(faults.0.len(), MAX_FAULTS);
         let last = (3 * MAX_FAULTS - 1).to_string();
-        assert!(faults.0.contains_key(&key(Kind::ProviderFailed, &last)));
+        assert!(
+            faults
+                .0
+                .contains_key(&key(FaultKind::ProviderFailed, &last))
+        );
     }
 
     #[test]
     fn names_of_kinds_are_the_ones_on_the_wire() {
         for kind in [
-            Kind::ProviderFailed,
-            Kind::ProviderKeyRefused,
-            Kind::CircuitOpened,
-            Kind::CircuitClosed,
-            Kind::ConfigurationRejected,
-            Kind::ControlPlaneUnreachable,
-            Kind::TraceDropped,
+            FaultKind::ProviderFailed,
+            FaultKind::ProviderKeyRefused,
+            FaultKind::CircuitOpened,
+            FaultKind::CircuitClosed,
+            FaultKind::ConfigurationRejected,
+            FaultKind::ControlPlaneUnreachable,
+            FaultKind::TraceDropped,
         ] {
             let written = serde_json::to_value(kind).unwrap();
             assert_eq!(written, kind.as_str());

@@ -9,7 +9,7 @@ use crate::configuration;
 use crate::contact;
 use crate::delivery;
 use crate::events;
-use crate::faults::Kind;
+use crate::faults::FaultKind;
 use crate::gateway::Gateway;
 use crate::gateway::limits::{self, PendingReturns};
 use crate::health;
@@ -182,7 +182,13 @@ impl<H: Host> Root<H> {
         if last.is_none_or(|last| now.duration_since(last) >= POLL_EVERY) {
             self.last_report = Some(now);
             let detail = format!("silent_seconds={}", silence.as_secs());
-            events::report(&self.host, Kind::ControlPlaneUnreachable, None, "", &detail);
+            events::report(
+                &self.host,
+                FaultKind::ControlPlaneUnreachable,
+                None,
+                "",
+                &detail,
+            );
         }
     }
 

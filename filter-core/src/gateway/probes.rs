@@ -11,7 +11,7 @@ use opentracy_proto::v1::{ControlPlaneStatus, HealthReason};
 use serde::Serialize;
 
 use crate::delivery;
-use crate::faults::{Fault, Kind};
+use crate::faults::{Fault, FaultKind};
 use crate::gateway::access;
 use crate::headers::{self, HeaderList};
 use crate::host::Host;
@@ -125,7 +125,7 @@ fn own_reasons(host: &impl Host) -> Vec<Reason> {
     // Drops faults whose breaker has closed elsewhere. A model that isn't called any
     // more stays half-open and keeps its fault.
     faults.retain(|fault| {
-        fault.kind != Kind::CircuitOpened
+        fault.kind != FaultKind::CircuitOpened
             || health::of(host, &fault.subject).state(now_ms) != CircuitBreakerState::Closed
     });
     let mut reasons: Vec<Reason> = faults
@@ -149,28 +149,28 @@ fn own_reasons(host: &impl Host) -> Vec<Reason> {
 fn reason(host: &impl Host, fault: &Fault) -> Option<Reason> {
     let (subject, detail, count) = (&fault.subject, &fault.detail, fault.count);
     let message = match fault.kind {
-        Kind::ProviderFailed => {
+        FaultKind::ProviderFailed => {
             format!("{subject} failed {count} times and has not answered since ({detail})")
         }
-        Kind::ProviderKeyRefused => format!(
+        FaultKind::ProviderKeyRefused => format!(
             "{subject} refused the gateway's key {count} times ({detail}); check the provider's key in the secrets"
         ),
-        Kind::CircuitOpened => {
+        FaultKind::CircuitOpened => {
             format!(
                 "{subject} is not called, or only with one probe at a time, because its calls failed"
             )
         }
-        Kind::ConfigurationRejected => {
+        FaultKind::ConfigurationRejected => {
             format!("{detail}; the previous configuration stays active")
         }
-        Kind::ControlPlaneUnreachable => format!(
+        FaultKind::ControlPlaneUnreachable => format!(
             "the control plane has not answered for {} s; calls go on with the last configuration, and traces wait",
             contact::silence(host).as_secs()
         ),
-        Kind::TraceDropped => {
+        FaultKind::TraceDropped => {
             format!("{count} traces were lost because too many waited for the control plane")
         }
-        Kind::CircuitClosed => return None,
+        FaultKind::CircuitClosed => return None,
     };
     Some(Reason {
         component: fault.kind.component().to_owned(),

@@ -12,7 +12,7 @@ const MANY_SAMPLES: u32 = 64;
 
 /// The state of a model's circuit breaker, and its latency.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
+pub struct ModelHealth {
     window_since_ms: u64,
     calls: u32,
     failures: u32,
@@ -30,7 +30,7 @@ pub struct Health {
 
 /// The result of a call to a model.
 #[derive(Debug, Clone, Copy)]
-pub struct Report {
+pub struct CallReport {
     pub is_failure: bool,
     /// The time to the beginning of the answer.
     pub latency_micros: Option<u64>,
@@ -60,7 +60,7 @@ impl Successes {
     }
 }
 
-impl Health {
+impl ModelHealth {
     pub fn state(&self, now_ms: u64) -> CircuitBreakerState {
         match self.open_until_ms {
             0 => CircuitBreakerState::Closed,
@@ -151,7 +151,7 @@ impl Health {
     }
 
     /// Records the result of a call.
-    pub fn report(&mut self, report: &Report, policy: &CircuitBreakerPolicy, now_ms: u64) {
+    pub fn report(&mut self, report: &CallReport, policy: &CircuitBreakerPolicy, now_ms: u64) {
         self.add_latency(report.latency_micros.filter(|_| !report.is_failure));
         if policy.off {
             return;
@@ -227,9 +227,9 @@ mod tests {
         }
     }
 
-    fn told(health: &mut Health, failures: &[bool], now_ms: u64) -> CircuitBreakerState {
+    fn told(health: &mut ModelHealth, failures: &[bool], now_ms: u64) -> CircuitBreakerState {
         for &is_failure in failures {
-            let report = Report {
+            let report = CallReport {
                 is_failure,
                 latency_micros: Some(100),
                 retry_after: None,
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn failures_in_a_row_open_it_and_a_success_closes_it() {
         use CircuitBreakerState::{Closed, HalfOpen, Open};
-        let mut health = Health::default();
+        let mut health = ModelHealth::default();
         assert_eq!(
             told(&mut health, &[true, true, false, true, true], 1),
             Closed
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_share_of_failures_opens_it_once_there_are_calls_enough() {
-        let mut health = Health::default();
+        let mut health = ModelHealth::default();
         let alternating = [true, false].repeat(4);
         assert_eq!(
             told(&mut health, &alternating, 1),
@@ -282,7 +282,7 @@ mod tests {
             told(&mut health, &[false, true], 2),
             CircuitBreakerState::Open
         );
-        let mut health = Health::default();
+        let mut health = ModelHealth::default();
         told(&mut health, &alternating, 1);
         assert_eq!(
             told(&mut health, &[false, true], 1002),
@@ -293,8 +293,8 @@ mod tests {
 
     #[test]
     fn a_provider_that_asks_for_patience_gets_it() {
-        let mut health = Health::default();
-        let report = Report {
+        let mut health = ModelHealth::default();
+        let report = CallReport {
             is_failure: true,
             latency_micros: None,
             retry_after: Some(60),
@@ -305,10 +305,10 @@ mod tests {
 
     #[test]
     fn latency_is_a_moving_average_of_what_went_well() {
-        let mut health = Health::default();
+        let mut health = ModelHealth::default();
         told(&mut health, &[false; 4], 1);
         assert_eq!(health.latency_us(), 100);
-        let slow = Report {
+        let slow = CallReport {
             is_failure: false,
             latency_micros: Some(900),
             retry_after: None,
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn successes_count_together_as_they_do_one_by_one() {
-        let (mut one_by_one, mut together) = (Health::default(), Health::default());
+        let (mut one_by_one, mut together) = (ModelHealth::default(), ModelHealth::default());
         let mut successes = Successes::default();
         for _ in 0..20 {
             told(&mut one_by_one, &[false], 1);

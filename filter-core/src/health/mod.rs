@@ -17,15 +17,15 @@ use crate::events;
 use crate::host::Host;
 use crate::shared_data;
 use crate::snapshot;
-use breaker::{Health, Report};
-use models::{Model, Models, key};
+use breaker::{CallReport, ModelHealth};
+use models::{CachedHealth, HealthCache, key};
 
 thread_local! {
-    static MODELS: RefCell<Models> = RefCell::default();
+    static MODELS: RefCell<HealthCache> = RefCell::default();
 }
 
 /// Returns the health of a model, `provider/model`.
-pub fn of(host: &impl Host, model: &str) -> Health {
+pub fn of(host: &impl Host, model: &str) -> ModelHealth {
     with(host, model, |own| own.view)
 }
 
@@ -60,7 +60,7 @@ pub fn tell(
     if error.is_some() && !is_failure {
         return;
     }
-    let report = Report {
+    let report = CallReport {
         is_failure,
         latency_micros,
         retry_after,
@@ -103,7 +103,7 @@ pub fn on_tick(host: &impl Host) {
 /// Returns the circuit breakers of the models that this VM has called.
 pub fn circuit_breakers(host: &impl Host) -> Vec<v1::CircuitBreaker> {
     let now_ms = host.unix_millis();
-    let models = MODELS.with_borrow(Models::names);
+    let models = MODELS.with_borrow(HealthCache::names);
     let breakers = models.into_iter().filter_map(|model| {
         let health = of(host, &model);
         health.has_calls().then(|| v1::CircuitBreaker {
@@ -118,7 +118,7 @@ pub fn circuit_breakers(host: &impl Host) -> Vec<v1::CircuitBreaker> {
 
 /// Acts on this VM's copy of a model's state. The copy is read again if it is old, and while the
 /// model fails.
-fn with<R>(host: &impl Host, model: &str, act: impl FnOnce(&mut Model) -> R) -> R {
+fn with<R>(host: &impl Host, model: &str, act: impl FnOnce(&mut CachedHealth) -> R) -> R {
     MODELS.with_borrow_mut(|models| {
         let is_known = || snapshot::current().is_some_and(|snapshot| snapshot.knows(model));
         let (own, evicted) = models.touch(model, is_known);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use opentracy_proto::v1::CircuitBreakerPolicy;
 
-use super::breaker::{Health, Successes};
+use super::breaker::{ModelHealth, Successes};
 use crate::host::Host;
 use crate::shared_data;
 
@@ -21,9 +21,9 @@ pub fn key(model: &str) -> String {
 
 /// This VM's copy of a model's state.
 #[derive(Debug, Default)]
-pub struct Model {
+pub struct CachedHealth {
     /// The shared state at the last exchange, and this VM's results since.
-    pub view: Health,
+    pub view: ModelHealth,
     /// The successes that are in `view` only.
     pub unwritten: Successes,
     /// Set if `view` is at most a tick old.
@@ -35,16 +35,16 @@ pub struct Model {
     last_use: u64,
 }
 
-impl Model {
+impl CachedHealth {
     /// Updates the shared state, and the copy with it, unless `change` returns false.
     pub fn change(
         &mut self,
         host: &impl Host,
         model: &str,
-        mut change: impl FnMut(&mut Health) -> bool,
+        mut change: impl FnMut(&mut ModelHealth) -> bool,
     ) {
         let view = &mut self.view;
-        shared_data::change(host, &key(model), |health: &mut Health| {
+        shared_data::change(host, &key(model), |health: &mut ModelHealth| {
             let is_changed = change(health);
             *view = *health;
             is_changed
@@ -63,19 +63,19 @@ impl Model {
 }
 
 #[derive(Debug, Default)]
-pub struct Models {
+pub struct HealthCache {
     /// By `provider/model`.
-    models: BTreeMap<String, Model>,
+    models: BTreeMap<String, CachedHealth>,
     uses: u64,
 }
 
-impl Models {
+impl HealthCache {
     /// Records a use of a model; returns it, and the model that was evicted for it.
     pub fn touch(
         &mut self,
         model: &str,
         is_known: impl FnOnce() -> bool,
-    ) -> (&mut Model, Option<String>) {
+    ) -> (&mut CachedHealth, Option<String>) {
         self.uses = self.uses.saturating_add(1);
         let mut evicted = None;
         if !self.models.contains_key(model) && self.models.len() >= MAX_MODELS {
@@ -87,9 +87,9 @@ impl Models {
             self.models.remove(evicted);
         }
         let own = self.models.entry(model.to_owned());
-        let own = own.or_insert_with(|| Model {
+        let own = own.or_insert_with(|| CachedHealth {
             is_known: is_known(),
-            ..Model::default()
+            ..CachedHealth::default()
         });
         own.last_use = self.uses;
         own.idle_ticks = 0;
@@ -98,7 +98,7 @@ impl Models {
 
     /// Returns the models whose copies are kept current. Those that were not used for some time are
     /// read again at their next use.
-    pub fn in_use(&mut self) -> impl Iterator<Item = (&String, &mut Model)> {
+    pub fn in_use(&mut self) -> impl Iterator<Item = (&String, &mut CachedHealth)> {
         self.models.iter_mut().filter_map(|(model, own)| {
             own.idle_ticks = own.idle_ticks.saturating_add(1);
             own.is_current = own.idle_ticks <= MAX_IDLE_TICKS;
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn made_up_names_evict_each_other_before_models_of_the_configuration() {
-        let mut models = Models::default();
+        let mut models = HealthCache::default();
         let mut touch = |model: &str, is_known| models.touch(model, || is_known).1;
         assert_eq!(touch("openai/gpt-5", true), None);
         for number in 1..MAX_MODELS {
