@@ -10,7 +10,7 @@ use crate::contact;
 use crate::delivery;
 use crate::events;
 use crate::faults::FaultKind;
-use crate::gateway::Gateway;
+use crate::gateway::GatewayStage;
 use crate::gateway::limits::{self, PendingReturns};
 use crate::health;
 use crate::host::{CallId, Host};
@@ -85,7 +85,7 @@ impl<H: Host> Root<H> {
         Some(match self.stage? {
             StageName::Gateway => self
                 .streams
-                .open(id, Rc::new(RefCell::new(Gateway::default()))),
+                .open(id, Rc::new(RefCell::new(GatewayStage::default()))),
             StageName::Provider => self
                 .streams
                 .open(id, Rc::new(RefCell::new(ProviderStage::default()))),

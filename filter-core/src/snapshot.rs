@@ -65,7 +65,7 @@ impl Client {
 
 /// The catalog's data on a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Model {
+pub struct CatalogEntry {
     pub pricing: Option<Pricing>,
     pub max_output_tokens: Option<u64>,
     /// The maximum length of a conversation, including the answer.
@@ -81,7 +81,7 @@ pub struct Snapshot {
     pub version: String,
     pub providers: HashMap<String, Rc<Provider>>,
     pub aliases: HashMap<String, v1::Alias>,
-    models: HashMap<String, HashMap<String, Model>>,
+    models: HashMap<String, HashMap<String, CatalogEntry>>,
     /// The provider of each model that clients may name without one.
     pub bare_models: HashMap<String, String>,
     pub traces: v1::TracePolicy,
@@ -139,7 +139,7 @@ pub fn replace(host: &impl Host, mut snapshot: Snapshot) {
 
 impl Snapshot {
     pub fn new(version: String, wire: v1::Snapshot) -> Self {
-        let mut models: HashMap<String, HashMap<String, Model>> = HashMap::new();
+        let mut models: HashMap<String, HashMap<String, CatalogEntry>> = HashMap::new();
         let mut bare_models = HashMap::new();
         for model in wire.models {
             if model.bare {
@@ -147,7 +147,7 @@ impl Snapshot {
                     .entry(model.name.clone())
                     .or_insert_with(|| model.provider.clone());
             }
-            let known = Model {
+            let known = CatalogEntry {
                 pricing: model.pricing.map(|wire| pricing(&wire)),
                 max_output_tokens: model.max_output_tokens.map(u64::from),
                 context_tokens: model.context_tokens.map(u64::from),
@@ -268,7 +268,7 @@ impl Snapshot {
             let provider = self.providers.get(provider);
             provider.is_some_and(|provider| provider.missing_key_variable.is_none())
         };
-        let mut models: Vec<(&str, &str, Model)> = self
+        let mut models: Vec<(&str, &str, CatalogEntry)> = self
             .models
             .iter()
             .filter(|(provider, _)| is_callable(provider))
@@ -304,7 +304,7 @@ impl Snapshot {
     }
 
     /// Returns the catalog's data on a model; the default if the catalog has no entry.
-    pub fn model(&self, provider: &str, name: &str) -> Model {
+    pub fn model(&self, provider: &str, name: &str) -> CatalogEntry {
         self.models
             .get(provider)
             .and_then(|models| models.get(name))

@@ -15,7 +15,7 @@ pub struct StreamPrelude {
 }
 
 /// The result of reading more of the beginning.
-pub enum Progress {
+pub enum PreludeProgress {
     Pending(StreamPrelude),
     /// The answer has begun; holds the first bytes for the client.
     Started(Box<StreamTranslator>, Vec<u8>),
@@ -32,7 +32,7 @@ impl StreamPrelude {
     }
 
     /// Reads the bytes that have arrived since the last call.
-    pub fn advance(mut self, host: &impl Host, end_of_stream: bool) -> Progress {
+    pub fn advance(mut self, host: &impl Host, end_of_stream: bool) -> PreludeProgress {
         let bytes = host.response_body(self.consumed);
         self.consumed += bytes.len();
         self.translator.push(&bytes, &mut self.out);
@@ -40,11 +40,11 @@ impl StreamPrelude {
             self.translator.finish(&mut self.out);
         }
         if self.translator.has_begun() {
-            return Progress::Started(self.translator, self.out);
+            return PreludeProgress::Started(self.translator, self.out);
         }
         match self.translator.error() {
-            Some(error) => Progress::Failed(error.clone()),
-            None => Progress::Pending(self),
+            Some(error) => PreludeProgress::Failed(error.clone()),
+            None => PreludeProgress::Pending(self),
         }
     }
 }

@@ -20,21 +20,21 @@ pub struct Exchange {
     stream: Stream<FakeEnvoy>,
     is_request_complete: bool,
     is_response_complete: bool,
-    upstream: Message,
-    client: Message,
+    upstream: SentMessage,
+    client: SentMessage,
     is_closed: bool,
 }
 
 /// The part of a request or a response that has left Envoy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Message {
+pub struct SentMessage {
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
     pub trailers: BTreeMap<String, String>,
     pub is_complete: bool,
 }
 
-impl Message {
+impl SentMessage {
     /// Returns the value of a header; empty if it is absent.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
@@ -97,8 +97,8 @@ impl Exchange {
             stream,
             is_request_complete: end_of_stream,
             is_response_complete: false,
-            upstream: Message::default(),
-            client: Message::default(),
+            upstream: SentMessage::default(),
+            client: SentMessage::default(),
             is_closed: false,
         };
         let action = exchange.run(|stage, host| stage.on_request_headers(host, end_of_stream));
@@ -134,7 +134,7 @@ impl Exchange {
     }
 
     /// Sends the response that another stage has sent.
-    pub fn respond_as(&mut self, response: &Message) {
+    pub fn respond_as(&mut self, response: &SentMessage) {
         let mut headers = response.pairs();
         headers.retain(|(name, _)| *name != ":status");
         self.respond(response.status(), &headers, &response.body);
@@ -192,13 +192,13 @@ impl Exchange {
     }
 
     /// Returns what has reached the upstream.
-    pub fn upstream(&mut self) -> &Message {
+    pub fn upstream(&mut self) -> &SentMessage {
         self.settle();
         &self.upstream
     }
 
     /// Returns what has reached the client.
-    pub fn client(&mut self) -> &Message {
+    pub fn client(&mut self) -> &SentMessage {
         self.settle();
         &self.client
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use opentracy_proto::v1;
 
-use crate::fake_envoy::{Exchange, FakeEnvoy, LOCAL_REPLY, Message, PROVIDER, Vm, VmThread};
+use crate::fake_envoy::{Exchange, FakeEnvoy, LOCAL_REPLY, PROVIDER, SentMessage, Vm, VmThread};
 use crate::host::Host as _;
 use crate::root::TICK;
 
@@ -24,7 +24,7 @@ pub struct Upstream {
 }
 
 enum Reply {
-    Answer(Message),
+    Answer(SentMessage),
     /// Envoy's own reply, with its response code details.
     Failure(u16, &'static str),
     Silence,
@@ -101,7 +101,7 @@ impl InternalListener {
     /// Makes the attempts of a planned call, as the route's retry policy does: while an answer has
     /// the retry mark and the gateway stage allows more. Returns the requests that reached a
     /// provider.
-    pub fn relay(&mut self, call: &mut Exchange, upstreams: Vec<Upstream>) -> Vec<Message> {
+    pub fn relay(&mut self, call: &mut Exchange, upstreams: Vec<Upstream>) -> Vec<SentMessage> {
         let request = call.upstream().clone();
         assert_eq!(request.header(":authority"), "opentracy-internal");
         let retries = request.header("x-envoy-max-retries").parse();
@@ -129,7 +129,7 @@ impl InternalListener {
     }
 
     /// Begins an attempt of a planned request.
-    pub fn begin(vm: &mut Vm, request: &Message, number: u32) -> Exchange {
+    pub fn begin(vm: &mut Vm, request: &SentMessage, number: u32) -> Exchange {
         let number = number.to_string();
         let mut headers = request.pairs();
         headers.push(("x-envoy-attempt-count", &number));
@@ -139,10 +139,10 @@ impl InternalListener {
     /// Makes one attempt. Returns the request to the provider, if there was one, and the answer.
     fn attempt(
         &mut self,
-        request: Message,
+        request: SentMessage,
         number: u32,
         upstream: Upstream,
-    ) -> (Option<Message>, Message) {
+    ) -> (Option<SentMessage>, SentMessage) {
         if matches!(upstream.reply, Reply::Trap) {
             // Envoy starts the VM again, without its memory.
             self.stage = VmThread::start(&self.envoy, PROVIDER);
@@ -163,13 +163,13 @@ impl InternalListener {
     }
 }
 
-fn message(status: u16, headers: &[(&str, &str)], body: Vec<u8>) -> Message {
+fn message(status: u16, headers: &[(&str, &str)], body: Vec<u8>) -> SentMessage {
     let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
     let mut headers: BTreeMap<String, String> = headers.iter().map(own).collect();
     headers.insert(":status".to_owned(), status.to_string());
-    Message {
+    SentMessage {
         headers,
         body,
-        ..Message::default()
+        ..SentMessage::default()
     }
 }

@@ -7,7 +7,7 @@ mod internal_listener;
 mod vm;
 mod vm_thread;
 
-pub use exchange::{Exchange, LOCAL_REPLY, Message};
+pub use exchange::{Exchange, LOCAL_REPLY, SentMessage};
 pub use host::FakeEnvoy;
 pub use internal_listener::{InternalListener, Upstream};
 pub use vm::{GATEWAY, PROVIDER, Vm};

@@ -10,7 +10,7 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::request_origin::RequestOrigin;
 use serde_json::{Map, Value};
 
-use crate::gateway::planner::Candidate;
+use crate::gateway::planner::ProviderModel;
 use crate::headers::{self, HeaderList};
 use crate::host::Host;
 use crate::plugin;
@@ -21,7 +21,7 @@ const CLOCK_SKEW_SECONDS: f64 = 60.0;
 
 /// A caller that was admitted.
 #[derive(Debug, Clone, Default)]
-pub struct Caller {
+pub struct AdmittedCaller {
     /// The key whose rights, limits and budget apply to the caller; `None` if keys aren't required.
     pub client: Option<Rc<Client>>,
     /// The person that a token names.
@@ -30,7 +30,7 @@ pub struct Caller {
     pub is_internal: bool,
 }
 
-impl Caller {
+impl AdmittedCaller {
     /// Returns the key whose rights have to be checked; `None` for the control plane, whose agents
     /// may call models that their callers may not.
     pub fn restricted(&self) -> Option<&Rc<Client>> {
@@ -45,7 +45,7 @@ pub fn admit(
     request: &HeaderList<'_>,
     method: &str,
     path: &str,
-) -> Result<Caller, ApiError> {
+) -> Result<AdmittedCaller, ApiError> {
     let origin = RequestOrigin::from_headers(request.iter());
     origin.check_form()?;
     let caller = identify(host, snapshot, request)?;
@@ -64,7 +64,7 @@ fn identify(
     host: &impl Host,
     snapshot: &Snapshot,
     request: &HeaderList<'_>,
-) -> Result<Caller, Denial> {
+) -> Result<AdmittedCaller, Denial> {
     if let Some(jwt) = &snapshot.jwt
         && let Some(header) = plugin::jwt_header()
         && let Some(payload) = request.get(&header)
@@ -75,19 +75,19 @@ fn identify(
     if snapshot.is_internal_token(secret.unwrap_or_default()) {
         // The control plane calls on behalf of a caller that it admitted itself.
         let name = request.get(headers::ON_BEHALF_OF).unwrap_or_default();
-        return Ok(Caller {
+        return Ok(AdmittedCaller {
             client: snapshot.clients.get(name).map(Rc::clone),
             subject: String::new(),
             is_internal: true,
         });
     }
     if snapshot.is_open() {
-        return Ok(Caller::default());
+        return Ok(AdmittedCaller::default());
     }
     let key = snapshot.keyring.check(secret, host.unix_seconds())?;
-    Ok(Caller {
+    Ok(AdmittedCaller {
         client: snapshot.clients.get(&key.name).map(Rc::clone),
-        ..Caller::default()
+        ..AdmittedCaller::default()
     })
 }
 
@@ -97,7 +97,7 @@ fn of_token(
     snapshot: &Snapshot,
     jwt: &v1::Jwt,
     payload: &str,
-) -> Result<Caller, Denial> {
+) -> Result<AdmittedCaller, Denial> {
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('='));
     let claims: Map<String, Value> = payload
         .ok()
@@ -116,7 +116,7 @@ fn of_token(
         }
         None => None,
     };
-    Ok(Caller {
+    Ok(AdmittedCaller {
         client,
         subject: claim(&jwt.subject_claim).unwrap_or_default().to_owned(),
         is_internal: false,
@@ -157,9 +157,9 @@ fn check_time(
 /// Removes the candidates that the caller's key does not allow. A key for an alias allows all of
 /// its candidates.
 pub fn retain_allowed(
-    caller: &Caller,
+    caller: &AdmittedCaller,
     requested: &str,
-    candidates: &mut Vec<Candidate>,
+    candidates: &mut Vec<ProviderModel>,
 ) -> Result<(), Denial> {
     let Some(client) = caller.restricted() else {
         return Ok(());

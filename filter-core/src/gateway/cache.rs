@@ -19,7 +19,7 @@ pub const MAX_BYTES: usize = 128 << 10;
 
 /// The cache key of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct CacheKey {
     place: String,
     digest: Vec<u8>,
     ttl_ms: u64,
@@ -27,7 +27,7 @@ pub struct Key {
 
 /// An answer before call data was added, as the provider stage returned it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Cached {
+pub struct CachedAnswer {
     pub provider: String,
     pub model: String,
     pub is_event_stream: bool,
@@ -50,7 +50,7 @@ pub fn key(
     api: Api,
     body: &[u8],
     request: &HeaderList<'_>,
-) -> Option<Key> {
+) -> Option<CacheKey> {
     let is_unwanted = request
         .get(headers::CACHE)
         .is_some_and(|wish| wish.trim().eq_ignore_ascii_case("no-cache"));
@@ -65,7 +65,7 @@ pub fn key(
     }
     hasher.update(body);
     let digest = hasher.finalize().to_vec();
-    Some(Key {
+    Some(CacheKey {
         place: format!("answer/{}", hash::fnv1a(&digest) % PLACES),
         digest,
         ttl_ms: alias.cache_ttl_ms,
@@ -73,13 +73,13 @@ pub fn key(
 }
 
 /// Returns the cached answer to a request.
-pub fn find(host: &impl Host, key: &Key) -> Option<Cached> {
+pub fn find(host: &impl Host, key: &CacheKey) -> Option<CachedAnswer> {
     let entry = host.shared_data(&key.place)?;
     read(&entry.bytes, key, host.unix_millis())
 }
 
 /// Stores an answer, unless it is too long.
-pub fn keep(host: &impl Host, key: &Key, answer: Cached) {
+pub fn keep(host: &impl Host, key: &CacheKey, answer: CachedAnswer) {
     if answer.body.len() > MAX_BYTES {
         return;
     }
@@ -87,7 +87,7 @@ pub fn keep(host: &impl Host, key: &Key, answer: Cached) {
     host.set_shared_data(&key.place, Some(&bytes), None);
 }
 
-fn write(key: &Key, answer: Cached, now_ms: u64) -> Vec<u8> {
+fn write(key: &CacheKey, answer: CachedAnswer, now_ms: u64) -> Vec<u8> {
     let head = Head {
         digest: key.digest.clone(),
         until_ms: now_ms.saturating_add(key.ttl_ms),
@@ -101,11 +101,11 @@ fn write(key: &Key, answer: Cached, now_ms: u64) -> Vec<u8> {
     bytes
 }
 
-fn read(bytes: &[u8], key: &Key, now_ms: u64) -> Option<Cached> {
+fn read(bytes: &[u8], key: &CacheKey, now_ms: u64) -> Option<CachedAnswer> {
     // One line of JSON, then the body.
     let end = bytes.iter().position(|&byte| byte == b'\n')?;
     let head: Head = serde_json::from_slice(bytes.get(..end)?).ok()?;
-    (head.digest == key.digest && now_ms < head.until_ms).then(|| Cached {
+    (head.digest == key.digest && now_ms < head.until_ms).then(|| CachedAnswer {
         provider: head.provider,
         model: head.model,
         is_event_stream: head.is_event_stream,
@@ -119,12 +119,12 @@ mod tests {
 
     #[test]
     fn an_answer_is_for_its_request_and_for_its_time() {
-        let key = |digest: u8| Key {
+        let key = |digest: u8| CacheKey {
             place: "answer/1".to_owned(),
             digest: vec![digest],
             ttl_ms: 100,
         };
-        let answer = || Cached {
+        let answer = || CachedAnswer {
             provider: "openai".to_owned(),
             model: "gpt-4o".to_owned(),
             is_event_stream: true,

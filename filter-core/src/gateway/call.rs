@@ -16,9 +16,9 @@ use opentracy_translate::redact::KeyMask;
 
 use crate::clock;
 use crate::events;
-use crate::gateway::access::Caller;
-use crate::gateway::cache;
-use crate::gateway::planner::Candidate;
+use crate::gateway::access::AdmittedCaller;
+use crate::gateway::cache::CacheKey;
+use crate::gateway::planner::ProviderModel;
 use crate::gateway::session;
 use crate::gateway::trace_builder::{Ending, TraceBuilder, wire_cost, wire_usage};
 use crate::headers::{self, HeaderList};
@@ -26,7 +26,7 @@ use crate::host::Host;
 use crate::plan::LoggedAttempt;
 use crate::upstream::{self, RequestContext};
 
-pub struct Call {
+pub struct ClientCall {
     pub trace: TraceBuilder,
     /// The API that the client uses.
     pub api: Api,
@@ -41,14 +41,14 @@ pub struct Call {
     pub estimated_tokens: u64,
     pub budget: v1::Budget,
     /// The cache key, if the answer may be cached.
-    pub cache_key: Option<cache::Key>,
+    pub cache_key: Option<CacheKey>,
     /// Set if the answer came from the cache.
     pub is_cached: bool,
     /// The session that the client sent or was given.
     pub session: Option<String>,
-    pub routing: Routing,
+    pub routing: RoutingResult,
     /// One candidate for each attempt, in order.
-    pub plan: Vec<Candidate>,
+    pub plan: Vec<ProviderModel>,
     /// Set if this stage calls the provider itself, without a provider stage.
     pub is_direct: bool,
     /// The longest silence of the provider that this stage allows; `None` if the provider stage
@@ -67,7 +67,7 @@ pub struct Call {
 
 /// The control plane's choice of a candidate.
 #[derive(Default)]
-pub struct Routing {
+pub struct RoutingResult {
     /// The time that it took.
     pub micros: u64,
     pub cluster_id: Option<u32>,
@@ -77,7 +77,7 @@ pub struct Routing {
 }
 
 /// The end of a call.
-pub struct End {
+pub struct CallResult {
     pub outcome: v1::Outcome,
     pub status: u16,
     pub error: Option<ApiError>,
@@ -87,11 +87,11 @@ pub struct End {
     pub is_event_stream: bool,
 }
 
-impl Call {
+impl ClientCall {
     pub fn new(
         host: &impl Host,
         api: Api,
-        caller: Caller,
+        caller: AdmittedCaller,
         request: &HeaderList<'_>,
         body: Vec<u8>,
     ) -> Self {
@@ -112,7 +112,7 @@ impl Call {
             budget: v1::Budget::Within,
             cache_key: None,
             is_cached: false,
-            routing: Routing::default(),
+            routing: RoutingResult::default(),
             plan: Vec::new(),
             is_direct: false,
             timeout: None,
@@ -347,7 +347,7 @@ impl Call {
     }
 
     /// Queues the trace for the control plane.
-    pub fn record(mut self, host: &impl Host, end: End) {
+    pub fn record(mut self, host: &impl Host, end: CallResult) {
         self.report_health(host);
         if end.outcome == v1::Outcome::UpstreamBrokeOff
             && let Some(attempt) = self

@@ -3,7 +3,7 @@
 use opentracy_translate::error::ApiError;
 use opentracy_translate::openai::envelope::Envelope;
 
-use crate::gateway::planner::Candidate;
+use crate::gateway::planner::ProviderModel;
 use crate::snapshot::Snapshot;
 
 /// Bytes per token of ordinary text. A candidate that is too small at this rate is skipped if a
@@ -17,18 +17,18 @@ const DATA_URL: &str = ";base64,";
 
 /// Keeps the candidates that a request fits; an error if it fits none.
 pub fn retain_fitting(
-    candidates: &mut Vec<Candidate>,
+    candidates: &mut Vec<ProviderModel>,
     envelope: &Envelope<'_>,
     snapshot: &Snapshot,
 ) -> Result<(), ApiError> {
     let bytes = u64::try_from(envelope.text.len()).unwrap_or(u64::MAX);
     let answer = envelope.max_tokens.unwrap_or_default();
-    let room = |candidate: &Candidate| {
+    let room = |candidate: &ProviderModel| {
         let model = snapshot.model(&candidate.provider.name, &candidate.model);
         model.context_tokens.unwrap_or(u64::MAX)
     };
     let fits =
-        |candidate: &Candidate, per_token: u64| bytes / per_token + answer <= room(candidate);
+        |candidate: &ProviderModel, per_token: u64| bytes / per_token + answer <= room(candidate);
     if candidates
         .iter()
         .all(|candidate| fits(candidate, BYTES_PER_TOKEN))

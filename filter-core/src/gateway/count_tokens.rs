@@ -14,7 +14,7 @@ use opentracy_translate::openai::envelope::Envelope;
 use opentracy_translate::wire_format::Format;
 
 use crate::deadline::Deadline;
-use crate::gateway::access::{self, Caller};
+use crate::gateway::access::{self, AdmittedCaller};
 use crate::gateway::planner;
 use crate::headers::{self, HeaderList};
 use crate::host::{Action, Host};
@@ -35,7 +35,7 @@ pub struct Errand {
 /// Answers with an estimate, or forwards the request and returns the pending call.
 pub fn answer(
     host: &impl Host,
-    caller: &Caller,
+    caller: &AdmittedCaller,
     request: &HeaderList<'_>,
     body: &[u8],
 ) -> Option<Errand> {
@@ -135,7 +135,7 @@ impl Errand {
 /// Forwards the request if the model's provider supports it; returns that provider.
 fn forward(
     host: &impl Host,
-    caller: &Caller,
+    caller: &AdmittedCaller,
     request: &HeaderList<'_>,
     body: &[u8],
 ) -> Result<Option<Rc<Provider>>, ApiError> {

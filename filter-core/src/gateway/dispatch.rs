@@ -15,12 +15,12 @@ use opentracy_translate::internal_hosts::PLANNED_AUTHORITY;
 use opentracy_translate::openai::envelope::Envelope;
 use opentracy_translate::trace_context::span_id;
 
-use crate::gateway::cache::{self, Cached};
-use crate::gateway::call::Call;
+use crate::gateway::cache::{self, CachedAnswer};
+use crate::gateway::call::ClientCall;
 use crate::gateway::charge::Charge;
 use crate::gateway::limits::{self, Admission};
-use crate::gateway::planner::{self, Candidate};
-use crate::gateway::strategy::{self, About};
+use crate::gateway::planner::{self, ProviderModel};
+use crate::gateway::strategy::{self, StrategyInput};
 use crate::gateway::{access, budget, context, named_files, privacy, router, session};
 use crate::headers::{self, HeaderList};
 use crate::host::Host;
@@ -30,18 +30,18 @@ use crate::upstream::Sending;
 use crate::{health, upstream};
 
 /// The result of dispatching a request.
-pub enum Outcome {
-    Sent(Box<Call>),
+pub enum DispatchOutcome {
+    Sent(Box<ClientCall>),
     /// The request waits for the control plane.
-    Waiting(Box<Waiting>),
+    Waiting(Box<WaitingCall>),
     /// The cache has the answer.
-    Known(Box<Call>, Cached),
-    Refused(Box<Call>, ApiError),
+    Known(Box<ClientCall>, CachedAnswer),
+    Refused(Box<ClientCall>, ApiError),
 }
 
 /// A request that waits for the control plane.
-pub struct Waiting {
-    call: Box<Call>,
+pub struct WaitingCall {
+    call: Box<ClientCall>,
     request: HeaderList<'static>,
     question: Question,
 }
@@ -57,7 +57,7 @@ enum Question {
     Model(limits::PendingAcquire),
 }
 
-impl Waiting {
+impl WaitingCall {
     pub fn is_call(&self, grpc_call: u32) -> bool {
         let own = match &self.question {
             Question::Caller(asked) | Question::Model(asked) => asked.grpc_call,
@@ -67,16 +67,20 @@ impl Waiting {
         own == grpc_call
     }
 
-    pub fn into_call(self) -> Call {
+    pub fn into_call(self) -> ClientCall {
         *self.call
     }
 }
 
 /// Parses, plans and sends a complete request.
-pub fn start(host: &impl Host, mut call: Box<Call>, request: HeaderList<'static>) -> Outcome {
+pub fn start(
+    host: &impl Host,
+    mut call: Box<ClientCall>,
+    request: HeaderList<'static>,
+) -> DispatchOutcome {
     let snapshot = match call.trace.configuration() {
         Ok(snapshot) => snapshot,
-        Err(error) => return Outcome::Refused(call, error),
+        Err(error) => return DispatchOutcome::Refused(call, error),
     };
     let body = Rc::clone(&call.body);
     let parsed = privacy::check(&request).and_then(|()| Envelope::parse(call.api, &body));
@@ -95,13 +99,13 @@ pub fn start(host: &impl Host, mut call: Box<Call>, request: HeaderList<'static>
             };
             flow.on_caller(host, admission)
         }
-        Err(error) => Outcome::Refused(call, error),
+        Err(error) => DispatchOutcome::Refused(call, error),
     }
 }
 
 /// Resumes with the control plane's answer.
-pub fn resume(host: &impl Host, waiting: Waiting, status: u32, size: usize) -> Outcome {
-    let Waiting {
+pub fn resume(host: &impl Host, waiting: WaitingCall, status: u32, size: usize) -> DispatchOutcome {
+    let WaitingCall {
         call,
         request,
         question,
@@ -112,7 +116,7 @@ pub fn resume(host: &impl Host, waiting: Waiting, status: u32, size: usize) -> O
     else {
         // The body was parsed successfully before.
         let error = ApiError::new(500, "The gateway can't parse the request again");
-        return Outcome::Refused(call, error);
+        return DispatchOutcome::Refused(call, error);
     };
     let mut flow = Flow {
         call,
@@ -128,12 +132,12 @@ pub fn resume(host: &impl Host, waiting: Waiting, status: u32, size: usize) -> O
         }
         Question::Files(asked) => match named_files::check(host, &asked, status, size) {
             Ok(()) => flow.on_files(host),
-            Err(error) => Outcome::Refused(flow.call, error),
+            Err(error) => DispatchOutcome::Refused(flow.call, error),
         },
         Question::Route(asked) => {
             match router::read_answer(host, &mut flow.call, &asked, status, size) {
                 Ok(()) => flow.on_order(host),
-                Err(error) => Outcome::Refused(flow.call, error),
+                Err(error) => DispatchOutcome::Refused(flow.call, error),
             }
         }
         Question::Model(asked) => {
@@ -145,7 +149,11 @@ pub fn resume(host: &impl Host, waiting: Waiting, status: u32, size: usize) -> O
 }
 
 /// Fills in the call from the parsed request.
-fn plan(call: &mut Call, envelope: &Envelope<'_>, snapshot: &Snapshot) -> Result<(), ApiError> {
+fn plan(
+    call: &mut ClientCall,
+    envelope: &Envelope<'_>,
+    snapshot: &Snapshot,
+) -> Result<(), ApiError> {
     call.trace.requested_model = envelope.model.clone().into_owned();
     call.stream = envelope.stream;
     call.include_usage = envelope.include_usage;
@@ -166,7 +174,7 @@ fn plan(call: &mut Call, envelope: &Envelope<'_>, snapshot: &Snapshot) -> Result
 }
 
 /// Returns the charges against the first candidate's limits.
-fn model_charges(call: &Call, snapshot: &Snapshot) -> Vec<Charge> {
+fn model_charges(call: &ClientCall, snapshot: &Snapshot) -> Vec<Charge> {
     let Some(candidate) = call.plan.first() else {
         return Vec::new();
     };
@@ -176,15 +184,15 @@ fn model_charges(call: &Call, snapshot: &Snapshot) -> Vec<Charge> {
 
 /// A request on its way through the steps.
 struct Flow<'a> {
-    call: Box<Call>,
+    call: Box<ClientCall>,
     request: HeaderList<'static>,
     envelope: &'a Envelope<'a>,
     snapshot: &'a Rc<Snapshot>,
 }
 
 impl Flow<'_> {
-    fn wait(self, question: Question) -> Outcome {
-        Outcome::Waiting(Box::new(Waiting {
+    fn wait(self, question: Question) -> DispatchOutcome {
+        DispatchOutcome::Waiting(Box::new(WaitingCall {
             call: self.call,
             request: self.request,
             question,
@@ -195,11 +203,11 @@ impl Flow<'_> {
         self.call.trace.alias(self.snapshot)
     }
 
-    fn on_caller(mut self, host: &impl Host, admission: Admission) -> Outcome {
+    fn on_caller(mut self, host: &impl Host, admission: Admission) -> DispatchOutcome {
         match admission {
             Admission::Refused(error) => {
                 limits::count_refusal(host, &error);
-                return Outcome::Refused(self.call, error);
+                return DispatchOutcome::Refused(self.call, error);
             }
             Admission::Pending(asked) => return self.wait(Question::Caller(asked)),
             Admission::Admitted => self.call.trace.on_admitted(),
@@ -207,12 +215,12 @@ impl Flow<'_> {
         match named_files::ask(host, &mut self.call, self.snapshot) {
             Ok(None) => self.on_files(host),
             Ok(Some(asked)) => self.wait(Question::Files(asked)),
-            Err(error) => Outcome::Refused(self.call, error),
+            Err(error) => DispatchOutcome::Refused(self.call, error),
         }
     }
 
     /// Continues once the caller is known to own the files that the conversation names.
-    fn on_files(mut self, host: &impl Host) -> Outcome {
+    fn on_files(mut self, host: &impl Host) -> DispatchOutcome {
         let call = &self.call;
         let key = self.alias().and_then(|alias| {
             cache::key(
@@ -230,7 +238,7 @@ impl Flow<'_> {
             .as_ref()
             .and_then(|key| cache::find(host, key))
         {
-            return Outcome::Known(self.call, known);
+            return DispatchOutcome::Known(self.call, known);
         }
         let preferred = self.request.get(headers::PREFER);
         let preferred = preferred
@@ -251,16 +259,16 @@ impl Flow<'_> {
         if alias.strategy() == Strategy::Auto {
             let weight = match router::cost_weight(&self.request) {
                 Ok(weight) => weight,
-                Err(error) => return Outcome::Refused(self.call, error),
+                Err(error) => return DispatchOutcome::Refused(self.call, error),
             };
             return match router::ask(host, &mut self.call, self.envelope, &alias, weight) {
                 Ok(Some(asked)) => self.wait(Question::Route(asked)),
                 Ok(None) => self.on_order(host),
-                Err(error) => Outcome::Refused(self.call, error),
+                Err(error) => DispatchOutcome::Refused(self.call, error),
             };
         }
         let call = &mut self.call;
-        let about = About {
+        let input = StrategyInput {
             trace_id: &call.trace.id,
             sticky: strategy::sticky(
                 call.session.as_deref(),
@@ -271,16 +279,16 @@ impl Flow<'_> {
             output_tokens: self.envelope.max_tokens.unwrap_or_default(),
             latency_us: &|model| health::of(host, model).latency_us(),
         };
-        strategy::order(&mut call.plan, &alias, &about, self.snapshot);
+        strategy::order(&mut call.plan, &alias, &input, self.snapshot);
         self.on_order(host)
     }
 
     /// Continues once the candidates are in order: moves unhealthy ones to the end.
-    fn on_order(mut self, host: &impl Host) -> Outcome {
+    fn on_order(mut self, host: &impl Host) -> DispatchOutcome {
         let wait = strategy::by_health(host, &mut self.call.plan);
         if let (Some(seconds), [only]) = (wait, self.call.plan.as_slice()) {
             let error = strategy::circuit_open(&only.id(), seconds);
-            return Outcome::Refused(self.call, error);
+            return DispatchOutcome::Refused(self.call, error);
         }
         self.admit_model(host)
     }
@@ -305,18 +313,23 @@ impl Flow<'_> {
         }
     }
 
-    fn admit_model(self, host: &impl Host) -> Outcome {
+    fn admit_model(self, host: &impl Host) -> DispatchOutcome {
         let charges = model_charges(&self.call, self.snapshot);
         let admission = limits::admit(host, &charges, self.snapshot);
         self.on_model(host, charges, admission)
     }
 
-    fn on_model(mut self, host: &impl Host, charges: Vec<Charge>, admission: Admission) -> Outcome {
+    fn on_model(
+        mut self,
+        host: &impl Host,
+        charges: Vec<Charge>,
+        admission: Admission,
+    ) -> DispatchOutcome {
         match admission {
             Admission::Admitted => {
                 self.call.trace.charges.extend(charges);
                 if let Err(error) = take_turn(host, &self.call.plan) {
-                    return Outcome::Refused(self.call, error);
+                    return DispatchOutcome::Refused(self.call, error);
                 }
                 self.introduce(host);
                 send(host, self.call, self.envelope, &self.request)
@@ -329,7 +342,7 @@ impl Flow<'_> {
             }
             Admission::Refused(error) => {
                 limits::count_refusal(host, &error);
-                Outcome::Refused(self.call, error)
+                DispatchOutcome::Refused(self.call, error)
             }
         }
     }
@@ -338,7 +351,7 @@ impl Flow<'_> {
 /// Claims the half-open probe of the first candidate if its breaker is half-open. Only a request
 /// that is within all limits may: one that is refused would leave the model without a probe.
 /// Returns an error if another request was first, and no other candidate is left.
-fn take_turn(host: &impl Host, plan: &[Candidate]) -> Result<(), ApiError> {
+fn take_turn(host: &impl Host, plan: &[ProviderModel]) -> Result<(), ApiError> {
     let Some(first) = plan.first() else {
         return Ok(());
     };
@@ -352,10 +365,10 @@ fn take_turn(host: &impl Host, plan: &[Candidate]) -> Result<(), ApiError> {
 /// more.
 fn send(
     host: &impl Host,
-    mut call: Box<Call>,
+    mut call: Box<ClientCall>,
     envelope: &Envelope<'_>,
     request: &HeaderList<'_>,
-) -> Outcome {
+) -> DispatchOutcome {
     let snapshot = call.trace.snapshot.clone().unwrap_or_default();
     let alias = call.trace.alias(&snapshot);
     let retries = alias.map_or(0, |alias| alias.retries as usize);
@@ -376,7 +389,7 @@ fn send(
             if let Err(error) =
                 send_direct(host, &call, only, envelope, per_try_timeout_ms, request)
             {
-                return Outcome::Refused(call, error);
+                return DispatchOutcome::Refused(call, error);
             }
             call.is_direct = true;
             let timeout_ms = per_try_timeout_ms.unwrap_or(only.provider.timeout_ms);
@@ -384,15 +397,15 @@ fn send(
         }
         _ => send_planned(host, &call, per_try_timeout_ms, hedge_after_ms, request),
     }
-    Outcome::Sent(call)
+    DispatchOutcome::Sent(call)
 }
 
 /// Sends the request to the only candidate. No other attempt can follow, so it needs no provider
 /// stage.
 fn send_direct(
     host: &impl Host,
-    call: &Call,
-    candidate: &Candidate,
+    call: &ClientCall,
+    candidate: &ProviderModel,
     envelope: &Envelope<'_>,
     per_try_timeout_ms: Option<u32>,
     request: &HeaderList<'_>,
@@ -416,7 +429,7 @@ fn send_direct(
 /// Sends the request unchanged, with a plan for the provider stage.
 fn send_planned(
     host: &impl Host,
-    call: &Call,
+    call: &ClientCall,
     per_try_timeout_ms: Option<u32>,
     hedge_after_ms: Option<u32>,
     request: &HeaderList<'_>,

@@ -4,7 +4,7 @@ use opentracy_translate::agent_paths::{AGENT_CARD, is_of_agents};
 use opentracy_translate::internal_auth::SignedRequest;
 use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
 
-use crate::gateway::access::Caller;
+use crate::gateway::access::AdmittedCaller;
 use crate::headers::{self, HeaderList};
 use crate::host::Host;
 use crate::snapshot::Snapshot;
@@ -24,7 +24,7 @@ pub fn serves(path: &str) -> bool {
 pub fn send(
     host: &impl Host,
     snapshot: Option<&Snapshot>,
-    caller: &Caller,
+    caller: &AdmittedCaller,
     mut request: HeaderList<'static>,
 ) {
     let authority = request.get(":authority").unwrap_or_default().to_owned();

@@ -39,9 +39,10 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::internal_hosts;
 
 use crate::deadline::Deadline;
-use crate::gateway::access::Caller;
-use crate::gateway::answer::Answer;
-use crate::gateway::call::Call;
+use crate::gateway::access::AdmittedCaller;
+use crate::gateway::answer::ClientAnswer;
+use crate::gateway::call::ClientCall;
+use crate::gateway::dispatch::{DispatchOutcome, WaitingCall};
 use crate::gateway::envoys_reply::EnvoysReply;
 use crate::gateway::gateway_endpoint::GatewayEndpoint;
 use crate::gateway::passthrough::Passthrough;
@@ -52,7 +53,7 @@ use crate::{access_log, memory, metrics, snapshot};
 
 /// The context of a client's request.
 #[derive(Default)]
-pub struct Gateway {
+pub struct GatewayStage {
     state: State,
     /// Envoy's own reply to a request that was not sent upstream.
     envoys_reply: Option<EnvoysReply>,
@@ -68,9 +69,9 @@ enum State {
     /// Answered here, before a call was made.
     Answered,
     /// The headers have arrived, the body has not.
-    Receiving(GatewayEndpoint, Caller, HeaderList<'static>),
+    Receiving(GatewayEndpoint, AdmittedCaller, HeaderList<'static>),
     /// The request waits for the control plane.
-    Waiting(Box<dispatch::Waiting>),
+    Waiting(Box<WaitingCall>),
     /// The control plane was asked for a routing decision.
     Explaining(u32),
     /// A passthrough call to a provider.
@@ -80,10 +81,10 @@ enum State {
     /// A count that was requested from a provider.
     Counting(count_tokens::Errand),
     /// In flight, or answered.
-    Sent(Box<(Call, Answer)>),
+    Sent(Box<(ClientCall, ClientAnswer)>),
 }
 
-impl<H: Host> Stage<H> for Gateway {
+impl<H: Host> Stage<H> for GatewayStage {
     fn on_request_headers(&mut self, host: &H, end_of_stream: bool) -> Action {
         let request = host.request_headers();
         let path = request.get(":path").unwrap_or_default();
@@ -100,7 +101,7 @@ impl<H: Host> Stage<H> for Gateway {
             let words = format!("{path} takes POST requests only");
             let admitted = match snapshot::current() {
                 Some(snapshot) => access::admit(host, &snapshot, &request, method, path),
-                None => Ok(Caller::default()),
+                None => Ok(AdmittedCaller::default()),
             };
             let caller = match admitted {
                 Ok(caller) => caller,
@@ -234,7 +235,7 @@ impl<H: Host> Stage<H> for Gateway {
                 let (call, answer) = *sent;
                 answer.finish(host, call);
             }
-            State::Waiting(waiting) => Answer::default().finish(host, waiting.into_call()),
+            State::Waiting(waiting) => ClientAnswer::default().finish(host, waiting.into_call()),
             State::Passthrough(passage) => passage.finish(host),
             State::Other
             | State::Answered
@@ -311,13 +312,13 @@ impl<H: Host> Stage<H> for Gateway {
     }
 }
 
-impl Gateway {
+impl GatewayStage {
     /// Forwards a request to the control plane, if the caller has the right to it.
     fn pass_to_management(&mut self, host: &impl Host, request: HeaderList<'static>) -> Action {
         let path = request.get(":path").unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
         let snapshot = snapshot::current().filter(|_| !agent_paths::is_card(path));
-        let mut caller = Caller::default();
+        let mut caller = AdmittedCaller::default();
         if let Some(snapshot) = &snapshot {
             let method = request.get(":method").unwrap_or_default();
             match access::admit(host, snapshot, &request, method, path) {
@@ -394,7 +395,7 @@ impl Gateway {
         let body = host.request_body(0);
         match endpoint {
             GatewayEndpoint::Completion(api) => {
-                let call = Call::new(host, api, caller, &request, body);
+                let call = ClientCall::new(host, api, caller, &request, body);
                 self.settle(host, dispatch::start(host, Box::new(call), request))
             }
             GatewayEndpoint::CountTokens => {
@@ -437,30 +438,30 @@ impl Gateway {
                 }
                 _ => {}
             }
-            let call = Call::new(host, endpoint.api(), caller, &request, Vec::new());
-            self.settle(host, dispatch::Outcome::Refused(Box::new(call), error));
+            let call = ClientCall::new(host, endpoint.api(), caller, &request, Vec::new());
+            self.settle(host, DispatchOutcome::Refused(Box::new(call), error));
         }
     }
 
-    fn settle(&mut self, host: &impl Host, outcome: dispatch::Outcome) -> Action {
+    fn settle(&mut self, host: &impl Host, outcome: DispatchOutcome) -> Action {
         match outcome {
-            dispatch::Outcome::Sent(mut call) => {
+            DispatchOutcome::Sent(mut call) => {
                 call.release_body();
-                let answer = Answer::awaited(host, &call);
+                let answer = ClientAnswer::awaited(host, &call);
                 self.state = State::Sent(Box::new((*call, answer)));
                 Action::Continue
             }
-            dispatch::Outcome::Waiting(waiting) => {
+            DispatchOutcome::Waiting(waiting) => {
                 self.state = State::Waiting(waiting);
                 Action::Pause
             }
-            dispatch::Outcome::Known(mut call, cached) => {
-                let answer = Answer::repeat(host, &mut call, cached);
+            DispatchOutcome::Known(mut call, cached) => {
+                let answer = ClientAnswer::repeat(host, &mut call, cached);
                 self.state = State::Sent(Box::new((*call, answer)));
                 Action::Pause
             }
-            dispatch::Outcome::Refused(call, error) => {
-                let answer = Answer::refuse(host, &call, &error);
+            DispatchOutcome::Refused(call, error) => {
+                let answer = ClientAnswer::refuse(host, &call, &error);
                 self.state = State::Sent(Box::new((*call, answer)));
                 Action::Pause
             }

@@ -6,7 +6,7 @@ use opentracy_translate::json;
 use opentracy_translate::model_list::{self, ModelList};
 use opentracy_translate::resources::path;
 
-use crate::gateway::access::Caller;
+use crate::gateway::access::AdmittedCaller;
 use crate::headers;
 use crate::host::Host;
 use crate::snapshot::{self, Snapshot};
@@ -20,7 +20,7 @@ pub fn is_at(path: &str) -> bool {
 }
 
 /// Answers a caller that was admitted.
-pub fn reply(host: &impl Host, caller: &Caller, method: &str, path: &str) {
+pub fn reply(host: &impl Host, caller: &AdmittedCaller, method: &str, path: &str) {
     let answer = match snapshot::current() {
         Some(snapshot) => answer(&snapshot, caller, method, path),
         None => Err(snapshot::missing()),
@@ -33,7 +33,7 @@ pub fn reply(host: &impl Host, caller: &Caller, method: &str, path: &str) {
 
 fn answer(
     snapshot: &Snapshot,
-    caller: &Caller,
+    caller: &AdmittedCaller,
     method: &str,
     path: &str,
 ) -> Result<Vec<u8>, ApiError> {
@@ -121,7 +121,7 @@ mod tests {
         )
     }
 
-    fn get(caller: &Caller, path: &str) -> Result<Value, u16> {
+    fn get(caller: &AdmittedCaller, path: &str) -> Result<Value, u16> {
         let answer = answer(&snapshot(), caller, "GET", path);
         answer
             .map(|body| serde_json::from_slice(&body).unwrap())
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_can_be_called_is_listed_in_order() {
-        let list = get(&Caller::default(), "/v1/models").unwrap();
+        let list = get(&AdmittedCaller::default(), "/v1/models").unwrap();
         assert_eq!(ids(&list), ["smart", "groq/a/b", "openai/gpt-4o"]);
         assert_eq!(list["object"], "list");
         assert_eq!(
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn one_model_is_found_by_each_of_its_names() {
-        let everybody = Caller::default();
+        let everybody = AdmittedCaller::default();
         for path in [
             "/v1/models/gpt-4o",
             "/v1/models/openai/gpt-4o",
@@ -179,9 +179,9 @@ mod tests {
     #[test]
     fn a_key_finds_its_models_alone() {
         let snapshot = snapshot();
-        let caller = Caller {
+        let caller = AdmittedCaller {
             client: snapshot.clients.get("k").map(Rc::clone),
-            ..Caller::default()
+            ..AdmittedCaller::default()
         };
         assert_eq!(ids(&get(&caller, "/v1/models").unwrap()), ["openai/gpt-4o"]);
         assert!(get(&caller, "/v1/models/gpt-4o").is_ok());
@@ -192,7 +192,12 @@ mod tests {
     #[test]
     fn models_are_asked_for_and_not_changed() {
         for method in ["POST", "DELETE", "PUT"] {
-            let refused = answer(&snapshot(), &Caller::default(), method, "/v1/models/smart");
+            let refused = answer(
+                &snapshot(),
+                &AdmittedCaller::default(),
+                method,
+                "/v1/models/smart",
+            );
             assert_eq!(refused.unwrap_err().status, 405);
         }
         assert!(is_at("/v1/models") && is_at("/v1/models/x") && !is_at("/v1/modelsx"));

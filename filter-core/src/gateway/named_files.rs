@@ -6,7 +6,7 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::resources::ids::{RequestIds, may_name_files};
 use opentracy_translate::resources::not_found;
 
-use crate::gateway::call::Call;
+use crate::gateway::call::ClientCall;
 use crate::gateway::owners::{self, ResourceOwner};
 use crate::host::Host;
 use crate::snapshot::Snapshot;
@@ -21,7 +21,7 @@ pub struct PendingCheck {
 /// candidates at the first candidate's provider stay.
 pub fn ask(
     host: &impl Host,
-    call: &mut Call,
+    call: &mut ClientCall,
     snapshot: &Snapshot,
 ) -> Result<Option<PendingCheck>, ApiError> {
     if !may_name_files(&call.body) {

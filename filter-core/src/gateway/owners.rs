@@ -8,7 +8,7 @@ use opentracy_translate::error::ApiError;
 use prost::Message as _;
 
 use crate::control_plane;
-use crate::gateway::access::Caller;
+use crate::gateway::access::AdmittedCaller;
 use crate::host::Host;
 use crate::snapshot::Snapshot;
 
@@ -24,7 +24,7 @@ pub struct ResourceOwner {
 }
 
 impl ResourceOwner {
-    pub fn of(snapshot: &Snapshot, caller: &Caller) -> Self {
+    pub fn of(snapshot: &Snapshot, caller: &AdmittedCaller) -> Self {
         match &caller.client {
             Some(client) => Self {
                 name: format!("key:{}", client.wire.name),

@@ -14,12 +14,12 @@ const MAX_SUGGESTIONS: usize = 3;
 
 /// A model to try, at a provider that can be called.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
+pub struct ProviderModel {
     pub provider: Rc<Provider>,
     pub model: String,
 }
 
-impl Candidate {
+impl ProviderModel {
     pub fn id(&self) -> String {
         format!("{}/{}", self.provider.name, self.model)
     }
@@ -27,15 +27,15 @@ impl Candidate {
 
 /// The meaning of a client's name for a model.
 #[derive(Debug, PartialEq)]
-pub struct Target<'s> {
+pub struct ResolvedModel<'s> {
     /// Set if the name is an alias.
     pub alias: Option<&'s v1::Alias>,
     /// Best first, at least one.
-    pub candidates: Vec<Candidate>,
+    pub candidates: Vec<ProviderModel>,
 }
 
 /// Resolves a name: an alias, a `provider/model`, or a model whose provider is known.
-pub fn resolve<'s>(snapshot: &'s Snapshot, requested: &str) -> Result<Target<'s>, ApiError> {
+pub fn resolve<'s>(snapshot: &'s Snapshot, requested: &str) -> Result<ResolvedModel<'s>, ApiError> {
     if !model::is_plausible_name(requested) {
         return Err(ApiError::invalid(
             "model",
@@ -51,7 +51,7 @@ pub fn resolve<'s>(snapshot: &'s Snapshot, requested: &str) -> Result<Target<'s>
     };
     let candidate = id
         .and_then(|id| {
-            Some(Candidate {
+            Some(ProviderModel {
                 provider: Rc::clone(snapshot.providers.get(&id.provider)?),
                 model: id.name,
             })
@@ -60,14 +60,17 @@ pub fn resolve<'s>(snapshot: &'s Snapshot, requested: &str) -> Result<Target<'s>
     if let Some(variable) = &candidate.provider.missing_key_variable {
         return Err(key_missing(&candidate.provider.name, variable));
     }
-    Ok(Target {
+    Ok(ResolvedModel {
         alias: None,
         candidates: vec![candidate],
     })
 }
 
 /// Returns the candidates of an alias, without those whose provider has no key.
-fn resolve_alias<'s>(snapshot: &'s Snapshot, alias: &'s v1::Alias) -> Result<Target<'s>, ApiError> {
+fn resolve_alias<'s>(
+    snapshot: &'s Snapshot,
+    alias: &'s v1::Alias,
+) -> Result<ResolvedModel<'s>, ApiError> {
     let mut missing = None;
     let mut candidates = Vec::with_capacity(alias.candidates.len());
     for text in &alias.candidates {
@@ -81,7 +84,7 @@ fn resolve_alias<'s>(snapshot: &'s Snapshot, alias: &'s v1::Alias) -> Result<Tar
             Some(variable) => {
                 missing.get_or_insert_with(|| key_missing(&provider.name, variable));
             }
-            None => candidates.push(Candidate {
+            None => candidates.push(ProviderModel {
                 provider: Rc::clone(provider),
                 model: id.name,
             }),
@@ -95,7 +98,7 @@ fn resolve_alias<'s>(snapshot: &'s Snapshot, alias: &'s v1::Alias) -> Result<Tar
             )
         }));
     }
-    Ok(Target {
+    Ok(ResolvedModel {
         alias: Some(alias),
         candidates,
     })
@@ -156,7 +159,7 @@ fn near_matches(snapshot: &Snapshot, requested: &str) -> Vec<String> {
 }
 
 /// Moves the candidates to the order of `ids`; those that are not named follow in their own order.
-pub fn reorder(candidates: &mut [Candidate], ids: &[String]) {
+pub fn reorder(candidates: &mut [ProviderModel], ids: &[String]) {
     candidates.sort_by_key(|candidate| {
         let id = candidate.id();
         ids.iter()
@@ -209,7 +212,7 @@ mod tests {
 
     fn ids(snapshot: &Snapshot, requested: &str) -> Vec<String> {
         let target = resolve(snapshot, requested).unwrap();
-        target.candidates.iter().map(Candidate::id).collect()
+        target.candidates.iter().map(ProviderModel::id).collect()
     }
 
     #[test]
@@ -265,7 +268,7 @@ mod tests {
             &mut target.candidates,
             &["openai/gpt-4o".to_owned(), "x/y".to_owned()],
         );
-        let order: Vec<String> = target.candidates.iter().map(Candidate::id).collect();
+        let order: Vec<String> = target.candidates.iter().map(ProviderModel::id).collect();
         assert_eq!(order, ["openai/gpt-4o", "anthropic/claude-sonnet-4-6"]);
     }
 }

@@ -8,7 +8,7 @@ use opentracy_translate::openai::envelope::Envelope;
 use prost::Message;
 
 use crate::control_plane;
-use crate::gateway::call::Call;
+use crate::gateway::call::ClientCall;
 use crate::gateway::planner;
 use crate::headers::{self, HeaderList};
 use crate::host::Host;
@@ -40,7 +40,7 @@ pub struct PendingDecision {
 /// without one.
 pub fn ask(
     host: &impl Host,
-    call: &mut Call,
+    call: &mut ClientCall,
     envelope: &Envelope<'_>,
     alias: &v1::Alias,
     cost_weight: Option<f64>,
@@ -55,7 +55,7 @@ pub fn ask(
             tools: envelope.has_tools,
             images: subject.has_images,
         }),
-        candidates: call.plan.iter().map(planner::Candidate::id).collect(),
+        candidates: call.plan.iter().map(planner::ProviderModel::id).collect(),
     }
     .encode_to_vec();
     let deadline = call
@@ -85,7 +85,7 @@ pub fn ask(
 /// Reads the control plane's answer, or its absence.
 pub fn read_answer(
     host: &impl Host,
-    call: &mut Call,
+    call: &mut ClientCall,
     asked: &PendingDecision,
     status: u32,
     size: usize,
@@ -110,7 +110,7 @@ pub fn read_answer(
     Ok(())
 }
 
-fn without_router(call: &mut Call, why: &str, fail: bool) -> Result<(), ApiError> {
+fn without_router(call: &mut ClientCall, why: &str, fail: bool) -> Result<(), ApiError> {
     let reason = if fail {
         "there was no decision, and the alias requires one"
     } else {

@@ -9,7 +9,7 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::hash;
 use sha2::{Digest as _, Sha256};
 
-use crate::gateway::planner::Candidate;
+use crate::gateway::planner::ProviderModel;
 use crate::health;
 use crate::host::Host;
 use crate::snapshot::Snapshot;
@@ -23,7 +23,7 @@ thread_local! {
 }
 
 /// The properties of a request that an order may depend on.
-pub struct About<'a> {
+pub struct StrategyInput<'a> {
     /// Used as a random number.
     pub trace_id: &'a str,
     /// The part of a request that stays the same throughout a conversation.
@@ -51,9 +51,9 @@ pub fn sticky<'a>(session: Option<&'a str>, user: &'a str, conversation: &'a str
 
 /// Sorts the candidates by their alias's strategy.
 pub fn order(
-    candidates: &mut Vec<Candidate>,
+    candidates: &mut Vec<ProviderModel>,
     alias: &v1::Alias,
-    about: &About<'_>,
+    input: &StrategyInput<'_>,
     snapshot: &Snapshot,
 ) {
     match alias.strategy() {
@@ -68,14 +68,14 @@ pub fn order(
             candidates.rotate_left(turn % count);
         }
         Strategy::Weighted => {
-            let weight = |candidate: &Candidate| {
+            let weight = |candidate: &ProviderModel| {
                 let id = candidate.id();
                 let index = alias.candidates.iter().position(|other| *other == id);
                 let weight = index.and_then(|index| alias.weights.get(index));
                 u128::from(weight.copied().unwrap_or(1))
             };
             let total: u128 = candidates.iter().map(weight).sum();
-            let mut at = hash::fnv1a(about.trace_id.as_bytes()) % total.max(1);
+            let mut at = hash::fnv1a(input.trace_id.as_bytes()) % total.max(1);
             let chosen = candidates.iter().position(|candidate| {
                 let own = weight(candidate);
                 let is_it = at < own;
@@ -89,24 +89,24 @@ pub fn order(
         }
         // A candidate without a measurement comes first, so that it gets one.
         Strategy::LowestLatency => {
-            candidates.sort_by_cached_key(|candidate| (about.latency_us)(&candidate.id()));
+            candidates.sort_by_cached_key(|candidate| (input.latency_us)(&candidate.id()));
         }
         Strategy::LowestCost => candidates.sort_by(|a, b| {
-            let cost = |candidate: &Candidate| cost(candidate, about, snapshot);
+            let cost = |candidate: &ProviderModel| cost(candidate, input, snapshot);
             cost(a).total_cmp(&cost(b))
         }),
         // Rendezvous hashing: adding or removing a candidate doesn't move other sessions.
         Strategy::Sticky => candidates.sort_by_cached_key(|candidate| {
-            Sha256::digest(format!("{}\n{}", candidate.id(), about.sticky)).to_vec()
+            Sha256::digest(format!("{}\n{}", candidate.id(), input.sticky)).to_vec()
         }),
     }
 }
 
 /// Returns the cost of a request; the maximum if the price is unknown.
-fn cost(candidate: &Candidate, about: &About<'_>, snapshot: &Snapshot) -> f64 {
+fn cost(candidate: &ProviderModel, input: &StrategyInput<'_>, snapshot: &Snapshot) -> f64 {
     let usage = Usage {
-        input: about.input_tokens,
-        output: about.output_tokens,
+        input: input.input_tokens,
+        output: input.output_tokens,
         ..Usage::default()
     };
     let pricing = snapshot
@@ -118,9 +118,9 @@ fn cost(candidate: &Candidate, about: &About<'_>, snapshot: &Snapshot) -> f64 {
 
 /// Moves candidates with an open circuit breaker, or whose provider asked for a pause, to the end.
 /// Returns the seconds to wait if none may be called.
-pub fn by_health(host: &impl Host, candidates: &mut [Candidate]) -> Option<u64> {
+pub fn by_health(host: &impl Host, candidates: &mut [ProviderModel]) -> Option<u64> {
     let now_ms = host.unix_millis();
-    let place = |candidate: &Candidate| {
+    let place = |candidate: &ProviderModel| {
         let health = health::of(host, &candidate.id());
         (!health.may_be_called(now_ms), health.is_resting(now_ms))
     };
@@ -191,7 +191,7 @@ mod tests {
 
     fn first(snapshot: &Snapshot, trace_id: &str, sticky: &str) -> String {
         let mut target = resolve(snapshot, "smart").unwrap();
-        let about = About {
+        let input = StrategyInput {
             trace_id,
             sticky,
             input_tokens: 10,
@@ -203,7 +203,7 @@ mod tests {
             },
         };
         let alias = target.alias.unwrap();
-        order(&mut target.candidates, alias, &about, snapshot);
+        order(&mut target.candidates, alias, &input, snapshot);
         assert_eq!(target.candidates.len(), 3, "nothing is lost");
         target.candidates[0].provider.name.clone()
     }

@@ -10,7 +10,7 @@ use opentracy_translate::error::{ApiError, AttemptSummary};
 use opentracy_translate::trace_context::TraceContext;
 
 use crate::clock::Moment;
-use crate::gateway::access::Caller;
+use crate::gateway::access::AdmittedCaller;
 use crate::gateway::charge::Charge;
 use crate::gateway::limits;
 use crate::gateway::privacy::{self, Policy};
@@ -31,7 +31,7 @@ pub struct TraceBuilder {
     is_opted_out: bool,
     /// The configuration that the call began with.
     pub snapshot: Option<Rc<Snapshot>>,
-    pub caller: Caller,
+    pub caller: AdmittedCaller,
     pub requested_model: String,
     pub alias: Option<String>,
     /// The charges that were taken, which the end of the call settles.
@@ -62,7 +62,7 @@ impl TraceBuilder {
     pub fn new(
         host: &impl Host,
         endpoint: Endpoint,
-        caller: Caller,
+        caller: AdmittedCaller,
         request: &HeaderList<'_>,
     ) -> Self {
         Self {

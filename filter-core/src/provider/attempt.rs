@@ -23,7 +23,7 @@ use crate::snapshot::{self, Provider, Snapshot};
 use crate::upstream::{RequestContext, Sending};
 use crate::{access_log, provider_keys, upstream};
 
-pub struct Attempt {
+pub struct ActiveAttempt {
     api: Api,
     trace_id: String,
     traceparent: String,
@@ -45,7 +45,7 @@ pub struct Attempt {
     key: usize,
 }
 
-impl Attempt {
+impl ActiveAttempt {
     /// Creates attempt `number` of a plan, counted from 1.
     pub fn new(host: &impl Host, plan: &Plan<'_>, number: u32) -> Self {
         let id = usize::try_from(number)

@@ -7,8 +7,8 @@ use opentracy_translate::format::StreamTranslator;
 use crate::deadline::Deadline;
 use crate::headers::{self, HeaderList};
 use crate::host::{Action, Host};
-use crate::provider::attempt::Attempt;
-use crate::stream_prelude::{Progress, StreamPrelude, translate_chunk};
+use crate::provider::attempt::ActiveAttempt;
+use crate::stream_prelude::{PreludeProgress, StreamPrelude, translate_chunk};
 use crate::{failure, memory, upstream};
 
 #[derive(Default)]
@@ -41,7 +41,7 @@ impl Inbound {
     }
 
     /// Returns the state for an attempt whose request was just sent.
-    pub fn awaited(host: &impl Host, attempt: &Attempt) -> Self {
+    pub fn awaited(host: &impl Host, attempt: &ActiveAttempt) -> Self {
         Self {
             deadline: Deadline::after(host, attempt.timeout()),
             ..Self::default()
@@ -54,7 +54,7 @@ impl Inbound {
 
     /// Ends an attempt that timed out: with an error reply, so that another candidate is tried, or
     /// by closing the stream if it has begun.
-    pub fn on_deadline(&mut self, host: &impl Host, attempt: &mut Attempt) {
+    pub fn on_deadline(&mut self, host: &impl Host, attempt: &mut ActiveAttempt) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Over => {}
             State::Stream(_) => {
@@ -75,7 +75,7 @@ impl Inbound {
     pub fn on_headers(
         &mut self,
         host: &impl Host,
-        attempt: &mut Attempt,
+        attempt: &mut ActiveAttempt,
         end_of_stream: bool,
     ) -> Action {
         if !matches!(self.state, State::Waiting) {
@@ -110,7 +110,7 @@ impl Inbound {
     pub fn on_body(
         &mut self,
         host: &impl Host,
-        attempt: &mut Attempt,
+        attempt: &mut ActiveAttempt,
         size: usize,
         end_of_stream: bool,
     ) -> Action {
@@ -141,7 +141,7 @@ impl Inbound {
     fn on_prelude(
         &mut self,
         host: &impl Host,
-        attempt: &mut Attempt,
+        attempt: &mut ActiveAttempt,
         end_of_stream: bool,
     ) -> Action {
         let State::Prelude(mut headers, prelude) = std::mem::replace(&mut self.state, State::Over)
@@ -149,11 +149,11 @@ impl Inbound {
             return Action::Continue;
         };
         match prelude.advance(host, end_of_stream) {
-            Progress::Pending(prelude) => {
+            PreludeProgress::Pending(prelude) => {
                 self.state = State::Prelude(headers, prelude);
                 return Action::Pause;
             }
-            Progress::Started(translator, out) => {
+            PreludeProgress::Started(translator, out) => {
                 let status = headers.status();
                 let log = attempt.log(host, Some(status), None, None);
                 if translator.error().is_some() {
@@ -166,7 +166,7 @@ impl Inbound {
                 self.deadline.progress(end_of_stream);
                 self.state = State::Stream(translator);
             }
-            Progress::Failed(error) => {
+            PreludeProgress::Failed(error) => {
                 let (body, headers) = failed(host, attempt, headers, &error);
                 host.set_response_headers(&headers);
                 host.set_response_body(&body);
@@ -176,7 +176,7 @@ impl Inbound {
     }
 
     /// Translates a buffered body that is complete.
-    pub fn on_end(&mut self, host: &impl Host, attempt: &mut Attempt) -> Action {
+    pub fn on_end(&mut self, host: &impl Host, attempt: &mut ActiveAttempt) -> Action {
         if let State::Body(headers, failure) = std::mem::replace(&mut self.state, State::Over) {
             let held = memory::response_body(host, self.buffered);
             let is_empty = held.as_ref().is_ok_and(Vec::is_empty);
@@ -211,7 +211,7 @@ impl Inbound {
 /// `None` if it needs no translation.
 fn answer(
     host: &impl Host,
-    attempt: &mut Attempt,
+    attempt: &mut ActiveAttempt,
     mut headers: HeaderList<'static>,
     body: &[u8],
 ) -> (Option<Vec<u8>>, HeaderList<'static>) {
@@ -238,7 +238,7 @@ fn answer(
 /// Logs a provider's error and returns the reply for it.
 fn failed(
     host: &impl Host,
-    attempt: &mut Attempt,
+    attempt: &mut ActiveAttempt,
     headers: HeaderList<'static>,
     error: &ApiError,
 ) -> (Vec<u8>, HeaderList<'static>) {
@@ -257,7 +257,7 @@ fn failed(
 }
 
 fn error_reply(
-    attempt: &mut Attempt,
+    attempt: &mut ActiveAttempt,
     mut headers: HeaderList<'static>,
     error: &ApiError,
     log: String,
@@ -274,7 +274,7 @@ fn error_reply(
 }
 
 /// Adds the attempt log for the gateway stage, and the retry mark for Envoy.
-fn mark(attempt: &mut Attempt, headers: &mut HeaderList<'static>, log: String, status: u16) {
+fn mark(attempt: &mut ActiveAttempt, headers: &mut HeaderList<'static>, log: String, status: u16) {
     headers.push(headers::ATTEMPT_LOG, log);
     attempt.is_retried = attempt.is_retriable(status);
     if attempt.is_retried {

@@ -19,7 +19,7 @@ use crate::headers::{self, HeaderList};
 use crate::host::{Action, CallId, Host};
 use crate::memory;
 use crate::plan::Plan;
-use crate::provider::attempt::Attempt;
+use crate::provider::attempt::ActiveAttempt;
 use crate::provider::inbound::Inbound;
 use crate::stream::Stage;
 
@@ -37,7 +37,7 @@ enum State {
     Receiving(HeaderList<'static>),
     /// The plan names a provider of a newer configuration, which the control plane was asked for.
     Waiting(u32, HeaderList<'static>),
-    Attempting(Box<(Attempt, Inbound)>),
+    Attempting(Box<(ActiveAttempt, Inbound)>),
 }
 
 impl ProviderStage {
@@ -80,7 +80,7 @@ impl ProviderStage {
     fn send(
         &mut self,
         host: &impl Host,
-        mut attempt: Attempt,
+        mut attempt: ActiveAttempt,
         request: &HeaderList<'static>,
     ) -> Action {
         let (inbound, action) = match attempt.send(host, request, host.request_body(0)) {
@@ -97,14 +97,14 @@ impl ProviderStage {
 }
 
 /// Returns the attempt that a request's plan has reached; `None` if the plan can't be parsed.
-fn attempt_of(host: &impl Host, request: &HeaderList<'_>) -> Option<Attempt> {
+fn attempt_of(host: &impl Host, request: &HeaderList<'_>) -> Option<ActiveAttempt> {
     let number = request
         .get(headers::ATTEMPT_COUNT)
         .and_then(|count| count.parse().ok())
         .unwrap_or(1);
     let plan = request.get(headers::PLAN)?;
     let plan = serde_json::from_str::<Plan<'_>>(plan).ok()?;
-    Some(Attempt::new(host, &plan, number))
+    Some(ActiveAttempt::new(host, &plan, number))
 }
 
 /// Answers an attempt that can't be made. Returns whether the answer is marked for a retry.

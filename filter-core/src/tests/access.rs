@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use opentracy_proto::v1;
 use serde_json::{Value, json};
 
-use crate::fake_envoy::{Message, Vm};
+use crate::fake_envoy::{SentMessage, Vm};
 use crate::root::TICK;
 use crate::tests::world::{call, chat, chat_with, error, get, key, post_with, request, snapshot};
 
@@ -18,14 +18,14 @@ fn with_keys(keys: Vec<v1::ClientKey>) -> v1::Snapshot {
     v1::Snapshot { keys, ..snapshot() }
 }
 
-fn denied(got: &Message) -> (u16, String) {
+fn denied(got: &SentMessage) -> (u16, String) {
     assert!(got.is_complete);
     assert_eq!(got.header("x-opentracy-trace-id"), "");
     error(got)
 }
 
 /// Makes a call with these headers.
-fn ask(vm: &mut Vm, headers: &[(&str, &str)]) -> Message {
+fn ask(vm: &mut Vm, headers: &[(&str, &str)]) -> SentMessage {
     call(vm, headers, &chat("openai/small"))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use opentracy_proto::v1;
 use serde_json::{Value, json};
 
-use crate::fake_envoy::{Message, Vm};
+use crate::fake_envoy::{SentMessage, Vm};
 use crate::tests::world::{
     SSE, alias, call, chat, chat_with, completion, failure, key, last_parts, part, post_with,
     snapshot,
@@ -24,7 +24,7 @@ fn gateway() -> Vm {
 }
 
 /// Makes a call with a key and returns what the client got.
-fn ask(vm: &mut Vm, secret: &str, headers: &[(&str, &str)], body: &Value) -> Message {
+fn ask(vm: &mut Vm, secret: &str, headers: &[(&str, &str)], body: &Value) -> SentMessage {
     let mut all = vec![("authorization", secret)];
     all.extend(headers);
     call(vm, &all, body)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use opentracy_proto::v1;
 use serde_json::{Value, json};
 
-use crate::fake_envoy::{Message, Upstream, Vm};
+use crate::fake_envoy::{SentMessage, Upstream, Vm};
 use crate::tests::stages::{DONE, EVENTS, Stages, all_formats, chunk, clusters, error, event};
 use crate::tests::world::{JSON, alias, chat, completion, snapshot};
 
@@ -20,7 +20,7 @@ fn answer(status: u16) -> Upstream {
     Upstream::answer(status, &JSON, error("no"))
 }
 
-fn content(answer: &Message) -> Value {
+fn content(answer: &SentMessage) -> Value {
     answer.json()["choices"][0]["message"]["content"].clone()
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use opentracy_proto::v1;
 
-use crate::fake_envoy::{Exchange, InternalListener, Message};
+use crate::fake_envoy::{Exchange, InternalListener, SentMessage};
 use crate::tests::stages::{Stages, error};
 use crate::tests::world::{JSON, alias, chat, completion, snapshot};
 
@@ -25,8 +25,8 @@ fn stages() -> Stages {
 /// Envoy takes.
 fn call(
     stages: &mut Stages,
-    end: impl FnOnce(Exchange, Exchange) -> Message + Send + 'static,
-) -> Message {
+    end: impl FnOnce(Exchange, Exchange) -> SentMessage + Send + 'static,
+) -> SentMessage {
     let mut call = stages.gateway.post("/v1/chat/completions", &chat("hedged"));
     let request = call.upstream().clone();
     let answer = stages.listener.stage.run(move |vm| {
@@ -42,7 +42,7 @@ fn call(
     got
 }
 
-fn succeed(exchange: &mut Exchange) -> Message {
+fn succeed(exchange: &mut Exchange) -> SentMessage {
     exchange.respond(200, &JSON, &completion("Hi"));
     exchange.client().clone()
 }

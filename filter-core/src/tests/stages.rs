@@ -4,7 +4,7 @@ use opentracy_proto::v1;
 use opentracy_translate::access;
 use serde_json::{Value, json};
 
-use crate::fake_envoy::{Exchange, InternalListener, Message, Upstream, Vm};
+use crate::fake_envoy::{Exchange, InternalListener, SentMessage, Upstream, Vm};
 use crate::tests::world::{JSON, provider, snapshot};
 
 pub const EVENTS: [(&str, &str); 1] = [("content-type", "text/event-stream")];
@@ -78,7 +78,7 @@ pub fn attempt(vm: &mut Vm, plan: &[&str], number: u32, body: &Value) -> Exchang
 }
 
 /// Returns the log of attempts in an answer of the provider stage.
-pub fn attempt_log(answer: &Message) -> Value {
+pub fn attempt_log(answer: &SentMessage) -> Value {
     serde_json::from_str(answer.header("x-opentracy-attempt-log")).unwrap_or_default()
 }
 
@@ -96,7 +96,11 @@ impl Stages {
     }
 
     /// Makes a call of several attempts. Returns the requests of the attempts, and the answer.
-    pub fn call(&mut self, body: &Value, upstreams: Vec<Upstream>) -> (Vec<Message>, Message) {
+    pub fn call(
+        &mut self,
+        body: &Value,
+        upstreams: Vec<Upstream>,
+    ) -> (Vec<SentMessage>, SentMessage) {
         let mut call = self.gateway.post("/v1/chat/completions", body);
         let requests = self.listener.relay(&mut call, upstreams);
         let answer = call.client().clone();
@@ -106,13 +110,13 @@ impl Stages {
 }
 
 /// Returns the clusters that requests were sent to.
-pub fn clusters(requests: &[Message]) -> Vec<&str> {
-    let cluster = |request| Message::header(request, "x-opentracy-cluster");
+pub fn clusters(requests: &[SentMessage]) -> Vec<&str> {
+    let cluster = |request| SentMessage::header(request, "x-opentracy-cluster");
     requests.iter().map(cluster).collect()
 }
 
 /// Returns the answer to a GET request that the gateway stage answers itself.
-pub fn get(vm: &mut Vm, path: &str) -> Message {
+pub fn get(vm: &mut Vm, path: &str) -> SentMessage {
     let headers = [
         (":method", "GET"),
         (":authority", "localhost:8080"),
@@ -130,7 +134,7 @@ pub fn faults(vm: &mut Vm) -> Vec<String> {
 }
 
 /// Makes a call of one attempt, and returns its answer.
-pub fn call(vm: &mut Vm, body: &Value, status: u16, answer: &[u8]) -> Message {
+pub fn call(vm: &mut Vm, body: &Value, status: u16, answer: &[u8]) -> SentMessage {
     let mut exchange = vm.post("/v1/chat/completions", body);
     exchange.respond(status, &JSON, answer);
     let got = exchange.client().clone();

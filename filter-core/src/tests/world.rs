@@ -4,7 +4,7 @@ use opentracy_proto::v1;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::fake_envoy::{Exchange, Message, Vm};
+use crate::fake_envoy::{Exchange, SentMessage, Vm};
 
 /// Returns a configuration with two providers of OpenAI's format, one of Anthropic's, and aliases
 /// of them.
@@ -194,19 +194,19 @@ pub fn request(
 }
 
 /// Returns the status of an answer and the code of its error.
-pub fn error(message: &Message) -> (u16, String) {
+pub fn error(message: &SentMessage) -> (u16, String) {
     let code = message.json()["error"]["code"].as_str().map(str::to_owned);
     (message.status(), code.unwrap_or_default())
 }
 
 /// Returns the candidates of the plan that a request carries; empty if it goes to a provider.
-pub fn plan(request: &Message) -> Vec<String> {
+pub fn plan(request: &SentMessage) -> Vec<String> {
     let plan: Value = serde_json::from_str(request.header("x-opentracy-plan")).unwrap_or_default();
     serde_json::from_value(plan["attempts"].clone()).unwrap_or_default()
 }
 
 /// Makes a call, answers it, and returns what the client got.
-pub fn call(vm: &mut Vm, headers: &[(&str, &str)], body: &Value) -> Message {
+pub fn call(vm: &mut Vm, headers: &[(&str, &str)], body: &Value) -> SentMessage {
     let mut exchange = chat_with(vm, headers, body);
     if exchange.upstream().is_complete {
         exchange.respond(200, &JSON, &completion("Hi"));

@@ -3,15 +3,15 @@
 use opentracy_proto::v1;
 use opentracy_translate::error::ApiError;
 
-use super::{Answer, State};
+use super::{ClientAnswer, State};
 use crate::failure;
-use crate::gateway::cache::{self, Cached};
-use crate::gateway::call::{Call, End};
+use crate::gateway::cache::{self, CachedAnswer};
+use crate::gateway::call::{CallResult, ClientCall};
 use crate::host::Host;
 
-impl Answer {
+impl ClientAnswer {
     /// Finishes the call once the client's stream has ended for any reason.
-    pub fn finish(mut self, host: &impl Host, mut call: Call) {
+    pub fn finish(mut self, host: &impl Host, mut call: ClientCall) {
         let mut broke_off = false;
         if let State::Streaming(stream) = self.state {
             let tap = &stream.tap;
@@ -40,7 +40,7 @@ impl Answer {
             && self.error.is_none()
             && let Some((provider, model)) = call.selected.clone()
         {
-            let answer = Cached {
+            let answer = CachedAnswer {
                 provider,
                 model,
                 is_event_stream: self.is_event_stream,
@@ -50,7 +50,7 @@ impl Answer {
         }
         call.record(
             host,
-            End {
+            CallResult {
                 outcome,
                 status: self.status,
                 error: self.error,

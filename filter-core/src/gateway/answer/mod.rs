@@ -15,8 +15,8 @@ use opentracy_translate::openai::response::Summary;
 use opentracy_translate::openai::tap::Output;
 
 use crate::deadline::Deadline;
-use crate::gateway::cache::Cached;
-use crate::gateway::call::Call;
+use crate::gateway::cache::CachedAnswer;
+use crate::gateway::call::ClientCall;
 use crate::headers::{self, HeaderList};
 use crate::host::{Action, Host};
 use crate::plan::LoggedAttempt;
@@ -24,7 +24,7 @@ use crate::stream_prelude::StreamPrelude;
 use crate::{events, failure, memory, upstream};
 
 #[derive(Default)]
-pub struct Answer {
+pub struct ClientAnswer {
     status: u16,
     state: State,
     error: Option<ApiError>,
@@ -73,9 +73,9 @@ enum Source {
     Envoy,
 }
 
-impl Answer {
+impl ClientAnswer {
     /// Returns the state for a call whose request was just sent.
-    pub fn awaited(host: &impl Host, call: &Call) -> Self {
+    pub fn awaited(host: &impl Host, call: &ClientCall) -> Self {
         Self {
             deadline: call
                 .timeout
@@ -86,7 +86,7 @@ impl Answer {
     }
 
     /// Answers a request that can't be sent.
-    pub fn refuse(host: &impl Host, call: &Call, error: &ApiError) -> Self {
+    pub fn refuse(host: &impl Host, call: &ClientCall, error: &ApiError) -> Self {
         let mut headers = headers::json();
         call.add_headers(host, &mut headers);
         match error.retry_after {
@@ -107,7 +107,7 @@ impl Answer {
     }
 
     /// Answers a call from the cache.
-    pub fn repeat(host: &impl Host, call: &mut Call, cached: Cached) -> Self {
+    pub fn repeat(host: &impl Host, call: &mut ClientCall, cached: CachedAnswer) -> Self {
         call.is_cached = true;
         call.cache_key = None;
         call.selected = Some((cached.provider, cached.model));
@@ -147,7 +147,7 @@ impl Answer {
 
     /// Ends a call whose provider timed out: with an error reply, or by closing the client's stream
     /// if it has begun.
-    pub fn on_deadline(&mut self, host: &impl Host, call: &mut Call) {
+    pub fn on_deadline(&mut self, host: &impl Host, call: &mut ClientCall) {
         match &self.state {
             State::Over => {}
             State::Streaming(_) => {
@@ -176,7 +176,12 @@ impl Answer {
         }
     }
 
-    pub fn on_headers(&mut self, host: &impl Host, call: &mut Call, end_of_stream: bool) -> Action {
+    pub fn on_headers(
+        &mut self,
+        host: &impl Host,
+        call: &mut ClientCall,
+        end_of_stream: bool,
+    ) -> Action {
         if !matches!(self.state, State::Waiting) {
             return Action::Continue;
         }
@@ -213,7 +218,7 @@ impl Answer {
     pub fn on_body(
         &mut self,
         host: &impl Host,
-        call: &mut Call,
+        call: &mut ClientCall,
         size: usize,
         end_of_stream: bool,
     ) -> Action {
@@ -236,14 +241,14 @@ impl Answer {
         }
     }
 
-    pub fn on_trailers(&mut self, host: &impl Host, call: &mut Call) -> Action {
+    pub fn on_trailers(&mut self, host: &impl Host, call: &mut ClientCall) -> Action {
         match self.state {
             State::Holding { .. } => self.finish_body(host, call),
             _ => Action::Continue,
         }
     }
 
-    fn finish_body(&mut self, host: &impl Host, call: &mut Call) -> Action {
+    fn finish_body(&mut self, host: &impl Host, call: &mut ClientCall) -> Action {
         let State::Holding {
             mut headers,
             source,
@@ -270,7 +275,7 @@ impl Answer {
     fn answer(
         &mut self,
         host: &impl Host,
-        call: &mut Call,
+        call: &mut ClientCall,
         headers: &mut HeaderList<'_>,
         source: Source,
         body: Result<Vec<u8>, ApiError>,
@@ -298,7 +303,7 @@ impl Answer {
     fn read(
         &self,
         host: &impl Host,
-        call: &Call,
+        call: &ClientCall,
         source: Source,
         body: Vec<u8>,
     ) -> Result<Vec<u8>, ApiError> {
@@ -328,7 +333,7 @@ impl Answer {
     fn answer_error(
         &mut self,
         host: &impl Host,
-        call: &mut Call,
+        call: &mut ClientCall,
         headers: &mut HeaderList<'_>,
         mut error: ApiError,
     ) -> Vec<u8> {
@@ -354,14 +359,19 @@ impl Answer {
 }
 
 /// Returns the error and the reason for a provider that timed out.
-fn timeout_error(call: &Call) -> (ApiError, AttemptError) {
+fn timeout_error(call: &ClientCall) -> (ApiError, AttemptError) {
     let candidate = call.plan.first();
     let provider = candidate.map_or("The provider", |candidate| &candidate.provider.name);
     failure::timeout(provider)
 }
 
 /// Adds the headers that every answer has.
-fn finish_headers(host: &impl Host, call: &Call, headers: &mut HeaderList<'_>, body_length: usize) {
+fn finish_headers(
+    host: &impl Host,
+    call: &ClientCall,
+    headers: &mut HeaderList<'_>,
+    body_length: usize,
+) {
     call.add_headers(host, headers);
     headers.push("content-length", body_length.to_string());
 }
@@ -369,7 +379,7 @@ fn finish_headers(host: &impl Host, call: &Call, headers: &mut HeaderList<'_>, b
 /// Records the attempts, from whichever source knows them, and returns the origin of the response.
 fn note_attempts(
     host: &impl Host,
-    call: &mut Call,
+    call: &mut ClientCall,
     headers: &HeaderList<'_>,
     status: u16,
 ) -> Source {

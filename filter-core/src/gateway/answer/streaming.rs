@@ -4,19 +4,19 @@ use opentracy_translate::format::StreamTranslator;
 use opentracy_translate::openai::response::Summary;
 use opentracy_translate::openai::tap::Output;
 
-use super::{Answer, State, Stream, finish_headers};
+use super::{ClientAnswer, State, Stream, finish_headers};
 use crate::gateway::cache;
-use crate::gateway::call::Call;
+use crate::gateway::call::ClientCall;
 use crate::headers::{self, HeaderList};
 use crate::host::{Action, Host};
 use crate::memory;
-use crate::stream_prelude::{Progress, translate_chunk};
+use crate::stream_prelude::{PreludeProgress, translate_chunk};
 
-impl Answer {
+impl ClientAnswer {
     pub(super) fn begin_stream(
         &mut self,
         host: &impl Host,
-        call: &mut Call,
+        call: &mut ClientCall,
         mut headers: HeaderList<'_>,
         translator: Option<Box<StreamTranslator>>,
     ) {
@@ -37,7 +37,7 @@ impl Answer {
     pub(super) fn on_prelude(
         &mut self,
         host: &impl Host,
-        call: &mut Call,
+        call: &mut ClientCall,
         end_of_stream: bool,
     ) -> Action {
         let State::Prelude(mut headers, prelude) = std::mem::replace(&mut self.state, State::Over)
@@ -45,16 +45,16 @@ impl Answer {
             return Action::Continue;
         };
         match prelude.advance(host, end_of_stream) {
-            Progress::Pending(prelude) => {
+            PreludeProgress::Pending(prelude) => {
                 self.state = State::Prelude(headers, prelude);
                 return Action::Pause;
             }
-            Progress::Started(translator, out) => {
+            PreludeProgress::Started(translator, out) => {
                 self.deadline.progress(end_of_stream);
                 self.begin_stream(host, call, headers, Some(translator));
                 self.relay(host, call, out, true, end_of_stream);
             }
-            Progress::Failed(error) => {
+            PreludeProgress::Failed(error) => {
                 let body = self.answer_error(host, call, &mut headers, error);
                 finish_headers(host, call, &mut headers, body.len());
                 host.set_response_headers(&headers);
@@ -66,7 +66,12 @@ impl Answer {
         Action::Continue
     }
 
-    pub(super) fn on_chunk(&mut self, host: &impl Host, call: &mut Call, end_of_stream: bool) {
+    pub(super) fn on_chunk(
+        &mut self,
+        host: &impl Host,
+        call: &mut ClientCall,
+        end_of_stream: bool,
+    ) {
         let State::Streaming(stream) = &mut self.state else {
             return;
         };
@@ -87,7 +92,7 @@ impl Answer {
     fn relay(
         &mut self,
         host: &impl Host,
-        call: &mut Call,
+        call: &mut ClientCall,
         chunk: Vec<u8>,
         is_replaced: bool,
         end_of_stream: bool,

@@ -20,7 +20,7 @@ use opentracy_translate::redact::EventMask;
 use opentracy_translate::resources;
 
 use crate::deadline::Deadline;
-use crate::gateway::access::Caller;
+use crate::gateway::access::AdmittedCaller;
 use crate::gateway::envoys_reply::EnvoysReply;
 use crate::gateway::limits::{self, Admission};
 use crate::gateway::owners::ResourceOwner;
@@ -29,8 +29,8 @@ use crate::headers::{self, HeaderList};
 use crate::host::{Action, Host};
 use crate::memory;
 use ownership::{HeldAnswer, Ownership};
-use record::Record;
-use target::Target;
+use record::PassthroughRecord;
+use target::PassthroughTarget;
 
 /// The maximum number of bytes of a form that are searched for the model.
 const FORM_BYTES: usize = 64 << 10;
@@ -42,7 +42,7 @@ pub struct Passthrough {
     /// The beginning of a form, until its model is known.
     form: Option<ModelSearch>,
     state: State,
-    record: Record,
+    record: PassthroughRecord,
     /// The call's use of objects that the provider stores.
     ownership: Option<Ownership>,
     /// The longest silence of the provider once its answer has begun. Until then Envoy's timeout
@@ -57,22 +57,22 @@ enum State {
     /// More of the body is needed.
     Receiving,
     /// Waits for the control plane to grant limits.
-    Waiting(Box<Target>, limits::PendingAcquire),
+    Waiting(Box<PassthroughTarget>, limits::PendingAcquire),
     /// Waits for the control plane to check that the caller owns the objects that the request
     /// names.
-    Checking(Box<Target>, u32),
+    Checking(Box<PassthroughTarget>, u32),
     /// Sent to the provider.
-    Sent(Box<Target>),
+    Sent(Box<PassthroughTarget>),
     /// Envoy answered instead of the provider.
     EnvoysReply(EnvoysReply),
     /// Buffers a complete answer, to translate it.
-    Holding(Box<Target>, HeaderList<'static>),
+    Holding(Box<PassthroughTarget>, HeaderList<'static>),
     /// The client got an error; the rest of the provider's error is dropped.
     Discarding,
     /// Masks errors in a stream of events.
     Streaming(EventMask),
     /// Holds a complete answer until the owners of the objects in it are known.
-    Resolving(Box<Target>, HeaderList<'static>, HeldAnswer),
+    Resolving(Box<PassthroughTarget>, HeaderList<'static>, HeldAnswer),
     /// Answered here.
     Over,
 }
@@ -82,13 +82,13 @@ impl Passthrough {
     pub fn begin(
         host: &impl Host,
         endpoint: Endpoint,
-        caller: Caller,
+        caller: AdmittedCaller,
         request: HeaderList<'static>,
         end_of_stream: bool,
     ) -> (Self, Action) {
         let mut passage = Self {
             endpoint,
-            record: Record::new(host, endpoint, caller, &request),
+            record: PassthroughRecord::new(host, endpoint, caller, &request),
             request,
             has_body: !end_of_stream,
             form: None,
@@ -181,7 +181,7 @@ impl Passthrough {
         &mut self,
         host: &impl Host,
         end_of_stream: bool,
-    ) -> Result<Option<Target>, ApiError> {
+    ) -> Result<Option<PassthroughTarget>, ApiError> {
         let snapshot = self.record.trace.configuration()?;
         let path = self.request.get(":path").unwrap_or_default();
         let caller = &self.record.trace.caller;
@@ -245,7 +245,7 @@ impl Passthrough {
         }
     }
 
-    fn admit(&mut self, host: &impl Host, target: Box<Target>) -> Action {
+    fn admit(&mut self, host: &impl Host, target: Box<PassthroughTarget>) -> Action {
         let record = &mut self.record;
         record.aim(&target);
         let Ok(snapshot) = record.trace.configuration() else {
@@ -271,7 +271,7 @@ impl Passthrough {
     fn on_admission(
         &mut self,
         host: &impl Host,
-        target: Box<Target>,
+        target: Box<PassthroughTarget>,
         admission: Admission,
     ) -> Action {
         match admission {
@@ -303,7 +303,7 @@ impl Passthrough {
         }
     }
 
-    fn send(&mut self, host: &impl Host, target: Box<Target>) -> Action {
+    fn send(&mut self, host: &impl Host, target: Box<PassthroughTarget>) -> Action {
         send::send(host, &target, &self.request, self.has_body, &self.record);
         self.timeout = Duration::from_millis(target.provider.timeout_ms.into());
         if target.translation.is_none() {

@@ -15,7 +15,7 @@ use opentracy_translate::resources::path::{self, ResourcePath};
 use opentracy_translate::resources::{max_page, not_found};
 
 use crate::gateway::owners::{self, ResourceOwner};
-use crate::gateway::passthrough::target::Target;
+use crate::gateway::passthrough::target::PassthroughTarget;
 use crate::host::Host;
 use crate::{provider_keys, upstream};
 
@@ -135,13 +135,18 @@ impl Ownership {
     }
 
     /// Handles a provider's complete answer.
-    pub fn read_answer(&self, host: &impl Host, target: &Target, body: Vec<u8>) -> Progress {
+    pub fn read_answer(
+        &self,
+        host: &impl Host,
+        target: &PassthroughTarget,
+        body: Vec<u8>,
+    ) -> HeldProgress {
         match &self.kind {
             Kind::List { query, .. } => {
                 let Some(page) = Page::parse(&body) else {
                     return match self.owner.sees_all {
-                        true => Progress::Done(body),
-                        false => Progress::Failed(unreadable(target)),
+                        true => HeldProgress::Done(body),
+                        false => HeldProgress::Failed(unreadable(target)),
                     };
                 };
                 let has_outputs = page
@@ -149,17 +154,17 @@ impl Ownership {
                     .iter()
                     .any(|item| !item.object.outputs.is_empty());
                 if self.owner.sees_all && !has_outputs {
-                    return Progress::Done(body);
+                    return HeldProgress::Done(body);
                 }
                 let list = OwnList::new(body, path::page_size(query));
                 self.ask_of_page(host, target, list, page, 1)
             }
             Kind::Create => {
                 let Some(object) = StoredObject::parse(&body) else {
-                    return Progress::Failed(unreadable(target));
+                    return HeldProgress::Failed(unreadable(target));
                 };
                 let Some(id) = object.id.clone() else {
-                    return Progress::Failed(unreadable(target));
+                    return HeldProgress::Failed(unreadable(target));
                 };
                 let mut claims = vec![claim(&id, "")];
                 claims.extend(outputs(&object));
@@ -176,7 +181,7 @@ impl Ownership {
                 let object = StoredObject::parse(&body).unwrap_or_default();
                 let claims: Vec<_> = outputs(&object).collect();
                 if claims.is_empty() {
-                    return Progress::Done(body);
+                    return HeldProgress::Done(body);
                 }
                 let asked = self
                     .owner
@@ -187,18 +192,18 @@ impl Ownership {
                     is_new: false,
                 })
             }
-            Kind::Proxied => Progress::Done(body),
+            Kind::Proxied => HeldProgress::Done(body),
         }
     }
 
     fn ask_of_page(
         &self,
         host: &impl Host,
-        target: &Target,
+        target: &PassthroughTarget,
         list: OwnList,
         page: Page,
         pages: u32,
-    ) -> Progress {
+    ) -> HeldProgress {
         let claims = page.items.iter().flat_map(|item| outputs(&item.object));
         let claims: Vec<_> = claims.collect();
         let ids = page.ids().map(str::to_owned).collect();
@@ -215,12 +220,12 @@ impl Ownership {
     fn on_page_owners(
         &self,
         host: &impl Host,
-        target: &Target,
+        target: &PassthroughTarget,
         mut list: OwnList,
         page: Page,
         pages: u32,
         owned: &[bool],
-    ) -> Progress {
+    ) -> HeldProgress {
         if self.owner.sees_all {
             let all = vec![true; page.items.len()];
             list.add(page, &all);
@@ -229,8 +234,8 @@ impl Ownership {
         }
         let Some(after) = list.next_cursor() else {
             return match list.to_body() {
-                Some(body) => Progress::Done(body),
-                None => Progress::Failed(unreadable(target)),
+                Some(body) => HeldProgress::Done(body),
+                None => HeldProgress::Failed(unreadable(target)),
             };
         };
         if pages >= MAX_PAGES {
@@ -239,15 +244,15 @@ impl Ownership {
                 MAX_PAGES as usize * max_page(self.endpoint())
             );
             let error = ApiError::new(503, message).with_code("list_too_long");
-            return Progress::Failed(error);
+            return HeldProgress::Failed(error);
         }
         match self.fetch(host, target, after) {
-            Some(call) => Progress::Held(HeldAnswer::NextPage {
+            Some(call) => HeldProgress::Held(HeldAnswer::NextPage {
                 call,
                 list,
                 pages: pages + 1,
             }),
-            None => Progress::Failed(unreachable(target)),
+            None => HeldProgress::Failed(unreachable(target)),
         }
     }
 
@@ -259,7 +264,7 @@ impl Ownership {
     }
 
     /// Requests the page after an id from the provider.
-    fn fetch(&self, host: &impl Host, target: &Target, after: &str) -> Option<u32> {
+    fn fetch(&self, host: &impl Host, target: &PassthroughTarget, after: &str) -> Option<u32> {
         let Kind::List { endpoint, query } = &self.kind else {
             return None;
         };
@@ -284,7 +289,7 @@ impl Ownership {
 }
 
 /// The state of a held answer.
-pub enum Progress {
+pub enum HeldProgress {
     /// The body for the client.
     Done(Vec<u8>),
     Held(HeldAnswer),
@@ -329,13 +334,13 @@ impl HeldAnswer {
         self,
         host: &impl Host,
         ownership: &Ownership,
-        target: &Target,
+        target: &PassthroughTarget,
         status: u32,
         size: usize,
-    ) -> Progress {
+    ) -> HeldProgress {
         let owned = match owners::read(host, status, size) {
             Ok(owned) => owned,
-            Err(error) => return Progress::Failed(error),
+            Err(error) => return HeldProgress::Failed(error),
         };
         match self {
             Self::Object { body, is_new, .. } => {
@@ -345,14 +350,14 @@ impl HeldAnswer {
                         target.provider.name
                     );
                     let error = ApiError::new(502, message).with_code("invalid_upstream_response");
-                    return Progress::Failed(error);
+                    return HeldProgress::Failed(error);
                 }
-                Progress::Done(body)
+                HeldProgress::Done(body)
             }
             Self::Page {
                 list, page, pages, ..
             } => ownership.on_page_owners(host, target, list, page, pages, &owned),
-            Self::NextPage { .. } => Progress::Held(self),
+            Self::NextPage { .. } => HeldProgress::Held(self),
         }
     }
 
@@ -361,26 +366,26 @@ impl HeldAnswer {
         self,
         host: &impl Host,
         ownership: &Ownership,
-        target: &Target,
+        target: &PassthroughTarget,
         size: usize,
-    ) -> Progress {
+    ) -> HeldProgress {
         let Self::NextPage { list, pages, .. } = self else {
-            return Progress::Held(self);
+            return HeldProgress::Held(self);
         };
         match host.http_response(size) {
             Some((200, body)) => match Page::parse(&body) {
                 Some(page) => ownership.ask_of_page(host, target, list, page, pages),
-                None => Progress::Failed(unreadable(target)),
+                None => HeldProgress::Failed(unreadable(target)),
             },
-            _ => Progress::Failed(unreachable(target)),
+            _ => HeldProgress::Failed(unreachable(target)),
         }
     }
 }
 
-fn held(asked: Result<u32, ApiError>, wait: impl FnOnce(u32) -> HeldAnswer) -> Progress {
+fn held(asked: Result<u32, ApiError>, wait: impl FnOnce(u32) -> HeldAnswer) -> HeldProgress {
     match asked {
-        Ok(call) => Progress::Held(wait(call)),
-        Err(error) => Progress::Failed(error),
+        Ok(call) => HeldProgress::Held(wait(call)),
+        Err(error) => HeldProgress::Failed(error),
     }
 }
 
@@ -408,7 +413,7 @@ fn outputs(object: &StoredObject) -> impl Iterator<Item = v1::ResourceClaim> {
     outputs.map(move |output| claim(output, id))
 }
 
-fn unreadable(target: &Target) -> ApiError {
+fn unreadable(target: &PassthroughTarget) -> ApiError {
     let message = format!(
         "{} answered in a format that does not show which key an object belongs to",
         target.provider.name
@@ -416,7 +421,7 @@ fn unreadable(target: &Target) -> ApiError {
     ApiError::new(502, message).with_code("invalid_upstream_response")
 }
 
-fn unreachable(target: &Target) -> ApiError {
+fn unreachable(target: &PassthroughTarget) -> ApiError {
     let message = format!("{} did not answer with the next page", target.provider.name);
     ApiError::new(502, message).with_code("upstream_unreachable")
 }

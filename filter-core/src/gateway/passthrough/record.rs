@@ -10,8 +10,8 @@ use opentracy_translate::redact;
 use opentracy_translate::usage;
 
 use crate::failure;
-use crate::gateway::access::Caller;
-use crate::gateway::passthrough::target::Target;
+use crate::gateway::access::AdmittedCaller;
+use crate::gateway::passthrough::target::PassthroughTarget;
 use crate::gateway::trace_builder::{Ending, TraceBuilder, wire_cost, wire_usage};
 use crate::headers::HeaderList;
 use crate::host::Host;
@@ -21,7 +21,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// The prefix of an event in a stream.
 const DATA: &[u8] = b"data:";
 
-pub struct Record {
+pub struct PassthroughRecord {
     pub trace: TraceBuilder,
     endpoint: Endpoint,
     /// The client's body, if it is JSON and was buffered.
@@ -42,11 +42,11 @@ pub struct Record {
     pub is_complete: bool,
 }
 
-impl Record {
+impl PassthroughRecord {
     pub fn new(
         host: &impl Host,
         endpoint: Endpoint,
-        caller: Caller,
+        caller: AdmittedCaller,
         request: &HeaderList<'_>,
     ) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl Record {
     }
 
     /// Records the target.
-    pub fn aim(&mut self, target: &Target) {
+    pub fn aim(&mut self, target: &PassthroughTarget) {
         self.provider.clone_from(&target.provider.name);
         self.model.clone_from(&target.model);
         self.trace.requested_model.clone_from(&target.requested);

@@ -5,8 +5,8 @@ use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::redact::EventMask;
 
-use super::ownership::{Ownership, Progress};
-use super::target::Target;
+use super::ownership::{HeldProgress, Ownership};
+use super::target::PassthroughTarget;
 use super::{Passthrough, State};
 use crate::deadline::Deadline;
 use crate::gateway::envoys_reply::EnvoysReply;
@@ -187,7 +187,7 @@ impl Passthrough {
     fn release(
         &mut self,
         host: &impl Host,
-        target: Box<Target>,
+        target: Box<PassthroughTarget>,
         mut response: HeaderList<'static>,
         body: Result<Vec<u8>, ApiError>,
     ) {
@@ -227,9 +227,9 @@ impl Passthrough {
     pub(super) fn resume_answer(
         &mut self,
         host: &impl Host,
-        target: Box<Target>,
+        target: Box<PassthroughTarget>,
         response: HeaderList<'static>,
-        progress: Progress,
+        progress: HeldProgress,
     ) {
         if self.on_progress(host, target, response, progress) == Action::Continue {
             host.resume_response();
@@ -239,17 +239,17 @@ impl Passthrough {
     fn on_progress(
         &mut self,
         host: &impl Host,
-        target: Box<Target>,
+        target: Box<PassthroughTarget>,
         response: HeaderList<'static>,
-        progress: Progress,
+        progress: HeldProgress,
     ) -> Action {
         let body = match progress {
-            Progress::Held(held) => {
+            HeldProgress::Held(held) => {
                 self.state = State::Resolving(target, response, held);
                 return Action::Pause;
             }
-            Progress::Done(body) => Ok(body),
-            Progress::Failed(error) => Err(error),
+            HeldProgress::Done(body) => Ok(body),
+            HeldProgress::Failed(error) => Err(error),
         };
         self.release(host, target, response, body);
         Action::Continue

@@ -2,8 +2,8 @@
 
 use opentracy_translate::trace_context::span_id;
 
-use crate::gateway::passthrough::record::Record;
-use crate::gateway::passthrough::target::Target;
+use crate::gateway::passthrough::record::PassthroughRecord;
+use crate::gateway::passthrough::target::PassthroughTarget;
 use crate::headers::{self, HeaderList};
 use crate::host::Host;
 use crate::{provider_keys, upstream};
@@ -16,10 +16,10 @@ const RETRY_ON: &str = "5xx,reset,connect-failure,refused-stream,retriable-statu
 /// Turns the request that Envoy holds into one for a provider.
 pub fn send(
     host: &impl Host,
-    target: &Target,
+    target: &PassthroughTarget,
     request: &HeaderList<'_>,
     has_body: bool,
-    record: &Record,
+    record: &PassthroughRecord,
 ) {
     let provider = &target.provider;
     let key = provider_keys::choose(host, provider);

@@ -16,14 +16,14 @@ use opentracy_translate::object::Object;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::gateway::access::{self, Caller};
+use crate::gateway::access::{self, AdmittedCaller};
 use crate::gateway::planner;
 use crate::snapshot::{Provider, Snapshot};
 
 /// The provider for a model that no configuration assigns.
 const DEFAULT_PROVIDER: &str = "openai";
 
-pub struct Target {
+pub struct PassthroughTarget {
     pub provider: Rc<Provider>,
     /// The provider's name for the model; empty if no model is named.
     pub model: String,
@@ -42,7 +42,7 @@ pub struct Target {
     pub retries: u32,
 }
 
-impl Target {
+impl PassthroughTarget {
     /// Returns the model as `provider/model`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.provider.name, self.model)
@@ -96,10 +96,10 @@ struct Fields<'a> {
 /// Resolves a call with a JSON body that names its model.
 pub fn of_json(
     snapshot: &Snapshot,
-    caller: &Caller,
+    caller: &AdmittedCaller,
     endpoint: Endpoint,
     body: &[u8],
-) -> Result<Target, ApiError> {
+) -> Result<PassthroughTarget, ApiError> {
     let text = std::str::from_utf8(body)
         .map_err(|_| ApiError::new(400, "The body is not UTF-8").with_code("invalid_json"))?;
     if !text.trim_start().starts_with('{') {
@@ -132,7 +132,11 @@ fn with_model(text: &str, model: &str) -> Result<Vec<u8>, ApiError> {
 }
 
 /// Translates a request for a provider with another format.
-fn translated(mut target: Target, endpoint: Endpoint, body: &[u8]) -> Result<Target, ApiError> {
+fn translated(
+    mut target: PassthroughTarget,
+    endpoint: Endpoint,
+    body: &[u8],
+) -> Result<PassthroughTarget, ApiError> {
     match endpoint {
         Endpoint::Embeddings => {
             let Outgoing { path, body } =
@@ -165,11 +169,11 @@ fn translated(mut target: Target, endpoint: Endpoint, body: &[u8]) -> Result<Tar
 /// Resolves a call with a form that names its model.
 pub fn of_form(
     snapshot: &Snapshot,
-    caller: &Caller,
+    caller: &AdmittedCaller,
     endpoint: Endpoint,
     body: &[u8],
     model: Range<usize>,
-) -> Result<Target, ApiError> {
+) -> Result<PassthroughTarget, ApiError> {
     let requested = body.get(model.clone()).unwrap_or_default();
     let requested = String::from_utf8_lossy(requested).trim().to_owned();
     let mut target = resolve(snapshot, caller, endpoint, &requested)?;
@@ -184,9 +188,9 @@ pub fn of_form(
 /// Resolves a call that doesn't name a model, or names it too late in the form.
 pub fn of_default(
     snapshot: &Snapshot,
-    caller: &Caller,
+    caller: &AdmittedCaller,
     endpoint: Endpoint,
-) -> Result<Target, ApiError> {
+) -> Result<PassthroughTarget, ApiError> {
     let configured = snapshot.endpoints.get(endpoint.name());
     let (provider, model) = match configured.map(|target| target.split_once('/')) {
         Some(Some((provider, model))) => (provider, model),
@@ -200,10 +204,10 @@ pub fn of_default(
 
 fn resolve(
     snapshot: &Snapshot,
-    caller: &Caller,
+    caller: &AdmittedCaller,
     endpoint: Endpoint,
     requested: &str,
-) -> Result<Target, ApiError> {
+) -> Result<PassthroughTarget, ApiError> {
     let is_named =
         ModelId::parse(requested).is_some_and(|id| snapshot.providers.contains_key(&id.provider));
     let is_known = snapshot.aliases.contains_key(requested)
@@ -223,16 +227,21 @@ fn resolve(
     let Some(candidate) = candidates.into_iter().next() else {
         return Err(planner::not_found(snapshot, requested));
     };
-    Ok(Target {
+    Ok(PassthroughTarget {
         alias: found.alias.map(|alias| alias.name.clone()),
         retries: found.alias.map_or(0, |alias| alias.retries),
         ..target(endpoint, candidate.provider, &candidate.model, requested)
     })
 }
 
-fn target(endpoint: Endpoint, provider: Rc<Provider>, model: &str, requested: &str) -> Target {
+fn target(
+    endpoint: Endpoint,
+    provider: Rc<Provider>,
+    model: &str,
+    requested: &str,
+) -> PassthroughTarget {
     let suffix = endpoint.path().strip_prefix("/v1").unwrap_or_default();
-    Target {
+    PassthroughTarget {
         path: provider.path(model, suffix),
         provider,
         model: model.to_owned(),
@@ -249,18 +258,18 @@ fn target(endpoint: Endpoint, provider: Rc<Provider>, model: &str, requested: &s
 /// configured one.
 pub fn of_resource(
     snapshot: &Snapshot,
-    caller: &Caller,
+    caller: &AdmittedCaller,
     endpoint: Endpoint,
     wanted: Option<&str>,
     path: &str,
-) -> Result<Target, ApiError> {
+) -> Result<PassthroughTarget, ApiError> {
     let configured = snapshot.endpoints.get(endpoint.name());
     let name = wanted.or(configured.map(String::as_str));
     let provider = find(snapshot, name.unwrap_or(DEFAULT_PROVIDER))?;
     check(caller, &provider, "")?;
     check_path(path)?;
     let rest = path.strip_prefix("/v1").unwrap_or(path);
-    Ok(Target {
+    Ok(PassthroughTarget {
         path: format!("{}{rest}", provider.base_path),
         ..target(endpoint, provider, "", "")
     })
@@ -268,7 +277,11 @@ pub fn of_resource(
 
 /// Resolves a call to a provider's own API: `/proxy/PROVIDER/` and then its path, with or without
 /// the path of the provider's base URL.
-pub fn of_proxy(snapshot: &Snapshot, caller: &Caller, path: &str) -> Result<Target, ApiError> {
+pub fn of_proxy(
+    snapshot: &Snapshot,
+    caller: &AdmittedCaller,
+    path: &str,
+) -> Result<PassthroughTarget, ApiError> {
     let rest = path.strip_prefix(PROXY).unwrap_or_default();
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (name, rest) = rest.split_at(end);
@@ -284,7 +297,7 @@ pub fn of_proxy(snapshot: &Snapshot, caller: &Caller, path: &str) -> Result<Targ
     } else {
         format!("{base}{rest}")
     };
-    Ok(Target {
+    Ok(PassthroughTarget {
         path: if path.starts_with('/') {
             path
         } else {
@@ -324,7 +337,7 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Rc<Provider>, ApiError> {
 }
 
 /// Checks that the caller's key allows the model, or any model of the provider if none is named.
-fn check(caller: &Caller, provider: &Provider, model: &str) -> Result<(), ApiError> {
+fn check(caller: &AdmittedCaller, provider: &Provider, model: &str) -> Result<(), ApiError> {
     let Some(client) = caller.restricted() else {
         return Ok(());
     };
@@ -373,7 +386,7 @@ mod tests {
     }
 
     fn proxied(path: &str) -> Result<String, u16> {
-        let target = of_proxy(&snapshot(), &Caller::default(), path);
+        let target = of_proxy(&snapshot(), &AdmittedCaller::default(), path);
         target
             .map(|target| target.path)
             .map_err(|error| error.status)
@@ -406,7 +419,12 @@ mod tests {
     #[test]
     fn a_model_leads_to_its_provider_and_a_default_to_its_own() {
         let target = |endpoint, body: &str| {
-            let target = of_json(&snapshot(), &Caller::default(), endpoint, body.as_bytes());
+            let target = of_json(
+                &snapshot(),
+                &AdmittedCaller::default(),
+                endpoint,
+                body.as_bytes(),
+            );
             target.map(|target| (target.id(), target.path))
         };
         let found = |endpoint, body| target(endpoint, body).unwrap();
@@ -455,7 +473,7 @@ mod tests {
         let body = b"--b\r\n...\r\n\r\nopenai/whisper-1\r\n--b";
         let start = 12;
         let range = start..start + "openai/whisper-1".len();
-        let caller = Caller::default();
+        let caller = AdmittedCaller::default();
         let target = of_form(&snapshot(), &caller, Endpoint::Transcriptions, body, range).unwrap();
         assert_eq!(target.body.unwrap(), b"--b\r\n...\r\n\r\nwhisper-1\r\n--b");
         assert_eq!(target.path, "/v1/audio/transcriptions");

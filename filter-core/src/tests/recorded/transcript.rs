@@ -7,7 +7,7 @@ use opentracy_proto::v1;
 use opentracy_translate::hash;
 
 use super::cases::Case;
-use crate::fake_envoy::{Message, Vm};
+use crate::fake_envoy::{SentMessage, Vm};
 use crate::tests::world;
 
 /// Runs a case and returns its transcript.
@@ -41,7 +41,7 @@ pub fn of(case: &Case) -> String {
     text
 }
 
-fn message(text: &mut String, direction: char, message: &Message) {
+fn message(text: &mut String, direction: char, message: &SentMessage) {
     for (name, value) in &message.headers {
         let _ = writeln!(text, "{direction} {name}: {value}");
     }
