@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use opentracy_proto::constants::AGENTS_PROVIDER;
 use opentracy_proto::v1;
 use opentracy_translate::access::{self, Denial, Keyring, Rights, Role};
-use opentracy_translate::aws::sigv4::Credentials;
+use opentracy_translate::aws::sigv4::AwsCredentials;
 use opentracy_translate::cost::{Pricing, Usd};
 use opentracy_translate::error::ApiError;
 use opentracy_translate::exchange::Target;
@@ -42,7 +42,7 @@ pub struct Provider {
     pub timeout_ms: u32,
     pub dialect: &'static Dialect,
     /// The credentials and the region for signing requests.
-    pub aws: Option<(Credentials, String)>,
+    pub aws: Option<(AwsCredentials, String)>,
     pub auto_cache: bool,
     /// The headers with further keys. Each replaces the header of the same name among `headers`.
     pub keys: Vec<(String, String)>,
@@ -383,7 +383,7 @@ impl Provider {
             missing_key_variable: wire.missing_key_variable,
             timeout_ms: wire.timeout_ms,
             aws: wire.aws.map(|aws| {
-                let credentials = Credentials {
+                let credentials = AwsCredentials {
                     access_key_id: aws.access_key_id,
                     secret_access_key: aws.secret_access_key,
                     session_token: aws.session_token,
@@ -423,8 +423,8 @@ fn key_mask(wire: &v1::Provider) -> KeyMask {
     KeyMask::new(values.chain(aws))
 }
 
-fn key(wire: &v1::ClientKey) -> access::Key {
-    access::Key {
+fn key(wire: &v1::ClientKey) -> access::StoredKey {
+    access::StoredKey {
         name: wire.name.clone(),
         id: wire.id.clone(),
         salt: wire.salt.clone(),

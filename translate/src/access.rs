@@ -60,7 +60,7 @@ impl Default for Rights {
 
 /// A stored key.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct StoredKey {
     pub name: String,
     /// Id of a generated key; empty for an operator's own.
     pub id: String,
@@ -71,9 +71,11 @@ pub struct Key {
 }
 
 /// Keeps digests out of logs.
-impl fmt::Debug for Key {
+impl fmt::Debug for StoredKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("name", &self.name).finish()
+        f.debug_struct("StoredKey")
+            .field("name", &self.name)
+            .finish()
     }
 }
 
@@ -203,11 +205,11 @@ impl Rights {
 
 /// All keys, by their lookup handle.
 #[derive(Debug, Default)]
-pub struct Keyring(HashMap<Vec<u8>, Arc<Key>>);
+pub struct Keyring(HashMap<Vec<u8>, Arc<StoredKey>>);
 
-impl FromIterator<Key> for Keyring {
-    fn from_iter<I: IntoIterator<Item = Key>>(keys: I) -> Self {
-        let handle = |key: &Key| match key.id.as_str() {
+impl FromIterator<StoredKey> for Keyring {
+    fn from_iter<I: IntoIterator<Item = StoredKey>>(keys: I) -> Self {
+        let handle = |key: &StoredKey| match key.id.as_str() {
             "" => key.digest.clone(),
             id => id.as_bytes().to_vec(),
         };
@@ -229,12 +231,12 @@ impl Keyring {
     }
 
     /// Returns the key with this name.
-    pub fn named(&self, name: &str) -> Option<&Arc<Key>> {
+    pub fn named(&self, name: &str) -> Option<&Arc<StoredKey>> {
         self.0.values().find(|key| key.name == name)
     }
 
     /// Returns the key of a secret, even if it has since expired or been disabled.
-    pub fn find(&self, secret: &str) -> Option<&Arc<Key>> {
+    pub fn find(&self, secret: &str) -> Option<&Arc<StoredKey>> {
         let plain;
         let handle = match id_of(secret) {
             Some(id) => id.as_bytes(),
@@ -249,7 +251,11 @@ impl Keyring {
     }
 
     /// Returns the key of a secret, if it can be used now.
-    pub fn check(&self, secret: Option<&str>, now_unix_seconds: u64) -> Result<&Arc<Key>, Denial> {
+    pub fn check(
+        &self,
+        secret: Option<&str>,
+        now_unix_seconds: u64,
+    ) -> Result<&Arc<StoredKey>, Denial> {
         let secret = secret.filter(|secret| !secret.is_empty());
         let key = self.find(secret.ok_or(Denial::Missing)?);
         let key = key.ok_or(Denial::Unknown)?;
@@ -316,9 +322,9 @@ pub fn is_like(pattern: &str, text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn key(name: &str, rights: Rights) -> Key {
+    fn key(name: &str, rights: Rights) -> StoredKey {
         let salt = b"salt".to_vec();
-        Key {
+        StoredKey {
             name: name.to_owned(),
             id: name.to_owned(),
             digest: digest(&salt, &secret(name, "s3cret")),
@@ -329,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_key_is_found_by_all_of_its_secret() {
-        let own = Key {
+        let own = StoredKey {
             id: String::new(),
             salt: Vec::new(),
             digest: digest(&[], "sk-my-own"),

@@ -44,7 +44,7 @@ pub struct Pricing {
 
 /// The parts of a call's cost. Cached tokens are not in `input`; reasoning tokens are in `output`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Cost {
+pub struct CostBreakdown {
     pub input: Usd,
     pub output: Usd,
     pub cache_read: Usd,
@@ -56,7 +56,7 @@ impl Pricing {
     /// Returns the cost of a call; `None` if it used something whose price is unknown.
     ///
     /// If a model has no price for cached or reasoning tokens, they cost the same as the others.
-    pub fn cost(&self, usage: &Usage) -> Option<Cost> {
+    pub fn cost(&self, usage: &Usage) -> Option<CostBreakdown> {
         let input_price = self.input?;
         let output_price = self.output?;
         let times = |tokens: TokenCount, price: Usd| tokens as f64 * price.0;
@@ -70,7 +70,7 @@ impl Pricing {
             + times(usage.reasoning, self.reasoning.unwrap_or(output_price));
         let cache_read = times(usage.cache_read, self.cache_read.unwrap_or(input_price));
         let cache_write = times(usage.cache_write, self.cache_write.unwrap_or(input_price));
-        Some(Cost {
+        Some(CostBreakdown {
             input: Usd(input).rounded(),
             output: Usd(output).rounded(),
             cache_read: Usd(cache_read).rounded(),

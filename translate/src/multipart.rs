@@ -6,7 +6,7 @@ use memchr::memmem;
 
 /// Result of the search so far.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Model {
+pub enum ModelField {
     /// Not found yet.
     Unknown,
     /// Range of the name in the body.
@@ -64,14 +64,14 @@ impl ModelSearch {
     }
 
     /// Consumes the next bytes.
-    pub fn push(&mut self, bytes: &[u8]) -> Model {
+    pub fn push(&mut self, bytes: &[u8]) -> ModelField {
         self.body.extend_from_slice(bytes);
         loop {
             match self.part {
                 Part::Before => {
                     let delimiter = self.delimiter.get(2..).unwrap_or_default();
                     let Some(at) = find(&self.body, delimiter, &mut self.from) else {
-                        return Model::Unknown;
+                        return ModelField::Unknown;
                     };
                     self.from = at + delimiter.len();
                     self.part = Part::Headers { start: self.from };
@@ -79,10 +79,10 @@ impl ModelSearch {
                 Part::Headers { start } => {
                     let rest = self.body.get(start..).unwrap_or_default();
                     if rest.starts_with(b"--") {
-                        return Model::NotFirst;
+                        return ModelField::NotFirst;
                     }
                     let Some(end) = find(&self.body, b"\r\n\r\n", &mut self.from) else {
-                        return Model::Unknown;
+                        return ModelField::Unknown;
                     };
                     let headers =
                         String::from_utf8_lossy(self.body.get(start..end).unwrap_or_default());
@@ -91,7 +91,7 @@ impl ModelSearch {
                         .find(|line| line.to_ascii_lowercase().starts_with("content-disposition"))
                         .unwrap_or_default();
                     if parameter(disposition, "filename").is_some() {
-                        return Model::NotFirst;
+                        return ModelField::NotFirst;
                     }
                     self.from = end + 4;
                     self.part = Part::Content {
@@ -101,10 +101,10 @@ impl ModelSearch {
                 }
                 Part::Content { start, is_model } => {
                     let Some(end) = find(&self.body, &self.delimiter, &mut self.from) else {
-                        return Model::Unknown;
+                        return ModelField::Unknown;
                     };
                     if is_model {
-                        return Model::Named(start..end);
+                        return ModelField::Named(start..end);
                     }
                     self.from = end;
                     self.part = Part::Before;
@@ -153,13 +153,13 @@ mod tests {
         }
     }
 
-    fn find_model(body: &[u8], boundary: &str) -> Model {
+    fn find_model(body: &[u8], boundary: &str) -> ModelField {
         let whole = ModelSearch::new(boundary).push(body);
         let mut search = ModelSearch::new(boundary);
-        let mut last = Model::Unknown;
+        let mut last = ModelField::Unknown;
         for byte in body.chunks(1) {
             last = search.push(byte);
-            if last != Model::Unknown {
+            if last != ModelField::Unknown {
                 break;
             }
         }
@@ -170,15 +170,15 @@ mod tests {
     #[test]
     fn a_model_is_found_as_soon_as_it_is_there() {
         let whole = find_model(BODY.as_bytes(), "b");
-        let Model::Named(range) = whole else {
+        let ModelField::Named(range) = whole else {
             panic!("{whole:?}");
         };
         assert_eq!(&BODY[range.clone()], "whisper-1");
         for end in 0..BODY.len() {
             match find_model(&BODY.as_bytes()[..end], "b") {
-                Model::Unknown => assert!(end < range.end + 5, "{end}"),
-                Model::Named(found) => assert_eq!(found, range),
-                Model::NotFirst => panic!("{end}"),
+                ModelField::Unknown => assert!(end < range.end + 5, "{end}"),
+                ModelField::Named(found) => assert_eq!(found, range),
+                ModelField::NotFirst => panic!("{end}"),
             }
         }
     }
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_file_that_comes_first_is_not_waited_for() {
         let file = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nRI";
-        assert_eq!(find_model(file.as_bytes(), "b"), Model::NotFirst);
-        assert_eq!(find_model(b"--b--\r\n", "b"), Model::NotFirst);
+        assert_eq!(find_model(file.as_bytes(), "b"), ModelField::NotFirst);
+        assert_eq!(find_model(b"--b--\r\n", "b"), ModelField::NotFirst);
     }
 }

@@ -9,7 +9,7 @@ use crate::wire_format::Format;
 
 /// A built-in provider.
 #[derive(Debug, Clone, Copy)]
-pub struct Provider {
+pub struct BuiltInProvider {
     pub name: &'static str,
     pub format: Format,
     /// Deviations from OpenAI, for OpenAI's format.
@@ -28,7 +28,7 @@ pub struct Provider {
     own_auth: Option<Auth>,
 }
 
-impl Provider {
+impl BuiltInProvider {
     /// Returns the placement of the key.
     pub fn auth(&self) -> Auth {
         self.own_auth.unwrap_or(self.format.facts().auth)
@@ -58,7 +58,7 @@ macro_rules! providers {
     ($($name:literal $kind:ident $format:ident $dialect:ident $key:literal $url:literal
        $model:literal $(.$change:ident($value:expr))*;)*) => {
         &[$(
-            Provider {
+            BuiltInProvider {
                 name: $name,
                 format: Format::$format,
                 dialect: &dialect::$dialect,
@@ -76,7 +76,7 @@ macro_rules! providers {
 
 /// All built-in providers, in the order in which a bare model name is looked up. The columns are
 /// the name, maker or host, the format, the dialect, the key's variable, the base URL and a model.
-pub const PROVIDERS: &[Provider] = providers! {
+pub const PROVIDERS: &[BuiltInProvider] = providers! {
     "openai"     MAKER OPENAI    OPENAI     "OPENAI_API_KEY"           "https://api.openai.com/v1" "gpt-4o";
     "anthropic"  MAKER ANTHROPIC OPENAI     "ANTHROPIC_API_KEY"        "https://api.anthropic.com" "claude-sonnet-4-5";
     "gemini"     MAKER GEMINI    OPENAI     "GEMINI_API_KEY"           "https://generativelanguage.googleapis.com/v1beta" "gemini-3-pro";
@@ -107,7 +107,7 @@ pub const PROVIDERS: &[Provider] = providers! {
 };
 
 /// Returns the row of a provider.
-pub fn find(name: &str) -> Option<&'static Provider> {
+pub fn find(name: &str) -> Option<&'static BuiltInProvider> {
     PROVIDERS.iter().find(|provider| provider.name == name)
 }
 

@@ -71,7 +71,7 @@ impl Relay {
         }
     }
 
-    fn on_event(&mut self, event: sse::Event<'_>, out: &mut Vec<u8>) {
+    fn on_event(&mut self, event: sse::SseEvent<'_>, out: &mut Vec<u8>) {
         if self.error.is_some() {
             return;
         }
@@ -118,7 +118,7 @@ impl Relay {
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         let rest = self.parser.take_rest();
         if self.normalizes && !rest.is_empty() && self.error.is_none() {
-            let event = sse::Event { raw: &rest };
+            let event = sse::SseEvent { raw: &rest };
             if event.data().is_some_and(|data| sse::is_cut(&data)) {
                 self.break_off(ApiError::incomplete_stream(&self.provider), out);
             } else {

@@ -30,7 +30,7 @@ struct Scan {
 
 /// One event: the raw bytes, including the empty line that ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event<'a> {
+pub struct SseEvent<'a> {
     pub raw: &'a [u8],
 }
 
@@ -60,7 +60,7 @@ pub fn are_readable(events: &[u8]) -> bool {
     are_readable
 }
 
-impl<'a> Event<'a> {
+impl<'a> SseEvent<'a> {
     /// Returns the event's data; `None` for a comment or an event without data. Several `data`
     /// lines are joined.
     pub fn data(&self) -> Option<std::borrow::Cow<'a, [u8]>> {
@@ -88,7 +88,7 @@ impl Parser {
     pub fn push(
         &mut self,
         bytes: &[u8],
-        mut on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(SseEvent<'_>),
     ) -> Result<(), StreamError> {
         self.push_to(bytes, &mut on_event)
     }
@@ -97,7 +97,7 @@ impl Parser {
     fn push_to(
         &mut self,
         bytes: &[u8],
-        on_event: &mut dyn FnMut(Event<'_>),
+        on_event: &mut dyn FnMut(SseEvent<'_>),
     ) -> Result<(), StreamError> {
         if self.is_broken {
             return Err(StreamError::TooLong);
@@ -137,11 +137,11 @@ impl Parser {
 impl Scan {
     /// Emits the complete events of `bytes` and returns their total length. The search resumes here
     /// when more bytes arrive.
-    fn split(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(Event<'_>)) -> usize {
+    fn split(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(SseEvent<'_>)) -> usize {
         let mut start = 0;
         while let Some(end) = self.event_end(bytes) {
             if let Some(raw) = bytes.get(start..end) {
-                on_event(Event { raw });
+                on_event(SseEvent { raw });
             }
             start = end;
         }

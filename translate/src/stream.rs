@@ -28,7 +28,7 @@ pub(crate) trait Events: std::fmt::Debug {
 pub(crate) enum Event<'a> {
     Data(&'a [u8]),
     /// A message of an AWS event stream.
-    Message(event_stream::Message<'a>),
+    Message(event_stream::EventStreamMessage<'a>),
 }
 
 impl<'a> Event<'a> {
@@ -170,7 +170,7 @@ impl Translator {
         if let Framing::Sse(parser) = &mut self.framing {
             let rest = parser.take_rest();
             // Some providers close right after their last line.
-            if let Some(data) = (sse::Event { raw: &rest }).data()
+            if let Some(data) = (sse::SseEvent { raw: &rest }).data()
                 && !self.output.is_over()
             {
                 if sse::is_cut(&data) {

@@ -13,7 +13,7 @@ use opentracy_translate::exchange::Target;
 use opentracy_translate::format;
 use opentracy_translate::openai::request::ChatRequest;
 use opentracy_translate::openai::unsupported;
-use opentracy_translate::provider::{Auth, PROVIDERS, Provider};
+use opentracy_translate::provider::{Auth, BuiltInProvider, PROVIDERS};
 use opentracy_translate::wire_format::Format;
 use serde_json::{Value, json};
 
@@ -152,7 +152,7 @@ fn request(model: &str, more: &Value) -> Value {
     request
 }
 
-fn translate(provider: &Provider, model: &str, request: &Value) -> Option<Value> {
+fn translate(provider: &BuiltInProvider, model: &str, request: &Value) -> Option<Value> {
     let body = sorted(request).to_string();
     let target = Target {
         format: provider.format,
@@ -178,7 +178,7 @@ fn translate(provider: &Provider, model: &str, request: &Value) -> Option<Value>
     }
 }
 
-fn fate(provider: &Provider, field: &str, more: &Value) -> Fate {
+fn fate(provider: &BuiltInProvider, field: &str, more: &Value) -> Fate {
     let model = provider.model;
     let asked = request(model, more);
     let Some(sent) = translate(provider, model, &asked) else {
@@ -215,7 +215,7 @@ fn fate(provider: &Provider, field: &str, more: &Value) -> Fate {
 
 /// The request sent for each field, if any: the providers' own SDKs validate it in
 /// `tests/e2e/test_fixtures.py`.
-fn cells(provider: &Provider) -> String {
+fn cells(provider: &BuiltInProvider) -> String {
     let model = provider.model;
     let sent: BTreeMap<&str, Value> = fields()
         .into_iter()

@@ -365,7 +365,7 @@ fn forms_take_linear_time() {
 #[test]
 fn embeddings_take_linear_time() {
     for &format in Format::ALL {
-        let target = embeddings::Target {
+        let target = embeddings::EmbeddingsTarget {
             format,
             model: "cohere.embed-english-v3",
             dialect: &dialect::OPENAI,

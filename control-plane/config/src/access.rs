@@ -110,7 +110,7 @@ impl ClientKey {
     }
 
     /// Returns the key in the form that the filter checks: its digest and its rights.
-    pub fn to_key(&self, name: &str) -> Option<access::Key> {
+    pub fn to_key(&self, name: &str) -> Option<access::StoredKey> {
         use base64::Engine as _;
         use base64::engine::general_purpose::STANDARD as BASE64;
         let expires = self.expires_at.map(jiff::Timestamp::as_second);
@@ -129,7 +129,7 @@ impl ClientKey {
             ),
             None => (String::new(), Vec::new(), self.digest()?),
         };
-        Some(access::Key {
+        Some(access::StoredKey {
             name: name.to_owned(),
             id,
             salt,

@@ -17,7 +17,7 @@ pub enum Source {
 /// A fetched credential. It must not be logged, so it has no `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential {
-    Aws(sigv4::Credentials),
+    Aws(sigv4::AwsCredentials),
     /// For `Authorization: Bearer`.
     Token(String),
 }

@@ -234,7 +234,7 @@ fn environment(variable: &str) -> Option<String> {
         .filter(|value| !value.is_empty())
 }
 
-fn path(entry: &ProviderEntry, row: Option<&registry::Provider>) -> String {
+fn path(entry: &ProviderEntry, row: Option<&registry::BuiltInProvider>) -> String {
     match (&entry.path, &entry.api_version) {
         (Some(path), _) => path.value.clone(),
         (None, Some(version)) => format!(
@@ -246,8 +246,8 @@ fn path(entry: &ProviderEntry, row: Option<&registry::Provider>) -> String {
 }
 
 /// Returns the way a key is sent.
-fn auth(row: Option<&registry::Provider>, format: Format) -> Auth {
-    match row.map(registry::Provider::auth) {
+fn auth(row: Option<&registry::BuiltInProvider>, format: Format) -> Auth {
+    match row.map(registry::BuiltInProvider::auth) {
         None | Some(Auth::None) => format.facts().auth,
         Some(auth) => auth,
     }
@@ -255,7 +255,7 @@ fn auth(row: Option<&registry::Provider>, format: Format) -> Auth {
 
 fn find_key(
     name: &str,
-    row: Option<&registry::Provider>,
+    row: Option<&registry::BuiltInProvider>,
     format: Format,
     entry: &ProviderEntry,
     keys: &Keys,

@@ -21,7 +21,7 @@ pub(super) async fn resolve(profile: Option<&str>) -> anyhow::Result<Resolved> {
         .context("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or AWS_BEARER_TOKEN_BEDROCK")?;
     Ok(Resolved {
         expires: credentials.expiry(),
-        credential: Credential::Aws(sigv4::Credentials {
+        credential: Credential::Aws(sigv4::AwsCredentials {
             access_key_id: credentials.access_key_id().to_owned(),
             secret_access_key: credentials.secret_access_key().to_owned(),
             session_token: credentials.session_token().map(str::to_owned),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use opentracy_proto::v1;
 use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::client::Api;
-use opentracy_translate::cost::Cost;
+use opentracy_translate::cost::CostBreakdown;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::{ApiError, AttemptSummary};
 use opentracy_translate::exchange::Origin;
@@ -257,7 +257,7 @@ impl ClientCall {
             .get_or_insert_with(|| session::issue(host, &model))
     }
 
-    pub fn cost(&self, summary: &Summary) -> Option<Cost> {
+    pub fn cost(&self, summary: &Summary) -> Option<CostBreakdown> {
         let (provider, model) = self.selected.as_ref()?;
         let pricing = self
             .trace
@@ -266,7 +266,7 @@ impl ClientCall {
             .model(provider, model)
             .pricing?;
         if self.is_cached {
-            return Some(Cost::default());
+            return Some(CostBreakdown::default());
         }
         pricing.cost(summary.usage.as_ref()?)
     }
@@ -277,7 +277,7 @@ impl ClientCall {
         Extras {
             cost: self.cost(summary).map(|cost| cost.total),
             latency_ms: clock::millis(self.trace.started.elapsed_micros(host)),
-            routing: response::Routing {
+            routing: response::RoutingSummary {
                 alias: self.trace.alias.as_deref(),
                 requested_model: &self.trace.requested_model,
                 selected_model: &selected_model,
@@ -285,17 +285,15 @@ impl ClientCall {
                 routing_ms: clock::millis(self.routing.micros),
                 cluster_id: self.routing.cluster_id,
                 expected_error: self.routing.expected_error,
-                decision: self
-                    .routing
-                    .decision
-                    .as_ref()
-                    .map(|decision| response::Decision {
+                decision: self.routing.decision.as_ref().map(|decision| {
+                    response::DecisionSummary {
                         outcome: &decision.outcome,
                         pack: &decision.pack,
                         score: decision.score,
                         cost_weight: decision.cost_weight,
                         reason: &decision.reason,
-                    }),
+                    }
+                }),
                 session_id: self.session.as_deref(),
                 trace_id: &self.trace.id,
             },

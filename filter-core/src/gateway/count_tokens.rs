@@ -158,7 +158,7 @@ fn forward(
         body: Some(native::prepare_request(
             envelope.text,
             model,
-            anthropic::Host::Anthropic,
+            anthropic::Platform::Anthropic,
         )?),
     };
     upstream::send(

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use opentracy_proto::v1::{self, Owner};
 use opentracy_translate::attempt_error::AttemptError;
-use opentracy_translate::cost::{Cost, Usage};
+use opentracy_translate::cost::{CostBreakdown, Usage};
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::{ApiError, AttemptSummary};
 use opentracy_translate::trace_context::TraceContext;
@@ -261,7 +261,7 @@ pub fn wire_usage(usage: Usage) -> v1::Usage {
 }
 
 /// Returns the cost in the form of the trace.
-pub fn wire_cost(cost: Cost) -> v1::Cost {
+pub fn wire_cost(cost: CostBreakdown) -> v1::Cost {
     v1::Cost {
         input: cost.input.0,
         output: cost.output.0,

@@ -1,6 +1,6 @@
 //! Anthropic's Messages as one of the wire formats.
 
-use crate::anthropic::{Host, PATH, error, request, response, stream};
+use crate::anthropic::{PATH, Platform, error, request, response, stream};
 use crate::auth::Auth;
 use crate::client::Api;
 use crate::client::messages::native;
@@ -33,12 +33,12 @@ impl WireFormat for Anthropic {
         envelope: &Envelope<'_>,
         target: &Target<'_>,
     ) -> Result<Outgoing, ApiError> {
-        let body = native::prepare_request(envelope.text, target.model, Host::Anthropic)?;
+        let body = native::prepare_request(envelope.text, target.model, Platform::Anthropic)?;
         Ok(Outgoing::new(PATH, body))
     }
 
     fn translate_request(&self, body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
-        let (body, _) = request::translate_request(body, target, Host::Anthropic)?;
+        let (body, _) = request::translate_request(body, target, Platform::Anthropic)?;
         Ok(Outgoing::new(PATH, body))
     }
 

@@ -4,8 +4,8 @@
 
 pub mod error;
 pub mod format;
-pub(crate) mod host;
 pub mod model;
+pub(crate) mod platform;
 pub mod request;
 pub mod response;
 pub mod stream;
@@ -14,7 +14,7 @@ mod tools;
 mod turns;
 pub(crate) mod usage;
 
-pub use host::Host;
+pub use platform::Platform;
 
 /// Path after the base URL.
 pub const PATH: &str = "/v1/messages";

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::anthropic::host::{Host, VERTEX_VERSION};
 use crate::anthropic::model::Traits;
+use crate::anthropic::platform::{Platform, VERTEX_VERSION};
 use crate::anthropic::thinking::{ThinkingConfig, think};
 use crate::anthropic::tools::{self, Tool, ToolChoice};
 use crate::anthropic::turns::{self, Block};
@@ -84,7 +84,7 @@ struct Metadata<'a> {
 pub fn translate_request(
     body: &[u8],
     target: &Target<'_>,
-    host: Host,
+    platform: Platform,
 ) -> Result<(Vec<u8>, bool), ApiError> {
     let Target {
         model,
@@ -134,8 +134,8 @@ pub fn translate_request(
     let temperature = request.temperature.filter(|_| sampling);
     let stream = request.stream.unwrap_or(false);
     let translated = MessagesRequest {
-        model: (host == Host::Anthropic).then_some(model),
-        anthropic_version: (host == Host::Vertex).then_some(VERTEX_VERSION),
+        model: (platform == Platform::Anthropic).then_some(model),
+        anthropic_version: (platform == Platform::Vertex).then_some(VERTEX_VERSION),
         max_tokens,
         system: conversation.system,
         messages: conversation.turns,

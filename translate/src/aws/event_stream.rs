@@ -20,7 +20,7 @@ pub struct Parser {
 
 /// One message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Message<'a> {
+pub struct EventStreamMessage<'a> {
     headers: &'a [u8],
     pub payload: &'a [u8],
 }
@@ -31,7 +31,7 @@ impl Parser {
     pub fn push(
         &mut self,
         bytes: &[u8],
-        mut on_message: impl FnMut(Message<'_>),
+        mut on_message: impl FnMut(EventStreamMessage<'_>),
     ) -> Result<(), StreamError> {
         if let Some(broken) = self.broken {
             return Err(broken);
@@ -61,7 +61,7 @@ impl Parser {
 }
 
 /// Returns the first message and the bytes after it; `None` if it is incomplete.
-fn split(bytes: &[u8]) -> Result<Option<(Message<'_>, &[u8])>, StreamError> {
+fn split(bytes: &[u8]) -> Result<Option<(EventStreamMessage<'_>, &[u8])>, StreamError> {
     let Some(prelude) = bytes.get(..PRELUDE) else {
         return Ok(None);
     };
@@ -92,7 +92,7 @@ fn split(bytes: &[u8]) -> Result<Option<(Message<'_>, &[u8])>, StreamError> {
         return Err(StreamError::Checksum);
     }
     let part = |range| message.get(range).ok_or(StreamError::Malformed);
-    let message = Message {
+    let message = EventStreamMessage {
         headers: part(PRELUDE..headers_end)?,
         payload: part(headers_end..payload_end)?,
     };
@@ -108,7 +108,7 @@ fn number(bytes: &[u8], at: usize) -> Result<usize, StreamError> {
         .ok_or(StreamError::Malformed)
 }
 
-impl<'a> Message<'a> {
+impl<'a> EventStreamMessage<'a> {
     /// Returns a header's text, such as `:event-type`.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         let mut rest = self.headers;
@@ -219,7 +219,7 @@ mod tests {
         let (message, _) = split(&message).unwrap().unwrap();
         assert_eq!(message.header(":event-type"), Some("messageStart"));
         assert_eq!(message.header("b"), None);
-        let other = Message {
+        let other = EventStreamMessage {
             headers: b"\x01a\x04\0\0\0\x07\x01b\x07\0\x02hi",
             payload: b"",
         };

@@ -13,7 +13,7 @@ use crate::model::encode_in_path;
 
 /// The identity that signs a request.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
+pub struct AwsCredentials {
     pub access_key_id: String,
     pub secret_access_key: String,
     /// Set for temporary credentials.
@@ -21,9 +21,9 @@ pub struct Credentials {
 }
 
 /// Keeps keys out of logs.
-impl fmt::Debug for Credentials {
+impl fmt::Debug for AwsCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Credentials({}…)", self.access_key_id)
+        write!(f, "AwsCredentials({}…)", self.access_key_id)
     }
 }
 
@@ -49,7 +49,7 @@ pub struct Scope<'a> {
 /// five minutes.
 pub fn sign(
     request: &Request<'_>,
-    credentials: &Credentials,
+    credentials: &AwsCredentials,
     scope: Scope<'_>,
     now: u64,
 ) -> Vec<(&'static str, String)> {
@@ -172,7 +172,7 @@ mod tests {
             content_type: "application/json",
             body: br#"{"messages":[]}"#,
         };
-        let credentials = Credentials {
+        let credentials = AwsCredentials {
             access_key_id: "AKIDEXAMPLE".to_owned(),
             secret_access_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned(),
             session_token: Some("token/with+signs==".to_owned()),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::cohere::embeddings as cohere;
-use crate::embeddings::answer::Answer;
+use crate::embeddings::answer::EmbeddingsAnswer;
 use crate::embeddings::format::EmbeddingsFormat;
 use crate::embeddings::request::{Request, with};
 use crate::error::ApiError;
@@ -32,7 +32,7 @@ impl EmbeddingsFormat for Embeddings {
         body: &[u8],
         _request: &Request<'_>,
         _dialect: &Dialect,
-    ) -> Result<Option<Answer>, ApiError> {
+    ) -> Result<Option<EmbeddingsAnswer>, ApiError> {
         translate_response(body).map(Some)
     }
 }
@@ -61,7 +61,7 @@ fn translate_request(
     Ok((path.into(), body.to_string().into_bytes()))
 }
 
-fn translate_response(body: &[u8]) -> Result<Answer, ApiError> {
+fn translate_response(body: &[u8]) -> Result<EmbeddingsAnswer, ApiError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Titan {
@@ -70,7 +70,7 @@ fn translate_response(body: &[u8]) -> Result<Answer, ApiError> {
         input_text_token_count: u64,
     }
     match json::from_bytes::<Titan>(body) {
-        Ok(titan) => Ok(Answer {
+        Ok(titan) => Ok(EmbeddingsAnswer {
             vectors: vec![titan.embedding],
             tokens: titan.input_text_token_count,
         }),

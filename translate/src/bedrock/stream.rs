@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::aws::event_stream::Message;
+use crate::aws::event_stream::EventStreamMessage;
 use crate::bedrock::error;
 use crate::bedrock::response::finish_reason;
 use crate::bedrock::usage::TokenUsage;
@@ -153,7 +153,7 @@ impl Events for Converse {
 }
 
 /// Returns the type of an exception or an error; `None` for an event.
-fn failure_of<'a>(message: &Message<'a>) -> Option<Cow<'a, str>> {
+fn failure_of<'a>(message: &EventStreamMessage<'a>) -> Option<Cow<'a, str>> {
     match message.header(":message-type")? {
         "exception" => Some(
             message

@@ -70,7 +70,7 @@ impl ClientStream {
     /// Ends the stream. Some providers don't mark the end; they are done after the finish reason.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         let rest = self.parser.take_rest();
-        if let Some(data) = (sse::Event { raw: &rest }).data() {
+        if let Some(data) = (sse::SseEvent { raw: &rest }).data() {
             if sse::is_cut(&data) {
                 self.reader.fail(ApiError::incomplete_stream(PROVIDER), out);
             } else {

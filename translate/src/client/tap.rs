@@ -169,7 +169,7 @@ impl EventTap {
         let mut rest = self.parser.take_rest();
         if !rest.is_empty() {
             rest.extend_from_slice(b"\n\n");
-            let event = sse::Event { raw: &rest };
+            let event = sse::SseEvent { raw: &rest };
             if event.data().is_none_or(|data| !sse::is_cut(&data)) {
                 self.on_event(event, &mut out, extras);
             }
@@ -188,7 +188,12 @@ impl EventTap {
         self.error = Some(error);
     }
 
-    fn on_event(&mut self, event: sse::Event<'_>, out: &mut Vec<u8>, extras: &mut MakeExtras<'_>) {
+    fn on_event(
+        &mut self,
+        event: sse::SseEvent<'_>,
+        out: &mut Vec<u8>,
+        extras: &mut MakeExtras<'_>,
+    ) {
         if self.is_over() {
             return;
         }
@@ -197,7 +202,7 @@ impl EventTap {
         } else {
             None
         };
-        let event = sse::Event {
+        let event = sse::SseEvent {
             raw: masked.as_deref().unwrap_or(event.raw),
         };
         let data = event.data();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::embeddings::answer::Answer;
+use crate::embeddings::answer::EmbeddingsAnswer;
 use crate::embeddings::format::EmbeddingsFormat;
 use crate::embeddings::request::{Request, with};
 use crate::error::ApiError;
@@ -33,7 +33,7 @@ impl EmbeddingsFormat for Embeddings {
         body: &[u8],
         _request: &Request<'_>,
         _dialect: &Dialect,
-    ) -> Result<Option<Answer>, ApiError> {
+    ) -> Result<Option<EmbeddingsAnswer>, ApiError> {
         translate_response(body).map(Some)
     }
 }
@@ -66,7 +66,7 @@ enum Vectors {
     },
 }
 
-pub(crate) fn translate_response(body: &[u8]) -> Result<Answer, ApiError> {
+pub(crate) fn translate_response(body: &[u8]) -> Result<EmbeddingsAnswer, ApiError> {
     #[derive(Deserialize)]
     struct Wire {
         embeddings: Vectors,
@@ -87,7 +87,7 @@ pub(crate) fn translate_response(body: &[u8]) -> Result<Answer, ApiError> {
     let vectors = match wire.embeddings {
         Vectors::Plain(vectors) | Vectors::ByType { float: vectors } => vectors,
     };
-    Ok(Answer {
+    Ok(EmbeddingsAnswer {
         vectors,
         tokens: wire.meta.billed_units.input_tokens.max(0.0) as u64,
     })

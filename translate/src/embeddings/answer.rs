@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::json;
 
 /// The common form of every provider's answer.
-pub struct Answer {
+pub struct EmbeddingsAnswer {
     pub vectors: Vec<Vec<f32>>,
     /// 0 if the provider doesn't report it.
     pub tokens: u64,
@@ -34,15 +34,15 @@ struct Usage {
 }
 
 /// Parses OpenAI's own answer.
-pub fn read(body: &[u8]) -> Result<Answer, ApiError> {
+pub fn read(body: &[u8]) -> Result<EmbeddingsAnswer, ApiError> {
     let wire: Wire = json::from_bytes(body).map_err(ApiError::unreadable)?;
-    Ok(Answer {
+    Ok(EmbeddingsAnswer {
         vectors: wire.data.into_iter().map(|datum| datum.embedding).collect(),
         tokens: wire.usage.prompt_tokens,
     })
 }
 
-impl Answer {
+impl EmbeddingsAnswer {
     pub fn to_json(&self, model: &str, as_base64: bool) -> Vec<u8> {
         let data = self.vectors.iter().enumerate().map(|(index, vector)| {
             let embedding: Value = if as_base64 {

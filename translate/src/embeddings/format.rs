@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::embeddings::answer::Answer;
+use crate::embeddings::answer::EmbeddingsAnswer;
 use crate::embeddings::request::Request;
 use crate::error::ApiError;
 use crate::openai::dialect::Dialect;
@@ -24,5 +24,5 @@ pub trait EmbeddingsFormat: fmt::Debug + Sync {
         body: &[u8],
         request: &Request<'_>,
         dialect: &Dialect,
-    ) -> Result<Option<Answer>, ApiError>;
+    ) -> Result<Option<EmbeddingsAnswer>, ApiError>;
 }

@@ -7,4 +7,4 @@ pub mod format;
 pub mod request;
 mod translate;
 
-pub use translate::{Target, translate_request, translate_response};
+pub use translate::{EmbeddingsTarget, translate_request, translate_response};

@@ -8,14 +8,14 @@ use crate::openai::dialect::Dialect;
 
 /// The destination of a request.
 #[derive(Debug, Clone, Copy)]
-pub struct Target<'a> {
+pub struct EmbeddingsTarget<'a> {
     pub format: Format,
     pub model: &'a str,
     pub dialect: &'static Dialect,
 }
 
 /// Translates a client's body into a provider's.
-pub fn translate_request(body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
+pub fn translate_request(body: &[u8], target: &EmbeddingsTarget<'_>) -> Result<Outgoing, ApiError> {
     let request = Request::parse(body)?;
     let Some(format) = target.format.embeddings() else {
         let vendor = target.format.facts().vendor;
@@ -30,7 +30,7 @@ pub fn translate_request(body: &[u8], target: &Target<'_>) -> Result<Outgoing, A
 pub fn translate_response(
     body: &[u8],
     request: &[u8],
-    target: &Target<'_>,
+    target: &EmbeddingsTarget<'_>,
 ) -> Result<Option<Vec<u8>>, ApiError> {
     let request = Request::parse(request)?;
     let answer = match target.format.embeddings() {
@@ -47,8 +47,8 @@ mod tests {
     use crate::wire_format::Format;
     use serde_json::{Value, json};
 
-    fn target(format: Format, model: &str) -> Target<'_> {
-        Target {
+    fn target(format: Format, model: &str) -> EmbeddingsTarget<'_> {
+        EmbeddingsTarget {
             format,
             model,
             dialect: &dialect::COMPATIBLE,

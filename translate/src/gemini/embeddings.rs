@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::embeddings::answer::Answer;
+use crate::embeddings::answer::EmbeddingsAnswer;
 use crate::embeddings::format::EmbeddingsFormat;
 use crate::embeddings::request::{Request, with};
 use crate::error::ApiError;
@@ -31,7 +31,7 @@ impl EmbeddingsFormat for Embeddings {
         body: &[u8],
         _request: &Request<'_>,
         _dialect: &Dialect,
-    ) -> Result<Option<Answer>, ApiError> {
+    ) -> Result<Option<EmbeddingsAnswer>, ApiError> {
         translate_response(body).map(Some)
     }
 }
@@ -58,7 +58,7 @@ fn translate_request(
     Ok((path.into(), body.into_bytes()))
 }
 
-fn translate_response(body: &[u8]) -> Result<Answer, ApiError> {
+fn translate_response(body: &[u8]) -> Result<EmbeddingsAnswer, ApiError> {
     #[derive(Deserialize)]
     struct Wire {
         embeddings: Vec<Embedding>,
@@ -68,7 +68,7 @@ fn translate_response(body: &[u8]) -> Result<Answer, ApiError> {
         values: Vec<f32>,
     }
     let wire: Wire = json::from_bytes(body).map_err(ApiError::unreadable)?;
-    Ok(Answer {
+    Ok(EmbeddingsAnswer {
         vectors: wire
             .embeddings
             .into_iter()

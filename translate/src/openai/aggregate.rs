@@ -78,7 +78,7 @@ pub fn from_sse(stream: &[u8]) -> Value {
     let mut answer = json!({"object": "chat.completion"});
     let mut messages: BTreeMap<u64, Message> = BTreeMap::new();
     let mut parser = sse::Parser::default();
-    let mut take = |event: sse::Event<'_>| {
+    let mut take = |event: sse::SseEvent<'_>| {
         let Some(data) = event.data() else { return };
         let Ok(chunk) = json::from_bytes::<Chunk>(&data) else {
             return;
@@ -103,7 +103,7 @@ pub fn from_sse(stream: &[u8]) -> Value {
     // A recorded stream has been parsed before, so errors don't matter here.
     let _ = parser.push(stream, &mut take);
     let rest = parser.take_rest();
-    take(sse::Event { raw: &rest });
+    take(sse::SseEvent { raw: &rest });
     let choices = messages
         .into_iter()
         .map(|(index, message)| message.into_choice(index))

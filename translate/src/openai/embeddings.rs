@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::embeddings::answer::{self, Answer};
+use crate::embeddings::answer::{self, EmbeddingsAnswer};
 use crate::embeddings::format::EmbeddingsFormat;
 use crate::embeddings::request::Request;
 use crate::error::ApiError;
@@ -42,7 +42,7 @@ impl EmbeddingsFormat for Embeddings {
         body: &[u8],
         request: &Request<'_>,
         dialect: &Dialect,
-    ) -> Result<Option<Answer>, ApiError> {
+    ) -> Result<Option<EmbeddingsAnswer>, ApiError> {
         if dialect.base64_embeddings || !request.wants_base64() {
             return Ok(None);
         }

@@ -59,7 +59,7 @@ pub fn summarize(body: &[u8]) -> Summary {
 
 /// The gateway's choice of a model, as clients see it in `_routing`.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Routing<'a> {
+pub struct RoutingSummary<'a> {
     /// Alias that the client asked for; `null` if it named a model.
     pub alias: Option<&'a str>,
     pub requested_model: &'a str,
@@ -73,7 +73,7 @@ pub struct Routing<'a> {
     pub expected_error: Option<f64>,
     /// Routing decision; `null` if the client named the model.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub decision: Option<Decision<'a>>,
+    pub decision: Option<DecisionSummary<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<&'a str>,
     pub trace_id: &'a str,
@@ -81,7 +81,7 @@ pub struct Routing<'a> {
 
 /// The control plane's routing decision.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Decision<'a> {
+pub struct DecisionSummary<'a> {
     /// `decided`, `cached`, `explored`, or the reason for using the alias's default.
     pub outcome: &'a str,
     /// Version of the router's pack; empty if there was none.
@@ -100,7 +100,7 @@ pub struct Extras<'a> {
     /// `None` if a price is unknown.
     pub cost: Option<Usd>,
     pub latency_ms: f64,
-    pub routing: Routing<'a>,
+    pub routing: RoutingSummary<'a>,
 }
 
 impl Extras<'_> {

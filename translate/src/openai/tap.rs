@@ -109,7 +109,7 @@ impl StreamTap {
         let mut rest = self.parser.take_rest();
         if !rest.is_empty() {
             rest.extend_from_slice(b"\n\n");
-            let data = (sse::Event { raw: &rest }).data();
+            let data = (sse::SseEvent { raw: &rest }).data();
             if data.is_some_and(|data| sse::is_cut(&data)) {
                 self.fail(ApiError::incomplete_stream(PROVIDER), &mut out);
             } else {
@@ -149,7 +149,7 @@ impl StreamTap {
             None
         };
         let raw = masked.as_deref().unwrap_or(raw);
-        let Some(data) = (sse::Event { raw }).data() else {
+        let Some(data) = (sse::SseEvent { raw }).data() else {
             out.extend_from_slice(raw);
             return;
         };
@@ -215,7 +215,7 @@ impl StreamTap {
         let Some(held) = self.held.take() else {
             return;
         };
-        let data = (sse::Event { raw: &held }).data().map(Cow::into_owned);
+        let data = (sse::SseEvent { raw: &held }).data().map(Cow::into_owned);
         match (extras, data) {
             (Some(extras), Some(mut data)) if !self.has_extras => {
                 json::append_members(&mut data, &extras(&self.summary));

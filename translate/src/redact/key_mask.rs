@@ -105,7 +105,7 @@ impl KeyMask {
     /// Masks an event of a stream; returns `None` if there is nothing to mask. Its data is parsed
     /// as JSON if possible.
     pub fn mask_event(&self, raw: &[u8]) -> Option<Vec<u8>> {
-        let data = sse::Event { raw }.data();
+        let data = sse::SseEvent { raw }.data();
         let masked = data
             .filter(|data| data.contains(&b'\\'))
             .and_then(|data| self.mask_body(&data));

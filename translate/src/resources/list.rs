@@ -9,7 +9,7 @@ use crate::resources::ids::StoredObject;
 
 /// A page as the provider sent it.
 #[derive(Debug)]
-pub struct Page {
+pub struct ObjectPage {
     pub items: Vec<Item>,
     pub has_more: bool,
 }
@@ -21,7 +21,7 @@ pub struct Item {
     raw: Box<RawValue>,
 }
 
-impl Page {
+impl ObjectPage {
     /// Parses a page. Returns `None` if it is not a list, or if an entry has no id and so can't be
     /// identified.
     pub fn parse(body: &[u8]) -> Option<Self> {
@@ -77,7 +77,7 @@ impl OwnList {
     }
 
     /// Adds the caller's entries of a page. `owned` has one value per entry.
-    pub fn add(&mut self, page: Page, owned: &[bool]) {
+    pub fn add(&mut self, page: ObjectPage, owned: &[bool]) {
         self.limit = self.limit.max(if self.last_seen.is_none() {
             page.items.len()
         } else {
@@ -143,7 +143,7 @@ mod tests {
         .into_bytes()
     }
 
-    fn owned(page: &Page) -> Vec<bool> {
+    fn owned(page: &ObjectPage) -> Vec<bool> {
         page.ids().map(|id| id.starts_with("my-")).collect()
     }
 
@@ -152,7 +152,7 @@ mod tests {
         let first = pages.next().unwrap();
         let mut list = OwnList::new(first.clone(), limit);
         for body in std::iter::once(first).chain(pages) {
-            let page = Page::parse(&body).unwrap();
+            let page = ObjectPage::parse(&body).unwrap();
             let owned = owned(&page);
             list.add(page, &owned);
         }
@@ -221,7 +221,7 @@ mod tests {
             r#"{"data":[{"id":""}]}"#,
             r#"{"data":[],"data":[{"id":"a"}]}"#,
         ] {
-            assert!(Page::parse(body.as_bytes()).is_none(), "{body}");
+            assert!(ObjectPage::parse(body.as_bytes()).is_none(), "{body}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::embeddings::answer::Answer;
+use crate::embeddings::answer::EmbeddingsAnswer;
 use crate::embeddings::format::EmbeddingsFormat;
 use crate::embeddings::request::{Request, with};
 use crate::error::ApiError;
@@ -31,7 +31,7 @@ impl EmbeddingsFormat for Embeddings {
         body: &[u8],
         _request: &Request<'_>,
         _dialect: &Dialect,
-    ) -> Result<Option<Answer>, ApiError> {
+    ) -> Result<Option<EmbeddingsAnswer>, ApiError> {
         translate_response(body).map(Some)
     }
 }
@@ -59,7 +59,7 @@ fn translate_request(
     Ok((path.into(), body.to_string().into_bytes()))
 }
 
-fn translate_response(body: &[u8]) -> Result<Answer, ApiError> {
+fn translate_response(body: &[u8]) -> Result<EmbeddingsAnswer, ApiError> {
     #[derive(Deserialize)]
     struct Wire {
         predictions: Vec<Prediction>,
@@ -86,7 +86,7 @@ fn translate_response(body: &[u8]) -> Result<Answer, ApiError> {
         .iter()
         .map(|each| each.embeddings.statistics.token_count)
         .sum();
-    Ok(Answer {
+    Ok(EmbeddingsAnswer {
         tokens: tokens.max(0.0) as u64,
         vectors: wire
             .predictions

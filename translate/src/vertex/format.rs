@@ -2,7 +2,7 @@
 //! publisher.
 
 use crate::anthropic::format::Anthropic;
-use crate::anthropic::{self, Host};
+use crate::anthropic::{self, Platform};
 use crate::client::Api;
 use crate::client::messages::native;
 use crate::embeddings::format::EmbeddingsFormat;
@@ -50,13 +50,13 @@ impl WireFormat for Vertex {
         envelope: &Envelope<'_>,
         target: &Target<'_>,
     ) -> Result<Outgoing, ApiError> {
-        let body = native::prepare_request(envelope.text, target.model, Host::Vertex)?;
+        let body = native::prepare_request(envelope.text, target.model, Platform::Vertex)?;
         Ok(Outgoing::new(path(target.model, envelope.stream), body))
     }
 
     fn translate_request(&self, body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
         let (body, stream) = if is_claude(target.model) {
-            anthropic::request::translate_request(body, target, Host::Vertex)?
+            anthropic::request::translate_request(body, target, Platform::Vertex)?
         } else {
             gemini::request::translate_request(body, target.model)?
         };

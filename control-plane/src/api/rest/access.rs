@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use opentracy_translate::access::{self, Denial, Key, Rights, Role};
+use opentracy_translate::access::{self, Denial, Rights, Role, StoredKey};
 use opentracy_translate::agent_paths;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::internal_auth::SignedRequest;
@@ -24,7 +24,7 @@ use opentracy_config::snapshot::Snapshot;
 
 /// The key that a request was authenticated with; `None` if the API is open.
 #[derive(Clone)]
-pub struct Caller(pub Option<Arc<Key>>);
+pub struct Caller(pub Option<Arc<StoredKey>>);
 
 impl Caller {
     /// Returns the key's name, or an empty string without a key.
@@ -134,7 +134,7 @@ fn unix_seconds() -> u64 {
 
 /// Returns the key on whose behalf the filter calls, or `None` if the caller has no key. A key that
 /// was just revoked is denied rather than treated as no key.
-fn key_on_behalf(snapshot: &Snapshot, name: &str) -> Result<Option<Arc<Key>>, Denial> {
+fn key_on_behalf(snapshot: &Snapshot, name: &str) -> Result<Option<Arc<StoredKey>>, Denial> {
     if name.is_empty() {
         return Ok(None);
     }

@@ -226,11 +226,11 @@ impl Passthrough {
                 self.record.held_bytes = body.len();
                 let is_enough = end_of_stream || body.len() >= FORM_BYTES;
                 match model {
-                    multipart::Model::Unknown if !is_enough => Ok(None),
-                    multipart::Model::Named(range) => {
+                    multipart::ModelField::Unknown if !is_enough => Ok(None),
+                    multipart::ModelField::Named(range) => {
                         target::of_form(&snapshot, caller, self.endpoint, body, range).map(Some)
                     }
-                    multipart::Model::Unknown | multipart::Model::NotFirst => {
+                    multipart::ModelField::Unknown | multipart::ModelField::NotFirst => {
                         target::of_default(&snapshot, caller, self.endpoint).map(Some)
                     }
                 }

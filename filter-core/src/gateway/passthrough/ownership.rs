@@ -10,7 +10,7 @@ use opentracy_proto::v1;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::resources::ids::{RequestIds, StoredObject};
-use opentracy_translate::resources::list::{OwnList, Page};
+use opentracy_translate::resources::list::{ObjectPage, OwnList};
 use opentracy_translate::resources::path::{self, ResourcePath};
 use opentracy_translate::resources::{max_page, not_found};
 
@@ -143,7 +143,7 @@ impl Ownership {
     ) -> HeldProgress {
         match &self.kind {
             Kind::List { query, .. } => {
-                let Some(page) = Page::parse(&body) else {
+                let Some(page) = ObjectPage::parse(&body) else {
                     return match self.owner.sees_all {
                         true => HeldProgress::Done(body),
                         false => HeldProgress::Failed(unreadable(target)),
@@ -201,7 +201,7 @@ impl Ownership {
         host: &impl Host,
         target: &PassthroughTarget,
         list: OwnList,
-        page: Page,
+        page: ObjectPage,
         pages: u32,
     ) -> HeldProgress {
         let claims = page.items.iter().flat_map(|item| outputs(&item.object));
@@ -222,7 +222,7 @@ impl Ownership {
         host: &impl Host,
         target: &PassthroughTarget,
         mut list: OwnList,
-        page: Page,
+        page: ObjectPage,
         pages: u32,
         owned: &[bool],
     ) -> HeldProgress {
@@ -307,7 +307,7 @@ pub enum HeldAnswer {
     Page {
         call: u32,
         list: OwnList,
-        page: Page,
+        page: ObjectPage,
         pages: u32,
     },
     NextPage {
@@ -373,7 +373,7 @@ impl HeldAnswer {
             return HeldProgress::Held(self);
         };
         match host.http_response(size) {
-            Some((200, body)) => match Page::parse(&body) {
+            Some((200, body)) => match ObjectPage::parse(&body) {
                 Some(page) => ownership.ask_of_page(host, target, list, page, pages),
                 None => HeldProgress::Failed(unreadable(target)),
             },

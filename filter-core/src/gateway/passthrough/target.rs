@@ -78,8 +78,8 @@ impl PassthroughTarget {
         Ok(())
     }
 
-    fn embeddings(&self) -> embeddings::Target<'_> {
-        embeddings::Target {
+    fn embeddings(&self) -> embeddings::EmbeddingsTarget<'_> {
+        embeddings::EmbeddingsTarget {
             format: self.provider.format,
             model: &self.model,
             dialect: self.provider.dialect,

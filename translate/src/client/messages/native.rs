@@ -4,18 +4,18 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::anthropic::host::{Host, VERTEX_VERSION};
+use crate::anthropic::platform::{Platform, VERTEX_VERSION};
 use crate::body;
 use crate::client::thoughts;
 use crate::error::ApiError;
 use crate::object::Object;
 
 /// Builds the request; everything that needs no change stays as the client wrote it.
-pub fn prepare_request(body: &str, model: &str, host: Host) -> Result<Vec<u8>, ApiError> {
+pub fn prepare_request(body: &str, model: &str, platform: Platform) -> Result<Vec<u8>, ApiError> {
     let mut request: Object<'_> = body::parse(body.as_bytes())?;
-    match host {
-        Host::Anthropic => request.set("model", model),
-        Host::Vertex => {
+    match platform {
+        Platform::Anthropic => request.set("model", model),
+        Platform::Vertex => {
             request.remove("model");
             request.set("anthropic_version", VERTEX_VERSION);
         }
@@ -91,10 +91,12 @@ mod tests {
     fn only_the_model_and_foreign_thoughts_change() {
         let body = r#"{"model":"anthropic/claude-x","max_tokens":1e2,"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"a","signature":""},{"type":"redacted_thinking","data":"opentracy:e30="},{"type":"thinking","thinking":"b","signature":"EqQB"},{"type":"text","text":"c"}]}]}"#;
         assert_eq!(
-            String::from_utf8(prepare_request(body, "claude-x", Host::Anthropic).unwrap()).unwrap(),
+            String::from_utf8(prepare_request(body, "claude-x", Platform::Anthropic).unwrap())
+                .unwrap(),
             r#"{"model":"claude-x","max_tokens":1e2,"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"b","signature":"EqQB"},{"type":"text","text":"c"}]}]}"#
         );
-        let vertex = prepare_request(r#"{"model":"m","messages":[]}"#, "m", Host::Vertex).unwrap();
+        let vertex =
+            prepare_request(r#"{"model":"m","messages":[]}"#, "m", Platform::Vertex).unwrap();
         assert_eq!(
             vertex,
             br#"{"messages":[],"anthropic_version":"vertex-2023-10-16"}"#

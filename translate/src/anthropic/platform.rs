@@ -5,7 +5,7 @@ pub(crate) const VERTEX_VERSION: &str = "vertex-2023-10-16";
 
 /// The platform that serves the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Host {
+pub enum Platform {
     Anthropic,
     /// The model is in the path, and the version in the body.
     Vertex,
