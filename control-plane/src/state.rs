@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use opentracy_router::Outcome;
+use opentracy_router::LabeledOutcome;
 use tokio::sync::{mpsc, watch};
 
 use crate::agents::Agents;
@@ -45,5 +45,5 @@ pub struct AppState {
     pub router: Arc<Router>,
     pub fits: Arc<learn::Fits>,
     /// Channel of outcomes that the router learns from.
-    pub heard: mpsc::Sender<Outcome>,
+    pub heard: mpsc::Sender<LabeledOutcome>,
 }

@@ -27,7 +27,7 @@ pub struct Weights {
 
 /// The order of the candidates, with their scores.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Decision {
+pub struct Ranking {
     /// Indexes of the candidates, best first.
     pub order: Vec<usize>,
     /// One per candidate, in the order given.
@@ -57,7 +57,7 @@ pub fn decide(
     candidates: &[Candidate],
     weights: &Weights,
     random: impl FnMut() -> f64,
-) -> Decision {
+) -> Ranking {
     let estimates = estimates(assessment, candidates);
     let cost_shares = shares(candidates.iter().map(|candidate| candidate.cost), |known| {
         known.iter().copied().fold(0.0, f64::max)
@@ -85,7 +85,7 @@ pub fn decide(
         order.retain(|&index| index != explored);
         order.insert(0, explored);
     }
-    Decision {
+    Ranking {
         order,
         scores,
         is_exploration,

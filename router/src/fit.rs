@@ -1,4 +1,4 @@
-//! Fits a pack to labelled outcomes.
+//! Fits a pack to labeled outcomes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,8 +9,8 @@ use crate::clusters::{Assignment, Clusters, Membership};
 use crate::kmeans;
 use crate::logistic::{self, logit, sigmoid};
 use crate::matrix::Matrix;
-use crate::outcome::Outcome;
-use crate::pack::{About, Embedder, Kind, Pack};
+use crate::outcome::LabeledOutcome;
+use crate::pack::{EmbeddingModel, Pack, PackKind, PackMetadata};
 use crate::point::Point;
 use crate::profile::{Head, Profile};
 use crate::quality::Calibration;
@@ -57,7 +57,7 @@ pub const LEAST_PROMPTS: usize = 20;
 
 impl Training {
     /// Collects outcomes whose prompts are yet to be embedded.
-    pub fn collect(outcomes: impl IntoIterator<Item = Outcome>) -> Self {
+    pub fn collect(outcomes: impl IntoIterator<Item = LabeledOutcome>) -> Self {
         let mut training = Self::default();
         let mut places = HashMap::new();
         for outcome in outcomes {
@@ -114,8 +114,8 @@ impl Training {
 
 /// Settings of a fit.
 #[derive(Debug, Clone)]
-pub struct Options {
-    pub embedder: Embedder,
+pub struct FitOptions {
+    pub embedder: EmbeddingModel,
     /// Maximum number of clusters; lowered if there are fewer than two prompts per cluster.
     pub clusters: usize,
     pub seed: u64,
@@ -127,7 +127,7 @@ pub struct Options {
 }
 
 /// Fits a new pack: clusters, basis, and a profile for each model.
-pub fn fit(training: &Training, options: &Options) -> Result<Pack, FitError> {
+pub fn fit(training: &Training, options: &FitOptions) -> Result<Pack, FitError> {
     let dimensions = options.embedder.dimensions;
     training.check(dimensions)?;
     let points = training.points();
@@ -153,8 +153,8 @@ pub fn fit(training: &Training, options: &Options) -> Result<Pack, FitError> {
     }
     Ok(Pack {
         version: String::new(),
-        about: About {
-            kind: Kind::Fitted,
+        metadata: PackMetadata {
+            kind: PackKind::Fitted,
             description: options.description.clone(),
             created_at: options.now.clone(),
             embedder: options.embedder.clone(),
@@ -167,7 +167,11 @@ pub fn fit(training: &Training, options: &Options) -> Result<Pack, FitError> {
 }
 
 /// Refits or adds the profiles of these models. Clusters, basis and all other profiles stay.
-pub fn refit_models(pack: &Pack, training: &Training, options: &Options) -> Result<Pack, FitError> {
+pub fn refit_models(
+    pack: &Pack,
+    training: &Training,
+    options: &FitOptions,
+) -> Result<Pack, FitError> {
     let expected = pack.clusters.dimensions();
     if let Some(found) = training.embeddings.first().map(Vec::len)
         && found != expected
@@ -178,8 +182,8 @@ pub fn refit_models(pack: &Pack, training: &Training, options: &Options) -> Resu
     let points = training.points();
     let mut pack = pack.clone();
     pack.version = String::new();
-    pack.about.created_at = options.now.clone();
-    pack.about.description = options.description.clone();
+    pack.metadata.created_at = options.now.clone();
+    pack.metadata.description = options.description.clone();
     let space = match &pack.basis {
         Some(basis) => Space::new(&pack.clusters, basis, &points),
         None => Space::without_basis(&pack.clusters, &points),
@@ -251,7 +255,7 @@ impl Space {
         &self,
         model: &str,
         outcomes: &[(usize, f64)],
-        options: &Options,
+        options: &FitOptions,
     ) -> (Profile, Option<Calibration>) {
         let mut profile = self.counted(model, outcomes, options);
         let heads = self.heads.as_ref();
@@ -265,7 +269,7 @@ impl Space {
     }
 
     /// Builds the profile from cluster rates alone.
-    fn counted(&self, model: &str, outcomes: &[(usize, f64)], options: &Options) -> Profile {
+    fn counted(&self, model: &str, outcomes: &[(usize, f64)], options: &FitOptions) -> Profile {
         let mut wrong = vec![0.0; self.clusters];
         let mut counts = vec![0.0; self.clusters];
         for &(place, error) in outcomes {
@@ -328,7 +332,7 @@ impl Space {
         &self,
         heads: &HeadSpace,
         outcomes: &[(usize, f64)],
-        options: &Options,
+        options: &FitOptions,
     ) -> Option<Calibration> {
         // Splits by prompt, not by outcome, so that a repeated prompt is on one side only.
         let mut random = fastrand::Rng::with_seed(options.seed);

@@ -3,7 +3,7 @@
 //! A prompt is a [`Point`]: an embedding and, if known, its text. A [`Pack`] holds the learned
 //! state: semantic clusters, and for each model a profile of its error rates. [`Pack::assess`]
 //! estimates each model's error for a point, [`decide()`] weighs the estimates against cost and
-//! latency. [`fit`] fits a pack to labelled outcomes, and [`quality`] measures its quality.
+//! latency. [`fit`] fits a pack to labeled outcomes, and [`quality`] measures its quality.
 //!
 //! The decision rule is UniRoute's (Jitkrittum et al. 2025): the model that minimizes expected
 //! error plus λ times cost, with the error read from the point's cluster. A fitted pack adds a head
@@ -17,8 +17,8 @@
 //!
 //! ```
 //! use opentracy_router::fit::{self, Training};
-//! use opentracy_router::pack::Embedder;
-//! use opentracy_router::{Candidate, Outcome, Point, Weights, decide};
+//! use opentracy_router::pack::EmbeddingModel;
+//! use opentracy_router::{Candidate, LabeledOutcome, Point, Weights, decide};
 //!
 //! // The small model fails at every second kind of prompt, the large one at none.
 //! let embedding = |is_hard: bool, number: usize| {
@@ -31,7 +31,7 @@
 //!     let is_hard = number % 2 == 0;
 //!     embeddings.push(embedding(is_hard, number));
 //!     for (model, error) in [("a/small", f64::from(is_hard)), ("a/large", 0.0)] {
-//!         outcomes.push(Outcome {
+//!         outcomes.push(LabeledOutcome {
 //!             prompt: format!("prompt {number}"),
 //!             model: model.to_owned(),
 //!             error,
@@ -41,8 +41,8 @@
 //! let training = Training::collect(outcomes).with_embeddings(embeddings);
 //! let pack = fit::fit(
 //!     &training,
-//!     &fit::Options {
-//!         embedder: Embedder { model: "made up".to_owned(), dimensions: 4 },
+//!     &fit::FitOptions {
+//!         embedder: EmbeddingModel { model: "made up".to_owned(), dimensions: 4 },
 //!         clusters: 2,
 //!         seed: 1,
 //!         description: "an example".to_owned(),
@@ -87,9 +87,9 @@ pub mod replay;
 pub mod surface;
 
 pub use assess::{Assessment, Estimate};
-pub use decide::{Candidate, Decision, Weights, decide};
+pub use decide::{Candidate, Ranking, Weights, decide};
 pub use matrix::Matrix;
-pub use outcome::Outcome;
+pub use outcome::LabeledOutcome;
 pub use pack::{Pack, PackError};
 pub use point::Point;
 pub use profile::Profile;

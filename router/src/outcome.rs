@@ -1,10 +1,11 @@
-//! Training data: labelled answers of models to prompts.
+//! Training data: labeled answers of models to prompts.
 
 use serde::{Deserialize, Serialize};
 
-/// A labelled answer.
+/// A labeled answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
+#[serde(rename = "Outcome")]
+pub struct LabeledOutcome {
     /// The embedded part of the prompt.
     pub prompt: String,
     /// `provider/model`, or a model's name for any provider.
@@ -13,7 +14,7 @@ pub struct Outcome {
     pub error: f64,
 }
 
-impl Outcome {
+impl LabeledOutcome {
     /// Parses an outcome from JSON; the error is a message for the user.
     pub fn parse(json: &str) -> Result<Self, String> {
         let outcome: Self = serde_json::from_str(json).map_err(|error| {

@@ -29,7 +29,7 @@ pub struct Replay {
 
 /// A recorded call.
 #[derive(Debug)]
-pub struct Call<'a> {
+pub struct RecordedCall<'a> {
     pub assessment: &'a Assessment,
     /// `provider/model`, and its known figures.
     pub candidates: &'a [(String, Candidate)],
@@ -39,7 +39,7 @@ pub struct Call<'a> {
 }
 
 impl Replay {
-    pub fn add(&mut self, call: &Call<'_>, weights: &Weights) {
+    pub fn add(&mut self, call: &RecordedCall<'_>, weights: &Weights) {
         let candidates: Vec<Candidate> = call
             .candidates
             .iter()

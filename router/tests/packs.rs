@@ -1,8 +1,8 @@
 //! Round trip of packs: from outcomes to disk and back.
 
 use opentracy_router::fit::{self, FitError, Training};
-use opentracy_router::pack::{self, Embedder};
-use opentracy_router::{Matrix, Outcome, Pack, PackError, Point, matrix};
+use opentracy_router::pack::{self, EmbeddingModel};
+use opentracy_router::{LabeledOutcome, Matrix, Pack, PackError, Point, matrix};
 
 const DIMENSIONS: usize = 16;
 
@@ -29,7 +29,7 @@ fn training(models: &[(&str, [f64; 2])], count: usize) -> Training {
         matrix::normalize(&mut embedding);
         embeddings.push(embedding);
         for (model, wrong) in models {
-            outcomes.push(Outcome {
+            outcomes.push(LabeledOutcome {
                 prompt: format!("prompt {number}"),
                 model: (*model).to_owned(),
                 error: f64::from(random.f64() < wrong[side]),
@@ -39,9 +39,9 @@ fn training(models: &[(&str, [f64; 2])], count: usize) -> Training {
     Training::collect(outcomes).with_embeddings(embeddings)
 }
 
-fn options() -> fit::Options {
-    fit::Options {
-        embedder: Embedder {
+fn options() -> fit::FitOptions {
+    fit::FitOptions {
+        embedder: EmbeddingModel {
             model: "test".to_owned(),
             dimensions: DIMENSIONS,
         },
@@ -177,7 +177,7 @@ fn what_nothing_can_be_learned_of_is_refused() {
 
 #[test]
 fn prompts_that_are_all_alike_make_a_pack_too() {
-    let outcomes = (0..40).map(|number| Outcome {
+    let outcomes = (0..40).map(|number| LabeledOutcome {
         prompt: format!("{number}"),
         model: "a/one".to_owned(),
         error: 0.0,

@@ -16,7 +16,7 @@ use opentracy_base::health::HealthRegistry;
 use opentracy_config as config;
 use opentracy_router::fit::{self, Training};
 use opentracy_router::quality::{Calibration, GapCurve, Pair};
-use opentracy_router::{Outcome, Point};
+use opentracy_router::{LabeledOutcome, Point};
 
 use prompts::{Labelled, STRONG, WEAK};
 
@@ -56,7 +56,7 @@ fn main() -> Result<()> {
 fn quality(
     train: &[Labelled],
     dev: &[Labelled],
-    identity: &opentracy_router::pack::Embedder,
+    identity: &opentracy_router::pack::EmbeddingModel,
 ) -> Result<()> {
     println!(
         "\nfitted on {} prompts, measured on {} others\n\n{:28} {:>7} {:>8} {:>8} {:>7} {:>7} {:>9}",
@@ -74,10 +74,12 @@ fn quality(
         report(name, &router(train, dev), dev);
     }
     let outcomes = train.iter().flat_map(|prompt| {
-        [(WEAK, prompt.weak_error), (STRONG, prompt.strong_error)].map(|(model, error)| Outcome {
-            prompt: prompt.text.clone(),
-            model: model.to_owned(),
-            error,
+        [(WEAK, prompt.weak_error), (STRONG, prompt.strong_error)].map(|(model, error)| {
+            LabeledOutcome {
+                prompt: prompt.text.clone(),
+                model: model.to_owned(),
+                error,
+            }
         })
     });
     let training = Training::collect(outcomes);
@@ -90,7 +92,7 @@ fn quality(
         .iter()
         .map(|text| by_text[text.as_str()].embedding.clone())
         .collect();
-    let options = fit::Options {
+    let options = fit::FitOptions {
         embedder: identity.clone(),
         clusters: fit::CLUSTERS,
         seed: 1,

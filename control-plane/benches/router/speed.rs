@@ -7,7 +7,7 @@ use anyhow::Result;
 use opentracy::routing::embed::{Embed, Urgency};
 use opentracy_router::decide::{Candidate, Weights, decide};
 use opentracy_router::fit::{self, Training};
-use opentracy_router::{Outcome, Point, matrix, pack};
+use opentracy_router::{LabeledOutcome, Point, matrix, pack};
 
 const ROUNDS: usize = 2000;
 const MODELS: usize = 20;
@@ -42,14 +42,14 @@ pub fn decision() {
     };
     let embeddings: Vec<Vec<f32>> = (0..2000).map(|_| vector()).collect();
     let outcomes = (0..embeddings.len()).flat_map(|prompt| {
-        (0..MODELS).map(move |model| Outcome {
+        (0..MODELS).map(move |model| LabeledOutcome {
             prompt: format!("What is {prompt}?"),
             model: format!("maker/model-{model}"),
             error: f64::from((prompt * 31 + model * 17).is_multiple_of(5)),
         })
     });
-    let options = fit::Options {
-        embedder: pack::Embedder {
+    let options = fit::FitOptions {
+        embedder: pack::EmbeddingModel {
             model: "random".to_owned(),
             dimensions: 384,
         },

@@ -2,7 +2,7 @@
 
 use opentracy_router::decide::{Candidate, Weights, decide};
 use opentracy_router::fit::{self, Training};
-use opentracy_router::{Outcome, Pack, Point, matrix, pack};
+use opentracy_router::{LabeledOutcome, Pack, Point, matrix, pack};
 
 const DIMENSIONS: usize = 64;
 const TOPICS: usize = 12;
@@ -108,15 +108,15 @@ fn learn(world: &World, prompts: usize, random: &mut fastrand::Rng) -> Pack {
     let mut outcomes = Vec::with_capacity(prompts * world.costs.len());
     for (number, prompt) in asked.iter().enumerate() {
         for model in 0..world.costs.len() {
-            outcomes.push(Outcome {
+            outcomes.push(LabeledOutcome {
                 prompt: format!("prompt {number}"),
                 model: name(model),
                 error: f64::from(random.f64() < world.error(model, prompt)),
             });
         }
     }
-    let options = fit::Options {
-        embedder: pack::Embedder {
+    let options = fit::FitOptions {
+        embedder: pack::EmbeddingModel {
             model: "world".to_owned(),
             dimensions: DIMENSIONS,
         },

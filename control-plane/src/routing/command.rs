@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Subcommand;
 use opentracy_router::pack;
-use opentracy_router::{Outcome, Pack, fit};
+use opentracy_router::{LabeledOutcome, Pack, fit};
 
 use super::embed::{self, Embed};
 use super::learn::{self, Order};
@@ -132,14 +132,14 @@ fn embedder(config: &Config) -> anyhow::Result<Arc<dyn Embed>> {
     })
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<Outcome>> {
+fn read(path: &Path) -> anyhow::Result<Vec<LabeledOutcome>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{} can't be read", path.display()))?;
     let lines = (1..)
         .zip(text.lines())
         .filter(|(_, line)| !line.trim().is_empty());
     let parse = |(number, line): (u32, &str)| {
-        Outcome::parse(line)
+        LabeledOutcome::parse(line)
             .map_err(|reason| anyhow::anyhow!("{}:{number}: {reason}", path.display()))
     };
     lines.map(parse).collect()
@@ -148,10 +148,10 @@ fn read(path: &Path) -> anyhow::Result<Vec<Outcome>> {
 fn describe(version: &str, pack: &Pack, is_active: bool) {
     println!(
         "{version}  {}, {} clusters, {} models, {}{}",
-        pack.about.kind.name(),
+        pack.metadata.kind.name(),
         pack.clusters.len(),
         pack.profiles.len(),
-        pack.about.description,
+        pack.metadata.description,
         if is_active { " (active)" } else { "" }
     );
 }

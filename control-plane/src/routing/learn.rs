@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use opentracy_router::fit::{self, Training};
-use opentracy_router::{Outcome, Pack, Point};
+use opentracy_router::{LabeledOutcome, Pack, Point};
 use opentracy_translate::openai::envelope::Envelope;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -90,7 +90,7 @@ impl Fits {
     pub fn begin(
         self: &Arc<Self>,
         router: Arc<Router>,
-        outcomes: Vec<Outcome>,
+        outcomes: Vec<LabeledOutcome>,
         order: Order,
     ) -> Job {
         let job = Job {
@@ -132,7 +132,7 @@ impl Fits {
     async fn fit(
         &self,
         router: &Router,
-        outcomes: Vec<Outcome>,
+        outcomes: Vec<LabeledOutcome>,
         order: &Order,
     ) -> anyhow::Result<String> {
         let embedder = router
@@ -165,7 +165,7 @@ impl Fits {
 pub async fn fit_now(
     base: Option<&Pack>,
     embedder: &dyn Embed,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<LabeledOutcome>,
     order: &Order,
 ) -> anyhow::Result<Pack> {
     let training = embed(Training::collect(outcomes), embedder).await?;
@@ -175,7 +175,7 @@ pub async fn fit_now(
 fn fit_pack(
     base: Option<&Pack>,
     training: &Training,
-    options: &fit::Options,
+    options: &fit::FitOptions,
 ) -> Result<Pack, fit::FitError> {
     match base {
         Some(pack) => fit::refit_models(pack, training, options),
@@ -183,8 +183,8 @@ fn fit_pack(
     }
 }
 
-fn options(embedder: &dyn Embed, order: &Order) -> fit::Options {
-    fit::Options {
+fn options(embedder: &dyn Embed, order: &Order) -> fit::FitOptions {
+    fit::FitOptions {
         embedder: embedder.identity().clone(),
         clusters: order.clusters,
         seed: 1,
@@ -205,7 +205,7 @@ async fn embed(training: Training, embedder: &dyn Embed) -> anyhow::Result<Train
 pub async fn outcomes_of_feedback(
     store: &dyn Store,
     since: Micros,
-) -> Result<Vec<Outcome>, StoreError> {
+) -> Result<Vec<LabeledOutcome>, StoreError> {
     let mut outcomes = Vec::new();
     for feedback in store.feedback(since, MAX_FEEDBACK).await? {
         if let Some(trace) = store.get(feedback.trace_id).await? {
@@ -216,8 +216,8 @@ pub async fn outcomes_of_feedback(
 }
 
 /// Returns `None` if the trace has no prompt or no model answered.
-pub fn outcome(record: &Record, feedback: &Feedback) -> Option<Outcome> {
-    Some(Outcome {
+pub fn outcome(record: &Record, feedback: &Feedback) -> Option<LabeledOutcome> {
+    Some(LabeledOutcome {
         prompt: subject(record)?,
         model: format!("{}/{}", record.provider.as_ref()?, record.model.as_ref()?),
         error: feedback.error,
@@ -236,7 +236,7 @@ pub fn subject(record: &Record) -> Option<String> {
 const GATHER: Duration = Duration::from_secs(2);
 
 /// Updates the active pack from the outcomes it receives, for the life of the process.
-pub async fn keep(router: Arc<Router>, mut heard: mpsc::Receiver<Outcome>) {
+pub async fn keep(router: Arc<Router>, mut heard: mpsc::Receiver<LabeledOutcome>) {
     let mut outcomes = Vec::new();
     while heard.recv_many(&mut outcomes, MAX_AT_ONCE).await > 0 {
         tokio::time::sleep(GATHER).await;
@@ -253,7 +253,7 @@ pub async fn keep(router: Arc<Router>, mut heard: mpsc::Receiver<Outcome>) {
 }
 
 /// Adds outcomes to the active pack's figures, between fits.
-async fn observe(router: &Router, outcomes: &[Outcome]) -> anyhow::Result<()> {
+async fn observe(router: &Router, outcomes: &[LabeledOutcome]) -> anyhow::Result<()> {
     let (Some(embedder), Some(_)) = (router.embedder(), router.active()) else {
         return Ok(());
     };
@@ -281,7 +281,7 @@ pub async fn catch_up(router: Arc<Router>, store: Arc<dyn Store>) {
     let Some(active) = router.active() else {
         return;
     };
-    let made: jiff::Timestamp = active.pack.about.created_at.parse().unwrap_or_default();
+    let made: jiff::Timestamp = active.pack.metadata.created_at.parse().unwrap_or_default();
     let caught_up = async {
         let since = Micros(made.as_microsecond());
         observe(&router, &outcomes_of_feedback(&*store, since).await?).await

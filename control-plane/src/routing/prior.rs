@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use opentracy_router::clusters::{Assignment, Clusters};
 use opentracy_router::logistic::{logit, sigmoid};
-use opentracy_router::pack::{About, Embedder, Kind};
+use opentracy_router::pack::{EmbeddingModel, PackKind, PackMetadata};
 use opentracy_router::{Matrix, Pack, Profile, matrix};
 use serde::Deserialize;
 
@@ -46,7 +46,7 @@ struct Model {
 /// Makes the pack, with one cluster per domain.
 pub async fn make(embedder: &dyn Embed) -> anyhow::Result<Pack> {
     let facts: Facts = serde_json::from_str(include_str!("../../prior.json"))?;
-    let Embedder { dimensions, .. } = *embedder.identity();
+    let EmbeddingModel { dimensions, .. } = *embedder.identity();
     let mut centroids = Vec::new();
     for domain in &facts.domains {
         let embeddings = embedder.embed(domain.prompts.clone(), Urgency::Job).await?;
@@ -65,8 +65,8 @@ pub async fn make(embedder: &dyn Embed) -> anyhow::Result<Pack> {
     profiles.sort_by(|a, b| a.model.cmp(&b.model));
     Ok(Pack {
         version: String::new(),
-        about: About {
-            kind: Kind::Prior,
+        metadata: PackMetadata {
+            kind: PackKind::Prior,
             description: "Published benchmarks: a prior, until outcomes of your own are there"
                 .to_owned(),
             created_at: format!("{DATE}T00:00:00Z"),

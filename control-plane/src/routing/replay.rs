@@ -1,7 +1,7 @@
 //! Replays past calls: estimates what a pack would have chosen and what that would have cost.
 
 use opentracy_proto::v1;
-use opentracy_router::replay::{Call, Replay};
+use opentracy_router::replay::{RecordedCall, Replay};
 use opentracy_router::{Pack, Point, Weights};
 
 use super::candidates;
@@ -68,7 +68,7 @@ pub async fn run(
                 .collect();
             let answered = record.provider.as_ref().zip(record.model.as_ref());
             let answered = answered.map(|(provider, model)| format!("{provider}/{model}"));
-            let call = Call {
+            let call = RecordedCall {
                 assessment: &assessment,
                 actual: named
                     .iter()

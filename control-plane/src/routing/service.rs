@@ -166,9 +166,9 @@ impl Router {
 
     fn check(&self, pack: &Pack) -> Result<(), LibraryError> {
         match &self.embedder {
-            Some(embedder) if *embedder.identity() != pack.about.embedder => {
+            Some(embedder) if *embedder.identity() != pack.metadata.embedder => {
                 Err(LibraryError::OtherEmbedder {
-                    pack: pack.about.embedder.model.clone(),
+                    pack: pack.metadata.embedder.model.clone(),
                     ours: embedder.identity().model.clone(),
                 })
             }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use super::manifest::{FORMAT, Manifest};
-use super::{About, Pack, PackError};
+use super::{Pack, PackError, PackMetadata};
 use crate::basis::Basis;
 use crate::clusters::Clusters;
 use crate::matrix::Matrix;
@@ -53,10 +53,10 @@ pub fn save(pack: &Pack, folder: &Path) -> Result<String, PackError> {
     let files = contents(pack);
     let manifest = Manifest {
         format: FORMAT,
-        kind: pack.about.kind,
-        description: pack.about.description.clone(),
-        created_at: pack.about.created_at.clone(),
-        embedder: pack.about.embedder.clone(),
+        kind: pack.metadata.kind,
+        description: pack.metadata.description.clone(),
+        created_at: pack.metadata.created_at.clone(),
+        embedder: pack.metadata.embedder.clone(),
         clusters: pack.clusters.len(),
         assignment: pack.clusters.assignment(),
         far_below: pack.clusters.far_below(),
@@ -184,7 +184,7 @@ impl Files<'_> {
         };
         Ok(Pack {
             version,
-            about: About {
+            metadata: PackMetadata {
                 kind: manifest.kind,
                 description: manifest.description,
                 created_at: manifest.created_at,

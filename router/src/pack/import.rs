@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{About, Embedder, Kind, Pack, PackError, npy};
+use super::{EmbeddingModel, Pack, PackError, PackKind, PackMetadata, npy};
 use crate::clusters::{Assignment, Clusters};
 use crate::profile::Profile;
 
@@ -37,7 +37,7 @@ struct Model {
 /// Reads a folder with one `.npz` and a `.json` per model, at its top level or one folder below.
 ///
 /// A model without counts gets as many outcomes in each cluster as it takes to trust its rates.
-pub fn import(folder: &Path, embedder: Embedder) -> Result<Pack, PackError> {
+pub fn import(folder: &Path, embedder: EmbeddingModel) -> Result<Pack, PackError> {
     let unsupported = |path: &Path, reason: String| PackError::Unsupported {
         path: path.to_owned(),
         reason,
@@ -94,8 +94,8 @@ pub fn import(folder: &Path, embedder: Embedder) -> Result<Pack, PackError> {
     }
     Ok(Pack {
         version: String::new(),
-        about: About {
-            kind: Kind::Imported,
+        metadata: PackMetadata {
+            kind: PackKind::Imported,
             description: format!("imported from {}", folder.display()),
             created_at,
             embedder,
@@ -196,7 +196,7 @@ mod tests {
         )
         .unwrap();
         std::fs::write(models.join("notes.json"), "{}").unwrap();
-        let embedder = Embedder {
+        let embedder = EmbeddingModel {
             model: "e".to_owned(),
             dimensions: 2,
         };
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(pack.profiles[0].model, "gpt-4o");
         assert!((pack.profiles[0].mean_error - 0.25).abs() < 1e-9);
 
-        let other = Embedder {
+        let other = EmbeddingModel {
             dimensions: 3,
             ..embedder
         };

@@ -13,11 +13,11 @@ pub const FORMAT: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     pub format: u32,
-    pub kind: Kind,
+    pub kind: PackKind,
     pub description: String,
     /// RFC 3339 timestamp.
     pub created_at: String,
-    pub embedder: Embedder,
+    pub embedder: EmbeddingModel,
     pub clusters: usize,
     pub assignment: Assignment,
     /// A point whose cosine with every centroid is below this is far from the fitted data.
@@ -29,7 +29,7 @@ pub struct Manifest {
 /// Source of the pack's figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum PackKind {
     /// Published benchmarks: a starting point.
     Prior,
     /// Outcomes.
@@ -38,7 +38,7 @@ pub enum Kind {
     Imported,
 }
 
-impl Kind {
+impl PackKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Prior => "prior",
@@ -50,8 +50,8 @@ impl Kind {
 
 /// The embedding model. A pack works only with embeddings of the same model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Embedder {
+#[serde(rename = "Embedder", deny_unknown_fields)]
+pub struct EmbeddingModel {
     pub model: String,
     pub dimensions: usize,
 }

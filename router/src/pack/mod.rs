@@ -25,14 +25,14 @@ use crate::quality::Calibration;
 
 pub use files::{load, save};
 pub use import::import;
-pub use manifest::{Embedder, Kind, Manifest};
+pub use manifest::{EmbeddingModel, Manifest, PackKind};
 
 /// The learned state of a router.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pack {
     /// Digest of the content: packs with the same version are identical.
     pub version: String,
-    pub about: About,
+    pub metadata: PackMetadata,
     pub clusters: Clusters,
     pub basis: Option<Basis>,
     /// Sorted by model name.
@@ -43,12 +43,12 @@ pub struct Pack {
 
 /// Metadata of a pack.
 #[derive(Debug, Clone, PartialEq)]
-pub struct About {
-    pub kind: Kind,
+pub struct PackMetadata {
+    pub kind: PackKind,
     pub description: String,
     /// RFC 3339 timestamp.
     pub created_at: String,
-    pub embedder: Embedder,
+    pub embedder: EmbeddingModel,
 }
 
 /// The reason why a pack can't be used.

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
-use opentracy_router::{Outcome, fit};
+use opentracy_router::{LabeledOutcome, fit};
 use opentracy_translate::error::ApiError;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -102,11 +102,11 @@ pub async fn begin(
     Ok((axum::http::StatusCode::ACCEPTED, Json(job)))
 }
 
-async fn read(body: Body) -> Result<Vec<Outcome>, Error> {
+async fn read(body: Body) -> Result<Vec<LabeledOutcome>, Error> {
     let mut objects = Objects::new(body);
     let mut outcomes = Vec::new();
     while let Some((number, text)) = objects.next().await? {
-        let outcome = Outcome::parse(&text).map_err(|reason| {
+        let outcome = LabeledOutcome::parse(&text).map_err(|reason| {
             ApiError::invalid(format!("line {number}"), format!("Line {number}: {reason}"))
         })?;
         outcomes.push(outcome);

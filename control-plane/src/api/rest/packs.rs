@@ -165,11 +165,11 @@ fn active_version(shared: &AppState) -> Option<String> {
 fn describe(pack: &Pack, version: &str, is_active: bool) -> Description {
     Description {
         version: version.to_owned(),
-        kind: pack.about.kind.name(),
-        description: pack.about.description.clone(),
-        created_at: pack.about.created_at.clone(),
+        kind: pack.metadata.kind.name(),
+        description: pack.metadata.description.clone(),
+        created_at: pack.metadata.created_at.clone(),
         is_active,
-        embedder: pack.about.embedder.model.clone(),
+        embedder: pack.metadata.embedder.model.clone(),
         clusters: pack.clusters.len(),
         models: pack
             .profiles

@@ -17,7 +17,7 @@ const MAX_BATCH: usize = 64;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct Endpoint {
-    identity: pack::Embedder,
+    identity: pack::EmbeddingModel,
     client: reqwest::Client,
     url: Url,
     key: Option<String>,
@@ -51,7 +51,7 @@ impl Endpoint {
             })
         });
         Ok(Self {
-            identity: pack::Embedder {
+            identity: pack::EmbeddingModel {
                 model: config.model.clone(),
                 dimensions: config.dimensions,
             },
@@ -99,7 +99,7 @@ impl Endpoint {
 
 #[async_trait]
 impl Embed for Endpoint {
-    fn identity(&self) -> &pack::Embedder {
+    fn identity(&self) -> &pack::EmbeddingModel {
         &self.identity
     }
 

@@ -17,7 +17,7 @@ use opentracy_config as config;
 #[async_trait]
 pub trait Embed: Send + Sync {
     /// Returns the embedder's identity. A pack only works with the embedder that it was made with.
-    fn identity(&self) -> &pack::Embedder;
+    fn identity(&self) -> &pack::EmbeddingModel;
 
     /// Returns one vector per text, in order. Jobs yield to requests.
     async fn embed(

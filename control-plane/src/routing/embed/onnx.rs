@@ -44,7 +44,7 @@ pub struct Model {
     session: Session,
     tokenizer: Tokenizer,
     wants_types: bool,
-    pub identity: pack::Embedder,
+    pub identity: pack::EmbeddingModel,
 }
 
 impl Model {
@@ -65,7 +65,7 @@ impl Model {
                 .any(|input| input.name() == "token_type_ids"),
             session,
             tokenizer,
-            identity: pack::Embedder {
+            identity: pack::EmbeddingModel {
                 model: config.name.clone(),
                 dimensions: 0,
             },

@@ -21,7 +21,7 @@ impl Watched {
 
 #[async_trait]
 impl Embed for Watched {
-    fn identity(&self) -> &pack::Embedder {
+    fn identity(&self) -> &pack::EmbeddingModel {
         self.embedder.identity()
     }
 
@@ -57,11 +57,11 @@ mod tests {
 
     use super::*;
 
-    struct Scripted(pack::Embedder, Mutex<Vec<Result<(), EmbedError>>>);
+    struct Scripted(pack::EmbeddingModel, Mutex<Vec<Result<(), EmbedError>>>);
 
     #[async_trait]
     impl Embed for Scripted {
-        fn identity(&self) -> &pack::Embedder {
+        fn identity(&self) -> &pack::EmbeddingModel {
             &self.0
         }
 
@@ -80,7 +80,7 @@ mod tests {
             Err(EmbedError::Busy),
             Ok(()),
         ];
-        let identity = pack::Embedder {
+        let identity = pack::EmbeddingModel {
             model: "m".to_owned(),
             dimensions: 1,
         };

@@ -14,7 +14,7 @@ const MAX_WAITING: usize = 64;
 const MAX_BATCH: usize = 8;
 
 pub struct Worker {
-    identity: pack::Embedder,
+    identity: pack::EmbeddingModel,
     requests: mpsc::Sender<Job>,
     jobs: mpsc::Sender<Job>,
 }
@@ -90,7 +90,7 @@ fn answer(model: &mut Model, batch: Vec<Job>) {
 
 #[async_trait]
 impl Embed for Worker {
-    fn identity(&self) -> &pack::Embedder {
+    fn identity(&self) -> &pack::EmbeddingModel {
         &self.identity
     }
 
