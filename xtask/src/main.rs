@@ -61,7 +61,7 @@ enum Command {
     /// Run a benchmark and print ratios.
     Bench {
         #[command(subcommand)]
-        what: bench::What,
+        what: bench::Benchmark,
     },
     /// Build the filter and print its path.
     Wasm,

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::processes::Processes;
-use crate::workspace::{Profile, Workspace};
+use crate::workspace::{BuildProfile, Workspace};
 use crate::{embedder, envoy, process, wasm};
 
 pub fn run(workspace: &Workspace, config: Option<PathBuf>, no_router: bool) -> Result<()> {
@@ -23,7 +23,7 @@ pub fn run(workspace: &Workspace, config: Option<PathBuf>, no_router: bool) -> R
     step("Building the filter");
     let filter = wasm::build(workspace, &[])?;
     step("Building the control plane");
-    let binary = workspace.build_control_plane(Profile::Release)?;
+    let binary = workspace.build_control_plane(BuildProfile::Release)?;
     step("Looking for Envoy");
     let envoy = envoy::find(workspace)?;
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::workspace::{Profile, Workspace};
+use crate::workspace::{BuildProfile, Workspace};
 use crate::{embedder, envoy, process, python, wasm};
 
 /// Runs every test.
@@ -16,7 +16,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     process::run(cargo.args(["test", "--workspace"]))?;
     // The test of the first run builds it too. Building it here keeps its first build out of that
     // test's time limit.
-    workspace.build_control_plane(Profile::Release)?;
+    workspace.build_control_plane(BuildProfile::Release)?;
     run_e2e(workspace, &side_by_side())
 }
 
@@ -31,7 +31,7 @@ pub fn run_e2e(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         .args(arguments)
         .env(
             "OPENTRACY_BIN",
-            workspace.build_control_plane(Profile::Dev)?,
+            workspace.build_control_plane(BuildProfile::Dev)?,
         )
         .env("OPENTRACY_FILTER", wasm::build(workspace, &[])?)
         .env(

@@ -43,7 +43,7 @@ impl Workspace {
     }
 
     /// Builds the control plane and returns its path.
-    pub fn build_control_plane(&self, profile: Profile) -> Result<PathBuf> {
+    pub fn build_control_plane(&self, profile: BuildProfile) -> Result<PathBuf> {
         let mut build = self.cargo();
         build.args([
             "build",
@@ -78,13 +78,13 @@ impl Workspace {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub enum Profile {
+pub enum BuildProfile {
     /// The quickest to build.
     Dev,
     Release,
 }
 
-impl Profile {
+impl BuildProfile {
     fn name(self) -> &'static str {
         match self {
             Self::Dev => "dev",

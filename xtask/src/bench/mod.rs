@@ -27,15 +27,15 @@ use crate::workspace::Workspace;
 
 /// The benchmark to run.
 #[derive(Subcommand)]
-pub enum What {
+pub enum Benchmark {
     /// The gateway, compared with an Envoy without it.
-    Gateway(Options),
+    Gateway(BenchOptions),
     /// The router: the value of its decisions, compared with simpler routers, and their cost.
     Router,
 }
 
 #[derive(Args)]
-pub struct Options {
+pub struct BenchOptions {
     /// Duration of each case per round, in seconds.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -55,7 +55,7 @@ pub struct Options {
     filters: Vec<OtherFilter>,
 }
 
-impl Options {
+impl BenchOptions {
     /// Returns the chosen cases, with the plain Envoy that each is compared with.
     fn cases(&self) -> Vec<Case> {
         let is_name = |text: &str| CASES.iter().any(|case| case.name == text);
@@ -177,14 +177,14 @@ const fn of(api: Api, case: Case) -> Case {
     Case { api, ..case }
 }
 
-pub fn run(workspace: &Workspace, what: &What) -> Result<()> {
+pub fn run(workspace: &Workspace, what: &Benchmark) -> Result<()> {
     match what {
-        What::Gateway(options) => gateway(workspace, options),
-        What::Router => router::run(workspace),
+        Benchmark::Gateway(options) => gateway(workspace, options),
+        Benchmark::Router => router::run(workspace),
     }
 }
 
-fn gateway(workspace: &Workspace, options: &Options) -> Result<()> {
+fn gateway(workspace: &Workspace, options: &BenchOptions) -> Result<()> {
     let setup = Setup::start(workspace, &options.filters)?;
     let duration = Duration::from_secs_f64(options.seconds);
     let cases = options.cases();
@@ -231,7 +231,7 @@ fn gateway(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 /// Returns a case through each build of the filter.
-fn for_each_filter(case: &Case, options: &Options) -> Vec<Case> {
+fn for_each_filter(case: &Case, options: &BenchOptions) -> Vec<Case> {
     match case.way {
         Way::Plain => vec![case.clone()],
         Way::Gateway(_) => (0..=options.filters.len())

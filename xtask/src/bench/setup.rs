@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::bench::{OtherFilter, Way, cpu, upstream};
 use crate::processes::Processes;
-use crate::workspace::{Profile, Workspace};
+use crate::workspace::{BuildProfile, Workspace};
 use crate::{embedder, envoy, process, wasm};
 
 pub struct Setup {
@@ -28,7 +28,7 @@ impl Setup {
     pub fn start(workspace: &Workspace, others: &[OtherFilter]) -> Result<Self> {
         let mut filters = vec![wasm::build(workspace, &[])?];
         filters.extend(others.iter().map(|other| other.file.clone()));
-        let binary = workspace.build_control_plane(Profile::Release)?;
+        let binary = workspace.build_control_plane(BuildProfile::Release)?;
         let envoy = envoy::find(workspace)?;
         let folder = workspace.target.join("bench");
         if folder.exists() {
