@@ -1,80 +1,22 @@
-//! The latest configuration from the control plane, indexed for planning.
+//! A configuration, indexed for planning.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use opentracy_proto::constants::AGENTS_PROVIDER;
 use opentracy_proto::v1;
-use opentracy_translate::access::{self, Denial, Keyring, Rights, Role};
-use opentracy_translate::aws::sigv4::AwsCredentials;
-use opentracy_translate::cost::{Pricing, Usd};
-use opentracy_translate::error::ApiError;
-use opentracy_translate::exchange::Target;
-use opentracy_translate::model;
+use opentracy_translate::access::{self, Keyring};
 use opentracy_translate::model_list::{Capabilities, Facts, ListedModel};
-use opentracy_translate::openai;
-use opentracy_translate::openai::dialect::{self, Dialect};
-use opentracy_translate::provider as registry;
-use opentracy_translate::redact::{KeyMask, Redactor};
-use opentracy_translate::wire_format::Format;
+use opentracy_translate::redact::Redactor;
 
-use crate::host::Host;
+use super::catalog::{CatalogEntry, pricing};
+use super::client::{Client, key};
+use super::provider::Provider;
 
 /// The time for which a removed provider can still be called. The two stages poll independently, so
 /// a plan may be older than the configuration that it is executed with.
 const RETIRED_FOR: Duration = Duration::from_secs(10);
-
-/// A provider that requests can be sent to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Provider {
-    pub name: String,
-    pub format: Format,
-    pub envoy_cluster: String,
-    pub authority: String,
-    pub scheme: String,
-    pub base_path: String,
-    /// The path after `base_path`, with `{model}` for the model; `None` for the format's own path.
-    path: Option<String>,
-    pub headers: Vec<(String, String)>,
-    pub missing_key_variable: Option<String>,
-    pub timeout_ms: u32,
-    pub dialect: &'static Dialect,
-    /// The credentials and the region for signing requests.
-    pub aws: Option<(AwsCredentials, String)>,
-    pub auto_cache: bool,
-    /// The headers with further keys. Each replaces the header of the same name among `headers`.
-    pub keys: Vec<(String, String)>,
-    /// Masks these credentials in the provider's output.
-    pub key_mask: KeyMask,
-}
-
-/// A client key, with its rights and limits.
-#[derive(Debug)]
-pub struct Client {
-    pub wire: v1::ClientKey,
-    pub rights: Rights,
-}
-
-impl Client {
-    pub fn check_state(&self, now_unix_seconds: u64) -> Result<(), Denial> {
-        self.rights.check_state(&self.wire.name, now_unix_seconds)
-    }
-}
-
-/// The catalog's data on a model.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct CatalogEntry {
-    pub pricing: Option<Pricing>,
-    pub max_output_tokens: Option<u64>,
-    /// The maximum length of a conversation, including the answer.
-    pub context_tokens: Option<u64>,
-    pub limits: v1::Limits,
-    capabilities: Capabilities,
-    /// Set if the catalog lists it.
-    is_listed: bool,
-}
 
 #[derive(Default)]
 pub struct Snapshot {
@@ -109,32 +51,6 @@ pub struct Snapshot {
     retired: HashMap<String, (Rc<Provider>, Instant)>,
     /// Built on first use.
     redactor: OnceCell<Redactor>,
-}
-
-thread_local! {
-    // There is one per VM, and an Envoy worker runs each VM on one thread.
-    static CURRENT: RefCell<Option<Rc<Snapshot>>> = const { RefCell::new(None) };
-}
-
-/// Returns the active configuration; `None` until the control plane has sent one.
-pub fn current() -> Option<Rc<Snapshot>> {
-    CURRENT.with_borrow(Clone::clone)
-}
-
-/// Returns the error for a request before there is a configuration.
-pub fn missing() -> ApiError {
-    let message = "The gateway has no configuration yet: its control plane is starting or out of reach. Try again";
-    ApiError::new(503, message).with_code("gateway_starting")
-}
-
-/// Activates a configuration. Requests in flight keep the one they began with.
-pub fn replace(host: &impl Host, mut snapshot: Snapshot) {
-    CURRENT.with_borrow_mut(|current| {
-        if let Some(old) = current.as_deref() {
-            snapshot.retire_providers(old, host.now());
-        }
-        *current = Some(Rc::new(snapshot));
-    });
 }
 
 impl Snapshot {
@@ -201,7 +117,7 @@ impl Snapshot {
     }
 
     /// Keeps the providers of an older configuration that this one lacks.
-    fn retire_providers(&mut self, old: &Self, now: Instant) {
+    pub(super) fn retire_providers(&mut self, old: &Self, now: Instant) {
         let removed = old
             .providers
             .iter()
@@ -310,146 +226,6 @@ impl Snapshot {
             .and_then(|models| models.get(name))
             .copied()
             .unwrap_or_default()
-    }
-}
-
-impl Provider {
-    /// Returns whether the provider is the control plane's agents, which call models and tools
-    /// themselves.
-    pub fn is_agents(&self) -> bool {
-        self.name == AGENTS_PROVIDER
-    }
-
-    /// Returns the headers of a request with key number `key`; 0 is the key among `headers`.
-    pub fn headers_with(&self, key: usize) -> impl Iterator<Item = (&str, &str)> {
-        let other = key.checked_sub(1).and_then(|index| self.keys.get(index));
-        self.headers.iter().map(move |(name, value)| match other {
-            Some((of_key, other)) if of_key == name => (name.as_str(), other.as_str()),
-            _ => (name.as_str(), value.as_str()),
-        })
-    }
-
-    /// Returns the path of a request; `of_format` is the format's own path.
-    pub fn path(&self, model: &str, of_format: &str) -> String {
-        match &self.path {
-            None => format!("{}{of_format}", self.base_path),
-            Some(path) => {
-                let path = path.replace("{model}", &model::encode_in_path(model));
-                // The APIs of an OpenAI server share a parent path.
-                let path = match path.split_once(openai::PATH) {
-                    Some((root, rest)) if of_format != openai::PATH => {
-                        format!("{root}{of_format}{rest}")
-                    }
-                    _ => path,
-                };
-                format!("{}{path}", self.base_path)
-            }
-        }
-    }
-
-    /// Returns the translation target for a model of this provider.
-    pub fn target<'a>(&'a self, model: &'a str, snapshot: Option<&Snapshot>) -> Target<'a> {
-        Target {
-            format: self.format,
-            model,
-            max_output_tokens: snapshot
-                .and_then(|snapshot| snapshot.model(&self.name, model).max_output_tokens),
-            dialect: self.dialect,
-            auto_cache: self.auto_cache,
-            serves_responses: self.dialect.responses
-                && self
-                    .path
-                    .as_ref()
-                    .is_none_or(|path| path.ends_with("/v1/chat/completions")),
-        }
-    }
-
-    fn new(wire: v1::Provider) -> Self {
-        Self {
-            key_mask: key_mask(&wire),
-            format: Format::of_wire(&wire.format_name, wire.format).unwrap_or(Format::OPENAI),
-            dialect: registry::find(&wire.dialect).map_or(&dialect::COMPATIBLE, |row| row.dialect),
-            name: wire.name,
-            envoy_cluster: wire.envoy_cluster,
-            authority: wire.authority,
-            scheme: wire.scheme,
-            base_path: wire.base_path,
-            path: Some(wire.path).filter(|path| !path.is_empty()),
-            headers: wire
-                .headers
-                .into_iter()
-                .map(|header| (header.name, header.value))
-                .collect(),
-            missing_key_variable: wire.missing_key_variable,
-            timeout_ms: wire.timeout_ms,
-            aws: wire.aws.map(|aws| {
-                let credentials = AwsCredentials {
-                    access_key_id: aws.access_key_id,
-                    secret_access_key: aws.secret_access_key,
-                    session_token: aws.session_token,
-                };
-                (credentials, aws.region)
-            }),
-            auto_cache: wire.auto_cache,
-            keys: wire
-                .keys
-                .into_iter()
-                .map(|header| (header.name, header.value))
-                .collect(),
-        }
-    }
-}
-
-/// Provider headers that hold no secret.
-const PUBLIC_HEADERS: [&str; 7] = [
-    "anthropic-version",
-    "anthropic-beta",
-    "openai-organization",
-    "openai-project",
-    "openai-beta",
-    "content-type",
-    "user-agent",
-];
-
-fn key_mask(wire: &v1::Provider) -> KeyMask {
-    let headers = wire.headers.iter().chain(&wire.keys);
-    let values = headers
-        .filter(|header| !PUBLIC_HEADERS.contains(&header.name.to_ascii_lowercase().as_str()))
-        .map(|header| header.value.as_str());
-    let aws = wire.aws.iter().flat_map(|aws| {
-        let token = aws.session_token.as_deref().unwrap_or_default();
-        [&aws.access_key_id, &aws.secret_access_key, token]
-    });
-    KeyMask::new(values.chain(aws))
-}
-
-fn key(wire: &v1::ClientKey) -> access::StoredKey {
-    access::StoredKey {
-        name: wire.name.clone(),
-        id: wire.id.clone(),
-        salt: wire.salt.clone(),
-        digest: wire.sha256.clone(),
-        rights: Rights {
-            role: match wire.role() {
-                v1::Role::Admin => Role::Admin,
-                v1::Role::User => Role::User,
-                v1::Role::ReadOnly => Role::ReadOnly,
-            },
-            models: wire.models.clone(),
-            endpoints: wire.endpoints.clone(),
-            expires_unix_seconds: wire.expires_unix_seconds,
-            enabled: !wire.disabled,
-        },
-    }
-}
-
-fn pricing(wire: &v1::Pricing) -> Pricing {
-    Pricing {
-        input: wire.input.map(Usd),
-        output: wire.output.map(Usd),
-        cache_read: wire.cache_read.map(Usd),
-        cache_write: wire.cache_write.map(Usd),
-        reasoning: wire.reasoning.map(Usd),
     }
 }
 
