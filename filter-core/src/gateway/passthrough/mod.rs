@@ -5,6 +5,7 @@
 //! answer, and [`record`] becomes the trace. Streamed bodies aren't buffered: file uploads and
 //! speech pass chunk by chunk.
 
+mod held_answer;
 mod ownership;
 mod record;
 mod response;
@@ -28,7 +29,8 @@ use crate::gateway::{budget, privacy, strategy};
 use crate::headers::{self, HeaderList};
 use crate::host::{Action, Host};
 use crate::memory;
-use ownership::{HeldAnswer, Ownership};
+use held_answer::HeldAnswer;
+use ownership::Ownership;
 use record::PassthroughRecord;
 use target::PassthroughTarget;
 

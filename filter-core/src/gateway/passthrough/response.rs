@@ -5,7 +5,8 @@ use opentracy_translate::client::Api;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::redact::EventMask;
 
-use super::ownership::{HeldProgress, Ownership};
+use super::held_answer::HeldProgress;
+use super::ownership::Ownership;
 use super::target::PassthroughTarget;
 use super::{Passthrough, State};
 use crate::deadline::Deadline;
