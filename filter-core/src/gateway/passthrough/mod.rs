@@ -8,6 +8,7 @@
 mod held_answer;
 mod ownership;
 mod record;
+mod resolve;
 mod response;
 mod send;
 mod target;
@@ -189,7 +190,7 @@ impl Passthrough {
         let caller = &self.record.trace.caller;
         match self.endpoint {
             Endpoint::Proxy => {
-                let target = target::of_proxy(&snapshot, caller, path)?;
+                let target = resolve::of_proxy(&snapshot, caller, path)?;
                 let owner = ResourceOwner::of(&snapshot, caller);
                 if !owner.sees_all {
                     let method = self.request.get(":method").unwrap_or_default();
@@ -208,7 +209,7 @@ impl Passthrough {
             }
             Endpoint::Files | Endpoint::Batches => {
                 let wanted = self.request.get(headers::PROVIDER);
-                let target = target::of_resource(&snapshot, caller, self.endpoint, wanted, path)?;
+                let target = resolve::of_resource(&snapshot, caller, self.endpoint, wanted, path)?;
                 let owner = ResourceOwner::of(&snapshot, caller);
                 let method = self.request.get(":method").unwrap_or_default();
                 let body = end_of_stream.then(|| host.request_body(0));
@@ -230,17 +231,17 @@ impl Passthrough {
                 match model {
                     multipart::ModelField::Unknown if !is_enough => Ok(None),
                     multipart::ModelField::Named(range) => {
-                        target::of_form(&snapshot, caller, self.endpoint, body, range).map(Some)
+                        resolve::of_form(&snapshot, caller, self.endpoint, body, range).map(Some)
                     }
                     multipart::ModelField::Unknown | multipart::ModelField::NotFirst => {
-                        target::of_default(&snapshot, caller, self.endpoint).map(Some)
+                        resolve::of_default(&snapshot, caller, self.endpoint).map(Some)
                     }
                 }
             }
             _ if !end_of_stream => Ok(None),
             _ => {
                 let body = host.request_body(0);
-                let target = target::of_json(&snapshot, caller, self.endpoint, &body)?;
+                let target = resolve::of_json(&snapshot, caller, self.endpoint, &body)?;
                 self.record.asked(body);
                 Ok(Some(target))
             }
