@@ -28,6 +28,7 @@ mod planner;
 mod privacy;
 mod probes;
 mod router;
+mod send;
 mod session;
 mod strategy;
 mod trace_builder;
