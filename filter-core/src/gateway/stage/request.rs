@@ -1,0 +1,95 @@
+//! Requests that are complete.
+
+use opentracy_translate::error::ApiError;
+
+use super::state::{GatewayStage, State};
+use crate::gateway::answer::ClientAnswer;
+use crate::gateway::call::ClientCall;
+use crate::gateway::dispatch::{self, DispatchOutcome};
+use crate::gateway::gateway_endpoint::GatewayEndpoint;
+use crate::gateway::{count_tokens, explain};
+use crate::headers;
+use crate::host::{Action, Host};
+
+impl GatewayStage {
+    /// Handles a complete request.
+    pub(super) fn on_request(&mut self, host: &impl Host) -> Action {
+        let State::Receiving(endpoint, caller, request) = std::mem::take(&mut self.state) else {
+            return Action::Continue;
+        };
+        let body = host.request_body(0);
+        match endpoint {
+            GatewayEndpoint::Completion(api) => {
+                let call = ClientCall::new(host, api, caller, &request, body);
+                self.settle(host, dispatch::start(host, Box::new(call), request))
+            }
+            GatewayEndpoint::CountTokens => {
+                match count_tokens::answer(host, &caller, &request, &body) {
+                    Some(errand) => {
+                        self.state = State::Counting(errand);
+                        Action::Continue
+                    }
+                    None => {
+                        self.state = State::Answered;
+                        Action::Pause
+                    }
+                }
+            }
+            // Unreachable: these endpoints are handled before the whole request is received.
+            GatewayEndpoint::Passthrough(_) | GatewayEndpoint::Models => Action::Continue,
+            GatewayEndpoint::Route => {
+                self.state = match explain::ask(host, body) {
+                    Some(asked) => State::Explaining(asked),
+                    None => State::Answered,
+                };
+                Action::Pause
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, host: &impl Host, error: ApiError) {
+        if let State::Receiving(endpoint, caller, request) = std::mem::take(&mut self.state) {
+            match endpoint {
+                GatewayEndpoint::Route => {
+                    self.reply_error(host, &error);
+                    return;
+                }
+                // A count leaves no trace.
+                GatewayEndpoint::CountTokens => {
+                    let body = endpoint.api().error_json(&error, &[]);
+                    host.reply(error.status, &headers::json(), &body);
+                    self.state = State::Answered;
+                    return;
+                }
+                _ => {}
+            }
+            let call = ClientCall::new(host, endpoint.api(), caller, &request, Vec::new());
+            self.settle(host, DispatchOutcome::Refused(Box::new(call), error));
+        }
+    }
+
+    pub(super) fn settle(&mut self, host: &impl Host, outcome: DispatchOutcome) -> Action {
+        match outcome {
+            DispatchOutcome::Sent(mut call) => {
+                call.release_body();
+                let answer = ClientAnswer::awaited(host, &call);
+                self.state = State::Sent(Box::new((*call, answer)));
+                Action::Continue
+            }
+            DispatchOutcome::Waiting(waiting) => {
+                self.state = State::Waiting(waiting);
+                Action::Pause
+            }
+            DispatchOutcome::Known(mut call, cached) => {
+                let answer = ClientAnswer::repeat(host, &mut call, cached);
+                self.state = State::Sent(Box::new((*call, answer)));
+                Action::Pause
+            }
+            DispatchOutcome::Refused(call, error) => {
+                let answer = ClientAnswer::refuse(host, &call, &error);
+                self.state = State::Sent(Box::new((*call, answer)));
+                Action::Pause
+            }
+        }
+    }
+}
