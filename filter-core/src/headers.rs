@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use opentracy_trace::user_agent;
 use opentracy_translate::access;
+use opentracy_translate::error::ApiError;
 use opentracy_translate::redact::KeyMask;
 
 /// The plan, from the gateway stage to the provider stage.
@@ -163,6 +164,15 @@ impl<'a> HeaderList<'a> {
     pub fn set(&mut self, name: &'a str, value: impl Into<Cow<'a, str>>) {
         self.0.retain(|(own, _)| own != name);
         self.push(name, value);
+    }
+
+    /// Makes these the headers of a response with an error.
+    pub fn set_error(&mut self, error: &ApiError) {
+        self.set(":status", error.status.to_string());
+        self.set("content-type", "application/json");
+        if let Some(seconds) = error.retry_after {
+            self.set("retry-after", seconds.to_string());
+        }
     }
 
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {

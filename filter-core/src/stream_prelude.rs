@@ -5,9 +5,11 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::exchange::Origin;
 use opentracy_translate::format::StreamTranslator;
 
+use crate::headers::HeaderList;
 use crate::host::Host;
 
 pub struct StreamPrelude {
+    headers: HeaderList<'static>,
     translator: Box<StreamTranslator>,
     /// Bytes of Envoy's buffer that have been read.
     consumed: usize,
@@ -17,14 +19,29 @@ pub struct StreamPrelude {
 /// The result of reading more of the beginning.
 pub enum PreludeProgress {
     Pending(StreamPrelude),
-    /// The answer has begun; holds the first bytes for the client.
-    Started(Box<StreamTranslator>, Vec<u8>),
-    Failed(ApiError),
+    /// The answer has begun.
+    Started {
+        headers: HeaderList<'static>,
+        translator: Box<StreamTranslator>,
+        /// The first bytes for the client.
+        out: Vec<u8>,
+    },
+    /// The provider sent an error instead of an answer.
+    Failed {
+        headers: HeaderList<'static>,
+        error: ApiError,
+    },
+}
+
+/// Returns true if a response with these headers is a stream that may be an answer.
+pub fn is_stream(headers: &HeaderList<'_>, end_of_stream: bool) -> bool {
+    headers.is_event_stream() && headers.status() == 200 && !end_of_stream
 }
 
 impl StreamPrelude {
-    pub fn new(origin: &Origin<'_>) -> Self {
+    pub fn new(headers: HeaderList<'static>, origin: &Origin<'_>) -> Self {
         Self {
+            headers,
             translator: Box::new(StreamTranslator::new(origin)),
             consumed: 0,
             out: Vec::new(),
@@ -40,10 +57,17 @@ impl StreamPrelude {
             self.translator.finish(&mut self.out);
         }
         if self.translator.has_begun() {
-            return PreludeProgress::Started(self.translator, self.out);
+            return PreludeProgress::Started {
+                headers: self.headers,
+                translator: self.translator,
+                out: self.out,
+            };
         }
         match self.translator.error() {
-            Some(error) => PreludeProgress::Failed(error.clone()),
+            Some(error) => PreludeProgress::Failed {
+                error: error.clone(),
+                headers: self.headers,
+            },
             None => PreludeProgress::Pending(self),
         }
     }

@@ -8,7 +8,7 @@ use crate::deadline::Deadline;
 use crate::headers::{self, HeaderList};
 use crate::host::{Action, Host};
 use crate::provider::attempt::ActiveAttempt;
-use crate::stream_prelude::{PreludeProgress, StreamPrelude, translate_chunk};
+use crate::stream_prelude::{self, PreludeProgress, StreamPrelude, translate_chunk};
 use crate::{failure, memory, upstream};
 
 #[derive(Default)]
@@ -26,7 +26,7 @@ enum State {
     Waiting,
     /// Buffers a body until it is complete. The error is set if Envoy generated the response.
     Body(HeaderList<'static>, Option<(ApiError, AttemptError)>),
-    Prelude(HeaderList<'static>, StreamPrelude),
+    Prelude(StreamPrelude),
     Stream(Box<StreamTranslator>),
     Over,
 }
@@ -91,10 +91,8 @@ impl Inbound {
             self.state = State::Body(headers, Some(failure));
         } else {
             match attempt.origin() {
-                Some(origin)
-                    if headers.is_event_stream() && headers.status() == 200 && !end_of_stream =>
-                {
-                    self.state = State::Prelude(headers, StreamPrelude::new(&origin));
+                Some(origin) if stream_prelude::is_stream(&headers, end_of_stream) => {
+                    self.state = State::Prelude(StreamPrelude::new(headers, &origin));
                     return Action::Pause;
                 }
                 _ => self.state = State::Body(headers, None),
@@ -144,16 +142,19 @@ impl Inbound {
         attempt: &mut ActiveAttempt,
         end_of_stream: bool,
     ) -> Action {
-        let State::Prelude(mut headers, prelude) = std::mem::replace(&mut self.state, State::Over)
-        else {
+        let State::Prelude(prelude) = std::mem::replace(&mut self.state, State::Over) else {
             return Action::Continue;
         };
         match prelude.advance(host, end_of_stream) {
             PreludeProgress::Pending(prelude) => {
-                self.state = State::Prelude(headers, prelude);
+                self.state = State::Prelude(prelude);
                 return Action::Pause;
             }
-            PreludeProgress::Started(translator, out) => {
+            PreludeProgress::Started {
+                mut headers,
+                translator,
+                out,
+            } => {
                 let status = headers.status();
                 let log = attempt.log(host, Some(status), None, None);
                 if translator.error().is_some() {
@@ -166,7 +167,7 @@ impl Inbound {
                 self.deadline.progress(end_of_stream);
                 self.state = State::Stream(translator);
             }
-            PreludeProgress::Failed(error) => {
+            PreludeProgress::Failed { headers, error } => {
                 let (body, headers) = failed(host, attempt, headers, &error);
                 host.set_response_headers(&headers);
                 host.set_response_body(&body);
@@ -263,11 +264,7 @@ fn error_reply(
     log: String,
 ) -> (Vec<u8>, HeaderList<'static>) {
     let body = error.to_json();
-    headers.set(":status", error.status.to_string());
-    headers.set("content-type", "application/json");
-    if let Some(seconds) = error.retry_after {
-        headers.set("retry-after", seconds.to_string());
-    }
+    headers.set_error(error);
     headers.set("content-length", body.len().to_string());
     mark(attempt, &mut headers, log, error.status);
     (body, headers)

@@ -20,7 +20,7 @@ use crate::gateway::call::ClientCall;
 use crate::headers::{self, HeaderList};
 use crate::host::{Action, Host};
 use crate::plan::LoggedAttempt;
-use crate::stream_prelude::StreamPrelude;
+use crate::stream_prelude::{self, StreamPrelude};
 use crate::{events, failure, memory, upstream};
 
 #[derive(Default)]
@@ -51,7 +51,7 @@ enum State {
         source: Source,
     },
     /// Buffers a provider's stream until it has begun.
-    Prelude(HeaderList<'static>, StreamPrelude),
+    Prelude(StreamPrelude),
     Streaming(Box<Stream>),
     Over,
 }
@@ -190,13 +190,13 @@ impl ClientAnswer {
         let source = note_attempts(host, call, &headers, self.status);
         headers.retain(|name| !headers::is_providers_own(name));
         headers.mask(&call.key_mask(), self.status >= 400);
-        if headers.is_event_stream() && self.status == 200 && !end_of_stream {
+        if stream_prelude::is_stream(&headers, end_of_stream) {
             if source == Source::ProviderStage {
                 self.begin_stream(host, call, headers, None);
                 return Action::Continue;
             }
             if let Some(origin) = call.origin() {
-                self.state = State::Prelude(headers, StreamPrelude::new(&origin));
+                self.state = State::Prelude(StreamPrelude::new(headers, &origin));
                 return Action::Pause;
             }
         }
@@ -347,11 +347,7 @@ impl ClientAnswer {
         }
         call.report_health(host);
         self.status = error.status;
-        headers.set(":status", error.status.to_string());
-        headers.set("content-type", "application/json");
-        if let Some(seconds) = error.retry_after {
-            headers.set("retry-after", seconds.to_string());
-        }
+        headers.set_error(&error);
         let body = call.api.error_json(&error, &call.attempts);
         self.error = Some(error);
         body

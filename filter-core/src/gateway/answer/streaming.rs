@@ -40,21 +40,24 @@ impl ClientAnswer {
         call: &mut ClientCall,
         end_of_stream: bool,
     ) -> Action {
-        let State::Prelude(mut headers, prelude) = std::mem::replace(&mut self.state, State::Over)
-        else {
+        let State::Prelude(prelude) = std::mem::replace(&mut self.state, State::Over) else {
             return Action::Continue;
         };
         match prelude.advance(host, end_of_stream) {
             PreludeProgress::Pending(prelude) => {
-                self.state = State::Prelude(headers, prelude);
+                self.state = State::Prelude(prelude);
                 return Action::Pause;
             }
-            PreludeProgress::Started(translator, out) => {
+            PreludeProgress::Started {
+                headers,
+                translator,
+                out,
+            } => {
                 self.deadline.progress(end_of_stream);
                 self.begin_stream(host, call, headers, Some(translator));
                 self.relay(host, call, out, true, end_of_stream);
             }
-            PreludeProgress::Failed(error) => {
+            PreludeProgress::Failed { mut headers, error } => {
                 let body = self.answer_error(host, call, &mut headers, error);
                 finish_headers(host, call, &mut headers, body.len());
                 host.set_response_headers(&headers);
