@@ -3,7 +3,7 @@
 use opentracy_proto::v1;
 use opentracy_translate::error::ApiError;
 
-use super::{ClientAnswer, State};
+use super::state::{ClientAnswer, State};
 use crate::failure;
 use crate::gateway::cache::{self, CachedAnswer};
 use crate::gateway::call::{CallResult, ClientCall};

@@ -4,7 +4,8 @@ use opentracy_translate::format::StreamTranslator;
 use opentracy_translate::openai::response::Summary;
 use opentracy_translate::openai::tap::Output;
 
-use super::{ClientAnswer, State, Stream, finish_headers};
+use super::error::finish_headers;
+use super::state::{ClientAnswer, State, Stream};
 use crate::gateway::cache;
 use crate::gateway::call::ClientCall;
 use crate::headers::{self, HeaderList};

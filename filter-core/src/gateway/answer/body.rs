@@ -1,0 +1,108 @@
+//! Answers that are one body.
+
+use std::borrow::Cow;
+
+use opentracy_translate::attempt_error::AttemptError;
+use opentracy_translate::error::ApiError;
+use opentracy_translate::json;
+use opentracy_translate::openai::error as openai_error;
+
+use super::error::finish_headers;
+use super::state::{ClientAnswer, Source, State};
+use crate::gateway::call::ClientCall;
+use crate::headers::HeaderList;
+use crate::host::{Action, Host};
+use crate::{failure, memory, upstream};
+
+impl ClientAnswer {
+    pub(super) fn finish_body(&mut self, host: &impl Host, call: &mut ClientCall) -> Action {
+        let State::Holding {
+            mut headers,
+            source,
+        } = std::mem::replace(&mut self.state, State::Over)
+        else {
+            return Action::Continue;
+        };
+        let body = memory::response_body(host, self.buffered);
+        if body.is_err()
+            && let Some(attempt) = call.attempts.last_mut()
+        {
+            // Not the model's fault.
+            attempt.error = Some(AttemptError::RefusedByGateway);
+        }
+        let body = self.answer(host, call, &mut headers, source, body);
+        host.set_response_headers(&headers);
+        host.set_response_body(&body);
+        self.content = body;
+        self.is_complete = true;
+        Action::Continue
+    }
+
+    /// Returns the body for the client and sets its headers.
+    pub(super) fn answer(
+        &mut self,
+        host: &impl Host,
+        call: &mut ClientCall,
+        headers: &mut HeaderList<'_>,
+        source: Source,
+        body: Result<Vec<u8>, ApiError>,
+    ) -> Vec<u8> {
+        let body = match body.and_then(|body| self.read(host, call, source, body)) {
+            Ok(mut body) => {
+                self.summary = call.api.summarize(&body);
+                if self.summary.calls_tools {
+                    call.session_for_tools(host);
+                }
+                if call.cache_key.is_some() {
+                    self.kept.clone_from(&body);
+                }
+                json::append_members(&mut body, &call.extras(host, &self.summary));
+                body
+            }
+            Err(error) => self.answer_error(host, call, headers, error),
+        };
+        call.report_health(host);
+        finish_headers(host, call, headers, body.len());
+        body
+    }
+
+    /// Returns the answer in the client's API, or its error.
+    fn read(
+        &self,
+        host: &impl Host,
+        call: &ClientCall,
+        source: Source,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, ApiError> {
+        let provider = call
+            .selected
+            .as_ref()
+            .map_or("The provider", |(name, _)| name);
+        match source {
+            Source::Provider => {
+                let read = match call.origin() {
+                    Some(origin) => upstream::read_answer(self.status, &body, &origin)?,
+                    None => None,
+                };
+                Ok(read.unwrap_or(body))
+            }
+            Source::ProviderStage if self.status < 400 => Ok(body),
+            // The provider stage can't add a body to a reply without one.
+            Source::ProviderStage if body.is_empty() => {
+                Err(ApiError::from_provider(provider, self.status, ""))
+            }
+            Source::ProviderStage => Err(read_own_error(self.status, &body)),
+            Source::Envoy => Err(failure::of_envoy_reply(provider, &host.response_details()).0),
+        }
+    }
+}
+
+/// Reads an error that the provider stage has already put in OpenAI's format.
+fn read_own_error(status: u16, body: &[u8]) -> ApiError {
+    let details = openai_error::read(body);
+    ApiError {
+        code: details.code.map(Cow::Owned),
+        param: details.param,
+        ..ApiError::new(status, details.message)
+    }
+}

@@ -1,0 +1,162 @@
+//! Envoy's callbacks about the response to a call.
+
+use opentracy_translate::attempt_error::AttemptError;
+use opentracy_translate::error::{ApiError, AttemptSummary};
+
+use super::state::{ClientAnswer, Source, State};
+use crate::gateway::call::ClientCall;
+use crate::headers::{self, HeaderList};
+use crate::host::{Action, Host};
+use crate::plan::LoggedAttempt;
+use crate::stream_prelude::{self, StreamPrelude};
+use crate::{events, failure};
+
+impl ClientAnswer {
+    /// Ends a call whose provider timed out: with an error reply, or by closing the client's stream
+    /// if it has begun.
+    pub fn on_deadline(&mut self, host: &impl Host, call: &mut ClientCall) {
+        match &self.state {
+            State::Over => {}
+            State::Streaming(_) => {
+                let (mut error, reason) = timeout_error(call);
+                error.message.push_str(": its stream paused for too long");
+                self.error = Some(error);
+                if let Some(attempt) = call.attempts.last_mut() {
+                    attempt.error = Some(reason);
+                    // It was reported as a success when its stream began.
+                    events::on_attempt(host, attempt);
+                }
+                host.close_response();
+            }
+            State::Waiting | State::Holding { .. } | State::Prelude(..) => {
+                let (error, reason) = timeout_error(call);
+                call.note_silence(host, reason);
+                let mut headers = headers::json();
+                let body = self.answer_error(host, call, &mut headers, error);
+                call.add_headers(host, &mut headers);
+                headers.retain(|name| !name.starts_with(':'));
+                host.reply(self.status, &headers, &body);
+                self.content = body;
+                self.is_complete = true;
+                self.state = State::Over;
+            }
+        }
+    }
+
+    pub fn on_headers(
+        &mut self,
+        host: &impl Host,
+        call: &mut ClientCall,
+        end_of_stream: bool,
+    ) -> Action {
+        if !matches!(self.state, State::Waiting) {
+            return Action::Continue;
+        }
+        let mut headers = host.response_headers();
+        self.status = headers.status();
+        let source = note_attempts(host, call, &headers, self.status);
+        headers.retain(|name| !headers::is_providers_own(name));
+        headers.mask(&call.key_mask(), self.status >= 400);
+        if stream_prelude::is_stream(&headers, end_of_stream) {
+            if source == Source::ProviderStage {
+                self.begin_stream(host, call, headers, None);
+                return Action::Continue;
+            }
+            if let Some(origin) = call.origin() {
+                self.state = State::Prelude(StreamPrelude::new(headers, &origin));
+                return Action::Pause;
+            }
+        }
+        if end_of_stream {
+            // Envoy can't add a body to a response without one, so a new response is sent instead.
+            let body = self.answer(host, call, &mut headers, source, Ok(Vec::new()));
+            headers.retain(|name| !name.starts_with(':') && name != "content-length");
+            self.state = State::Over;
+            host.reply(self.status, &headers, &body);
+            self.content = body;
+            self.is_complete = true;
+            return Action::Pause;
+        }
+        self.state = State::Holding { headers, source };
+        Action::Pause
+    }
+
+    /// Handles more of the body; `size` bytes of it are buffered.
+    pub fn on_body(
+        &mut self,
+        host: &impl Host,
+        call: &mut ClientCall,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Action {
+        match &mut self.state {
+            State::Holding { .. } => {
+                call.trace.note_first_byte(host);
+                self.buffered = size;
+                if end_of_stream {
+                    self.finish_body(host, call)
+                } else {
+                    Action::Pause
+                }
+            }
+            State::Prelude(..) => self.on_prelude(host, call, end_of_stream),
+            State::Streaming(_) => {
+                self.on_chunk(host, call, end_of_stream);
+                Action::Continue
+            }
+            State::Waiting | State::Over => Action::Continue,
+        }
+    }
+
+    pub fn on_trailers(&mut self, host: &impl Host, call: &mut ClientCall) -> Action {
+        match self.state {
+            State::Holding { .. } => self.finish_body(host, call),
+            _ => Action::Continue,
+        }
+    }
+}
+
+/// Returns the error and the reason for a provider that timed out.
+fn timeout_error(call: &ClientCall) -> (ApiError, AttemptError) {
+    let candidate = call.plan.first();
+    let provider = candidate.map_or("The provider", |candidate| &candidate.provider.name);
+    failure::timeout(provider)
+}
+
+/// Records the attempts, from whichever source knows them, and returns the origin of the response.
+fn note_attempts(
+    host: &impl Host,
+    call: &mut ClientCall,
+    headers: &HeaderList<'_>,
+    status: u16,
+) -> Source {
+    let is_direct = call.is_direct;
+    if !is_direct
+        && let Some(text) = headers.get(headers::ATTEMPT_LOG)
+        && let Ok(log) = serde_json::from_str::<Vec<LoggedAttempt>>(text)
+    {
+        call.note_log(host, log);
+        return Source::ProviderStage;
+    }
+    match call.plan.first() {
+        Some(candidate) if is_direct && !host.is_envoys_reply(status) => {
+            let attempt = AttemptSummary {
+                provider: candidate.provider.name.clone(),
+                model: candidate.model.clone(),
+                status: Some(status),
+                error: (status >= 400).then(|| AttemptError::of_status(status)),
+                latency_ms: Some(call.trace.started.elapsed_micros(host) / 1000),
+                retry_after: None,
+            };
+            call.note_attempts(vec![attempt]);
+            Source::Provider
+        }
+        _ => {
+            call.note_silence(
+                host,
+                failure::of_envoy_reply("", &host.response_details()).1,
+            );
+            Source::Envoy
+        }
+    }
+}
