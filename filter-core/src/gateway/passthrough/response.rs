@@ -7,8 +7,8 @@ use opentracy_translate::redact::EventMask;
 
 use super::held_answer::HeldProgress;
 use super::ownership::Ownership;
+use super::state::{Passthrough, State};
 use super::target::PassthroughTarget;
-use super::{Passthrough, State};
 use crate::deadline::Deadline;
 use crate::gateway::envoys_reply::EnvoysReply;
 use crate::headers::{self, HeaderList};
