@@ -19,5 +19,6 @@ pub mod serve;
 pub mod shutdown;
 pub mod spend;
 pub mod state;
+#[path = "../store/src/lib.rs"]
 pub mod store;
 pub mod telemetry;
