@@ -2,7 +2,8 @@
 //!
 //! [`opentracy_config`] is the operator's configuration and the filter's view of it, and [`envoy`]
 //! Envoy's configuration. [`api`] serves the filter and people. [`ingest`] moves traces through its
-//! journal into the [`store`], [`spend`] prices and limits them, [`routing`] orders candidates.
+//! journal into the
+//! [store](opentracy_store), [`spend`] prices and limits them, [`routing`] orders candidates.
 //! [`serve`] puts everything together.
 
 pub mod agents;
@@ -19,6 +20,4 @@ pub mod serve;
 pub mod shutdown;
 pub mod spend;
 pub mod state;
-#[path = "../store/src/lib.rs"]
-pub mod store;
 pub mod telemetry;

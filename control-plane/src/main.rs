@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use opentracy::check;
 use opentracy::envoy;
+use opentracy::ingest::journal;
 use opentracy::resources;
 use opentracy::routing;
 use opentracy::serve;
 use opentracy::spend::prices::InForce;
-use opentracy::store;
-use opentracy::store::{Filter, Micros};
 use opentracy_base::secure_fs;
 use opentracy_config::client_keys;
+use opentracy_store::{self as store, Filter, Micros};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -131,7 +131,7 @@ fn main() -> ExitCode {
             };
             serve::reprice(path, filter, prices)
         }
-        Command::Store { command } => match store::command::run(path, command) {
+        Command::Store { command } => match store::command::run(path, command, journal::lock) {
             Ok(code) => return code,
             Err(error) => Err(error),
         },

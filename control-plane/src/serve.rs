@@ -27,7 +27,6 @@ use crate::spend::budget::Ledger;
 use crate::spend::prices::{InForce, Prices};
 use crate::spend::reprice;
 use crate::state::AppState;
-use crate::store::{self, Actor, Filter, Micros, Store};
 use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Otlp;
@@ -41,6 +40,7 @@ use opentracy_config as config;
 use opentracy_config::credential::Credentials;
 use opentracy_config::owner::BudgetStatus;
 use opentracy_config::{Config, Keys, LogFormat};
+use opentracy_store::{self as store, Actor, Filter, Micros, Store};
 
 /// Interval between removals of old traces.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);

@@ -15,11 +15,11 @@ use crate::routing::{Router, learn};
 use crate::spend::budget::Ledger;
 use crate::spend::limits::Limits;
 use crate::spend::prices::Prices;
-use crate::store::Store;
 use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 use opentracy_base::health::HealthRegistry;
 use opentracy_config::snapshot::Snapshot;
+use opentracy_store::Store;
 
 /// Services that the REST and gRPC handlers use.
 #[derive(Clone)]

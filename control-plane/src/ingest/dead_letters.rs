@@ -15,9 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
-use crate::store::{Attempt, Record};
 use opentracy_base::clock;
 use opentracy_base::health::{HealthCode, HealthRegistry};
+use opentracy_store::{Attempt, Record};
 use opentracy_trace::json;
 
 /// Size limit of the file. Once it is full, rejected records wait in the journal and block all

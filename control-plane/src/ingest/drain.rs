@@ -16,9 +16,9 @@ use uuid::Uuid;
 use crate::ingest::dead_letters::{DeadLetters, Letter};
 use crate::ingest::journal::{self, Bookmark, Progress, Reader};
 use crate::ingest::{Observers, StoreState};
-use crate::store::{self, Attempt, Record, Store, StoreError, Words};
 use opentracy_base::health::HealthRegistry;
 use opentracy_base::worker_thread::Background;
+use opentracy_store::{self as store, Attempt, Record, Store, StoreError, Words};
 
 /// Bytes in one write. Larger batches are faster, smaller ones use less memory.
 const BATCH_BYTES: usize = 8 << 20;
@@ -267,8 +267,8 @@ fn batch_of(units: &[Unit]) -> store::Batch {
 mod tests {
 
     use super::*;
-    use crate::store::Sqlite;
     use opentracy_base::health::HealthCode;
+    use opentracy_store::Sqlite;
 
     /// Opens a store in a folder, with a trigger that rejects one user's records.
     fn store(folder: &std::path::Path) -> Arc<Sqlite> {

@@ -18,7 +18,7 @@ use prost::Message as _;
 use tokio::sync::watch;
 
 use crate::ingest::journal::{Figures, Journal, JournalError, Progress};
-use crate::store::Record;
+use opentracy_store::Record;
 
 pub use dead_letters::DeadLetters;
 pub use drain::Drain;

@@ -6,9 +6,9 @@ use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::store::Micros;
 use opentracy_base::clock;
 use opentracy_base::health::{HealthCode, HealthRegistry};
+use opentracy_store::Micros;
 
 /// The state of writes. Clones share it.
 #[derive(Debug, Clone, Default)]

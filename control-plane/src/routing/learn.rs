@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 use super::embed::{Embed, Urgency};
 use super::service::Router;
-use crate::store::{Feedback, Micros, Record, Store, StoreError};
 use opentracy_base::clock;
 use opentracy_base::worker_thread::Background;
+use opentracy_store::{Feedback, Micros, Record, Store, StoreError};
 
 /// Maximum number of feedback entries that a fit or the catch-up at startup reads, newest first.
 const MAX_FEEDBACK: u32 = 100_000;

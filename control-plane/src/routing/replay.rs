@@ -7,9 +7,9 @@ use opentracy_router::{Pack, Point, Weights};
 use super::candidates;
 use super::embed::{Embed, Urgency};
 use super::learn;
-use crate::store::{Filter, Order, Query, Record, Store};
 use crate::telemetry::live::Live;
 use opentracy_config::snapshot::Snapshot;
+use opentracy_store::{Filter, Order, Query, Record, Store};
 
 /// Page size when reading from the store.
 const PAGE: u32 = 200;

@@ -14,11 +14,11 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::ingest::{Ingest, Observer};
-use crate::store::{Dimension, Micros, PicoUsd, Record, Store, StoreError};
 use opentracy_base::clock;
 use opentracy_config::owner::{BudgetStatus, Owner};
 use opentracy_config::snapshot::Snapshot;
 use opentracy_config::{Budget, Config, Period};
+use opentracy_store::{Dimension, Micros, PicoUsd, Record, Store, StoreError};
 
 /// Interval between queries of the store.
 const RECOUNT_EVERY: Duration = Duration::from_secs(300);

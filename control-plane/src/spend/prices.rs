@@ -14,9 +14,9 @@ use opentracy_translate::cost::{Pricing, Usage, Usd};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::store::{Cost, Micros, Record, Tokens};
 use opentracy_base::clock;
 use opentracy_config::snapshot::Snapshot;
+use opentracy_store::{Cost, Micros, Record, Tokens};
 
 /// The prices that a call is priced with.
 #[derive(

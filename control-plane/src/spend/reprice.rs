@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::spend::prices::{InForce, Prices};
-use crate::store::{Actor, AuditEntry, Filter, Order, Query, Store, StoreError};
+use opentracy_store::{Actor, AuditEntry, Filter, Order, Query, Store, StoreError};
 
 /// Number of calls that are read and written at a time.
 const PAGE: u32 = 5000;

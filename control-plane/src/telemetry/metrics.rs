@@ -20,8 +20,8 @@ use crate::ingest::{Ingest, Observer, StoreState};
 use crate::instances::FilterInstances;
 use crate::routing::drift::Drift;
 use crate::spend::budget::Ledger;
-use crate::store::Outcome;
 use opentracy_base::health::{HealthCode, HealthRegistry};
+use opentracy_store::Outcome;
 
 /// Maximum number of models with metrics of their own. Bounded, because clients can send any model
 /// name and series are never removed.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::store::watched::Watched;
-use crate::store::{ClickHouse, Sqlite, Store, sqlite};
+use crate::sqlite::fault;
+use crate::watched::Watched;
+use crate::{ClickHouse, Sqlite, Store};
 use opentracy_base::health::{HealthCode, HealthRegistry};
 use opentracy_config as config;
 
@@ -56,7 +57,7 @@ fn is_fault(error: &anyhow::Error) -> bool {
     causes.any(|cause| {
         cause
             .downcast_ref::<rusqlite::Error>()
-            .is_some_and(sqlite::is_fault)
+            .is_some_and(fault::is_fault)
     })
 }
 
@@ -79,7 +80,7 @@ fn file(config: &config::Store) -> anyhow::Result<Sqlite> {
         .with_context(|| format!("the trace store {} can't be opened", path.display()))
 }
 
-pub(super) fn server(
+pub(crate) fn server(
     config: &config::Store,
     clickhouse: &config::ClickHouse,
 ) -> anyhow::Result<ClickHouse> {

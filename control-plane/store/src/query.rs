@@ -9,7 +9,7 @@ use opentracy_trace::columns::Dimension;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::store::{Micros, PicoUsd, SortKey};
+use crate::{Micros, PicoUsd, SortKey};
 use opentracy_base::clock;
 
 /// Conditions on traces; all that are set must hold.

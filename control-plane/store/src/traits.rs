@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::store::{
+use crate::{
     AuditEntry, Batch, Dimension, Feedback, Filter, Micros, Page, PicoUsd, Query, Record, Stats,
     StatsQuery, StoreError, Trace,
 };

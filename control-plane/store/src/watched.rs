@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::store::{
+use crate::{
     AuditEntry, AuditLog, Batch, Dimension, Feedback, FeedbackStore, Filter, Micros, Page, PicoUsd,
     Query, Record, Sqlite, Stats, StatsQuery, Store, StoreError, Trace, TraceStore,
 };

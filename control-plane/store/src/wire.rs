@@ -3,8 +3,8 @@
 use opentracy_proto::v1;
 use serde_json::value::RawValue;
 
-use crate::store::Record;
-use crate::store::words::Words;
+use crate::Record;
+use crate::words::Words;
 
 /// Converts a trace to a record and its search terms. Returns `None` if its id is not a UUID, which
 /// the filter never sends.

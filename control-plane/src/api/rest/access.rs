@@ -19,8 +19,8 @@ use opentracy_translate::request_origin::RequestOrigin;
 use crate::api::rest::error::Error;
 use crate::api::rest::request_id::RequestId;
 use crate::state::AppState;
-use crate::store::Actor;
 use opentracy_config::snapshot::Snapshot;
+use opentracy_store::Actor;
 
 /// The key that a request was authenticated with; `None` if the API is open.
 #[derive(Clone)]

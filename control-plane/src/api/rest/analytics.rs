@@ -8,8 +8,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
 use crate::state::AppState;
-use crate::store::{Dimension, Micros, Quantiles, Stats, StatsQuery};
 use opentracy_base::clock;
+use opentracy_store::{Dimension, Micros, Quantiles, Stats, StatsQuery};
 
 /// Maximum number of points in a time series; more would be unreadable in a chart.
 const MAX_POINTS: i64 = 10_000;

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::rest::error::Error;
 use crate::api::rest::params;
 use crate::state::AppState;
-use crate::store::AuditEntry;
+use opentracy_store::AuditEntry;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

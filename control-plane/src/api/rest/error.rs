@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use opentracy_translate::error::ApiError;
 
 use crate::ingest::journal::JournalError;
-use crate::store::StoreError;
+use opentracy_store::StoreError;
 
 /// The error type of all handlers.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
 use crate::state::AppState;
-use crate::store::{self, Filter, Order};
+use opentracy_store::{self as store, Filter, Order};
 use opentracy_trace::json::Trace;
 
 /// Page size when reading from the store.

@@ -11,8 +11,8 @@ use crate::api::rest::error::Error;
 use crate::api::rest::json::Body;
 use crate::routing::learn;
 use crate::state::AppState;
-use crate::store::Feedback;
 use opentracy_base::clock;
+use opentracy_store::Feedback;
 
 const MAX_SOURCE: usize = 100;
 

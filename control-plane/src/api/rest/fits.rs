@@ -14,7 +14,7 @@ use crate::api::rest::error::Error;
 use crate::api::rest::lines::Objects;
 use crate::routing::learn::{self, Job, Order};
 use crate::state::AppState;
-use crate::store::{Actor, AuditEntry, Micros};
+use opentracy_store::{Actor, AuditEntry, Micros};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]

@@ -15,8 +15,8 @@ use crate::api::rest::audit;
 use crate::api::rest::error::Error;
 use crate::api::rest::json::{self, Body};
 use crate::state::AppState;
-use crate::store::{Actor, AuditEntry};
 use opentracy_config::client_keys::{ClientKeys, Entry, KeyError, KeyPolicy};
+use opentracy_store::{Actor, AuditEntry};
 
 #[derive(Serialize, ToSchema)]
 pub struct ClientKeyList {

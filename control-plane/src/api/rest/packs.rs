@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::api::rest::error::Error;
 use crate::routing::library::LibraryError;
 use crate::state::AppState;
-use crate::store::{Actor, AuditEntry};
+use opentracy_store::{Actor, AuditEntry};
 
 /// The router's current state.
 #[derive(Serialize, ToSchema)]

@@ -13,7 +13,7 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{Object, Required, schema};
 
 use crate::api::rest::error::Error;
-use crate::store::{Bounds, Filter, Micros, PicoUsd, words};
+use opentracy_store::{Bounds, Filter, Micros, PicoUsd, words};
 
 /// Trace filters: the exact value of a searched column, and conditions of their own.
 /// `metadata.NAME=VALUE` also filters by the request's own metadata.

@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 use crate::api::rest::audit;
 use crate::api::rest::error::Error;
 use crate::state::AppState;
-use crate::store::{Actor, AuditEntry};
 use opentracy_config::secrets::{Description, Vault};
+use opentracy_store::{Actor, AuditEntry};
 
 const MAX_BYTES: usize = 16 << 10;
 

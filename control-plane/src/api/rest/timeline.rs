@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::store::{Micros, Record};
+use opentracy_store::{Micros, Record};
 use opentracy_trace::json::Trace;
 
 /// Maximum number of calls in a session's timeline; later ones are omitted.

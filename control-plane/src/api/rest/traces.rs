@@ -18,7 +18,7 @@ use crate::api::rest::{import, lines};
 use crate::spend::prices::InForce;
 use crate::spend::reprice::{self, Repriced};
 use crate::state::AppState;
-use crate::store::{self, Actor, AuditEntry, Filter, Order};
+use opentracy_store::{self as store, Actor, AuditEntry, Filter, Order};
 use opentracy_trace::json::Trace;
 
 const DEFAULT_LIMIT: u32 = 50;

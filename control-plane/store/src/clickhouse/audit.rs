@@ -3,8 +3,8 @@
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
-use crate::store::clickhouse::ClickHouse;
-use crate::store::{AuditEntry, Micros, StoreError};
+use crate::clickhouse::ClickHouse;
+use crate::{AuditEntry, Micros, StoreError};
 
 impl ClickHouse {
     pub(super) async fn add_note(&self, entry: AuditEntry) -> Result<(), StoreError> {

@@ -4,8 +4,8 @@ use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::store::clickhouse::ClickHouse;
-use crate::store::{Feedback, Micros, StoreError};
+use crate::clickhouse::ClickHouse;
+use crate::{Feedback, Micros, StoreError};
 
 impl ClickHouse {
     pub(super) async fn keep_feedback(&self, feedback: Vec<Feedback>) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 use clickhouse::query::Query;
 use serde::Serialize;
 
-use crate::store::{Filter, Micros, SortKey};
+use crate::{Filter, Micros, SortKey};
 
 /// A value bound to a `?`.
 #[derive(Debug, Clone, Serialize)]

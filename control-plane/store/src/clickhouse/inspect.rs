@@ -3,8 +3,8 @@
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::store::StoreError;
-use crate::store::clickhouse::ClickHouse;
+use crate::StoreError;
+use crate::clickhouse::ClickHouse;
 
 const TABLES: [&str; 5] = ["calls", "bodies", "attempts", "feedback", "audit"];
 

@@ -3,8 +3,8 @@
 //! A migration that was interrupted can run again. Its statements never change, so they are spelled
 //! out even if a later table has the same columns.
 
-use crate::store::clickhouse::schema::{ALL_FIGURES, Topology};
-use crate::store::clickhouse::tables::{ATTEMPTS, AUDIT, BODIES, CALLS, FEEDBACK, Table};
+use crate::clickhouse::schema::{ALL_FIGURES, Topology};
+use crate::clickhouse::tables::{ATTEMPTS, AUDIT, BODIES, CALLS, FEEDBACK, Table};
 
 /// A migration from one version to the next.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 //! of them.
 
 mod audit;
+pub(super) mod fault;
 mod feedback;
 mod filter;
 mod inspect;
@@ -24,33 +25,12 @@ use serde::Serialize;
 use tokio::sync::{Mutex, OnceCell};
 use uuid::Uuid;
 
-use crate::store::{
+use crate::{
     AuditEntry, AuditLog, Batch, Dimension, Feedback, FeedbackStore, Filter, Micros, Page, PicoUsd,
     Query, Record, Stats, StatsQuery, StoreError, Trace, TraceStore,
 };
 use opentracy_config as config;
 use schema::Topology;
-
-/// ClickHouse's error codes for rejected values: unparsable text or number, a value out of its
-/// type's range, a string that is too long, an invalid row, an unknown enum element, a violated
-/// constraint.
-const REFUSED_VALUES: [&str; 8] = ["6", "27", "69", "70", "117", "131", "469", "691"];
-
-/// Returns `true` if ClickHouse, or its client, rejects rows because of their content.
-pub fn is_about_records(error: &clickhouse::error::Error) -> bool {
-    use clickhouse::error::Error;
-    match error {
-        Error::BadResponse(message) => message
-            .trim_start()
-            .strip_prefix("Code: ")
-            .and_then(|rest| rest.split_once('.'))
-            .is_some_and(|(code, _)| REFUSED_VALUES.contains(&code)),
-        Error::DataFormat(_) | Error::SequenceMustHaveLength | Error::InvalidUtf8Encoding(_) => {
-            true
-        }
-        _ => false,
-    }
-}
 
 pub struct ClickHouse {
     client: Client,

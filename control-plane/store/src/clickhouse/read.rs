@@ -6,10 +6,10 @@ use clickhouse::Row;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::store::clickhouse::filter::{Conditions, Value};
-use crate::store::clickhouse::row::AttemptRow;
-use crate::store::clickhouse::{ClickHouse, list, number};
-use crate::store::{Attempt, Cursor, Order, Page, Query, Record, SortKey, StoreError, Trace};
+use crate::clickhouse::filter::{Conditions, Value};
+use crate::clickhouse::row::AttemptRow;
+use crate::clickhouse::{ClickHouse, list, number};
+use crate::{Attempt, Cursor, Order, Page, Query, Record, SortKey, StoreError, Trace};
 
 /// Extra rows that are requested beyond a page, to make up for duplicates.
 const SPARE: usize = 10;

@@ -7,7 +7,7 @@ use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::store::{Attempt, Micros, Record, SortKey, StoreError};
+use crate::{Attempt, Micros, Record, SortKey, StoreError};
 
 /// A row of `calls`.
 #[derive(Debug)]
@@ -196,7 +196,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::store::clickhouse::schema::Topology;
+    use crate::clickhouse::schema::Topology;
 
     /// Returns the names and types of the columns of `calls` after all migrations.
     fn migrated() -> BTreeMap<String, String> {

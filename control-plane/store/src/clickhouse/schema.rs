@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::store::clickhouse::tables::{ATTEMPTS, BODIES, CALLS, DAILY, FEEDBACK, HOURLY, Table};
+use crate::clickhouse::tables::{ATTEMPTS, BODIES, CALLS, DAILY, FEEDBACK, HOURLY, Table};
 use opentracy_config::ClickHouse;
 
 /// The location of the tables.

@@ -3,9 +3,9 @@
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::store::clickhouse::ClickHouse;
-use crate::store::clickhouse::filter::Conditions;
-use crate::store::{Dimension, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
+use crate::clickhouse::ClickHouse;
+use crate::clickhouse::filter::Conditions;
+use crate::{Dimension, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
 
 impl ClickHouse {
     pub(super) async fn figures(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError> {

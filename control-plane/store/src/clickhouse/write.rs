@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::store::clickhouse::filter::Conditions;
-use crate::store::clickhouse::row::{AttemptRow, BodyRow, CallRow};
-use crate::store::clickhouse::{ClickHouse, list, number, schema};
-use crate::store::{Batch, Filter, Micros, Record, SortKey, StoreError};
+use crate::clickhouse::filter::Conditions;
+use crate::clickhouse::row::{AttemptRow, BodyRow, CallRow};
+use crate::clickhouse::{ClickHouse, list, number, schema};
+use crate::{Batch, Filter, Micros, Record, SortKey, StoreError};
 use opentracy_base::clock;
 
 /// Makes a mutation finish before its statement returns.

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::store::command::{DAMAGED, file};
-use crate::store::{open, sqlite};
+use crate::command::{DAMAGED, file};
+use crate::{open, sqlite};
 use opentracy_config as config;
 
 pub async fn run(config: &config::Store) -> anyhow::Result<ExitCode> {

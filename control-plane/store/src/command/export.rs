@@ -10,10 +10,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use uuid::Uuid;
 
-use crate::store::command::{DAMAGED, file};
-use crate::store::sqlite::salvage::{self, Row};
-use crate::store::sqlite::{inspect, read};
-use crate::store::{Attempt, Filter, Order, Query, StoreError, Trace, TraceStore as _, open};
+use crate::command::{DAMAGED, file};
+use crate::sqlite::salvage::{self, Row};
+use crate::sqlite::{inspect, read};
+use crate::{Attempt, Filter, Order, Query, StoreError, Trace, TraceStore as _, open};
 use opentracy_config as config;
 use opentracy_trace::json;
 

@@ -4,6 +4,7 @@ mod check;
 mod export;
 mod repair;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -34,7 +35,13 @@ pub enum Command {
     },
 }
 
-pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<ExitCode> {
+/// Runs a command. `lock_journal` locks the journal in a folder, or fails if a control plane uses
+/// it: the control plane also uses the store until then.
+pub fn run(
+    path: Option<&Path>,
+    command: Command,
+    lock_journal: impl FnOnce(&Path) -> anyhow::Result<File>,
+) -> anyhow::Result<ExitCode> {
     let (config, _) = config::load(path).context("the configuration can't be used")?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -43,7 +50,7 @@ pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<ExitCode> {
         .block_on(async {
             match command {
                 Command::Check => check::run(&config.store).await,
-                Command::Repair { force } => repair::run(&config, force).await,
+                Command::Repair { force } => repair::run(&config, force, lock_journal).await,
                 Command::Export { output } => export::run(&config.store, output.as_deref()).await,
             }
         })

@@ -1,15 +1,20 @@
 //! Runs `opentracy store repair`.
 
+use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
 
-use crate::ingest::journal;
-use crate::store::command::file;
-use crate::store::sqlite::{inspect, repair};
+use crate::command::file;
+use crate::sqlite::{inspect, repair};
 use opentracy_config::Config;
 
-pub async fn run(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
+pub async fn run(
+    config: &Config,
+    force: bool,
+    lock_journal: impl FnOnce(&Path) -> anyhow::Result<File>,
+) -> anyhow::Result<ExitCode> {
     if config.store.clickhouse.is_some() {
         bail!(
             "ClickHouse repairs its own tables, from replicas or a backup; `opentracy store check` lists damaged parts, and `opentracy store export` writes the readable traces"
@@ -19,7 +24,7 @@ pub async fn run(config: &Config, force: bool) -> anyhow::Result<ExitCode> {
     // A control plane locks its journal while it runs, and uses the store until then.
     let folder = config.journal.path();
     let _journal = match folder.exists() {
-        true => Some(journal::lock(&folder)?),
+        true => Some(lock_journal(&folder)?),
         false => None,
     };
     if !force && inspect::inspect(&path).is_ok_and(|found| found.problems.is_empty()) {

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use crate::store::{AuditEntry, Micros, StoreError};
+use crate::{AuditEntry, Micros, StoreError};
 
 /// Appends an entry.
 pub fn note(connection: &Connection, entry: &AuditEntry) -> Result<(), rusqlite::Error> {

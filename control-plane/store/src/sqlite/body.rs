@@ -1,6 +1,6 @@
 //! A record as the bytes of one column: compressed JSON.
 
-use crate::store::{Record, StoreError};
+use crate::{Record, StoreError};
 
 /// Zstandard's fastest level: a third of the size for a few microseconds.
 const LEVEL: i32 = 1;

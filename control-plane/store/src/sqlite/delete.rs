@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, params, params_from_iter};
 
-use crate::store::sqlite::body;
-use crate::store::sqlite::filter::Selection;
-use crate::store::{Filter, Micros, StoreError};
+use crate::sqlite::body;
+use crate::sqlite::filter::Selection;
+use crate::{Filter, Micros, StoreError};
 
 /// Traces deleted in one transaction; other writes run in between.
 const AT_ONCE: usize = 1000;

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use crate::store::{Feedback, Micros, StoreError};
+use crate::{Feedback, Micros, StoreError};
 
 pub fn add(connection: &mut Connection, feedback: &[Feedback]) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction()?;

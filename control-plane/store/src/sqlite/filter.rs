@@ -8,8 +8,8 @@ use opentracy_trace::columns::ERROR_TYPE;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use crate::store::sqlite::names;
-use crate::store::{Filter, Micros, SortKey};
+use crate::sqlite::names;
+use crate::{Filter, Micros, SortKey};
 
 /// A table with a filterable property that `traces` lacks.
 struct Source {

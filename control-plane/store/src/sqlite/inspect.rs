@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::store::sqlite::schema;
+use crate::sqlite::schema;
 
 /// Limit on the messages of SQLite's own check.
 const MAX_MESSAGES: u32 = 50;

@@ -3,9 +3,9 @@
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 use uuid::Uuid;
 
-use crate::store::sqlite::body;
-use crate::store::sqlite::filter::Selection;
-use crate::store::{Attempt, Cursor, Micros, Order, Page, Query, SortKey, StoreError, Trace};
+use crate::sqlite::body;
+use crate::sqlite::filter::Selection;
+use crate::{Attempt, Cursor, Micros, Order, Page, Query, SortKey, StoreError, Trace};
 
 pub fn get(connection: &Connection, id: Uuid) -> Result<Option<Trace>, StoreError> {
     let body: Option<Vec<u8>> = connection

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use rusqlite::Connection;
 
-use crate::store::sqlite::salvage::{self, Pages, Row};
-use crate::store::sqlite::{Sqlite, inspect};
-use crate::store::words::Words;
-use crate::store::{
+use crate::sqlite::salvage::{self, Pages, Row};
+use crate::sqlite::{Sqlite, inspect};
+use crate::words::Words;
+use crate::{
     Attempt, AuditEntry, AuditLog as _, Batch, Feedback, FeedbackStore as _, Record, StoreError,
     TraceStore as _,
 };

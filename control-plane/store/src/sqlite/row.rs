@@ -6,8 +6,8 @@ use opentracy_trace::columns::{COLUMNS, Column, Type};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use crate::store::sqlite::names::Names;
-use crate::store::{Micros, Record};
+use crate::sqlite::names::Names;
+use crate::{Micros, Record};
 
 /// The names and readers of the columns. Each row begins with its place.
 fn columns() -> impl Iterator<Item = (&'static str, &'static Column)> {
@@ -75,7 +75,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::store::sqlite::schema;
+    use crate::sqlite::schema;
 
     #[test]
     fn the_migrated_table_has_the_columns() {

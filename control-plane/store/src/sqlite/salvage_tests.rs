@@ -8,7 +8,7 @@ use opentracy_proto::v1;
 use uuid::Uuid;
 
 use super::{Sqlite, inspect, repair, salvage, schema};
-use crate::store::{
+use crate::{
     AuditEntry, AuditLog as _, Batch, Feedback, FeedbackStore as _, Filter, Micros, Order, Query,
     TraceStore as _,
 };

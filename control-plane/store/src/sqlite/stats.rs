@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params_from_iter};
 
-use crate::store::sqlite::filter::Selection;
-use crate::store::sqlite::names;
-use crate::store::{Dimension, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
+use crate::sqlite::filter::Selection;
+use crate::sqlite::names;
+use crate::{Dimension, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
 
 /// The start of an interval, and the numbers of one or two names.
 type Group = (Option<i64>, Option<i64>, Option<i64>);

@@ -3,10 +3,10 @@
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
 
-use crate::store::sqlite::body::Packer;
-use crate::store::sqlite::names::Names;
-use crate::store::sqlite::row;
-use crate::store::{Attempt, Record, SortKey, StoreError};
+use crate::sqlite::body::Packer;
+use crate::sqlite::names::Names;
+use crate::sqlite::row;
+use crate::{Attempt, Record, SortKey, StoreError};
 
 /// A record that is ready to write. Slow work is done in advance, off the writer thread.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 use crate::api::rest::export::{Chunks, Pages};
-use crate::store::{Micros, PicoUsd, Record, Trace};
+use opentracy_store::{Micros, PicoUsd, Record, Trace};
 
 /// Traces per row group, all of which are held in memory.
 const GROUP: usize = 5000;

@@ -7,7 +7,7 @@ use opentracy_translate::redact::Redactor;
 
 use crate::spend::prices::Prices;
 use crate::state::AppState;
-use crate::store::Tokens;
+use opentracy_store::Tokens;
 
 /// Applies the same rules as to the filter's traces: prices, content recording and redaction.
 pub struct Rules {

@@ -3,8 +3,8 @@
 use uuid::Uuid;
 
 use super::page::Value;
-use crate::store::sqlite::body;
-use crate::store::{Attempt, AuditEntry, Feedback, Micros, Record};
+use crate::sqlite::body;
+use crate::{Attempt, AuditEntry, Feedback, Micros, Record};
 
 /// A row of a table that can't be rebuilt from others.
 #[derive(Debug)]

@@ -1,0 +1,38 @@
+//! Kinds of SQLite's errors.
+
+/// Returns `true` if SQLite rejects rows because of their content.
+pub fn is_about_records(error: &rusqlite::Error) -> bool {
+    use rusqlite::{Error, ErrorCode};
+    match error {
+        Error::SqliteFailure(failure, _) => matches!(
+            failure.code,
+            ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch
+        ),
+        Error::ToSqlConversionFailure(_) | Error::NulError(_) | Error::Utf8Error(..) => true,
+        _ => false,
+    }
+}
+
+/// Returns `true` if pages of a file are damaged.
+pub fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode;
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
+/// Returns `true` if a file is currently unusable for reasons other than the configuration.
+pub fn is_fault(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode;
+    is_damage(error)
+        || matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::SystemIoFailure
+                    | ErrorCode::DiskFull
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+            )
+        )
+}
