@@ -11,6 +11,7 @@ pub mod api;
 pub mod check;
 pub mod credentials;
 pub mod envoy;
+#[path = "../ingest/src/lib.rs"]
 pub mod ingest;
 pub mod instances;
 pub mod reload;
