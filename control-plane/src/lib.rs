@@ -11,8 +11,6 @@ pub mod api;
 pub mod check;
 pub mod credentials;
 pub mod envoy;
-#[path = "../ingest/src/lib.rs"]
-pub mod ingest;
 pub mod instances;
 pub mod reload;
 pub mod resources;

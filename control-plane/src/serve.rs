@@ -14,9 +14,6 @@ use crate::api::connections::{Connections, Share};
 use crate::api::grpc;
 use crate::api::rest;
 use crate::credentials;
-use crate::ingest::journal;
-use crate::ingest::journal::{Bookmark, Journal, Reader};
-use crate::ingest::{DeadLetters, Drain, Ingest, Observer, Observers, StoreState};
 use crate::reload;
 use crate::reload::{ConfigFile, Inputs};
 use crate::resources::Resources;
@@ -27,7 +24,6 @@ use crate::spend::budget::Ledger;
 use crate::spend::prices::{InForce, Prices};
 use crate::spend::reprice;
 use crate::state::AppState;
-use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Otlp;
 use opentracy_base::clock;
@@ -40,6 +36,10 @@ use opentracy_config as config;
 use opentracy_config::credential::Credentials;
 use opentracy_config::owner::BudgetStatus;
 use opentracy_config::{Config, Keys, LogFormat};
+use opentracy_ingest::journal;
+use opentracy_ingest::journal::{Bookmark, Journal, Reader};
+use opentracy_ingest::live::Live;
+use opentracy_ingest::{DeadLetters, Drain, Ingest, Observer, Observers, StoreState};
 use opentracy_store::{self as store, Actor, Filter, Micros, Store};
 
 /// Interval between removals of old traces.

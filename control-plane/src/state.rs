@@ -8,17 +8,17 @@ use tokio::sync::{mpsc, watch};
 
 use crate::agents::Agents;
 use crate::agents::task::Tasks;
-use crate::ingest::Ingest;
 use crate::instances::FilterInstances;
 use crate::resources::Resources;
 use crate::routing::{Router, learn};
 use crate::spend::budget::Ledger;
 use crate::spend::limits::Limits;
 use crate::spend::prices::Prices;
-use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 use opentracy_base::health::HealthRegistry;
 use opentracy_config::snapshot::Snapshot;
+use opentracy_ingest::Ingest;
+use opentracy_ingest::live::Live;
 use opentracy_store::Store;
 
 /// Services that the REST and gRPC handlers use.

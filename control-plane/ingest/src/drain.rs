@@ -13,9 +13,10 @@ use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use crate::ingest::dead_letters::{DeadLetters, Letter};
-use crate::ingest::journal::{self, Bookmark, Progress, Reader};
-use crate::ingest::{Observers, StoreState};
+use crate::dead_letters::{DeadLetters, Letter};
+use crate::journal::{self, Bookmark, Progress, Reader};
+use crate::observer::Observers;
+use crate::store_state::StoreState;
 use opentracy_base::health::HealthRegistry;
 use opentracy_base::worker_thread::Background;
 use opentracy_store::{self as store, Attempt, Record, Store, StoreError, Words};
@@ -332,7 +333,7 @@ mod tests {
         payloads.push(unnamed.encode_to_vec());
         let new = drain.store(&payloads, decode(&payloads)).await;
         assert_eq!(new.len(), 9);
-        let file = folder.path().join(super::super::dead_letters::FILE);
+        let file = folder.path().join(crate::dead_letters::FILE);
         let text = std::fs::read_to_string(&file).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
         let lines: Vec<serde_json::Value> = lines.collect();
@@ -377,7 +378,7 @@ mod tests {
     async fn a_file_of_dead_letters_that_can_not_be_written_holds_records_back() {
         let folder = tempfile::tempdir().unwrap();
         let drain = drain(folder.path(), store(folder.path()));
-        let file = folder.path().join(super::super::dead_letters::FILE);
+        let file = folder.path().join(crate::dead_letters::FILE);
         std::fs::create_dir(&file).unwrap();
         let payloads = [payload("poison")];
         let heal = async {

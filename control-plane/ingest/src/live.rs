@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use opentracy_proto::v1;
 
-use crate::ingest::Observer;
+use crate::observer::Observer;
 use opentracy_store::Quantiles;
 
 /// Maximum number of models with statistics of their own. Bounded, because clients can send any

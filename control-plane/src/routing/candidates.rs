@@ -3,9 +3,9 @@
 use opentracy_proto::v1;
 use opentracy_router::{Pack, decide};
 
-use crate::telemetry::live::Live;
 use opentracy_config::catalog;
 use opentracy_config::snapshot::Snapshot;
+use opentracy_ingest::live::Live;
 
 /// Average bytes of JSON per token, rounded down so that a conversation's length is overestimated.
 const BYTES_PER_TOKEN: u64 = 3;

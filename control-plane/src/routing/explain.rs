@@ -12,9 +12,9 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::routing::{About, Answer, Question, Router, RoutingError, candidates};
-use crate::telemetry::live::Live;
 use opentracy_config::auto_alias;
 use opentracy_config::snapshot::Snapshot;
+use opentracy_ingest::live::Live;
 
 const MAX_BATCH: usize = 256;
 const MAX_CANDIDATES: usize = 100;

@@ -7,8 +7,8 @@ use opentracy_router::{Pack, Point, Weights};
 use super::candidates;
 use super::embed::{Embed, Urgency};
 use super::learn;
-use crate::telemetry::live::Live;
 use opentracy_config::snapshot::Snapshot;
+use opentracy_ingest::live::Live;
 use opentracy_store::{Filter, Order, Query, Record, Store};
 
 /// Page size when reading from the store.

@@ -13,11 +13,11 @@ use opentracy_proto::v1;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::ingest::{Ingest, Observer};
 use opentracy_base::clock;
 use opentracy_config::owner::{BudgetStatus, Owner};
 use opentracy_config::snapshot::Snapshot;
 use opentracy_config::{Budget, Config, Period};
+use opentracy_ingest::{Ingest, Observer};
 use opentracy_store::{Dimension, Micros, PicoUsd, Record, Store, StoreError};
 
 /// Interval between queries of the store.

@@ -1,7 +1,5 @@
-//! Exports of call data: Prometheus metrics, OpenTelemetry spans, and live statistics of models.
+//! Exports of call data: Prometheus metrics and OpenTelemetry spans, and statistics from Envoy.
 
 pub mod envoy;
-#[path = "../../ingest/src/live.rs"]
-pub mod live;
 pub mod metrics;
 pub mod otlp;

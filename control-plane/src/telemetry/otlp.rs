@@ -22,8 +22,8 @@ use opentracy_translate::trace_context::{TraceContext, span_id};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::ingest::Observer;
 use opentracy_config as config;
+use opentracy_ingest::Observer;
 
 /// Capacity of the queue of spans. If the collector is too slow, further spans are dropped with a
 /// warning.

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::ingest::journal::Backlog;
-use crate::ingest::journal::files::Files;
-use crate::ingest::journal::progress::Progress;
-use crate::ingest::journal::report::Report;
-use crate::ingest::journal::segment::Segments;
+use crate::journal::Backlog;
+use crate::journal::files::Files;
+use crate::journal::progress::Progress;
+use crate::journal::report::Report;
+use crate::journal::segment::Segments;
 
 const FILE: &str = "position";
 

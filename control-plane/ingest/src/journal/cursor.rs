@@ -3,9 +3,9 @@
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 
-use crate::ingest::journal::files::{Files, ReadFile};
-use crate::ingest::journal::frame::{self, Format, Frame, Parsed};
-use crate::ingest::journal::segment;
+use crate::journal::files::{Files, ReadFile};
+use crate::journal::frame::{self, Format, Frame, Parsed};
+use crate::journal::segment;
 
 /// Bytes in one read.
 const READ_BYTES: usize = 1 << 20;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 
-use crate::ingest::journal::files::{AppendFile, Disk, Files, ReadFile};
+use crate::journal::files::{AppendFile, Disk, Files, ReadFile};
 
 /// The calls that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::ingest::journal::segment::Position;
+use crate::journal::segment::Position;
 
 /// The part of a journal that is stored: everything before `position`, except the rest of the
 /// `deferred` segments.

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::ingest::journal::cursor::{Cursor, End, Step};
-use crate::ingest::journal::files::Files;
-use crate::ingest::journal::progress::Progress;
-use crate::ingest::journal::report::Report;
-use crate::ingest::journal::segment::{Origin, Position, Segments};
+use crate::journal::cursor::{Cursor, End, Step};
+use crate::journal::files::Files;
+use crate::journal::progress::Progress;
+use crate::journal::report::Report;
+use crate::journal::segment::{Origin, Position, Segments};
 
 /// Limit on deferred segments. Beyond it, reading waits until one of them becomes readable.
 const MAX_DEFERRED: usize = 64;

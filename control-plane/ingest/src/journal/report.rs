@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
 
-use crate::ingest::journal::cursor::Damage;
-use crate::ingest::journal::files::Files;
-use crate::ingest::journal::segment;
+use crate::journal::cursor::Damage;
+use crate::journal::files::Files;
+use crate::journal::segment;
 use opentracy_base::health::{HealthCode, HealthRegistry};
 
 /// Limit on damaged segments that are kept for inspection; older ones are removed.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::ingest::journal::files::Files;
+use crate::journal::files::Files;
 
 /// A position in a journal; everything before it was read or written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

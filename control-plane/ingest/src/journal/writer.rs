@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::ingest::journal::files::{AppendFile, Files};
-use crate::ingest::journal::report::Report;
-use crate::ingest::journal::segment::{self, Origin, Position, Segment, Segments};
-use crate::ingest::journal::{Append, Backlog, JournalError, frame};
+use crate::journal::files::{AppendFile, Files};
+use crate::journal::report::Report;
+use crate::journal::segment::{self, Origin, Position, Segment, Segments};
+use crate::journal::{Append, Backlog, JournalError, frame};
 
 /// Size after which a new segment is started.
 const SEGMENT_BYTES: u64 = 64 << 20;

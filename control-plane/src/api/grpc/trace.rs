@@ -6,9 +6,9 @@ use opentracy_proto::v1;
 use opentracy_proto::v1::trace_service_server::TraceService;
 use tonic::{Request, Response, Status};
 
-use crate::ingest::Ingest;
-use crate::ingest::bounds;
 use crate::telemetry::metrics::Metrics;
+use opentracy_ingest::Ingest;
+use opentracy_ingest::bounds;
 
 pub struct Service {
     pub ingest: Ingest,

@@ -4,7 +4,7 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use opentracy_translate::error::ApiError;
 
-use crate::ingest::journal::JournalError;
+use opentracy_ingest::journal::JournalError;
 use opentracy_store::StoreError;
 
 /// The error type of all handlers.

@@ -13,9 +13,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::ingest::bounds;
 use opentracy_base::clock;
 use opentracy_config::catalog;
+use opentracy_ingest::bounds;
 pub use rules::Rules;
 
 /// Parses one object. The flag is `true` for a log, and `false` for an exported trace.

@@ -12,11 +12,11 @@ use utoipa::ToSchema;
 
 use crate::agents::Health;
 use crate::api::rest::analytics::Percentiles;
-use crate::ingest::StoreFigures;
 use crate::state::AppState;
 use crate::telemetry::envoy::{self, CircuitBreaker};
-use crate::telemetry::live::Model;
 use opentracy_base::health::{HealthCode, HealthReason};
+use opentracy_ingest::StoreFigures;
+use opentracy_ingest::live::Model;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
