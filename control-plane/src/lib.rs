@@ -6,8 +6,6 @@
 //! [store](opentracy_store), [`spend`] prices and limits them, [`routing`] orders candidates.
 //! [`serve`] puts everything together.
 
-#[path = "../agents/src/lib.rs"]
-pub mod agents;
 pub mod api;
 pub mod check;
 pub mod credentials;

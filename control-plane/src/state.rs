@@ -6,8 +6,6 @@ use std::sync::Arc;
 use opentracy_router::LabeledOutcome;
 use tokio::sync::{mpsc, watch};
 
-use crate::agents::Agents;
-use crate::agents::task::Tasks;
 use crate::instances::FilterInstances;
 use crate::resources::Resources;
 use crate::routing::{Router, learn};
@@ -15,6 +13,8 @@ use crate::spend::budget::Ledger;
 use crate::spend::limits::Limits;
 use crate::spend::prices::Prices;
 use crate::telemetry::metrics::Metrics;
+use opentracy_agents::Agents;
+use opentracy_agents::task::Tasks;
 use opentracy_base::health::HealthRegistry;
 use opentracy_config::snapshot::Snapshot;
 use opentracy_ingest::Ingest;

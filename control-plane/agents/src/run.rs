@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::agents::Agent;
-use crate::agents::mcp::{Answer, Server};
-use crate::agents::turn::{Call, Gateway, Turn};
+use crate::agent::Agent;
+use crate::mcp::{Answer, Server};
+use crate::turn::{Call, Gateway, Turn};
 use opentracy_config::agent_aliases::alias_of;
 
 /// Separates server and tool in a function name.

@@ -20,11 +20,11 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use crate::agents::Gateway;
-use crate::agents::task::{Message, State as TaskState, Task, TaskUpdate};
 use crate::api::rest::access::Caller;
 use crate::api::rest::error::Error;
 use crate::state::AppState;
+use opentracy_agents::Gateway;
+use opentracy_agents::task::{Message, State as TaskState, Task, TaskUpdate};
 use opentracy_config::Agent;
 use words::Words;
 

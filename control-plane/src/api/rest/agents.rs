@@ -18,11 +18,11 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use uuid::Uuid;
 
-use crate::agents::{Event, Gateway, Run, Stopped, Used, wire};
 use crate::api::rest::access::Caller;
 use crate::api::rest::error::Error;
 use crate::api::rest::json::Body;
 use crate::state::AppState;
+use opentracy_agents::{Event, Gateway, Run, Stopped, Used, wire};
 
 /// The last event of a stream.
 const DONE: &str = "[DONE]";

@@ -10,10 +10,10 @@ use opentracy_proto::v1::{self, CircuitBreakerState};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::agents::Health;
 use crate::api::rest::analytics::Percentiles;
 use crate::state::AppState;
 use crate::telemetry::envoy::{self, CircuitBreaker};
+use opentracy_agents::Health;
 use opentracy_base::health::{HealthCode, HealthReason};
 use opentracy_ingest::StoreFigures;
 use opentracy_ingest::live::Model;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::agents::task::{Message, State, Task, TaskUpdate, new_id, now};
+use opentracy_agents::task::{Message, State, Task, TaskUpdate, new_id, now};
 
 /// A protocol version, identified by its method names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
