@@ -45,7 +45,7 @@ struct Model {
 
 /// Makes the pack, with one cluster per domain.
 pub async fn make(embedder: &dyn Embed) -> anyhow::Result<Pack> {
-    let facts: Facts = serde_json::from_str(include_str!("../../prior.json"))?;
+    let facts: Facts = serde_json::from_str(include_str!("../prior.json"))?;
     let EmbeddingModel { dimensions, .. } = *embedder.identity();
     let mut centroids = Vec::new();
     for domain in &facts.domains {
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_facts_are_whole_and_filled_in_with_sense() {
-        let facts: Facts = serde_json::from_str(include_str!("../../prior.json")).unwrap();
+        let facts: Facts = serde_json::from_str(include_str!("../prior.json")).unwrap();
         let benchmarks: Vec<&str> = facts
             .domains
             .iter()
