@@ -13,8 +13,6 @@ pub mod envoy;
 pub mod instances;
 pub mod reload;
 pub mod resources;
-#[path = "../routing/src/lib.rs"]
-pub mod routing;
 pub mod serve;
 pub mod shutdown;
 pub mod spend;

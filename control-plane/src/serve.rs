@@ -17,8 +17,6 @@ use crate::credentials;
 use crate::reload;
 use crate::reload::{ConfigFile, Inputs};
 use crate::resources::Resources;
-use crate::routing::library::Library;
-use crate::routing::{Router, embed, learn, prior};
 use crate::shutdown::{forced, stop_signal, stopped};
 use crate::spend::budget::Ledger;
 use crate::spend::prices::{InForce, Prices};
@@ -40,6 +38,8 @@ use opentracy_ingest::journal;
 use opentracy_ingest::journal::{Bookmark, Journal, Reader};
 use opentracy_ingest::live::Live;
 use opentracy_ingest::{DeadLetters, Drain, Ingest, Observer, Observers, StoreState};
+use opentracy_routing::library::Library;
+use opentracy_routing::{Router, embed, learn, prior};
 use opentracy_store::{self as store, Actor, Filter, Micros, Store};
 
 /// Interval between removals of old traces.

@@ -8,7 +8,6 @@ use tokio::sync::{mpsc, watch};
 
 use crate::instances::FilterInstances;
 use crate::resources::Resources;
-use crate::routing::{Router, learn};
 use crate::spend::budget::Ledger;
 use crate::spend::limits::Limits;
 use crate::spend::prices::Prices;
@@ -19,6 +18,7 @@ use opentracy_base::health::HealthRegistry;
 use opentracy_config::snapshot::Snapshot;
 use opentracy_ingest::Ingest;
 use opentracy_ingest::live::Live;
+use opentracy_routing::{Router, learn};
 use opentracy_store::Store;
 
 /// Services that the REST and gRPC handlers use.

@@ -8,10 +8,10 @@ use clap::Subcommand;
 use opentracy_router::pack;
 use opentracy_router::{LabeledOutcome, Pack, fit};
 
-use super::embed::{self, Embed};
-use super::learn::{self, Order};
-use super::library::Library;
-use super::prior;
+use crate::embed::{self, Embed};
+use crate::learn::{self, Order};
+use crate::library::Library;
+use crate::prior;
 use opentracy_base::health::HealthRegistry;
 use opentracy_config::{self as config, Config};
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::routing::{About, Answer, Question, Router, RoutingError, candidates};
+use crate::{About, Answer, Question, Router, RoutingError, candidates};
 use opentracy_config::auto_alias;
 use opentracy_config::snapshot::Snapshot;
 use opentracy_ingest::live::Live;

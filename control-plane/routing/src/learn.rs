@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::embed::{Embed, Urgency};
-use super::service::Router;
+use crate::embed::{Embed, Urgency};
+use crate::service::Router;
 use opentracy_base::clock;
 use opentracy_base::worker_thread::Background;
 use opentracy_store::{Feedback, Micros, Record, Store, StoreError};

@@ -12,7 +12,7 @@ use opentracy_router::pack::{EmbeddingModel, PackKind, PackMetadata};
 use opentracy_router::{Matrix, Pack, Profile, matrix};
 use serde::Deserialize;
 
-use super::embed::{Embed, Urgency};
+use crate::embed::{Embed, Urgency};
 
 /// Weight of a published figure, in outcomes: a few dozen of the user's own outcomes outweigh it.
 const PUBLISHED: f64 = 50.0;

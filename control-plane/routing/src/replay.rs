@@ -4,9 +4,9 @@ use opentracy_proto::v1;
 use opentracy_router::replay::{RecordedCall, Replay};
 use opentracy_router::{Pack, Point, Weights};
 
-use super::candidates;
-use super::embed::{Embed, Urgency};
-use super::learn;
+use crate::candidates;
+use crate::embed::{Embed, Urgency};
+use crate::learn;
 use opentracy_config::snapshot::Snapshot;
 use opentracy_ingest::live::Live;
 use opentracy_store::{Filter, Order, Query, Record, Store};

@@ -9,10 +9,10 @@ use opentracy_router::decide::{Score, Weights, decide};
 use opentracy_router::{Assessment, Pack, Point};
 use sha2::{Digest as _, Sha256};
 
-use super::candidates::{Excluded, Named};
-use super::drift::Drift;
-use super::embed::{Embed, EmbedError, Urgency};
-use super::library::{Library, LibraryError};
+use crate::candidates::{Excluded, Named};
+use crate::drift::Drift;
+use crate::embed::{Embed, EmbedError, Urgency};
+use crate::library::{Library, LibraryError};
 use opentracy_config as config;
 
 /// Makes decisions. Each one uses a single pack from beginning to end, even if another is

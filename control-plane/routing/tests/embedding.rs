@@ -1,10 +1,10 @@
 //! Tests of the real embedding model. `OPENTRACY_TEST_EMBEDDER` names its folder; `cargo xtask
 //! test` sets it.
 
-use opentracy::routing::embed::{self, Urgency};
 use opentracy_base::health::HealthRegistry;
 use opentracy_config as config;
 use opentracy_router::matrix::dot;
+use opentracy_routing::embed::{self, Urgency};
 
 #[tokio::test]
 async fn sentences_are_as_alike_as_they_should_be_whatever_they_come_with() {

@@ -1,4 +1,4 @@
-//! `cargo xtask bench router`: runs the benchmark of the control plane's crate with the embedding
+//! `cargo xtask bench router`: runs the benchmark of the router's service with the embedding
 //! model.
 
 use anyhow::Result;
@@ -13,7 +13,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
             "bench",
             "--quiet",
             "--package",
-            "opentracy",
+            "opentracy-routing",
             "--bench",
             "router",
         ])

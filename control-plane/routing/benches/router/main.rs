@@ -11,12 +11,12 @@ mod speed;
 mod worlds;
 
 use anyhow::Result;
-use opentracy::routing::embed;
 use opentracy_base::health::HealthRegistry;
 use opentracy_config as config;
 use opentracy_router::fit::{self, Training};
 use opentracy_router::quality::{Calibration, GapCurve, Pair};
 use opentracy_router::{LabeledOutcome, Point};
+use opentracy_routing::embed;
 
 use prompts::{Labelled, STRONG, WEAK};
 

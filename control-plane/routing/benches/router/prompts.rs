@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use opentracy::routing::embed::{Embed, Urgency};
+use opentracy_routing::embed::{Embed, Urgency};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;

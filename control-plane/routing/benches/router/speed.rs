@@ -4,10 +4,10 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use opentracy::routing::embed::{Embed, Urgency};
 use opentracy_router::decide::{Candidate, Weights, decide};
 use opentracy_router::fit::{self, Training};
 use opentracy_router::{LabeledOutcome, Point, matrix, pack};
+use opentracy_routing::embed::{Embed, Urgency};
 
 const ROUNDS: usize = 2000;
 const MODELS: usize = 20;

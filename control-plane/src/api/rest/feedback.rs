@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use crate::api::rest::error::Error;
 use crate::api::rest::json::Body;
-use crate::routing::learn;
 use crate::state::AppState;
 use opentracy_base::clock;
+use opentracy_routing::learn;
 use opentracy_store::Feedback;
 
 const MAX_SOURCE: usize = 100;

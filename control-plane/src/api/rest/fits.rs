@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::api::rest::audit;
 use crate::api::rest::error::Error;
 use crate::api::rest::lines::Objects;
-use crate::routing::learn::{self, Job, Order};
 use crate::state::AppState;
+use opentracy_routing::learn::{self, Job, Order};
 use opentracy_store::{Actor, AuditEntry, Micros};
 
 #[derive(Debug, Deserialize, IntoParams)]

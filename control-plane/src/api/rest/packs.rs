@@ -10,8 +10,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::rest::error::Error;
-use crate::routing::library::LibraryError;
 use crate::state::AppState;
+use opentracy_routing::library::LibraryError;
 use opentracy_store::{Actor, AuditEntry};
 
 /// The router's current state.

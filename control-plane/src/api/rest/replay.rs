@@ -10,9 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
-use crate::routing::{explain, replay};
 use crate::state::AppState;
 use opentracy_config::auto_alias;
+use opentracy_routing::{explain, replay};
 
 const MAX_CALLS: u64 = 10_000;
 const DEFAULT_CALLS: u64 = 1000;

@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::routing::explain::{self, Route, RouteRequest};
 use crate::state::AppState;
+use opentracy_routing::explain::{self, Route, RouteRequest};
 
 /// Returns the router's choice for a prompt.
 #[utoipa::path(
