@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod check;
+#[path = "../credentials/src/lib.rs"]
 pub mod credentials;
 pub mod envoy;
 pub mod instances;
@@ -15,6 +16,7 @@ pub mod reload;
 pub mod resources;
 pub mod serve;
 pub mod shutdown;
+#[path = "../spend/src/lib.rs"]
 pub mod spend;
 pub mod state;
 pub mod telemetry;
