@@ -8,15 +8,11 @@
 
 pub mod api;
 pub mod check;
-#[path = "../credentials/src/lib.rs"]
-pub mod credentials;
 pub mod envoy;
 pub mod instances;
 pub mod reload;
 pub mod resources;
 pub mod serve;
 pub mod shutdown;
-#[path = "../spend/src/lib.rs"]
-pub mod spend;
 pub mod state;
 pub mod telemetry;

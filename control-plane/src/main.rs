@@ -9,11 +9,11 @@ use opentracy::check;
 use opentracy::envoy;
 use opentracy::resources;
 use opentracy::serve;
-use opentracy::spend::prices::InForce;
 use opentracy_base::secure_fs;
 use opentracy_config::client_keys;
 use opentracy_ingest::journal;
 use opentracy_routing as routing;
+use opentracy_spend::prices::InForce;
 use opentracy_store::{self as store, Filter, Micros};
 
 #[global_allocator]

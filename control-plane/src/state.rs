@@ -8,9 +8,6 @@ use tokio::sync::{mpsc, watch};
 
 use crate::instances::FilterInstances;
 use crate::resources::Resources;
-use crate::spend::budget::Ledger;
-use crate::spend::limits::Limits;
-use crate::spend::prices::Prices;
 use crate::telemetry::metrics::Metrics;
 use opentracy_agents::Agents;
 use opentracy_agents::task::Tasks;
@@ -19,6 +16,9 @@ use opentracy_config::snapshot::Snapshot;
 use opentracy_ingest::Ingest;
 use opentracy_ingest::live::Live;
 use opentracy_routing::{Router, learn};
+use opentracy_spend::budget::Ledger;
+use opentracy_spend::limits::Limits;
+use opentracy_spend::prices::Prices;
 use opentracy_store::Store;
 
 /// Services that the REST and gRPC handlers use.

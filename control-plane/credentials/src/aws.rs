@@ -5,9 +5,10 @@ use aws_config::BehaviorVersion;
 use aws_credential_types::provider::ProvideCredentials as _;
 use opentracy_translate::aws::sigv4;
 
-use super::{Credential, Resolved};
+use crate::resolved::Resolved;
+use opentracy_config::credential::Credential;
 
-pub(super) async fn resolve(profile: Option<&str>) -> anyhow::Result<Resolved> {
+pub async fn resolve(profile: Option<&str>) -> anyhow::Result<Resolved> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Some(profile) = profile {
         loader = loader.profile_name(profile);

@@ -7,11 +7,12 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use gcp_auth::{CustomServiceAccount, TokenProvider};
 
-use super::{Credential, Resolved};
+use crate::resolved::Resolved;
+use opentracy_config::credential::Credential;
 
 const SCOPES: &[&str] = &["https://www.googleapis.com/auth/cloud-platform"];
 
-pub(super) async fn resolve(file: Option<&Path>) -> anyhow::Result<Resolved> {
+pub async fn resolve(file: Option<&Path>) -> anyhow::Result<Resolved> {
     let token = match file {
         Some(file) => {
             let account = CustomServiceAccount::from_file(file)

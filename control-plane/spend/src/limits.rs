@@ -13,7 +13,7 @@ use opentracy_proto::v1::{Owner, Unit};
 
 use opentracy_config::{Config, Limits as Configured};
 
-use crate::spend::accounts::{Account, Bucket};
+use crate::accounts::{Account, Bucket};
 
 /// Number of accounts at which those of past minutes are evicted.
 const MANY: usize = 1000;

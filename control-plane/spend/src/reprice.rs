@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::spend::prices::{InForce, Prices};
+use crate::prices::{InForce, Prices};
 use opentracy_store::{Actor, AuditEntry, Filter, Order, Query, Store, StoreError};
 
 /// Number of calls that are read and written at a time.

@@ -16,11 +16,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::instances::FilterInstances;
-use crate::spend::budget::Ledger;
 use opentracy_base::health::{HealthCode, HealthRegistry};
 use opentracy_ingest::journal;
 use opentracy_ingest::{Ingest, Observer, StoreState};
 use opentracy_routing::drift::Drift;
+use opentracy_spend::budget::Ledger;
 use opentracy_store::Outcome;
 
 /// Maximum number of models with metrics of their own. Bounded, because clients can send any model
