@@ -1,14 +1,26 @@
 //! `opentracy`: the process beside Envoy that configures the gateway, routes requests and stores
 //! traces.
+//!
+//! [`opentracy_config`] is the operator's configuration and the filter's view of it, and [`envoy`]
+//! Envoy's configuration. [`api`] serves the filter and people. [`opentracy_ingest`] moves traces
+//! through its journal into the store of [`opentracy_store`], [`opentracy_spend`] prices and limits
+//! them, [`opentracy_routing`] orders candidates. [`serve`] puts everything together.
+
+mod api;
+mod check;
+mod envoy;
+mod instances;
+mod reload;
+mod resources;
+mod serve;
+mod shutdown;
+mod state;
+mod telemetry;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use opentracy::check;
-use opentracy::envoy;
-use opentracy::resources;
-use opentracy::serve;
 use opentracy_base::secure_fs;
 use opentracy_config::client_keys;
 use opentracy_ingest::journal;
