@@ -160,14 +160,10 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
     }
     let ingest = journal.begin(&store, observers.into(), &health, store_state)?;
     let prices = Arc::new(Prices::open(&config::state_dir())?);
-    tokio::spawn(Arc::clone(&prices).keep(receiver.clone()));
+    prices.start(receiver.clone());
     tokio::spawn(expire(Arc::clone(&store), retention, health.clone()));
-    tokio::spawn(Arc::clone(&ledger).keep(Arc::clone(&store), ingest.clone()));
-    tokio::spawn(credentials::keep(
-        receiver.clone(),
-        credentials_sender,
-        health.clone(),
-    ));
+    ledger.start(Arc::clone(&store), ingest.clone());
+    credentials::start(receiver.clone(), credentials_sender, health.clone());
     let (heard, heard_outcomes) = mpsc::channel(learn::MAX_WAITING);
     let shared = AppState {
         snapshot: receiver,
@@ -191,8 +187,7 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
         fits: Arc::new(learn::Fits::start()?),
         heard,
     };
-    tokio::spawn(learn::catch_up(Arc::clone(&router), store));
-    tokio::spawn(learn::keep(router, heard_outcomes));
+    learn::start(router, store, heard_outcomes);
     let stop = stop_signal()?;
     let files = connections::raise_file_limit();
     let rest_connections = Connections::with_share(files, Share::Quarter);
@@ -302,7 +297,7 @@ impl OpenJournal {
             state,
             dead_letters: DeadLetters::new(&self.folder, health.clone(), dead_letters),
         };
-        tokio::spawn(drain.run(background, self.reader, self.bookmark, sender));
+        drain.start(background, self.reader, self.bookmark, sender);
         Ok(ingest)
     }
 }

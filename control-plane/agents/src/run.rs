@@ -1,6 +1,7 @@
 //! The agent loop: alternates model turns and tool calls until the model calls no more tools.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -81,7 +82,15 @@ struct Tool {
 }
 
 impl Run {
-    pub async fn run(self) -> Result<Stopped, ApiError> {
+    /// Runs the agent to its end.
+    ///
+    /// The future is boxed so that it is compiled in this crate, MCP clients included, and not in
+    /// each crate that awaits it.
+    pub fn run(self) -> Pin<Box<dyn Future<Output = Result<Stopped, ApiError>> + Send>> {
+        Box::pin(self.run_in_time())
+    }
+
+    async fn run_in_time(self) -> Result<Stopped, ApiError> {
         let limit = self.agent.config.limits.timeout;
         let worked = tokio::time::timeout(limit, self.work()).await;
         worked.unwrap_or_else(|_| {

@@ -8,4 +8,4 @@ mod google;
 mod renewal;
 mod resolved;
 
-pub use renewal::keep;
+pub use renewal::start;

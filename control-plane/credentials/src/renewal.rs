@@ -21,9 +21,17 @@ const SOONEST: Duration = Duration::from_secs(1);
 /// Interval at which credentials that never expire are read again: a file may have changed.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
-/// Keeps the credentials that the active configuration needs up to date, until all receivers are
-/// gone.
-pub async fn keep(
+/// Starts the task that keeps the credentials that the active configuration needs up to date, until
+/// all receivers are gone.
+pub fn start(
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    credentials: watch::Sender<Credentials>,
+    health: HealthRegistry,
+) {
+    tokio::spawn(keep(snapshot, credentials, health));
+}
+
+async fn keep(
     mut snapshot: watch::Receiver<Arc<Snapshot>>,
     credentials: watch::Sender<Credentials>,
     health: HealthRegistry,

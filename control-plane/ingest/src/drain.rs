@@ -40,8 +40,19 @@ pub struct Drain {
 }
 
 impl Drain {
+    /// Starts the task that moves records until the journal closes.
+    pub fn start(
+        self,
+        background: Background,
+        reader: Reader,
+        bookmark: Bookmark,
+        stored: watch::Sender<Progress>,
+    ) {
+        tokio::spawn(self.run(background, reader, bookmark, stored));
+    }
+
     /// Moves records until the journal closes. Reads the next batch while the store writes.
-    pub async fn run(
+    async fn run(
         self,
         background: Background,
         reader: Reader,

@@ -235,8 +235,15 @@ pub fn subject(record: &Record) -> Option<String> {
 /// its cache.
 const GATHER: Duration = Duration::from_secs(2);
 
-/// Updates the active pack from the outcomes it receives, for the life of the process.
-pub async fn keep(router: Arc<Router>, mut heard: mpsc::Receiver<LabeledOutcome>) {
+/// Starts the tasks that learn: from the feedback given since the active pack was made, and from
+/// outcomes as they arrive, for the life of the process.
+pub fn start(router: Arc<Router>, store: Arc<dyn Store>, heard: mpsc::Receiver<LabeledOutcome>) {
+    tokio::spawn(catch_up(Arc::clone(&router), store));
+    tokio::spawn(keep(router, heard));
+}
+
+/// Updates the active pack from the outcomes it receives.
+async fn keep(router: Arc<Router>, mut heard: mpsc::Receiver<LabeledOutcome>) {
     let mut outcomes = Vec::new();
     while heard.recv_many(&mut outcomes, MAX_AT_ONCE).await > 0 {
         tokio::time::sleep(GATHER).await;
@@ -277,7 +284,7 @@ async fn observe(router: &Router, outcomes: &[LabeledOutcome]) -> anyhow::Result
 }
 
 /// Applies the feedback given since the active pack was made. Runs at startup.
-pub async fn catch_up(router: Arc<Router>, store: Arc<dyn Store>) {
+async fn catch_up(router: Arc<Router>, store: Arc<dyn Store>) {
     let Some(active) = router.active() else {
         return;
     };

@@ -97,8 +97,12 @@ impl Ledger {
         self.spending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the ledger up to date for as long as the process runs.
-    pub async fn keep(self: Arc<Self>, store: Arc<dyn Store>, ingest: Ingest) {
+    /// Starts the task that keeps the ledger up to date for as long as the process runs.
+    pub fn start(self: &Arc<Self>, store: Arc<dyn Store>, ingest: Ingest) {
+        tokio::spawn(Arc::clone(self).keep(store, ingest));
+    }
+
+    async fn keep(self: Arc<Self>, store: Arc<dyn Store>, ingest: Ingest) {
         let mut snapshot = self.snapshot.clone();
         let mut recount = tokio::time::interval(RECOUNT_EVERY);
         loop {

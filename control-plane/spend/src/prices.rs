@@ -77,8 +77,12 @@ impl Prices {
         })
     }
 
-    /// Records the current prices, at the start and whenever they change.
-    pub async fn keep(self: Arc<Self>, mut snapshot: watch::Receiver<Arc<Snapshot>>) {
+    /// Starts the task that records the current prices, at the start and whenever they change.
+    pub fn start(self: &Arc<Self>, snapshot: watch::Receiver<Arc<Snapshot>>) {
+        tokio::spawn(Arc::clone(self).keep(snapshot));
+    }
+
+    async fn keep(self: Arc<Self>, mut snapshot: watch::Receiver<Arc<Snapshot>>) {
         loop {
             let current = snapshot.borrow_and_update().clone();
             if let Err(error) = self.note(&current, clock::now()) {
