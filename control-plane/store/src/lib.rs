@@ -1,7 +1,7 @@
 //! Trace storage in one SQLite file or in ClickHouse.
 //!
-//! Stores hold [`Record`]s and search them with a [`Filter`]; both give the same answers. [`open()`]
-//! returns the one that the configuration names, and [`command`] is `opentracy store`.
+//! Stores hold [`Record`]s and search them with a [`Filter`]; both give the same answers.
+//! [`open()`] returns the one that the configuration names, and [`command`] is `opentracy store`.
 
 mod batch;
 mod clickhouse;
