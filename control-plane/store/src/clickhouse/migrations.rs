@@ -268,3 +268,59 @@ SELECT place, id, started_at, version, concat('{{', {}, '}}') FROM {traces}",
         statements
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    /// Returns the first bytes of the digest of each migration's statements.
+    fn digests(cluster: Option<&str>) -> Vec<String> {
+        let topology = Topology {
+            database: "opentracy".to_owned(),
+            cluster: cluster.map(str::to_owned),
+            retention_days: 90,
+        };
+        let digest = |migration: Migration| {
+            let digest = Sha256::digest(migration.statements.join(";"));
+            format!(
+                "{:02x}{:02x}{:02x}{:02x} {}",
+                digest[0], digest[1], digest[2], digest[3], migration.name
+            )
+        };
+        topology.migrations().into_iter().map(digest).collect()
+    }
+
+    #[test]
+    fn released_migrations_never_change() {
+        assert_eq!(
+            digests(None),
+            [
+                "3771ee50 traces and attempts",
+                "a90468b9 figures by hour and day",
+                "b7324898 audit",
+                "c2a0f2e6 decisions and feedback",
+                "3bd2bc96 labels",
+                "3b199da7 actors",
+                "20b0a62c calls and bodies",
+                "6d27a74f figures of calls",
+                "7c32da2b clients",
+            ]
+        );
+        assert_eq!(
+            digests(Some("main")),
+            [
+                "a61a8133 traces and attempts",
+                "bdf9d31c figures by hour and day",
+                "1b41bb8d audit",
+                "0b1002e5 decisions and feedback",
+                "93c49afc labels",
+                "62a928cf actors",
+                "f7a07a97 calls and bodies",
+                "2f9ff502 figures of calls",
+                "c3455a23 clients",
+            ]
+        );
+    }
+}

@@ -128,3 +128,23 @@ pub fn migrate(connection: &Connection) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn released_steps_never_change() {
+        let digests = STEPS.iter().map(|step| {
+            let digest = Sha256::digest(step);
+            format!(
+                "{:02x}{:02x}{:02x}{:02x}",
+                digest[0], digest[1], digest[2], digest[3]
+            )
+        });
+        let digests: Vec<String> = digests.collect();
+        assert_eq!(digests, ["59e2326e", "84618208", "64fb1042", "16b5b651"]);
+    }
+}
