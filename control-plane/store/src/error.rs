@@ -1,9 +1,8 @@
-//! Errors of the stores.
+//! The errors of stores.
 
 use opentracy_base::worker_thread::Stopped;
 
-use crate::clickhouse::fault as clickhouse_fault;
-use crate::sqlite::fault as sqlite_fault;
+use crate::{clickhouse, sqlite};
 
 /// An error of a store.
 #[derive(Debug, thiserror::Error)]
@@ -13,11 +12,19 @@ pub enum StoreError {
     #[error("the SQLite file can't be opened: {0}; run `opentracy store check` for details")]
     Unopened(String),
     #[error("ClickHouse failed: {0}")]
-    ClickHouse(#[from] clickhouse::error::Error),
+    ClickHouse(#[from] ::clickhouse::error::Error),
     #[error(
         "the tables are of a newer version of opentracy (schema {found}, this one supports {known}); update opentracy"
     )]
     Newer { found: u32, known: usize },
+    #[error(
+        "the tables of `{resource}` are of a newer version of opentracy (version {found}, this one supports {known}); update opentracy"
+    )]
+    NewerResource {
+        resource: String,
+        found: u32,
+        known: usize,
+    },
     #[error("a stored trace can't be read: {0}")]
     Unreadable(String),
     #[error("the store's thread stopped; restart the control plane")]
@@ -29,16 +36,18 @@ impl StoreError {
     /// retry can't succeed. Returns `false` if the store is unreachable, full or damaged.
     pub fn is_about_records(&self) -> bool {
         match self {
-            Self::Sqlite(error) => sqlite_fault::is_about_records(error),
-            Self::ClickHouse(error) => clickhouse_fault::is_about_records(error),
+            Self::Sqlite(error) => sqlite::is_about_records(error),
+            Self::ClickHouse(error) => clickhouse::is_about_records(error),
             Self::Unreadable(_) => true,
-            Self::Unopened(_) | Self::Newer { .. } | Self::Stopped => false,
+            Self::Unopened(_) | Self::Newer { .. } | Self::NewerResource { .. } | Self::Stopped => {
+                false
+            }
         }
     }
 
     /// Returns `true` if parts of a SQLite file are damaged.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Sqlite(error) if sqlite_fault::is_damage(error))
+        matches!(self, Self::Sqlite(error) if sqlite::is_damage(error))
             || matches!(self, Self::Unreadable(_))
     }
 

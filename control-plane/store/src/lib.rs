@@ -1,30 +1,38 @@
-//! Trace storage in one SQLite file or in ClickHouse.
+//! Storage of the control plane's data in one SQLite file or in ClickHouse; both give the same
+//! answers.
 //!
-//! Stores hold [`Record`]s and search them with a [`Filter`]; both give the same answers.
+//! Each resource is a folder with its types, the trait of its stores, and its tables and statements
+//! for either store. [`sqlite`] and [`clickhouse`] are the two databases, which know no resource.
 //! [`open()`] returns the one that the configuration names, and [`command`] is `opentracy store`.
 
-mod batch;
+pub mod audit;
 mod clickhouse;
 pub mod command;
 mod error;
+pub mod feedback;
+mod history;
 mod open;
-mod query;
-mod record;
+mod resource;
 mod sqlite;
-mod traits;
-mod watched;
-mod wire;
-pub mod words;
+pub mod traces;
+mod watch;
 
-pub use batch::{Batch, Page, Words};
 pub use clickhouse::ClickHouse;
 pub use error::StoreError;
 pub use open::{migrate, open};
 pub use opentracy_trace::columns::Dimension;
 pub use opentracy_trace::{Attempt, Cost, Micros, Outcome, PicoUsd, Record, Tokens};
-pub use query::{
-    Actor, AuditEntry, Bounds, Cursor, Filter, NoCursor, Order, Quantiles, Query, Stats, StatsQuery,
-};
-pub use record::{Feedback, SortKey, Trace};
 pub use sqlite::Sqlite;
-pub use traits::{AuditLog, FeedbackStore, Store, TraceStore};
+
+pub use audit::{Actor, AuditEntry, AuditLog};
+pub use feedback::{Feedback, FeedbackStore};
+pub use traces::{
+    Batch, Bounds, Cursor, Filter, NoCursor, Order, Page, Quantiles, Query, SortKey, Stats,
+    StatsQuery, Trace, TraceStore, Words, words,
+};
+
+resource::resources! {
+    traces: TraceStore,
+    feedback: FeedbackStore,
+    audit: AuditLog,
+}

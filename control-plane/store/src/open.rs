@@ -1,12 +1,12 @@
 //! Opens the store that the configuration names.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::sqlite::fault;
-use crate::watched::Watched;
-use crate::{ClickHouse, Sqlite, Store};
+use crate::history::{CLICKHOUSE, SQLITE};
+use crate::{ClickHouse, Sqlite, Store, sqlite};
 use opentracy_base::health::{HealthCode, HealthRegistry};
 use opentracy_config as config;
 
@@ -24,7 +24,7 @@ pub async fn open(
     let health = health.clone();
     let Some(clickhouse) = &config.clickhouse else {
         return match file(config) {
-            Ok(store) => Ok(Arc::new(Watched::new(Arc::new(store), health))),
+            Ok(store) => Ok(Arc::new(store.watched(health))),
             Err(error) if is_fault(&error) => {
                 tracing::error!(
                     event = "store_write_failing",
@@ -36,7 +36,8 @@ pub async fn open(
                     error.root_cause()
                 );
                 health.report(HealthCode::StoreWrite, "", message);
-                Ok(Arc::new(Watched::unopened(config.path(), health)))
+                let store = Sqlite::unopened(config.path(), &SQLITE);
+                Ok(Arc::new(store.watched(health)))
             }
             Err(error) => Err(error),
         };
@@ -48,7 +49,7 @@ pub async fn open(
             clickhouse.value.url
         );
     }
-    Ok(Arc::new(Watched::new(Arc::new(store), health)))
+    Ok(Arc::new(store.watched(health)))
 }
 
 /// Returns `true` if a file can't be opened because of its state rather than the configuration.
@@ -57,7 +58,7 @@ fn is_fault(error: &anyhow::Error) -> bool {
     causes.any(|cause| {
         cause
             .downcast_ref::<rusqlite::Error>()
-            .is_some_and(fault::is_fault)
+            .is_some_and(sqlite::is_fault)
     })
 }
 
@@ -72,6 +73,13 @@ pub async fn migrate(config: &config::Store) -> anyhow::Result<()> {
     }
     println!("The tables are at this version.");
     Ok(())
+}
+
+impl Sqlite {
+    /// Opens a file with the tables of all resources, or creates it.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        Self::open_with(path, &SQLITE)
+    }
 }
 
 fn file(config: &config::Store) -> anyhow::Result<Sqlite> {
@@ -90,5 +98,6 @@ pub(crate) fn server(
         clickhouse,
         password.as_deref(),
         days.clamp(1, MAX_DAYS),
+        &CLICKHOUSE,
     ))
 }

@@ -1,11 +1,37 @@
-//! The table of the audit log.
+//! The audit log in SQLite.
 
+use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
-use crate::{AuditEntry, Micros, StoreError};
+use crate::audit::types::{AuditEntry, AuditLog};
+use crate::sqlite::{Sqlite, Table, Tables};
+use crate::{Micros, StoreError};
 
-/// Appends an entry.
-pub fn note(connection: &Connection, entry: &AuditEntry) -> Result<(), rusqlite::Error> {
+pub const TABLES: Tables = Tables {
+    // The history's first and third steps create the table.
+    steps: &[],
+    tables: &[Table {
+        name: "audit",
+        trace_id: None,
+        ages_by: None,
+        rescued_as: Some("audit entries"),
+    }],
+};
+
+#[async_trait]
+impl AuditLog for Sqlite {
+    async fn note(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.write_with(move |connection, _| append(connection, &entry))
+            .await
+    }
+
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.read_with(move |connection| last(connection, limit))
+            .await
+    }
+}
+
+fn append(connection: &Connection, entry: &AuditEntry) -> Result<(), rusqlite::Error> {
     connection
         .prepare_cached(
             "INSERT INTO audit (at, action, request_id, subject, count, actor) VALUES (?, ?, ?, ?, ?, ?)",
@@ -21,8 +47,7 @@ pub fn note(connection: &Connection, entry: &AuditEntry) -> Result<(), rusqlite:
     Ok(())
 }
 
-/// Returns the last entries, newest first.
-pub fn last(connection: &Connection, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+fn last(connection: &Connection, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
     let entries = connection
         .prepare_cached(
             "SELECT at, action, request_id, subject, count, actor FROM audit ORDER BY rowid DESC LIMIT ?",

@@ -1,40 +1,23 @@
-//! Trace storage in ClickHouse, for loads beyond one machine.
-//!
-//! A record is a row of `calls`, which is searched, and a row of `bodies`, which holds all of it.
-//! Before an insert, records whose ids are already stored are dropped from the batch, so that
-//! writes from one control plane are idempotent. Two control planes that write the same record at
-//! the same moment can both store it; ClickHouse later merges the rows, and a page shows only one
-//! of them.
+//! The server, and the statements that all resources need.
 
-mod audit;
-pub(super) mod fault;
-mod feedback;
-mod filter;
-mod inspect;
-mod migrations;
-mod read;
-mod row;
-mod schema;
-mod stats;
-mod tables;
-mod write;
-
-use async_trait::async_trait;
 use clickhouse::{Client, Compression, Row};
 use serde::Serialize;
-use tokio::sync::{Mutex, OnceCell};
-use uuid::Uuid;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use crate::{
-    AuditEntry, AuditLog, Batch, Dimension, Feedback, FeedbackStore, Filter, Micros, Page, PicoUsd,
-    Query, Record, Stats, StatsQuery, StoreError, Trace, TraceStore,
-};
+use crate::StoreError;
+use crate::clickhouse::schema::Schema;
+use crate::clickhouse::topology::Topology;
+use crate::watch::ReadWatch;
+use opentracy_base::health::HealthRegistry;
 use opentracy_config as config;
-use schema::Topology;
 
+/// A store in ClickHouse. Resources reach it through [`read_with`](Self::read_with) and
+/// [`write_with`](Self::write_with).
 pub struct ClickHouse {
     client: Client,
     topology: Topology,
+    schema: &'static Schema,
+    watch: ReadWatch,
     /// Set once the tables are at this version.
     migrated: OnceCell<()>,
     /// Held while traces are written, so that statistics can be recomputed without losing any.
@@ -42,7 +25,12 @@ pub struct ClickHouse {
 }
 
 impl ClickHouse {
-    pub fn new(config: &config::ClickHouse, password: Option<&str>, retention_days: u64) -> Self {
+    pub fn new(
+        config: &config::ClickHouse,
+        password: Option<&str>,
+        retention_days: u64,
+        schema: &'static Schema,
+    ) -> Self {
         let mut client = Client::default()
             .with_url(config.url.as_str())
             .with_compression(match config.compression {
@@ -62,8 +50,19 @@ impl ClickHouse {
         Self {
             client,
             topology: Topology::new(config, retention_days),
+            schema,
+            watch: ReadWatch::default(),
             migrated: OnceCell::new(),
             writing: Mutex::new(()),
+        }
+    }
+
+    /// Reports reads that fail to a registry.
+    #[must_use]
+    pub fn watched(self, health: HealthRegistry) -> Self {
+        Self {
+            watch: ReadWatch::new(health),
+            ..self
         }
     }
 
@@ -74,49 +73,49 @@ impl ClickHouse {
         Ok(())
     }
 
-    async fn take_steps(&self) -> Result<(), StoreError> {
-        for statement in self.topology.foundation() {
-            self.execute(&statement).await?;
-        }
-        let versions = self.topology.table("schema_migrations");
-        let applied: u32 = self
-            .client
-            .query(&format!("SELECT max(version) FROM {versions}"))
-            .fetch_one()
-            .await?;
-        let migrations = self.topology.migrations();
-        if applied as usize > migrations.len() {
-            return Err(StoreError::Newer {
-                found: applied,
-                known: migrations.len(),
-            });
-        }
-        for (index, migration) in migrations.iter().enumerate().skip(applied as usize) {
-            for statement in &migration.statements {
-                self.execute(statement).await?;
-            }
-            let sql = format!("INSERT INTO {versions} (version, name) VALUES (?, ?)");
-            let note = self.client.query(&sql).bind(index + 1);
-            note.bind(migration.name).execute().await?;
-            tracing::info!("migrated ClickHouse: {}", migration.name);
-        }
-        for statement in self.topology.set_retention() {
-            self.execute(&statement).await?;
-        }
-        Ok(())
+    /// Runs a read once the tables are migrated. A failure is reported in `/health`.
+    pub async fn read_with<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.watch.report(self.write_with(work).await)
     }
 
-    async fn execute(&self, statement: &str) -> Result<(), StoreError> {
+    /// Runs a write once the tables are migrated.
+    pub async fn write_with<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.migrate().await?;
+        work.await
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    pub fn schema(&self) -> &'static Schema {
+        self.schema
+    }
+
+    /// Waits for the other writes of traces, and keeps further ones waiting.
+    pub async fn turn_to_write(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().await
+    }
+
+    /// Runs a statement without parameters.
+    pub async fn execute(&self, statement: &str) -> Result<(), StoreError> {
         // The client reads a question mark as a placeholder unless it is doubled.
         let query = self.client.query(&statement.replace('?', "??"));
         Ok(query.execute().await?)
     }
 
-    fn calls(&self) -> String {
-        self.topology.table("calls")
-    }
-
-    async fn insert<R>(&self, table: &str, rows: &[R]) -> Result<(), StoreError>
+    /// Inserts rows into a table.
+    pub async fn insert<R>(&self, table: &str, rows: &[R]) -> Result<(), StoreError>
     where
         R: Row + for<'a> clickhouse::RowWrite<Value<'a> = R> + Serialize,
     {
@@ -131,88 +130,5 @@ impl ClickHouse {
             insert.write(row).await?;
         }
         Ok(insert.end().await?)
-    }
-}
-
-/// Formats an id as SQL text, because ClickHouse parses a bare literal of this size as a float.
-fn number(id: u128) -> String {
-    format!("'{id}'")
-}
-
-/// Formats an `IN` list. It takes numbers only, so that no client text gets into the SQL.
-fn list(numbers: impl Iterator<Item = String>) -> String {
-    numbers.collect::<Vec<_>>().join(", ")
-}
-
-#[async_trait]
-impl TraceStore for ClickHouse {
-    async fn write(&self, batch: Batch) -> Result<Vec<Record>, StoreError> {
-        self.migrate().await?;
-        self.insert_batch(batch).await
-    }
-
-    async fn list(&self, query: Query) -> Result<Page, StoreError> {
-        self.migrate().await?;
-        self.page(query).await
-    }
-
-    async fn get(&self, id: Uuid) -> Result<Option<Trace>, StoreError> {
-        self.migrate().await?;
-        self.one(id).await
-    }
-
-    async fn stats(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError> {
-        self.migrate().await?;
-        self.figures(query).await
-    }
-
-    async fn spent(
-        &self,
-        since: Micros,
-        by: Dimension,
-    ) -> Result<Vec<(String, PicoUsd)>, StoreError> {
-        self.migrate().await?;
-        self.spending(since, by).await
-    }
-
-    async fn replace(&self, records: Vec<Record>) -> Result<(), StoreError> {
-        self.migrate().await?;
-        self.put(records).await
-    }
-
-    async fn delete(&self, filter: Filter) -> Result<u64, StoreError> {
-        self.migrate().await?;
-        self.remove(filter).await
-    }
-
-    /// The tables' own TTL expires rows.
-    async fn expire(&self, _: Micros) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl FeedbackStore for ClickHouse {
-    async fn add_feedback(&self, feedback: Vec<Feedback>) -> Result<(), StoreError> {
-        self.migrate().await?;
-        self.keep_feedback(feedback).await
-    }
-
-    async fn feedback(&self, since: Micros, limit: u32) -> Result<Vec<Feedback>, StoreError> {
-        self.migrate().await?;
-        self.feedback_since(since, limit).await
-    }
-}
-
-#[async_trait]
-impl AuditLog for ClickHouse {
-    async fn note(&self, entry: AuditEntry) -> Result<(), StoreError> {
-        self.migrate().await?;
-        self.add_note(entry).await
-    }
-
-    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        self.migrate().await?;
-        self.notes(limit).await
     }
 }

@@ -4,9 +4,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use crate::StoreError;
-use crate::clickhouse::ClickHouse;
-
-const TABLES: [&str; 5] = ["calls", "bodies", "attempts", "feedback", "audit"];
+use crate::clickhouse::engine::ClickHouse;
 
 /// The findings in a database.
 #[derive(Debug, Default)]
@@ -30,15 +28,10 @@ impl ClickHouse {
     /// Checks the tables without changing them. Returns an error if the server doesn't respond or
     /// has no `opentracy` tables.
     pub async fn inspect(&self) -> Result<Inspection, StoreError> {
-        let versions = self.topology.table("schema_migrations");
-        let schema: u32 = self
-            .client
-            .query(&format!("SELECT max(version) FROM {versions}"))
-            .fetch_one()
-            .await?;
+        let schema = self.version().await?;
         let mut found = Inspection {
             schema,
-            newest_schema: self.topology.migrations().len(),
+            newest_schema: self.schema().newest(self.topology()),
             ..Inspection::default()
         };
         if found.schema as usize != found.newest_schema {
@@ -47,15 +40,16 @@ impl ClickHouse {
                 found.newest_schema
             ));
         }
-        for name in TABLES {
-            let table = self.topology.table(name);
+        let tables = self.schema().tables().filter(|table| !table.is_derived);
+        for name in tables.map(|table| table.name) {
+            let table = self.topology().table(name);
             let sql = format!("SELECT count() FROM {table}");
-            match self.client.query(&sql).fetch_one::<u64>().await {
+            match self.client().query(&sql).fetch_one::<u64>().await {
                 Ok(count) => found.counts.push((name, count)),
                 Err(error) => found.problems.push(format!("table {name}: {error}")),
             }
             let sql = format!("CHECK TABLE {table} SETTINGS check_query_single_value_result = 0");
-            match self.client.query(&sql).fetch_all::<Part>().await {
+            match self.client().query(&sql).fetch_all::<Part>().await {
                 Ok(parts) => {
                     let damaged = parts.iter().filter(|part| part.is_passed == 0);
                     found.problems.extend(damaged.map(

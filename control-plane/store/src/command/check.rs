@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::command::{DAMAGED, file};
+use crate::history::SQLITE;
 use crate::{open, sqlite};
 use opentracy_config as config;
 
@@ -12,10 +13,10 @@ pub async fn run(config: &config::Store) -> anyhow::Result<ExitCode> {
     let Some(clickhouse) = &config.clickhouse else {
         let path = file(config)?;
         println!("{}", path.display());
-        let found = sqlite::inspect::inspect(&path)
+        let found = sqlite::inspect::inspect(&path, &SQLITE)
             .with_context(|| format!("{} can't be opened", path.display()))?;
         if let Some(schema) = found.schema {
-            println!("  schema {schema} of {}", sqlite::schema::newest());
+            println!("  schema {schema} of {}", SQLITE.newest());
         }
         return Ok(conclude(
             &found.counts,

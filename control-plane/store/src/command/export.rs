@@ -11,8 +11,9 @@ use anyhow::Context as _;
 use uuid::Uuid;
 
 use crate::command::{DAMAGED, file};
-use crate::sqlite::salvage::{self, Row};
-use crate::sqlite::{inspect, read};
+use crate::sqlite::{inspect, salvage};
+use crate::traces::sqlite::read;
+use crate::traces::sqlite::rescue::{self, Row};
 use crate::{Attempt, Filter, Order, Query, StoreError, Trace, TraceStore as _, open};
 use opentracy_config as config;
 use opentracy_trace::json;
@@ -62,14 +63,14 @@ fn from_file(path: &Path, lines: &mut Lines) -> anyhow::Result<ExitCode> {
         path.display()
     );
     let mut attempts: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
-    salvage::rows(path, |row| {
-        if let Row::Attempt(attempt) = row {
+    salvage::rows(path, |values| {
+        if let Some(Row::Attempt(attempt)) = rescue::recognize(&values) {
             attempts.entry(attempt.trace_id).or_default().push(attempt);
         }
         Ok(())
     })?;
-    let pages = salvage::rows(path, |row| {
-        let Row::Trace(record) = row else {
+    let pages = salvage::rows(path, |values| {
+        let Some(Row::Trace(record)) = rescue::recognize(&values) else {
             return Ok(());
         };
         let mut attempts = attempts.remove(&record.id).unwrap_or_default();

@@ -3,6 +3,9 @@
 mod check;
 mod export;
 mod repair;
+mod rescue;
+#[cfg(test)]
+mod rescue_tests;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use crate::command::file;
-use crate::sqlite::{inspect, repair};
+use crate::command::{file, rescue};
+use crate::history::SQLITE;
+use crate::sqlite::inspect;
 use opentracy_config::Config;
 
 pub async fn run(
@@ -27,15 +28,19 @@ pub async fn run(
         true => Some(lock_journal(&folder)?),
         false => None,
     };
-    if !force && inspect::inspect(&path).is_ok_and(|found| found.problems.is_empty()) {
+    if !force && inspect::inspect(&path, &SQLITE).is_ok_and(|found| found.problems.is_empty()) {
         println!("{} is sound: there is nothing to repair.", path.display());
         return Ok(ExitCode::SUCCESS);
     }
-    let (rescued, kept) = repair::repair(&path).await?;
+    let (rescued, kept) = rescue::repair(&path).await?;
     println!("{}", path.display());
+    let others = rescued.others.iter();
+    let others: String = others
+        .map(|(rows, count)| format!(", {count} {rows}"))
+        .collect();
     println!(
-        "  rescued {} traces, {} attempts, {} feedback entries, {} audit entries",
-        rescued.traces, rescued.attempts, rescued.feedback, rescued.audit
+        "  rescued {} traces, {} attempts{others}",
+        rescued.traces, rescued.attempts
     );
     println!(
         "  of {} pages, {} were not fully readable",

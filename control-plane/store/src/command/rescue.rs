@@ -3,17 +3,19 @@
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use rusqlite::Connection;
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
 
-use crate::sqlite::salvage::{self, Pages, Row};
+use crate::history::SQLITE;
+use crate::sqlite::salvage::{self, Pages};
+use crate::sqlite::shapes::Shape;
 use crate::sqlite::{Sqlite, inspect};
+use crate::traces::sqlite::rescue::{Row, recognize};
 use crate::words::Words;
-use crate::{
-    Attempt, AuditEntry, AuditLog as _, Batch, Feedback, FeedbackStore as _, Record, StoreError,
-    TraceStore as _,
-};
+use crate::{Attempt, Batch, Record, StoreError, TraceStore as _};
 
 /// Rows in one write.
 const BATCH_ROWS: usize = 500;
@@ -23,8 +25,8 @@ const BATCH_ROWS: usize = 500;
 pub struct RescuedCounts {
     pub traces: u64,
     pub attempts: u64,
-    pub feedback: u64,
-    pub audit: u64,
+    /// The rows of each table that is copied as it is: its plural, and their number.
+    pub others: Vec<(&'static str, u64)>,
     /// Rows that were readable but that the new file rejected.
     pub refused: u64,
     pub pages: Pages,
@@ -34,25 +36,27 @@ pub struct RescuedCounts {
 #[derive(Default)]
 struct Rows {
     batch: Batch,
-    feedback: Vec<Feedback>,
-    audit: Vec<AuditEntry>,
+    /// Rows that are copied as they are, each with the index of its shape.
+    others: Vec<(usize, Vec<Value>)>,
 }
 
 impl Rows {
     fn len(&self) -> usize {
         let Batch { records, attempts } = &self.batch;
-        records.len() + attempts.len() + self.feedback.len() + self.audit.len()
+        records.len() + attempts.len() + self.others.len()
     }
 
-    fn add(&mut self, row: Row) {
-        match row {
-            Row::Trace(record) => {
+    fn add(&mut self, values: Vec<Value>, shapes: &[Shape]) {
+        match recognize(&values) {
+            Some(Row::Trace(record)) => {
                 let words = words_of(&record);
                 self.batch.records.push((*record, words));
             }
-            Row::Attempt(attempt) => self.batch.attempts.push(attempt),
-            Row::Feedback(feedback) => self.feedback.push(feedback),
-            Row::Audit(entry) => self.audit.push(entry),
+            Some(Row::Attempt(attempt)) => self.batch.attempts.push(attempt),
+            None => {
+                let shape = shapes.iter().position(|shape| shape.matches(&values));
+                self.others.extend(shape.map(|shape| (shape, values)));
+            }
         }
     }
 }
@@ -80,13 +84,19 @@ pub async fn repair(path: &Path) -> anyhow::Result<(RescuedCounts, PathBuf)> {
 async fn rescue(path: &Path, draft: &Path) -> anyhow::Result<RescuedCounts> {
     let store = Sqlite::open(draft)?;
     std::fs::set_permissions(draft, std::fs::Permissions::from_mode(0o600))?;
-    let mut rescued = RescuedCounts::default();
+    let shapes: Arc<[Shape]> = Shape::all(&SQLITE)?.into();
+    let plurals = shapes.iter().filter_map(|shape| shape.table.rescued_as);
+    let mut rescued = RescuedCounts {
+        others: plurals.map(|plural| (plural, 0)).collect(),
+        ..RescuedCounts::default()
+    };
+    let known = Arc::clone(&shapes);
     let (sender, mut rows) = tokio::sync::mpsc::channel(2);
     let from = path.to_owned();
     let reading = tokio::task::spawn_blocking(move || {
         let mut waiting = Rows::default();
         let pages = salvage::rows(&from, |row| {
-            waiting.add(row);
+            waiting.add(row, &known);
             if waiting.len() >= BATCH_ROWS {
                 sender.blocking_send(std::mem::take(&mut waiting))?;
             }
@@ -96,32 +106,60 @@ async fn rescue(path: &Path, draft: &Path) -> anyhow::Result<RescuedCounts> {
         anyhow::Ok(pages)
     });
     while let Some(rows) = rows.recv().await {
-        write(&store, rows, &mut rescued).await?;
+        write(&store, &shapes, rows, &mut rescued).await?;
     }
     rescued.pages = reading.await??;
     Ok(rescued)
 }
 
-async fn write(store: &Sqlite, rows: Rows, rescued: &mut RescuedCounts) -> anyhow::Result<()> {
-    let Rows {
-        batch,
-        feedback,
-        audit,
-    } = rows;
+async fn write(
+    store: &Sqlite,
+    shapes: &Arc<[Shape]>,
+    rows: Rows,
+    rescued: &mut RescuedCounts,
+) -> anyhow::Result<()> {
+    let Rows { batch, others } = rows;
     rescued.attempts += batch.attempts.len() as u64;
-    rescued.feedback += feedback.len() as u64;
-    rescued.audit += audit.len() as u64;
     let attempts = Batch {
         records: Vec::new(),
         attempts: batch.attempts,
     };
     store.write(attempts).await?;
     rescued.traces += write_records(store, batch.records, &mut rescued.refused).await?;
-    store.add_feedback(feedback).await?;
-    for entry in audit {
-        store.note(entry).await?;
+    let shapes = Arc::clone(shapes);
+    let copied = store.write_with(move |connection, _| copy(connection, &shapes, others));
+    for (shape, is_new) in copied.await? {
+        match rescued.others.get_mut(shape) {
+            Some((_, count)) if is_new => *count += 1,
+            _ => rescued.refused += 1,
+        }
     }
     Ok(())
+}
+
+/// Inserts rows as they are. Returns the index of each row's shape, and `false` if the table
+/// rejects the row.
+fn copy(
+    connection: &mut Connection,
+    shapes: &[Shape],
+    rows: Vec<(usize, Vec<Value>)>,
+) -> Result<Vec<(usize, bool)>, StoreError> {
+    let transaction = connection.transaction()?;
+    let mut outcomes = Vec::with_capacity(rows.len());
+    for (shape, values) in rows {
+        let Some(sql) = shapes.get(shape).map(|shape| shape.insert(values.len())) else {
+            continue;
+        };
+        let mut statement = transaction.prepare_cached(&sql)?;
+        let inserted = statement.execute(params_from_iter(values));
+        let inserted = inserted.map_err(StoreError::from);
+        match inserted {
+            Err(error) if !error.is_about_records() => return Err(error),
+            result => outcomes.push((shape, result.is_ok())),
+        }
+    }
+    transaction.commit()?;
+    Ok(outcomes)
 }
 
 /// Writes a batch of records; if it is rejected, writes each of them separately.
@@ -170,7 +208,7 @@ fn finish(draft: &Path) -> anyhow::Result<()> {
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     drop(connection);
-    let problems = inspect::inspect(draft)?.problems;
+    let problems = inspect::inspect(draft, &SQLITE)?.problems;
     anyhow::ensure!(
         problems.is_empty(),
         "the new file {} is damaged too: {}",

@@ -7,10 +7,13 @@ use std::path::Path;
 use opentracy_proto::v1;
 use uuid::Uuid;
 
-use super::{Sqlite, inspect, repair, salvage, schema};
+use super::rescue;
+use crate::history::SQLITE;
+use crate::sqlite::{inspect, salvage};
+use crate::traces::sqlite::rescue::{Row, recognize};
 use crate::{
     AuditEntry, AuditLog as _, Batch, Feedback, FeedbackStore as _, Filter, Micros, Order, Query,
-    TraceStore as _,
+    Sqlite, TraceStore as _,
 };
 
 const PAGE: u64 = 8192;
@@ -102,8 +105,8 @@ async fn stored(path: &Path, word: Option<&str>) -> HashSet<Uuid> {
 fn on_page(path: &Path, page: u64) -> HashSet<Uuid> {
     let ids = |path: &Path| {
         let mut ids = HashSet::new();
-        salvage::rows(path, |row| {
-            if let salvage::Row::Trace(record) = row {
+        salvage::rows(path, |values| {
+            if let Some(Row::Trace(record)) = recognize(&values) {
                 ids.insert(record.id);
             }
             Ok(())
@@ -123,10 +126,10 @@ async fn a_sound_file_is_found_sound() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("traces.db");
     fill(&path, 20).await;
-    let found = inspect::inspect(&path).unwrap();
+    let found = inspect::inspect(&path, &SQLITE).unwrap();
     assert_eq!(found.problems, [""; 0]);
     assert!(found.counts.contains(&("traces", 20)) && found.counts.contains(&("audit", 1)));
-    assert_eq!(found.schema, u32::try_from(schema::newest()).ok());
+    assert_eq!(found.schema, u32::try_from(SQLITE.newest()).ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,12 +137,11 @@ async fn everything_is_read_of_a_file_whose_log_is_not_in_it_yet() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("traces.db");
     let ids = fill(&path, 50).await;
-    let (rescued, kept) = repair::repair(&path).await.unwrap();
-    assert_eq!(
-        (rescued.traces, rescued.attempts, rescued.feedback),
-        (50, 50, 50)
-    );
-    assert_eq!((rescued.audit, rescued.pages.damaged), (1, 0));
+    let (rescued, kept) = rescue::repair(&path).await.unwrap();
+    assert_eq!((rescued.traces, rescued.attempts), (50, 50));
+    let others = [("feedback entries", 50), ("audit entries", 1)];
+    assert_eq!(rescued.others, others);
+    assert_eq!((rescued.refused, rescued.pages.damaged), (0, 0));
     assert_eq!(
         stored(&path, Some("needle")).await,
         ids.into_iter().collect()
@@ -164,14 +166,14 @@ async fn damage_to_any_page_costs_the_traces_on_it() {
         std::fs::copy(&source, &path).unwrap();
         let lost = on_page(&path, page);
         overwrite(&path, [page]);
-        let (rescued, kept) = repair::repair(&path).await.unwrap();
+        let (rescued, kept) = rescue::repair(&path).await.unwrap();
         let expected: HashSet<Uuid> = ids.difference(&lost).copied().collect();
         assert_eq!(rescued.traces, expected.len() as u64, "page {page}");
         // A page holds a few dozen short rows.
         assert!(lost.len() < 40, "page {page}");
         assert_eq!(stored(&path, None).await, expected, "page {page}");
         assert_eq!(stored(&path, Some("needle")).await, expected, "page {page}");
-        assert_eq!(inspect::inspect(&path).unwrap().problems, [""; 0]);
+        assert_eq!(inspect::inspect(&path, &SQLITE).unwrap().problems, [""; 0]);
         assert!(std::fs::metadata(kept).unwrap().len() >= pages * PAGE);
     }
 }
@@ -187,7 +189,7 @@ async fn a_damaged_file_is_found_damaged() {
         let damaged = folder.path().join("damaged.db");
         std::fs::copy(&path, &damaged).unwrap();
         overwrite(&damaged, pages.clone());
-        let found = inspect::inspect(&damaged);
+        let found = inspect::inspect(&damaged, &SQLITE);
         assert!(
             found.is_err() || found.is_ok_and(|found| !found.problems.is_empty()),
             "{pages:?}"
@@ -207,7 +209,7 @@ async fn what_was_deleted_does_not_come_back() {
     };
     assert_eq!(store.delete(filter).await.unwrap(), 30);
     drop(store);
-    repair::repair(&path).await.unwrap();
+    rescue::repair(&path).await.unwrap();
     assert_eq!(
         stored(&path, None).await,
         ids[30..].iter().copied().collect()

@@ -1,11 +1,38 @@
-//! Feedback on answers.
+//! Feedback in SQLite.
 
+use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use crate::{Feedback, Micros, StoreError};
+use crate::feedback::types::{Feedback, FeedbackStore};
+use crate::sqlite::{Sqlite, Table, Tables};
+use crate::{Micros, StoreError};
 
-pub fn add(connection: &mut Connection, feedback: &[Feedback]) -> Result<(), rusqlite::Error> {
+pub const TABLES: Tables = Tables {
+    // The history's second step creates the table.
+    steps: &[],
+    tables: &[Table {
+        name: "feedback",
+        trace_id: Some("trace_id"),
+        ages_by: None,
+        rescued_as: Some("feedback entries"),
+    }],
+};
+
+#[async_trait]
+impl FeedbackStore for Sqlite {
+    async fn add_feedback(&self, feedback: Vec<Feedback>) -> Result<(), StoreError> {
+        self.write_with(move |connection, _| add(connection, &feedback))
+            .await
+    }
+
+    async fn feedback(&self, since: Micros, limit: u32) -> Result<Vec<Feedback>, StoreError> {
+        self.read_with(move |connection| list(connection, since, limit))
+            .await
+    }
+}
+
+fn add(connection: &mut Connection, feedback: &[Feedback]) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction()?;
     for each in feedback {
         transaction
@@ -22,11 +49,7 @@ pub fn add(connection: &mut Connection, feedback: &[Feedback]) -> Result<(), rus
     transaction.commit()
 }
 
-pub fn since(
-    connection: &Connection,
-    since: Micros,
-    limit: u32,
-) -> Result<Vec<Feedback>, StoreError> {
+fn list(connection: &Connection, since: Micros, limit: u32) -> Result<Vec<Feedback>, StoreError> {
     let feedback = connection
         .prepare_cached(
             "SELECT trace_id, source, at, error FROM feedback WHERE at >= ?

@@ -1,17 +1,12 @@
-//! Migrations of the tables from each version to the next.
+//! The migrations of ClickHouse's tables.
 //!
 //! A migration that was interrupted can run again. Its statements never change, so they are spelled
 //! out even if a later table has the same columns.
 
-use crate::clickhouse::schema::{ALL_FIGURES, Topology};
-use crate::clickhouse::tables::{ATTEMPTS, AUDIT, BODIES, CALLS, FEEDBACK, Table};
-
-/// A migration from one version to the next.
-#[derive(Debug)]
-pub struct Migration {
-    pub name: &'static str,
-    pub statements: Vec<String>,
-}
+use crate::audit::clickhouse::AUDIT;
+use crate::clickhouse::{Migration, Table, Topology};
+use crate::feedback::clickhouse::FEEDBACK;
+use crate::traces::clickhouse::{ALL_FIGURES, ATTEMPTS, BODIES, CALLS};
 
 /// The single table that `calls` and `bodies` replaced.
 const TRACES: Table = Table {
@@ -70,6 +65,8 @@ const TRACES: Table = Table {
     ages_by: Some("started_at"),
     shard_by: "cityHash64(id)",
     settings: Some("index_granularity_bytes = 131072"),
+    trace_id: None,
+    is_derived: false,
 };
 
 /// All labels that traces are filtered by, in one column, so that a single index covers them.
@@ -151,122 +148,120 @@ const RECORD: [(&str, &str); 27] = [
     ("content_truncated", "toJSONString(content_truncated)"),
 ];
 
-impl Topology {
-    /// Returns all migrations in order.
-    pub fn migrations(&self) -> Vec<Migration> {
-        let mut traces = self.create(&TRACES);
-        traces.extend(self.create(&ATTEMPTS));
-        let mut figures = Vec::new();
-        for each in &ALL_FIGURES {
-            figures.extend(self.create(&each.table));
-            figures.push(self.create_view(each, "traces"));
-        }
-        // The table that others read from comes last, so that it never reads a column that they
-        // lack.
-        let mut decisions = self.alter(
-            "traces",
-            "ADD COLUMN IF NOT EXISTS decision String CODEC(ZSTD(1))",
-        );
-        decisions.extend(self.create(&FEEDBACK));
-        vec![
-            Migration {
-                name: "traces and attempts",
-                statements: traces,
-            },
-            Migration {
-                name: "figures by hour and day",
-                statements: figures,
-            },
-            Migration {
-                name: "audit",
-                statements: self.create(&AUDIT),
-            },
-            Migration {
-                name: "decisions and feedback",
-                statements: decisions,
-            },
-            Migration {
-                name: "labels",
-                statements: self.add_labels(),
-            },
-            Migration {
-                name: "actors",
-                statements: self.alter("audit", "ADD COLUMN IF NOT EXISTS actor String"),
-            },
-            Migration {
-                name: "calls and bodies",
-                statements: self.part_traces(),
-            },
-            Migration {
-                name: "figures of calls",
-                statements: self.leave_traces(),
-            },
-            Migration {
-                name: "clients",
-                statements: self.alter(
-                    "calls",
-                    "ADD COLUMN IF NOT EXISTS client LowCardinality(String)",
-                ),
-            },
-        ]
+/// Returns all migrations in order.
+pub fn migrations(topology: &Topology) -> Vec<Migration> {
+    let mut traces = topology.create(&TRACES);
+    traces.extend(topology.create(&ATTEMPTS));
+    let mut figures = Vec::new();
+    for each in &ALL_FIGURES {
+        figures.extend(topology.create(&each.table));
+        figures.push(each.create_view(topology, "traces"));
     }
+    // The table that others read from comes last, so that it never reads a column that they
+    // lack.
+    let mut decisions = topology.alter(
+        "traces",
+        "ADD COLUMN IF NOT EXISTS decision String CODEC(ZSTD(1))",
+    );
+    decisions.extend(topology.create(&FEEDBACK));
+    vec![
+        Migration {
+            name: "traces and attempts",
+            statements: traces,
+        },
+        Migration {
+            name: "figures by hour and day",
+            statements: figures,
+        },
+        Migration {
+            name: "audit",
+            statements: topology.create(&AUDIT),
+        },
+        Migration {
+            name: "decisions and feedback",
+            statements: decisions,
+        },
+        Migration {
+            name: "labels",
+            statements: add_labels(topology),
+        },
+        Migration {
+            name: "actors",
+            statements: topology.alter("audit", "ADD COLUMN IF NOT EXISTS actor String"),
+        },
+        Migration {
+            name: "calls and bodies",
+            statements: part_traces(topology),
+        },
+        Migration {
+            name: "figures of calls",
+            statements: leave_traces(topology),
+        },
+        Migration {
+            name: "clients",
+            statements: topology.alter(
+                "calls",
+                "ADD COLUMN IF NOT EXISTS client LowCardinality(String)",
+            ),
+        },
+    ]
+}
 
-    fn add_labels(&self) -> Vec<String> {
-        let mut labels = self.alter(
-            "traces",
-            &format!("ADD COLUMN IF NOT EXISTS labels {LABELS}"),
-        );
-        let (local, everywhere) = (self.local("traces"), self.on_cluster());
-        let drops = NEEDLESS_INDEXES.map(|index| format!("DROP INDEX IF EXISTS {index}"));
-        let changes = drops.iter().map(String::as_str).chain([
-            "ADD INDEX IF NOT EXISTS traces_by_label labels TYPE text(tokenizer = 'array')",
-            "MODIFY SETTING min_compress_block_size = 4096, max_compress_block_size = 65536",
-            "MATERIALIZE COLUMN labels",
-            "MATERIALIZE INDEX traces_by_label",
-        ]);
-        labels.extend(changes.map(|change| format!("ALTER TABLE {local}{everywhere} {change}")));
-        labels
+fn add_labels(topology: &Topology) -> Vec<String> {
+    let mut labels = topology.alter(
+        "traces",
+        &format!("ADD COLUMN IF NOT EXISTS labels {LABELS}"),
+    );
+    let (local, everywhere) = (topology.local("traces"), topology.on_cluster());
+    let drops = NEEDLESS_INDEXES.map(|index| format!("DROP INDEX IF EXISTS {index}"));
+    let changes = drops.iter().map(String::as_str).chain([
+        "ADD INDEX IF NOT EXISTS traces_by_label labels TYPE text(tokenizer = 'array')",
+        "MODIFY SETTING min_compress_block_size = 4096, max_compress_block_size = 65536",
+        "MATERIALIZE COLUMN labels",
+        "MATERIALIZE INDEX traces_by_label",
+    ]);
+    labels.extend(changes.map(|change| format!("ALTER TABLE {local}{everywhere} {change}")));
+    labels
+}
+
+/// Copies `traces` into the two tables that replace it. Removes the rows of an interrupted copy
+/// first.
+fn part_traces(topology: &Topology) -> Vec<String> {
+    let everywhere = topology.on_cluster();
+    let mut statements = topology.create(&CALLS);
+    statements.extend(topology.create(&BODIES));
+    for table in [&CALLS, &BODIES] {
+        let local = topology.local(table.name);
+        statements.push(format!("TRUNCATE TABLE {local}{everywhere} {OF_ANY_SIZE}"));
     }
-
-    /// Copies `traces` into the two tables that replace it. Removes the rows of an interrupted copy
-    /// first.
-    fn part_traces(&self) -> Vec<String> {
-        let everywhere = self.on_cluster();
-        let mut statements = self.create(&CALLS);
-        statements.extend(self.create(&BODIES));
-        for table in [&CALLS, &BODIES] {
-            let local = self.local(table.name);
-            statements.push(format!("TRUNCATE TABLE {local}{everywhere} {OF_ANY_SIZE}"));
-        }
-        let traces = self.table("traces");
-        statements.push(format!(
-            "INSERT INTO {} ({OF_CALLS}) SELECT {OF_CALLS} FROM {traces}",
-            self.table(CALLS.name),
-        ));
-        let members = RECORD.map(|(name, made)| format!("'\"{name}\":', {made}"));
-        statements.push(format!(
-            "INSERT INTO {} (place, id, started_at, version, record)
+    let traces = topology.table("traces");
+    statements.push(format!(
+        "INSERT INTO {} ({OF_CALLS}) SELECT {OF_CALLS} FROM {traces}",
+        topology.table(CALLS.name),
+    ));
+    let members = RECORD.map(|(name, made)| format!("'\"{name}\":', {made}"));
+    statements.push(format!(
+        "INSERT INTO {} (place, id, started_at, version, record)
 SELECT place, id, started_at, version, concat('{{', {}, '}}') FROM {traces}",
-            self.table(BODIES.name),
-            members.join(", ',', "),
-        ));
-        statements
-    }
+        topology.table(BODIES.name),
+        members.join(", ',', "),
+    ));
+    statements
+}
 
-    fn leave_traces(&self) -> Vec<String> {
-        let everywhere = self.on_cluster();
-        let mut statements = Vec::new();
-        for each in &ALL_FIGURES {
-            let view = self.view(each);
-            statements.push(format!("DROP VIEW IF EXISTS {view}{everywhere}"));
-            statements.push(self.create_view(each, CALLS.name));
-        }
-        let tables = self.tables("traces").into_iter().rev();
-        let drops =
-            tables.map(|table| format!("DROP TABLE IF EXISTS {table}{everywhere} {OF_ANY_SIZE}"));
-        statements.extend(drops);
-        statements
+fn leave_traces(topology: &Topology) -> Vec<String> {
+    let everywhere = topology.on_cluster();
+    let mut statements = Vec::new();
+    for each in &ALL_FIGURES {
+        let view = each.view(topology);
+        statements.push(format!("DROP VIEW IF EXISTS {view}{everywhere}"));
+        statements.push(each.create_view(topology, CALLS.name));
     }
+    let tables = topology.tables("traces").into_iter().rev();
+    let drops =
+        tables.map(|table| format!("DROP TABLE IF EXISTS {table}{everywhere} {OF_ANY_SIZE}"));
+    statements.extend(drops);
+    statements
 }
 
 #[cfg(test)]
@@ -274,14 +269,18 @@ mod tests {
     use sha2::{Digest as _, Sha256};
 
     use super::*;
+    use crate::history::CLICKHOUSE;
 
-    /// Returns the first bytes of the digest of each migration's statements.
-    fn digests(cluster: Option<&str>) -> Vec<String> {
-        let topology = Topology {
+    fn topology(cluster: Option<&str>) -> Topology {
+        Topology {
             database: "opentracy".to_owned(),
             cluster: cluster.map(str::to_owned),
             retention_days: 90,
-        };
+        }
+    }
+
+    /// Returns the first bytes of the digest of each migration's statements.
+    fn digests(cluster: Option<&str>) -> Vec<String> {
         let digest = |migration: Migration| {
             let digest = Sha256::digest(migration.statements.join(";"));
             format!(
@@ -289,7 +288,10 @@ mod tests {
                 digest[0], digest[1], digest[2], digest[3], migration.name
             )
         };
-        topology.migrations().into_iter().map(digest).collect()
+        migrations(&topology(cluster))
+            .into_iter()
+            .map(digest)
+            .collect()
     }
 
     #[test]
@@ -322,5 +324,49 @@ mod tests {
                 "c3455a23 clients",
             ]
         );
+    }
+
+    fn statements(topology: &Topology) -> Vec<String> {
+        let migrations = migrations(topology).into_iter();
+        let mut all = topology.foundation();
+        all.extend(migrations.flat_map(|migration| migration.statements));
+        all.extend(topology.set_retention(CLICKHOUSE.tables()));
+        all
+    }
+
+    #[test]
+    fn one_server_has_plain_tables() {
+        let all = statements(&topology(None)).join(";\n");
+        for words in ["ON CLUSTER", "Replicated", "Distributed", "_local"] {
+            assert!(!all.contains(words), "{words}");
+        }
+        assert!(all.contains("CREATE TABLE IF NOT EXISTS `opentracy`.calls ("));
+        assert!(all.contains("ENGINE = ReplacingMergeTree(version)"));
+        assert!(all.contains("TTL toDateTime(started_at) + INTERVAL 90 DAY"));
+    }
+
+    #[test]
+    fn on_a_cluster_every_statement_runs_everywhere() {
+        let all = statements(&topology(Some("main")));
+        for statement in &all {
+            // Inserts are distributed by the target table.
+            let is_everywhere =
+                statement.contains(" ON CLUSTER `main`") || statement.starts_with("INSERT INTO");
+            assert!(is_everywhere, "{statement}");
+        }
+        let all = all.join(";\n");
+        assert!(all.contains(
+            "ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/opentracy/calls', '{replica}', version)"
+        ));
+        assert!(
+            all.contains("ENGINE = Distributed(`main`, `opentracy`, calls_local, cityHash64(id))")
+        );
+        // Versions are the same on all shards.
+        assert!(all.contains("'/clickhouse/tables/all/opentracy/schema_migrations'"));
+        // Each server counts its own inserts.
+        assert!(all.contains(
+            "CREATE MATERIALIZED VIEW IF NOT EXISTS `opentracy`.model_stats_hourly_view ON CLUSTER `main` TO `opentracy`.model_stats_hourly_local"
+        ));
+        assert!(all.contains("FROM `opentracy`.calls_local AS t WHERE t.provider"));
     }
 }

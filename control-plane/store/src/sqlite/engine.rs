@@ -1,47 +1,33 @@
-//! Trace storage in one SQLite file: nothing to install, enough for one machine.
-//!
-//! A single thread does all writes. Readers have their own connections and never wait for it.
-
-mod audit;
-mod body;
-mod delete;
-pub(super) mod fault;
-mod feedback;
-mod filter;
-pub(super) mod inspect;
-mod names;
-pub(super) mod read;
-pub(super) mod repair;
-mod row;
-pub(super) mod salvage;
-#[cfg(test)]
-mod salvage_tests;
-pub(super) mod schema;
-mod stats;
-mod write;
+//! The file: one thread that writes, and connections that read.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
-use uuid::Uuid;
+use tokio::sync::{OnceCell, Semaphore};
 
-use crate::{
-    AuditEntry, AuditLog, Batch, Dimension, Feedback, FeedbackStore, Filter, Micros, Page, PicoUsd,
-    Query, Record, Stats, StatsQuery, StoreError, Trace, TraceStore,
-};
-use names::Names;
+use crate::StoreError;
+use crate::sqlite::names::Names;
+use crate::sqlite::schema::Schema;
+use crate::watch::ReadWatch;
+use opentracy_base::health::HealthRegistry;
 use opentracy_base::secure_fs;
 use opentracy_base::worker_thread::Background;
-use write::Prepared;
 
 /// Limit on concurrent read connections.
 const MAX_READERS: usize = 4;
 
+/// A store in one SQLite file. Resources reach it through [`read_with`](Self::read_with) and
+/// [`write_with`](Self::write_with).
 pub struct Sqlite {
     path: PathBuf,
+    schema: &'static Schema,
+    /// Empty while the file can't be opened; each call tries again.
+    file: OnceCell<OpenFile>,
+    watch: ReadWatch,
+}
+
+struct OpenFile {
     writer: Background,
     /// The state of the writer thread; no other thread uses it.
     write_side: Arc<Mutex<WriteSide>>,
@@ -58,13 +44,82 @@ struct WriteSide {
 }
 
 impl Sqlite {
-    /// Opens a file, or creates it.
-    pub fn open(path: &Path) -> anyhow::Result<Self> {
+    /// Opens a file, or creates it, and migrates its tables.
+    pub fn open_with(path: &Path, schema: &'static Schema) -> anyhow::Result<Self> {
+        Ok(Self {
+            file: OnceCell::new_with(Some(OpenFile::open(path, schema)?)),
+            ..Self::unopened(path.to_owned(), schema)
+        })
+    }
+
+    /// Returns a store whose file can't be opened yet. Each call tries to open it.
+    pub fn unopened(path: PathBuf, schema: &'static Schema) -> Self {
+        Self {
+            path,
+            schema,
+            file: OnceCell::new(),
+            watch: ReadWatch::default(),
+        }
+    }
+
+    /// Reports reads that fail to a registry.
+    #[must_use]
+    pub fn watched(self, health: HealthRegistry) -> Self {
+        Self {
+            watch: ReadWatch::new(health),
+            ..self
+        }
+    }
+
+    /// Returns the description of the tables.
+    pub fn schema(&self) -> &'static Schema {
+        self.schema
+    }
+
+    /// Runs a read on a connection of its own. A failure is reported in `/health`.
+    pub async fn read_with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let result = async { self.file().await?.read(&self.path, work).await };
+        self.watch.report(result.await)
+    }
+
+    /// Runs a write on the writer's thread. If it returns an error, it must have rolled back.
+    pub async fn write_with<T: Send + 'static, E: Into<StoreError> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection, &mut Names) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.file().await?.write(work).await
+    }
+
+    /// Runs work that precedes a write, without keeping the writer from other writes.
+    pub async fn prepare<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        Ok(self.file().await?.packer.run(work).await?)
+    }
+
+    async fn file(&self) -> Result<&OpenFile, StoreError> {
+        let open = || async {
+            let (path, schema) = (self.path.clone(), self.schema);
+            let opened = tokio::task::spawn_blocking(move || OpenFile::open(&path, schema)).await;
+            opened
+                .map_err(|_| StoreError::Stopped)?
+                .map_err(|error| StoreError::Unopened(error.root_cause().to_string()))
+        };
+        self.file.get_or_try_init(open).await
+    }
+}
+
+impl OpenFile {
+    fn open(path: &Path, schema: &Schema) -> anyhow::Result<Self> {
         if let Some(folder) = path.parent() {
             secure_fs::create_dir(folder)?;
         }
         let connection = connect(path)?;
-        schema::migrate(&connection)?;
+        schema.migrate(&connection)?;
         // `secure_delete` overwrites deleted rows. The full-text index is written in large
         // segments, and many are merged at once, so that each is merged less often.
         connection.pragma_update(None, "secure_delete", "ON")?;
@@ -73,7 +128,6 @@ impl Sqlite {
             INSERT INTO words (words, rank) VALUES ('automerge', 8);",
         )?;
         Ok(Self {
-            path: path.to_owned(),
             writer: Background::start("store")?,
             write_side: Arc::new(Mutex::new(WriteSide {
                 connection,
@@ -87,10 +141,11 @@ impl Sqlite {
 
     async fn read<T: Send + 'static>(
         &self,
+        path: &Path,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let turn = Arc::clone(&self.may_read).acquire_owned().await;
-        let path = self.path.clone();
+        let path = path.to_owned();
         let idle = Arc::clone(&self.idle);
         let worked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -107,7 +162,7 @@ impl Sqlite {
         worked.await.map_err(|_| StoreError::Stopped)?
     }
 
-    async fn write_with<T: Send + 'static, E: Into<StoreError> + Send + 'static>(
+    async fn write<T: Send + 'static, E: Into<StoreError> + Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection, &mut Names) -> Result<T, E> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -138,101 +193,4 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
-}
-
-#[async_trait]
-impl TraceStore for Sqlite {
-    async fn write(&self, batch: Batch) -> Result<Vec<Record>, StoreError> {
-        let Batch { records, attempts } = batch;
-        let packed = self.packer.run(|| {
-            let mut packer = body::Packer::new()?;
-            let pack = |(record, words)| {
-                Ok(Prepared {
-                    body: packer.pack(&record)?,
-                    record,
-                    words,
-                })
-            };
-            records
-                .into_iter()
-                .map(pack)
-                .collect::<Result<Vec<_>, StoreError>>()
-        });
-        let records = packed.await??;
-        self.write_with(move |connection, names| {
-            write::batch(connection, names, records, &attempts)
-        })
-        .await
-    }
-
-    async fn list(&self, query: Query) -> Result<Page, StoreError> {
-        self.read(move |connection| read::list(connection, &query))
-            .await
-    }
-
-    async fn get(&self, id: Uuid) -> Result<Option<Trace>, StoreError> {
-        self.read(move |connection| read::get(connection, id)).await
-    }
-
-    async fn stats(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError> {
-        self.read(move |connection| stats::stats(connection, &query))
-            .await
-    }
-
-    async fn spent(
-        &self,
-        since: Micros,
-        by: Dimension,
-    ) -> Result<Vec<(String, PicoUsd)>, StoreError> {
-        self.read(move |connection| stats::spent(connection, since, by))
-            .await
-    }
-
-    async fn replace(&self, records: Vec<Record>) -> Result<(), StoreError> {
-        self.write_with(move |connection, _| write::replace(connection, &records))
-            .await
-    }
-
-    async fn delete(&self, filter: Filter) -> Result<u64, StoreError> {
-        self.write_with(move |connection, _| delete::matching(connection, &filter))
-            .await
-    }
-
-    async fn expire(&self, before: Micros) -> Result<(), StoreError> {
-        let filter = Filter {
-            until: Some(before),
-            ..Filter::default()
-        };
-        self.write_with(move |connection, _| {
-            delete::matching(connection, &filter)?;
-            delete::strays(connection, before)
-        })
-        .await
-    }
-}
-
-#[async_trait]
-impl FeedbackStore for Sqlite {
-    async fn add_feedback(&self, feedback: Vec<Feedback>) -> Result<(), StoreError> {
-        self.write_with(move |connection, _| feedback::add(connection, &feedback))
-            .await
-    }
-
-    async fn feedback(&self, since: Micros, limit: u32) -> Result<Vec<Feedback>, StoreError> {
-        self.read(move |connection| feedback::since(connection, since, limit))
-            .await
-    }
-}
-
-#[async_trait]
-impl AuditLog for Sqlite {
-    async fn note(&self, entry: AuditEntry) -> Result<(), StoreError> {
-        self.write_with(move |connection, _| audit::note(connection, &entry))
-            .await
-    }
-
-    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        self.read(move |connection| audit::last(connection, limit))
-            .await
-    }
 }

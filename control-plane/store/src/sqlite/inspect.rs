@@ -5,13 +5,10 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::sqlite::schema;
+use crate::sqlite::schema::{self, Schema};
 
 /// Limit on the messages of SQLite's own check.
 const MAX_MESSAGES: u32 = 50;
-const TABLES: [&str; 6] = [
-    "traces", "bodies", "attempts", "labels", "feedback", "audit",
-];
 
 /// The findings in a file.
 #[derive(Debug, Default)]
@@ -24,20 +21,21 @@ pub struct Inspection {
     pub problems: Vec<String>,
 }
 
-pub fn inspect(path: &Path) -> Result<Inspection, rusqlite::Error> {
+/// Checks a file against the tables that this program creates.
+pub fn inspect(path: &Path, schema: &Schema) -> Result<Inspection, rusqlite::Error> {
     let connection = open(path)?;
     let mut found = Inspection::default();
     match schema::version(&connection) {
         Ok(version) => {
             found.schema = Some(version);
-            found.problems.extend(schema::problem(&connection, version));
+            found.problems.extend(schema.problem(&connection, version));
         }
         Err(error) => found.problems.push(format!("its header: {error}")),
     }
     if let Err(error) = integrity(&connection, &mut found.problems) {
         found.problems.push(format!("integrity_check: {error}"));
     }
-    for table in TABLES {
+    for table in schema.tables().map(|table| table.name) {
         let sql = format!("SELECT count(*) FROM {table}");
         match connection.query_row(&sql, [], |row| row.get::<_, i64>(0)) {
             Ok(count) => found.counts.push((table, count.unsigned_abs())),

@@ -21,17 +21,6 @@ impl From<Trace> for opentracy_trace::json::Trace {
     }
 }
 
-/// A rating of one answer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Feedback {
-    pub trace_id: Uuid,
-    pub at: Micros,
-    /// `user`, `judge`, `evaluation`, …
-    pub source: String,
-    /// From 0 (good enough) to 1.
-    pub error: f64,
-}
-
 /// An almost unique sort key: microseconds in the upper 53 bits, bits of the id below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SortKey(pub i64);

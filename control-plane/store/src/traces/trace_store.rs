@@ -1,17 +1,12 @@
-//! The interfaces of the stores, one for each kind of data.
+//! The interface of the stores of traces.
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::{
-    AuditEntry, Batch, Dimension, Feedback, Filter, Micros, Page, PicoUsd, Query, Record, Stats,
-    StatsQuery, StoreError, Trace,
-};
-
-/// Everything that the control plane stores.
-pub trait Store: TraceStore + FeedbackStore + AuditLog {}
-
-impl<T: TraceStore + FeedbackStore + AuditLog> Store for T {}
+use crate::traces::batch::{Batch, Page};
+use crate::traces::query::{Filter, Query, Stats, StatsQuery};
+use crate::traces::record::Trace;
+use crate::{Dimension, Micros, PicoUsd, Record, StoreError};
 
 /// A store of traces.
 #[async_trait]
@@ -40,28 +35,11 @@ pub trait TraceStore: Send + Sync {
     /// Replaces stored records by those with the same ids.
     async fn replace(&self, records: Vec<Record>) -> Result<(), StoreError>;
 
-    /// Permanently deletes the traces that match a filter and returns their number.
+    /// Permanently deletes the traces that match a filter, with the rows of other resources that
+    /// belong to them, and returns their number.
     async fn delete(&self, filter: Filter) -> Result<u64, StoreError>;
 
-    /// Deletes traces that began before a time; a no-op in stores that expire rows by themselves.
+    /// Deletes traces that began before a time, and other rows that expire then; a no-op in stores
+    /// that expire rows by themselves.
     async fn expire(&self, before: Micros) -> Result<(), StoreError>;
-}
-
-/// A store of feedback on answers.
-#[async_trait]
-pub trait FeedbackStore: Send + Sync {
-    /// Stores feedback. For each trace and source, the last entry counts.
-    async fn add_feedback(&self, feedback: Vec<Feedback>) -> Result<(), StoreError>;
-
-    /// Returns feedback since a time, newest first.
-    async fn feedback(&self, since: Micros, limit: u32) -> Result<Vec<Feedback>, StoreError>;
-}
-
-/// The log of what people and programs changed.
-#[async_trait]
-pub trait AuditLog: Send + Sync {
-    async fn note(&self, entry: AuditEntry) -> Result<(), StoreError>;
-
-    /// Returns the last `limit` entries, newest first.
-    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 }

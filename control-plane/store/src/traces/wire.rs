@@ -4,7 +4,7 @@ use opentracy_proto::v1;
 use serde_json::value::RawValue;
 
 use crate::Record;
-use crate::words::Words;
+use crate::traces::words::Words;
 
 /// Converts a trace to a record and its search terms. Returns `None` if its id is not a UUID, which
 /// the filter never sends.

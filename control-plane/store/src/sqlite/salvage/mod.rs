@@ -1,19 +1,17 @@
 //! Reads the readable rows of a SQLite file without SQLite, from every page that holds rows, even
 //! if the pages that point to it are damaged.
 //!
-//! A row's table is recognized by its column types. `bodies` holds complete traces; `attempts`,
-//! `feedback` and `audit` are the other tables that can't be rebuilt. Deleted rows don't come back:
-//! they are overwritten (`secure_delete`).
+//! A row's table is known by the types of its values: [`Shape`](super::shapes::Shape). Deleted rows
+//! don't come back: they are overwritten (`secure_delete`).
 //!
 //! Source: the SQLite file format, <https://www.sqlite.org/fileformat2.html>.
 
 mod image;
 mod page;
-mod row;
 
 use std::path::Path;
 
-pub use row::Row;
+use rusqlite::types::Value;
 
 /// Counts of the pages that were read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,7 +24,7 @@ pub struct Pages {
 /// Calls a function with every row of a file and its write-ahead log, in the order of pages.
 pub fn rows(
     path: &Path,
-    mut found: impl FnMut(Row) -> anyhow::Result<()>,
+    mut found: impl FnMut(Vec<Value>) -> anyhow::Result<()>,
 ) -> anyhow::Result<Pages> {
     let image = image::Image::open(path)?;
     let mut pages = Pages {
@@ -41,9 +39,7 @@ pub fn rows(
         let page = page::rows(&image, number, &bytes);
         pages.damaged += u64::from(page.is_damaged);
         for values in page.rows {
-            if let Some(row) = row::recognize(values) {
-                found(row)?;
-            }
+            found(values)?;
         }
     }
     Ok(pages)

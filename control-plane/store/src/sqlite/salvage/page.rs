@@ -2,22 +2,14 @@
 
 use std::ops::Range;
 
+use rusqlite::types::Value;
+
 use super::image::Image;
 
 /// A longer row is damage: SQLite's limit is 1 GB.
 const MAX_PAYLOAD: u64 = 1 << 30;
 /// The length of the file header, which precedes the first page's own header.
 const FILE_HEADER: usize = 100;
-
-/// A value of a row.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    Null,
-    Integer(i64),
-    Real(f64),
-    Text(String),
-    Blob(Vec<u8>),
-}
 
 /// The rows of a page.
 #[derive(Debug, Default)]

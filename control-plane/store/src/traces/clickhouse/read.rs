@@ -6,9 +6,10 @@ use clickhouse::Row;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::clickhouse::filter::{Conditions, Value};
-use crate::clickhouse::row::AttemptRow;
-use crate::clickhouse::{ClickHouse, list, number};
+use crate::clickhouse::ClickHouse;
+use crate::traces::clickhouse::filter::{Conditions, Value};
+use crate::traces::clickhouse::row::AttemptRow;
+use crate::traces::clickhouse::sql::{list, number};
 use crate::{Attempt, Cursor, Order, Page, Query, Record, SortKey, StoreError, Trace};
 
 /// Extra rows that are requested beyond a page, to make up for duplicates.
@@ -31,15 +32,15 @@ impl ClickHouse {
         // Places rarely collide. For so little work, more threads only cost time.
         let bodies = format!(
             "SELECT id, record FROM {} WHERE place IN ({places}) ORDER BY version SETTINGS max_threads = 1",
-            self.topology.table("bodies"),
+            self.topology().table("bodies"),
         );
         let attempts = format!(
             "SELECT * FROM {} WHERE trace_id IN ({ids})",
-            self.topology.table("attempts"),
+            self.topology().table("attempts"),
         );
         let (bodies, mut attempts) = tokio::try_join!(
-            self.client.query(&bodies).fetch_all::<Body>(),
-            self.client.query(&attempts).fetch_all::<AttemptRow>(),
+            self.client().query(&bodies).fetch_all::<Body>(),
+            self.client().query(&attempts).fetch_all::<AttemptRow>(),
         )?;
         let mut traces = HashMap::new();
         for body in bodies.into_iter().filter(|body| wanted.contains(&body.id)) {
@@ -95,7 +96,10 @@ impl ClickHouse {
                 self.calls(),
                 conditions.sql(),
             );
-            let found: Vec<At> = conditions.bind(self.client.query(&sql)).fetch_all().await?;
+            let found: Vec<At> = conditions
+                .bind(self.client().query(&sql))
+                .fetch_all()
+                .await?;
             let is_all = found.len() < asked;
             let mut places: Vec<(i64, u128)> = found.iter().map(|at| (at.place, at.id)).collect();
             if !is_all && let Some(&(last, _)) = places.last() {
@@ -143,7 +147,7 @@ impl ClickHouse {
             self.calls(),
             number(id)
         );
-        let place: Option<i64> = self.client.query(&sql).fetch_optional().await?;
+        let place: Option<i64> = self.client().query(&sql).fetch_optional().await?;
         match place {
             Some(place) => Ok(self.read(&[(place, id)]).await?.remove(&id)),
             None => Ok(None),

@@ -196,7 +196,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::clickhouse::schema::Topology;
+    use crate::clickhouse::Topology;
+    use crate::history::CLICKHOUSE;
 
     /// Returns the names and types of the columns of `calls` after all migrations.
     fn migrated() -> BTreeMap<String, String> {
@@ -205,7 +206,7 @@ mod tests {
             cluster: None,
             retention_days: 90,
         };
-        let migrations = topology.migrations().into_iter();
+        let migrations = (CLICKHOUSE.history)(&topology).into_iter();
         let statements = migrations.flat_map(|migration| migration.statements);
         let mut columns = Vec::new();
         for statement in statements {

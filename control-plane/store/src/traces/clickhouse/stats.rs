@@ -4,7 +4,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use crate::clickhouse::ClickHouse;
-use crate::clickhouse::filter::Conditions;
+use crate::traces::clickhouse::filter::Conditions;
 use crate::{Dimension, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
 
 impl ClickHouse {
@@ -47,7 +47,10 @@ impl ClickHouse {
             self.calls(),
             conditions.sql()
         );
-        let found: Vec<Figures> = conditions.bind(self.client.query(&sql)).fetch_all().await?;
+        let found: Vec<Figures> = conditions
+            .bind(self.client().query(&sql))
+            .fetch_all()
+            .await?;
         let quantiles = |values: &[i64]| match *values {
             [p50, p95, p99] => Some(Quantiles {
                 p50: Micros(p50),
@@ -96,9 +99,9 @@ impl ClickHouse {
         let sql = format!(
             "SELECT toString({name}) AS name, sum(cost_total) AS cost FROM {}
             WHERE hour >= toStartOfHour(fromUnixTimestamp64Micro(?, 'UTC')) AND name != '' GROUP BY name",
-            self.topology.table("model_stats_hourly")
+            self.topology().table("model_stats_hourly")
         );
-        let found: Vec<Spent> = self.client.query(&sql).bind(since.0).fetch_all().await?;
+        let found: Vec<Spent> = self.client().query(&sql).bind(since.0).fetch_all().await?;
         Ok(found
             .into_iter()
             .map(|spent| (spent.name, PicoUsd(spent.cost)))

@@ -1,19 +1,13 @@
-//! The tables of the first release that had them. Later changes are migrations.
+//! The tables of traces. Codecs and settings were chosen by measurement, see
+//! `docs/performance.md`.
 
-/// A table; codecs and settings were chosen by measurement, see `docs/performance.md`.
-pub struct Table {
-    pub name: &'static str,
-    pub columns: &'static str,
-    /// The engine's family, without `Replicated`, and its arguments.
-    pub engine: (&'static str, &'static str),
-    pub order: &'static str,
-    pub partition: Option<&'static str>,
-    /// The column that a row's age is computed from.
-    pub ages_by: Option<&'static str>,
-    /// The sharding expression.
-    pub shard_by: &'static str,
-    pub settings: Option<&'static str>,
-}
+use crate::clickhouse::{Table, Tables};
+
+pub const TABLES: Tables = Tables {
+    // The history creates the tables.
+    steps: &[],
+    tables: &[&CALLS, &BODIES, &ATTEMPTS, &HOURLY, &DAILY],
+};
 
 /// The columns of each call that searches and statistics use.
 pub const CALLS: Table = Table {
@@ -68,6 +62,8 @@ pub const CALLS: Table = Table {
     ages_by: Some("started_at"),
     shard_by: "cityHash64(id)",
     settings: None,
+    trace_id: None,
+    is_derived: false,
 };
 
 /// The complete record of each call as one text. A page's rows are far apart, so reading every
@@ -91,6 +87,8 @@ pub const BODIES: Table = Table {
     settings: Some(
         "index_granularity = 8, min_compress_block_size = 4096, max_compress_block_size = 65536",
     ),
+    trace_id: None,
+    is_derived: false,
 };
 
 pub const ATTEMPTS: Table = Table {
@@ -111,6 +109,8 @@ pub const ATTEMPTS: Table = Table {
     shard_by: "cityHash64(trace_id)",
     // A page needs the attempts of traces that are far apart.
     settings: Some("index_granularity = 256"),
+    trace_id: Some("trace_id"),
+    is_derived: false,
 };
 
 pub const HOURLY: Table = Table {
@@ -133,6 +133,8 @@ pub const HOURLY: Table = Table {
     ages_by: Some("hour"),
     shard_by: "rand()",
     settings: None,
+    trace_id: None,
+    is_derived: true,
 };
 
 pub const DAILY: Table = Table {
@@ -154,35 +156,6 @@ pub const DAILY: Table = Table {
     ages_by: Some("day"),
     shard_by: "rand()",
     settings: None,
-};
-
-pub const AUDIT: Table = Table {
-    name: "audit",
-    columns: "
-    at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
-    action LowCardinality(String),
-    request_id String,
-    subject String,
-    count UInt64",
-    engine: ("MergeTree", ""),
-    order: "at",
-    partition: None,
-    ages_by: None,
-    shard_by: "rand()",
-    settings: None,
-};
-
-pub const FEEDBACK: Table = Table {
-    name: "feedback",
-    columns: "
-    trace_id UInt128 CODEC(ZSTD(1)),
-    source LowCardinality(String),
-    at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
-    error Float64",
-    engine: ("ReplacingMergeTree", "at"),
-    order: "(trace_id, source)",
-    partition: None,
-    ages_by: Some("at"),
-    shard_by: "cityHash64(trace_id)",
-    settings: None,
+    trace_id: None,
+    is_derived: true,
 };

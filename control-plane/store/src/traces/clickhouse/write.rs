@@ -5,9 +5,11 @@ use std::collections::{HashMap, HashSet};
 use clickhouse::Row;
 use serde::Deserialize;
 
-use crate::clickhouse::filter::Conditions;
-use crate::clickhouse::row::{AttemptRow, BodyRow, CallRow};
-use crate::clickhouse::{ClickHouse, list, number, schema};
+use crate::clickhouse::ClickHouse;
+use crate::traces::clickhouse::ALL_FIGURES;
+use crate::traces::clickhouse::filter::Conditions;
+use crate::traces::clickhouse::row::{AttemptRow, BodyRow, CallRow};
+use crate::traces::clickhouse::sql::{list, number};
 use crate::{Batch, Filter, Micros, Record, SortKey, StoreError};
 use opentracy_base::clock;
 
@@ -32,13 +34,13 @@ impl ClickHouse {
             self.calls(),
             list(ids)
         );
-        let query = self.client.query(&sql).bind(first).bind(last);
+        let query = self.client().query(&sql).bind(first).bind(last);
         let found: Vec<Id> = query.fetch_all().await?;
         Ok(found.into_iter().map(|row| row.id).collect())
     }
 
     pub(super) async fn insert_batch(&self, batch: Batch) -> Result<Vec<Record>, StoreError> {
-        let _turn = self.writing.lock().await;
+        let _turn = self.turn_to_write().await;
         let Batch { records, attempts } = batch;
         let (records, words): (Vec<Record>, Vec<String>) = records.into_iter().unzip();
         let mut known = self.known(&records).await?;
@@ -61,7 +63,7 @@ impl ClickHouse {
     }
 
     pub(super) async fn put(&self, records: Vec<Record>) -> Result<(), StoreError> {
-        let _turn = self.writing.lock().await;
+        let _turn = self.turn_to_write().await;
         let times = || records.iter().map(|record| record.started_at);
         let (Some(first), Some(last)) = (times().min(), times().max()) else {
             return Ok(());
@@ -81,7 +83,7 @@ impl ClickHouse {
             words: String,
         }
         let sql = format!("SELECT id, words FROM {} WHERE {which}", self.calls());
-        let words: Vec<Words> = self.client.query(&sql).fetch_all().await?;
+        let words: Vec<Words> = self.client().query(&sql).fetch_all().await?;
         let mut words: HashMap<u128, String> =
             words.into_iter().map(|row| (row.id, row.words)).collect();
         let (mut calls, mut bodies) = (Vec::new(), Vec::new());
@@ -96,8 +98,8 @@ impl ClickHouse {
         for table in ["calls", "bodies"] {
             self.execute(&format!(
                 "ALTER TABLE {}{} DELETE WHERE {which} AND version < {version} {AND_WAIT}",
-                self.topology.local(table),
-                self.topology.on_cluster(),
+                self.topology().local(table),
+                self.topology().on_cluster(),
             ))
             .await?;
         }
@@ -111,37 +113,41 @@ impl ClickHouse {
             first: i64,
             last: i64,
         }
-        let _turn = self.writing.lock().await;
+        let _turn = self.turn_to_write().await;
         let conditions = Conditions::new(&filter);
-        let (calls, everywhere) = (self.calls(), self.topology.on_cluster());
+        let (calls, everywhere) = (self.calls(), self.topology().on_cluster());
         let sql = format!(
             "SELECT uniqExact(id) AS count, min(toUnixTimestamp64Micro(started_at)) AS first,
                 max(toUnixTimestamp64Micro(started_at)) AS last FROM {calls} WHERE {}",
             conditions.sql()
         );
-        let extent: Extent = conditions.bind(self.client.query(&sql)).fetch_one().await?;
+        let extent: Extent = conditions
+            .bind(self.client().query(&sql))
+            .fetch_one()
+            .await?;
         if extent.count == 0 {
             return Ok(0);
         }
-        for (table, id) in [
-            ("attempts", "trace_id"),
-            ("feedback", "trace_id"),
-            ("bodies", "id"),
-        ] {
+        let of_traces = self.schema().tables();
+        let of_traces = of_traces.filter_map(|table| Some((table.name, table.trace_id?)));
+        for (table, id) in of_traces.chain([("bodies", "id")]) {
             let about_them = format!(
                 "ALTER TABLE {}{everywhere} DELETE WHERE {id} IN (SELECT id FROM {calls} WHERE {}) {AND_WAIT}",
-                self.topology.local(table),
+                self.topology().local(table),
                 conditions.sql()
             );
-            let query = conditions.bind(self.client.query(&about_them));
+            let query = conditions.bind(self.client().query(&about_them));
             query.execute().await?;
         }
         let rows = format!(
             "ALTER TABLE {}{everywhere} DELETE WHERE {} {AND_WAIT}",
-            self.topology.local("calls"),
+            self.topology().local("calls"),
             conditions.sql()
         );
-        conditions.bind(self.client.query(&rows)).execute().await?;
+        conditions
+            .bind(self.client().query(&rows))
+            .execute()
+            .await?;
         self.recount(Micros(extent.first), Micros(extent.last))
             .await?;
         Ok(extent.count)
@@ -149,7 +155,7 @@ impl ClickHouse {
 
     /// Recomputes the statistics of a time range after rows in it changed.
     async fn recount(&self, first: Micros, last: Micros) -> Result<(), StoreError> {
-        for figures in &schema::ALL_FIGURES {
+        for figures in &ALL_FIGURES {
             let (period, of_time) = figures.period;
             let bound =
                 |time: Micros| format!("{of_time}(fromUnixTimestamp64Micro({}, 'UTC'))", time.0);
@@ -162,8 +168,8 @@ impl ClickHouse {
             };
             self.execute(&format!(
                 "ALTER TABLE {}{} DELETE WHERE {} {AND_WAIT}",
-                self.topology.local(figures.name()),
-                self.topology.on_cluster(),
+                self.topology().local(figures.name()),
+                self.topology().on_cluster(),
                 within(period)
             ))
             .await?;
@@ -171,7 +177,7 @@ impl ClickHouse {
             let condition = within(&format!("{of_time}(t.started_at)"));
             self.execute(&format!(
                 "INSERT INTO {} {}",
-                self.topology.table(figures.name()),
+                self.topology().table(figures.name()),
                 figures.select(&source, &condition)
             ))
             .await?;

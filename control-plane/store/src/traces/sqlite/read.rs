@@ -3,8 +3,8 @@
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 use uuid::Uuid;
 
-use crate::sqlite::body;
-use crate::sqlite::filter::Selection;
+use crate::traces::sqlite::body;
+use crate::traces::sqlite::filter::Selection;
 use crate::{Attempt, Cursor, Micros, Order, Page, Query, SortKey, StoreError, Trace};
 
 pub fn get(connection: &Connection, id: Uuid) -> Result<Option<Trace>, StoreError> {

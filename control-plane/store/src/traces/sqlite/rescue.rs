@@ -1,23 +1,24 @@
-//! Rows of the tables, recognized by their column types.
+//! Traces and attempts among the rows of a damaged file.
+//!
+//! The row of `bodies` holds a complete trace; the other tables are built from it. Attempts are
+//! recognized here too, so that an export of a damaged file has them.
 
+use rusqlite::types::Value;
 use uuid::Uuid;
 
-use super::page::Value;
-use crate::sqlite::body;
-use crate::{Attempt, AuditEntry, Feedback, Micros, Record};
+use crate::traces::sqlite::body;
+use crate::{Attempt, Micros, Record};
 
-/// A row of a table that can't be rebuilt from others.
+/// A row of `bodies` or `attempts`.
 #[derive(Debug)]
 pub enum Row {
     Trace(Box<Record>),
     Attempt(Attempt),
-    Feedback(Feedback),
-    Audit(AuditEntry),
 }
 
-/// Recognizes a row's table. Returns `None` for tables that can be rebuilt, and for unknown rows.
-pub fn recognize(values: Vec<Value>) -> Option<Row> {
-    match values.as_slice() {
+/// Recognizes a row by the types of its values. Returns `None` for rows of other tables.
+pub fn recognize(values: &[Value]) -> Option<Row> {
+    match values {
         [
             Value::Null,
             Value::Blob(id),
@@ -52,42 +53,6 @@ pub fn recognize(values: Vec<Value>) -> Option<Row> {
                 _ => None,
             },
             latency: Micros(*latency),
-        })),
-        [
-            Value::Blob(id),
-            Value::Text(source),
-            Value::Integer(at),
-            error,
-        ] => Some(Row::Feedback(Feedback {
-            trace_id: uuid(id)?,
-            at: Micros(*at),
-            source: source.clone(),
-            error: match error {
-                Value::Real(error) => *error,
-                // SQLite stores whole numbers as integers to save space.
-                Value::Integer(error) => *error as f64,
-                _ => return None,
-            },
-        })),
-        [
-            Value::Integer(at),
-            Value::Text(action),
-            Value::Text(request_id),
-            Value::Text(subject),
-            Value::Integer(count),
-            // Rows of older versions have no actor.
-            actor @ ..,
-        ] => Some(Row::Audit(AuditEntry {
-            at: Micros(*at),
-            action: action.clone(),
-            actor: match actor {
-                [] => String::new(),
-                [Value::Text(actor)] => actor.clone(),
-                _ => return None,
-            },
-            request_id: request_id.clone(),
-            subject: subject.clone(),
-            count: u64::try_from(*count).ok()?,
         })),
         _ => None,
     }

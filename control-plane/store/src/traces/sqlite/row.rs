@@ -75,12 +75,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::sqlite::schema;
+    use crate::history::SQLITE;
 
     #[test]
     fn the_migrated_table_has_the_columns() {
         let connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&connection).unwrap();
+        SQLITE.migrate(&connection).unwrap();
         let mut statement = connection
             .prepare("SELECT name, type FROM pragma_table_info('traces')")
             .unwrap();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params_from_iter};
 
-use crate::sqlite::filter::Selection;
 use crate::sqlite::names;
+use crate::traces::sqlite::filter::Selection;
 use crate::{Dimension, Micros, PicoUsd, Quantiles, Stats, StatsQuery, StoreError};
 
 /// The start of an interval, and the numbers of one or two names.

@@ -3,9 +3,9 @@
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
 
-use crate::sqlite::body::Packer;
 use crate::sqlite::names::Names;
-use crate::sqlite::row;
+use crate::traces::sqlite::body::Packer;
+use crate::traces::sqlite::row;
 use crate::{Attempt, Record, SortKey, StoreError};
 
 /// A record that is ready to write. Slow work is done in advance, off the writer thread.

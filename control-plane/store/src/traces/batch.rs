@@ -1,8 +1,11 @@
-//! Traces on their way to a store, and a page of them on the way back.
+//! Traces on their way into a store, and out of it.
 
 use opentracy_proto::v1;
 
-use crate::{Attempt, Cursor, Record, Trace, wire};
+use crate::traces::query::Cursor;
+use crate::traces::record::Trace;
+use crate::traces::wire;
+use crate::{Attempt, Record};
 
 /// Records and attempts to store.
 #[derive(Debug, Default)]

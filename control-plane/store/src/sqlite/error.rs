@@ -1,8 +1,9 @@
-//! Kinds of SQLite's errors.
+//! The kinds of SQLite's errors.
+
+use rusqlite::{Error, ErrorCode};
 
 /// Returns `true` if SQLite rejects rows because of their content.
-pub fn is_about_records(error: &rusqlite::Error) -> bool {
-    use rusqlite::{Error, ErrorCode};
+pub fn is_about_records(error: &Error) -> bool {
     match error {
         Error::SqliteFailure(failure, _) => matches!(
             failure.code,
@@ -14,8 +15,7 @@ pub fn is_about_records(error: &rusqlite::Error) -> bool {
 }
 
 /// Returns `true` if pages of a file are damaged.
-pub fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode;
+pub fn is_damage(error: &Error) -> bool {
     matches!(
         error.sqlite_error_code(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
@@ -23,8 +23,7 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
 }
 
 /// Returns `true` if a file is currently unusable for reasons other than the configuration.
-pub fn is_fault(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode;
+pub fn is_fault(error: &Error) -> bool {
     is_damage(error)
         || matches!(
             error.sqlite_error_code(),
