@@ -15,8 +15,8 @@ type Group = (Option<i64>, Option<i64>, Option<i64>);
 #[derive(Default)]
 struct Gathered {
     stats: Stats,
-    latencies: Vec<u32>,
-    first_tokens: Vec<u32>,
+    latencies: Vec<u64>,
+    first_tokens: Vec<u64>,
 }
 
 pub fn stats(connection: &Connection, query: &StatsQuery) -> Result<Vec<Stats>, StoreError> {
@@ -54,10 +54,10 @@ pub fn stats(connection: &Connection, query: &StatsQuery) -> Result<Vec<Stats>, 
             Some(cost) => stats.cost.0 = stats.cost.0.saturating_add(cost),
             None => stats.unpriced += 1,
         }
-        gathered.latencies.push(narrow(row.get(7)?));
+        gathered.latencies.push(micros(row.get(7)?));
         gathered
             .first_tokens
-            .extend(row.get::<_, Option<i64>>(8)?.map(narrow));
+            .extend(row.get::<_, Option<i64>>(8)?.map(micros));
     }
     let names = names::all(connection)?;
     let name = |number: Option<i64>| number.and_then(|number| names.get(&number));
@@ -94,7 +94,48 @@ pub fn spent(
         .collect())
 }
 
-/// Converts to four bytes; they hold 71 minutes, and no call takes longer.
-fn narrow(micros: i64) -> u32 {
-    u32::try_from(micros).unwrap_or(if micros < 0 { 0 } else { u32::MAX })
+/// Converts a duration in microseconds; one that a clock made negative is 0.
+fn micros(stored: i64) -> u64 {
+    u64::try_from(stored).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use opentracy_proto::v1;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::{Batch, Sqlite, TraceStore as _};
+
+    #[tokio::test]
+    async fn a_call_of_hours_keeps_its_latency() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("traces.db")).unwrap();
+        let hours = |hours: u64| hours * 3600 * 1_000_000;
+        let traces = [hours(1), hours(2), hours(5)].map(|latency_micros| v1::Trace {
+            id: Uuid::now_v7().to_string(),
+            latency_micros,
+            time_to_first_token_micros: Some(latency_micros),
+            ..v1::Trace::default()
+        });
+        let mut batch = Batch::default();
+        batch.add(v1::IngestRequest {
+            traces: traces.into(),
+            attempts: Vec::new(),
+        });
+        store.write(batch).await.unwrap();
+        let query = StatsQuery {
+            filter: crate::store::Filter::default(),
+            group_by: None,
+            interval: None,
+        };
+        let stats = store.stats(query).await.unwrap();
+        let quantiles = Quantiles {
+            p50: Micros::from(hours(2)),
+            p95: Micros::from(hours(5)),
+            p99: Micros::from(hours(5)),
+        };
+        assert_eq!(stats[0].latency, Some(quantiles));
+        assert_eq!(stats[0].time_to_first_token, Some(quantiles));
+    }
 }
