@@ -123,6 +123,7 @@ pub mod hash;
 pub mod internal_auth;
 pub mod internal_hosts;
 pub mod json;
+pub mod management_paths;
 pub mod model;
 pub mod model_list;
 pub mod multipart;

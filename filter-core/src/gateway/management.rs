@@ -1,6 +1,6 @@
 //! Requests to the control plane's own endpoints on the gateway's listener.
 
-use opentracy_translate::agent_paths::{AGENT_CARD, is_of_agents};
+use opentracy_translate::agent_paths::is_of_agents;
 use opentracy_translate::internal_auth::SignedRequest;
 use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
 
@@ -13,11 +13,6 @@ use crate::snapshot::Snapshot;
 const CLUSTER: &str = "opentracy_management";
 /// The timeout for answers that don't come from an agent, in milliseconds.
 const TIMEOUT_MS: &str = "10000";
-
-/// Returns whether the control plane serves a path (without its query).
-pub fn serves(path: &str) -> bool {
-    is_of_agents(path) || matches!(path, AGENT_CARD | "/statsz" | "/metrics")
-}
 
 /// Sends a request to the control plane, with a signature that proves that the caller was admitted.
 /// The signature covers only this request, and only this filter can select the route.
@@ -57,45 +52,4 @@ pub fn send(
     }
     host.set_request_headers(&request);
     host.clear_route_cache();
-}
-
-#[cfg(test)]
-mod tests {
-    use opentracy_translate::agent_paths::is_card;
-
-    use super::*;
-
-    #[test]
-    fn the_control_plane_serves_its_own_paths_and_no_way_out_of_them() {
-        for path in ["/statsz", "/v1/a2a", "/v1/a2a/x", AGENT_CARD] {
-            assert!(serves(path), "{path}");
-        }
-        for path in [
-            "/",
-            "/v1/keys",
-            "/v1/a2ax",
-            "/v1/a2a/../keys",
-            "/v1/traces",
-            "/health",
-            "/shop",
-        ] {
-            assert!(!serves(path), "{path}");
-        }
-    }
-
-    #[test]
-    fn every_agents_card_is_public_and_nothing_else_is() {
-        for path in [AGENT_CARD, "/v1/a2a/helper/.well-known/agent-card.json"] {
-            assert!(serves(path) && is_card(path), "{path}");
-        }
-        for path in [
-            "/v1/a2a",
-            "/v1/a2a/helper",
-            "/statsz",
-            "/v1/a2a/../x/.well-known/agent-card.json",
-            "/x/.well-known/agent-card.json",
-        ] {
-            assert!(!is_card(path), "{path}");
-        }
-    }
 }

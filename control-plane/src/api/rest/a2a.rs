@@ -19,14 +19,29 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use utoipa_axum::routes;
 
 use crate::api::rest::access::Caller;
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::state::AppState;
 use opentracy_agents::Gateway;
 use opentracy_agents::task::{Message, State as TaskState, Task, TaskUpdate};
 use opentracy_config::Agent;
 use words::Words;
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    let cards = Endpoints::of(Callers::Everybody)
+        .on_gateway()
+        .routes(routes!(card))
+        .routes(routes!(card_of_agent));
+    Endpoints::of(Callers::Users)
+        .on_gateway()
+        .routes(routes!(call))
+        .routes(routes!(call_agent))
+        .merge(cards)
+}
 
 /// A JSON-RPC error: code and message.
 #[derive(Debug)]

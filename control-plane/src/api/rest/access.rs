@@ -4,18 +4,19 @@
 //! still make a browser send requests, so cross-site requests and requests to foreign host names
 //! are denied.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use opentracy_translate::access::{self, Denial, Rights, Role, StoredKey};
-use opentracy_translate::agent_paths;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::internal_auth::SignedRequest;
 use opentracy_translate::request_origin::RequestOrigin;
 
+use crate::api::rest::endpoints::{Callers, Policy};
 use crate::api::rest::error::Error;
 use crate::api::rest::request_id::RequestId;
 use crate::state::AppState;
@@ -43,11 +44,36 @@ impl Caller {
     }
 }
 
+/// The state of the [`layer`].
+#[derive(Clone)]
+pub struct Guard {
+    shared: AppState,
+    /// By path, as the router matches it.
+    policies: Arc<BTreeMap<String, Policy>>,
+}
+
+impl Guard {
+    pub fn new(shared: AppState, policies: BTreeMap<String, Policy>) -> Self {
+        let policies = Arc::new(policies);
+        Self { shared, policies }
+    }
+
+    /// Returns the callers of the endpoint that a request is routed to. A path without an endpoint
+    /// is for admins.
+    fn callers(&self, request: &Request) -> Callers {
+        let path = request.extensions().get::<MatchedPath>();
+        let policy = path.and_then(|path| self.policies.get(path.as_str()));
+        policy.map(|policy| policy.callers).unwrap_or_default()
+    }
+}
+
 /// Authenticates and authorizes each request.
-pub async fn layer(State(shared): State<AppState>, mut request: Request, next: Next) -> Response {
+pub async fn layer(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let shared = &guard.shared;
     let snapshot = Arc::clone(&shared.snapshot.borrow());
     let admitted = admit(
         &snapshot,
+        guard.callers(&request),
         request.method(),
         request.uri(),
         request.headers(),
@@ -76,6 +102,7 @@ pub async fn layer(State(shared): State<AppState>, mut request: Request, next: N
 
 fn admit(
     snapshot: &Snapshot,
+    callers: Callers,
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
@@ -87,12 +114,11 @@ fn admit(
     let origin = RequestOrigin::from_headers(pairs).with_authority(authority);
     origin.check_form()?;
     let path_and_query = uri.path_and_query().map_or(path, |both| both.as_str());
-    if is_for_everybody(path) {
+    if callers == Callers::Everybody {
         return Ok(Caller(None));
     }
     let text = |name: &str| headers.get(name)?.to_str().ok();
-    if path.starts_with("/agents/") {
-        // Only the filter calls these paths, as it calls any provider.
+    if callers == Callers::Gateway {
         let sent = access::sent(text(header::AUTHORIZATION.as_str()), None);
         if !snapshot.is_from_gateway(sent.unwrap_or_default()) {
             return Err(Denial::Unknown.into());
@@ -113,7 +139,7 @@ fn admit(
         }
         let key = key_on_behalf(snapshot, signed.on_behalf_of)?;
         let role = key.as_ref().map_or(Role::User, |key| key.rights.role);
-        check_role(if is_open { Role::Admin } else { role }, method, path)?;
+        check_role(if is_open { Role::Admin } else { role }, method, callers)?;
         return Ok(Caller(key));
     }
     if is_open {
@@ -122,7 +148,7 @@ fn admit(
     }
     let secret = access::sent(text(header::AUTHORIZATION.as_str()), text("x-api-key"));
     let key = snapshot.keyring.check(secret, unix_seconds())?;
-    check_role(key.rights.role, method, path)?;
+    check_role(key.rights.role, method, callers)?;
     key.rights
         .check_endpoint(&key.name, method.as_str(), path)?;
     Ok(Caller(Some(Arc::clone(key))))
@@ -142,29 +168,15 @@ fn key_on_behalf(snapshot: &Snapshot, name: &str) -> Result<Option<Arc<StoredKey
     Ok(Some(Arc::clone(key)))
 }
 
-fn check_role(role: Role, method: &Method, path: &str) -> Result<(), Denial> {
+fn check_role(role: Role, method: &Method, callers: Callers) -> Result<(), Denial> {
     let may = match role {
         Role::Admin => true,
         Role::ReadOnly => matches!(*method, Method::GET | Method::HEAD),
-        Role::User => is_for_users(path),
+        Role::User => callers == Callers::Users,
     };
     if may {
         Ok(())
     } else {
         Err(Denial::Role { role })
     }
-}
-
-/// Returns `true` for public paths: those without sensitive data, and the demo models.
-fn is_for_everybody(path: &str) -> bool {
-    matches!(path, "/health" | "/healthz" | "/readyz")
-        || agent_paths::is_card(path)
-        || path.starts_with("/demo/")
-}
-
-/// Returns `true` for the paths that applications use, which the gateway's listener serves too.
-fn is_for_users(path: &str) -> bool {
-    matches!(path, "/v1/models" | "/v1/route" | "/v1/feedback")
-        || path.starts_with("/v1/a2a")
-        || path.starts_with("/v1/models/")
 }

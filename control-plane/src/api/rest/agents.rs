@@ -16,13 +16,20 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::api::rest::access::Caller;
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::json::Body;
 use crate::state::AppState;
 use opentracy_agents::{Event, Gateway, Run, Stopped, Used, wire};
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Gateway).routes(routes!(chat_completions))
+}
 
 /// The last event of a stream.
 const DONE: &str = "[DONE]";

@@ -4,12 +4,21 @@ use axum::Json;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
 use crate::state::AppState;
 use opentracy_base::clock;
 use opentracy_store::{Dimension, Micros, Quantiles, Stats, StatsQuery};
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Admins)
+        .routes(routes!(summary))
+        .routes(routes!(time_series))
+}
 
 /// Maximum number of points in a time series; more would be unreadable in a chart.
 const MAX_POINTS: i64 = 10_000;

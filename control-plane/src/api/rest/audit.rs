@@ -4,11 +4,18 @@ use axum::Json;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::params;
 use crate::state::AppState;
 use opentracy_store::AuditEntry;
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Admins).routes(routes!(list))
+}
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

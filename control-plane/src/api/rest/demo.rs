@@ -16,8 +16,15 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::openai::envelope::Envelope;
 use serde_json::{Value, json};
 use tokio_stream::{StreamExt as _, iter};
+use utoipa_axum::routes;
 
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Everybody).routes(routes!(chat_completions))
+}
 
 const PAUSE: Duration = Duration::from_millis(40);
 const ID: &str = "chatcmpl-demo";

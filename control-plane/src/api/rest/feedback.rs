@@ -5,14 +5,21 @@ use axum::extract::State;
 use opentracy_translate::error::ApiError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::json::Body;
 use crate::state::AppState;
 use opentracy_base::clock;
 use opentracy_routing::learn;
 use opentracy_store::Feedback;
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Users).routes(routes!(give))
+}
 
 const MAX_SOURCE: usize = 100;
 

@@ -7,14 +7,23 @@ use opentracy_router::{LabeledOutcome, fit};
 use opentracy_translate::error::ApiError;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::api::rest::audit;
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::lines::Objects;
 use crate::state::AppState;
 use opentracy_routing::learn::{self, Job, Order};
 use opentracy_store::{Actor, AuditEntry, Micros};
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Admins)
+        .routes(routes!(begin, list))
+        .routes(routes!(get))
+}
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]

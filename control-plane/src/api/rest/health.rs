@@ -5,10 +5,20 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::status;
 use crate::state::AppState;
 use opentracy_base::health::HealthReason;
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Everybody)
+        .routes(routes!(health))
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+}
 
 #[derive(Serialize, ToSchema)]
 pub struct Health {

@@ -10,13 +10,23 @@ use opentracy_translate::error::ApiError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::api::rest::audit;
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::json::{self, Body};
 use crate::state::AppState;
 use opentracy_config::client_keys::{ClientKeys, Entry, KeyError, KeyPolicy};
 use opentracy_store::{Actor, AuditEntry};
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Admins)
+        .routes(routes!(list, create))
+        .routes(routes!(replace, update, revoke))
+        .routes(routes!(rotate))
+}
 
 #[derive(Serialize, ToSchema)]
 pub struct ClientKeyList {

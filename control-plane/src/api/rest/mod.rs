@@ -6,6 +6,7 @@ mod agents;
 mod analytics;
 mod audit;
 mod demo;
+mod endpoints;
 mod error;
 mod export;
 mod feedback;
@@ -32,9 +33,9 @@ use axum::Json;
 use axum::Router;
 use axum::routing::get;
 use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use crate::api::rest::access::Guard;
+use crate::api::rest::endpoints::Endpoints;
 use crate::state::AppState;
 
 #[derive(OpenApi)]
@@ -44,64 +45,57 @@ use crate::state::AppState;
 ))]
 struct Document;
 
+/// All endpoints; each file registers its own. New ones go to the end: of two schemas with one name,
+/// the later is described in `/openapi.json`.
+const ALL: &[fn() -> Endpoints] = &[
+    health::endpoints,
+    models::endpoints,
+    traces::endpoints,
+    export::endpoints,
+    audit::endpoints,
+    telemetry::endpoints,
+    secrets::endpoints,
+    keys::endpoints,
+    analytics::endpoints,
+    route::endpoints,
+    packs::endpoints,
+    fits::endpoints,
+    replay::endpoints,
+    feedback::endpoints,
+    demo::endpoints,
+    agents::endpoints,
+    pprof::endpoints,
+    a2a::endpoints,
+];
+
+fn endpoints() -> Endpoints {
+    let all = ALL.iter().map(|endpoints| endpoints());
+    all.fold(Endpoints::default(), Endpoints::merge)
+}
+
 /// Builds all routes, and their description at `/openapi.json`.
 pub fn router(shared: AppState) -> Router {
-    let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(health::health))
-        .routes(routes!(health::healthz))
-        .routes(routes!(health::readyz))
-        .routes(routes!(models::list))
-        .routes(routes!(models::get))
-        .routes(routes!(traces::list, traces::import, traces::delete))
-        .routes(routes!(export::export))
-        .routes(routes!(traces::reprice))
-        .routes(routes!(audit::list))
-        .routes(routes!(telemetry::metrics))
-        .routes(routes!(telemetry::statsz))
-        .routes(routes!(secrets::list))
-        .routes(routes!(secrets::set, secrets::remove))
-        .routes(routes!(keys::list, keys::create))
-        .routes(routes!(keys::replace, keys::update, keys::revoke))
-        .routes(routes!(keys::rotate))
-        .routes(routes!(traces::get))
-        .routes(routes!(analytics::summary))
-        .routes(routes!(analytics::time_series))
-        .routes(routes!(route::route))
-        .routes(routes!(packs::status))
-        .routes(routes!(packs::list))
-        .routes(routes!(packs::get))
-        .routes(routes!(packs::activate))
-        .routes(routes!(packs::roll_back))
-        .routes(routes!(fits::begin, fits::list))
-        .routes(routes!(fits::get))
-        .routes(routes!(replay::replay))
-        .routes(routes!(feedback::give))
-        .routes(routes!(demo::chat_completions))
-        .routes(routes!(agents::chat_completions))
-        .routes(routes!(pprof::profile))
-        .routes(routes!(pprof::flamegraph))
-        .routes(routes!(pprof::heap))
-        .routes(routes!(a2a::call))
-        .routes(routes!(a2a::call_agent))
-        .routes(routes!(a2a::card))
-        .routes(routes!(a2a::card_of_agent))
-        .split_for_parts();
-    let document = describe(document);
+    let Endpoints {
+        routes, policies, ..
+    } = endpoints();
+    let (router, paths) = routes.split_for_parts();
+    let document = describe(paths);
+    let guard = Guard::new(shared.clone(), policies);
     router
         .route("/openapi.json", get(|| async { Json(document) }))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(axum::middleware::from_fn_with_state(
-            shared.clone(),
-            access::layer,
-        ))
+        .layer(axum::middleware::from_fn_with_state(guard, access::layer))
         .layer(axum::middleware::from_fn(request_id::layer))
         .with_state(shared)
 }
 
-/// Returns the OpenAPI document with two corrections: axum's wildcard syntax is not OpenAPI's, and
-/// the `additionalProperties` of a flattened object would reject the fields next to it.
-fn describe(document: utoipa::openapi::OpenApi) -> serde_json::Value {
+/// Returns the OpenAPI document of the paths with two corrections: axum's wildcard syntax is not
+/// OpenAPI's, and the `additionalProperties` of a flattened object would reject the fields next to
+/// it.
+fn describe(paths: utoipa::openapi::OpenApi) -> serde_json::Value {
+    let mut document = Document::openapi();
+    document.merge(paths);
     let mut document = serde_json::to_value(document).unwrap_or_default();
     if let Some(paths) = document["paths"].as_object_mut() {
         *paths = std::mem::take(paths)
@@ -113,4 +107,63 @@ fn describe(document: utoipa::openapi::OpenApi) -> serde_json::Value {
         terms.remove("additionalProperties");
     }
     document
+}
+
+#[cfg(test)]
+mod tests {
+    use opentracy_translate::agent_paths::is_of_agents;
+    use opentracy_translate::management_paths::{EXACT, is_on_gateway};
+
+    use super::*;
+    use crate::api::rest::endpoints::Callers;
+
+    #[test]
+    fn the_filter_forwards_the_endpoints_that_are_on_the_gateway() {
+        let policies = endpoints().policies;
+        for (path, policy) in &policies {
+            let parts = path.split('/').map(|part| match part.starts_with('{') {
+                true => "x",
+                false => part,
+            });
+            let example = parts.collect::<Vec<_>>().join("/");
+            assert_eq!(is_on_gateway(&example), policy.is_on_gateway, "{path}");
+        }
+        for path in EXACT {
+            assert!(policies[path].is_on_gateway, "{path}");
+        }
+        assert!(policies.keys().any(|path| is_of_agents(path)));
+    }
+
+    #[test]
+    fn every_path_but_these_needs_a_key() {
+        let policies = endpoints().policies.into_iter();
+        let open = policies.filter(|(_, policy)| policy.callers == Callers::Everybody);
+        let open: Vec<String> = open.map(|(path, _)| path).collect();
+        let expected = [
+            "/.well-known/agent-card.json",
+            "/demo/v1/chat/completions",
+            "/health",
+            "/healthz",
+            "/readyz",
+            "/v1/a2a/{agent}/.well-known/agent-card.json",
+        ];
+        assert_eq!(open, expected);
+    }
+
+    #[test]
+    fn no_two_files_describe_different_schemas_by_one_name() {
+        let mut seen = std::collections::BTreeMap::new();
+        let mut ambiguous = std::collections::BTreeSet::new();
+        for endpoints in ALL {
+            let components = endpoints().routes.into_openapi().components;
+            for (name, schema) in components.unwrap_or_default().schemas {
+                let schema = serde_json::to_value(schema).unwrap();
+                if *seen.entry(name.clone()).or_insert_with(|| schema.clone()) != schema {
+                    ambiguous.insert(name);
+                }
+            }
+        }
+        // The descriptions of these are wrong for one of their two users.
+        assert_eq!(ambiguous, ["Health", "State"].map(str::to_owned).into());
+    }
 }

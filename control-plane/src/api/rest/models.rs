@@ -4,13 +4,22 @@
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use opentracy_translate::model_list::{self, Facts, ListedModel, ModelList};
+use utoipa_axum::routes;
 
 use crate::api::rest::access::Caller;
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::state::AppState;
 use opentracy_config::agent_aliases;
 use opentracy_config::catalog;
 use opentracy_config::snapshot::{Snapshot, capabilities};
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Users)
+        .routes(routes!(list))
+        .routes(routes!(get))
+}
 
 /// Returns the catalog's models whose provider has the key it needs.
 pub fn callable(snapshot: &Snapshot) -> impl Iterator<Item = &'static catalog::Model> {

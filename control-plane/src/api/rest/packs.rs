@@ -8,11 +8,23 @@ use opentracy_router::Pack;
 use opentracy_translate::error::ApiError;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::state::AppState;
 use opentracy_routing::library::LibraryError;
 use opentracy_store::{Actor, AuditEntry};
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Admins)
+        .routes(routes!(status))
+        .routes(routes!(list))
+        .routes(routes!(get))
+        .routes(routes!(activate))
+        .routes(routes!(roll_back))
+}
 
 /// The router's current state.
 #[derive(Serialize, ToSchema)]

@@ -11,10 +11,20 @@ use pprof::ProfilerGuardBuilder;
 use pprof::protos::Message as _;
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa_axum::routes;
 
 use crate::api::rest::access::Caller;
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::state::AppState;
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Admins)
+        .routes(routes!(profile))
+        .routes(routes!(flamegraph))
+        .routes(routes!(heap))
+}
 
 /// Samples per second. Not a round number, to avoid aliasing with periodic work.
 const FREQUENCY: i32 = 99;

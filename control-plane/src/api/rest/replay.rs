@@ -7,12 +7,19 @@ use axum::extract::{Query, State};
 use opentracy_translate::error::ApiError;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
 use crate::state::AppState;
 use opentracy_config::auto_alias;
 use opentracy_routing::{explain, replay};
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Admins).routes(routes!(replay))
+}
 
 const MAX_CALLS: u64 = 10_000;
 const DEFAULT_CALLS: u64 = 1000;

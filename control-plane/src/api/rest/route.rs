@@ -7,9 +7,16 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use utoipa_axum::routes;
 
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::state::AppState;
 use opentracy_routing::explain::{self, Route, RouteRequest};
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Users).routes(routes!(route))
+}
 
 /// Returns the router's choice for a prompt.
 #[utoipa::path(

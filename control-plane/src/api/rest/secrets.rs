@@ -8,12 +8,21 @@ use axum::{Extension, Json};
 use opentracy_translate::error::ApiError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::api::rest::audit;
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::state::AppState;
 use opentracy_config::secrets::{Description, Vault};
 use opentracy_store::{Actor, AuditEntry};
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Admins)
+        .routes(routes!(list))
+        .routes(routes!(set, remove))
+}
 
 const MAX_BYTES: usize = 16 << 10;
 

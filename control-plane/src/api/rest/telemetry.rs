@@ -9,14 +9,24 @@ use axum::response::{IntoResponse, Response};
 use opentracy_proto::v1::{self, CircuitBreakerState};
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::api::rest::analytics::Percentiles;
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::state::AppState;
 use crate::telemetry::envoy::{self, CircuitBreaker};
 use opentracy_agents::Health;
 use opentracy_base::health::{HealthCode, HealthReason};
 use opentracy_ingest::StoreFigures;
 use opentracy_ingest::live::Model;
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Admins)
+        .on_gateway()
+        .routes(routes!(metrics))
+        .routes(routes!(statsz))
+}
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

@@ -8,9 +8,11 @@ use axum::{Extension, Json};
 use opentracy_translate::error::ApiError;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::api::rest::audit;
+use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
 use crate::api::rest::timeline::{self, TraceInSession};
@@ -20,6 +22,14 @@ use opentracy_spend::prices::InForce;
 use opentracy_spend::reprice::{self, Repriced};
 use opentracy_store::{self as store, Actor, AuditEntry, Filter, Order};
 use opentracy_trace::json::Trace;
+
+/// Registers the endpoints of this file.
+pub fn endpoints() -> Endpoints {
+    Endpoints::of(Callers::Admins)
+        .routes(routes!(list, import, delete))
+        .routes(routes!(reprice))
+        .routes(routes!(get))
+}
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 500;

@@ -5,6 +5,7 @@ use opentracy_translate::client::Api;
 use opentracy_translate::endpoint;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::internal_hosts;
+use opentracy_translate::management_paths::is_on_gateway;
 
 use super::state::{GatewayStage, State};
 use crate::deadline::Deadline;
@@ -74,7 +75,7 @@ impl<H: Host> Stage<H> for GatewayStage {
             self.state = State::Answered;
             return Action::Pause;
         }
-        if management::serves(path) {
+        if is_on_gateway(path) {
             return self.pass_to_management(host, request);
         }
         if path.starts_with("/v1/") || path.starts_with(endpoint::PROXY) {

@@ -105,7 +105,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::store::{Batch, Sqlite, TraceStore as _};
+    use crate::{Batch, Sqlite, TraceStore as _};
 
     #[tokio::test]
     async fn a_call_of_hours_keeps_its_latency() {
@@ -125,7 +125,7 @@ mod tests {
         });
         store.write(batch).await.unwrap();
         let query = StatsQuery {
-            filter: crate::store::Filter::default(),
+            filter: crate::Filter::default(),
             group_by: None,
             interval: None,
         };
