@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::StoreError;
@@ -107,7 +107,7 @@ impl Sqlite {
             let opened = tokio::task::spawn_blocking(move || OpenFile::open(&path, schema)).await;
             opened
                 .map_err(|_| StoreError::Stopped)?
-                .map_err(|error| StoreError::Unopened(error.root_cause().to_string()))
+                .map_err(|error| StoreError::Unopened(reason(&error)))
         };
         self.file.get_or_try_init(open).await
     }
@@ -178,6 +178,17 @@ impl OpenFile {
             result
         });
         written.await?.map_err(Into::into)
+    }
+}
+
+/// Returns why a file can't be opened, without its path, because `/health` may be public.
+fn reason(error: &anyhow::Error) -> String {
+    let cause = error.root_cause();
+    match cause.downcast_ref::<rusqlite::Error>() {
+        Some(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+            "unable to open database file".to_owned()
+        }
+        _ => cause.to_string(),
     }
 }
 
