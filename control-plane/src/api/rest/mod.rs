@@ -45,8 +45,8 @@ use crate::state::AppState;
 ))]
 struct Document;
 
-/// All endpoints; each file registers its own. New ones go to the end: of two schemas with one name,
-/// the later is described in `/openapi.json`.
+/// All endpoints; each file registers its own. New ones go to the end: of two schemas with one
+/// name, the later is described in `/openapi.json`.
 const ALL: &[fn() -> Endpoints] = &[
     health::endpoints,
     models::endpoints,

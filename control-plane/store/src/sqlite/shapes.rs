@@ -48,10 +48,10 @@ impl Shape {
         copied
             .map(|table| {
                 let columns = columns(&connection, table.name)?;
-                anyhow::ensure!(!columns.is_empty(), "there is no table {}", table.name);
+                anyhow::ensure!(!columns.is_empty(), "the table {} does not exist", table.name);
                 anyhow::ensure!(
                     !columns.iter().any(|column| column.kind == Kind::RowId),
-                    "the key of {} is the row id, which is not stored in the row; declare it WITHOUT ROWID",
+                    "the key of {} is the row id, which the row does not hold; declare it WITHOUT ROWID",
                     table.name
                 );
                 Ok(Self { table, columns })
