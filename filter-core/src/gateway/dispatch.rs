@@ -12,7 +12,7 @@ use opentracy_translate::openai::envelope::Envelope;
 
 use crate::gateway::cache::{self, CachedAnswer};
 use crate::gateway::call::ClientCall;
-use crate::gateway::charge::Charge;
+use crate::gateway::charge::{self, Charge};
 use crate::gateway::limits::{self, Admission};
 use crate::gateway::planner::{self, ProviderModel};
 use crate::gateway::send::send;
@@ -162,7 +162,7 @@ fn plan(
     access::retain_allowed(&call.trace.caller, &envelope.model, &mut call.plan)?;
     context::retain_fitting(&mut call.plan, envelope, snapshot)?;
     call.budget = budget::check(call.trace.client(), target.alias)?;
-    call.estimated_tokens = limits::estimate_tokens(envelope.text.len(), envelope.max_tokens);
+    call.estimated_tokens = charge::estimate_tokens(envelope.text.len(), envelope.max_tokens);
     call.trace.charge_caller(snapshot, call.estimated_tokens);
     Ok(())
 }
@@ -173,7 +173,7 @@ fn model_charges(call: &ClientCall, snapshot: &Snapshot) -> Vec<Charge> {
         return Vec::new();
     };
     let (provider, model) = (&candidate.provider.name, &candidate.model);
-    limits::charges_of_model(snapshot, provider, model, call.estimated_tokens)
+    charge::charges_of_model(snapshot, provider, model, call.estimated_tokens)
 }
 
 /// A request on its way through the steps.

@@ -1,16 +1,16 @@
-//! Limits: the charges of a request, and requests to the control plane if this VM's leases don't
-//! cover them.
+//! Limits: admits charges from this VM's leases, or requests units of the control plane.
 
 use std::time::Instant;
 
 use opentracy_proto::v1;
-use opentracy_proto::v1::{Owner, Unit};
+use opentracy_proto::v1::Unit;
 use opentracy_translate::error::ApiError;
 use prost::Message as _;
 
 use crate::control_plane;
-use crate::gateway::charge::{Bucket, Charge};
+use crate::gateway::charge::Charge;
 use crate::gateway::leases::{self, Leases, Returns, TakeResult};
+use crate::gateway::limit_errors::{self, exhausted, too_large};
 use crate::headers::HeaderList;
 use crate::host::Host;
 use crate::ids;
@@ -19,54 +19,8 @@ use crate::snapshot::Snapshot;
 
 const SERVICE: &str = "opentracy.v1.LimitService";
 const METHOD: &str = "Acquire";
-/// The estimate for an answer whose length the request doesn't limit.
-const ANSWER_TOKENS: u64 = 256;
-/// The estimated bytes of a request per token.
-const BYTES_PER_TOKEN: u64 = 4;
 /// The `retry-after` for a concurrency slot.
 const SLOT_RETRY_SECONDS: u64 = 1;
-
-/// Estimates the tokens that a request will use.
-pub fn estimate_tokens(body_bytes: usize, max_tokens: Option<u64>) -> u64 {
-    let asked = u64::try_from(body_bytes).unwrap_or(u64::MAX) / BYTES_PER_TOKEN;
-    asked
-        .saturating_add(max_tokens.unwrap_or(ANSWER_TOKENS))
-        .max(1)
-}
-
-/// Returns the charges of a request against the limits of one owner.
-pub fn charges(owner: Owner, name: &str, limits: &v1::Limits, tokens: u64) -> Vec<Charge> {
-    let of = |unit, limit: Option<u64>, units| {
-        limit.map(|limit| Charge {
-            bucket: Bucket {
-                owner,
-                name: name.to_owned(),
-                unit,
-            },
-            units,
-            limit,
-        })
-    };
-    [
-        of(Unit::Requests, limits.requests_per_minute, 1),
-        of(Unit::Tokens, limits.tokens_per_minute, tokens),
-        of(Unit::Concurrent, limits.concurrent_requests, 1),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-/// Returns the charges of a request against the limits of a model.
-pub fn charges_of_model(
-    snapshot: &Snapshot,
-    provider: &str,
-    model: &str,
-    tokens: u64,
-) -> Vec<Charge> {
-    let own = snapshot.model(provider, model).limits;
-    charges(Owner::Model, &format!("{provider}/{model}"), &own, tokens)
-}
 
 /// A call to the control plane that a request waits for.
 ///
@@ -199,8 +153,7 @@ fn alone(
     snapshot: &Snapshot,
 ) -> Admission {
     if snapshot.refuse_without_limits {
-        let words = "The gateway can't check the call's limits: its control plane does not answer. Try again";
-        return Admission::Refused(ApiError::new(503, words).with_code("limits_unavailable"));
+        return Admission::Refused(limit_errors::unavailable());
     }
     let now = host.now();
     leases::with(|leases| leases.grant_alone(missing, now));
@@ -337,52 +290,5 @@ pub fn add_headers(host: &impl Host, charges: &[Charge], response: &mut HeaderLi
             response.set(remaining, standing.remaining.to_string());
             response.set(reset, format!("{}ms", standing.reset.as_millis()));
         }
-    }
-}
-
-fn exhausted(charge: &Charge, retry_after: u64) -> ApiError {
-    let (kind, name) = (kind(charge.bucket.owner), &charge.bucket.name);
-    let (what, code) = describe(charge.bucket.unit);
-    let message = format!(
-        "The {kind} \"{name}\" has reached its limit of {} {what}. Try again in {retry_after} s",
-        charge.limit
-    );
-    ApiError {
-        retry_after: Some(retry_after),
-        ..ApiError::new(429, message).with_code(code)
-    }
-}
-
-/// Returns the error for a charge over the whole limit, for which waiting doesn't help.
-fn too_large(charge: &Charge) -> ApiError {
-    let (kind, name) = (kind(charge.bucket.owner), &charge.bucket.name);
-    let (what, code) = describe(charge.bucket.unit);
-    let message = match charge.bucket.unit {
-        Unit::Tokens => format!(
-            "The request is about {} tokens, more than the {kind} \"{name}\" may use in a minute ({}). Send less, or lower the maximum length of the answer",
-            charge.units, charge.limit
-        ),
-        Unit::Requests | Unit::Concurrent => format!(
-            "The {kind} \"{name}\" has a limit of {} {what}, so it can't be used",
-            charge.limit
-        ),
-    };
-    ApiError::new(429, message).with_code(code)
-}
-
-/// Returns the name of a unit for messages, and the code of an error about it.
-const fn describe(unit: Unit) -> (&'static str, &'static str) {
-    match unit {
-        Unit::Requests => ("requests per minute", "rate_limit_exceeded"),
-        Unit::Tokens => ("tokens per minute", "rate_limit_exceeded"),
-        Unit::Concurrent => ("concurrent requests", "concurrency_limit_exceeded"),
-    }
-}
-
-const fn kind(owner: Owner) -> &'static str {
-    match owner {
-        Owner::Key => "key",
-        Owner::Alias => "alias",
-        Owner::Model => "model",
     }
 }

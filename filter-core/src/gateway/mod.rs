@@ -18,6 +18,7 @@ mod explain;
 mod gateway_endpoint;
 mod lease;
 mod leases;
+mod limit_errors;
 pub mod limits;
 mod management;
 mod models;

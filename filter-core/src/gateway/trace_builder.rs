@@ -11,7 +11,7 @@ use opentracy_translate::trace_context::TraceContext;
 
 use crate::clock::Moment;
 use crate::gateway::access::AdmittedCaller;
-use crate::gateway::charge::Charge;
+use crate::gateway::charge::{self, Charge};
 use crate::gateway::limits;
 use crate::gateway::privacy::{self, Policy};
 use crate::headers::{self, HeaderList};
@@ -115,11 +115,11 @@ impl TraceBuilder {
     pub fn charge_caller(&mut self, snapshot: &Snapshot, tokens: u64) {
         let of_key = self.client().map(|client| {
             let own = client.limits.unwrap_or_default();
-            limits::charges(Owner::Key, &client.name, &own, tokens)
+            charge::charges(Owner::Key, &client.name, &own, tokens)
         });
         let of_alias = self.alias(snapshot).map(|alias| {
             let own = alias.limits.unwrap_or_default();
-            limits::charges(Owner::Alias, &alias.name, &own, tokens)
+            charge::charges(Owner::Alias, &alias.name, &own, tokens)
         });
         self.intended_charges = [of_key, of_alias].into_iter().flatten().flatten().collect();
     }

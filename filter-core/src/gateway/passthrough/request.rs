@@ -16,7 +16,7 @@ use crate::deadline::Deadline;
 use crate::gateway::access::AdmittedCaller;
 use crate::gateway::limits::{self, Admission};
 use crate::gateway::owners::ResourceOwner;
-use crate::gateway::{budget, privacy, strategy};
+use crate::gateway::{budget, charge, privacy, strategy};
 use crate::headers::{self, HeaderList};
 use crate::host::{Action, Host};
 use crate::memory;
@@ -204,11 +204,11 @@ impl Passthrough {
         if let Err(error) = checked {
             return self.refuse(host, &error);
         }
-        let tokens = limits::estimate_tokens(record.request.len(), Some(0));
+        let tokens = charge::estimate_tokens(record.request.len(), Some(0));
         record.trace.charge_caller(&snapshot, tokens);
         if !target.model.is_empty() {
             let (provider, model) = (&target.provider.name, &target.model);
-            let charges = limits::charges_of_model(&snapshot, provider, model, tokens);
+            let charges = charge::charges_of_model(&snapshot, provider, model, tokens);
             record.trace.intended_charges.extend(charges);
         }
         let admission = limits::admit(host, &record.trace.intended_charges, &snapshot);
