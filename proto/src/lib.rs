@@ -5,7 +5,9 @@
 
 #![allow(clippy::doc_markdown)]
 
+pub mod bucket;
 pub mod constants;
+pub mod limit_kinds;
 
 /// Version 1 of the contract.
 pub mod v1 {
