@@ -18,6 +18,7 @@ use crate::clock;
 use crate::events;
 use crate::gateway::access::AdmittedCaller;
 use crate::gateway::cache::CacheKey;
+use crate::gateway::charge::Consumption;
 use crate::gateway::planner::ProviderModel;
 use crate::gateway::session;
 use crate::gateway::trace_builder::{Ending, TraceBuilder, wire_cost, wire_usage};
@@ -37,8 +38,8 @@ pub struct ClientCall {
     pub has_tools: bool,
     pub user: String,
     pub metadata: BTreeMap<String, String>,
-    /// The estimated tokens of the request and its answer.
-    pub estimated_tokens: u64,
+    /// The estimate of the request and its answer.
+    pub estimate: Consumption,
     pub budget: v1::Budget,
     /// The cache key, if the answer may be cached.
     pub cache_key: Option<CacheKey>,
@@ -108,7 +109,7 @@ impl ClientCall {
             include_usage: false,
             has_tools: false,
             metadata: BTreeMap::new(),
-            estimated_tokens: 0,
+            estimate: Consumption::default(),
             budget: v1::Budget::Within,
             cache_key: None,
             is_cached: false,
@@ -401,7 +402,7 @@ impl ClientCall {
         let ending = Ending {
             trace,
             attempts,
-            tokens: charged.map_or(0, |usage| usage.input.saturating_add(usage.output)),
+            consumption: Consumption::actual(charged),
             error: end.error,
             request: Rc::unwrap_or_clone(self.body),
             response,

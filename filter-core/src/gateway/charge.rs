@@ -1,6 +1,9 @@
 //! The charges of a request against limits.
 
-use opentracy_proto::v1::{self, Owner, Unit};
+use opentracy_proto::bucket::Bucket;
+use opentracy_proto::limit_kinds::{LimitKind, Measure};
+use opentracy_proto::v1::{self, Owner};
+use opentracy_translate::cost::Usage;
 
 use crate::snapshot::Snapshot;
 
@@ -8,14 +11,6 @@ use crate::snapshot::Snapshot;
 const ANSWER_TOKENS: u64 = 256;
 /// The estimated bytes of a request per token.
 const BYTES_PER_TOKEN: u64 = 4;
-
-/// One of an owner's limits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Bucket {
-    pub owner: Owner,
-    pub name: String,
-    pub unit: Unit,
-}
 
 /// The units that a request takes from a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,45 +21,57 @@ pub struct Charge {
     pub limit: u64,
 }
 
-impl From<&Bucket> for v1::Bucket {
-    fn from(bucket: &Bucket) -> Self {
+/// The quantities of one request that limits count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Consumption {
+    pub tokens: u64,
+}
+
+impl Consumption {
+    /// Estimates the consumption of a request that has arrived.
+    pub fn estimate(body_bytes: usize, max_tokens: Option<u64>) -> Self {
+        let asked = u64::try_from(body_bytes).unwrap_or(u64::MAX) / BYTES_PER_TOKEN;
+        let tokens = asked.saturating_add(max_tokens.unwrap_or(ANSWER_TOKENS));
         Self {
-            owner: bucket.owner.into(),
-            name: bucket.name.clone(),
-            unit: bucket.unit.into(),
+            tokens: tokens.max(1),
+        }
+    }
+
+    /// Returns the consumption of a request that has ended, by the provider's count.
+    pub fn actual(usage: Option<Usage>) -> Self {
+        Self {
+            tokens: usage.map_or(0, |usage| usage.input.saturating_add(usage.output)),
+        }
+    }
+
+    /// Returns the units that a limit counts.
+    pub const fn units(&self, measure: Measure) -> u64 {
+        match measure {
+            Measure::Requests => 1,
+            Measure::Tokens => self.tokens,
         }
     }
 }
 
-/// Estimates the tokens that a request will use.
-pub fn estimate_tokens(body_bytes: usize, max_tokens: Option<u64>) -> u64 {
-    let asked = u64::try_from(body_bytes).unwrap_or(u64::MAX) / BYTES_PER_TOKEN;
-    asked
-        .saturating_add(max_tokens.unwrap_or(ANSWER_TOKENS))
-        .max(1)
-}
-
 /// Returns the charges of a request against the limits of one owner.
-pub fn charges(owner: Owner, name: &str, limits: &v1::Limits, tokens: u64) -> Vec<Charge> {
-    let of = |unit, limit: Option<u64>, units| {
-        limit.map(|limit| Charge {
+pub fn charges(
+    owner: Owner,
+    name: &str,
+    limits: &v1::Limits,
+    consumption: &Consumption,
+) -> Vec<Charge> {
+    let charge = |kind: &LimitKind| {
+        Some(Charge {
+            limit: kind.limit(limits)?,
             bucket: Bucket {
                 owner,
                 name: name.to_owned(),
-                unit,
+                unit: kind.unit,
             },
-            units,
-            limit,
+            units: consumption.units(kind.measure),
         })
     };
-    [
-        of(Unit::Requests, limits.requests_per_minute, 1),
-        of(Unit::Tokens, limits.tokens_per_minute, tokens),
-        of(Unit::Concurrent, limits.concurrent_requests, 1),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    LimitKind::all().filter_map(charge).collect()
 }
 
 /// Returns the charges of a request against the limits of a model.
@@ -72,8 +79,9 @@ pub fn charges_of_model(
     snapshot: &Snapshot,
     provider: &str,
     model: &str,
-    tokens: u64,
+    consumption: &Consumption,
 ) -> Vec<Charge> {
     let own = snapshot.model(provider, model).limits;
-    charges(Owner::Model, &format!("{provider}/{model}"), &own, tokens)
+    let name = format!("{provider}/{model}");
+    charges(Owner::Model, &name, &own, consumption)
 }

@@ -12,7 +12,7 @@ use opentracy_translate::openai::envelope::Envelope;
 
 use crate::gateway::cache::{self, CachedAnswer};
 use crate::gateway::call::ClientCall;
-use crate::gateway::charge::{self, Charge};
+use crate::gateway::charge::{self, Charge, Consumption};
 use crate::gateway::limits::{self, Admission};
 use crate::gateway::planner::{self, ProviderModel};
 use crate::gateway::send::send;
@@ -162,8 +162,8 @@ fn plan(
     access::retain_allowed(&call.trace.caller, &envelope.model, &mut call.plan)?;
     context::retain_fitting(&mut call.plan, envelope, snapshot)?;
     call.budget = budget::check(call.trace.client(), target.alias)?;
-    call.estimated_tokens = charge::estimate_tokens(envelope.text.len(), envelope.max_tokens);
-    call.trace.charge_caller(snapshot, call.estimated_tokens);
+    call.estimate = Consumption::estimate(envelope.text.len(), envelope.max_tokens);
+    call.trace.charge_caller(snapshot, &call.estimate);
     Ok(())
 }
 
@@ -173,7 +173,7 @@ fn model_charges(call: &ClientCall, snapshot: &Snapshot) -> Vec<Charge> {
         return Vec::new();
     };
     let (provider, model) = (&candidate.provider.name, &candidate.model);
-    charge::charges_of_model(snapshot, provider, model, call.estimated_tokens)
+    charge::charges_of_model(snapshot, provider, model, &call.estimate)
 }
 
 /// A request on its way through the steps.
@@ -269,7 +269,7 @@ impl Flow<'_> {
                 &call.user,
                 self.envelope.conversation.get(),
             ),
-            input_tokens: call.estimated_tokens,
+            input_tokens: call.estimate.tokens,
             output_tokens: self.envelope.max_tokens.unwrap_or_default(),
             latency_us: &|model| health::of(host, model).latency_us(),
         };

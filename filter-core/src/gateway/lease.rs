@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use opentracy_proto::v1::Unit;
+use opentracy_proto::limit_kinds::LimitKind;
 
 #[derive(Debug)]
 pub struct Lease {
@@ -12,10 +12,10 @@ pub struct Lease {
     pub remaining: u64,
     pub ends: Instant,
     pub is_exhausted: bool,
-    /// The units that the control plane has granted, of the present minute, and that were not
+    /// The units that the control plane has granted, of the present window, and that were not
     /// returned.
     pub held: u64,
-    /// The end of the minute that `held` is of. Concurrent requests have none.
+    /// The end of the window that `held` is of. Concurrent requests have none.
     pub held_until: Instant,
     /// The total of returned units since the VM introduced itself.
     pub released: u64,
@@ -45,24 +45,24 @@ impl Lease {
         }
     }
 
-    /// Rolls over to a new minute, in which earlier grants are void. Units taken beyond them stay
+    /// Rolls over to a new window, in which earlier grants are void. Units taken beyond them stay
     /// deducted.
-    pub fn turn(&mut self, unit: Unit, now: Instant) {
-        if unit != Unit::Concurrent && self.ends <= now {
+    pub fn turn(&mut self, kind: &LimitKind, now: Instant) {
+        if kind.window.is_some() && self.ends <= now {
             self.left = self.left.min(0);
             self.is_exhausted = false;
         }
     }
 
     /// Returns the units that the control plane has granted and that still count.
-    pub fn held(&self, unit: Unit, now: Instant) -> u64 {
-        let is_current = unit == Unit::Concurrent || now < self.held_until;
+    pub fn held(&self, kind: &LimitKind, now: Instant) -> u64 {
+        let is_current = kind.window.is_none() || now < self.held_until;
         if is_current { self.held } else { 0 }
     }
 
-    /// Voids the share of a minute that this VM granted itself.
-    pub fn end_own_share(&mut self, unit: Unit, now: Instant) {
-        if self.alone_since.take().is_some() && unit != Unit::Concurrent {
+    /// Voids the share of a window that this VM granted itself.
+    pub fn end_own_share(&mut self, kind: &LimitKind, now: Instant) {
+        if self.alone_since.take().is_some() && kind.window.is_some() {
             self.left = self.left.min(0);
             self.ends = now;
             self.is_exhausted = false;

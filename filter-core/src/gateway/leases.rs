@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use opentracy_proto::v1::{self, Unit};
+use opentracy_proto::bucket::Bucket;
+use opentracy_proto::v1;
 
-use crate::gateway::charge::{Bucket, Charge};
+use crate::gateway::charge::Charge;
 use crate::gateway::lease::Lease;
 
-const MINUTE: Duration = Duration::from_secs(60);
-/// The last part of a minute, in which returned tokens would come too late.
+/// The last part of a window, in which returned units would come too late.
 const LATE: Duration = Duration::from_secs(1);
 /// The number of leases above which unused ones are evicted.
 const MANY: usize = 5000;
@@ -83,7 +83,7 @@ impl Leases {
         let mut missing = Vec::new();
         for charge in charges {
             let lease = self.lease(&charge.bucket, now);
-            lease.turn(charge.bucket.unit, now);
+            lease.turn(charge.bucket.kind(), now);
             let units = signed(charge.units);
             if lease.left >= units {
                 continue;
@@ -114,14 +114,14 @@ impl Leases {
     pub fn grant(&mut self, asked: &[Charge], answer: &v1::AcquireResponse, now: Instant) {
         for (charge, grant) in asked.iter().zip(&answer.grants) {
             let lease = self.lease(&charge.bucket, now);
-            lease.turn(charge.bucket.unit, now);
+            lease.turn(charge.bucket.kind(), now);
             lease.alone_since = None;
             lease.left = lease.left.saturating_add(signed(grant.units));
-            let held = lease.held(charge.bucket.unit, now);
+            let held = lease.held(charge.bucket.kind(), now);
             lease.held = held.saturating_add(grant.units);
             lease.held_until = now + Duration::from_millis(grant.reset_ms);
             lease.remaining = grant.remaining;
-            if charge.bucket.unit != Unit::Concurrent {
+            if charge.bucket.kind().window.is_some() {
                 lease.ends = now + Duration::from_millis(grant.reset_ms);
                 lease.is_exhausted = grant.units == 0;
             }
@@ -134,14 +134,15 @@ impl Leases {
         for charge in asked {
             let share = (charge.limit / vms).max(1);
             let lease = self.lease(&charge.bucket, now);
-            if charge.bucket.unit == Unit::Concurrent {
+            let Some(window) = charge.bucket.kind().window else {
                 let free = share.saturating_sub(lease.in_use);
                 let more = free.saturating_sub(unsigned(lease.left));
                 lease.own_slots = lease.own_slots.saturating_add(more);
                 lease.left = signed(free);
                 continue;
-            }
-            if lease.alone_since.is_some_and(|since| now < since + MINUTE) {
+            };
+            let alone_since = lease.alone_since;
+            if alone_since.is_some_and(|since| now < since + window.length) {
                 lease.is_exhausted = true;
                 lease.remaining = 0;
                 continue;
@@ -149,29 +150,28 @@ impl Leases {
             lease.alone_since = Some(now);
             lease.left = lease.left.min(0).saturating_add(signed(share));
             lease.remaining = 0;
-            lease.ends = now + MINUTE;
+            lease.ends = now + window.length;
         }
     }
 
-    /// Replaces a charge's estimate by the actual usage, for a request that came at `since`.
+    /// Settles a charge of a request that came at `since` and has ended: replaces the estimate by
+    /// the actual units, or frees the slot.
     pub fn settle(&mut self, charge: &Charge, actual: u64, since: Instant, now: Instant) {
         let lease = self.lease(&charge.bucket, now);
+        let Some(window) = charge.bucket.kind().window else {
+            lease.in_use = lease.in_use.saturating_sub(charge.units);
+            lease.left = lease.left.saturating_add(signed(charge.units));
+            return;
+        };
         let too_much = signed(charge.units).saturating_sub(signed(actual));
-        let is_of_this_minute = lease.ends > now && since + MINUTE >= lease.ends;
-        if is_of_this_minute {
+        let is_of_this_window = lease.ends > now && since + window.length >= lease.ends;
+        if is_of_this_window {
             lease.left = lease.left.saturating_add(too_much);
         } else {
-            // Nothing is returned of a minute that is over: the next one has granted its own. Usage
+            // Nothing is returned of a window that is over: the next one has granted its own. Usage
             // beyond the estimate still counts.
             lease.left = lease.left.saturating_add(too_much.min(0));
         }
-    }
-
-    /// Frees the slot of a request that has ended.
-    pub fn release(&mut self, charge: &Charge, now: Instant) {
-        let lease = self.lease(&charge.bucket, now);
-        lease.in_use = lease.in_use.saturating_sub(charge.units);
-        lease.left = lease.left.saturating_add(signed(charge.units));
     }
 
     /// Returns the number of the next request to the control plane.
@@ -205,7 +205,7 @@ impl Leases {
         for (bucket, lease) in &mut self.leases {
             lease.released = 0;
             lease.acknowledged = 0;
-            let units = lease.held(bucket.unit, now);
+            let units = lease.held(bucket.kind(), now);
             if units > 0 {
                 held.push(v1::Held {
                     bucket: Some(bucket.into()),
@@ -227,7 +227,7 @@ impl Leases {
                 self.acquaintance = Acquaintance::Known(number);
                 self.was_known = true;
                 for (bucket, lease) in &mut self.leases {
-                    lease.end_own_share(bucket.unit, now);
+                    lease.end_own_share(bucket.kind(), now);
                 }
             }
             Acquaintance::Known(_) if is_asked => {
@@ -248,7 +248,7 @@ impl Leases {
         self.unanswered.push(number);
     }
 
-    /// Takes unused slots and tokens out of the leases, to return them to the control plane.
+    /// Takes unused slots and estimated units out of the leases, to return them to the control plane.
     /// Returns all that it has not acknowledged; `None` if that is nothing.
     pub fn give_back(&mut self, now: Instant) -> Option<Returns> {
         if !self.is_known() {
@@ -256,11 +256,10 @@ impl Leases {
         }
         let mut released = Vec::new();
         for (bucket, lease) in &mut self.leases {
-            let is_returned = match bucket.unit {
-                Unit::Concurrent => true,
-                // Near the end of the minute, returned tokens would come too late.
-                Unit::Tokens => lease.ends > now + LATE,
-                Unit::Requests => false,
+            let kind = bucket.kind();
+            let is_returned = match kind.window {
+                None => true,
+                Some(_) => kind.measure.is_estimated() && lease.ends > now + LATE,
             };
             if is_returned && lease.left > 0 && lease.alone_since.is_none() {
                 let left = unsigned(lease.left);
@@ -319,10 +318,11 @@ impl Leases {
 
     pub fn forget_old(&mut self, now: Instant) {
         if self.leases.len() > MANY {
-            self.leases.retain(|bucket, lease| match bucket.unit {
-                Unit::Concurrent => lease.in_use > 0 || lease.held > 0 || lease.released > 0,
-                Unit::Requests | Unit::Tokens => lease.ends > now || lease.released > 0,
-            });
+            self.leases
+                .retain(|bucket, lease| match bucket.kind().window {
+                    None => lease.in_use > 0 || lease.held > 0 || lease.released > 0,
+                    Some(_) => lease.ends > now || lease.released > 0,
+                });
         }
     }
 
@@ -343,7 +343,7 @@ fn unsigned(units: i64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use opentracy_proto::v1::Owner;
+    use opentracy_proto::v1::{Owner, Unit};
 
     use super::*;
 
@@ -446,7 +446,7 @@ mod tests {
         leases.grant(&slot, &answer(1, 0), now);
         assert_eq!(leases.take(&slot, now), TakeResult::All);
         assert_eq!(leases.give_back(now), None, "it is in use");
-        leases.release(&slot[0], now);
+        leases.settle(&slot[0], 1, now, now);
         let returns = leases.give_back(now).unwrap();
         assert_eq!(returns.released[0].units, 1);
         assert_eq!(leases.give_back(now).unwrap(), returns, "until it is known");

@@ -1,39 +1,44 @@
 //! The errors for requests over a limit.
 
-use opentracy_proto::v1::{Owner, Unit};
+use opentracy_proto::v1::Owner;
 use opentracy_translate::error::ApiError;
 
 use crate::gateway::charge::Charge;
 
 /// Returns the error for a limit that is used up.
 pub fn exhausted(charge: &Charge, retry_after: u64) -> ApiError {
-    let (kind, name) = (kind(charge.bucket.owner), &charge.bucket.name);
-    let (what, code) = describe(charge.bucket.unit);
+    let kind = charge.bucket.kind();
     let message = format!(
-        "The {kind} \"{name}\" has reached its limit of {} {what}. Try again in {retry_after} s",
-        charge.limit
+        "The {} has reached its limit of {} {}. Try again in {retry_after} s",
+        owner(charge),
+        charge.limit,
+        kind.noun()
     );
     ApiError {
         retry_after: Some(retry_after),
-        ..ApiError::new(429, message).with_code(code)
+        ..ApiError::new(429, message).with_code(kind.error_code)
     }
 }
 
 /// Returns the error for a charge over the whole limit, for which waiting doesn't help.
 pub fn too_large(charge: &Charge) -> ApiError {
-    let (kind, name) = (kind(charge.bucket.owner), &charge.bucket.name);
-    let (what, code) = describe(charge.bucket.unit);
-    let message = match charge.bucket.unit {
-        Unit::Tokens => format!(
-            "The request is about {} tokens, more than the {kind} \"{name}\" may use in a minute ({}). Send less, or lower the maximum length of the answer",
-            charge.units, charge.limit
-        ),
-        Unit::Requests | Unit::Concurrent => format!(
-            "The {kind} \"{name}\" has a limit of {} {what}, so it can't be used",
+    let (kind, owner) = (charge.bucket.kind(), owner(charge));
+    let message = if kind.measure.is_estimated() {
+        format!(
+            "The request is about {} {}, more than the {owner} may use {} ({}). Send less, or lower the maximum length of the answer",
+            charge.units,
+            kind.measure.noun(),
+            kind.window.map_or("at once", |window| window.phrase),
             charge.limit
-        ),
+        )
+    } else {
+        format!(
+            "The {owner} has a limit of {} {}, so it can't be used",
+            charge.limit,
+            kind.noun()
+        )
     };
-    ApiError::new(429, message).with_code(code)
+    ApiError::new(429, message).with_code(kind.error_code)
 }
 
 /// Returns the error for limits that can't be checked.
@@ -43,19 +48,12 @@ pub fn unavailable() -> ApiError {
     ApiError::new(503, words).with_code("limits_unavailable")
 }
 
-/// Returns the name of a unit for messages, and the code of an error about it.
-const fn describe(unit: Unit) -> (&'static str, &'static str) {
-    match unit {
-        Unit::Requests => ("requests per minute", "rate_limit_exceeded"),
-        Unit::Tokens => ("tokens per minute", "rate_limit_exceeded"),
-        Unit::Concurrent => ("concurrent requests", "concurrency_limit_exceeded"),
-    }
-}
-
-const fn kind(owner: Owner) -> &'static str {
-    match owner {
+/// Returns the owner of a limit for messages, such as `key "team"`.
+fn owner(charge: &Charge) -> String {
+    let owner = match charge.bucket.owner {
         Owner::Key => "key",
         Owner::Alias => "alias",
         Owner::Model => "model",
-    }
+    };
+    format!("{owner} \"{}\"", charge.bucket.name)
 }

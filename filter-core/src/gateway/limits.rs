@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
+use opentracy_proto::limit_kinds::LimitKind;
 use opentracy_proto::v1;
-use opentracy_proto::v1::Unit;
 use opentracy_translate::error::ApiError;
 use prost::Message as _;
 
 use crate::control_plane;
-use crate::gateway::charge::Charge;
+use crate::gateway::charge::{Charge, Consumption};
 use crate::gateway::leases::{self, Leases, Returns, TakeResult};
 use crate::gateway::limit_errors::{self, exhausted, too_large};
 use crate::headers::HeaderList;
@@ -169,16 +169,13 @@ fn alone(
     }
 }
 
-/// Settles the charges of a request that has ended; `tokens` is its actual usage.
-pub fn settle(host: &impl Host, charges: &[Charge], tokens: u64, since: Instant) {
+/// Settles the charges of a request that came at `since` and has ended.
+pub fn settle(host: &impl Host, charges: &[Charge], actual: &Consumption, since: Instant) {
     let now = host.now();
     leases::with(|leases| {
         for charge in charges {
-            match charge.bucket.unit {
-                Unit::Requests => {}
-                Unit::Tokens => leases.settle(charge, tokens, since, now),
-                Unit::Concurrent => leases.release(charge, now),
-            }
+            let units = actual.units(charge.bucket.kind().measure);
+            leases.settle(charge, units, since, now);
         }
     });
 }
@@ -263,32 +260,21 @@ pub fn share_with(vms: u32) {
 
 /// Adds the rate-limit headers that OpenAI's SDKs read, from the first owner that has such a limit.
 pub fn add_headers(host: &impl Host, charges: &[Charge], response: &mut HeaderList<'_>) {
-    const OF_REQUESTS: [&str; 3] = [
-        "x-ratelimit-limit-requests",
-        "x-ratelimit-remaining-requests",
-        "x-ratelimit-reset-requests",
-    ];
-    const OF_TOKENS: [&str; 3] = [
-        "x-ratelimit-limit-tokens",
-        "x-ratelimit-remaining-tokens",
-        "x-ratelimit-reset-tokens",
-    ];
     if charges.is_empty() {
         return;
     }
     let now = host.now();
-    for (unit, [limit, remaining, reset]) in
-        [(Unit::Requests, OF_REQUESTS), (Unit::Tokens, OF_TOKENS)]
-    {
+    for kind in LimitKind::all() {
+        let Some(names) = &kind.headers else { continue };
         let standing = charges
             .iter()
-            .find(|charge| charge.bucket.unit == unit)
+            .find(|charge| charge.bucket.unit == kind.unit)
             .and_then(|charge| leases::with(|leases| leases.standing(charge, now)));
         if let Some(standing) = standing {
             // Replaces the provider's own headers, which are about the gateway's account.
-            response.set(limit, standing.limit.to_string());
-            response.set(remaining, standing.remaining.to_string());
-            response.set(reset, format!("{}ms", standing.reset.as_millis()));
+            response.set(names.limit, standing.limit.to_string());
+            response.set(names.remaining, standing.remaining.to_string());
+            response.set(names.reset, format!("{}ms", standing.reset.as_millis()));
         }
     }
 }

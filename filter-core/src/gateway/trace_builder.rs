@@ -11,7 +11,7 @@ use opentracy_translate::trace_context::TraceContext;
 
 use crate::clock::Moment;
 use crate::gateway::access::AdmittedCaller;
-use crate::gateway::charge::{self, Charge};
+use crate::gateway::charge::{self, Charge, Consumption};
 use crate::gateway::limits;
 use crate::gateway::privacy::{self, Policy};
 use crate::headers::{self, HeaderList};
@@ -48,8 +48,8 @@ pub struct Ending {
     pub trace: v1::Trace,
     /// The attempts that no other stage reports.
     pub attempts: Vec<v1::Attempt>,
-    /// The tokens that count against limits.
-    pub tokens: u64,
+    /// The quantities that count against limits.
+    pub consumption: Consumption,
     pub error: Option<ApiError>,
     /// The content to record, as far as the policy allows.
     pub request: Vec<u8>,
@@ -112,14 +112,14 @@ impl TraceBuilder {
     }
 
     /// Sets the intended charges against the limits of the caller's key and of the alias.
-    pub fn charge_caller(&mut self, snapshot: &Snapshot, tokens: u64) {
+    pub fn charge_caller(&mut self, snapshot: &Snapshot, estimate: &Consumption) {
         let of_key = self.client().map(|client| {
             let own = client.limits.unwrap_or_default();
-            charge::charges(Owner::Key, &client.name, &own, tokens)
+            charge::charges(Owner::Key, &client.name, &own, estimate)
         });
         let of_alias = self.alias(snapshot).map(|alias| {
             let own = alias.limits.unwrap_or_default();
-            charge::charges(Owner::Alias, &alias.name, &own, tokens)
+            charge::charges(Owner::Alias, &alias.name, &own, estimate)
         });
         self.intended_charges = [of_key, of_alias].into_iter().flatten().flatten().collect();
     }
@@ -204,7 +204,8 @@ impl TraceBuilder {
 
     /// Settles the charges and queues the trace for the control plane.
     pub fn finish(mut self, host: &impl Host, ending: Ending) {
-        limits::settle(host, &self.charges, ending.tokens, self.started.instant());
+        let since = self.started.instant();
+        limits::settle(host, &self.charges, &ending.consumption, since);
         let snapshot = self.snapshot.take().unwrap_or_default();
         let policy = self.policy(&snapshot);
         let masked = |text: String| policy.mask(&snapshot, text);

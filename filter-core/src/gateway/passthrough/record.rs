@@ -11,6 +11,7 @@ use opentracy_translate::usage;
 
 use crate::failure;
 use crate::gateway::access::AdmittedCaller;
+use crate::gateway::charge::Consumption;
 use crate::gateway::passthrough::target::PassthroughTarget;
 use crate::gateway::trace_builder::{Ending, TraceBuilder, wire_cost, wire_usage};
 use crate::headers::HeaderList;
@@ -212,7 +213,7 @@ impl PassthroughRecord {
         let ending = Ending {
             trace,
             attempts: attempt.into_iter().collect(),
-            tokens: usage.map_or(0, |usage| usage.input.saturating_add(usage.output)),
+            consumption: Consumption::actual(usage),
             error: self.error,
             request,
             response,

@@ -14,6 +14,7 @@ use super::target::PassthroughTarget;
 use super::{resolve, send};
 use crate::deadline::Deadline;
 use crate::gateway::access::AdmittedCaller;
+use crate::gateway::charge::Consumption;
 use crate::gateway::limits::{self, Admission};
 use crate::gateway::owners::ResourceOwner;
 use crate::gateway::{budget, charge, privacy, strategy};
@@ -204,11 +205,11 @@ impl Passthrough {
         if let Err(error) = checked {
             return self.refuse(host, &error);
         }
-        let tokens = charge::estimate_tokens(record.request.len(), Some(0));
-        record.trace.charge_caller(&snapshot, tokens);
+        let estimate = Consumption::estimate(record.request.len(), Some(0));
+        record.trace.charge_caller(&snapshot, &estimate);
         if !target.model.is_empty() {
             let (provider, model) = (&target.provider.name, &target.model);
-            let charges = charge::charges_of_model(&snapshot, provider, model, tokens);
+            let charges = charge::charges_of_model(&snapshot, provider, model, &estimate);
             record.trace.intended_charges.extend(charges);
         }
         let admission = limits::admit(host, &record.trace.intended_charges, &snapshot);
