@@ -77,6 +77,8 @@ def test_every_configuration_key_is_documented():
                 yield f"{at}.MODEL", item
             elif at == "limits.models":
                 yield f"{at}.PROVIDER/MODEL", item
+            elif at in ("aliases.NAME.limits", "keys.NAME.limits"):
+                yield f"{at}.LIMIT", item
             elif at == "endpoints":
                 yield f"{at}.NAME", item
             elif at in ("providers", "aliases", "prices", "keys", "agents", "agents.NAME.mcp_servers"):

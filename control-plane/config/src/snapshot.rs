@@ -269,7 +269,7 @@ fn alias(name: &str, alias: &Alias) -> v1::Alias {
         name: name.to_owned(),
         weights: candidates.iter().map(weight).collect(),
         candidates,
-        limits: Some(limits(alias.limits)),
+        limits: Some(alias.limits.into()),
         hedge_after_ms: alias.hedge_after.map(millis),
         cache_ttl_ms: alias
             .cache
@@ -345,18 +345,10 @@ fn client_keys(config: &Config, standing: &BudgetStatus) -> Vec<v1::ClientKey> {
             endpoints: known.rights.endpoints,
             expires_unix_seconds: known.rights.expires_unix_seconds,
             disabled: !known.rights.enabled,
-            limits: Some(limits(key.value.limits)),
+            limits: Some(key.value.limits.into()),
         })
     })
     .collect()
-}
-
-fn limits(own: crate::Limits) -> v1::Limits {
-    v1::Limits {
-        requests_per_minute: own.requests_per_minute,
-        tokens_per_minute: own.tokens_per_minute,
-        concurrent_requests: own.concurrent_requests,
-    }
 }
 
 fn circuit_breaker(policy: &crate::CircuitBreaker) -> v1::CircuitBreakerPolicy {
@@ -397,7 +389,7 @@ fn models(config: &Config) -> Vec<v1::Model> {
     }
     for (id, own) in &config.limits.models {
         if let Some(model) = model_of(&mut models, id) {
-            model.limits = Some(limits(own.value));
+            model.limits = Some(own.value.into());
         }
     }
     models.into_values().collect()

@@ -39,12 +39,8 @@ pub struct Bounds {
     expires_at: Option<jiff::Timestamp>,
     #[arg(long)]
     owner: Option<String>,
-    #[arg(long)]
-    requests_per_minute: Option<u64>,
-    #[arg(long)]
-    tokens_per_minute: Option<u64>,
-    #[arg(long)]
-    concurrent_requests: Option<u64>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 #[derive(Args)]
@@ -102,14 +98,10 @@ impl Changes {
             }
         }
         let texts = |list: Vec<String>| (!list.is_empty()).then(|| Value::from(list));
-        let limits = [
-            ("requests_per_minute", self.bounds.requests_per_minute),
-            ("tokens_per_minute", self.bounds.tokens_per_minute),
-            ("concurrent_requests", self.bounds.concurrent_requests),
-        ];
-        for (name, limit) in limits {
-            if let Some(limit) = limit {
-                let limits = Map::from_iter([(name.to_owned(), limit.into())]);
+        if let Ok(Value::Object(mut limits)) = serde_json::to_value(self.bounds.limits) {
+            // In a patch, null would remove the limit.
+            limits.retain(|_, limit| !limit.is_null());
+            if !limits.is_empty() {
                 merge(&mut patch, "limits", limits.into());
             }
         }
@@ -157,11 +149,7 @@ impl From<Options> for KeyPolicy {
             endpoints: options.endpoints,
             expires_at: options.bounds.expires_at,
             owner: options.bounds.owner,
-            limits: Limits {
-                requests_per_minute: options.bounds.requests_per_minute,
-                tokens_per_minute: options.bounds.tokens_per_minute,
-                concurrent_requests: options.bounds.concurrent_requests,
-            },
+            limits: options.bounds.limits,
             ..Self::default()
         }
     }
@@ -211,4 +199,61 @@ fn line(entry: &Entry) -> String {
         entry.made.id,
         terms.role.name()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use opentracy_proto::limit_kinds::LimitKind;
+    use opentracy_proto::v1;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn parse(arguments: &[&str]) -> Command {
+        Cli::try_parse_from([&["keys"], arguments].concat())
+            .unwrap_or_else(|error| panic!("{error}"))
+            .command
+    }
+
+    fn patch(arguments: &[&str]) -> Value {
+        match parse(&[&["update", "a"], arguments].concat()) {
+            Command::Update { changes, .. } => changes.patch().into(),
+            _ => panic!("another command"),
+        }
+    }
+
+    #[test]
+    fn every_kind_of_limit_is_an_option() {
+        for kind in LimitKind::all() {
+            let option = format!("--{}", kind.key.replace('_', "-"));
+            let Command::Create { terms, .. } = parse(&["create", "a", &option, "7"]) else {
+                panic!("another command");
+            };
+            let created = KeyPolicy::from(terms).limits;
+            assert_eq!(v1::Limits::from(created), kind.only(7));
+            let expected = json!({"limits": {kind.key: 7}});
+            assert_eq!(patch(&[&option, "7"]), expected);
+        }
+    }
+
+    #[test]
+    fn a_change_of_one_limit_leaves_the_others() {
+        let options = ["--requests-per-minute", "7"];
+        let clear = |term| patch(&[&options[..], &["--clear", term]].concat());
+        assert_eq!(
+            clear("limits.tokens_per_minute"),
+            json!({"limits": {"tokens_per_minute": null, "requests_per_minute": 7}})
+        );
+        let replaced = json!({"limits": {"requests_per_minute": 7}});
+        assert_eq!(clear("limits"), replaced);
+        assert_eq!(clear("limits.requests_per_minute"), replaced);
+        assert_eq!(patch(&[]), json!({}));
+    }
 }
