@@ -2,21 +2,13 @@
 
 use std::collections::HashMap;
 
-use opentracy_proto::v1;
+use opentracy_proto::limit_kinds::LimitKind;
 
-/// The subject and unit of a limit.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Bucket {
-    pub owner: i32,
-    pub name: String,
-    pub unit: i32,
-}
-
-/// The units of one limit that VMs hold, in one minute or, of concurrent requests, at any time.
+/// The units of one limit that VMs hold, in one window or, of concurrent requests, at any time.
 #[derive(Default)]
 pub struct Account {
-    /// Minutes since the Unix epoch; 0 for concurrent requests.
-    pub minute: u64,
+    /// The number of the window; 0 for concurrent requests.
+    pub window: u64,
     pub by_vm: HashMap<String, Units>,
 }
 
@@ -36,10 +28,10 @@ impl Account {
         self.by_vm.entry(vm.to_owned()).or_default()
     }
 
-    /// Begins another minute, for which nothing has been granted yet.
-    pub fn turn(&mut self, minute: u64) {
-        if self.minute != minute {
-            self.minute = minute;
+    /// Begins another window, for which nothing has been granted yet.
+    pub fn turn(&mut self, window: u64) {
+        if self.window != window {
+            self.window = window;
             for units in self.by_vm.values_mut() {
                 units.held = 0;
             }
@@ -47,12 +39,12 @@ impl Account {
     }
 }
 
-impl From<v1::Bucket> for Bucket {
-    fn from(bucket: v1::Bucket) -> Self {
-        Self {
-            owner: bucket.owner,
-            name: bucket.name,
-            unit: bucket.unit,
-        }
-    }
+/// Returns the number of the current window of a kind of limit since the Unix epoch, and the
+/// milliseconds that are left of it; zeros for concurrent requests.
+pub fn current_window(kind: &LimitKind, now_ms: u64) -> (u64, u64) {
+    let Some(window) = kind.window else {
+        return (0, 0);
+    };
+    let length_ms = u64::try_from(window.length.as_millis()).unwrap_or(u64::MAX);
+    (now_ms / length_ms, length_ms - now_ms % length_ms)
 }

@@ -1,26 +1,27 @@
 //! Grants of limits, across all VMs of all Envoys.
 //!
 //! A VM is granted a share of a limit, from which it serves its requests without asking again.
-//! Shares are small enough that the unused rest of all VMs at the end of a minute is at most two
+//! Shares are small enough that the unused rest of all VMs at the end of a window is at most two
 //! percent of the limit, and the sum of all grants never exceeds the limit.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use opentracy_config::{Config, Limits as Configured};
+use opentracy_proto::bucket::Bucket;
 use opentracy_proto::constants::LEASE_DIVISOR;
 use opentracy_proto::v1;
-use opentracy_proto::v1::{Owner, Unit};
+use opentracy_proto::v1::Owner;
 
-use opentracy_config::{Config, Limits as Configured};
+use crate::accounts::{Account, current_window};
 
-use crate::accounts::{Account, Bucket};
-
-/// Number of accounts at which those of past minutes are evicted.
+/// Number of accounts at which those of past windows are evicted.
 const MANY: usize = 1000;
 /// Number of requests of a VM whose grants are remembered. A VM reports within seconds that it got
 /// no answer.
 const MANY_REQUESTS: usize = 4096;
-const MINUTE_MS: u64 = 60_000;
+/// The `reset_ms` of a grant that no limit applies to.
+const UNLIMITED_RESET_MS: u64 = 60_000;
 /// Time after a restart in which nothing is granted. Until it has passed, all VMs have polled the
 /// configuration, which they do every second, and have introduced themselves.
 const SETTLING_MS: u64 = 2000;
@@ -28,7 +29,7 @@ const SETTLING_MS: u64 = 2000;
 /// A grant that may have to be taken back.
 struct Granted {
     bucket: Bucket,
-    minute: u64,
+    window: u64,
     units: u64,
 }
 
@@ -84,16 +85,18 @@ impl Limits {
         for (bucket, account) in &mut state.accounts {
             if let Some(units) = account.by_vm.get_mut(vm) {
                 units.released = 0;
-                if bucket.unit == i32::from(Unit::Concurrent) {
+                if bucket.kind().window.is_none() {
                     units.held = 0;
                 }
             }
         }
         for held in introduction.held {
-            let bucket = held.bucket.unwrap_or_default();
-            let (minute, _) = window(bucket.unit(), now_ms);
-            let account = state.accounts.entry(bucket.into()).or_default();
-            account.turn(minute);
+            let Some(bucket) = known_bucket(held.bucket) else {
+                continue;
+            };
+            let (window, _) = current_window(bucket.kind(), now_ms);
+            let account = state.accounts.entry(bucket).or_default();
+            account.turn(window);
             let own = account.of(vm);
             own.held = own.held.max(held.units);
         }
@@ -140,28 +143,30 @@ impl Limits {
         }
         let mut made = Vec::new();
         let grants = request.wants.into_iter().map(|want| {
-            let bucket = want.bucket.unwrap_or_default();
-            let Some(limit) = limit(config, &bucket) else {
+            let limited = known_bucket(want.bucket).and_then(|bucket| {
+                let limit = limit(config, &bucket)?;
+                Some((bucket, limit))
+            });
+            let Some((bucket, limit)) = limited else {
                 // The limit was removed from the configuration, so nothing is limited.
                 return v1::Grant {
                     units: want.units,
                     limit: u64::MAX,
                     remaining: u64::MAX,
-                    reset_ms: MINUTE_MS,
+                    reset_ms: UNLIMITED_RESET_MS,
                 };
             };
             let piece = (limit / LEASE_DIVISOR / vms).max(want.units);
-            let (minute, reset_ms) = window(bucket.unit(), now_ms);
-            let bucket = Bucket::from(bucket);
+            let (window, reset_ms) = current_window(bucket.kind(), now_ms);
             let account = state.accounts.entry(bucket.clone()).or_default();
-            account.turn(minute);
+            account.turn(window);
             let left = limit.saturating_sub(account.held());
             let units = granted(left, piece, want.units);
             account.of(&request.vm).held += units;
             if units > 0 {
                 made.push(Granted {
                     bucket,
-                    minute,
+                    window,
                     units,
                 });
             }
@@ -199,9 +204,10 @@ impl State {
         self.vms.retain(|name, _| is_alive(name));
         let is_many = self.accounts.len() > MANY;
         self.accounts.retain(|bucket, account| {
-            let is_slots = bucket.unit == i32::from(Unit::Concurrent);
-            let is_current = !is_slots && account.minute == now_ms / MINUTE_MS;
-            // The units of this minute are used up, even if their VM is gone.
+            let kind = bucket.kind();
+            let is_slots = kind.window.is_none();
+            let is_current = !is_slots && account.window == current_window(kind, now_ms).0;
+            // The units of this window are used up, even if their VM is gone.
             account
                 .by_vm
                 .retain(|name, units| is_alive(name) || is_current && units.held > 0);
@@ -212,7 +218,9 @@ impl State {
     /// Applies the releases of a VM.
     fn release(&mut self, vm: &str, released: Vec<v1::Released>) {
         for each in released {
-            let bucket = each.bucket.unwrap_or_default().into();
+            let Some(bucket) = known_bucket(each.bucket) else {
+                continue;
+            };
             // Counts are cumulative because reports may arrive out of order.
             let own = self.accounts.entry(bucket).or_default().of(vm);
             let more = each.units.saturating_sub(own.released);
@@ -229,7 +237,7 @@ impl State {
         for number in unanswered {
             for grant in known.requests.remove(number).flatten().unwrap_or_default() {
                 if let Some(account) = self.accounts.get_mut(&grant.bucket)
-                    && account.minute == grant.minute
+                    && account.window == grant.window
                 {
                     let own = account.of(vm);
                     own.held = own.held.saturating_sub(grant.units);
@@ -245,12 +253,10 @@ fn millis(time: jiff::Timestamp) -> u64 {
     u64::try_from(time.as_millisecond()).unwrap_or_default()
 }
 
-/// Returns the number of the current window of a limit, and the milliseconds that are left of it.
-fn window(unit: Unit, now_ms: u64) -> (u64, u64) {
-    match unit {
-        Unit::Concurrent => (0, 0),
-        Unit::Requests | Unit::Tokens => (now_ms / MINUTE_MS, MINUTE_MS - now_ms % MINUTE_MS),
-    }
+/// Returns the bucket of a message; `None` for a kind of a later release, which the configuration
+/// of this one can't limit.
+fn known_bucket(bucket: Option<v1::Bucket>) -> Option<Bucket> {
+    Bucket::try_from(bucket?).ok()
 }
 
 /// Returns the share, or the rest of the limit, if it covers the need; 0 otherwise.
@@ -261,27 +267,31 @@ fn granted(left: u64, piece: u64, needed: u64) -> u64 {
     }
 }
 
-fn limit(config: &Config, bucket: &v1::Bucket) -> Option<u64> {
-    let limits: Configured = match bucket.owner() {
+fn limit(config: &Config, bucket: &Bucket) -> Option<u64> {
+    let limits: Configured = match bucket.owner {
         Owner::Key => config.keys.get(&bucket.name)?.value.limits,
         Owner::Alias => config.aliases.get(&bucket.name)?.value.limits,
         Owner::Model => config.limits.models.get(&bucket.name)?.value,
     };
-    match bucket.unit() {
-        Unit::Requests => limits.requests_per_minute,
-        Unit::Tokens => limits.tokens_per_minute,
-        Unit::Concurrent => limits.concurrent_requests,
-    }
+    bucket.kind().limit(&limits.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use opentracy_proto::limit_kinds::LimitKind;
+    use opentracy_proto::v1::Unit;
+
     use super::*;
 
+    /// Returns a configuration with a key whose rates are 1000 units and that has 3 slots.
     fn config() -> Config {
-        serde_saphyr::from_str(
-            "keys:\n  a: {key_env: X, limits: {requests_per_minute: 1000, tokens_per_minute: 1000, concurrent_requests: 3}}\n",
-        )
+        let limit = |kind: &LimitKind| kind.window.map_or(3, |_| 1000);
+        let limits = LimitKind::all().map(|kind| format!("{}: {}", kind.key, limit(kind)));
+        let limits: Vec<_> = limits.collect();
+        let limits = limits.join(", ");
+        serde_saphyr::from_str(&format!(
+            "keys:\n  a: {{key_env: X, limits: {{{limits}}}}}\n"
+        ))
         .unwrap()
     }
 
@@ -364,21 +374,44 @@ mod tests {
     }
 
     #[test]
-    fn pieces_never_add_up_to_more_than_the_limit() {
-        let limits = Limits::default();
-        let mut total = 0;
-        for turn in 0..200 {
-            let vm = if turn % 2 == 0 { "x" } else { "y" };
-            let grant = ask(&limits, vm, Unit::Requests, 1, 0, 60_000 + turn);
-            assert!(grant.units <= 10, "a piece for two VMs is a hundredth");
-            total += grant.units;
+    fn pieces_of_a_window_never_add_up_to_more_than_the_limit() {
+        for kind in LimitKind::all() {
+            let Some(window) = kind.window else { continue };
+            let length = i64::try_from(window.length.as_millis()).unwrap();
+            let limits = Limits::default();
+            let mut total = 0;
+            for turn in 0..200 {
+                let vm = if turn % 2 == 0 { "x" } else { "y" };
+                let grant = ask(&limits, vm, kind.unit, 1, 0, length + turn);
+                assert!(grant.units <= 10, "a piece for two VMs is a hundredth");
+                total += grant.units;
+            }
+            assert_eq!(total, 1000, "{}", kind.key);
+            let late = ask(&limits, "x", kind.unit, 1, 0, 2 * length - 1000);
+            assert_eq!((late.units, late.reset_ms), (0, 1000), "{}", kind.key);
+            let next = ask(&limits, "x", kind.unit, 1, 0, 2 * length);
+            assert_eq!(next.units, 10, "{}", kind.key);
         }
-        assert_eq!(total, 1000);
-        assert_eq!(
-            ask(&limits, "x", Unit::Requests, 1, 0, 119_000).reset_ms,
-            1000
-        );
-        assert_eq!(ask(&limits, "x", Unit::Requests, 1, 0, 120_000).units, 10);
+    }
+
+    #[test]
+    fn a_kind_of_a_later_release_is_not_limited() {
+        let request = v1::AcquireRequest {
+            vm: "x".to_owned(),
+            wants: vec![v1::Want {
+                bucket: Some(v1::Bucket {
+                    unit: 1000,
+                    ..bucket(Unit::Requests)
+                }),
+                units: 2000,
+            }],
+            ..v1::AcquireRequest::default()
+        };
+        let limits = Limits::default();
+        let alive = HashSet::default();
+        let answer = limits.acquire(request, &config(), &alive, jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(answer.grants[0].units, 2000);
+        assert_eq!(ask(&limits, "x", Unit::Requests, 1000, 0, 0).units, 1000);
     }
 
     #[test]
