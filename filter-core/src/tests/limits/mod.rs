@@ -2,6 +2,7 @@
 
 mod alone;
 mod concurrency;
+mod kinds;
 mod requests;
 mod restart;
 mod tokens;

@@ -13,26 +13,17 @@ pub const UNAVAILABLE: u32 = 14;
 
 /// Returns a limit of requests for each minute.
 pub fn requests(limit: u64) -> v1::Limits {
-    v1::Limits {
-        requests_per_minute: Some(limit),
-        ..v1::Limits::default()
-    }
+    Unit::Requests.kind().only(limit)
 }
 
 /// Returns a limit of tokens for each minute.
 pub fn tokens(limit: u64) -> v1::Limits {
-    v1::Limits {
-        tokens_per_minute: Some(limit),
-        ..v1::Limits::default()
-    }
+    Unit::Tokens.kind().only(limit)
 }
 
 /// Returns a limit of concurrent requests.
 pub fn concurrent(limit: u64) -> v1::Limits {
-    v1::Limits {
-        concurrent_requests: Some(limit),
-        ..v1::Limits::default()
-    }
+    Unit::Concurrent.kind().only(limit)
 }
 
 /// Returns a configuration whose key `team` has these limits.
