@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use opentracy_proto::bucket::Bucket;
 use opentracy_proto::v1;
 
+use crate::gateway::acquaintance::Acquaintance;
 use crate::gateway::charge::Charge;
 use crate::gateway::lease::Lease;
 
@@ -41,29 +42,10 @@ pub struct Returns {
     pub unanswered: Vec<u64>,
 }
 
-/// The control plane's knowledge of this VM.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Acquaintance {
-    #[default]
-    Unknown,
-    /// The VM has sent the introduction of this number.
-    Introducing(u64),
-    /// The control plane has the introduction of this number.
-    Known(u64),
-}
-
 #[derive(Default)]
 pub struct Leases {
-    acquaintance: Acquaintance,
-    /// Set once any control plane knew this VM.
-    was_known: bool,
-    /// Set if the VM should introduce itself at once.
-    is_introduction_due: bool,
+    pub acquaintance: Acquaintance,
     leases: HashMap<Bucket, Lease>,
-    /// The number of the last request to the control plane.
-    last_request: u64,
-    /// The requests whose answer will not arrive, until that is acknowledged.
-    unanswered: Vec<u64>,
     /// The number of VMs that share the limits.
     vms: u32,
 }
@@ -174,33 +156,12 @@ impl Leases {
         }
     }
 
-    /// Returns the number of the next request to the control plane.
-    pub fn next_request(&mut self) -> u64 {
-        self.last_request = self.last_request.saturating_add(1);
-        self.last_request
-    }
-
-    /// Returns whether the control plane knows what this VM holds, as far as the VM can tell. Until
-    /// then nothing is requested or returned, so the units held stay those of the introduction.
-    pub fn is_known(&self) -> bool {
-        matches!(self.acquaintance, Acquaintance::Known(_))
-    }
-
-    /// Returns whether a request is of before the introduction, so that its answer is void.
-    pub fn is_void(&self, number: u64) -> bool {
-        match self.acquaintance {
-            Acquaintance::Unknown => false,
-            Acquaintance::Introducing(since) | Acquaintance::Known(since) => number < since,
-        }
-    }
-
     /// Returns the introduction for the next poll; `None` if the control plane knows this VM.
     pub fn introduction(&mut self, now: Instant) -> Option<v1::Introduction> {
-        if self.is_known() {
+        if self.acquaintance.is_known() {
             return None;
         }
-        let number = self.next_request();
-        self.acquaintance = Acquaintance::Introducing(number);
+        let (number, again) = self.acquaintance.introduce();
         let mut held = Vec::new();
         for (bucket, lease) in &mut self.leases {
             lease.released = 0;
@@ -216,42 +177,23 @@ impl Leases {
         Some(v1::Introduction {
             number,
             held,
-            again: self.was_known,
+            again,
         })
     }
 
     /// Records whether the control plane asks for an introduction.
     pub fn on_contact(&mut self, is_asked: bool, now: Instant) {
-        match self.acquaintance {
-            Acquaintance::Introducing(number) if !is_asked => {
-                self.acquaintance = Acquaintance::Known(number);
-                self.was_known = true;
-                for (bucket, lease) in &mut self.leases {
-                    lease.end_own_share(bucket.kind(), now);
-                }
+        if self.acquaintance.on_contact(is_asked) {
+            for (bucket, lease) in &mut self.leases {
+                lease.end_own_share(bucket.kind(), now);
             }
-            Acquaintance::Known(_) if is_asked => {
-                self.acquaintance = Acquaintance::Unknown;
-                self.is_introduction_due = true;
-            }
-            _ => {}
         }
     }
 
-    /// Returns once that the VM should introduce itself before its next regular poll.
-    pub fn take_introduction_due(&mut self) -> bool {
-        std::mem::take(&mut self.is_introduction_due)
-    }
-
-    /// Records that the answer to a request will not arrive.
-    pub fn note_unanswered(&mut self, number: u64) {
-        self.unanswered.push(number);
-    }
-
-    /// Takes unused slots and estimated units out of the leases, to return them to the control plane.
-    /// Returns all that it has not acknowledged; `None` if that is nothing.
+    /// Takes unused slots and estimated units out of the leases, to return them to the control
+    /// plane. Returns all that it has not acknowledged; `None` if that is nothing.
     pub fn give_back(&mut self, now: Instant) -> Option<Returns> {
-        if !self.is_known() {
+        if !self.acquaintance.is_known() {
             return None;
         }
         let mut released = Vec::new();
@@ -280,15 +222,14 @@ impl Leases {
         }
         let returns = Returns {
             released,
-            unanswered: self.unanswered.clone(),
+            unanswered: self.acquaintance.unanswered().to_vec(),
         };
         (returns != Returns::default()).then_some(returns)
     }
 
     /// Records that the control plane has received a report.
     pub fn acknowledge(&mut self, returns: &Returns) {
-        self.unanswered
-            .retain(|number| !returns.unanswered.contains(number));
+        self.acquaintance.acknowledge(&returns.unanswered);
         for (bucket, lease) in &mut self.leases {
             let bucket = v1::Bucket::from(bucket);
             let mut reports = returns.released.iter();

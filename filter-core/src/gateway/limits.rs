@@ -9,7 +9,7 @@ use prost::Message as _;
 
 use crate::control_plane;
 use crate::gateway::charge::{Charge, Consumption};
-use crate::gateway::leases::{self, Leases, Returns, TakeResult};
+use crate::gateway::leases::{self, Returns, TakeResult};
 use crate::gateway::limit_errors::{self, exhausted, too_large};
 use crate::headers::HeaderList;
 use crate::host::Host;
@@ -38,7 +38,7 @@ pub struct PendingAcquire {
 impl Drop for PendingAcquire {
     fn drop(&mut self) {
         if !self.is_answered {
-            leases::with(|leases| leases.note_unanswered(self.number));
+            leases::with(|leases| leases.acquaintance.note_unanswered(self.number));
         }
     }
 }
@@ -80,7 +80,7 @@ pub fn resume(
     let Some(answer) = answer else {
         return alone(host, charges, &asked.missing, snapshot);
     };
-    if leases::with(|leases| leases.is_void(asked.number)) {
+    if leases::with(|leases| leases.acquaintance.is_void(asked.number)) {
         // It is of a control plane that has restarted since.
         return alone(host, charges, &asked.missing, snapshot);
     }
@@ -119,14 +119,14 @@ fn ask_or_go_alone(
     missing: Vec<Charge>,
     snapshot: &Snapshot,
 ) -> Admission {
-    if !leases::with(|leases| leases.is_known()) {
+    if !leases::with(|leases| leases.acquaintance.is_known()) {
         return alone(host, charges, &missing, snapshot);
     }
     let wants = missing.iter().map(|charge| v1::Want {
         bucket: Some((&charge.bucket).into()),
         units: charge.units,
     });
-    let number = leases::with(Leases::next_request);
+    let number = leases::with(|leases| leases.acquaintance.next_request());
     let request = v1::AcquireRequest {
         vm: ids::of_vm(host),
         wants: wants.collect(),
@@ -198,7 +198,7 @@ impl PendingReturns {
             None => {}
             Some(answer) if answer.introduce => on_contact(host, true),
             Some(_) => leases::with(|leases| {
-                if !leases.is_void(self.number) {
+                if !leases.acquaintance.is_void(self.number) {
                     leases.acknowledge(&self.returns);
                 }
             }),
@@ -213,7 +213,7 @@ pub fn give_back(host: &impl Host, snapshot: &Snapshot) -> Option<PendingReturns
     let (number, returns) = leases::with(|leases| {
         leases.forget_old(now);
         let returns = leases.give_back(now)?;
-        Some((leases.next_request(), returns))
+        Some((leases.acquaintance.next_request(), returns))
     })?;
     let request = v1::AcquireRequest {
         vm: ids::of_vm(host),
@@ -245,7 +245,7 @@ pub fn on_contact(host: &impl Host, is_asked: bool) {
 
 /// Returns once that a poll is due at once, to introduce this VM.
 pub fn take_introduction_due() -> bool {
-    leases::with(Leases::take_introduction_due)
+    leases::with(|leases| leases.acquaintance.take_introduction_due())
 }
 
 /// Counts a call that a limit refused.

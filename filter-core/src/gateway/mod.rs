@@ -5,6 +5,7 @@
 //! and becomes the trace. [`count_tokens`] and [`explain`] are separate endpoints.
 
 mod access;
+mod acquaintance;
 mod answer;
 mod budget;
 mod cache;
