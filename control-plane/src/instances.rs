@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use opentracy_proto::constants::POLL_EVERY;
 use opentracy_proto::v1;
 
-/// Time without a poll after which a VM is gone. VMs poll the configuration every second.
-const GONE_AFTER: Duration = Duration::from_secs(5);
+/// Time without a poll after which a VM is gone.
+const GONE_AFTER: Duration = POLL_EVERY.saturating_mul(5);
 
 #[derive(Default)]
 pub struct FilterInstances(Mutex<HashMap<String, Vm>>);

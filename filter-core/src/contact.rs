@@ -5,10 +5,11 @@ use crate::host::Host;
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use opentracy_proto::constants::POLL_EVERY;
 use opentracy_proto::v1;
 
 /// The silence after which the control plane counts as unreachable: five polls.
-pub const UNREACHABLE_AFTER: Duration = Duration::from_secs(5);
+pub const UNREACHABLE_AFTER: Duration = POLL_EVERY.saturating_mul(5);
 
 /// Consecutive unanswered calls after which requests go on without calling the control plane.
 const MAX_UNANSWERED: u32 = 2;

@@ -5,6 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use opentracy_proto::constants::POLL_EVERY;
+
 use crate::configuration;
 use crate::contact;
 use crate::delivery;
@@ -24,7 +26,6 @@ use crate::stream::{Stream, Streams};
 /// The interval at which Envoy is to call [`Root::on_tick`].
 pub const TICK: Duration = Duration::from_millis(100);
 
-const POLL_EVERY: Duration = Duration::from_secs(1);
 const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 const GRPC_INVALID_ARGUMENT: u32 = 3;
 /// The pause in deliveries, or in reports of returned units, after one failed.

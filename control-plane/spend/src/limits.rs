@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use opentracy_config::{Config, Limits as Configured};
 use opentracy_proto::bucket::Bucket;
-use opentracy_proto::constants::LEASE_DIVISOR;
+use opentracy_proto::constants::{LEASE_DIVISOR, POLL_EVERY};
 use opentracy_proto::v1;
 use opentracy_proto::v1::Owner;
 
@@ -22,9 +23,9 @@ const MANY: usize = 1000;
 const MANY_REQUESTS: usize = 4096;
 /// The `reset_ms` of a grant that no limit applies to.
 const UNLIMITED_RESET_MS: u64 = 60_000;
-/// Time after a restart in which nothing is granted. Until it has passed, all VMs have polled the
-/// configuration, which they do every second, and have introduced themselves.
-const SETTLING_MS: u64 = 2000;
+/// Time after a restart in which nothing is granted. When it has passed, all VMs have polled the
+/// configuration and have introduced themselves.
+const SETTLING: Duration = POLL_EVERY.saturating_mul(2);
 
 /// A grant that may have to be taken back.
 struct Granted {
@@ -195,7 +196,7 @@ impl State {
     /// have not reported.
     fn is_settling(&self, now_ms: u64) -> bool {
         let first = self.met_first_at.filter(|_| self.is_restarted);
-        first.is_some_and(|first| now_ms < first + SETTLING_MS)
+        first.is_some_and(|first| Duration::from_millis(now_ms.saturating_sub(first)) < SETTLING)
     }
 
     /// Frees the slots of VMs that are gone, and drops accounts without use.
