@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import jwt
 from openai import OpenAI
-from support import providers as mock
+from support import oracles, providers as mock
 from support.http import Server
 from support.stack import wait_for
 
@@ -93,7 +93,7 @@ print(json.dumps({{"Version": 1, "AccessKeyId": f"AKID{{number}}", "SecretAccess
     number = number_in_use()
     world.bedrock.credentials = (f"AKID{number}", f"secret{number}", f"token{number}", "eu-west-1")
     try:
-        assert mock.oracles.signature(world.bedrock.requests[-1], *world.bedrock.credentials) is None
+        assert oracles.signature(world.bedrock.requests[-1], *world.bedrock.credentials) is None
     finally:
         del world.bedrock.credentials
 
