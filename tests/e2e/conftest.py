@@ -7,6 +7,7 @@ from openai import OpenAI
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+from support.control_plane import ClickHouse  # noqa: E402
 from support.neighbors import GrpcApp, GuestStack, Shop  # noqa: E402
 from support.providers import Anthropic, Bedrock, Cohere, Gemini, Mistral, OpenAi, Vertex  # noqa: E402
 from support.stack import Stack, free_port  # noqa: E402
@@ -142,6 +143,16 @@ def session_guest(session_world, neighbors, tmp_path_factory):
     guest = GuestStack(tmp_path_factory.mktemp("guest"), session_world.config(), neighbors).start()
     yield guest
     guest.stop()
+
+
+@pytest.fixture(scope="session")
+def clickhouse_url(tmp_path_factory):
+    if url := os.environ.get("OPENTRACY_TEST_CLICKHOUSE_URL"):
+        yield url
+        return
+    server = ClickHouse(tmp_path_factory.mktemp("clickhouse")).start()
+    yield server.url
+    server.stop()
 
 
 # Modules whose tests run in an Envoy of the gateway alone and in an Envoy of other applications.

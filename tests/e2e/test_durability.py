@@ -185,30 +185,6 @@ def test_a_second_control_plane_leaves_the_journal_alone(tmp_path):
     first.stop()
 
 
-def test_migrate_makes_the_tables_once(tmp_path):
-    (tmp_path / "clickhouse").mkdir()
-    clickhouse = ClickHouse(tmp_path / "clickhouse").start()
-    control_plane = ControlPlane(
-        tmp_path, {"store": {"clickhouse": {"url": clickhouse.url, "compression": "none", "database": "mine"}}}
-    )
-    for _ in range(2):
-        migrated = subprocess.run(
-            control_plane.command("migrate"), env=control_plane.environment, capture_output=True, timeout=60
-        )
-        assert migrated.returncode == 0, migrated.stderr
-    assert clickhouse.query("SELECT count() > 0, count() = max(version) FROM mine.schema_migrations").split() == [
-        "1",
-        "1",
-    ]
-    assert "model_stats_hourly" in clickhouse.query("SHOW TABLES FROM mine")
-    clickhouse.query("INSERT INTO mine.schema_migrations (version, name) VALUES (99, 'later')")
-    migrated = subprocess.run(
-        control_plane.command("migrate"), env=control_plane.environment, capture_output=True, timeout=60
-    )
-    assert migrated.returncode == 1 and b"newer version of opentracy" in migrated.stderr
-    clickhouse.stop()
-
-
 def test_old_traces_are_deleted(tmp_path):
     control_plane = ControlPlane(tmp_path, {"store": {"retention": "1d"}}).start()
     control_plane.import_traces(

@@ -1,160 +1,16 @@
 """Control planes with SQLite and with ClickHouse give the same answers to every request."""
 
 import json
-import os
-import pathlib
-import random
-import sqlite3
 import subprocess
 import urllib.request
 import uuid
-from datetime import datetime, timezone
 
 import chdb
 import pytest
 import yaml
 
-from support.control_plane import ClickHouse, ControlPlane
-from support.stack import wait_for
-
-FIXTURES = pathlib.Path(__file__).parent / "fixtures"
-START = 1_760_000_000_000_000
-COUNT = 600
-MODELS = [
-    ("openai", "gpt-4o-mini"),
-    ("openai", "gpt-4o"),
-    ("anthropic", "claude-sonnet-4-6"),
-    ("together", "meta-llama/Llama-3.3-70B"),
-]
-WORDS = "sun moon star river Straße naïve 東京 привет engine window paper bridge stone cloud".split()
-
-
-def iso(micros):
-    seconds, rest = divmod(micros, 1_000_000)
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:06d}Z"
-
-
-def made_up_traces():
-    """Returns traces of every kind, the same ones in every run."""
-    chance = random.Random(7)
-    traces = []
-    for number in range(COUNT):
-        micros = START + number * 37_000_000 + chance.randrange(1000)
-        provider, model = chance.choice(MODELS)
-        error = chance.random() < 0.1
-        has_content = chance.random() < 0.9
-        tokens = {
-            "input": chance.randrange(2000),
-            "output": chance.randrange(500),
-            "cache_read": 1,
-            "cache_write": 2,
-            "reasoning": 3,
-        }
-        said = " ".join(chance.choices(WORDS, k=6))
-        total = chance.randrange(10**6) / 1e10
-        call = [{"id": f"call_{number}", "type": "function", "function": {"name": "look", "arguments": "{}"}}]
-        in_session = chance.random() < 0.5
-        session = f"session-{number // 20}"
-        results = [
-            {"role": "tool", "tool_call_id": f"call_{before}", "content": "seen"}
-            for before in range(number - 3, number)
-        ]
-        random_bits = chance.getrandbits(74)
-        client = [None, "OpenAI/Python 2.1.0", "curl/8.5", "OpenAI/Python 2.0.0"][number % 4]
-        bits = (micros // 1000) << 80 | 7 << 76 | (random_bits >> 62) << 64 | 2 << 62 | random_bits & ((1 << 62) - 1)
-        traces.append(
-            {
-                "id": str(uuid.UUID(int=bits)),
-                "started_at": iso(micros),
-                "api": "chat_completions",
-                "requested_model": "smart",
-                "alias": chance.choice(["smart", "cheap", None]),
-                "provider": None if error and chance.random() < 0.3 else provider,
-                "model": model,
-                "key": chance.choice([None, "team-a", "team-b"]),
-                **({"client": client} if client else {}),
-                "stream": chance.random() < 0.5,
-                "status": chance.choice([429, 500, 503, 400]) if error else 200,
-                "outcome": chance.choice(["completed", "client_disconnected", "upstream_broke_off"]),
-                "error": {
-                    "type": chance.choice(["rate_limit_error", "api_error"]),
-                    "code": chance.choice([None, "x"]),
-                    "message": "no",
-                }
-                if error
-                else None,
-                "latency_ms": chance.randrange(1, 9_000_000) / 1000,
-                "time_to_first_token_ms": chance.choice([None, chance.randrange(1, 900_000) / 1000]),
-                "routing_ms": 0.5,
-                "tokens": None if error else tokens,
-                "cost": None
-                if chance.random() < 0.2
-                else {"input": total, "output": 0.0, "cache_read": 0.0, "cache_write": 0.0, "total": total},
-                "session_id": session if in_session else None,
-                "cluster_id": chance.choice([None, *range(5)]),
-                "expected_error": chance.choice([None, 0.25]),
-                "decision": chance.choice(
-                    [
-                        None,
-                        {
-                            "outcome": "decided",
-                            "pack": "0123456789ab",
-                            "score": 0.5,
-                            "cost_weight": 0.1,
-                            "embedding_ms": 9.25,
-                            "reason": 'it\'s the "best"',
-                        },
-                    ]
-                ),
-                "user": chance.choice([None, "user-1", "user-2"]),
-                "metadata": chance.choice(
-                    [{}, {"team": "search"}, {"team": "ads", "tier": "gold"}, {"tier": "search"}]
-                ),
-                "traceparent": chance.choice([None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]),
-                "attempts": [
-                    {
-                        "number": n + 1,
-                        "provider": provider,
-                        "model": model,
-                        "status": chance.choice([None, 200]),
-                        "error": chance.choice([None, "timeout"]),
-                        "latency_ms": 1.5,
-                    }
-                    for n in range(chance.randrange(3))
-                ],
-                "request": {"model": "smart", "messages": [{"role": "user", "content": said}, *results]}
-                if has_content
-                else None,
-                "response": {
-                    "choices": [
-                        {"index": 0, "message": {"role": "assistant", "content": said.upper(), "tool_calls": call}}
-                    ]
-                }
-                if has_content
-                else None,
-                "content_truncated": False,
-            }
-        )
-    return traces
-
-
-@pytest.fixture(scope="module")
-def clickhouse_url(tmp_path_factory):
-    if url := os.environ.get("OPENTRACY_TEST_CLICKHOUSE_URL"):
-        yield url
-        return
-    server = ClickHouse(tmp_path_factory.mktemp("clickhouse")).start()
-    yield server.url
-    server.stop()
-
-
-def clickhouse_config(url, **more):
-    return {
-        "store": {
-            "clickhouse": {"url": url, "compression": "none", "database": f"test_{uuid.uuid4().hex}", **more},
-            "retention": "36500d",
-        }
-    }
+from support.control_plane import ControlPlane, clickhouse_config
+from support.traces import COUNT, START, deleted, everything, iso, made_up_traces
 
 
 @pytest.fixture(scope="module")
@@ -250,17 +106,6 @@ def test_lists_and_figures_are_equal(pair, filters):
         assert answers[0] == answers[1]
 
 
-def everything(control_plane, limit=170, **query):
-    traces, cursor = [], None
-    while True:
-        page = control_plane.get("/v1/traces", limit=limit, **query, **({"cursor": cursor} if cursor else {}))
-        traces += page["data"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            assert len({trace["id"] for trace in traces}) == len(traces)
-            return traces
-
-
 def test_what_was_imported_is_what_is_found(pair):
     wanted = {trace["id"]: trace for trace in made_up_traces()}
     for control_plane in pair:
@@ -333,12 +178,6 @@ def test_calls_of_one_moment_are_each_on_one_page(pair, order):
         found = everything(control_plane, limit=7, order=order, alias="at-once")
         assert sorted(trace["id"] for trace in found) == ids
         assert deleted(control_plane, "alias=at-once") == len(ids)
-
-
-def deleted(control_plane, query):
-    status, body = control_plane.request("DELETE", f"/v1/traces?{query}", headers={"x-request-id": "please-forget"})
-    assert status == 200, body
-    return json.loads(body)["deleted"]
 
 
 def test_a_person_can_be_forgotten(pair):
@@ -507,58 +346,6 @@ def test_imports_are_priced_on_arrival_and_repriced_on_request(pair):
         assert deleted(control_plane, "metadata.case=pricing") == 2
 
 
-EMBEDDER = os.environ.get("OPENTRACY_TEST_EMBEDDER", "")
-
-
-@pytest.mark.skipif(not EMBEDDER, reason="OPENTRACY_TEST_EMBEDDER is not set")
-def test_feedback_is_kept_and_learned_from(tmp_path, clickhouse_url):
-    for name, config in (("sqlite", {}), ("clickhouse", clickhouse_config(clickhouse_url))):
-        folder = tmp_path / name
-        folder.mkdir()
-        control_plane = ControlPlane(folder, config, {"OPENTRACY_EMBEDDER": EMBEDDER}).start()
-        now = datetime.now(timezone.utc).timestamp()
-        ids = [str(uuid.uuid4()) for _ in range(30)]
-        control_plane.import_traces(
-            [
-                {
-                    "id": trace_id,
-                    "started_at": iso(int((now - 60 + number) * 1e6)),
-                    "status": 200,
-                    "outcome": "completed",
-                    "latency_ms": 1,
-                    "provider": "demo",
-                    "model": "small",
-                    "metadata": {"number": str(number)},
-                    "request": {"model": "auto", "messages": [{"role": "user", "content": f"How much is {number}?"}]},
-                }
-                for number, trace_id in enumerate(ids)
-            ]
-        )
-        control_plane.settle()
-
-        def judge(trace_id, **verdict):
-            status, body = control_plane.request(
-                "POST", "/v1/feedback", json.dumps({"trace_id": trace_id, **verdict}).encode()
-            )
-            assert (status, json.loads(body)) == (200, {"learned": True})
-
-        for trace_id in ids:
-            judge(trace_id, score=0.25)
-        judge(ids[0], thumbs="up")
-        judge(ids[0], thumbs="down", source="judge")
-        assert deleted(control_plane, "metadata.number=1") == 1
-
-        status, body = control_plane.request("POST", "/v1/router/fits?clusters=5")
-        job = json.loads(body)
-        assert (status, job["outcomes"]) == (202, 30), (
-            "29 of the user and one of the judge: the last verdict of each counts"
-        )
-        wait_for(lambda: control_plane.get(f"/v1/router/fits/{job['id']}")["state"] == "done", "the fit", 60)
-        (model,) = control_plane.get("/v1/router")["pack"]["models"]
-        assert model["mean_error"] == pytest.approx((28 * 0.75 + 0 + 1) / 30)
-        control_plane.stop()
-
-
 def test_the_figures_by_hour_follow_every_change(pair, clickhouse_url):
     """The hourly aggregates match the traces after imports, deletions and new prices."""
     database = yaml.safe_load(pair[1].config_path.read_text())["store"]["clickhouse"]["database"]
@@ -588,57 +375,3 @@ def test_the_figures_by_hour_follow_every_change(pair, clickhouse_url):
         f"SELECT toDate(started_at) AS day, assumeNotNull(cluster_id) AS cluster, {counted} FROM {database}.calls "
         "WHERE provider != '' AND cluster_id IS NOT NULL GROUP BY ALL ORDER BY ALL"
     )
-
-
-def clickhouse_of(name, url, tmp_path):
-    """Makes a control plane on ClickHouse tables of an earlier version."""
-    database = f"test_{uuid.uuid4().hex}"
-    for statement in (FIXTURES / f"{name}.sql").read_text().split(";\n"):
-        if statement.strip():
-            with urllib.request.urlopen(url, data=statement.replace("earlier", database).encode(), timeout=30) as reply:
-                assert reply.status == 200
-    config = clickhouse_config(url)
-    config["store"]["clickhouse"]["database"] = database
-    return ControlPlane(tmp_path, config)
-
-
-def sqlite_of(name, tmp_path):
-    """Makes a control plane on an SQLite file of an earlier version."""
-    file = tmp_path / ".opentracy" / "opentracy.db"
-    file.parent.mkdir(mode=0o700)
-    connection = sqlite3.connect(file)
-    connection.executescript((FIXTURES / f"{name}.sql").read_text())
-    connection.close()
-    return ControlPlane(tmp_path, {"store": {"retention": "36500d"}})
-
-
-@pytest.mark.parametrize(
-    "name, exported_as", [("clickhouse-6", "clickhouse-6"), ("clickhouse-8", "earlier"), ("sqlite-3", "earlier")]
-)
-def test_tables_of_an_earlier_version_are_migrated(name, exported_as, clickhouse_url, tmp_path):
-    """The tables, rows and export come from the version in the fixture's name."""
-    exported = (FIXTURES / f"{exported_as}.jsonl").read_bytes()
-    control_plane = (
-        sqlite_of(name, tmp_path) if name.startswith("sqlite") else clickhouse_of(name, clickhouse_url, tmp_path)
-    )
-    control_plane.start()
-    try:
-        summary = control_plane.get("/v1/analytics/summary", group_by="model")
-        assert control_plane.request("GET", "/v1/traces/export") == (200, exported)
-        traces = [json.loads(line) for line in exported.splitlines()]
-        for filters in (
-            {"q": "sun"},
-            {"metadata__team": "search"},
-            {"user": "user-1"},
-            {"status": "2xx", "alias": "cheap"},
-        ):
-            found = everything(control_plane, order="oldest_first", **filters)
-            assert found and all(trace in traces for trace in found)
-        # Later traces are aggregated with the earlier ones.
-        more = {**traces[0], "id": str(uuid.uuid4()), "user": "new"}
-        control_plane.import_traces([more])
-        control_plane.settle()
-        assert deleted(control_plane, "user=new") == 1
-        assert control_plane.get("/v1/analytics/summary", group_by="model") == summary
-    finally:
-        control_plane.stop()

@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 
 import yaml
 
@@ -138,3 +139,12 @@ class ClickHouse:
             self.process.terminate()
             self.process.wait(20)
             self.process = None
+
+
+def clickhouse_config(url, **more):
+    return {
+        "store": {
+            "clickhouse": {"url": url, "compression": "none", "database": f"test_{uuid.uuid4().hex}", **more},
+            "retention": "36500d",
+        }
+    }
