@@ -126,11 +126,11 @@ def tell(page, product, folder, ports, config):
 
     page.say("# A first run")
     page.say(
-        "This page is written by `tests/first_run.py`, which runs every command on it; the tests compare the two. "
-        "The providers behind the gateway are mocks, so that nobody needs a key: "
-        "Anthropic's is overloaded, OpenAI's answers."
+        "`tests/first_run.py` generates this page by running every command on it, and a test compares the page with "
+        "a new run. The providers are mocks, so no API key is needed: Anthropic's mock is overloaded, and OpenAI's "
+        "mock answers."
     )
-    page.say("An alias `smart` with two candidates of different formats, in `opentracy.yaml`:")
+    page.say("`opentracy.yaml` defines an alias `smart` with two candidates of different formats:")
     page.show("yaml", config)
     greeting = ""
     for line in product.stdout:
@@ -139,18 +139,18 @@ def tell(page, product, folder, ports, config):
             break
     assert "OpenTracy is up" in greeting, greeting
     page.show("console", "$ cargo xtask run\n…" + greeting)
-    page.say("The gateway is an Envoy, and says whether it is well:")
+    page.say("The gateway is an Envoy that reports its health:")
     shell(
         "curl --silent http://127.0.0.1:8080/health", lambda out: re.sub(r'"num_models":\d+', '"num_models":147', out)
     )
-    page.say("An application, unchanged but for its `base_url`:")
+    page.say("An application needs only a different `base_url`:")
     app = (folder / "app.py").read_text()
     page.show("python", app)
     (folder / "app.py").write_text(app.replace(":8080", f":{ports['gateway']}"))
     printed = shell("python app.py")
     page.say(
-        "Anthropic was overloaded, so OpenAI answered; the application saw one good answer. "
-        "The call is a trace, found by its id:"
+        "Anthropic was overloaded, so the call failed over to OpenAI, and the application got one successful answer. "
+        "Get the trace of the call by its id:"
     )
     trace_id = re.search(r"trace:\s+(\S+)", printed).group(1)
     origin = f"http://127.0.0.1:{ports['management']}"
@@ -158,9 +158,9 @@ def tell(page, product, folder, ports, config):
     shell(
         f"curl --silent http://127.0.0.1:8000/v1/traces/{trace_id}", lambda out: json.dumps(json.loads(out), indent=2)
     )
-    page.say("or by what is known of it:")
+    page.say("Or search for it by its alias, provider and content:")
     shell("curl --silent 'http://127.0.0.1:8000/v1/traces?alias=smart&provider=openai&q=hello'", summary)
-    page.say("A stream, with the demo provider that needs no key at all:")
+    page.say("The demo provider needs no API key. It streams an answer:")
     shell("""curl --silent http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
     -d '{"model": "demo/echo", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'""")
     page.say("Ctrl-C stops both processes.")
