@@ -2,7 +2,7 @@
 //! answers.
 //!
 //! Each resource is a folder with its types, the trait of its stores, and its tables and statements
-//! for either store. [`sqlite`] and [`clickhouse`] are the two databases, which know no resource.
+//! for either store. `sqlite` and `clickhouse` are the two databases, which know no resource.
 //! [`open()`] returns the one that the configuration names, and [`command`] is `opentracy store`.
 
 pub mod audit;
