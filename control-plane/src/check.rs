@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use opentracy_config::{self as config, Config, Keys, Provider};
+use opentracy_config::{self as config, Config, Keys, ResolvedProvider};
 
 /// The form of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -46,7 +46,7 @@ impl Report {
             candidate
                 .split_once('/')
                 .and_then(|(provider, _)| providers.get(provider))
-                .is_some_and(Provider::is_callable)
+                .is_some_and(ResolvedProvider::is_callable)
         };
         let mut warnings = Vec::new();
         for (name, alias) in &config.aliases {

@@ -92,7 +92,7 @@ enum Command {
     /// Create, list, update, rotate and revoke client keys.
     Keys {
         #[command(subcommand)]
-        command: client_keys::command::Command,
+        command: client_keys::command::KeyCommand,
     },
     /// List the owners of the providers' files and batches, and assign those without one to a key.
     Resources {

@@ -214,7 +214,7 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
 
 /// Opens the router with the pack that was last active, or the initial one.
 async fn open_router(
-    config: &config::Router,
+    config: &config::RouterConfig,
     health: &HealthRegistry,
 ) -> anyhow::Result<Arc<Router>> {
     let embedder = match config.enabled {

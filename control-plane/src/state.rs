@@ -12,7 +12,7 @@ use crate::telemetry::metrics::Metrics;
 use opentracy_agents::Agents;
 use opentracy_agents::task::Tasks;
 use opentracy_base::health::HealthRegistry;
-use opentracy_config::snapshot::Snapshot;
+use opentracy_config::snapshot::ActiveConfig;
 use opentracy_ingest::Ingest;
 use opentracy_ingest::live::Live;
 use opentracy_routing::{Router, learn};
@@ -24,7 +24,7 @@ use opentracy_store::Store;
 /// Services that the REST and gRPC handlers use.
 #[derive(Clone)]
 pub struct AppState {
-    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub snapshot: watch::Receiver<Arc<ActiveConfig>>,
     pub store: Arc<dyn Store>,
     pub ingest: Ingest,
     pub ledger: Arc<Ledger>,

@@ -12,7 +12,7 @@ pub struct Agents(Mutex<BTreeMap<String, Arc<Agent>>>);
 
 pub struct Agent {
     pub name: String,
-    pub config: config::Agent,
+    pub config: config::AgentConfig,
     pub(crate) servers: BTreeMap<String, Arc<mcp::Server>>,
 }
 

@@ -19,7 +19,7 @@ pub struct AccessLatch {
 
 impl AccessLatch {
     /// Returns the latch of a state folder and a store.
-    pub fn of(state: &Path, store: &crate::Store) -> Self {
+    pub fn of(state: &Path, store: &crate::StoreConfig) -> Self {
         let mut files = vec![state.join(FILE)];
         if store.clickhouse.is_none() {
             let mut beside = store.path().into_os_string();
@@ -66,9 +66,9 @@ mod tests {
     #[test]
     fn it_stays_set_where_one_of_its_files_is_deleted() {
         let (state, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let store = crate::Store {
+        let store = crate::StoreConfig {
             path: Some(data.path().join("traces.db")),
-            ..crate::Store::default()
+            ..crate::StoreConfig::default()
         };
         let latch = AccessLatch::of(state.path(), &store);
         assert!(!latch.is_set());

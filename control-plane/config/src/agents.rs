@@ -10,7 +10,8 @@ use url::Url;
 /// An agent.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Agent {
+#[serde(expecting = "struct Agent")]
+pub struct AgentConfig {
     /// A text that helps clients choose an agent.
     pub description: String,
     /// The models that the agent runs on: `provider/model`, tried in order.

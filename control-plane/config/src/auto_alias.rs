@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Alias, Config, DEMO, Provider, Route, unplaced};
+use crate::{Alias, Config, DEMO, ResolvedProvider, RouteStrategy, unplaced};
 
 pub const NAME: &str = "auto";
 
@@ -25,11 +25,15 @@ const CANDIDATES: [(&str, &str); 12] = [
 
 /// Adds the alias unless the file defines it. The demo provider's models are included only if no
 /// other provider can be called.
-pub fn add(config: &mut Config, providers: &BTreeMap<String, Provider>) {
+pub fn add(config: &mut Config, providers: &BTreeMap<String, ResolvedProvider>) {
     if config.aliases.contains_key(NAME) {
         return;
     }
-    let is_callable = |name: &str| providers.get(name).is_some_and(Provider::is_callable);
+    let is_callable = |name: &str| {
+        providers
+            .get(name)
+            .is_some_and(ResolvedProvider::is_callable)
+    };
     let has_real = CANDIDATES
         .iter()
         .any(|(provider, _)| *provider != DEMO && is_callable(provider));
@@ -39,7 +43,7 @@ pub fn add(config: &mut Config, providers: &BTreeMap<String, Provider>) {
             .filter(|(provider, _)| is_callable(provider) && !(has_real && *provider == DEMO))
             .map(|(provider, model)| unplaced(format!("{provider}/{model}")))
             .collect(),
-        route: Route::Auto,
+        route: RouteStrategy::Auto,
         ..Alias::default()
     };
     config.aliases.insert(NAME.to_owned(), unplaced(alias));

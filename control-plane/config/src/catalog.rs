@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 /// A model as one provider offers it.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Model {
+pub struct PricedModel {
     pub provider: String,
     pub name: String,
     #[serde(default)]
@@ -37,10 +37,10 @@ const DEMO_MODELS: [(&str, Option<f64>); 4] = [
     ("large", Some(5e-6)),
 ];
 
-static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
-    let mut models: Vec<Model> = serde_json::from_str(include_str!("../catalog.json"))
+static MODELS: LazyLock<Vec<PricedModel>> = LazyLock::new(|| {
+    let mut models: Vec<PricedModel> = serde_json::from_str(include_str!("../catalog.json"))
         .expect("the catalog is made by us and tested");
-    models.extend(DEMO_MODELS.map(|(name, price)| Model {
+    models.extend(DEMO_MODELS.map(|(name, price)| PricedModel {
         provider: crate::DEMO.to_owned(),
         name: name.to_owned(),
         pricing: Pricing {
@@ -57,11 +57,11 @@ static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
 });
 
 /// Returns every model, ordered by provider and name.
-pub fn models() -> &'static [Model] {
+pub fn models() -> &'static [PricedModel] {
     &MODELS
 }
 
-static BY_NAME: LazyLock<HashMap<(&str, &str), &Model>> = LazyLock::new(|| {
+static BY_NAME: LazyLock<HashMap<(&str, &str), &PricedModel>> = LazyLock::new(|| {
     let named = MODELS
         .iter()
         .map(|model| ((&*model.provider, &*model.name), model));
@@ -69,12 +69,12 @@ static BY_NAME: LazyLock<HashMap<(&str, &str), &Model>> = LazyLock::new(|| {
 });
 
 /// Returns the catalog entry of a model.
-pub fn find(provider: &str, name: &str) -> Option<&'static Model> {
+pub fn find(provider: &str, name: &str) -> Option<&'static PricedModel> {
     BY_NAME.get(&(provider, name)).copied()
 }
 
 /// Returns whether callers may omit the model's provider.
-pub fn is_bare(model: &Model) -> bool {
+pub fn is_bare(model: &PricedModel) -> bool {
     BARE.contains(&(&*model.provider, &*model.name))
 }
 

@@ -14,8 +14,8 @@ use serde_saphyr::{Location, Spanned};
 use url::Url;
 
 use crate::{
-    Access, AccessLog, AdminAddress, Agent, CircuitBreaker, ClientKey, Limits, LimitsPolicy,
-    ResponseCache, Router, Routing, state_dir,
+    Access, AccessLog, AdminAddress, AgentConfig, CircuitBreaker, ClientKey, Limits, LimitsPolicy,
+    ResponseCache, RouterConfig, Routing, state_dir,
 };
 
 /// The whole configuration file. Every key has a default. It may hold API keys, so it has no
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    pub gateway: Gateway,
+    pub gateway: GatewayConfig,
     pub management: Management,
     pub grpc: Grpc,
     pub providers: BTreeMap<String, Spanned<ProviderEntry>>,
@@ -31,15 +31,15 @@ pub struct Config {
     /// Prices, by `provider/model`.
     pub prices: BTreeMap<String, Spanned<Pricing>>,
     pub traces: Traces,
-    pub store: Store,
-    pub journal: Journal,
+    pub store: StoreConfig,
+    pub journal: JournalConfig,
     pub telemetry: Telemetry,
-    pub router: Router,
+    pub router: RouterConfig,
     /// Client keys, by name.
     pub keys: BTreeMap<String, Spanned<ClientKey>>,
     pub access: Access,
     /// Models with tools, by the name that clients send as the model.
-    pub agents: BTreeMap<String, Spanned<Agent>>,
+    pub agents: BTreeMap<String, Spanned<AgentConfig>>,
     pub limits: LimitsPolicy,
     pub circuit_breaker: CircuitBreaker,
     /// The target of requests that name no provider, by endpoint: `provider` or `provider/model`.
@@ -49,7 +49,8 @@ pub struct Config {
 /// The listener for applications.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Gateway {
+#[serde(expecting = "struct Gateway")]
+pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Host names that the gateway answers to; `*` matches every name. An Envoy shared with other
     /// applications needs exact ones.
@@ -132,7 +133,7 @@ pub struct Alias {
     pub retries: u32,
     #[serde(with = "humantime_serde::option")]
     pub per_try_timeout: Option<Duration>,
-    pub route: Route,
+    pub route: RouteStrategy,
     pub routing: Routing,
     pub when_router_is_down: WhenRouterIsDown,
     /// Weights of the candidates for `route: weighted`; 1 if not set.
@@ -196,7 +197,8 @@ pub enum Period {
 /// The strategy that picks the first candidate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Route {
+#[serde(expecting = "enum Route")]
+pub enum RouteStrategy {
     /// In the order of the file.
     #[default]
     InOrder,
@@ -243,11 +245,12 @@ pub struct Traces {
 /// The trace store.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Store {
+#[serde(expecting = "struct Store")]
+pub struct StoreConfig {
     /// The SQLite file; `opentracy.db` in the state folder if not set.
     pub path: Option<PathBuf>,
     /// A ClickHouse server to use instead of the file.
-    pub clickhouse: Option<Spanned<ClickHouse>>,
+    pub clickhouse: Option<Spanned<ClickHouseConfig>>,
     /// The time for which a trace is kept.
     #[serde(with = "humantime_serde")]
     pub retention: Duration,
@@ -256,7 +259,8 @@ pub struct Store {
 /// A ClickHouse server, or a cluster of them. It may hold a password, so it has no `Debug`.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ClickHouse {
+#[serde(expecting = "struct ClickHouse")]
+pub struct ClickHouseConfig {
     /// Its HTTP interface.
     pub url: Url,
     pub database: String,
@@ -281,14 +285,15 @@ pub enum Compression {
 /// The journal that buffers traces on their way to the store.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Journal {
+#[serde(expecting = "struct Journal")]
+pub struct JournalConfig {
     /// The folder; `journal` in the state folder if not set.
     pub path: Option<PathBuf>,
     /// Size at which no more traces are accepted.
     pub max_bytes: u64,
 }
 
-impl Default for Gateway {
+impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
@@ -349,7 +354,7 @@ impl Alias {
     }
 }
 
-impl Store {
+impl StoreConfig {
     /// Returns the path of the SQLite file.
     pub fn path(&self) -> PathBuf {
         self.path
@@ -358,7 +363,7 @@ impl Store {
     }
 }
 
-impl ClickHouse {
+impl ClickHouseConfig {
     /// Returns the password from the file or from the environment.
     pub fn password(&self) -> anyhow::Result<Option<String>> {
         let Some(variable) = &self.password_env else {
@@ -370,7 +375,7 @@ impl ClickHouse {
     }
 }
 
-impl Journal {
+impl JournalConfig {
     /// Returns the path of the folder.
     pub fn path(&self) -> PathBuf {
         self.path
@@ -379,7 +384,7 @@ impl Journal {
     }
 }
 
-impl Default for Store {
+impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             path: None,
@@ -389,7 +394,7 @@ impl Default for Store {
     }
 }
 
-impl Default for ClickHouse {
+impl Default for ClickHouseConfig {
     fn default() -> Self {
         Self {
             url: Url::parse("http://127.0.0.1:8123").expect("it is an address"),
@@ -403,7 +408,7 @@ impl Default for ClickHouse {
     }
 }
 
-impl Default for Journal {
+impl Default for JournalConfig {
     fn default() -> Self {
         Self {
             path: None,

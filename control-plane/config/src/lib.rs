@@ -29,16 +29,16 @@ mod validate;
 pub use access::{Access, ClientKey, GeneratedKey, Jwt};
 pub use access_log::AccessLog;
 pub use admin::AdminAddress;
-pub use agents::{Agent, AgentLimits, McpServer, McpTransport};
+pub use agents::{AgentConfig, AgentLimits, McpServer, McpTransport};
 pub use file::{
-    Alias, Budget, Cache, ClickHouse, Compression, Config, Gateway, Grpc, Journal, LogFormat,
-    Management, Period, ProviderEntry, Route, Store, Telemetry, TraceOverride, Traces,
-    WhenRouterIsDown, unplaced,
+    Alias, Budget, Cache, ClickHouseConfig, Compression, Config, GatewayConfig, Grpc,
+    JournalConfig, LogFormat, Management, Period, ProviderEntry, RouteStrategy, StoreConfig,
+    Telemetry, TraceOverride, Traces, WhenRouterIsDown, unplaced,
 };
 pub use keys::Keys;
 pub use limits::{Limits, LimitsPolicy, WithoutControlPlane};
 pub use load::{LoadError, load, load_text, read_text, state_dir};
-pub use providers::{CredentialNeed, DEMO, Key, Provider, providers};
+pub use providers::{CredentialNeed, DEMO, Key, ResolvedProvider, providers};
 pub use resilience::{CircuitBreaker, ResponseCache};
-pub use router::{Cache as RouterCache, Embedder, EmbeddingEndpoint, Router, Routing};
+pub use router::{Embedder, EmbeddingEndpoint, RouterCache, RouterConfig, Routing};
 pub use validate::Problem;

@@ -23,7 +23,7 @@ const MAX_REQUESTS: u32 = 10_000;
 
 /// A provider with everything needed to call it.
 #[derive(Clone)]
-pub struct Provider {
+pub struct ResolvedProvider {
     pub name: String,
     pub format: Format,
     pub base_url: Url,
@@ -123,7 +123,7 @@ pub(super) fn parse_base_url(text: &str) -> Result<Url, String> {
 }
 
 /// Returns every provider, by name. Expects a validated configuration.
-pub fn providers(config: &Config, keys: &Keys) -> BTreeMap<String, Provider> {
+pub fn providers(config: &Config, keys: &Keys) -> BTreeMap<String, ResolvedProvider> {
     let built_in = registry::PROVIDERS.iter().map(|row| row.name);
     built_in
         .chain([DEMO])
@@ -137,7 +137,12 @@ pub fn providers(config: &Config, keys: &Keys) -> BTreeMap<String, Provider> {
         .collect()
 }
 
-fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Option<Provider> {
+fn resolve(
+    name: &str,
+    entry: ProviderEntry,
+    config: &Config,
+    keys: &Keys,
+) -> Option<ResolvedProvider> {
     let row = registry::find(name);
     let is_own = matches!(name, DEMO | AGENTS_PROVIDER);
     let own_url = format!("http://{}/{name}/v1", config.management.listen);
@@ -162,7 +167,7 @@ fn resolve(name: &str, entry: ProviderEntry, config: &Config, keys: &Keys) -> Op
     for (name, value) in &entry.headers {
         headers.insert(name.to_ascii_lowercase(), value.value.clone());
     }
-    Some(Provider {
+    Some(ResolvedProvider {
         name: name.to_owned(),
         format,
         base_url,
@@ -285,7 +290,7 @@ fn find_key(
     }
 }
 
-impl Provider {
+impl ResolvedProvider {
     /// Returns the source of its credentials, if it needs some instead of a key.
     pub fn credential_source(&self) -> Option<Source> {
         match &self.key {
@@ -340,7 +345,7 @@ impl Provider {
 mod tests {
     use super::*;
 
-    fn providers_of(yaml: &str) -> BTreeMap<String, Provider> {
+    fn providers_of(yaml: &str) -> BTreeMap<String, ResolvedProvider> {
         let config: Config = serde_saphyr::from_str(yaml).unwrap();
         providers(&config, &Keys::default())
     }

@@ -13,7 +13,8 @@ use crate::state_dir;
 /// Settings of the router, which chooses models.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Router {
+#[serde(expecting = "struct Router")]
+pub struct RouterConfig {
     /// If false, aliases with `route: auto` use their default.
     pub enabled: bool,
     /// The longest wait for a decision.
@@ -22,7 +23,7 @@ pub struct Router {
     pub embedder: Embedder,
     /// The folder with the packs.
     pub packs: Option<PathBuf>,
-    pub cache: Cache,
+    pub cache: RouterCache,
     /// The share of prompts, from 0 to 1, that may be far from all that the pack was fitted on
     /// before a drift alert is raised.
     pub drift_alert: f64,
@@ -59,7 +60,8 @@ pub struct EmbeddingEndpoint {
 /// Cache of estimates for earlier prompts.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Cache {
+#[serde(expecting = "struct Cache")]
+pub struct RouterCache {
     pub entries: u64,
     #[serde(with = "humantime_serde")]
     pub ttl: Duration,
@@ -82,14 +84,14 @@ pub struct Routing {
 /// Default: a free model may be wrong one time in ten more often.
 const COST_WEIGHT: f64 = 0.1;
 
-impl Default for Router {
+impl Default for RouterConfig {
     fn default() -> Self {
         Self {
             enabled: true,
             deadline: Duration::from_millis(500),
             embedder: Embedder::default(),
             packs: None,
-            cache: Cache::default(),
+            cache: RouterCache::default(),
             drift_alert: 0.2,
         }
     }
@@ -107,7 +109,7 @@ impl Default for Embedder {
     }
 }
 
-impl Default for Cache {
+impl Default for RouterCache {
     fn default() -> Self {
         Self {
             entries: 10_000,
@@ -116,7 +118,7 @@ impl Default for Cache {
     }
 }
 
-impl Router {
+impl RouterConfig {
     pub fn packs(&self) -> PathBuf {
         self.packs
             .clone()

@@ -18,14 +18,14 @@ use crate::catalog;
 use crate::credential::{Credential, Credentials};
 use crate::owner::{BudgetStatus, Owner};
 use crate::{
-    AccessLog, Alias, Config, CredentialNeed, Key, Keys, Provider, Route, WhenRouterIsDown,
-    WithoutControlPlane,
+    AccessLog, Alias, Config, CredentialNeed, Key, Keys, ResolvedProvider, RouteStrategy,
+    WhenRouterIsDown, WithoutControlPlane,
 };
 
 /// An active configuration in all its forms. It holds keys, so it has no `Debug`.
-pub struct Snapshot {
+pub struct ActiveConfig {
     pub config: Config,
-    pub providers: BTreeMap<String, Provider>,
+    pub providers: BTreeMap<String, ResolvedProvider>,
     /// A digest of `wire`.
     pub version: String,
     pub wire: v1::Snapshot,
@@ -72,7 +72,7 @@ impl AccessState {
     }
 }
 
-impl Snapshot {
+impl ActiveConfig {
     /// Returns the callers that are currently admitted.
     pub fn access(&self) -> AccessState {
         let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
@@ -179,7 +179,7 @@ impl Snapshot {
     pub fn is_callable(&self, provider: &str) -> bool {
         self.providers
             .get(provider)
-            .is_some_and(Provider::is_callable)
+            .is_some_and(ResolvedProvider::is_callable)
     }
 }
 
@@ -194,7 +194,7 @@ fn own_hosts(config: &Config) -> Vec<String> {
         .collect()
 }
 
-fn provider(provider: &Provider, credentials: &Credentials) -> v1::Provider {
+fn provider(provider: &ResolvedProvider, credentials: &Credentials) -> v1::Provider {
     let mut headers: Vec<v1::Header> = provider
         .headers
         .iter()
@@ -278,13 +278,13 @@ fn alias(name: &str, alias: &Alias) -> v1::Alias {
         retries: alias.retries,
         per_try_timeout_ms: alias.per_try_timeout.map(millis),
         strategy: match alias.route {
-            Route::InOrder => v1::Strategy::InOrder,
-            Route::Auto => v1::Strategy::Auto,
-            Route::RoundRobin => v1::Strategy::RoundRobin,
-            Route::Weighted => v1::Strategy::Weighted,
-            Route::LowestLatency => v1::Strategy::LowestLatency,
-            Route::LowestCost => v1::Strategy::LowestCost,
-            Route::Sticky => v1::Strategy::Sticky,
+            RouteStrategy::InOrder => v1::Strategy::InOrder,
+            RouteStrategy::Auto => v1::Strategy::Auto,
+            RouteStrategy::RoundRobin => v1::Strategy::RoundRobin,
+            RouteStrategy::Weighted => v1::Strategy::Weighted,
+            RouteStrategy::LowestLatency => v1::Strategy::LowestLatency,
+            RouteStrategy::LowestCost => v1::Strategy::LowestCost,
+            RouteStrategy::Sticky => v1::Strategy::Sticky,
         }
         .into(),
         fail_without_router: alias.when_router_is_down == WhenRouterIsDown::Fail,
@@ -396,7 +396,7 @@ fn models(config: &Config) -> Vec<v1::Model> {
 }
 
 /// Returns the capabilities of a model according to the catalog.
-pub fn capabilities(model: &catalog::Model) -> Capabilities {
+pub fn capabilities(model: &catalog::PricedModel) -> Capabilities {
     Capabilities::from_names(model.capabilities.iter().map(String::as_str))
 }
 
@@ -434,8 +434,8 @@ mod tests {
     use super::*;
     use opentracy_translate::wire_format::Format;
 
-    fn snapshot(yaml: &str) -> Arc<Snapshot> {
-        Snapshot::new(
+    fn snapshot(yaml: &str) -> Arc<ActiveConfig> {
+        ActiveConfig::new(
             serde_saphyr::from_str(yaml).unwrap(),
             &Keys::default(),
             &Credentials::new(),

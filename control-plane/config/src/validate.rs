@@ -10,7 +10,7 @@ use opentracy_translate::wire_format::{Cloud, Format};
 use serde_saphyr::{Location, Spanned};
 
 use crate::catalog;
-use crate::{Agent, Alias, Budget, ClientKey, Config, ProviderEntry, providers};
+use crate::{AgentConfig, Alias, Budget, ClientKey, Config, ProviderEntry, providers};
 use opentracy_proto::constants::MAX_ATTEMPTS;
 
 /// A problem of the configuration.
@@ -329,7 +329,7 @@ impl Checker<'_> {
         self.check_budget(&place, key.value.budget.as_ref());
     }
 
-    fn check_agent(&mut self, name: &str, agent: &Spanned<Agent>) {
+    fn check_agent(&mut self, name: &str, agent: &Spanned<AgentConfig>) {
         let key = format!("agents.{name}");
         let at = agent.referenced;
         if !model::is_plausible_name(name) || name.contains('/') {

@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use crate::resolved::Resolved;
 use crate::{aws, google};
 use opentracy_base::health::{HealthCode, HealthRegistry};
-use opentracy_config::Provider;
+use opentracy_config::ResolvedProvider;
 use opentracy_config::credential::{Credentials, Source};
-use opentracy_config::snapshot::Snapshot;
+use opentracy_config::snapshot::ActiveConfig;
 
 /// Time before their expiry at which credentials are renewed.
 const EARLY: Duration = Duration::from_secs(300);
@@ -24,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 /// Starts the task that keeps the credentials that the active configuration needs up to date, until
 /// all receivers are gone.
 pub fn start(
-    snapshot: watch::Receiver<Arc<Snapshot>>,
+    snapshot: watch::Receiver<Arc<ActiveConfig>>,
     credentials: watch::Sender<Credentials>,
     health: HealthRegistry,
 ) {
@@ -32,7 +32,7 @@ pub fn start(
 }
 
 async fn keep(
-    mut snapshot: watch::Receiver<Arc<Snapshot>>,
+    mut snapshot: watch::Receiver<Arc<ActiveConfig>>,
     credentials: watch::Sender<Credentials>,
     health: HealthRegistry,
 ) {
@@ -102,11 +102,11 @@ async fn renew(
     (held, wait)
 }
 
-fn needed(snapshot: &Snapshot) -> Vec<Source> {
+fn needed(snapshot: &ActiveConfig) -> Vec<Source> {
     let mut sources: Vec<Source> = snapshot
         .providers
         .values()
-        .filter_map(Provider::credential_source)
+        .filter_map(ResolvedProvider::credential_source)
         .collect();
     sources.sort();
     sources.dedup();

@@ -4,7 +4,7 @@ use opentracy_proto::v1;
 use opentracy_router::{Pack, decide};
 
 use opentracy_config::catalog;
-use opentracy_config::snapshot::Snapshot;
+use opentracy_config::snapshot::ActiveConfig;
 use opentracy_ingest::live::Live;
 
 /// Average bytes of JSON per token, rounded down so that a conversation's length is overestimated.
@@ -33,7 +33,7 @@ pub struct Excluded {
 pub fn part(
     ids: &[String],
     needs: &v1::Needs,
-    snapshot: &Snapshot,
+    snapshot: &ActiveConfig,
     pack: &Pack,
     live: &Live,
 ) -> (Vec<Named>, Vec<Excluded>) {
@@ -54,7 +54,7 @@ pub fn part(
     (able, unable)
 }
 
-fn obstacle(id: &str, needs: &v1::Needs, snapshot: &Snapshot) -> Option<&'static str> {
+fn obstacle(id: &str, needs: &v1::Needs, snapshot: &ActiveConfig) -> Option<&'static str> {
     let (provider, name) = id.split_once('/')?;
     if !snapshot.is_callable(provider) {
         return Some("its provider has no key");
@@ -78,7 +78,7 @@ fn obstacle(id: &str, needs: &v1::Needs, snapshot: &Snapshot) -> Option<&'static
     }
 }
 
-fn named(id: &str, needs: &v1::Needs, snapshot: &Snapshot, pack: &Pack, live: &Live) -> Named {
+fn named(id: &str, needs: &v1::Needs, snapshot: &ActiveConfig, pack: &Pack, live: &Live) -> Named {
     let profile = pack.profile_of(id);
     let output_tokens = profile
         .and_then(|profile| pack.profiles.get(profile)?.output_tokens)

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::{About, Answer, Question, Router, RoutingError, candidates};
 use opentracy_config::auto_alias;
-use opentracy_config::snapshot::Snapshot;
+use opentracy_config::snapshot::ActiveConfig;
 use opentracy_ingest::live::Live;
 
 const MAX_BATCH: usize = 256;
@@ -120,7 +120,7 @@ pub fn check_cost_weight(weight: Option<f64>) -> Result<(), ApiError> {
 /// Returns the status and the JSON response for a body.
 pub async fn answer(
     router: &Router,
-    snapshot: &Snapshot,
+    snapshot: &ActiveConfig,
     live: &Live,
     body: &[u8],
 ) -> (u16, Vec<u8>) {
@@ -181,7 +181,7 @@ fn check_batch(request: &RouteRequest<'_>, batch: &[&RawValue]) -> Result<(), Ap
 
 async fn decide(
     router: &Router,
-    snapshot: &Snapshot,
+    snapshot: &ActiveConfig,
     live: &Live,
     request: &RouteRequest<'_>,
     default: Option<&RouteRequest<'_>>,

@@ -7,7 +7,7 @@ use opentracy_router::{Pack, Point, Weights};
 use crate::candidates;
 use crate::embed::{Embed, Urgency};
 use crate::learn;
-use opentracy_config::snapshot::Snapshot;
+use opentracy_config::snapshot::ActiveConfig;
 use opentracy_ingest::live::Live;
 use opentracy_store::{Filter, Order, Query, Record, Store};
 
@@ -18,7 +18,7 @@ const PAGE: u32 = 200;
 pub async fn run(
     store: &dyn Store,
     embedder: &dyn Embed,
-    (pack, snapshot, live): (&Pack, &Snapshot, &Live),
+    (pack, snapshot, live): (&Pack, &ActiveConfig, &Live),
     candidates: &[String],
     weights: &Weights,
     (filter, limit): (Filter, u64),

@@ -99,7 +99,7 @@ impl RoutingError {
 impl Router {
     /// Loads the active pack. If it can't be used, logs an error and starts without one.
     pub fn new(
-        config: &config::Router,
+        config: &config::RouterConfig,
         embedder: Option<Arc<dyn Embed>>,
         library: Library,
     ) -> Self {

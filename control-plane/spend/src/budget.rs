@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use opentracy_base::clock;
 use opentracy_config::owner::{BudgetStatus, Owner};
-use opentracy_config::snapshot::Snapshot;
+use opentracy_config::snapshot::ActiveConfig;
 use opentracy_config::{Budget, Config, Period};
 use opentracy_ingest::{Ingest, Observer};
 use opentracy_store::{Dimension, Micros, PicoUsd, Record, Store, StoreError};
@@ -75,13 +75,13 @@ impl Spending {
 
 pub struct Ledger {
     spending: Mutex<Spending>,
-    snapshot: watch::Receiver<Arc<Snapshot>>,
+    snapshot: watch::Receiver<Arc<ActiveConfig>>,
     standing: watch::Sender<BudgetStatus>,
 }
 
 impl Ledger {
     pub fn new(
-        snapshot: watch::Receiver<Arc<Snapshot>>,
+        snapshot: watch::Receiver<Arc<ActiveConfig>>,
         standing: watch::Sender<BudgetStatus>,
     ) -> Arc<Self> {
         let ledger = Self {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use opentracy_base::clock;
-use opentracy_config::snapshot::Snapshot;
+use opentracy_config::snapshot::ActiveConfig;
 use opentracy_store::{Cost, Micros, Record, Tokens};
 
 /// The prices that a call is priced with.
@@ -78,11 +78,11 @@ impl Prices {
     }
 
     /// Starts the task that records the current prices, at the start and whenever they change.
-    pub fn start(self: &Arc<Self>, snapshot: watch::Receiver<Arc<Snapshot>>) {
+    pub fn start(self: &Arc<Self>, snapshot: watch::Receiver<Arc<ActiveConfig>>) {
         tokio::spawn(Arc::clone(self).keep(snapshot));
     }
 
-    async fn keep(self: Arc<Self>, mut snapshot: watch::Receiver<Arc<Snapshot>>) {
+    async fn keep(self: Arc<Self>, mut snapshot: watch::Receiver<Arc<ActiveConfig>>) {
         loop {
             let current = snapshot.borrow_and_update().clone();
             if let Err(error) = self.note(&current, clock::now()) {
@@ -95,7 +95,7 @@ impl Prices {
     }
 
     /// Records prices that have changed.
-    pub fn note(&self, snapshot: &Snapshot, now: Micros) -> anyhow::Result<()> {
+    pub fn note(&self, snapshot: &ActiveConfig, now: Micros) -> anyhow::Result<()> {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = Vec::new();
         for (model, pricing) in snapshot.wire.models.iter().filter_map(priced) {
@@ -190,10 +190,10 @@ mod tests {
     use opentracy_config::credential::Credentials;
     use opentracy_config::owner::BudgetStatus;
 
-    fn snapshot(input: &str) -> Arc<Snapshot> {
+    fn snapshot(input: &str) -> Arc<ActiveConfig> {
         let yaml = format!("prices:\n  openai/mine: {{input: {input}, output: 0}}\n");
         let config = serde_saphyr::from_str(&yaml).unwrap();
-        Snapshot::new(
+        ActiveConfig::new(
             config,
             &Keys::default(),
             &Credentials::new(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::envoy::socket;
-use opentracy_config::{AdminAddress, Provider};
+use opentracy_config::{AdminAddress, ResolvedProvider};
 
 const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 /// Names that the filter and the routes refer to.
@@ -110,7 +110,7 @@ pub fn jwks(url: &Url, trusted_ca: &str) -> Value {
 }
 
 /// Builds a provider's cluster.
-pub fn provider(provider: &Provider, trusted_ca: &str) -> Value {
+pub fn provider(provider: &ResolvedProvider, trusted_ca: &str) -> Value {
     let name = provider.envoy_cluster();
     let is_address = provider.host().parse::<IpAddr>().is_ok();
     let mut cluster = json!({
@@ -182,7 +182,7 @@ fn tls(host: &str, trusted_ca: &str, is_address: bool) -> Value {
 }
 
 /// Builds the provider's endpoint. Its hostname is the authority that routes rewrite `host` to.
-fn provider_endpoint(cluster: &str, provider: &Provider) -> Value {
+fn provider_endpoint(cluster: &str, provider: &ResolvedProvider) -> Value {
     json!({
         "cluster_name": cluster,
         "endpoints": [{"lb_endpoints": [{"endpoint": {

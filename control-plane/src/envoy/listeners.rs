@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use crate::envoy::clusters::{ADMIN, INTERNAL};
 use crate::envoy::filters::Plugin;
 use crate::envoy::{access_log, filters, replies, routes, socket};
-use opentracy_config::{Gateway, Jwt};
+use opentracy_config::{GatewayConfig, Jwt};
 
 /// Builds the listener for applications, in a standalone Envoy.
 pub fn edge(
-    gateway: &Gateway,
+    gateway: &GatewayConfig,
     jwt: Option<&Jwt>,
     plugin: &Plugin<'_>,
     idle_timeout: Duration,
@@ -36,7 +36,7 @@ pub fn edge(
 }
 
 /// Builds the internal listener, which receives each attempt of a plan.
-pub fn internal(gateway: &Gateway, plugin: &Plugin<'_>, idle_timeout: Duration) -> Value {
+pub fn internal(gateway: &GatewayConfig, plugin: &Plugin<'_>, idle_timeout: Duration) -> Value {
     let hosts = json!([routes::internal(gateway, idle_timeout)]);
     let mut manager = connection_manager("opentracy_internal", hosts);
     add_access_log(&mut manager, access_log::internal(&gateway.access_log));
@@ -76,7 +76,7 @@ pub fn metrics(listen: SocketAddr) -> Value {
 
 /// Returns the buffer limit of a connection in bytes. Envoy uses the larger of it and a route's
 /// body limit.
-fn connection_buffer(gateway: &Gateway) -> u32 {
+fn connection_buffer(gateway: &GatewayConfig) -> u32 {
     gateway.max_body_bytes.min(1 << 20)
 }
 

@@ -21,7 +21,7 @@ use opentracy_translate::internal_auth::Purpose;
 use serde_json::{Value, json};
 
 use crate::envoy::filters::Plugin;
-use opentracy_config::{self as config, AdminAddress, Config, Keys, Provider};
+use opentracy_config::{self as config, AdminAddress, Config, Keys, ResolvedProvider};
 
 pub use guest::Host;
 
@@ -78,7 +78,7 @@ impl Secrets {
 /// The parts that every Envoy with the gateway has, standalone or shared.
 struct Parts<'a> {
     config: &'a Config,
-    providers: Vec<&'a Provider>,
+    providers: Vec<&'a ResolvedProvider>,
     /// Path of the certificates that providers' certificates are verified against.
     trusted_ca: &'a str,
     plugin: Plugin<'a>,

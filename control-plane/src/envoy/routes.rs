@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::envoy::clusters::{INTERNAL, MANAGEMENT, PROVIDER_PREFIX};
 use crate::envoy::filters;
-use opentracy_config::Gateway;
+use opentracy_config::GatewayConfig;
 
 /// Headers that the stages and Envoy exchange. They are removed before a request goes to a
 /// provider.
@@ -25,7 +25,7 @@ const INTERNAL_HEADERS: [&str; 6] = [
 
 /// Builds the virtual hosts on the listener for applications: one for client requests, two for
 /// requests that the filter forwards. `has_jwt` enables token verification.
-pub fn edge(gateway: &Gateway, has_jwt: bool, idle_timeout: Duration) -> [Value; 3] {
+pub fn edge(gateway: &GatewayConfig, has_jwt: bool, idle_timeout: Duration) -> [Value; 3] {
     let enabled = filters::enabled_on_edge(has_jwt);
     let idle_timeout = seconds(idle_timeout);
     [
@@ -100,7 +100,7 @@ pub fn edge(gateway: &Gateway, has_jwt: bool, idle_timeout: Duration) -> [Value;
 
 /// Builds the virtual host on the internal listener, which sends each attempt to the cluster that
 /// the provider stage chose.
-pub fn internal(gateway: &Gateway, idle_timeout: Duration) -> Value {
+pub fn internal(gateway: &GatewayConfig, idle_timeout: Duration) -> Value {
     json!({
         "name": "opentracy_attempts",
         "domains": ["*"],

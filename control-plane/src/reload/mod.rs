@@ -22,7 +22,7 @@ use opentracy_config::client_keys;
 use opentracy_config::credential::Credentials;
 use opentracy_config::owner::BudgetStatus;
 use opentracy_config::secrets;
-use opentracy_config::snapshot::{AccessState, Snapshot};
+use opentracy_config::snapshot::{AccessState, ActiveConfig};
 use opentracy_config::{self as config, Keys, LoadError};
 use settle::{Look, WatchedFiles};
 
@@ -37,9 +37,9 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    pub fn snapshot(&self, config: config::Config) -> Arc<Snapshot> {
+    pub fn snapshot(&self, config: config::Config) -> Arc<ActiveConfig> {
         let credentials = self.credentials.borrow();
-        Snapshot::new(config, &self.keys, &credentials, &self.standing.borrow())
+        ActiveConfig::new(config, &self.keys, &credentials, &self.standing.borrow())
     }
 }
 
@@ -76,7 +76,7 @@ impl ConfigFile {
 pub async fn watch_files(
     file: ConfigFile,
     inputs: Inputs,
-    current: watch::Sender<Arc<Snapshot>>,
+    current: watch::Sender<Arc<ActiveConfig>>,
     health: HealthRegistry,
 ) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
@@ -120,7 +120,7 @@ pub async fn watch_files(
 struct Reloader {
     file: ConfigFile,
     inputs: Inputs,
-    current: watch::Sender<Arc<Snapshot>>,
+    current: watch::Sender<Arc<ActiveConfig>>,
     health: HealthRegistry,
     access: Option<AccessState>,
 }

@@ -18,7 +18,7 @@ const MAX_DAYS: u64 = 50 * 365;
 ///
 /// An unreachable server or a damaged file doesn't block the start: traces wait in the journal.
 pub async fn open(
-    config: &config::Store,
+    config: &config::StoreConfig,
     health: &HealthRegistry,
 ) -> anyhow::Result<Arc<dyn Store>> {
     let health = health.clone();
@@ -63,7 +63,7 @@ fn is_fault(error: &anyhow::Error) -> bool {
 }
 
 /// Runs `opentracy migrate`: migrates the tables, and does nothing else.
-pub async fn migrate(config: &config::Store) -> anyhow::Result<()> {
+pub async fn migrate(config: &config::StoreConfig) -> anyhow::Result<()> {
     match &config.clickhouse {
         None => drop(file(config)?),
         Some(clickhouse) => server(config, &clickhouse.value)?
@@ -82,15 +82,15 @@ impl Sqlite {
     }
 }
 
-fn file(config: &config::Store) -> anyhow::Result<Sqlite> {
+fn file(config: &config::StoreConfig) -> anyhow::Result<Sqlite> {
     let path = config.path();
     Sqlite::open(&path)
         .with_context(|| format!("the trace store {} can't be opened", path.display()))
 }
 
 pub(crate) fn server(
-    config: &config::Store,
-    clickhouse: &config::ClickHouse,
+    config: &config::StoreConfig,
+    clickhouse: &config::ClickHouseConfig,
 ) -> anyhow::Result<ClickHouse> {
     let password = clickhouse.password()?;
     let days = config.retention.as_secs().div_ceil(SECONDS_A_DAY);

@@ -6,11 +6,11 @@ use clap::{Args, Subcommand};
 use opentracy_translate::access::Role;
 use serde_json::{Map, Value};
 
-use super::{ClientKeys, Entry, KeyPolicy};
+use super::{ClientKeys, KeyEntry, KeyPolicy};
 use crate::Limits;
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum KeyCommand {
     /// Create a key and print it. It is shown only once.
     Create {
         name: String,
@@ -33,7 +33,7 @@ pub enum Command {
 
 /// Options that `create` and `update` share.
 #[derive(Args)]
-pub struct Bounds {
+pub struct KeyBounds {
     /// Expiry of the key, such as 2027-01-01T00:00:00Z.
     #[arg(long)]
     expires_at: Option<jiff::Timestamp>,
@@ -55,7 +55,7 @@ pub struct Options {
     #[arg(long = "endpoint")]
     endpoints: Vec<String>,
     #[command(flatten)]
-    bounds: Bounds,
+    bounds: KeyBounds,
 }
 
 /// Options of `update`.
@@ -71,7 +71,7 @@ pub struct Changes {
     #[arg(long = "endpoint")]
     endpoints: Vec<String>,
     #[command(flatten)]
-    bounds: Bounds,
+    bounds: KeyBounds,
     /// Disable the key.
     #[arg(long, conflicts_with = "enable")]
     disable: bool,
@@ -155,19 +155,19 @@ impl From<Options> for KeyPolicy {
     }
 }
 
-pub fn run(command: Command) -> anyhow::Result<()> {
+pub fn run(command: KeyCommand) -> anyhow::Result<()> {
     let keys = ClientKeys::of(&crate::state_dir());
     match command {
-        Command::Create { name, terms } => {
+        KeyCommand::Create { name, terms } => {
             let (_, secret) = keys.create(&name, terms.into())?;
             println!("{secret}");
         }
-        Command::List => {
+        KeyCommand::List => {
             for entry in keys.list()? {
                 println!("{}", line(&entry));
             }
         }
-        Command::Update { name, changes } => {
+        KeyCommand::Update { name, changes } => {
             let patch = changes.patch();
             ensure!(
                 !patch.is_empty(),
@@ -175,18 +175,18 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             );
             println!("{}", line(&keys.patch_terms(&name, &patch)?));
         }
-        Command::Rotate { name } => {
+        KeyCommand::Rotate { name } => {
             let (_, secret) = keys.rotate(&name)?;
             println!("{secret}");
         }
-        Command::Revoke { name } => keys
+        KeyCommand::Revoke { name } => keys
             .revoke(&name)
             .with_context(|| "`opentracy keys list` lists all keys")?,
     }
     Ok(())
 }
 
-fn line(entry: &Entry) -> String {
+fn line(entry: &KeyEntry) -> String {
     let terms = &entry.terms;
     let ends = match terms.expires_at {
         Some(time) => format!("until {time}"),
@@ -213,10 +213,10 @@ mod tests {
     #[derive(Parser)]
     struct Cli {
         #[command(subcommand)]
-        command: Command,
+        command: KeyCommand,
     }
 
-    fn parse(arguments: &[&str]) -> Command {
+    fn parse(arguments: &[&str]) -> KeyCommand {
         Cli::try_parse_from([&["keys"], arguments].concat())
             .unwrap_or_else(|error| panic!("{error}"))
             .command
@@ -224,7 +224,7 @@ mod tests {
 
     fn patch(arguments: &[&str]) -> Value {
         match parse(&[&["update", "a"], arguments].concat()) {
-            Command::Update { changes, .. } => changes.patch().into(),
+            KeyCommand::Update { changes, .. } => changes.patch().into(),
             _ => panic!("another command"),
         }
     }
@@ -233,7 +233,7 @@ mod tests {
     fn every_kind_of_limit_is_an_option() {
         for kind in LimitKind::all() {
             let option = format!("--{}", kind.key.replace('_', "-"));
-            let Command::Create { terms, .. } = parse(&["create", "a", &option, "7"]) else {
+            let KeyCommand::Create { terms, .. } = parse(&["create", "a", &option, "7"]) else {
                 panic!("another command");
             };
             let created = KeyPolicy::from(terms).limits;

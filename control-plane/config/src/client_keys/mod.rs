@@ -52,7 +52,8 @@ pub struct KeyPolicy {
 /// A key as stored in the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+#[serde(expecting = "struct Entry")]
+pub struct KeyEntry {
     pub name: String,
     pub made: GeneratedKey,
     /// RFC 3339.
@@ -65,7 +66,7 @@ pub struct Entry {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    keys: Vec<Entry>,
+    keys: Vec<KeyEntry>,
 }
 
 /// A key operation that failed because of the caller's input.
@@ -93,7 +94,7 @@ impl ClientKeys {
         Self { path: path(state) }
     }
 
-    pub fn list(&self) -> anyhow::Result<Vec<Entry>> {
+    pub fn list(&self) -> anyhow::Result<Vec<KeyEntry>> {
         let bytes = match std::fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -109,7 +110,7 @@ impl ClientKeys {
     }
 
     /// Creates a key. Returns the secret too, which is not stored.
-    pub fn create(&self, name: &str, terms: KeyPolicy) -> anyhow::Result<(Entry, String)> {
+    pub fn create(&self, name: &str, terms: KeyPolicy) -> anyhow::Result<(KeyEntry, String)> {
         check(name, &terms)?;
         if let Some(state) = self.path.parent() {
             AccessLatch::of_state(state).set()?;
@@ -119,7 +120,7 @@ impl ClientKeys {
                 bail!(KeyError::Exists(name.to_owned()));
             }
             let (made, secret) = make()?;
-            let entry = Entry {
+            let entry = KeyEntry {
                 name: name.to_owned(),
                 made,
                 created_at: jiff::Timestamp::now().to_string(),
@@ -132,7 +133,7 @@ impl ClientKeys {
     }
 
     /// Replaces a key's secret, keeping its terms.
-    pub fn rotate(&self, name: &str) -> anyhow::Result<(Entry, String)> {
+    pub fn rotate(&self, name: &str) -> anyhow::Result<(KeyEntry, String)> {
         self.change(|keys| {
             let entry = find(keys, name)?;
             let (made, secret) = make()?;
@@ -144,7 +145,11 @@ impl ClientKeys {
 
     /// Replaces the terms of a key. Fails if the new terms omit a current restriction, which would
     /// widen the key unnoticed.
-    pub fn replace_terms(&self, name: &str, terms: &Map<String, Value>) -> anyhow::Result<Entry> {
+    pub fn replace_terms(
+        &self,
+        name: &str,
+        terms: &Map<String, Value>,
+    ) -> anyhow::Result<KeyEntry> {
         self.change_terms(name, |before| {
             if let Some(field) = terms::left_out(before, terms) {
                 let message = format!(
@@ -157,7 +162,7 @@ impl ClientKeys {
     }
 
     /// Applies a JSON Merge Patch (RFC 7396) to the terms of a key; `null` resets a term.
-    pub fn patch_terms(&self, name: &str, patch: &Map<String, Value>) -> anyhow::Result<Entry> {
+    pub fn patch_terms(&self, name: &str, patch: &Map<String, Value>) -> anyhow::Result<KeyEntry> {
         self.change_terms(name, |before| terms::patched(before, patch))
     }
 
@@ -165,7 +170,7 @@ impl ClientKeys {
         &self,
         name: &str,
         change: impl FnOnce(&KeyPolicy) -> Result<KeyPolicy, KeyError>,
-    ) -> anyhow::Result<Entry> {
+    ) -> anyhow::Result<KeyEntry> {
         self.change(|keys| {
             let entry = find(keys, name)?;
             let terms = change(&entry.terms)?;
@@ -186,7 +191,7 @@ impl ClientKeys {
     /// Reads, changes and writes the file under a lock that excludes other processes.
     fn change<T>(
         &self,
-        change: impl FnOnce(&mut Vec<Entry>) -> anyhow::Result<T>,
+        change: impl FnOnce(&mut Vec<KeyEntry>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         if let Some(folder) = self.path.parent() {
             secure_fs::create_dir(folder)?;
@@ -200,7 +205,7 @@ impl ClientKeys {
     }
 }
 
-fn find<'a>(keys: &'a mut [Entry], name: &str) -> anyhow::Result<&'a mut Entry> {
+fn find<'a>(keys: &'a mut [KeyEntry], name: &str) -> anyhow::Result<&'a mut KeyEntry> {
     let found = keys.iter_mut().find(|entry| entry.name == name);
     found.ok_or_else(|| KeyError::NotFound(name.to_owned()).into())
 }
@@ -241,8 +246,8 @@ fn make() -> anyhow::Result<(GeneratedKey, String)> {
     Ok((made, secret))
 }
 
-impl From<Entry> for ClientKey {
-    fn from(Entry { made, terms, .. }: Entry) -> Self {
+impl From<KeyEntry> for ClientKey {
+    fn from(KeyEntry { made, terms, .. }: KeyEntry) -> Self {
         Self {
             role: terms.role,
             models: terms.models,

@@ -49,7 +49,7 @@ struct Entry {
 
 /// The public description of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Description {
+pub struct SecretDescription {
     pub name: String,
     pub fingerprint: String,
     pub updated_at: String,
@@ -86,14 +86,14 @@ impl Vault {
             .collect()
     }
 
-    pub fn list(&self) -> anyhow::Result<Vec<Description>> {
+    pub fn list(&self) -> anyhow::Result<Vec<SecretDescription>> {
         let entries = self.load()?.secrets.into_iter();
         Ok(entries
             .map(|(name, entry)| describe(&name, &entry))
             .collect())
     }
 
-    pub fn set(&self, name: &str, value: &str) -> anyhow::Result<Description> {
+    pub fn set(&self, name: &str, value: &str) -> anyhow::Result<SecretDescription> {
         let mut sealed = self.load()?;
         let entry = self.seal(name, value)?;
         let description = describe(name, &entry);
@@ -180,8 +180,8 @@ impl Vault {
     }
 }
 
-fn describe(name: &str, entry: &Entry) -> Description {
-    Description {
+fn describe(name: &str, entry: &Entry) -> SecretDescription {
+    SecretDescription {
         name: name.to_owned(),
         fingerprint: entry.fingerprint.clone(),
         updated_at: entry.updated_at.clone(),

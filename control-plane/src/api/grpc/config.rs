@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use crate::api::status;
 use crate::state::AppState;
 use opentracy_base::health::HealthCode;
-use opentracy_config::snapshot::Snapshot;
+use opentracy_config::snapshot::ActiveConfig;
 
 pub struct Service {
     pub shared: AppState,
@@ -17,7 +17,7 @@ pub struct Service {
 
 impl Service {
     /// Reports a fault if an Envoy does not verify tokens although `access.jwt` is set.
-    fn check_tokens(&self, snapshot: &Snapshot) {
+    fn check_tokens(&self, snapshot: &ActiveConfig) {
         let code = HealthCode::TokensUnverified;
         if snapshot.wire.jwt.is_none() || self.shared.vms.all_verify_tokens() {
             self.shared.health.resolve(code, "");

@@ -4,7 +4,7 @@ use opentracy_translate::access;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
-use opentracy_config::snapshot::Snapshot;
+use opentracy_config::snapshot::ActiveConfig;
 
 /// Admits callers that present the secret, which stays the same for the life of the process.
 #[derive(Clone)]
@@ -13,7 +13,7 @@ pub struct Credential {
 }
 
 impl Credential {
-    pub fn new(snapshot: &Snapshot) -> Self {
+    pub fn new(snapshot: &ActiveConfig) -> Self {
         Self {
             secret: snapshot.grpc_secret().to_owned(),
         }

@@ -27,7 +27,7 @@ use crate::api::rest::error::Error;
 use crate::state::AppState;
 use opentracy_agents::Gateway;
 use opentracy_agents::task::{Message, State as TaskState, Task, TaskUpdate};
-use opentracy_config::Agent;
+use opentracy_config::AgentConfig;
 use words::Words;
 
 /// Registers the endpoints of this file.
@@ -162,7 +162,7 @@ fn describe(
 }
 
 /// Builds an agent card that both protocol versions can read.
-fn card_of(name: &str, agent: &Agent, url: &str, needs_key: bool) -> Value {
+fn card_of(name: &str, agent: &AgentConfig, url: &str, needs_key: bool) -> Value {
     let description = match agent.description.as_str() {
         "" => "An agent behind the OpenTracy gateway",
         text => text,

@@ -20,7 +20,7 @@ use crate::api::rest::endpoints::{Callers, Policy};
 use crate::api::rest::error::Error;
 use crate::api::rest::request_id::RequestId;
 use crate::state::AppState;
-use opentracy_config::snapshot::Snapshot;
+use opentracy_config::snapshot::ActiveConfig;
 use opentracy_store::Actor;
 
 /// The key that a request was authenticated with; `None` if the API is open.
@@ -101,7 +101,7 @@ pub async fn layer(State(guard): State<Guard>, mut request: Request, next: Next)
 }
 
 fn admit(
-    snapshot: &Snapshot,
+    snapshot: &ActiveConfig,
     callers: Callers,
     method: &Method,
     uri: &Uri,
@@ -160,7 +160,7 @@ fn unix_seconds() -> u64 {
 
 /// Returns the key on whose behalf the filter calls, or `None` if the caller has no key. A key that
 /// was just revoked is denied rather than treated as no key.
-fn key_on_behalf(snapshot: &Snapshot, name: &str) -> Result<Option<Arc<StoredKey>>, Denial> {
+fn key_on_behalf(snapshot: &ActiveConfig, name: &str) -> Result<Option<Arc<StoredKey>>, Denial> {
     if name.is_empty() {
         return Ok(None);
     }

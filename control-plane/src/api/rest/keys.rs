@@ -17,7 +17,7 @@ use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::json::{self, Body};
 use crate::state::AppState;
-use opentracy_config::client_keys::{ClientKeys, Entry, KeyError, KeyPolicy};
+use opentracy_config::client_keys::{ClientKeys, KeyEntry, KeyError, KeyPolicy};
 use opentracy_store::{Actor, AuditEntry};
 
 /// Registers the endpoints of this file.
@@ -213,7 +213,7 @@ pub async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn note_update(shared: &AppState, by: Actor, name: &str, entry: Entry) -> Json<ClientKey> {
+async fn note_update(shared: &AppState, by: Actor, name: &str, entry: KeyEntry) -> Json<ClientKey> {
     audit::note(shared, AuditEntry::new("key.update", by, name, 0)).await;
     Json(entry.into())
 }
@@ -247,8 +247,8 @@ fn refused(why: &KeyError) -> Error {
     error.into()
 }
 
-impl From<Entry> for ClientKey {
-    fn from(entry: Entry) -> Self {
+impl From<KeyEntry> for ClientKey {
+    fn from(entry: KeyEntry) -> Self {
         Self {
             name: entry.name,
             prefix: format!("otk_{}_", entry.made.id),

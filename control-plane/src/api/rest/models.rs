@@ -12,7 +12,7 @@ use crate::api::rest::error::Error;
 use crate::state::AppState;
 use opentracy_config::agent_aliases;
 use opentracy_config::catalog;
-use opentracy_config::snapshot::{Snapshot, capabilities};
+use opentracy_config::snapshot::{ActiveConfig, capabilities};
 
 /// Registers the endpoints of this file.
 pub fn endpoints() -> Endpoints {
@@ -22,7 +22,7 @@ pub fn endpoints() -> Endpoints {
 }
 
 /// Returns the catalog's models whose provider has the key it needs.
-pub fn callable(snapshot: &Snapshot) -> impl Iterator<Item = &'static catalog::Model> {
+pub fn callable(snapshot: &ActiveConfig) -> impl Iterator<Item = &'static catalog::PricedModel> {
     catalog::models()
         .iter()
         .filter(|model| snapshot.is_callable(&model.provider))
@@ -56,7 +56,7 @@ pub async fn get(
 }
 
 /// Returns all callable models regardless of the caller, aliases first.
-fn models(snapshot: &Snapshot) -> impl Iterator<Item = ListedModel> {
+fn models(snapshot: &ActiveConfig) -> impl Iterator<Item = ListedModel> {
     let of_agents: Vec<String> = snapshot
         .config
         .agents
@@ -70,7 +70,7 @@ fn models(snapshot: &Snapshot) -> impl Iterator<Item = ListedModel> {
     aliases.chain(callable(snapshot).map(|model| describe(snapshot, model)))
 }
 
-fn describe(snapshot: &Snapshot, model: &catalog::Model) -> ListedModel {
+fn describe(snapshot: &ActiveConfig, model: &catalog::PricedModel) -> ListedModel {
     let facts = Facts {
         context_window: model.context_window.map(u64::from),
         max_output_tokens: model.max_output_tokens.map(u64::from),

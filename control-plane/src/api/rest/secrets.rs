@@ -14,7 +14,7 @@ use crate::api::rest::audit;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::state::AppState;
-use opentracy_config::secrets::{Description, Vault};
+use opentracy_config::secrets::{SecretDescription, Vault};
 use opentracy_store::{Actor, AuditEntry};
 
 /// Registers the endpoints of this file.
@@ -140,8 +140,8 @@ async fn with_vault<T: Send + 'static>(
         })
 }
 
-impl From<Description> for Secret {
-    fn from(description: Description) -> Self {
+impl From<SecretDescription> for Secret {
+    fn from(description: SecretDescription) -> Self {
         Self {
             name: description.name,
             fingerprint: description.fingerprint,

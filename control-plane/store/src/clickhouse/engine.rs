@@ -26,7 +26,7 @@ pub struct ClickHouse {
 
 impl ClickHouse {
     pub fn new(
-        config: &config::ClickHouse,
+        config: &config::ClickHouseConfig,
         password: Option<&str>,
         retention_days: u64,
         schema: &'static Schema,

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::clickhouse::table::Table;
-use opentracy_config::ClickHouse;
+use opentracy_config::ClickHouseConfig;
 
 /// The location of the tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Topology {
 }
 
 impl Topology {
-    pub fn new(config: &ClickHouse, retention_days: u64) -> Self {
+    pub fn new(config: &ClickHouseConfig, retention_days: u64) -> Self {
         Self {
             database: config.database.clone(),
             cluster: config.cluster.clone(),

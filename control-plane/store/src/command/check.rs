@@ -9,7 +9,7 @@ use crate::history::SQLITE;
 use crate::{open, sqlite};
 use opentracy_config as config;
 
-pub async fn run(config: &config::Store) -> anyhow::Result<ExitCode> {
+pub async fn run(config: &config::StoreConfig) -> anyhow::Result<ExitCode> {
     let Some(clickhouse) = &config.clickhouse else {
         let path = file(config)?;
         println!("{}", path.display());

@@ -21,7 +21,7 @@ use opentracy_trace::json;
 /// Traces in one read.
 const PAGE: u32 = 500;
 
-pub async fn run(config: &config::Store, output: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub async fn run(config: &config::StoreConfig, output: Option<&Path>) -> anyhow::Result<ExitCode> {
     let mut lines = Lines::new(output)?;
     let code = match &config.clickhouse {
         None => from_file(&file(config)?, &mut lines)?,

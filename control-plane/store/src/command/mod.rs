@@ -60,7 +60,7 @@ pub fn run(
 }
 
 /// Returns the path of the configured SQLite file, or an error if it doesn't exist.
-fn file(config: &config::Store) -> anyhow::Result<PathBuf> {
+fn file(config: &config::StoreConfig) -> anyhow::Result<PathBuf> {
     let path = config.path();
     std::fs::metadata(&path).with_context(|| {
         format!(
