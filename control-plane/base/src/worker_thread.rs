@@ -16,7 +16,7 @@ pub struct Background {
 /// An error: the thread has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a background thread has stopped; restart the control plane")]
-pub struct Stopped;
+pub struct StoppedThread;
 
 impl Background {
     pub fn start(name: &str) -> std::io::Result<Self> {
@@ -36,14 +36,14 @@ impl Background {
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Stopped> {
+    ) -> Result<T, StoppedThread> {
         let (done, finished) = oneshot::channel();
         let job: Job = Box::new(move || {
             // A caller that is gone needs no result.
             let _ = done.send(work());
         });
-        self.jobs.send(job).await.map_err(|_| Stopped)?;
-        finished.await.map_err(|_| Stopped)
+        self.jobs.send(job).await.map_err(|_| StoppedThread)?;
+        finished.await.map_err(|_| StoppedThread)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The errors of stores.
 
-use opentracy_base::worker_thread::Stopped;
+use opentracy_base::worker_thread::StoppedThread;
 
 use crate::{clickhouse, sqlite};
 
@@ -56,8 +56,8 @@ impl StoreError {
     }
 }
 
-impl From<Stopped> for StoreError {
-    fn from(_: Stopped) -> Self {
+impl From<StoppedThread> for StoreError {
+    fn from(_: StoppedThread) -> Self {
         Self::Stopped
     }
 }
