@@ -87,7 +87,7 @@ enum Command {
     /// Check, repair or export the store.
     Store {
         #[command(subcommand)]
-        command: store::command::Command,
+        command: store::command::StoreCommand,
     },
     /// Create, list, update, rotate and revoke client keys.
     Keys {

@@ -28,7 +28,7 @@ pub use audit::{Actor, AuditEntry, AuditLog};
 pub use feedback::{Feedback, FeedbackStore};
 pub use traces::{
     Batch, Bounds, Cursor, Filter, NoCursor, Order, Page, Quantiles, Query, SortKey, Stats,
-    StatsQuery, Trace, TraceStore, Words, words,
+    StatsQuery, StoredTrace, TraceStore, Words, words,
 };
 
 resource::resources! {

@@ -115,7 +115,7 @@ impl Pages {
     }
 
     /// Returns the next page, or `None` after the last. Blocks, so call it on a blocking thread.
-    fn next(&mut self) -> anyhow::Result<Option<Vec<store::Trace>>> {
+    fn next(&mut self) -> anyhow::Result<Option<Vec<store::StoredTrace>>> {
         let Some(query) = self.query.take() else {
             return Ok(None);
         };

@@ -14,7 +14,7 @@ use crate::command::{DAMAGED, file};
 use crate::sqlite::{inspect, salvage};
 use crate::traces::sqlite::read;
 use crate::traces::sqlite::rescue::{self, Row};
-use crate::{Attempt, Filter, Order, Query, StoreError, Trace, TraceStore as _, open};
+use crate::{Attempt, Filter, Order, Query, StoreError, StoredTrace, TraceStore as _, open};
 use opentracy_config as config;
 use opentracy_trace::json;
 
@@ -76,7 +76,7 @@ fn from_file(path: &Path, lines: &mut Lines) -> anyhow::Result<ExitCode> {
         let mut attempts = attempts.remove(&record.id).unwrap_or_default();
         attempts.sort_by_key(|attempt| attempt.number);
         let record = *record;
-        lines.write_all([Trace { record, attempts }])
+        lines.write_all([StoredTrace { record, attempts }])
     })?;
     eprintln!(
         "opentracy: of {} pages, {} were not fully readable",
@@ -128,7 +128,7 @@ impl Lines {
         })
     }
 
-    fn write_all(&mut self, traces: impl IntoIterator<Item = Trace>) -> anyhow::Result<()> {
+    fn write_all(&mut self, traces: impl IntoIterator<Item = StoredTrace>) -> anyhow::Result<()> {
         for trace in traces {
             if self.written.insert(trace.record.id) {
                 serde_json::to_writer(&mut self.output, &json::Trace::from(trace))?;

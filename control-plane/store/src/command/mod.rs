@@ -20,7 +20,7 @@ use opentracy_config as config;
 const DAMAGED: u8 = 2;
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum StoreCommand {
     /// Check the store for damage and count its rows. Exits with 2 if it is damaged.
     Check,
     /// Rescue the readable rows of a damaged SQLite file into a new one. The old file is kept as
@@ -42,7 +42,7 @@ pub enum Command {
 /// it: the control plane also uses the store until then.
 pub fn run(
     path: Option<&Path>,
-    command: Command,
+    command: StoreCommand,
     lock_journal: impl FnOnce(&Path) -> anyhow::Result<File>,
 ) -> anyhow::Result<ExitCode> {
     let (config, _) = config::load(path).context("the configuration can't be used")?;
@@ -52,9 +52,11 @@ pub fn run(
         .build()?
         .block_on(async {
             match command {
-                Command::Check => check::run(&config.store).await,
-                Command::Repair { force } => repair::run(&config, force, lock_journal).await,
-                Command::Export { output } => export::run(&config.store, output.as_deref()).await,
+                StoreCommand::Check => check::run(&config.store).await,
+                StoreCommand::Repair { force } => repair::run(&config, force, lock_journal).await,
+                StoreCommand::Export { output } => {
+                    export::run(&config.store, output.as_deref()).await
+                }
             }
         })
 }

@@ -3,7 +3,7 @@
 use opentracy_proto::v1;
 
 use crate::traces::query::Cursor;
-use crate::traces::record::Trace;
+use crate::traces::record::StoredTrace;
 use crate::traces::wire;
 use crate::{Attempt, Record};
 
@@ -34,7 +34,7 @@ impl Batch {
 /// A page of traces.
 #[derive(Debug, Default)]
 pub struct Page {
-    pub traces: Vec<Trace>,
+    pub traces: Vec<StoredTrace>,
     /// The cursor of the next page; `None` on the last page.
     pub next: Option<Cursor>,
 }

@@ -13,7 +13,7 @@ use crate::resource::Resource;
 
 pub use batch::{Batch, Page, Words};
 pub use query::{Bounds, Cursor, Filter, NoCursor, Order, Quantiles, Query, Stats, StatsQuery};
-pub use record::{SortKey, Trace};
+pub use record::{SortKey, StoredTrace};
 pub use trace_store::TraceStore;
 
 pub(super) const RESOURCE: Resource = Resource {

@@ -5,15 +5,15 @@ use uuid::Uuid;
 
 /// A call with all of its attempts.
 #[derive(Debug, Clone)]
-pub struct Trace {
+pub struct StoredTrace {
     pub record: Record,
     /// Sorted by number.
     pub attempts: Vec<Attempt>,
 }
 
-impl From<Trace> for opentracy_trace::json::Trace {
-    fn from(trace: Trace) -> Self {
-        let Trace { record, attempts } = trace;
+impl From<StoredTrace> for opentracy_trace::json::Trace {
+    fn from(trace: StoredTrace) -> Self {
+        let StoredTrace { record, attempts } = trace;
         Self {
             attempts: attempts.into_iter().map(Into::into).collect(),
             ..record.into()

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::traces::batch::{Batch, Page};
 use crate::traces::query::{Filter, Query, Stats, StatsQuery};
-use crate::traces::record::Trace;
+use crate::traces::record::StoredTrace;
 use crate::{Dimension, Micros, PicoUsd, Record, StoreError};
 
 /// A store of traces.
@@ -20,7 +20,7 @@ pub trait TraceStore: Send + Sync {
     async fn list(&self, query: Query) -> Result<Page, StoreError>;
 
     /// Returns one trace.
-    async fn get(&self, id: Uuid) -> Result<Option<Trace>, StoreError>;
+    async fn get(&self, id: Uuid) -> Result<Option<StoredTrace>, StoreError>;
 
     /// Returns statistics by interval and group.
     async fn stats(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError>;

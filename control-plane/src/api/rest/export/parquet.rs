@@ -12,7 +12,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 use crate::api::rest::export::{Chunks, Pages};
-use opentracy_store::{Micros, PicoUsd, Record, Trace};
+use opentracy_store::{Micros, PicoUsd, Record, StoredTrace};
 
 /// Traces per row group, all of which are held in memory.
 const GROUP: usize = 5000;
@@ -35,8 +35,8 @@ enum Values {
 use Values::{Flags, Integers, Numbers, Texts};
 
 /// Reads a column. Durations become milliseconds, money USD, and structured values JSON.
-fn read(traces: &[Trace], column: Type) -> Values {
-    fn each<T>(traces: &[Trace], read: impl Fn(&Record) -> Option<T>) -> Vec<Option<T>> {
+fn read(traces: &[StoredTrace], column: Type) -> Values {
+    fn each<T>(traces: &[StoredTrace], read: impl Fn(&Record) -> Option<T>) -> Vec<Option<T>> {
         traces.iter().map(|trace| read(&trace.record)).collect()
     }
     match column {
@@ -48,7 +48,7 @@ fn read(traces: &[Trace], column: Type) -> Values {
             serde_json::to_string(read(record)).ok()
         })),
         Type::Attempts => {
-            let attempts = |trace: &Trace| {
+            let attempts = |trace: &StoredTrace| {
                 let attempts = trace.attempts.iter().cloned();
                 let attempts: Vec<json::Attempt> = attempts.map(Into::into).collect();
                 serde_json::to_string(&attempts).ok()
@@ -116,7 +116,7 @@ pub fn write(mut pages: Pages, file: &mut Chunks) -> anyhow::Result<()> {
 
 fn write_group(
     writer: &mut SerializedFileWriter<&mut Chunks>,
-    traces: &[Trace],
+    traces: &[StoredTrace],
 ) -> anyhow::Result<()> {
     let mut group = writer.next_row_group()?;
     for (_, column) in columns() {

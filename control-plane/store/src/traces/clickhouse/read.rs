@@ -10,14 +10,14 @@ use crate::clickhouse::ClickHouse;
 use crate::traces::clickhouse::filter::{Conditions, Value};
 use crate::traces::clickhouse::row::AttemptRow;
 use crate::traces::clickhouse::sql::{list, number};
-use crate::{Attempt, Cursor, Order, Page, Query, Record, SortKey, StoreError, Trace};
+use crate::{Attempt, Cursor, Order, Page, Query, Record, SortKey, StoreError, StoredTrace};
 
 /// Extra rows that are requested beyond a page, to make up for duplicates.
 const SPARE: usize = 10;
 
 impl ClickHouse {
     /// Returns complete traces, unordered.
-    async fn read(&self, places: &[(i64, u128)]) -> Result<HashMap<u128, Trace>, StoreError> {
+    async fn read(&self, places: &[(i64, u128)]) -> Result<HashMap<u128, StoredTrace>, StoreError> {
         #[derive(Row, Deserialize)]
         struct Body {
             id: u128,
@@ -44,7 +44,7 @@ impl ClickHouse {
         )?;
         let mut traces = HashMap::new();
         for body in bodies.into_iter().filter(|body| wanted.contains(&body.id)) {
-            let trace = Trace {
+            let trace = StoredTrace {
                 record: Record::from_json(body.record.as_bytes())
                     .map_err(StoreError::unreadable)?,
                 attempts: Vec::new(),
@@ -140,7 +140,7 @@ impl ClickHouse {
         })
     }
 
-    pub(super) async fn one(&self, id: Uuid) -> Result<Option<Trace>, StoreError> {
+    pub(super) async fn one(&self, id: Uuid) -> Result<Option<StoredTrace>, StoreError> {
         let id = id.as_u128();
         let sql = format!(
             "SELECT place FROM {} WHERE id = {} LIMIT 1",

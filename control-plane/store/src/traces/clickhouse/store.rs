@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::clickhouse::ClickHouse;
 use crate::{
     Batch, Dimension, Filter, Micros, Page, PicoUsd, Query, Record, Stats, StatsQuery, StoreError,
-    Trace, TraceStore,
+    StoredTrace, TraceStore,
 };
 
 #[async_trait]
@@ -19,7 +19,7 @@ impl TraceStore for ClickHouse {
         self.read_with(self.page(query)).await
     }
 
-    async fn get(&self, id: Uuid) -> Result<Option<Trace>, StoreError> {
+    async fn get(&self, id: Uuid) -> Result<Option<StoredTrace>, StoreError> {
         self.read_with(self.one(id)).await
     }
 

@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use crate::traces::sqlite::body;
 use crate::traces::sqlite::filter::Selection;
-use crate::{Attempt, Cursor, Micros, Order, Page, Query, SortKey, StoreError, Trace};
+use crate::{Attempt, Cursor, Micros, Order, Page, Query, SortKey, StoreError, StoredTrace};
 
-pub fn get(connection: &Connection, id: Uuid) -> Result<Option<Trace>, StoreError> {
+pub fn get(connection: &Connection, id: Uuid) -> Result<Option<StoredTrace>, StoreError> {
     let body: Option<Vec<u8>> = connection
         .prepare_cached("SELECT record FROM bodies WHERE id = ?")?
         .query_row([id.as_bytes()], |row| row.get(0))
@@ -54,7 +54,7 @@ pub fn list(connection: &Connection, query: &Query) -> Result<Page, StoreError> 
     Ok(Page { traces, next })
 }
 
-fn trace(connection: &Connection, body: &[u8]) -> Result<Trace, StoreError> {
+fn trace(connection: &Connection, body: &[u8]) -> Result<StoredTrace, StoreError> {
     let record = body::unpack(body)?;
     let attempts = connection
         .prepare_cached(
@@ -74,5 +74,5 @@ fn trace(connection: &Connection, body: &[u8]) -> Result<Trace, StoreError> {
             })
         })?
         .collect::<Result<_, _>>()?;
-    Ok(Trace { record, attempts })
+    Ok(StoredTrace { record, attempts })
 }

@@ -7,7 +7,7 @@ use super::{body, delete, read, stats, write};
 use crate::sqlite::Sqlite;
 use crate::{
     Batch, Dimension, Filter, Micros, Page, PicoUsd, Query, Record, Stats, StatsQuery, StoreError,
-    Trace, TraceStore,
+    StoredTrace, TraceStore,
 };
 use write::Prepared;
 
@@ -41,7 +41,7 @@ impl TraceStore for Sqlite {
             .await
     }
 
-    async fn get(&self, id: Uuid) -> Result<Option<Trace>, StoreError> {
+    async fn get(&self, id: Uuid) -> Result<Option<StoredTrace>, StoreError> {
         self.read_with(move |connection| read::get(connection, id))
             .await
     }
