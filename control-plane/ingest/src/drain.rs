@@ -166,7 +166,7 @@ fn halves(range: &Range<usize>) -> [Range<usize>; 2] {
 
 /// A decoded batch of the journal.
 struct Piece {
-    batch: journal::Batch,
+    batch: journal::JournalBatch,
     decoded: Decoded,
 }
 

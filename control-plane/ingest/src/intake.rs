@@ -8,7 +8,7 @@ use opentracy_proto::v1;
 use prost::Message as _;
 use tokio::sync::watch;
 
-use crate::journal::{Figures, Journal, JournalError, Progress};
+use crate::journal::{Journal, JournalCounters, JournalError, Progress};
 use crate::observer::Observers;
 use crate::store_state::{StoreFigures, StoreState};
 
@@ -90,7 +90,7 @@ impl Ingest {
     }
 
     /// Returns the journal's counters.
-    pub fn journal_figures(&self) -> &Figures {
+    pub fn journal_figures(&self) -> &JournalCounters {
         self.journal.figures()
     }
 

@@ -19,10 +19,10 @@ const WINDOW: usize = 512;
 const WEIGHT_OF_LAST: f64 = 0.1;
 
 /// Statistics by `provider/model`.
-pub type Models = BTreeMap<String, Model>;
+pub type Models = BTreeMap<String, LiveModel>;
 
 #[derive(Debug, Clone, Default)]
-pub struct Model {
+pub struct LiveModel {
     pub requests: u64,
     pub errors: u64,
     pub tokens_input: u64,
@@ -57,7 +57,7 @@ impl Live {
     }
 }
 
-impl Model {
+impl LiveModel {
     /// Returns quantiles of the most recent latencies.
     pub fn latency(&self) -> Option<Quantiles> {
         let mut latencies: Vec<u64> = self.latencies.iter().copied().collect();

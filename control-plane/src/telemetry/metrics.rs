@@ -230,7 +230,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Registers the metrics of calls, and the counters of the journal and the store.
-    pub fn new(journal: &journal::Figures, store: &StoreState) -> Self {
+    pub fn new(journal: &journal::JournalCounters, store: &StoreState) -> Self {
         let mut metrics = Self::default();
         let mut register = |name: &str, help: &str, counter: &Counter| {
             metrics.registry.register(name, help, counter.clone());

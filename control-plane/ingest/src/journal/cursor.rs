@@ -4,7 +4,7 @@ use std::io::{Error, ErrorKind};
 use std::path::Path;
 
 use crate::journal::files::{Files, ReadFile};
-use crate::journal::frame::{self, Format, Frame, Parsed};
+use crate::journal::frame::{self, Frame, FrameFormat, Parsed};
 use crate::journal::segment;
 
 /// Bytes in one read.
@@ -12,7 +12,7 @@ const READ_BYTES: usize = 1 << 20;
 
 /// A read position in a segment.
 #[derive(Debug)]
-pub struct Cursor {
+pub struct SegmentCursor {
     pub segment: u64,
     /// The offset of the next frame.
     pub offset: u64,
@@ -22,7 +22,7 @@ pub struct Cursor {
     /// Length of the used part of the buffer.
     consumed: usize,
     /// Known after the first frame.
-    format: Option<Format>,
+    format: Option<FrameFormat>,
     /// The expected number of the next frame, if known.
     sequence: Option<u32>,
 }
@@ -44,7 +44,7 @@ pub enum End {
 
 /// The next item in a segment.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum CursorStep {
     Payload(Vec<u8>),
     /// A damaged range that held frames.
     Damage(Damage),
@@ -63,7 +63,7 @@ pub struct Damage {
     pub lost_frames: Option<u32>,
 }
 
-impl Cursor {
+impl SegmentCursor {
     pub fn new(segment: u64, offset: u64) -> Self {
         Self {
             segment,
@@ -77,9 +77,14 @@ impl Cursor {
     }
 
     /// Reads the next frame. On an error it advances nowhere, so it can be called again.
-    pub fn next(&mut self, files: &dyn Files, folder: &Path, end: End) -> std::io::Result<Step> {
+    pub fn next(
+        &mut self,
+        files: &dyn Files,
+        folder: &Path,
+        end: End,
+    ) -> std::io::Result<CursorStep> {
         if end == End::At(self.offset) {
-            return Ok(Step::End);
+            return Ok(CursorStep::End);
         }
         let step = self.try_next(files, folder, end);
         if step.is_err() {
@@ -89,7 +94,12 @@ impl Cursor {
         step
     }
 
-    fn try_next(&mut self, files: &dyn Files, folder: &Path, end: End) -> std::io::Result<Step> {
+    fn try_next(
+        &mut self,
+        files: &dyn Files,
+        folder: &Path,
+        end: End,
+    ) -> std::io::Result<CursorStep> {
         let length = match &self.file {
             Some(open) => open.length,
             None => {
@@ -107,15 +117,15 @@ impl Cursor {
             match frame::parse(self.rest(), self.format) {
                 Parsed::Frame(frame) => {
                     if let Some(lost) = self.missing_before(&frame) {
-                        return Ok(Step::Damage(lost));
+                        return Ok(CursorStep::Damage(lost));
                     }
-                    return Ok(Step::Payload(self.take(frame)));
+                    return Ok(CursorStep::Payload(self.take(frame)));
                 }
                 Parsed::Short(wanted) => {
                     if self.offset.saturating_add(wanted as u64) <= limit {
                         self.fill(wanted, limit)?;
                     } else if self.offset >= limit {
-                        return Ok(Step::End);
+                        return Ok(CursorStep::End);
                     } else {
                         return self.resync(limit, end);
                     }
@@ -180,14 +190,14 @@ impl Cursor {
     }
 
     /// Finds the next frame after damage. A mark counts only if its frame's checksums match.
-    fn resync(&mut self, limit: u64, end: End) -> std::io::Result<Step> {
+    fn resync(&mut self, limit: u64, end: End) -> std::io::Result<CursorStep> {
         let total = usize::try_from(limit - self.offset).unwrap_or(usize::MAX);
         let is_cut = matches!(frame::parse(self.rest(), self.format), Parsed::Short(_));
         let mut from = 1;
         loop {
             while let Some(at) = frame::next_mark(self.rest(), from, self.format) {
                 match frame::parse(self.rest().get(at..).unwrap_or_default(), self.format) {
-                    Parsed::Frame(frame) => return Ok(Step::Damage(self.jump(at, &frame))),
+                    Parsed::Frame(frame) => return Ok(CursorStep::Damage(self.jump(at, &frame))),
                     Parsed::Short(wanted) if at.saturating_add(wanted) <= total => {
                         self.fill(at + wanted, limit)?;
                     }
@@ -207,9 +217,9 @@ impl Cursor {
         let offset = self.offset;
         self.skip(total);
         Ok(if is_torn {
-            Step::Torn(total as u64)
+            CursorStep::Torn(total as u64)
         } else {
-            Step::Damage(Damage {
+            CursorStep::Damage(Damage {
                 offset,
                 bytes: total as u64,
                 lost_frames: None,

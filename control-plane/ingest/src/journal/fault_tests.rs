@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::faults::{Call, Fault, FaultyFiles};
+use super::faults::{DiskCall, DiskFault, FaultyFiles};
 use super::*;
 use opentracy_base::health::HealthCode;
 
@@ -114,14 +114,14 @@ fn name(path: &Path) -> String {
 
 #[test]
 fn a_segment_that_can_not_be_read_is_kept_until_it_can() {
-    for call in [Call::Open, Call::Length, Call::ReadAt] {
+    for call in [DiskCall::Open, DiskCall::Length, DiskCall::ReadAt] {
         for error in ERRORS {
             let mut world = World::new();
             world.append_all(0..10);
             let unreadable = world.segments()[0].clone();
             world
                 .files
-                .fail(call, &name(&unreadable), Fault::Error(error));
+                .fail(call, &name(&unreadable), DiskFault::Error(error));
             world.start();
             world.append_all(10..20);
             let case = format!("{call:?} {error:?}");
@@ -130,7 +130,7 @@ fn a_segment_that_can_not_be_read_is_kept_until_it_can() {
             assert!(world.has_fault(HealthCode::JournalRead), "{case}");
             assert!(world.journal().figures().read_errors.get() > 1, "{case}");
             assert!(unreadable.exists(), "{case}");
-            assert!(world.journal().backlog_bytes() > 0 || call == Call::Length);
+            assert!(world.journal().backlog_bytes() > 0 || call == DiskCall::Length);
             // The state survives a restart.
             world.start();
             assert_eq!(world.drain(0), texts([]), "{case}");
@@ -146,10 +146,10 @@ fn a_segment_that_can_not_be_read_is_kept_until_it_can() {
 
 #[test]
 fn the_segment_under_construction_is_waited_for() {
-    for call in [Call::Open, Call::ReadAt] {
+    for call in [DiskCall::Open, DiskCall::ReadAt] {
         for error in ERRORS {
             let mut world = World::new();
-            world.files.fail(call, ".log", Fault::Error(error));
+            world.files.fail(call, ".log", DiskFault::Error(error));
             world.append_all(0..10);
             assert_eq!(world.drain(0), texts([]));
             assert!(world.has_fault(HealthCode::JournalRead));
@@ -172,7 +172,7 @@ fn a_segment_that_fails_in_its_middle_is_read_on_there() {
     bookmark.advance(&batch.progress);
     world
         .files
-        .fail(Call::Open, ".log", Fault::Error(Errno::IO));
+        .fail(DiskCall::Open, ".log", DiskFault::Error(Errno::IO));
     world.start();
     assert_eq!(world.drain(0), texts([]));
     world.files.heal();
@@ -183,7 +183,9 @@ fn a_segment_that_fails_in_its_middle_is_read_on_there() {
 fn short_reads_lose_nothing() {
     for length in [1, 3, 7] {
         let mut world = World::new();
-        world.files.fail(Call::ReadAt, ".log", Fault::Short(length));
+        world
+            .files
+            .fail(DiskCall::ReadAt, ".log", DiskFault::Short(length));
         world.append_all(0..10);
         assert_eq!(world.drain(10), texts(0..10));
         assert!(!world.health.is_degraded());
@@ -194,7 +196,9 @@ fn short_reads_lose_nothing() {
 fn a_file_that_ends_before_its_length_is_not_passed() {
     let mut world = World::new();
     world.append_all(0..10);
-    world.files.fail(Call::ReadAt, ".log", Fault::Short(0));
+    world
+        .files
+        .fail(DiskCall::ReadAt, ".log", DiskFault::Short(0));
     world.start();
     assert_eq!(world.drain(0), texts([]));
     assert!(world.has_fault(HealthCode::JournalRead));
@@ -205,13 +209,13 @@ fn a_file_that_ends_before_its_length_is_not_passed() {
 #[test]
 fn nothing_is_acknowledged_that_the_disk_did_not_take() {
     let refusals = [
-        (Call::Append, Fault::Error(Errno::IO)),
-        (Call::Append, Fault::Error(Errno::NOSPC)),
-        (Call::Append, Fault::Short(0)),
-        (Call::Append, Fault::Short(5)),
-        (Call::Append, Fault::Short(25)),
-        (Call::Sync, Fault::Error(Errno::IO)),
-        (Call::Sync, Fault::Error(Errno::NOSPC)),
+        (DiskCall::Append, DiskFault::Error(Errno::IO)),
+        (DiskCall::Append, DiskFault::Error(Errno::NOSPC)),
+        (DiskCall::Append, DiskFault::Short(0)),
+        (DiskCall::Append, DiskFault::Short(5)),
+        (DiskCall::Append, DiskFault::Short(25)),
+        (DiskCall::Sync, DiskFault::Error(Errno::IO)),
+        (DiskCall::Sync, DiskFault::Error(Errno::NOSPC)),
     ];
     for (call, fault) in refusals {
         // In the second round, truncating the partial write fails too.
@@ -225,8 +229,8 @@ fn nothing_is_acknowledged_that_the_disk_did_not_take() {
                 }
                 world.files.fail(call, ".log", fault);
                 if leaves_rest {
-                    for call in [Call::Truncate, Call::Remove] {
-                        world.files.fail(call, ".log", Fault::Error(Errno::IO));
+                    for call in [DiskCall::Truncate, DiskCall::Remove] {
+                        world.files.fail(call, ".log", DiskFault::Error(Errno::IO));
                     }
                 }
                 let number = round * 10 + 5;
@@ -258,7 +262,9 @@ fn nothing_is_acknowledged_that_the_disk_did_not_take() {
 fn a_segment_that_can_not_be_created_is_created_later() {
     for error in [Errno::NOSPC, Errno::MFILE, Errno::EXIST] {
         let mut world = World::new();
-        world.files.fail(Call::Create, ".log", Fault::Error(error));
+        world
+            .files
+            .fail(DiskCall::Create, ".log", DiskFault::Error(error));
         for number in 0..3 {
             assert!(world.append(&text(number)).is_err());
         }
@@ -275,8 +281,8 @@ fn a_bookmark_that_can_not_be_written_loses_nothing() {
     for error in [Errno::NOSPC, Errno::IO, Errno::ACCESS, Errno::MFILE] {
         let mut world = World::new();
         world.append_all(0..10);
-        for call in [Call::Replace, Call::Overwrite] {
-            world.files.fail(call, "position", Fault::Error(error));
+        for call in [DiskCall::Replace, DiskCall::Overwrite] {
+            world.files.fail(call, "position", DiskFault::Error(error));
         }
         assert_eq!(world.drain(10), texts(0..10));
         assert!(world.has_fault(HealthCode::JournalBookmark));
@@ -298,9 +304,11 @@ fn on_a_full_disk_the_bookmark_is_written_in_place() {
     let mut world = World::new();
     world.append_all(0..5);
     world.drain(5);
-    world
-        .files
-        .fail(Call::Replace, "position", Fault::Error(Errno::NOSPC));
+    world.files.fail(
+        DiskCall::Replace,
+        "position",
+        DiskFault::Error(Errno::NOSPC),
+    );
     world.append_all(5..10);
     assert_eq!(world.drain(5), texts(5..10));
     assert!(!world.health.is_degraded());
@@ -318,7 +326,7 @@ fn a_bookmark_that_is_damaged_or_unreadable_begins_at_the_first_segment() {
             Some(line) => std::fs::write(world.folder.path().join("position"), line).unwrap(),
             None => world
                 .files
-                .fail(Call::Read, "position", Fault::Error(Errno::IO)),
+                .fail(DiskCall::Read, "position", DiskFault::Error(Errno::IO)),
         }
         world.start();
         assert_eq!(world.drain(10), texts(0..10), "{damage:?}");
@@ -332,7 +340,7 @@ fn a_segment_that_can_not_be_removed_is_removed_later() {
     world.start();
     world
         .files
-        .fail(Call::Remove, ".log", Fault::Error(Errno::ACCESS));
+        .fail(DiskCall::Remove, ".log", DiskFault::Error(Errno::ACCESS));
     world.append_all(5..10);
     assert_eq!(world.drain(10), texts(0..10));
     assert!(world.has_fault(HealthCode::JournalBookmark));
@@ -360,7 +368,7 @@ fn a_damaged_segment_is_kept_where_links_are_not_to_be_had() {
         if link_fails {
             world
                 .files
-                .fail(Call::Link, ".log", Fault::Error(Errno::PERM));
+                .fail(DiskCall::Link, ".log", DiskFault::Error(Errno::PERM));
         }
         world.start();
         assert_eq!(world.drain(2), texts(1..3));

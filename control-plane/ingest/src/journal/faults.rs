@@ -11,7 +11,7 @@ use crate::journal::files::{AppendFile, Disk, Files, ReadFile};
 
 /// The calls that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
+pub enum DiskCall {
     Open,
     Length,
     ReadAt,
@@ -29,7 +29,7 @@ pub enum Call {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub enum Fault {
+pub enum DiskFault {
     Error(Errno),
     /// Limits the number of bytes that are read, or written before the disk is full.
     Short(usize),
@@ -37,10 +37,10 @@ pub enum Fault {
 
 #[derive(Debug)]
 struct Rule {
-    call: Call,
+    call: DiskCall,
     /// A substring of the file name.
     name: String,
-    fault: Fault,
+    fault: DiskFault,
 }
 
 /// The disk, with injected faults.
@@ -49,7 +49,7 @@ pub struct FaultyFiles(Arc<Mutex<Vec<Rule>>>);
 
 impl FaultyFiles {
     /// Makes a call fail for files whose name contains a text, until [`Self::heal`].
-    pub fn fail(&self, call: Call, name: &str, fault: Fault) {
+    pub fn fail(&self, call: DiskCall, name: &str, fault: DiskFault) {
         self.0.lock().unwrap().push(Rule {
             call,
             name: name.to_owned(),
@@ -61,7 +61,7 @@ impl FaultyFiles {
         self.0.lock().unwrap().clear();
     }
 
-    fn fault(&self, call: Call, name: &str) -> Option<Fault> {
+    fn fault(&self, call: DiskCall, name: &str) -> Option<DiskFault> {
         let rules = self.0.lock().unwrap();
         rules
             .iter()
@@ -69,13 +69,13 @@ impl FaultyFiles {
             .map(|rule| rule.fault)
     }
 
-    fn check(&self, call: Call, path: &Path) -> io::Result<()> {
+    fn check(&self, call: DiskCall, path: &Path) -> io::Result<()> {
         self.check_name(call, &path.to_string_lossy())
     }
 
-    fn check_name(&self, call: Call, name: &str) -> io::Result<()> {
+    fn check_name(&self, call: DiskCall, name: &str) -> io::Result<()> {
         match self.fault(call, name) {
-            Some(Fault::Error(errno)) => Err(Error::from(errno)),
+            Some(DiskFault::Error(errno)) => Err(Error::from(errno)),
             _ => Ok(()),
         }
     }
@@ -90,7 +90,7 @@ struct Faulty<F> {
 
 impl Files for FaultyFiles {
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
-        self.check(Call::Open, path)?;
+        self.check(DiskCall::Open, path)?;
         Ok(Box::new(Faulty {
             file: Disk.open(path)?,
             name: path.to_string_lossy().into_owned(),
@@ -99,7 +99,7 @@ impl Files for FaultyFiles {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
-        self.check(Call::Create, path)?;
+        self.check(DiskCall::Create, path)?;
         Ok(Box::new(Faulty {
             file: Disk.create(path)?,
             name: path.to_string_lossy().into_owned(),
@@ -108,56 +108,56 @@ impl Files for FaultyFiles {
     }
 
     fn length(&self, path: &Path) -> io::Result<u64> {
-        self.check(Call::Length, path)?;
+        self.check(DiskCall::Length, path)?;
         Disk.length(path)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.check(Call::Read, path)?;
+        self.check(DiskCall::Read, path)?;
         Disk.read(path)
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.check(Call::Replace, path)?;
+        self.check(DiskCall::Replace, path)?;
         Disk.replace(path, bytes)
     }
 
     fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.check(Call::Overwrite, path)?;
+        self.check(DiskCall::Overwrite, path)?;
         Disk.overwrite(path, bytes)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.check(Call::Remove, path)?;
+        self.check(DiskCall::Remove, path)?;
         Disk.remove(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.check(Call::Rename, from)?;
+        self.check(DiskCall::Rename, from)?;
         Disk.rename(from, to)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.check(Call::Link, from)?;
+        self.check(DiskCall::Link, from)?;
         Disk.link(from, to)
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {
-        self.check(Call::List, folder)?;
+        self.check(DiskCall::List, folder)?;
         Disk.list(folder)
     }
 }
 
 impl ReadFile for Faulty<Box<dyn ReadFile>> {
     fn length(&self) -> io::Result<u64> {
-        self.files.check_name(Call::Length, &self.name)?;
+        self.files.check_name(DiskCall::Length, &self.name)?;
         self.file.length()
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.files.check_name(Call::ReadAt, &self.name)?;
-        match self.files.fault(Call::ReadAt, &self.name) {
-            Some(Fault::Short(length)) => {
+        self.files.check_name(DiskCall::ReadAt, &self.name)?;
+        match self.files.fault(DiskCall::ReadAt, &self.name) {
+            Some(DiskFault::Short(length)) => {
                 let length = length.min(bytes.len());
                 self.file.read_at(&mut bytes[..length], offset)
             }
@@ -168,9 +168,9 @@ impl ReadFile for Faulty<Box<dyn ReadFile>> {
 
 impl AppendFile for Faulty<Box<dyn AppendFile>> {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.files.check_name(Call::Append, &self.name)?;
-        match self.files.fault(Call::Append, &self.name) {
-            Some(Fault::Short(length)) if length < bytes.len() => {
+        self.files.check_name(DiskCall::Append, &self.name)?;
+        match self.files.fault(DiskCall::Append, &self.name) {
+            Some(DiskFault::Short(length)) if length < bytes.len() => {
                 self.file.append(&bytes[..length])?;
                 Err(Error::from(Errno::NOSPC))
             }
@@ -179,17 +179,17 @@ impl AppendFile for Faulty<Box<dyn AppendFile>> {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.files.check_name(Call::Sync, &self.name)?;
+        self.files.check_name(DiskCall::Sync, &self.name)?;
         self.file.sync()
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
-        self.files.check_name(Call::Truncate, &self.name)?;
+        self.files.check_name(DiskCall::Truncate, &self.name)?;
         self.file.truncate(length)
     }
 
     fn length(&self) -> io::Result<u64> {
-        self.files.check_name(Call::Length, &self.name)?;
+        self.files.check_name(DiskCall::Length, &self.name)?;
         self.file.length()
     }
 }

@@ -25,7 +25,7 @@ const MAX_PAYLOAD: usize = 512 << 20;
 
 /// A version of the format; the same for all frames of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum FrameFormat {
     V1,
     V2,
 }
@@ -33,7 +33,7 @@ pub enum Format {
 /// A complete frame.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
-    pub format: Format,
+    pub format: FrameFormat,
     /// The number in the segment; `None` in version 1.
     pub sequence: Option<u32>,
     /// The range of the payload, relative to the start of the frame. The frame ends with it.
@@ -65,13 +65,13 @@ pub fn write(sequence: u32, payload: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Parses the frame at the start of a buffer, in a given format if it is known.
-pub fn parse(bytes: &[u8], format: Option<Format>) -> Parsed {
+pub fn parse(bytes: &[u8], format: Option<FrameFormat>) -> Parsed {
     let Some(mark) = bytes.first_chunk::<4>() else {
         return Parsed::Short(MIN_BYTES);
     };
     match (*mark, format) {
-        (MARK, None | Some(Format::V2)) => parse_v2(bytes),
-        (MARK_V1, None | Some(Format::V1)) => parse_v1(bytes),
+        (MARK, None | Some(FrameFormat::V2)) => parse_v2(bytes),
+        (MARK_V1, None | Some(FrameFormat::V1)) => parse_v1(bytes),
         _ => Parsed::Damaged,
     }
 }
@@ -88,7 +88,7 @@ fn parse_v2(bytes: &[u8]) -> Parsed {
     match rest.get(..length) {
         None => Parsed::Short(HEADER + length),
         Some(payload) if crc32fast::hash(payload) == word(header, 12) => Parsed::Frame(Frame {
-            format: Format::V2,
+            format: FrameFormat::V2,
             sequence: Some(word(header, 4)),
             payload: HEADER..HEADER + length,
         }),
@@ -114,7 +114,7 @@ fn parse_v1(bytes: &[u8]) -> Parsed {
         return Parsed::Damaged;
     }
     Parsed::Frame(Frame {
-        format: Format::V1,
+        format: FrameFormat::V1,
         sequence: None,
         payload: HEADER_V1..HEADER_V1 + length,
     })
@@ -126,10 +126,10 @@ fn word<const LENGTH: usize>(header: &[u8; LENGTH], at: usize) -> u32 {
 }
 
 /// Returns the next possible start of a frame at or after an offset.
-pub fn next_mark(bytes: &[u8], from: usize, format: Option<Format>) -> Option<usize> {
+pub fn next_mark(bytes: &[u8], from: usize, format: Option<FrameFormat>) -> Option<usize> {
     let is_mark = |window: &[u8]| {
-        (window == MARK && format != Some(Format::V1))
-            || (window == MARK_V1 && format != Some(Format::V2))
+        (window == MARK && format != Some(FrameFormat::V1))
+            || (window == MARK_V1 && format != Some(FrameFormat::V2))
     };
     let found = bytes.get(from..)?.windows(4).position(is_mark)?;
     Some(from + found)
@@ -184,6 +184,9 @@ mod tests {
         let every_char: String = (0..=u32::from(char::MAX))
             .filter_map(char::from_u32)
             .collect();
-        assert_eq!(next_mark(every_char.as_bytes(), 0, Some(Format::V2)), None);
+        assert_eq!(
+            next_mark(every_char.as_bytes(), 0, Some(FrameFormat::V2)),
+            None
+        );
     }
 }

@@ -36,12 +36,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use files::{Disk, Files};
 use opentracy_base::health::HealthRegistry;
 use report::Report;
-use segment::{Origin, Segment, Segments};
+use segment::{Segment, SegmentOrigin, Segments};
 
 pub use bookmark::Bookmark;
 pub use progress::Progress;
-pub use reader::{Batch, Reader};
-pub use report::Figures;
+pub use reader::{JournalBatch, Reader};
+pub use report::JournalCounters;
 pub use segment::{Position, lock};
 
 /// Limit on payloads that wait for the disk, in KiB; beyond it, callers wait.
@@ -143,7 +143,7 @@ fn open_with(
         let bytes = files
             .length(&segment::path(folder, number))
             .unwrap_or_default();
-        let origin = Origin::Earlier;
+        let origin = SegmentOrigin::Earlier;
         segments.set(number, Segment { bytes, origin });
         waiting += bytes.saturating_sub(start.offset_in(number));
     }
@@ -245,7 +245,7 @@ impl Journal {
     }
 
     /// Returns the counters since the start.
-    pub fn figures(&self) -> &Figures {
+    pub fn figures(&self) -> &JournalCounters {
         &self.report.figures
     }
 }

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::journal::cursor::{Cursor, End, Step};
+use crate::journal::cursor::{CursorStep, End, SegmentCursor};
 use crate::journal::files::Files;
 use crate::journal::progress::Progress;
 use crate::journal::report::Report;
-use crate::journal::segment::{Origin, Position, Segments};
+use crate::journal::segment::{Position, SegmentOrigin, Segments};
 
 /// Limit on deferred segments. Beyond it, reading waits until one of them becomes readable.
 const MAX_DEFERRED: usize = 64;
@@ -27,7 +27,7 @@ const REFRESH_EVERY: Duration = Duration::from_secs(2);
 
 /// Payloads, and the progress of the store once it has them.
 #[derive(Debug)]
-pub struct Batch {
+pub struct JournalBatch {
     pub payloads: Vec<Vec<u8>>,
     pub progress: Progress,
 }
@@ -39,7 +39,7 @@ pub struct Reader {
     segments: Segments,
     /// The end of the data that is on disk.
     durable: watch::Receiver<Position>,
-    cursor: Cursor,
+    cursor: SegmentCursor,
     /// Set while the cursor's segment is unreadable and can't be deferred.
     stalled: Option<Retry>,
     deferred: BTreeMap<u64, Deferred>,
@@ -49,7 +49,7 @@ pub struct Reader {
 
 #[derive(Debug)]
 struct Deferred {
-    cursor: Cursor,
+    cursor: SegmentCursor,
     retry: Retry,
 }
 
@@ -112,7 +112,7 @@ impl Reader {
     ) -> Self {
         let deferred = start.deferred.iter().map(|(&number, &offset)| {
             let deferred = Deferred {
-                cursor: Cursor::new(number, offset),
+                cursor: SegmentCursor::new(number, offset),
                 retry: Retry {
                     at: Instant::now(),
                     wait: FIRST_RETRY,
@@ -125,7 +125,7 @@ impl Reader {
             folder: folder.to_owned(),
             segments,
             durable,
-            cursor: Cursor::new(start.position.segment, start.position.offset),
+            cursor: SegmentCursor::new(start.position.segment, start.position.offset),
             stalled: None,
             deferred: deferred.collect(),
             is_damaged: report.refresh_damaged(),
@@ -151,7 +151,7 @@ impl Reader {
     }
 
     /// Reads the next payloads, about `max_bytes` in total; the batch is empty if nothing is ready.
-    pub fn next(&mut self, max_bytes: usize) -> Batch {
+    pub fn next(&mut self, max_bytes: usize) -> JournalBatch {
         let durable = *self.durable.borrow();
         let mut load = Load {
             payloads: Vec::new(),
@@ -172,7 +172,7 @@ impl Reader {
                     }
                 }
                 Outcome::Failed(error) => {
-                    let Cursor {
+                    let SegmentCursor {
                         segment, offset, ..
                     } = self.cursor;
                     self.report.unreadable(segment, offset, &error);
@@ -195,7 +195,7 @@ impl Reader {
                 .map(|(&number, deferred)| (number, deferred.cursor.offset))
                 .collect(),
         };
-        Batch {
+        JournalBatch {
             payloads: load.payloads,
             progress,
         }
@@ -238,23 +238,23 @@ impl Reader {
             return Outcome::AtEnd;
         };
         let end = match segment.origin {
-            Origin::Earlier => End::OfFile,
+            SegmentOrigin::Earlier => End::OfFile,
             // The list may be ahead of the end that this call uses.
-            Origin::This if number == durable.segment => End::At(durable.offset),
-            Origin::This => End::At(segment.bytes),
+            SegmentOrigin::This if number == durable.segment => End::At(durable.offset),
+            SegmentOrigin::This => End::At(segment.bytes),
         };
         while !load.is_full() {
             match self.cursor.next(&*self.files, &self.folder, end) {
-                Ok(Step::Payload(payload)) => {
+                Ok(CursorStep::Payload(payload)) => {
                     load.bytes += payload.len();
                     load.payloads.push(payload);
                 }
-                Ok(Step::Damage(damage)) => {
+                Ok(CursorStep::Damage(damage)) => {
                     self.report.damaged(number, damage);
                     self.is_damaged = true;
                 }
-                Ok(Step::Torn(bytes)) => self.report.torn(number, bytes),
-                Ok(Step::End) => return Outcome::AtEnd,
+                Ok(CursorStep::Torn(bytes)) => self.report.torn(number, bytes),
+                Ok(CursorStep::End) => return Outcome::AtEnd,
                 Err(error) => return Outcome::Failed(error),
             }
         }
@@ -275,7 +275,7 @@ impl Reader {
             return false;
         }
         let next = self.segments.after(number).unwrap_or(durable.segment);
-        self.cursor = Cursor::new(next.min(durable.segment), 0);
+        self.cursor = SegmentCursor::new(next.min(durable.segment), 0);
         true
     }
 
@@ -284,7 +284,7 @@ impl Reader {
         let number = self.cursor.segment;
         self.stalled = None;
         let next = self.segments.after(number).unwrap_or(durable.segment);
-        let next = Cursor::new(next.min(durable.segment), 0);
+        let next = SegmentCursor::new(next.min(durable.segment), 0);
         let cursor = std::mem::replace(&mut self.cursor, next);
         self.deferred.insert(number, Deferred { cursor, retry });
     }

@@ -18,7 +18,7 @@ pub const MAX_DAMAGED: usize = 8;
 
 /// Counters since the start of the process. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Figures {
+pub struct JournalCounters {
     /// Failed reads of a segment.
     pub read_errors: Counter,
     /// Failed writes to a segment; none of their records was acknowledged.
@@ -41,7 +41,7 @@ pub struct Report {
     files: Arc<dyn Files>,
     folder: PathBuf,
     health: HealthRegistry,
-    pub figures: Figures,
+    pub figures: JournalCounters,
     /// Segments with known damage.
     damaged: Arc<Mutex<HashSet<u64>>>,
     /// Damaged segments that could not be linked; they are renamed once the store has them.
@@ -55,7 +55,7 @@ impl Report {
             files,
             folder: folder.to_owned(),
             health,
-            figures: Figures::default(),
+            figures: JournalCounters::default(),
             damaged: Arc::default(),
             to_rename: Arc::default(),
             is_full: Arc::default(),

@@ -76,12 +76,12 @@ pub struct Segments(Arc<Mutex<BTreeMap<u64, Segment>>>);
 pub struct Segment {
     /// Acknowledged bytes; for a segment of an earlier process, the length of the file.
     pub bytes: u64,
-    pub origin: Origin,
+    pub origin: SegmentOrigin,
 }
 
 /// The writer of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum SegmentOrigin {
     /// This process; `bytes` is exact.
     This,
     /// An earlier process; the end of the file may be torn.

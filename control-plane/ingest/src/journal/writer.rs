@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::journal::files::{AppendFile, Files};
 use crate::journal::report::Report;
-use crate::journal::segment::{self, Origin, Position, Segment, Segments};
+use crate::journal::segment::{self, Position, Segment, SegmentOrigin, Segments};
 use crate::journal::{Append, Backlog, JournalError, frame};
 
 /// Size after which a new segment is started.
@@ -133,7 +133,7 @@ impl Writer {
             number,
             Segment {
                 bytes: end,
-                origin: Origin::This,
+                origin: SegmentOrigin::This,
             },
         );
         self.backlog.add(length);

@@ -18,7 +18,7 @@ use crate::telemetry::envoy::{self, CircuitBreaker};
 use opentracy_agents::Health;
 use opentracy_base::health::{HealthCode, HealthReason};
 use opentracy_ingest::StoreFigures;
-use opentracy_ingest::live::Model;
+use opentracy_ingest::live::LiveModel;
 
 /// Registers the endpoints of this file.
 pub fn endpoints() -> Endpoints {
@@ -194,8 +194,8 @@ pub async fn statsz(State(shared): State<AppState>) -> Json<Statsz> {
     })
 }
 
-impl From<Model> for ModelFigures {
-    fn from(model: Model) -> Self {
+impl From<LiveModel> for ModelFigures {
+    fn from(model: LiveModel) -> Self {
         Self {
             requests: model.requests,
             errors: model.errors,
