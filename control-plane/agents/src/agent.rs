@@ -47,7 +47,7 @@ impl Agents {
     }
 
     /// Returns the health of each agent's MCP servers; covers the agents used so far.
-    pub fn health(&self) -> BTreeMap<String, BTreeMap<String, mcp::Health>> {
+    pub fn health(&self) -> BTreeMap<String, BTreeMap<String, mcp::McpHealth>> {
         let agents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_agent = |agent: &Agent| {
             let servers = agent.servers.iter();

@@ -13,6 +13,6 @@ pub mod task;
 mod turn;
 
 pub use agent::{Agent, Agents};
-pub use mcp::Health;
-pub use run::{Event, Run, Stopped, Used, wire};
-pub use turn::Gateway;
+pub use mcp::McpHealth;
+pub use run::{Run, RunEvent, StoppedRun, Used, wire};
+pub use turn::GatewayClient;

@@ -45,13 +45,14 @@ pub struct McpConnection {
 
 #[derive(Default)]
 struct State {
-    health: Health,
+    health: McpHealth,
     failed_at: Option<Instant>,
 }
 
 /// The health of an MCP server, with its counters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Health {
+#[schema(as = Health)]
+pub struct McpHealth {
     /// `true` while a connection to the server is open.
     pub connected: bool,
     pub tools: usize,
@@ -63,12 +64,12 @@ pub struct Health {
 
 /// The result of a tool call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct ToolAnswer {
     pub text: String,
     pub is_error: bool,
 }
 
-impl Answer {
+impl ToolAnswer {
     pub fn error(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
@@ -87,7 +88,7 @@ impl Server {
         }
     }
 
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> McpHealth {
         self.state().health.clone()
     }
 
@@ -209,7 +210,7 @@ impl Server {
         tool: &str,
         arguments: Map<String, Value>,
         timeout: Duration,
-    ) -> Answer {
+    ) -> ToolAnswer {
         let called = async {
             let connected = self.connected().await?;
             let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
@@ -217,12 +218,12 @@ impl Server {
         };
         let result = tokio::time::timeout(timeout, called).await;
         let answer = match result {
-            Ok(Ok(result)) => Answer {
+            Ok(Ok(result)) => ToolAnswer {
                 text: text_of(&result.content, result.structured_content.as_ref()),
                 is_error: result.is_error.unwrap_or(false),
             },
-            Ok(Err(error)) => Answer::error(format!("The tool failed: {error:#}")),
-            Err(_) => Answer::error(format!("The tool did not answer within {timeout:?}")),
+            Ok(Err(error)) => ToolAnswer::error(format!("The tool failed: {error:#}")),
+            Err(_) => ToolAnswer::error(format!("The tool did not answer within {timeout:?}")),
         };
         let mut state = self.state();
         state.health.calls += 1;

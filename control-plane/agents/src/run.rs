@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::agent::Agent;
-use crate::mcp::{Answer, Server};
-use crate::turn::{Call, Gateway, Turn};
+use crate::mcp::{Server, ToolAnswer};
+use crate::turn::{GatewayClient, RequestedCall, Turn};
 use opentracy_config::agent_aliases::alias_of;
 
 /// Separates server and tool in a function name.
@@ -32,7 +32,7 @@ const NOT_PASSED: [&str; 6] = [
 
 /// An event in an agent's run.
 #[derive(Debug)]
-pub enum Event {
+pub enum RunEvent {
     /// A piece of the model's text.
     Text(String),
     ToolCalled {
@@ -46,10 +46,10 @@ pub enum Event {
 
 /// The result of a run.
 #[derive(Debug)]
-pub struct Stopped {
+pub struct StoppedRun {
     pub text: String,
     /// Calls of the client's own tools, which the client must run.
-    pub calls: Vec<Call>,
+    pub calls: Vec<RequestedCall>,
     pub finish_reason: String,
     pub used: Used,
 }
@@ -68,10 +68,10 @@ pub struct Used {
 /// A client's request to an agent.
 pub struct Run {
     pub agent: Arc<Agent>,
-    pub gateway: Gateway,
+    pub gateway: GatewayClient,
     /// The client's request body.
     pub request: Map<String, Value>,
-    pub events: mpsc::UnboundedSender<Event>,
+    pub events: mpsc::UnboundedSender<RunEvent>,
 }
 
 /// A tool of one of the agent's MCP servers.
@@ -86,11 +86,11 @@ impl Run {
     ///
     /// The future is boxed so that it is compiled in this crate, MCP clients included, and not in
     /// each crate that awaits it.
-    pub fn run(self) -> Pin<Box<dyn Future<Output = Result<Stopped, ApiError>> + Send>> {
+    pub fn run(self) -> Pin<Box<dyn Future<Output = Result<StoppedRun, ApiError>> + Send>> {
         Box::pin(self.run_in_time())
     }
 
-    async fn run_in_time(self) -> Result<Stopped, ApiError> {
+    async fn run_in_time(self) -> Result<StoppedRun, ApiError> {
         let limit = self.agent.config.limits.timeout;
         let worked = tokio::time::timeout(limit, self.work()).await;
         worked.unwrap_or_else(|_| {
@@ -99,7 +99,7 @@ impl Run {
         })
     }
 
-    async fn work(self) -> Result<Stopped, ApiError> {
+    async fn work(self) -> Result<StoppedRun, ApiError> {
         let limits = &self.agent.config.limits;
         let tools = self.tools().await?;
         let mut messages = self.messages()?;
@@ -126,13 +126,13 @@ impl Run {
             used.output_tokens += turn.output_tokens;
             used.cost += turn.cost.unwrap_or_default();
             model.clone_from(&turn.model);
-            let (own, clients): (Vec<Call>, Vec<Call>) = turn
+            let (own, clients): (Vec<RequestedCall>, Vec<RequestedCall>) = turn
                 .calls
                 .into_iter()
                 .partition(|call| tools.contains_key(&call.name));
             if own.is_empty() {
                 tracing::debug!(agent = self.agent.name, turns = used.turns, elapsed = ?began.elapsed(), "done");
-                return Ok(Stopped {
+                return Ok(StoppedRun {
                     text: turn.text,
                     finish_reason: if clients.is_empty() {
                         turn.finish_reason
@@ -177,7 +177,7 @@ impl Run {
         let events = &self.events;
         let on_text = |text: &str| {
             // The client may have disconnected.
-            let _ = events.send(Event::Text(text.to_owned()));
+            let _ = events.send(RunEvent::Text(text.to_owned()));
         };
         self.gateway.turn(body.into(), model, on_text).await
     }
@@ -248,14 +248,14 @@ impl Run {
     }
 
     /// Calls tools concurrently, and returns the results as messages in the order of the calls.
-    async fn call(&self, tools: &BTreeMap<String, Tool>, calls: Vec<Call>) -> Vec<Value> {
+    async fn call(&self, tools: &BTreeMap<String, Tool>, calls: Vec<RequestedCall>) -> Vec<Value> {
         let timeout = self.agent.config.limits.tool_timeout;
         let mut calling = JoinSet::new();
         for (index, call) in calls.iter().enumerate() {
             let Some(tool) = tools.get(&call.name) else {
                 continue;
             };
-            let _ = self.events.send(Event::ToolCalled {
+            let _ = self.events.send(RunEvent::ToolCalled {
                 name: call.name.clone(),
             });
             let (server, name) = (Arc::clone(&tool.server), tool.name.clone());
@@ -269,19 +269,19 @@ impl Run {
                 let answer = match serde_json::from_str(text) {
                     Ok(arguments) => server.call(&name, arguments, timeout).await,
                     Err(error) => {
-                        Answer::error(format!("The arguments are not a JSON object: {error}"))
+                        ToolAnswer::error(format!("The arguments are not a JSON object: {error}"))
                     }
                 };
                 (index, answer)
             });
         }
-        let mut answers: BTreeMap<usize, Answer> = BTreeMap::new();
+        let mut answers: BTreeMap<usize, ToolAnswer> = BTreeMap::new();
         while let Some(joined) = calling.join_next().await {
             let Ok((index, answer)) = joined else {
                 continue;
             };
             if let Some(call) = calls.get(index) {
-                let told = Event::ToolAnswered {
+                let told = RunEvent::ToolAnswered {
                     name: call.name.clone(),
                     is_error: answer.is_error,
                 };
@@ -291,7 +291,7 @@ impl Run {
         }
         let answered = calls.iter().enumerate().map(|(index, call)| {
             let answer = answers.remove(&index);
-            let answer = answer.unwrap_or_else(|| Answer::error("The tool failed"));
+            let answer = answer.unwrap_or_else(|| ToolAnswer::error("The tool failed"));
             json!({"role": "tool", "tool_call_id": call.id, "content": answer.text})
         });
         answered.collect()
@@ -299,7 +299,7 @@ impl Run {
 }
 
 /// Builds the assistant message that precedes the tools' results.
-fn asked(text: &str, calls: &[Call]) -> Value {
+fn asked(text: &str, calls: &[RequestedCall]) -> Value {
     let content = if text.is_empty() {
         Value::Null
     } else {
@@ -309,7 +309,7 @@ fn asked(text: &str, calls: &[Call]) -> Value {
 }
 
 /// Converts calls to OpenAI's `tool_calls`.
-pub fn wire(calls: &[Call]) -> Vec<Value> {
+pub fn wire(calls: &[RequestedCall]) -> Vec<Value> {
     let calls = calls.iter().map(|call| {
         json!({
             "id": call.id,

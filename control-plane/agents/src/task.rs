@@ -12,7 +12,7 @@ use uuid::Uuid;
 const MAX_TASKS: usize = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum TaskState {
     Working,
     Completed,
     Failed,
@@ -21,13 +21,13 @@ pub enum State {
 
 /// A message from the user or the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct TaskMessage {
     pub id: String,
     pub is_user: bool,
     pub text: String,
 }
 
-impl Message {
+impl TaskMessage {
     pub fn user(id: Option<String>, text: String) -> Self {
         Self {
             id: id.unwrap_or_else(new_id),
@@ -43,8 +43,8 @@ pub struct Task {
     pub context_id: String,
     /// The name of the caller's key.
     pub owner: String,
-    pub state: State,
-    pub message: Message,
+    pub state: TaskState,
+    pub message: TaskMessage,
     /// The agent's text so far.
     pub text: String,
     /// The error message of a failed task.
@@ -59,7 +59,7 @@ pub enum TaskUpdate {
     /// More of the agent's text; `true` for the first piece.
     Text(String, bool),
     /// The end of the task, with an error message if it failed.
-    Ended(State, Option<String>),
+    Ended(TaskState, Option<String>),
 }
 
 struct Entry {
@@ -78,7 +78,7 @@ impl Tasks {
     pub fn begin(
         &self,
         owner: &str,
-        message: Message,
+        message: TaskMessage,
         context_id: Option<String>,
         task_id: Option<String>,
     ) -> Result<(Task, mpsc::UnboundedReceiver<TaskUpdate>, Vec<Value>), String> {
@@ -108,7 +108,7 @@ impl Tasks {
             id: new_id(),
             context_id,
             owner: owner.to_owned(),
-            state: State::Working,
+            state: TaskState::Working,
             message,
             text: String::new(),
             error: None,
@@ -143,7 +143,7 @@ impl Tasks {
 
     pub fn say(&self, id: &str, text: &str) {
         self.change(id, |entry| {
-            if entry.task.state != State::Working {
+            if entry.task.state != TaskState::Working {
                 return;
             }
             let is_first = entry.task.text.is_empty();
@@ -152,7 +152,7 @@ impl Tasks {
         });
     }
 
-    pub fn end(&self, id: &str, state: State, error: Option<String>) {
+    pub fn end(&self, id: &str, state: TaskState, error: Option<String>) {
         self.change(id, |entry| entry.end(state, error));
     }
 
@@ -160,11 +160,11 @@ impl Tasks {
     pub fn cancel(&self, id: &str) -> Option<Task> {
         let mut canceled = None;
         self.change(id, |entry| {
-            if entry.task.state == State::Working {
+            if entry.task.state == TaskState::Working {
                 if let Some(work) = entry.work.take() {
                     work.abort();
                 }
-                entry.end(State::Canceled, None);
+                entry.end(TaskState::Canceled, None);
                 canceled = Some(entry.task.clone());
             }
         });
@@ -190,8 +190,8 @@ impl Entry {
         }
     }
 
-    fn end(&mut self, state: State, error: Option<String>) {
-        if self.task.state != State::Working {
+    fn end(&mut self, state: TaskState, error: Option<String>) {
+        if self.task.state != TaskState::Working {
             return;
         }
         self.task.state = state;
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     fn begin(tasks: &Tasks, owner: &str, text: &str, context: Option<&str>) -> (Task, Vec<Value>) {
-        let message = Message::user(None, text.to_owned());
+        let message = TaskMessage::user(None, text.to_owned());
         let context = context.map(str::to_owned);
         let (task, _, messages) = tasks.begin(owner, message, context, None).unwrap();
         (task, messages)
@@ -227,7 +227,7 @@ mod tests {
         let tasks = Tasks::default();
         let (first, _) = begin(&tasks, "a", "one", None);
         tasks.say(&first.id, "1");
-        tasks.end(&first.id, State::Completed, None);
+        tasks.end(&first.id, TaskState::Completed, None);
         let (_, messages) = begin(&tasks, "a", "two", Some(&first.context_id));
         assert_eq!(messages.len(), 3);
         let (_, messages) = begin(&tasks, "b", "two", Some(&first.context_id));
@@ -239,11 +239,11 @@ mod tests {
     fn a_task_ends_once() {
         let tasks = Tasks::default();
         let (task, _) = begin(&tasks, "a", "one", None);
-        assert_eq!(tasks.cancel(&task.id).unwrap().state, State::Canceled);
-        tasks.end(&task.id, State::Completed, None);
+        assert_eq!(tasks.cancel(&task.id).unwrap().state, TaskState::Canceled);
+        tasks.end(&task.id, TaskState::Completed, None);
         tasks.say(&task.id, "late");
         let task = tasks.get(&task.id, "a").unwrap();
-        assert_eq!((task.state, task.text.as_str()), (State::Canceled, ""));
+        assert_eq!((task.state, task.text.as_str()), (TaskState::Canceled, ""));
         assert!(tasks.cancel(&task.id).is_none());
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// The gateway, as the control plane calls it.
 #[derive(Clone)]
-pub struct Gateway {
+pub struct GatewayClient {
     client: reqwest::Client,
     /// Base URL, without a trailing slash.
     origin: String,
@@ -27,7 +27,7 @@ pub struct Gateway {
 #[derive(Debug, Default)]
 pub struct Turn {
     pub text: String,
-    pub calls: Vec<Call>,
+    pub calls: Vec<RequestedCall>,
     pub finish_reason: String,
     pub input_tokens: u64,
     pub output_tokens: u64,
@@ -39,7 +39,7 @@ pub struct Turn {
 
 /// A tool call that the model requests.
 #[derive(Debug, Clone, Default)]
-pub struct Call {
+pub struct RequestedCall {
     pub id: String,
     pub name: String,
     /// JSON.
@@ -92,7 +92,7 @@ struct Usage {
     completion_tokens: u64,
 }
 
-impl Gateway {
+impl GatewayClient {
     pub fn new(
         client: reqwest::Client,
         listen: std::net::SocketAddr,
@@ -193,7 +193,7 @@ fn unreachable(error: reqwest::Error) -> ApiError {
 #[derive(Default)]
 struct Reader {
     turn: Turn,
-    calls: BTreeMap<usize, Call>,
+    calls: BTreeMap<usize, RequestedCall>,
     error: Option<String>,
 }
 

@@ -25,8 +25,8 @@ use crate::api::rest::access::Caller;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::state::AppState;
-use opentracy_agents::Gateway;
-use opentracy_agents::task::{Message, State as TaskState, Task, TaskUpdate};
+use opentracy_agents::GatewayClient;
+use opentracy_agents::task::{Task, TaskMessage, TaskState, TaskUpdate};
 use opentracy_config::AgentConfig;
 use words::Words;
 
@@ -302,12 +302,12 @@ fn begin(
         .tasks
         .begin(
             caller.name(),
-            Message::user(id("messageId"), text),
+            TaskMessage::user(id("messageId"), text),
             id("contextId"),
             id("taskId"),
         )
         .map_err(|id| Fault::no_task(&id))?;
-    let gateway = Gateway::new(
+    let gateway = GatewayClient::new(
         shared.http.clone(),
         snapshot.config.gateway.listen,
         &snapshot.wire.internal_token,

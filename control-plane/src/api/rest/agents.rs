@@ -24,7 +24,7 @@ use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::json::Body;
 use crate::state::AppState;
-use opentracy_agents::{Event, Gateway, Run, Stopped, Used, wire};
+use opentracy_agents::{GatewayClient, Run, RunEvent, StoppedRun, Used, wire};
 
 /// Registers the endpoints of this file.
 pub fn endpoints() -> Endpoints {
@@ -57,7 +57,7 @@ pub async fn chat_completions(
         ApiError::new(404, format!("Unknown agent \"{name}\"")).with_code("model_not_found")
     })?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let gateway = Gateway::new(
+    let gateway = GatewayClient::new(
         shared.http.clone(),
         snapshot.config.gateway.listen,
         &snapshot.wire.internal_token,
@@ -104,7 +104,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn whole(&self, stopped: &Stopped) -> Value {
+    fn whole(&self, stopped: &StoppedRun) -> Value {
         let content = match stopped.text.as_str() {
             "" => Value::Null,
             text => text.into(),
@@ -128,11 +128,13 @@ impl Shape {
         })
     }
 
-    fn event(&self, event: Event) -> Value {
+    fn event(&self, event: RunEvent) -> Value {
         match event {
-            Event::Text(text) => self.chunk(json!({"content": text}), Value::Null),
-            Event::ToolCalled { name } => self.note(json!({"event": "tool_called", "tool": name})),
-            Event::ToolAnswered { name, is_error } => {
+            RunEvent::Text(text) => self.chunk(json!({"content": text}), Value::Null),
+            RunEvent::ToolCalled { name } => {
+                self.note(json!({"event": "tool_called", "tool": name}))
+            }
+            RunEvent::ToolAnswered { name, is_error } => {
                 self.note(json!({"event": "tool_answered", "tool": name, "is_error": is_error}))
             }
         }
@@ -145,7 +147,7 @@ impl Shape {
         chunk
     }
 
-    fn end(&self, stopped: &Stopped) -> Vec<Value> {
+    fn end(&self, stopped: &StoppedRun) -> Vec<Value> {
         let mut chunks = Vec::new();
         if !stopped.calls.is_empty() {
             let mut calls = wire(&stopped.calls);
@@ -182,7 +184,7 @@ fn summary(used: &Used) -> Value {
 /// Streams the run. An agent that fails before its first event gets an error status instead.
 async fn stream(
     run: Run,
-    mut received: mpsc::UnboundedReceiver<Event>,
+    mut received: mpsc::UnboundedReceiver<RunEvent>,
     shape: Shape,
 ) -> Result<Response, Error> {
     // The set aborts the run when the client disconnects.
@@ -231,8 +233,8 @@ async fn stream(
 }
 
 fn joined(
-    result: Option<Result<Result<Stopped, ApiError>, tokio::task::JoinError>>,
-) -> Result<Stopped, ApiError> {
+    result: Option<Result<Result<StoppedRun, ApiError>, tokio::task::JoinError>>,
+) -> Result<StoppedRun, ApiError> {
     match result {
         Some(Ok(result)) => result,
         ended => {

@@ -15,7 +15,7 @@ use crate::api::rest::analytics::Percentiles;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::state::AppState;
 use crate::telemetry::envoy::{self, CircuitBreaker};
-use opentracy_agents::Health;
+use opentracy_agents::McpHealth;
 use opentracy_base::health::{HealthCode, HealthReason};
 use opentracy_ingest::StoreFigures;
 use opentracy_ingest::live::LiveModel;
@@ -57,7 +57,7 @@ pub struct Statsz {
     /// fewest calls through.
     model_circuit_breakers: BTreeMap<String, ModelCircuitBreaker>,
     /// By agent and server: health of the MCP servers that were used since the start.
-    mcp_servers: BTreeMap<String, BTreeMap<String, Health>>,
+    mcp_servers: BTreeMap<String, BTreeMap<String, McpHealth>>,
     budgets: Vec<BudgetFigures>,
     /// The active faults, as in `/health`.
     reasons: Vec<HealthReason>,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use opentracy_agents::task::{Message, State, Task, TaskUpdate, new_id, now};
+use opentracy_agents::task::{Task, TaskMessage, TaskState, TaskUpdate, new_id, now};
 
 /// A protocol version, identified by its method names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,16 +62,16 @@ impl Words {
         }
     }
 
-    pub fn state(self, state: State) -> &'static str {
+    pub fn state(self, state: TaskState) -> &'static str {
         match (self, state) {
-            (Self::Slashes, State::Working) => "working",
-            (Self::Slashes, State::Completed) => "completed",
-            (Self::Slashes, State::Failed) => "failed",
-            (Self::Slashes, State::Canceled) => "canceled",
-            (Self::Camels, State::Working) => "TASK_STATE_WORKING",
-            (Self::Camels, State::Completed) => "TASK_STATE_COMPLETED",
-            (Self::Camels, State::Failed) => "TASK_STATE_FAILED",
-            (Self::Camels, State::Canceled) => "TASK_STATE_CANCELED",
+            (Self::Slashes, TaskState::Working) => "working",
+            (Self::Slashes, TaskState::Completed) => "completed",
+            (Self::Slashes, TaskState::Failed) => "failed",
+            (Self::Slashes, TaskState::Canceled) => "canceled",
+            (Self::Camels, TaskState::Working) => "TASK_STATE_WORKING",
+            (Self::Camels, TaskState::Completed) => "TASK_STATE_COMPLETED",
+            (Self::Camels, TaskState::Failed) => "TASK_STATE_FAILED",
+            (Self::Camels, TaskState::Canceled) => "TASK_STATE_CANCELED",
         }
     }
 
@@ -82,7 +82,7 @@ impl Words {
         }
     }
 
-    fn message(self, message: &Message, task: &str, context: &str) -> Value {
+    fn message(self, message: &TaskMessage, task: &str, context: &str) -> Value {
         let role = match (self, message.is_user) {
             (Self::Slashes, true) => "user",
             (Self::Slashes, false) => "agent",
@@ -106,7 +106,7 @@ impl Words {
 
     fn status(
         self,
-        state: State,
+        state: TaskState,
         error: Option<&str>,
         at: &str,
         task: &str,
@@ -114,7 +114,7 @@ impl Words {
     ) -> Value {
         let mut status = json!({"state": self.state(state), "timestamp": at});
         if let Some(error) = error {
-            let message = Message {
+            let message = TaskMessage {
                 id: new_id(),
                 is_user: false,
                 text: error.to_owned(),
