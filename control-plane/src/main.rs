@@ -82,7 +82,7 @@ enum Command {
     /// Create, fetch and activate the packs that the router has learned.
     Router {
         #[command(subcommand)]
-        command: routing::command::Command,
+        command: routing::command::RoutingCommand,
     },
     /// Check, repair or export the store.
     Store {

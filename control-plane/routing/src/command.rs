@@ -9,14 +9,14 @@ use opentracy_router::pack;
 use opentracy_router::{LabeledOutcome, Pack, fit};
 
 use crate::embed::{self, Embed};
-use crate::learn::{self, Order};
+use crate::learn::{self, FitOrder};
 use crate::library::Library;
 use crate::prior;
 use opentracy_base::health::HealthRegistry;
 use opentracy_config::{self as config, Config};
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum RoutingCommand {
     /// Fit a pack on labeled outcomes, store it and print its version.
     Fit {
         /// JSON Lines: `prompt`, `model`, and `error` from 0 (good enough) to 1.
@@ -50,14 +50,14 @@ pub enum Command {
     Activate { version: String },
 }
 
-pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<()> {
+pub fn run(path: Option<&Path>, command: RoutingCommand) -> anyhow::Result<()> {
     let (config, _) = config::load(path).context("the configuration can't be used")?;
     let library = Library::open(config.router.packs())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     match command {
-        Command::Fit {
+        RoutingCommand::Fit {
             outcomes,
             clusters,
             keep_clusters,
@@ -73,7 +73,7 @@ pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<()> {
                 ),
                 false => None,
             };
-            let order = Order {
+            let order = FitOrder {
                 keep_clusters,
                 clusters,
                 activate,
@@ -94,18 +94,18 @@ pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<()> {
             }
             describe(&version, &pack, activate);
         }
-        Command::Prior => {
+        RoutingCommand::Prior => {
             let pack = runtime.block_on(prior::make(&*embedder(&config)?))?;
             describe(&library.add(&pack)?, &pack, false);
         }
-        Command::Import { folder } => {
+        RoutingCommand::Import { folder } => {
             let pack = match folder.join("manifest.json").exists() {
                 true => pack::load(&folder)?,
                 false => pack::import(&folder, embedder(&config)?.identity().clone())?,
             };
             describe(&library.add(&pack)?, &pack, false);
         }
-        Command::List => {
+        RoutingCommand::List => {
             let active = library.active_version();
             for version in library.versions()? {
                 match library.load(&version) {
@@ -114,7 +114,7 @@ pub fn run(path: Option<&Path>, command: Command) -> anyhow::Result<()> {
                 }
             }
         }
-        Command::Activate { version } => {
+        RoutingCommand::Activate { version } => {
             let pack = library.load(&version)?;
             library.set_active(&version)?;
             describe(&version, &pack, true);

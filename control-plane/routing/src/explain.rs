@@ -48,7 +48,8 @@ pub struct RouteRequest<'a> {
 
 /// A decision.
 #[derive(Serialize, ToSchema)]
-pub struct Route {
+#[schema(as = Route)]
+pub struct RouteExplanation {
     /// `provider/model`.
     selected_model: String,
     /// The probability that its answer is not good enough.
@@ -185,7 +186,7 @@ async fn decide(
     live: &Live,
     request: &RouteRequest<'_>,
     default: Option<&RouteRequest<'_>>,
-) -> Result<Route, ApiError> {
+) -> Result<RouteExplanation, ApiError> {
     let name = request.model.as_ref().or_else(|| default?.model.as_ref());
     let name = name.map_or(auto_alias::NAME, String::as_str);
     let alias = snapshot.config.aliases.get(name).map(|alias| &alias.value);
@@ -215,7 +216,7 @@ async fn decide(
             candidates::part(&ids, &needs, snapshot, pack, live)
         })
         .await
-        .map(Route::from)
+        .map(RouteExplanation::from)
         .map_err(|undecided| refusal(&undecided))
 }
 
@@ -292,7 +293,7 @@ fn refusal(undecided: &RoutingError) -> ApiError {
     }
 }
 
-impl From<Answer> for Route {
+impl From<Answer> for RouteExplanation {
     fn from(answer: Answer) -> Self {
         let first = answer.scores.first();
         Self {

@@ -36,7 +36,7 @@ pub struct Fits {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Job {
     pub id: Uuid,
-    pub state: State,
+    pub state: FitState,
     /// Number of outcomes that it learns from.
     pub outcomes: usize,
     /// The version of the new pack, once it exists.
@@ -50,7 +50,8 @@ pub struct Job {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+#[schema(as = State)]
+pub enum FitState {
     Running,
     Done,
     Failed,
@@ -58,7 +59,7 @@ pub enum State {
 
 /// Options of a fit.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct FitOrder {
     /// Keeps the active pack's clusters, and fits only the profiles of the models that have
     /// outcomes.
     pub keep_clusters: bool,
@@ -91,11 +92,11 @@ impl Fits {
         self: &Arc<Self>,
         router: Arc<Router>,
         outcomes: Vec<LabeledOutcome>,
-        order: Order,
+        order: FitOrder,
     ) -> Job {
         let job = Job {
             id: Uuid::now_v7(),
-            state: State::Running,
+            state: FitState::Running,
             outcomes: outcomes.len(),
             pack: None,
             error: None,
@@ -116,12 +117,12 @@ impl Fits {
             job.finished_at = Some(clock::now().timestamp());
             match fitted {
                 Ok(version) => {
-                    job.state = State::Done;
+                    job.state = FitState::Done;
                     job.pack = Some(version);
                 }
                 Err(error) => {
                     tracing::error!("fitting a router pack failed: {error:#}");
-                    job.state = State::Failed;
+                    job.state = FitState::Failed;
                     job.error = Some(format!("{error:#}"));
                 }
             }
@@ -133,7 +134,7 @@ impl Fits {
         &self,
         router: &Router,
         outcomes: Vec<LabeledOutcome>,
-        order: &Order,
+        order: &FitOrder,
     ) -> anyhow::Result<String> {
         let embedder = router
             .embedder()
@@ -166,7 +167,7 @@ pub async fn fit_now(
     base: Option<&Pack>,
     embedder: &dyn Embed,
     outcomes: Vec<LabeledOutcome>,
-    order: &Order,
+    order: &FitOrder,
 ) -> anyhow::Result<Pack> {
     let training = embed(Training::collect(outcomes), embedder).await?;
     Ok(fit_pack(base, &training, &options(embedder, order))?)
@@ -183,7 +184,7 @@ fn fit_pack(
     }
 }
 
-fn options(embedder: &dyn Embed, order: &Order) -> fit::FitOptions {
+fn options(embedder: &dyn Embed, order: &FitOrder) -> fit::FitOptions {
     fit::FitOptions {
         embedder: embedder.identity().clone(),
         clusters: order.clusters,

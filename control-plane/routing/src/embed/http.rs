@@ -16,7 +16,7 @@ use opentracy_config as config;
 const MAX_BATCH: usize = 64;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-pub struct Endpoint {
+pub struct EmbeddingServer {
     identity: pack::EmbeddingModel,
     client: reqwest::Client,
     url: Url,
@@ -43,7 +43,7 @@ struct Embedding {
     embedding: Vec<f32>,
 }
 
-impl Endpoint {
+impl EmbeddingServer {
     pub fn new(config: &config::EmbeddingEndpoint) -> anyhow::Result<Self> {
         let key = config.api_key_env.as_ref().map(|variable| {
             std::env::var(variable).with_context(|| {
@@ -98,7 +98,7 @@ impl Endpoint {
 }
 
 #[async_trait]
-impl Embed for Endpoint {
+impl Embed for EmbeddingServer {
     fn identity(&self) -> &pack::EmbeddingModel {
         &self.identity
     }

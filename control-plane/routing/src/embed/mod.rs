@@ -53,11 +53,13 @@ pub fn open(
         Arc::new(watched) as Arc<dyn Embed>
     };
     if let Some(endpoint) = &config.endpoint {
-        return Ok(Some(watched(Box::new(http::Endpoint::new(endpoint)?))));
+        return Ok(Some(watched(Box::new(http::EmbeddingServer::new(
+            endpoint,
+        )?))));
     }
-    let Some(files) = onnx::Files::find(config) else {
+    let Some(files) = onnx::OnnxFiles::find(config) else {
         return Ok(None);
     };
-    let embedder = worker::Worker::start(onnx::Model::load(&files, config)?)?;
+    let embedder = worker::Worker::start(onnx::OnnxModel::load(&files, config)?)?;
     Ok(Some(watched(Box::new(embedder))))
 }

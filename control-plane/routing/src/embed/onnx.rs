@@ -20,12 +20,12 @@ const RUNTIME: &str = "libonnxruntime.so";
 const EVEN: f64 = 0.85;
 
 /// Paths of the model's files.
-pub struct Files {
+pub struct OnnxFiles {
     folder: PathBuf,
     runtime: PathBuf,
 }
 
-impl Files {
+impl OnnxFiles {
     /// Returns `None` if the model or the runtime is missing.
     pub fn find(config: &config::Embedder) -> Option<Self> {
         let folder = config.path();
@@ -40,15 +40,15 @@ impl Files {
 }
 
 /// A loaded model, which runs on one thread.
-pub struct Model {
+pub struct OnnxModel {
     session: Session,
     tokenizer: Tokenizer,
     wants_types: bool,
     pub identity: pack::EmbeddingModel,
 }
 
-impl Model {
-    pub fn load(files: &Files, config: &config::Embedder) -> anyhow::Result<Self> {
+impl OnnxModel {
+    pub fn load(files: &OnnxFiles, config: &config::Embedder) -> anyhow::Result<Self> {
         let runtime = &files.runtime;
         let environment = ort::init_from(runtime)
             .map_err(anyhow::Error::from)

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use opentracy_router::pack;
 use tokio::sync::{mpsc, oneshot};
 
-use super::onnx::Model;
+use super::onnx::OnnxModel;
 use super::{Embed, EmbedError, Urgency};
 
 /// Maximum number of queued requests. In a longer queue the last result would come too late.
@@ -25,7 +25,7 @@ struct Job {
 }
 
 impl Worker {
-    pub fn start(mut model: Model) -> std::io::Result<Self> {
+    pub fn start(mut model: OnnxModel) -> std::io::Result<Self> {
         let (requests, mut urgent) = mpsc::channel::<Job>(MAX_WAITING);
         let (jobs, mut patient) = mpsc::channel::<Job>(1);
         let identity = model.identity.clone();
@@ -65,7 +65,7 @@ async fn next(urgent: &mut mpsc::Receiver<Job>, patient: &mut mpsc::Receiver<Job
     }
 }
 
-fn answer(model: &mut Model, batch: Vec<Job>) {
+fn answer(model: &mut OnnxModel, batch: Vec<Job>) {
     let texts: Vec<String> = batch
         .iter()
         .flat_map(|job| job.texts.iter().cloned())

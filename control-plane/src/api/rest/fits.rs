@@ -15,7 +15,7 @@ use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::lines::Objects;
 use crate::state::AppState;
-use opentracy_routing::learn::{self, Job, Order};
+use opentracy_routing::learn::{self, FitOrder, Job};
 use opentracy_store::{Actor, AuditEntry, Micros};
 
 /// Registers the endpoints of this file.
@@ -96,7 +96,7 @@ pub async fn begin(
             .with_code("too_few_outcomes")
             .into());
     }
-    let order = Order {
+    let order = FitOrder {
         keep_clusters: params.keep_clusters,
         clusters,
         activate: params.activate,

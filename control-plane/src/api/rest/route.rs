@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::state::AppState;
-use opentracy_routing::explain::{self, Route, RouteRequest};
+use opentracy_routing::explain::{self, RouteExplanation, RouteRequest};
 
 /// Registers the endpoints of this file.
 pub fn endpoints() -> Endpoints {
@@ -24,7 +24,7 @@ pub fn endpoints() -> Endpoints {
     path = "/v1/route",
     request_body = RouteRequest,
     responses(
-        (status = OK, body = Route),
+        (status = OK, body = RouteExplanation),
         (status = BAD_REQUEST, description = "The question is invalid"),
         (status = SERVICE_UNAVAILABLE, description = "The router can't decide")
     )
