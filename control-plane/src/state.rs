@@ -17,7 +17,7 @@ use opentracy_ingest::Ingest;
 use opentracy_ingest::live::Live;
 use opentracy_routing::{Router, learn};
 use opentracy_spend::budget::Ledger;
-use opentracy_spend::limits::Limits;
+use opentracy_spend::limits::LimitLedger;
 use opentracy_spend::prices::Prices;
 use opentracy_store::Store;
 
@@ -40,7 +40,7 @@ pub struct AppState {
     pub state_dir: Arc<Path>,
     /// Client for our own calls.
     pub http: reqwest::Client,
-    pub limits: Arc<Limits>,
+    pub limits: Arc<LimitLedger>,
     pub resources: Arc<Resources>,
     pub router: Arc<Router>,
     pub fits: Arc<learn::Fits>,

@@ -64,9 +64,9 @@ struct State {
 }
 
 #[derive(Default)]
-pub struct Limits(Mutex<State>);
+pub struct LimitLedger(Mutex<State>);
 
-impl Limits {
+impl LimitLedger {
     /// Records the units that a VM holds, which an earlier start of the control plane granted.
     pub fn introduce(&self, vm: &str, introduction: v1::Introduction, now: jiff::Timestamp) {
         let now_ms = millis(now);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     /// Introduces a VM that holds concurrent requests.
-    fn meet(limits: &Limits, vm: &str, held: u64, number: u64, again: bool) {
+    fn meet(limits: &LimitLedger, vm: &str, held: u64, number: u64, again: bool) {
         let held = v1::Held {
             bucket: Some(bucket(Unit::Concurrent)),
             units: held,
@@ -321,7 +321,7 @@ mod tests {
     /// Requests one slot; returns the granted ones, if any request is granted, and whether the VM
     /// has to introduce itself.
     fn slot(
-        limits: &Limits,
+        limits: &LimitLedger,
         vm: &str,
         number: u64,
         released: u64,
@@ -348,7 +348,7 @@ mod tests {
     }
 
     fn ask(
-        limits: &Limits,
+        limits: &LimitLedger,
         vm: &str,
         unit: Unit,
         units: u64,
@@ -379,7 +379,7 @@ mod tests {
         for kind in LimitKind::all() {
             let Some(window) = kind.window else { continue };
             let length = i64::try_from(window.length.as_millis()).unwrap();
-            let limits = Limits::default();
+            let limits = LimitLedger::default();
             let mut total = 0;
             for turn in 0..200 {
                 let vm = if turn % 2 == 0 { "x" } else { "y" };
@@ -408,7 +408,7 @@ mod tests {
             }],
             ..v1::AcquireRequest::default()
         };
-        let limits = Limits::default();
+        let limits = LimitLedger::default();
         let alive = HashSet::default();
         let answer = limits.acquire(request, &config(), &alive, jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(answer.grants[0].units, 2000);
@@ -417,7 +417,7 @@ mod tests {
 
     #[test]
     fn what_is_more_than_is_left_is_not_granted_in_part() {
-        let limits = Limits::default();
+        let limits = LimitLedger::default();
         assert_eq!(ask(&limits, "x", Unit::Requests, 990, 0, 0).units, 990);
         assert_eq!(ask(&limits, "x", Unit::Requests, 11, 0, 1).units, 0);
         assert_eq!(ask(&limits, "x", Unit::Requests, 10, 0, 2).units, 10);
@@ -425,7 +425,7 @@ mod tests {
 
     #[test]
     fn tokens_that_were_not_used_are_there_for_others() {
-        let limits = Limits::default();
+        let limits = LimitLedger::default();
         let ask = |vm, units, released| ask(&limits, vm, Unit::Tokens, units, released, 0).units;
         assert_eq!(ask("x", 900, 0), 900);
         assert_eq!(ask("y", 200, 0), 0);
@@ -435,7 +435,7 @@ mod tests {
 
     #[test]
     fn slots_are_held_until_they_are_given_back() {
-        let limits = Limits::default();
+        let limits = LimitLedger::default();
         let ask = |vm, released| ask(&limits, vm, Unit::Concurrent, 1, released, 0).units;
         assert_eq!([ask("x", 0), ask("x", 0), ask("y", 0)], [1, 1, 1]);
         assert_eq!(ask("y", 0), 0, "all three are held");
@@ -445,7 +445,7 @@ mod tests {
 
     #[test]
     fn the_grant_of_a_request_without_an_answer_is_taken_back_once() {
-        let limits = Limits::default();
+        let limits = LimitLedger::default();
         let acquire = |number, units, unanswered: &[u64]| {
             let wants = [Unit::Concurrent, Unit::Tokens].map(|unit| v1::Want {
                 bucket: Some(bucket(unit)),
@@ -474,7 +474,7 @@ mod tests {
 
     #[test]
     fn after_a_restart_slots_that_vms_still_hold_count() {
-        let limits = Limits::default();
+        let limits = LimitLedger::default();
         assert_eq!(slot(&limits, "x", 8, 5, 0), (None, true), "unknown");
         assert!(!limits.knows("x"));
         meet(&limits, "x", 2, 9, true);
@@ -491,7 +491,7 @@ mod tests {
 
     #[test]
     fn a_vm_that_was_not_heard_from_introduces_itself_again() {
-        let limits = Limits::default();
+        let limits = LimitLedger::default();
         meet(&limits, "away", 0, 1, false);
         assert_eq!(slot(&limits, "away", 2, 0, 5000).0, Some(1));
         meet(&limits, "x", 0, 1, false);
@@ -505,7 +505,7 @@ mod tests {
 
     #[test]
     fn what_a_vm_held_that_is_gone_is_free_again() {
-        let limits = Limits::default();
+        let limits = LimitLedger::default();
         let ask = |vm| ask(&limits, vm, Unit::Concurrent, 1, 0, 0).units;
         assert_eq!([ask("gone"), ask("gone"), ask("gone")], [1, 1, 1]);
         assert_eq!(ask("x"), 1);
