@@ -11,7 +11,7 @@ use opentracy_config::{self as config, Config, Keys, ResolvedProvider};
 
 /// The form of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
+pub enum CheckFormat {
     #[default]
     Text,
     Json,
@@ -29,12 +29,12 @@ struct Report {
 }
 
 /// Loads the configuration and prints the active settings. The error lists every problem.
-pub fn run(path: Option<&Path>, format: Format) -> anyhow::Result<()> {
+pub fn run(path: Option<&Path>, format: CheckFormat) -> anyhow::Result<()> {
     let (config, keys) = config::load(path).context("the configuration can't be used")?;
     let report = Report::of(&config, &keys);
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-        Format::Text => report.print(),
+        CheckFormat::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        CheckFormat::Text => report.print(),
     }
     Ok(())
 }

@@ -60,7 +60,7 @@ enum Command {
     Check {
         /// The form of the report.
         #[arg(long, value_enum, default_value_t)]
-        format: check::Format,
+        format: check::CheckFormat,
     },
     /// Migrate the store's tables to this version. `serve` does so by itself.
     Migrate,
@@ -97,7 +97,7 @@ enum Command {
     /// List the owners of the providers' files and batches, and assign those without one to a key.
     Resources {
         #[command(subcommand)]
-        command: resources::command::Command,
+        command: resources::command::ResourceCommand,
     },
     /// Print an Envoy bootstrap for the configuration. It holds a secret: keep it private.
     EnvoyConfig {
@@ -154,10 +154,12 @@ fn main() -> ExitCode {
             into,
             listener,
         } => {
-            let host = into.zip(listener).map(|(bootstrap, listener)| envoy::Host {
-                bootstrap,
-                listener,
-            });
+            let host = into
+                .zip(listener)
+                .map(|(bootstrap, listener)| envoy::HostEnvoy {
+                    bootstrap,
+                    listener,
+                });
             envoy::print(path, &filter, host.as_ref())
         }
         Command::Resources { command } => resources::command::run(command),

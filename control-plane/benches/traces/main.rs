@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use prost::Message as _;
 
-use server::{Backend, Server};
+use server::{Backend, BenchServer};
 use traffic::Traffic;
 
 /// Number of traces that are stored before the first query.
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
         Err(_) => Backend::Sqlite,
     };
     let folder = tempfile::tempdir()?;
-    let mut server = Server::start(folder.path(), &backend)?;
+    let mut server = BenchServer::start(folder.path(), &backend)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let mut traffic = Traffic::new(server.grpc.clone());
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::server::Server;
+use crate::server::BenchServer;
 use crate::traffic::word;
 
 /// A name, and the query string for a round.
@@ -24,7 +24,7 @@ fn between(start_micros: u64, from_seconds: u64, seconds: u64) -> String {
     format!("since={from}&until={}", at(from_seconds + seconds))
 }
 
-pub fn ask(server: &Server, an_id: &str, start_micros: u64) -> Result<()> {
+pub fn ask(server: &BenchServer, an_id: &str, start_micros: u64) -> Result<()> {
     let minute = between(start_micros, 100, 60);
     let mut all = Vec::new();
     println!("\n| search | p50 ms | p95 ms |\n|---|--:|--:|");

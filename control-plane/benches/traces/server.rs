@@ -44,14 +44,14 @@ impl Backend {
     }
 }
 
-pub struct Server {
+pub struct BenchServer {
     child: Child,
     rest: SocketAddr,
     /// The URL of the gRPC listener.
     pub grpc: String,
 }
 
-impl Server {
+impl BenchServer {
     pub fn start(folder: &Path, backend: &Backend) -> Result<Self> {
         let [rest, grpc] = free_addresses()?;
         let store = match backend {

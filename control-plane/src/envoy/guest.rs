@@ -14,7 +14,7 @@ const HTTP_CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_man
 
 /// The existing Envoy that the gateway is added to.
 #[derive(Debug, Clone)]
-pub struct Host {
+pub struct HostEnvoy {
     /// Path of its bootstrap, in YAML or JSON.
     pub bootstrap: PathBuf,
     /// The listener that applications call.
@@ -22,7 +22,7 @@ pub struct Host {
 }
 
 /// Returns the host's bootstrap with the gateway added.
-pub fn add(parts: &Parts<'_>, host: &Host) -> anyhow::Result<Value> {
+pub fn add(parts: &Parts<'_>, host: &HostEnvoy) -> anyhow::Result<Value> {
     let text = std::fs::read_to_string(&host.bootstrap)
         .with_context(|| format!("{} can't be read", host.bootstrap.display()))?;
     let bootstrap = serde_saphyr::from_str(&text)

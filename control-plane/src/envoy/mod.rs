@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::envoy::filters::Plugin;
 use opentracy_config::{self as config, AdminAddress, Config, Keys, ResolvedProvider};
 
-pub use guest::Host;
+pub use guest::HostEnvoy;
 
 /// Maximum number of client connections. File descriptors would run out before any other resource.
 const MAX_CONNECTIONS: u32 = 50_000;
@@ -33,7 +33,7 @@ const IDLE_MARGIN: Duration = Duration::from_secs(60);
 
 /// Prints the bootstrap for a configuration as YAML: a standalone one, or `host`'s with the gateway
 /// added.
-pub fn print(path: Option<&Path>, filter: &Path, host: Option<&Host>) -> anyhow::Result<()> {
+pub fn print(path: Option<&Path>, filter: &Path, host: Option<&HostEnvoy>) -> anyhow::Result<()> {
     let (config, keys) = config::load(path).context("the configuration can't be used")?;
     let providers = config::providers(&config, &keys);
     let secrets = Secrets::new(&keys);

@@ -7,7 +7,7 @@ use super::Resources;
 use opentracy_config as config;
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum ResourceCommand {
     /// List the objects that have an owner.
     List,
     /// Assign objects of a provider to a key, such as those from before the key existed.
@@ -23,15 +23,15 @@ pub enum Command {
 }
 
 /// Runs `opentracy resources`.
-pub fn run(command: Command) -> anyhow::Result<()> {
+pub fn run(command: ResourceCommand) -> anyhow::Result<()> {
     let resources = Resources::new(&config::state_dir());
     match command {
-        Command::List => {
+        ResourceCommand::List => {
             for each in resources.list()? {
                 println!("{}\t{}\t{}", each.provider, each.id, each.owner);
             }
         }
-        Command::Assign { provider, key, ids } => {
+        ResourceCommand::Assign { provider, key, ids } => {
             resources.assign(&provider, &format!("key:{key}"), &ids)?;
             println!("{} objects of {provider} belong to {key} now.", ids.len());
         }

@@ -28,7 +28,7 @@ pub struct Claim {
 
 /// An object and its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resource {
+pub struct OwnedResource {
     pub provider: String,
     pub id: String,
     /// `key:NAME`, `subject:NAME` or `open`.
@@ -92,13 +92,13 @@ impl Resources {
     }
 
     /// Lists all objects that have an owner.
-    pub fn list(&self) -> anyhow::Result<Vec<Resource>> {
+    pub fn list(&self) -> anyhow::Result<Vec<OwnedResource>> {
         self.with(|connection| {
             let mut statement = connection.prepare(
                 "SELECT provider, id, owner FROM resources ORDER BY provider, owner, id",
             )?;
             let rows = statement.query_map([], |row| {
-                Ok(Resource {
+                Ok(OwnedResource {
                     provider: row.get(0)?,
                     id: row.get(1)?,
                     owner: row.get(2)?,

@@ -21,15 +21,17 @@ const MAX_BYTES: usize = 8 << 20;
 
 /// A provider's circuit breaker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct CircuitBreaker {
-    pub state: State,
+#[schema(as = CircuitBreaker)]
+pub struct ProviderBreaker {
+    pub state: BreakerState,
     /// Hosts that Envoy ejected after they refused connections.
     pub ejected_hosts: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+#[schema(as = State)]
+pub enum BreakerState {
     #[default]
     Closed,
     /// The provider is at its request limit, or all its hosts are ejected; calls fail over to the
@@ -38,7 +40,7 @@ pub enum State {
 }
 
 /// Returns the circuit breakers of each Envoy cluster, or `None` if Envoy does not answer.
-pub async fn circuit_breakers(admin: &AdminAddress) -> Option<BTreeMap<String, CircuitBreaker>> {
+pub async fn circuit_breakers(admin: &AdminAddress) -> Option<BTreeMap<String, ProviderBreaker>> {
     let asked = ask(admin);
     let body = tokio::time::timeout(DEADLINE, asked).await.ok()?.ok()?;
     #[derive(Deserialize)]
@@ -53,7 +55,7 @@ pub async fn circuit_breakers(admin: &AdminAddress) -> Option<BTreeMap<String, C
         value: u64,
     }
     let Stats { stats } = serde_json::from_slice(&body).ok()?;
-    let mut breakers: BTreeMap<String, CircuitBreaker> = BTreeMap::new();
+    let mut breakers: BTreeMap<String, ProviderBreaker> = BTreeMap::new();
     for Stat { name, value } in stats {
         let Some((cluster, what)) = name
             .strip_prefix("cluster.")
@@ -63,11 +65,11 @@ pub async fn circuit_breakers(admin: &AdminAddress) -> Option<BTreeMap<String, C
         };
         let breaker = breakers.entry(cluster.to_owned()).or_default();
         match what {
-            "circuit_breakers.default.rq_open" if value > 0 => breaker.state = State::Open,
+            "circuit_breakers.default.rq_open" if value > 0 => breaker.state = BreakerState::Open,
             "outlier_detection.ejections_active" => {
                 breaker.ejected_hosts = value;
                 if value > 0 {
-                    breaker.state = State::Open;
+                    breaker.state = BreakerState::Open;
                 }
             }
             _ => {}

@@ -8,11 +8,11 @@ use opentracy_config::snapshot::ActiveConfig;
 
 /// Admits callers that present the secret, which stays the same for the life of the process.
 #[derive(Clone)]
-pub struct Credential {
+pub struct CallCredential {
     secret: String,
 }
 
-impl Credential {
+impl CallCredential {
     pub fn new(snapshot: &ActiveConfig) -> Self {
         Self {
             secret: snapshot.grpc_secret().to_owned(),
@@ -20,7 +20,7 @@ impl Credential {
     }
 }
 
-impl Interceptor for Credential {
+impl Interceptor for CallCredential {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         let token = request.metadata().get(access::TOKEN_HEADER);
         let token = token.and_then(|token| token.to_str().ok());
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn only_the_secret_is_admitted() {
-        let mut credential = Credential {
+        let mut credential = CallCredential {
             secret: "s".to_owned(),
         };
         let mut admits = |token: Option<&str>| {
@@ -58,7 +58,7 @@ mod tests {
         };
         assert!(admits(Some("s")));
         assert!(!admits(None) && !admits(Some("")) && !admits(Some("other")));
-        let mut unset = Credential {
+        let mut unset = CallCredential {
             secret: String::new(),
         };
         assert!(unset.call(Request::new(())).is_err());

@@ -23,7 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptorLayer;
 
 use crate::api::connections::{Connections, GuardedStream};
-use crate::api::grpc::credential::Credential;
+use crate::api::grpc::credential::CallCredential;
 use crate::state::AppState;
 
 /// Maximum size of a batch of traces; more than a filter ever sends.
@@ -45,7 +45,7 @@ pub async fn serve(
     connections: Arc<Connections>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    let check = Credential::new(&shared.snapshot.borrow());
+    let check = CallCredential::new(&shared.snapshot.borrow());
     let incoming = incoming(listener, connections);
     tonic::transport::Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)

@@ -28,7 +28,7 @@ use crate::state::AppState;
 use opentracy_agents::GatewayClient;
 use opentracy_agents::task::{Task, TaskMessage, TaskState, TaskUpdate};
 use opentracy_config::AgentConfig;
-use words::Words;
+use words::A2aDialect;
 
 /// Registers the endpoints of this file.
 pub fn endpoints() -> Endpoints {
@@ -209,7 +209,7 @@ async fn answer(
         let words = "Send a JSON-RPC call: {\"jsonrpc\": \"2.0\", \"id\": …, \"method\": …}";
         return reply(call.id, Err(Fault(-32600, words.to_owned())));
     };
-    let Some((words, action)) = Words::of_method(method) else {
+    let Some((words, action)) = A2aDialect::of_method(method) else {
         let message = format!(
             "Unknown method \"{method}\"; use message/send, message/stream, tasks/get or tasks/cancel"
         );
@@ -217,8 +217,8 @@ async fn answer(
     };
     let owner = caller.name().to_owned();
     let result = match action {
-        words::Action::Get => find(&shared, &owner, &call.params).map(|task| words.task(&task)),
-        words::Action::Cancel => find(&shared, &owner, &call.params).and_then(|task| {
+        words::TaskMethod::Get => find(&shared, &owner, &call.params).map(|task| words.task(&task)),
+        words::TaskMethod::Cancel => find(&shared, &owner, &call.params).and_then(|task| {
             let canceled = shared.tasks.cancel(&task.id);
             canceled.map(|task| words.task(&task)).ok_or_else(|| {
                 Fault(
@@ -227,14 +227,14 @@ async fn answer(
                 )
             })
         }),
-        words::Action::Send | words::Action::Stream => {
+        words::TaskMethod::Send | words::TaskMethod::Stream => {
             let traceparent = headers
                 .get("traceparent")
                 .and_then(|value| value.to_str().ok());
             let begun = begin(&shared, &caller, traceparent, agent, &call.params);
             match (begun, action) {
                 (Err(fault), _) => Err(fault),
-                (Ok((task, told)), words::Action::Stream) => {
+                (Ok((task, told)), words::TaskMethod::Stream) => {
                     return stream(call.id, words, &task, told);
                 }
                 (Ok((task, told)), _) => {
@@ -342,7 +342,7 @@ async fn wait(
 /// Streams the updates of a task.
 fn stream(
     id: Value,
-    words: Words,
+    words: A2aDialect,
     task: &Task,
     told: mpsc::UnboundedReceiver<TaskUpdate>,
 ) -> Response {

@@ -16,7 +16,7 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::internal_auth::SignedRequest;
 use opentracy_translate::request_origin::RequestOrigin;
 
-use crate::api::rest::endpoints::{Callers, Policy};
+use crate::api::rest::endpoints::{Callers, EndpointPolicy};
 use crate::api::rest::error::Error;
 use crate::api::rest::request_id::RequestId;
 use crate::state::AppState;
@@ -49,11 +49,11 @@ impl Caller {
 pub struct Guard {
     shared: AppState,
     /// By path, as the router matches it.
-    policies: Arc<BTreeMap<String, Policy>>,
+    policies: Arc<BTreeMap<String, EndpointPolicy>>,
 }
 
 impl Guard {
-    pub fn new(shared: AppState, policies: BTreeMap<String, Policy>) -> Self {
+    pub fn new(shared: AppState, policies: BTreeMap<String, EndpointPolicy>) -> Self {
         let policies = Arc::new(policies);
         Self { shared, policies }
     }

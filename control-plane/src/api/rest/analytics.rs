@@ -45,7 +45,8 @@ pub struct SeriesParams {
 }
 
 #[derive(Serialize, ToSchema)]
-pub struct Figures {
+#[schema(as = Figures)]
+pub struct AnalyticsReport {
     data: Vec<Figure>,
 }
 
@@ -89,12 +90,12 @@ pub struct Percentiles {
     get,
     path = "/v1/analytics/summary",
     params(FilterParams, SummaryParams),
-    responses((status = OK, body = Figures), (status = BAD_REQUEST, description = "An invalid filter"))
+    responses((status = OK, body = AnalyticsReport), (status = BAD_REQUEST, description = "An invalid filter"))
 )]
 pub async fn summary(
     State(shared): State<AppState>,
     Query(pairs): Query<Vec<(String, String)>>,
-) -> Result<Json<Figures>, Error> {
+) -> Result<Json<AnalyticsReport>, Error> {
     let (filter, SummaryParams { group_by }) = params::read(pairs)?;
     figures(
         &shared,
@@ -112,12 +113,12 @@ pub async fn summary(
     get,
     path = "/v1/analytics/timeseries",
     params(FilterParams, SeriesParams),
-    responses((status = OK, body = Figures), (status = BAD_REQUEST, description = "An invalid filter"))
+    responses((status = OK, body = AnalyticsReport), (status = BAD_REQUEST, description = "An invalid filter"))
 )]
 pub async fn time_series(
     State(shared): State<AppState>,
     Query(pairs): Query<Vec<(String, String)>>,
-) -> Result<Json<Figures>, Error> {
+) -> Result<Json<AnalyticsReport>, Error> {
     let (mut filter, series) = params::read::<SeriesParams>(pairs)?;
     let interval = interval(series.interval.as_deref().unwrap_or("1h"))?;
     let until = filter.until.unwrap_or_else(clock::now);
@@ -143,9 +144,9 @@ pub async fn time_series(
     .await
 }
 
-async fn figures(shared: &AppState, query: StatsQuery) -> Result<Json<Figures>, Error> {
+async fn figures(shared: &AppState, query: StatsQuery) -> Result<Json<AnalyticsReport>, Error> {
     let stats = shared.store.stats(query).await?;
-    Ok(Json(Figures {
+    Ok(Json(AnalyticsReport {
         data: stats.into_iter().map(Figure::from).collect(),
     }))
 }

@@ -27,11 +27,12 @@ pub struct AuditParams {
 #[derive(Serialize, ToSchema)]
 pub struct Audit {
     /// Newest first.
-    data: Vec<Entry>,
+    data: Vec<AuditView>,
 }
 
 #[derive(Serialize, ToSchema)]
-pub struct Entry {
+#[schema(as = Entry)]
+pub struct AuditView {
     /// RFC 3339, UTC.
     at: String,
     action: String,
@@ -58,7 +59,7 @@ pub async fn list(
 ) -> Result<Json<Audit>, Error> {
     let entries = shared.store.audit(params::limit(limit, 100, 1000)?).await?;
     Ok(Json(Audit {
-        data: entries.into_iter().map(Entry::from).collect(),
+        data: entries.into_iter().map(AuditView::from).collect(),
     }))
 }
 
@@ -75,7 +76,7 @@ pub async fn note(shared: &AppState, entry: AuditEntry) {
     }
 }
 
-impl From<AuditEntry> for Entry {
+impl From<AuditEntry> for AuditView {
     fn from(entry: AuditEntry) -> Self {
         Self {
             at: entry.at.timestamp(),

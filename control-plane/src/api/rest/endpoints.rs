@@ -23,7 +23,7 @@ pub enum Callers {
 
 /// The callers and listeners of one path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Policy {
+pub struct EndpointPolicy {
     pub callers: Callers,
     /// `true` if the gateway's listener serves the path too.
     pub is_on_gateway: bool,
@@ -34,16 +34,16 @@ pub struct Policy {
 pub struct Endpoints {
     pub routes: OpenApiRouter<AppState>,
     /// By path, as the router matches it, for example `/v1/keys/{name}`.
-    pub policies: BTreeMap<String, Policy>,
+    pub policies: BTreeMap<String, EndpointPolicy>,
     /// The policy of the routes that are added.
-    policy: Policy,
+    policy: EndpointPolicy,
 }
 
 impl Endpoints {
     /// Creates a list whose endpoints are for these callers, on the management listener.
     pub fn of(callers: Callers) -> Self {
         Self {
-            policy: Policy {
+            policy: EndpointPolicy {
                 callers,
                 is_on_gateway: false,
             },

@@ -21,7 +21,8 @@ pub fn endpoints() -> Endpoints {
 }
 
 #[derive(Serialize, ToSchema)]
-pub struct Health {
+#[schema(as = Health)]
+pub struct HealthReport {
     /// `healthy`, or `degraded` if there are reasons. Both come with status 200, since calls are
     /// served either way.
     status: &'static str,
@@ -43,11 +44,11 @@ pub struct Health {
 }
 
 /// Returns the state of the control plane: active faults and key figures.
-#[utoipa::path(get, path = "/health", responses((status = OK, body = Health)))]
-pub async fn health(State(shared): State<AppState>) -> Json<Health> {
+#[utoipa::path(get, path = "/health", responses((status = OK, body = HealthReport)))]
+pub async fn health(State(shared): State<AppState>) -> Json<HealthReport> {
     let reasons = shared.health.reasons();
     let status = status::of(&shared);
-    Json(Health {
+    Json(HealthReport {
         status: if reasons.is_empty() {
             "healthy"
         } else {

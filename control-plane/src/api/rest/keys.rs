@@ -30,12 +30,13 @@ pub fn endpoints() -> Endpoints {
 
 #[derive(Serialize, ToSchema)]
 pub struct ClientKeyList {
-    data: Vec<ClientKey>,
+    data: Vec<KeyView>,
 }
 
 /// A key, without its secret.
 #[derive(Serialize, ToSchema)]
-pub struct ClientKey {
+#[schema(as = ClientKey)]
+pub struct KeyView {
     name: String,
     /// The first characters of the key.
     prefix: String,
@@ -52,7 +53,7 @@ pub struct NewClientKey {
     /// The key itself. It is not stored and can't be retrieved later.
     secret: String,
     #[serde(flatten)]
-    key: ClientKey,
+    key: KeyView,
 }
 
 /// The name and terms of a new key.
@@ -85,7 +86,7 @@ impl TryFrom<Map<String, Value>> for KeyRequest {
 pub async fn list(State(shared): State<AppState>) -> Result<Json<ClientKeyList>, Error> {
     let entries = with_keys(&shared, |keys| keys.list()).await?;
     Ok(Json(ClientKeyList {
-        data: entries.into_iter().map(ClientKey::from).collect(),
+        data: entries.into_iter().map(KeyView::from).collect(),
     }))
 }
 
@@ -134,7 +135,7 @@ pub async fn create(
     params(("name" = String, Path, description = "The key's name")),
     request_body = KeyPolicy,
     responses(
-        (status = OK, body = ClientKey),
+        (status = OK, body = KeyView),
         (status = BAD_REQUEST, description = "Invalid terms, or a current restriction is missing"),
         (status = NOT_FOUND, description = "No such key")
     )
@@ -144,7 +145,7 @@ pub async fn replace(
     Extension(by): Extension<Actor>,
     Path(name): Path<String>,
     Body(terms): Body<Map<String, Value>>,
-) -> Result<Json<ClientKey>, Error> {
+) -> Result<Json<KeyView>, Error> {
     let named = name.clone();
     let entry = with_keys(&shared, move |keys| keys.replace_terms(&named, &terms)).await?;
     Ok(note_update(&shared, by, &name, entry).await)
@@ -158,7 +159,7 @@ pub async fn replace(
     params(("name" = String, Path, description = "The key's name")),
     request_body = KeyPolicy,
     responses(
-        (status = OK, body = ClientKey),
+        (status = OK, body = KeyView),
         (status = BAD_REQUEST, description = "Invalid terms"),
         (status = NOT_FOUND, description = "No such key")
     )
@@ -168,7 +169,7 @@ pub async fn update(
     Extension(by): Extension<Actor>,
     Path(name): Path<String>,
     Body(patch): Body<Map<String, Value>>,
-) -> Result<Json<ClientKey>, Error> {
+) -> Result<Json<KeyView>, Error> {
     let named = name.clone();
     let entry = with_keys(&shared, move |keys| keys.patch_terms(&named, &patch)).await?;
     Ok(note_update(&shared, by, &name, entry).await)
@@ -213,7 +214,7 @@ pub async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn note_update(shared: &AppState, by: Actor, name: &str, entry: KeyEntry) -> Json<ClientKey> {
+async fn note_update(shared: &AppState, by: Actor, name: &str, entry: KeyEntry) -> Json<KeyView> {
     audit::note(shared, AuditEntry::new("key.update", by, name, 0)).await;
     Json(entry.into())
 }
@@ -247,7 +248,7 @@ fn refused(why: &KeyError) -> Error {
     error.into()
 }
 
-impl From<KeyEntry> for ClientKey {
+impl From<KeyEntry> for KeyView {
     fn from(entry: KeyEntry) -> Self {
         Self {
             name: entry.name,

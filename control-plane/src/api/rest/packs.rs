@@ -30,7 +30,7 @@ pub fn endpoints() -> Endpoints {
 #[derive(Serialize, ToSchema)]
 pub struct Status {
     /// The active pack; `null` if no pack is active, in which case aliases use their default.
-    pack: Option<Description>,
+    pack: Option<PackDescription>,
     /// The name of the embedding model; `null` without an embedder.
     embedder: Option<String>,
     /// The share of recent prompts that are unlike those that the pack was fitted on; `null` if
@@ -40,7 +40,8 @@ pub struct Status {
 
 /// A pack.
 #[derive(Serialize, ToSchema)]
-pub struct Description {
+#[schema(as = Description)]
+pub struct PackDescription {
     version: String,
     /// `prior`: published benchmarks. `fitted`: outcomes. `imported`: another router's.
     kind: &'static str,
@@ -72,7 +73,7 @@ pub struct ModelDescription {
 #[derive(Serialize, ToSchema)]
 pub struct Packs {
     /// In order of creation.
-    data: Vec<Description>,
+    data: Vec<PackDescription>,
     /// Versions that can't be read, with the error.
     damaged: BTreeMap<String, String>,
 }
@@ -119,12 +120,12 @@ pub async fn list(State(shared): State<AppState>) -> Result<Json<Packs>, Error> 
     get,
     path = "/v1/router/packs/{version}",
     params(("version" = String, Path, description = "The pack's version")),
-    responses((status = OK, body = Description), (status = NOT_FOUND, description = "No such pack"))
+    responses((status = OK, body = PackDescription), (status = NOT_FOUND, description = "No such pack"))
 )]
 pub async fn get(
     State(shared): State<AppState>,
     Path(version): Path<String>,
-) -> Result<Json<Description>, Error> {
+) -> Result<Json<PackDescription>, Error> {
     let pack = shared.router.library().load(&version)?;
     let is_active = active_version(&shared).as_ref() == Some(&version);
     Ok(Json(describe(&pack, &version, is_active)))
@@ -174,8 +175,8 @@ fn active_version(shared: &AppState) -> Option<String> {
         .map(|active| active.pack.version.clone())
 }
 
-fn describe(pack: &Pack, version: &str, is_active: bool) -> Description {
-    Description {
+fn describe(pack: &Pack, version: &str, is_active: bool) -> PackDescription {
+    PackDescription {
         version: version.to_owned(),
         kind: pack.metadata.kind.name(),
         description: pack.metadata.description.clone(),

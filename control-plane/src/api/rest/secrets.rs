@@ -44,7 +44,8 @@ pub struct Secret {
 /// The value of a secret. Has no `Debug`, so that it can't be logged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Value {
+#[serde(expecting = "struct Value")]
+pub struct SecretValue {
     /// The secret.
     value: String,
 }
@@ -63,7 +64,7 @@ pub async fn list(State(shared): State<AppState>) -> Result<Json<Secrets>, Error
     put,
     path = "/v1/secrets/{name}",
     params(("name" = String, Path, description = "The provider's variable in lower case, such as `openai_api_key`")),
-    request_body = Value,
+    request_body = serde_json::Value,
     responses((status = OK, body = Secret), (status = BAD_REQUEST, description = "Invalid name or value"))
 )]
 pub async fn set(
@@ -74,7 +75,7 @@ pub async fn set(
 ) -> Result<Json<Secret>, Error> {
     check_name(&name)?;
     // The parser's own message could quote the secret.
-    let Value { value } = serde_json::from_str(&body)
+    let SecretValue { value } = serde_json::from_str(&body)
         .map_err(|_| ApiError::invalid(String::new(), "Send a JSON object: {\"value\": \"…\"}"))?;
     let value = value.trim().to_owned();
     if value.is_empty() || value.len() > MAX_BYTES || value.chars().any(char::is_control) {

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use crate::api::rest::analytics::Percentiles;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::state::AppState;
-use crate::telemetry::envoy::{self, CircuitBreaker};
+use crate::telemetry::envoy::{self, ProviderBreaker};
 use opentracy_agents::McpHealth;
 use opentracy_base::health::{HealthCode, HealthReason};
 use opentracy_ingest::StoreFigures;
@@ -52,7 +52,7 @@ pub struct Statsz {
     /// By `provider/model`, since the control plane started.
     models: BTreeMap<String, ModelFigures>,
     /// By provider; `null` if Envoy does not answer.
-    circuit_breakers: Option<BTreeMap<String, CircuitBreaker>>,
+    circuit_breakers: Option<BTreeMap<String, ProviderBreaker>>,
     /// By `provider/model`: the filter's circuit breaker, as seen by the worker that lets the
     /// fewest calls through.
     model_circuit_breakers: BTreeMap<String, ModelCircuitBreaker>,
@@ -155,7 +155,7 @@ pub struct BudgetFigures {
 pub async fn statsz(State(shared): State<AppState>) -> Json<Statsz> {
     let snapshot = shared.snapshot.borrow().clone();
     let breakers = envoy::circuit_breakers(&snapshot.config.gateway.admin).await;
-    let of_provider = |mut breakers: BTreeMap<String, CircuitBreaker>| {
+    let of_provider = |mut breakers: BTreeMap<String, ProviderBreaker>| {
         let providers = snapshot.providers.values();
         providers
             .filter_map(|provider| {

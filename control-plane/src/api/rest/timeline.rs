@@ -15,7 +15,8 @@ pub const MAX_TURNS: u32 = 500;
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Event {
+#[schema(as = Event)]
+pub enum TimelineEvent {
     /// A call of a model.
     ModelTurn {
         trace_id: uuid::Uuid,
@@ -52,7 +53,7 @@ struct Call {
 }
 
 /// Builds the timeline of a session's calls, which must be in chronological order.
-pub fn of<'a>(calls: impl IntoIterator<Item = &'a Record>) -> Vec<Event> {
+pub fn of<'a>(calls: impl IntoIterator<Item = &'a Record>) -> Vec<TimelineEvent> {
     let mut events = Vec::new();
     let mut waiting: Vec<Call> = Vec::new();
     for record in calls {
@@ -68,7 +69,7 @@ pub fn of<'a>(calls: impl IntoIterator<Item = &'a Record>) -> Vec<Event> {
                 continue;
             };
             let call = waiting.remove(index);
-            events.push(Event::ToolExecution {
+            events.push(TimelineEvent::ToolExecution {
                 call_id: call.id,
                 name: call.name,
                 arguments: call.arguments,
@@ -79,7 +80,7 @@ pub fn of<'a>(calls: impl IntoIterator<Item = &'a Record>) -> Vec<Event> {
         }
         let made = tool_calls(&body(&record.response));
         let model = record.provider.as_ref().zip(record.model.as_ref());
-        events.push(Event::ModelTurn {
+        events.push(TimelineEvent::ModelTurn {
             trace_id: record.id,
             started_at: record.started_at.timestamp(),
             latency_ms: record.latency.millis(),
@@ -162,5 +163,5 @@ pub struct TraceInSession {
     #[serde(flatten)]
     pub trace: Trace,
     /// The session's calls and tool executions, in order; `null` for a call outside of a session.
-    pub timeline: Option<Vec<Event>>,
+    pub timeline: Option<Vec<TimelineEvent>>,
 }

@@ -49,7 +49,8 @@ pub struct ListParams {
 
 /// A page of traces.
 #[derive(Serialize, ToSchema)]
-pub struct Page {
+#[schema(as = Page)]
+pub struct TracePage {
     data: Vec<Trace>,
     /// The `cursor` of the next page; `null` on the last page.
     next_cursor: Option<String>,
@@ -60,12 +61,12 @@ pub struct Page {
     get,
     path = "/v1/traces",
     params(FilterParams, ListParams),
-    responses((status = OK, body = Page), (status = BAD_REQUEST, description = "An invalid filter"))
+    responses((status = OK, body = TracePage), (status = BAD_REQUEST, description = "An invalid filter"))
 )]
 pub async fn list(
     State(shared): State<AppState>,
     Query(pairs): Query<Vec<(String, String)>>,
-) -> Result<Json<Page>, Error> {
+) -> Result<Json<TracePage>, Error> {
     let (filter, list) = params::read::<ListParams>(pairs)?;
     let after = list.cursor.map(|cursor| cursor.parse()).transpose();
     let query = store::Query {
@@ -76,7 +77,7 @@ pub async fn list(
             .map_err(|error: store::NoCursor| params::wrong("cursor", &error.to_string()))?,
     };
     let page = shared.store.list(query).await?;
-    Ok(Json(Page {
+    Ok(Json(TracePage {
         data: page.traces.into_iter().map(Trace::from).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),
     }))
@@ -113,7 +114,10 @@ pub async fn get(
     }))
 }
 
-async fn timeline_of(shared: &AppState, session: String) -> Result<Vec<timeline::Event>, Error> {
+async fn timeline_of(
+    shared: &AppState,
+    session: String,
+) -> Result<Vec<timeline::TimelineEvent>, Error> {
     let query = store::Query {
         filter: Filter {
             session: Some(session),

@@ -6,7 +6,7 @@ use opentracy_agents::task::{Task, TaskMessage, TaskState, TaskUpdate, new_id, n
 
 /// A protocol version, identified by its method names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Words {
+pub enum A2aDialect {
     /// 0.3: `message/send`.
     Slashes,
     /// 1.0: `SendMessage`.
@@ -14,22 +14,26 @@ pub enum Words {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum TaskMethod {
     Send,
     Stream,
     Get,
     Cancel,
 }
 
-const METHODS: [(&str, Words, Action); 8] = [
-    ("message/send", Words::Slashes, Action::Send),
-    ("message/stream", Words::Slashes, Action::Stream),
-    ("tasks/get", Words::Slashes, Action::Get),
-    ("tasks/cancel", Words::Slashes, Action::Cancel),
-    ("SendMessage", Words::Camels, Action::Send),
-    ("SendStreamingMessage", Words::Camels, Action::Stream),
-    ("GetTask", Words::Camels, Action::Get),
-    ("CancelTask", Words::Camels, Action::Cancel),
+const METHODS: [(&str, A2aDialect, TaskMethod); 8] = [
+    ("message/send", A2aDialect::Slashes, TaskMethod::Send),
+    ("message/stream", A2aDialect::Slashes, TaskMethod::Stream),
+    ("tasks/get", A2aDialect::Slashes, TaskMethod::Get),
+    ("tasks/cancel", A2aDialect::Slashes, TaskMethod::Cancel),
+    ("SendMessage", A2aDialect::Camels, TaskMethod::Send),
+    (
+        "SendStreamingMessage",
+        A2aDialect::Camels,
+        TaskMethod::Stream,
+    ),
+    ("GetTask", A2aDialect::Camels, TaskMethod::Get),
+    ("CancelTask", A2aDialect::Camels, TaskMethod::Cancel),
 ];
 
 /// Joins the text of a message's parts.
@@ -46,8 +50,8 @@ pub fn text_of(message: &Value) -> Result<String, String> {
     Ok(texts.collect::<Result<Vec<_>, _>>()?.join("\n"))
 }
 
-impl Words {
-    pub fn of_method(method: &str) -> Option<(Self, Action)> {
+impl A2aDialect {
+    pub fn of_method(method: &str) -> Option<(Self, TaskMethod)> {
         let known = METHODS.into_iter().find(|(name, ..)| *name == method);
         known.map(|(_, words, action)| (words, action))
     }
