@@ -51,7 +51,6 @@ struct State {
 
 /// The health of an MCP server, with its counters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Health)]
 pub struct McpHealth {
     /// `true` while a connection to the server is open.
     pub connected: bool,

@@ -50,7 +50,6 @@ pub struct Job {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = State)]
 pub enum FitState {
     Running,
     Done,

@@ -30,7 +30,6 @@ pub struct ProviderBreaker {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = State)]
 pub enum BreakerState {
     #[default]
     Closed,

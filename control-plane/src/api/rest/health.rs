@@ -21,7 +21,6 @@ pub fn endpoints() -> Endpoints {
 }
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = Health)]
 pub struct HealthReport {
     /// `healthy`, or `degraded` if there are reasons. Both come with status 200, since calls are
     /// served either way.
