@@ -41,7 +41,8 @@ pub struct Secret {
     updated_at: String,
 }
 
-/// The value of a secret. Has no `Debug`, so that it can't be logged.
+/// The value of a secret.
+// Has no `Debug`, so that it can't be logged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[serde(expecting = "struct Value")]
@@ -64,7 +65,7 @@ pub async fn list(State(shared): State<AppState>) -> Result<Json<Secrets>, Error
     put,
     path = "/v1/secrets/{name}",
     params(("name" = String, Path, description = "The provider's variable in lower case, such as `openai_api_key`")),
-    request_body = serde_json::Value,
+    request_body = SecretValue,
     responses((status = OK, body = Secret), (status = BAD_REQUEST, description = "Invalid name or value"))
 )]
 pub async fn set(
