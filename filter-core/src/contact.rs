@@ -2,6 +2,7 @@
 //! requests should wait for it now.
 
 use crate::host::Host;
+use crate::vm::vm_local;
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ const MAX_UNANSWERED: u32 = 2;
 /// The pause before the next request calls the control plane again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-thread_local! {
+vm_local! {
     static QUESTIONS: Cell<Questions> = const { Cell::new(Questions::NONE) };
     /// The time of the last answer, or the start of this VM if there was none yet.
     static LAST_ANSWER: Cell<Option<Instant>> = const { Cell::new(None) };

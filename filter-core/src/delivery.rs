@@ -11,10 +11,11 @@ use crate::faults::FaultKind;
 use crate::host::Host;
 use crate::metrics;
 use crate::outbox::Outbox;
+use crate::vm::vm_local;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-thread_local! {
+vm_local! {
     static OUTBOX: RefCell<Outbox> = RefCell::default();
 }
 

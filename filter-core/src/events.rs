@@ -12,6 +12,7 @@ use opentracy_translate::error::AttemptSummary;
 
 use crate::faults::{self, Fault, FaultKind, Faults};
 use crate::host::Host;
+use crate::vm::vm_local;
 use crate::{metrics, shared_data};
 
 /// The shared-data key of the table.
@@ -38,7 +39,7 @@ impl Unwritten {
     }
 }
 
-thread_local! {
+vm_local! {
     static UNWRITTEN: RefCell<HashMap<String, Unwritten>> = RefCell::default();
     /// The keys of the faults that were present at the last read.
     static PRESENT: RefCell<HashSet<String>> = RefCell::default();

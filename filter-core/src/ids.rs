@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use uuid::{Builder, Uuid};
 
 use crate::host::Host;
+use crate::vm::vm_local;
 
-thread_local! {
+vm_local! {
     static VM: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 

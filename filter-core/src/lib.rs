@@ -56,3 +56,4 @@ mod stream_prelude;
 #[cfg(test)]
 mod tests;
 mod upstream;
+pub mod vm;

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use opentracy_proto::v1;
 
 use crate::host::{Host, MetricId, MetricKind};
+use crate::vm::vm_local;
 
-thread_local! {
+vm_local! {
     /// Envoy's ids of the metrics of each provider called so far.
     static KNOWN: RefCell<HashMap<String, OfProvider>> = RefCell::default();
     /// The amounts that this VM has counted since the last tick.

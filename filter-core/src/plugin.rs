@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use opentracy_translate::json;
 use serde::Deserialize;
 
+use crate::vm::vm_local;
+
 /// The stage that this VM runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -26,7 +28,7 @@ struct Plugin {
     jwt_header: Option<String>,
 }
 
-thread_local! {
+vm_local! {
     static PLUGIN: RefCell<Option<Plugin>> = const { RefCell::new(None) };
 }
 

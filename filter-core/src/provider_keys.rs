@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::host::Host;
 use crate::snapshot::Provider;
+use crate::vm::vm_local;
 
 /// The cooldown of a rate-limited key if the provider names none.
 const REST: Duration = Duration::from_secs(10);
@@ -22,7 +23,7 @@ struct Resting {
     next: HashMap<String, usize>,
 }
 
-thread_local! {
+vm_local! {
     static RESTING: RefCell<Resting> = RefCell::default();
 }
 

@@ -22,6 +22,7 @@ use crate::plugin::{self, StageName};
 use crate::provider::{ProviderStage, attempt_log};
 use crate::snapshot;
 use crate::stream::{Stream, Streams};
+use crate::vm::vm_local;
 
 /// The interval at which Envoy is to call [`Root::on_tick`].
 pub const TICK: Duration = Duration::from_millis(100);
@@ -31,7 +32,7 @@ const GRPC_INVALID_ARGUMENT: u32 = 3;
 /// The pause in deliveries, or in reports of returned units, after one failed.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
-thread_local! {
+vm_local! {
     static LAST_POLL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 

@@ -10,6 +10,7 @@ use opentracy_proto::v1;
 use crate::gateway::acquaintance::Acquaintance;
 use crate::gateway::charge::Charge;
 use crate::gateway::lease::Lease;
+use crate::vm::vm_local;
 
 /// The last part of a window, in which returned units would come too late.
 const LATE: Duration = Duration::from_secs(1);
@@ -50,7 +51,7 @@ pub struct Leases {
     vms: u32,
 }
 
-thread_local! {
+vm_local! {
     static LEASES: RefCell<Leases> = RefCell::default();
 }
 

@@ -13,11 +13,12 @@ use crate::gateway::planner::ProviderModel;
 use crate::health;
 use crate::host::Host;
 use crate::snapshot::Snapshot;
+use crate::vm::vm_local;
 
 /// The maximum bytes of a conversation that identify it.
 const STICKY_BYTES: usize = 1024;
 
-thread_local! {
+vm_local! {
     /// The number of the next turn, by alias.
     static TURNS: RefCell<HashMap<String, usize>> = RefCell::default();
 }

@@ -17,10 +17,11 @@ use crate::events;
 use crate::host::Host;
 use crate::shared_data;
 use crate::snapshot;
+use crate::vm::vm_local;
 use breaker::{CallReport, ModelHealth};
 use models::{CachedHealth, HealthCache, key};
 
-thread_local! {
+vm_local! {
     static MODELS: RefCell<HealthCache> = RefCell::default();
 }
 

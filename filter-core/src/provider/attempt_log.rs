@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::host::Host;
 use crate::plan::LoggedAttempt;
+use crate::vm::vm_local;
 
 /// The age at which an entry is evicted. A request that was canceled between two attempts leaves
 /// its entry behind, and no request lasts this long.
@@ -21,7 +22,7 @@ struct Entry {
     attempts: Vec<LoggedAttempt>,
 }
 
-thread_local! {
+vm_local! {
     static LOG: RefCell<HashMap<String, Entry>> = RefCell::default();
 }
 

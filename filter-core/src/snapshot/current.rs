@@ -7,8 +7,9 @@ use opentracy_translate::error::ApiError;
 
 use super::index::Snapshot;
 use crate::host::Host;
+use crate::vm::vm_local;
 
-thread_local! {
+vm_local! {
     // There is one per VM, and an Envoy worker runs each VM on one thread.
     static CURRENT: RefCell<Option<Rc<Snapshot>>> = const { RefCell::new(None) };
 }
