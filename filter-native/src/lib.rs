@@ -1,0 +1,39 @@
+//! The filter that makes an Envoy an LLM gateway, as a native dynamic module of Envoy.
+//!
+//! Its logic is the crate `opentracy-filter-core`; this crate gives it Envoy's hooks, and gives
+//! Envoy its calls. Unsafe code is in [`abi`], which declares Envoy's interface, in the modules
+//! named `…_calls`, [`buffers`] and [`logger`], which make it safe, and in the modules named
+//! `…_hooks`.
+//!
+//! Envoy's process has no wall around this module. So no panic leaves a hook: it ends the request
+//! that it happened in.
+
+#![allow(rustdoc::private_intra_doc_links)]
+#![deny(unsafe_op_in_unsafe_fn)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+mod abi;
+mod allocator;
+mod buffers;
+mod client;
+mod cluster_calls;
+mod cluster_hooks;
+mod configuration;
+mod envoy;
+mod filter;
+mod filter_calls;
+mod handles;
+mod http_hooks;
+mod logger;
+mod metrics;
+mod panics;
+mod shared_data;
+mod worker;
