@@ -55,5 +55,7 @@ pub mod stream;
 mod stream_prelude;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "trap-for-tests")]
+mod traps;
 mod upstream;
 pub mod vm;

@@ -47,12 +47,7 @@ impl ProviderStage {
             return Action::Continue;
         };
         #[cfg(feature = "trap-for-tests")]
-        if let Some(victims) = request.get("x-opentracy-trap") {
-            let number = request.get(headers::ATTEMPT_COUNT).unwrap_or("1");
-            if victims.split(',').any(|victim| victim == number) {
-                std::process::abort();
-            }
-        }
+        crate::traps::in_attempt(&request);
         let Some(mut attempt) = attempt_of(host, &request) else {
             refuse(
                 host,

@@ -17,6 +17,8 @@ impl GatewayStage {
         let State::Receiving(endpoint, caller, request) = std::mem::take(&mut self.state) else {
             return Action::Continue;
         };
+        #[cfg(feature = "trap-for-tests")]
+        crate::traps::in_gateway(&request);
         let body = host.request_body(0);
         match endpoint {
             GatewayEndpoint::Completion(api) => {
