@@ -101,9 +101,18 @@ enum Command {
     },
     /// Print an Envoy bootstrap for the configuration. It holds a secret: keep it private.
     EnvoyConfig {
-        /// Path at which Envoy finds the filter.
-        #[arg(long, default_value = "/etc/opentracy/opentracy_filter.wasm")]
-        filter: PathBuf,
+        /// The form of the filter.
+        #[arg(
+            long,
+            value_enum,
+            default_value = "wasm",
+            env = "OPENTRACY_FILTER_KIND"
+        )]
+        filter_kind: envoy::FilterKind,
+        /// Path at which Envoy finds the filter; by default `/etc/opentracy/opentracy_filter.wasm`,
+        /// or `/etc/opentracy/libopentracy_filter.so` for a native one.
+        #[arg(long)]
+        filter: Option<PathBuf>,
         /// The bootstrap of an Envoy that serves other applications, to which the gateway is added.
         #[arg(long, requires = "listener")]
         into: Option<PathBuf>,
@@ -150,6 +159,7 @@ fn main() -> ExitCode {
         Command::Router { command } => routing::command::run(path, command),
         Command::Keys { command } => client_keys::command::run(command),
         Command::EnvoyConfig {
+            filter_kind,
             filter,
             into,
             listener,
@@ -160,7 +170,8 @@ fn main() -> ExitCode {
                     bootstrap,
                     listener,
                 });
-            envoy::print(path, &filter, host.as_ref())
+            let filter = filter.unwrap_or_else(|| filter_kind.default_path().into());
+            envoy::print(path, filter_kind, &filter, host.as_ref())
         }
         Command::Resources { command } => resources::command::run(command),
     };

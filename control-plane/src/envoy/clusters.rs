@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::envoy::filters::native_module;
 use crate::envoy::socket;
 use opentracy_config::{AdminAddress, ResolvedProvider};
 
@@ -16,6 +17,7 @@ pub const CONTROL_PLANE: &str = "opentracy_control_plane";
 pub const MANAGEMENT: &str = "opentracy_management";
 pub const JWKS: &str = "opentracy_jwks";
 pub const ADMIN: &str = "opentracy_admin";
+pub const WORKERS: &str = "opentracy_workers";
 /// Prefix of every provider's cluster. Routes can't reach any other cluster.
 pub const PROVIDER_PREFIX: &str = "opentracy_provider_";
 
@@ -72,6 +74,22 @@ pub fn management(address: SocketAddr) -> Value {
             "explicit_http_config": {"http_protocol_options": {}},
         })),
         "load_assignment": endpoint(MANAGEMENT, socket(address)),
+    })
+}
+
+/// Builds the cluster by which a native filter reaches all workers. It has no hosts.
+pub fn workers(module: &Path) -> Value {
+    json!({
+        "name": WORKERS,
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": {
+            "name": "envoy.clusters.dynamic_modules",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.clusters.dynamic_modules.v3.ClusterConfig",
+                "dynamic_module_config": native_module(module),
+                "cluster_name": WORKERS,
+            },
+        },
     })
 }
 

@@ -1,5 +1,6 @@
 //! The HTTP filters: the two stages, Envoy's token verification, and the router.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -11,11 +12,33 @@ const GATEWAY: &str = "opentracy_gateway";
 const PROVIDER: &str = "opentracy_provider";
 const JWT_AUTHN: &str = "opentracy_jwt_authn";
 
+/// The form of the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum FilterKind {
+    /// A wasm file, which runs in VMs.
+    Wasm,
+    /// A shared library, which runs in Envoy's own process.
+    Native,
+}
+
+impl FilterKind {
+    /// Returns the path of the filter's file in the images.
+    pub const fn default_path(self) -> &'static str {
+        match self {
+            Self::Wasm => "/etc/opentracy/opentracy_filter.wasm",
+            Self::Native => "/etc/opentracy/libopentracy_filter.so",
+        }
+    }
+}
+
 /// Filter settings that come from Envoy's configuration rather than from the control plane.
 #[derive(Debug, Clone, Copy)]
 pub struct Plugin<'a> {
-    /// Path of the wasm file, as Envoy sees it.
-    pub wasm: &'a Path,
+    pub kind: FilterKind,
+    /// Path of the filter's file, as Envoy sees it.
+    pub file: &'a Path,
+    /// The control plane's gRPC services, which a native filter calls by itself.
+    pub control_plane: SocketAddr,
     /// The secret that the filter presents to the control plane.
     pub grpc_token: &'a str,
     /// The header in which `jwt_authn` leaves the payload of a verified token. Its name is
@@ -32,7 +55,7 @@ pub fn edge(plugin: &Plugin<'_>, jwt: Option<&Jwt>) -> Vec<Value> {
         gateway["jwt_header"] = plugin.jwt_header.into();
     }
     let jwt = jwt.map(|jwt| off(jwt_authn(jwt, plugin.jwt_header)));
-    let gateway = off(stage(GATEWAY, plugin.wasm, &gateway));
+    let gateway = off(stage(GATEWAY, plugin, &gateway));
     jwt.into_iter().chain([gateway]).collect()
 }
 
@@ -50,7 +73,7 @@ pub fn enabled_on_edge(has_jwt: bool) -> Value {
 /// Builds the provider stage, for the internal listener, which has no other traffic.
 pub fn provider(plugin: &Plugin<'_>) -> Value {
     let configuration = json!({"stage": "provider", "grpc_token": plugin.grpc_token});
-    stage(PROVIDER, plugin.wasm, &configuration)
+    stage(PROVIDER, plugin, &configuration)
 }
 
 pub fn router() -> Value {
@@ -113,9 +136,16 @@ fn jwt_authn(jwt: &Jwt, payload_header: &str) -> Value {
     })
 }
 
+fn stage(name: &str, plugin: &Plugin<'_>, configuration: &Value) -> Value {
+    match plugin.kind {
+        FilterKind::Wasm => wasm_stage(name, plugin.file, configuration),
+        FilterKind::Native => native_stage(name, plugin, configuration),
+    }
+}
+
 /// Builds a stage of the filter, in a VM of its own. A trap fails every stream in its VM, so a trap
 /// in an attempt must not reach the request that the attempt belongs to.
-fn stage(name: &str, wasm: &Path, configuration: &Value) -> Value {
+fn wasm_stage(name: &str, wasm: &Path, configuration: &Value) -> Value {
     json!({
         "name": name,
         "typed_config": {
@@ -137,5 +167,33 @@ fn stage(name: &str, wasm: &Path, configuration: &Value) -> Value {
                 },
             },
         },
+    })
+}
+
+fn native_stage(name: &str, plugin: &Plugin<'_>, configuration: &Value) -> Value {
+    let configuration = json!({
+        "control_plane": plugin.control_plane.to_string(),
+        "plugin": configuration,
+    });
+    json!({
+        "name": name,
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": native_module(plugin.file),
+            "filter_name": name,
+            "filter_config": {
+                "@type": "type.googleapis.com/google.protobuf.StringValue",
+                "value": configuration.to_string(),
+            },
+        },
+    })
+}
+
+/// Builds the reference to the native module, which has threads of its own and so is never
+/// unloaded.
+pub fn native_module(file: &Path) -> Value {
+    json!({
+        "module": {"local": {"filename": file.display().to_string()}},
+        "do_not_close": true,
     })
 }

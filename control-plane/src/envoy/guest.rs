@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::envoy::{Parts, filters, internal_listener_extension, routes, stats_tags};
+use crate::envoy::{
+    FilterKind, Parts, filters, internal_listener_extension, native_runtime_layer, routes,
+    stats_tags,
+};
 
 const HTTP_CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
@@ -86,6 +89,9 @@ fn merge(parts: &Parts<'_>, mut bootstrap: Value, listener: &str) -> anyhow::Res
     if let Value::Array(own) = stats_tags() {
         list(&mut bootstrap["stats_config"], "stats_tags")?.extend(own);
     }
+    if parts.plugin.kind == FilterKind::Native {
+        list(&mut bootstrap["layered_runtime"], "layers")?.push(native_runtime_layer());
+    }
     Ok(bootstrap)
 }
 
@@ -162,7 +168,9 @@ static_resources:
             providers: providers.values().collect(),
             trusted_ca: "/ca",
             plugin: Plugin {
-                wasm: Path::new("/filter.wasm"),
+                kind: FilterKind::Wasm,
+                file: Path::new("/filter.wasm"),
+                control_plane: config.grpc.listen,
                 grpc_token: "t",
                 jwt_header: "",
             },

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use crate::envoy::filters::Plugin;
 use opentracy_config::{self as config, AdminAddress, Config, Keys, ResolvedProvider};
 
+pub use filters::FilterKind;
 pub use guest::HostEnvoy;
 
 /// Maximum number of client connections. File descriptors would run out before any other resource.
@@ -32,8 +33,13 @@ const MAX_CONNECTIONS: u32 = 50_000;
 const IDLE_MARGIN: Duration = Duration::from_secs(60);
 
 /// Prints the bootstrap for a configuration as YAML: a standalone one, or `host`'s with the gateway
-/// added.
-pub fn print(path: Option<&Path>, filter: &Path, host: Option<&HostEnvoy>) -> anyhow::Result<()> {
+/// added. `filter` is the path of the filter's file.
+pub fn print(
+    path: Option<&Path>,
+    kind: FilterKind,
+    filter: &Path,
+    host: Option<&HostEnvoy>,
+) -> anyhow::Result<()> {
     let (config, keys) = config::load(path).context("the configuration can't be used")?;
     let providers = config::providers(&config, &keys);
     let secrets = Secrets::new(&keys);
@@ -41,7 +47,13 @@ pub fn print(path: Option<&Path>, filter: &Path, host: Option<&HostEnvoy>) -> an
         config: &config,
         providers: providers.values().collect(),
         trusted_ca: clusters::trusted_ca(),
-        plugin: secrets.plugin(filter),
+        plugin: Plugin {
+            kind,
+            file: filter,
+            control_plane: reachable(config.grpc.listen),
+            grpc_token: &secrets.grpc_token,
+            jwt_header: &secrets.jwt_header,
+        },
     };
     let bootstrap = match host {
         Some(host) => guest::add(&parts, host)?,
@@ -63,14 +75,6 @@ impl Secrets {
         Self {
             grpc_token: keys.secret(Purpose::Grpc),
             jwt_header: format!("x-opentracy-jwt-{}", suffix.get(..16).unwrap_or_default()),
-        }
-    }
-
-    fn plugin<'a>(&'a self, wasm: &'a Path) -> Plugin<'a> {
-        Plugin {
-            wasm,
-            grpc_token: &self.grpc_token,
-            jwt_header: &self.jwt_header,
         }
     }
 }
@@ -102,7 +106,7 @@ impl Parts<'_> {
             listeners.push(listeners::metrics(listen));
             all.push(clusters::admin(&config.gateway.admin));
         }
-        json!({
+        let mut bootstrap = json!({
             "admin": {"address": admin_address(&config.gateway.admin)},
             "bootstrap_extensions": [internal_listener_extension()],
             "overload_manager": {
@@ -116,7 +120,11 @@ impl Parts<'_> {
             },
             "stats_config": {"stats_tags": stats_tags()},
             "static_resources": {"listeners": listeners, "clusters": all},
-        })
+        });
+        if self.plugin.kind == FilterKind::Native {
+            bootstrap["layered_runtime"] = json!({"layers": [native_runtime_layer()]});
+        }
+        bootstrap
     }
 
     fn clusters(&self) -> Vec<Value> {
@@ -126,6 +134,9 @@ impl Parts<'_> {
             clusters::control_plane(reachable(config.grpc.listen)),
             clusters::management(reachable(config.management.listen)),
         ];
+        if self.plugin.kind == FilterKind::Native {
+            all.push(clusters::workers(self.plugin.file));
+        }
         if let Some(url) = self.jwt().and_then(|jwt| jwt.jwks_url.as_ref()) {
             all.push(clusters::jwks(url, self.trusted_ca));
         }
@@ -155,6 +166,15 @@ fn internal_listener_extension() -> Value {
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
         },
+    })
+}
+
+/// Leaves the prefix of modules out of the names of metrics in Prometheus, so that they equal those
+/// of the wasm filter.
+fn native_runtime_layer() -> Value {
+    json!({
+        "name": "opentracy",
+        "static_layer": {"envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix": true},
     })
 }
 
@@ -211,7 +231,9 @@ mod tests {
             providers: shown.to_vec(),
             trusted_ca: "/etc/ssl/certs/ca-certificates.crt",
             plugin: Plugin {
-                wasm: Path::new("/etc/opentracy/opentracy_filter.wasm"),
+                kind: FilterKind::Wasm,
+                file: Path::new("/etc/opentracy/opentracy_filter.wasm"),
+                control_plane: reachable(config.grpc.listen),
                 grpc_token: "PUT THE TOKEN HERE",
                 jwt_header: "",
             },
