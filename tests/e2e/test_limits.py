@@ -9,7 +9,7 @@ import time
 import openai
 import pytest
 from support.providers import answer
-from support.stack import Stack, free_port, wait_for
+from support.stack import METRICS_PREFIX, Stack, free_port, wait_for
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 LIMITS = {
@@ -108,7 +108,7 @@ def test_headers_show_the_state_of_a_limit(limited, world, hello):
 
     within_a_minute(check, "few")
     assert "x-ratelimit-limit-requests" not in ask(limited, "free")[1]
-    name = "wasmcustom.opentracy.gateway.limited.rate_limit_exceeded"
+    name = f"{METRICS_PREFIX}.opentracy.gateway.limited.rate_limit_exceeded"
     wait_for(lambda: limited.stats("limited").get(name, 0) >= 1, "the count")
 
 

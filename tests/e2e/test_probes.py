@@ -30,7 +30,7 @@ def lines(stack, event):
 
 
 def counted(stack, event):
-    return sum(value or 0 for value in stack.stats(rf"opentracy.gateway.*event.{event}.events").values())
+    return sum(value or 0 for value in stack.stats(rf"opentracy.gateway.*event.{event}(.events)?$").values())
 
 
 def prometheus(stack):

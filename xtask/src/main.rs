@@ -5,6 +5,7 @@ mod catalog;
 mod check;
 mod embedder;
 mod envoy;
+mod filter;
 mod golden;
 mod lint_words;
 mod process;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::filter::FilterKind;
 use crate::workspace::Workspace;
 
 #[derive(Parser)]
@@ -41,11 +43,21 @@ enum Command {
         /// Run without semantic routing: neither the embedding model nor its runtime is downloaded.
         #[arg(long)]
         no_router: bool,
+        /// The form of the filter.
+        #[arg(long, value_enum, default_value_t)]
+        filter: FilterKind,
     },
     /// Set up and run every test.
-    Test,
+    Test {
+        /// The form of the filter in the end-to-end tests.
+        #[arg(long, value_enum, default_value_t)]
+        filter: FilterKind,
+    },
     /// Set up and run end-to-end tests; rebuilds only what is stale.
     E2e {
+        /// The form of the filter. It comes before the arguments for pytest.
+        #[arg(long, value_enum, default_value_t)]
+        filter: FilterKind,
         /// Arguments for pytest, such as `-k fallback` or `e2e/test_chat.py`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         pytest: Vec<String>,
@@ -86,9 +98,13 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> anyhow::Result<()> {
     let workspace = Workspace::find()?;
     match command {
-        Command::Run { config, no_router } => run::run(&workspace, config, no_router),
-        Command::Test => test::run(&workspace),
-        Command::E2e { pytest } => test::run_e2e(&workspace, &pytest),
+        Command::Run {
+            config,
+            no_router,
+            filter,
+        } => run::run(&workspace, config, no_router, filter),
+        Command::Test { filter } => test::run(&workspace, filter),
+        Command::E2e { filter, pytest } => test::run_e2e(&workspace, filter, &pytest),
         Command::Check => check::run(&workspace),
         Command::Golden { accept } => golden::run(&workspace, accept),
         Command::Bench { what } => bench::run(&workspace, &what),

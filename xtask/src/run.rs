@@ -11,17 +11,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::filter::FilterKind;
 use crate::processes::Processes;
 use crate::workspace::{BuildProfile, Workspace};
-use crate::{embedder, envoy, process, wasm};
+use crate::{embedder, envoy, filter, process};
 
-pub fn run(workspace: &Workspace, config: Option<PathBuf>, no_router: bool) -> Result<()> {
+pub fn run(
+    workspace: &Workspace,
+    config: Option<PathBuf>,
+    no_router: bool,
+    kind: FilterKind,
+) -> Result<()> {
     let config = config.or_else(|| {
         let default = PathBuf::from("opentracy.yaml");
         default.exists().then_some(default)
     });
     step("Building the filter");
-    let filter = wasm::build(workspace, &[])?;
+    let filter = filter::build(workspace, kind, &[])?;
     step("Building the control plane");
     let binary = workspace.build_control_plane(BuildProfile::Release)?;
     step("Looking for Envoy");
@@ -50,7 +56,8 @@ pub fn run(workspace: &Workspace, config: Option<PathBuf>, no_router: bool) -> R
     let report = process::output(&mut opentracy(&["check", "--format", "json"]))?;
     let report: Report = serde_json::from_str(&report)?;
     let gateway = report.gateway_address();
-    let bootstrap = process::output(opentracy(&["envoy-config"]).arg("--filter").arg(&filter))?;
+    let mut envoy_config = opentracy(&["envoy-config", "--filter-kind", kind.as_str()]);
+    let bootstrap = process::output(envoy_config.arg("--filter").arg(&filter))?;
     let bootstrap_path = workspace.target.join("envoy.yaml");
     write_private(&bootstrap_path, &bootstrap)
         .with_context(|| format!("{} can't be written", bootstrap_path.display()))?;

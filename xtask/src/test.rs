@@ -5,11 +5,12 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::filter::FilterKind;
 use crate::workspace::{BuildProfile, Workspace};
-use crate::{embedder, envoy, process, python, wasm};
+use crate::{embedder, envoy, filter, process, python};
 
 /// Runs every test.
-pub fn run(workspace: &Workspace) -> Result<()> {
+pub fn run(workspace: &Workspace, kind: FilterKind) -> Result<()> {
     let embedder = embedder::find(workspace)?;
     let mut cargo = workspace.cargo();
     cargo.env("OPENTRACY_TEST_EMBEDDER", &embedder);
@@ -17,11 +18,11 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     // The test of the first run builds it too. Building it here keeps its first build out of that
     // test's time limit.
     workspace.build_control_plane(BuildProfile::Release)?;
-    run_e2e(workspace, &side_by_side())
+    run_e2e(workspace, kind, &side_by_side())
 }
 
 /// Runs end-to-end tests, with these arguments for pytest.
-pub fn run_e2e(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+pub fn run_e2e(workspace: &Workspace, kind: FilterKind, arguments: &[String]) -> Result<()> {
     let tests = workspace.root.join("tests");
     let node_modules = node_packages(&tests)?;
     let mut pytest = python::command(workspace, "python")?;
@@ -33,10 +34,11 @@ pub fn run_e2e(workspace: &Workspace, arguments: &[String]) -> Result<()> {
             "OPENTRACY_BIN",
             workspace.build_control_plane(BuildProfile::Dev)?,
         )
-        .env("OPENTRACY_FILTER", wasm::build(workspace, &[])?)
+        .env("OPENTRACY_FILTER_KIND", kind.as_str())
+        .env("OPENTRACY_FILTER", filter::build(workspace, kind, &[])?)
         .env(
             "OPENTRACY_TRAP_FILTER",
-            wasm::build(workspace, &["trap-for-tests"])?,
+            filter::build(workspace, kind, &["trap-for-tests"])?,
         )
         .env("OPENTRACY_ENVOY", envoy::find(workspace)?)
         .env("OPENTRACY_TEST_EMBEDDER", embedder::find(workspace)?)

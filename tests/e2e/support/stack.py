@@ -39,6 +39,11 @@ def free_port():
 # The time limit for the start of a process in a fixture, in seconds. A shared machine can be slow.
 START_TIMEOUT = 90
 
+# The form of the filter: `wasm` or `native`.
+FILTER_KIND = os.environ.get("OPENTRACY_FILTER_KIND", "wasm")
+# The prefix of the filter's metrics in Envoy's own statistics. Prometheus doesn't show it.
+METRICS_PREFIX = {"wasm": "wasmcustom", "native": "dynamicmodulescustom"}[FILTER_KIND]
+
 
 def wait_for(condition, what, timeout=20.0):
     """Polls until `condition()` is true, and returns its value."""
@@ -66,7 +71,12 @@ class Stack:
         self._filter = filter_path or os.environ["OPENTRACY_FILTER"]
         self._binary = os.environ["OPENTRACY_BIN"]
         self._envoy_binary = os.environ["OPENTRACY_ENVOY"]
-        self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **(environment or {})}
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "OPENTRACY_FILTER_KIND": FILTER_KIND,
+            **(environment or {}),
+        }
         self._concurrency = concurrency
         self._edit_bootstrap = edit_bootstrap
         self._config = config
@@ -148,7 +158,9 @@ class Stack:
             return all(self.get("/health", default=None) is not None for _ in range(20))
 
         wait_for(is_healthy, "health", START_TIMEOUT)
-        time.sleep(0.3)
+        # The worker that polled first learns from its next poll, a second later, that it shares
+        # limits. Wasm workers take longer to start.
+        time.sleep({"wasm": 0.3, "native": 1.2}[FILTER_KIND])
 
     def kill_control_plane(self):
         self.control_plane.send_signal(signal.SIGKILL)
