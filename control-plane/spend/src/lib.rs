@@ -3,5 +3,7 @@
 mod accounts;
 pub mod budget;
 pub mod limits;
+#[cfg(test)]
+mod limits_tests;
 pub mod prices;
 pub mod reprice;
