@@ -110,7 +110,7 @@ enum Command {
         )]
         filter_kind: envoy::FilterKind,
         /// Path at which Envoy finds the filter; by default `/etc/opentracy/opentracy_filter.wasm`,
-        /// or `/etc/opentracy/libopentracy_filter.so` for a native one.
+        /// or `/etc/opentracy/libopentracy_filter_native.so` for a native one.
         #[arg(long)]
         filter: Option<PathBuf>,
         /// The bootstrap of an Envoy that serves other applications, to which the gateway is added.

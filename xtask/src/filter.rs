@@ -52,5 +52,5 @@ fn build_native(workspace: &Workspace, features: &[&str]) -> Result<PathBuf> {
     ]);
     build.args(features.iter().flat_map(|feature| ["--features", feature]));
     process::run(build.arg("--target-dir").arg(&folder))?;
-    Ok(folder.join("native/libopentracy_filter.so"))
+    Ok(folder.join("native/libopentracy_filter_native.so"))
 }

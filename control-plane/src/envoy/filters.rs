@@ -26,7 +26,7 @@ impl FilterKind {
     pub const fn default_path(self) -> &'static str {
         match self {
             Self::Wasm => "/etc/opentracy/opentracy_filter.wasm",
-            Self::Native => "/etc/opentracy/libopentracy_filter.so",
+            Self::Native => "/etc/opentracy/libopentracy_filter_native.so",
         }
     }
 }
