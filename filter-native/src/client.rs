@@ -23,10 +23,10 @@ const STACK_BYTES: usize = 1 << 20;
 
 static LAST_CALL: AtomicU32 = AtomicU32::new(0);
 /// The clients, by the address of their control plane.
-static CLIENTS: LazyLock<Mutex<HashMap<String, Client>>> = LazyLock::new(Mutex::default);
+static CLIENTS: LazyLock<Mutex<HashMap<String, GrpcClient>>> = LazyLock::new(Mutex::default);
 
 /// The answer to a call.
-pub struct Answer {
+pub struct GrpcAnswer {
     pub call: CallId,
     /// The gRPC status.
     pub status: u32,
@@ -35,13 +35,13 @@ pub struct Answer {
 
 /// A connection to a control plane.
 #[derive(Clone)]
-pub struct Client {
+pub struct GrpcClient {
     calls: UnboundedSender<Call>,
     /// The calls without an answer.
     open: Arc<AtomicUsize>,
 }
 
-type Handler = Box<dyn FnOnce(Answer) + Send>;
+type Handler = Box<dyn FnOnce(GrpcAnswer) + Send>;
 
 struct Call {
     id: CallId,
@@ -52,7 +52,7 @@ struct Call {
     handler: Handler,
 }
 
-impl Client {
+impl GrpcClient {
     /// Returns the client for this address, such as `127.0.0.1:18081`. An error says why there is
     /// none.
     pub fn of(address: &str) -> Result<Self, String> {
@@ -84,7 +84,7 @@ impl Client {
     pub fn call(
         &self,
         call: &GrpcCall<'_>,
-        handler: impl FnOnce(Answer) + Send + 'static,
+        handler: impl FnOnce(GrpcAnswer) + Send + 'static,
     ) -> Option<CallId> {
         let id = LAST_CALL.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let (name, value) = call.metadata;
@@ -148,7 +148,7 @@ fn serve(endpoint: &Endpoint, mut queue: UnboundedReceiver<Call>, open: &Arc<Ato
                     Ok(message) => (Code::Ok, message),
                     Err(status) => (status.code(), Vec::new()),
                 };
-                handler(Answer {
+                handler(GrpcAnswer {
                     call: id,
                     status: u32::try_from(i32::from(status)).unwrap_or_default(),
                     message,

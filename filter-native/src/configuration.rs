@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::client::Client;
+use crate::client::GrpcClient;
 
 /// The configurations in use. Filter chains with the same configuration share their VMs.
 static CONFIGURATIONS: Mutex<Vec<Weak<Configuration>>> = Mutex::new(Vec::new());
@@ -28,7 +28,7 @@ pub struct Configuration {
     bytes: Vec<u8>,
     /// The stage's own configuration, as JSON.
     pub plugin: Vec<u8>,
-    pub client: Client,
+    pub client: GrpcClient,
     /// The number of the stage's VM on each worker.
     pub vm: usize,
 }
@@ -52,7 +52,7 @@ impl Configuration {
         let configuration = Arc::new(Self {
             bytes: bytes.to_owned(),
             plugin: wire.plugin.get().as_bytes().to_owned(),
-            client: Client::of(&wire.control_plane)?,
+            client: GrpcClient::of(&wire.control_plane)?,
             vm: usize::from(name == PROVIDER),
         });
         configurations.push(Arc::downgrade(&configuration));

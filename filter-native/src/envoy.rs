@@ -10,13 +10,13 @@ use opentracy_filter_core::host::{CallId, GrpcCall, Host, MetricId, MetricKind, 
 use crate::abi::HeaderMap;
 use crate::allocator;
 use crate::cluster_calls::{self, WorkerEvent};
-use crate::filter_calls::{Body, FilterPtr};
-use crate::handles::{self, Step};
+use crate::filter_calls::{BodySide, FilterPtr};
+use crate::handles::{self, LaterStep};
 use crate::{metrics, shared_data};
 
 /// The Envoy that this module is loaded in.
 #[derive(Debug, Clone, Copy)]
-pub struct Envoy;
+pub struct NativeEnvoy;
 
 thread_local! {
     static RANDOM: RefCell<fastrand::Rng> = RefCell::new(fastrand::Rng::with_seed(seed()));
@@ -60,13 +60,13 @@ fn try_on_stream(what: &str, act: impl FnOnce(FilterPtr) -> bool) {
     }
 }
 
-fn later(step: Step) {
+fn later(step: LaterStep) {
     if let Some(stream) = handles::stream() {
         stream.later(step);
     }
 }
 
-impl Host for Envoy {
+impl Host for NativeEnvoy {
     fn now(&self) -> Instant {
         Instant::now()
     }
@@ -102,12 +102,12 @@ impl Host for Envoy {
     }
 
     fn request_body(&self, start: usize) -> Vec<u8> {
-        on_stream(|stream| stream.body(Body::Request, start))
+        on_stream(|stream| stream.body(BodySide::Request, start))
     }
 
     fn replace_request_body(&self, length: usize, body: &[u8]) {
         try_on_stream("replace the request body", |stream| {
-            stream.replace_body(Body::Request, length, body)
+            stream.replace_body(BodySide::Request, length, body)
         });
     }
 
@@ -122,7 +122,7 @@ impl Host for Envoy {
     }
 
     fn resume_request(&self) {
-        later(Step::Resume(Body::Request));
+        later(LaterStep::Resume(BodySide::Request));
     }
 
     fn response_headers(&self) -> HeaderList<'static> {
@@ -143,12 +143,12 @@ impl Host for Envoy {
     }
 
     fn response_body(&self, start: usize) -> Vec<u8> {
-        on_stream(|stream| stream.body(Body::Response, start))
+        on_stream(|stream| stream.body(BodySide::Response, start))
     }
 
     fn set_response_body(&self, body: &[u8]) {
         try_on_stream("set the response body", |stream| {
-            stream.replace_body(Body::Response, usize::MAX, body)
+            stream.replace_body(BodySide::Response, usize::MAX, body)
         });
     }
 
@@ -159,7 +159,7 @@ impl Host for Envoy {
     }
 
     fn resume_response(&self) {
-        later(Step::Resume(Body::Response));
+        later(LaterStep::Resume(BodySide::Response));
     }
 
     fn response_details(&self) -> String {
@@ -170,7 +170,7 @@ impl Host for Envoy {
         let own = |(name, value): (&str, &[u8])| (name.to_owned(), value.to_owned());
         let headers = headers.pairs().into_iter().map(own).collect();
         let headers = HeaderList::from_pairs(headers);
-        later(Step::Reply(status, headers, body.to_vec()));
+        later(LaterStep::Reply(status, headers, body.to_vec()));
     }
 
     fn keep_for_log(&self, name: &str, value: &str) {

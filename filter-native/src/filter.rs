@@ -8,30 +8,30 @@ use opentracy_filter_core::headers;
 use opentracy_filter_core::host::Action;
 use opentracy_filter_core::stream::{Stage, Stream};
 
-use crate::envoy::{self, Envoy};
-use crate::filter_calls::{Body, FilterPtr};
-use crate::handles::{self, Step, StreamHandle, VmHandle};
+use crate::envoy::{self, NativeEnvoy};
+use crate::filter_calls::{BodySide, FilterPtr};
+use crate::handles::{self, LaterStep, StreamHandle, VmHandle};
 use crate::panics;
 
 /// The reply to a request whose handling panicked, in OpenAI's format like every error.
 const PANIC_REPLY: &[u8] = br#"{"error":{"message":"The gateway failed to handle the request","type":"api_error","param":null,"code":"internal_error"}}"#;
 
 /// One filter of one stream.
-pub struct Filter {
+pub struct NativeFilter {
     handle: Rc<StreamHandle>,
     vm: Rc<VmHandle>,
     /// `None` once the stage has panicked or the filter has ended.
-    stage: RefCell<Option<Rc<Stream<Envoy>>>>,
+    stage: RefCell<Option<Rc<Stream<NativeEnvoy>>>>,
     /// Set while a callback of the stage runs.
     is_busy: Cell<bool>,
 }
 
-impl Filter {
+impl NativeFilter {
     /// Adds a filter for a new stream; `None` if `open` doesn't make a stage.
     pub fn open(
         vm: &Rc<VmHandle>,
         envoy: FilterPtr,
-        open: impl FnOnce(u32) -> Option<Stream<Envoy>>,
+        open: impl FnOnce(u32) -> Option<Stream<NativeEnvoy>>,
     ) -> Option<Rc<Self>> {
         let handle = StreamHandle::open(envoy);
         let stage = open(handle.id)?;
@@ -44,7 +44,10 @@ impl Filter {
     }
 
     /// Runs a callback of the stage and returns whether Envoy may go on.
-    pub fn decide(&self, callback: impl FnOnce(&mut dyn Stage<Envoy>, &Envoy) -> Action) -> Action {
+    pub fn decide(
+        &self,
+        callback: impl FnOnce(&mut dyn Stage<NativeEnvoy>, &NativeEnvoy) -> Action,
+    ) -> Action {
         if self.is_busy.get() {
             // Envoy answers the request by itself from within a call of the stage.
             return Action::Continue;
@@ -54,30 +57,33 @@ impl Filter {
 
     /// Handles a part of the request's body.
     pub fn on_request_body(&self, end_of_stream: bool) -> Action {
-        let size = self.body_size(Body::Request);
+        let size = self.body_size(BodySide::Request);
         self.decide(|stage, host| stage.on_request_body(host, size, end_of_stream))
     }
 
     /// Handles a part of the response's body.
     pub fn on_response_body(&self, end_of_stream: bool) -> Action {
-        let size = self.body_size(Body::Response);
+        let size = self.body_size(BodySide::Response);
         self.decide(|stage, host| stage.on_response_body(host, size, end_of_stream))
     }
 
-    fn body_size(&self, body: Body) -> usize {
+    fn body_size(&self, body: BodySide) -> usize {
         let envoy = self.handle.envoy();
         envoy.map_or(0, |envoy| envoy.body_size(body))
     }
 
     /// Runs a callback of the stage. Returns `None` if the stage is gone, or if it panics.
-    pub fn call<R>(&self, callback: impl FnOnce(&mut dyn Stage<Envoy>, &Envoy) -> R) -> Option<R> {
+    pub fn call<R>(
+        &self,
+        callback: impl FnOnce(&mut dyn Stage<NativeEnvoy>, &NativeEnvoy) -> R,
+    ) -> Option<R> {
         let stage = self.stage.borrow().clone()?;
         if self.is_busy.replace(true) {
             return None;
         }
         let run = || {
             let result = panics::catch(AssertUnwindSafe(|| {
-                stage.with(|stage| callback(stage, &Envoy))
+                stage.with(|stage| callback(stage, &NativeEnvoy))
             }));
             self.is_busy.set(false);
             if result.is_none() {
@@ -115,7 +121,7 @@ impl Filter {
         let stage = self.stage.take();
         panics::catch(AssertUnwindSafe(|| drop(stage)));
         // The internal listener makes a reply without the stage's mark try the next candidate.
-        let reply = Step::Reply(500, headers::json(), PANIC_REPLY.to_vec());
+        let reply = LaterStep::Reply(500, headers::json(), PANIC_REPLY.to_vec());
         self.handle.later(reply);
     }
 }

@@ -18,12 +18,12 @@ pub struct FilterPtr(EnvoyPtr);
 
 /// The two directions of a stream, as parts of its body.
 #[derive(Debug, Clone, Copy)]
-pub enum Body {
+pub enum BodySide {
     Request,
     Response,
 }
 
-impl Body {
+impl BodySide {
     /// Returns the part that was held back, and the part that a body hook is for, in the order of
     /// their bytes.
     const fn parts(self) -> [BodyPart; 2] {
@@ -135,7 +135,7 @@ impl FilterPtr {
     }
 
     /// Returns the bytes of a body that Envoy holds.
-    pub fn body_size(self, body: Body) -> usize {
+    pub fn body_size(self, body: BodySide) -> usize {
         let size = |part| {
             // SAFETY: see `FilterPtr`.
             unsafe { abi::envoy_dynamic_module_callback_http_get_body_size(self.0, part) }
@@ -144,7 +144,7 @@ impl FilterPtr {
     }
 
     /// Returns the body that Envoy holds, from an offset on.
-    pub fn body(self, body: Body, start: usize) -> Vec<u8> {
+    pub fn body(self, body: BodySide, start: usize) -> Vec<u8> {
         let mut pieces = Vec::new();
         for part in body.parts() {
             self.add_pieces(part, &mut pieces);
@@ -179,7 +179,7 @@ impl FilterPtr {
     }
 
     /// Replaces the first `length` bytes of the body that Envoy holds.
-    pub fn replace_body(self, body: Body, length: usize, by: &[u8]) -> bool {
+    pub fn replace_body(self, body: BodySide, length: usize, by: &[u8]) -> bool {
         let rest = if length < self.body_size(body) {
             self.body(body, length)
         } else {
@@ -233,14 +233,14 @@ impl FilterPtr {
         unsafe { abi::envoy_dynamic_module_callback_http_clear_route_cache(self.0) }
     }
 
-    pub fn resume(self, body: Body) {
+    pub fn resume(self, body: BodySide) {
         // SAFETY: see `FilterPtr`.
         unsafe {
             match body {
-                Body::Request => {
+                BodySide::Request => {
                     abi::envoy_dynamic_module_callback_http_filter_continue_decoding(self.0);
                 }
-                Body::Response => {
+                BodySide::Response => {
                     abi::envoy_dynamic_module_callback_http_filter_continue_encoding(self.0);
                 }
             }

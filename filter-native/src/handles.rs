@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use opentracy_filter_core::headers::HeaderList;
 
-use crate::client::{Answer, Client};
-use crate::filter_calls::{Body, FilterPtr};
+use crate::client::{GrpcAnswer, GrpcClient};
+use crate::filter_calls::{BodySide, FilterPtr};
 
 thread_local! {
     /// The streams of this thread, by the id of their context.
@@ -22,21 +22,21 @@ thread_local! {
     static STREAM: RefCell<Option<Rc<StreamHandle>>> = const { RefCell::new(None) };
     /// The VM whose callback runs.
     static VM: RefCell<Option<Rc<VmHandle>>> = const { RefCell::new(None) };
-    static WAITING: RefCell<VecDeque<(Rc<StreamHandle>, Step)>> =
+    static WAITING: RefCell<VecDeque<(Rc<StreamHandle>, LaterStep)>> =
         const { RefCell::new(VecDeque::new()) };
 }
 
 /// The answers to calls, on their way from the client's thread to a worker.
 #[derive(Default)]
-pub struct Inbox(Mutex<Vec<Answer>>);
+pub struct Inbox(Mutex<Vec<GrpcAnswer>>);
 
 impl Inbox {
-    pub fn push(&self, answer: Answer) {
+    pub fn push(&self, answer: GrpcAnswer) {
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers.push(answer);
     }
 
-    pub fn take(&self) -> Vec<Answer> {
+    pub fn take(&self) -> Vec<GrpcAnswer> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -45,15 +45,15 @@ impl Inbox {
 pub struct VmHandle {
     /// Its number in [`opentracy_filter_core::vm`].
     pub number: usize,
-    pub client: Client,
+    pub client: GrpcClient,
     /// The answers to the calls of its root context.
     pub inbox: Arc<Inbox>,
 }
 
 /// A call that makes Envoy go on.
-pub enum Step {
+pub enum LaterStep {
     Reply(u16, HeaderList<'static>, Vec<u8>),
-    Resume(Body),
+    Resume(BodySide),
 }
 
 /// One filter of one stream.
@@ -92,7 +92,7 @@ impl StreamHandle {
     }
 
     /// Lets a call wait for the end of the callback.
-    pub fn later(self: &Rc<Self>, step: Step) {
+    pub fn later(self: &Rc<Self>, step: LaterStep) {
         WAITING.with_borrow_mut(|waiting| waiting.push_back((Rc::clone(self), step)));
     }
 
@@ -103,18 +103,18 @@ impl StreamHandle {
         });
     }
 
-    fn perform(&self, step: Step) {
+    fn perform(&self, step: LaterStep) {
         let Some(envoy) = self.envoy.get() else {
             return;
         };
         match step {
-            Step::Reply(status, headers, body) => {
+            LaterStep::Reply(status, headers, body) => {
                 self.has_replied.set(true);
                 envoy.send_response(status, &headers, &body);
             }
             // Envoy ends a stream that was answered by itself.
-            Step::Resume(_) if self.has_replied.get() => {}
-            Step::Resume(body) => envoy.resume(body),
+            LaterStep::Resume(_) if self.has_replied.get() => {}
+            LaterStep::Resume(body) => envoy.resume(body),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::abi::{self, EnvoyBuffer, EnvoyHeader, EnvoyPtr, ModulePtr};
 use crate::buffers;
 use crate::configuration::Configuration;
 use crate::envoy;
-use crate::filter::Filter;
+use crate::filter::NativeFilter;
 use crate::filter_calls::FilterPtr;
 use crate::{panics, worker};
 
@@ -82,11 +82,11 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
 ///
 /// The pointer is null, or one that `..._filter_new` returned on this thread and that Envoy hasn't
 /// given back.
-unsafe fn filter(pointer: ModulePtr) -> Option<Rc<Filter>> {
+unsafe fn filter(pointer: ModulePtr) -> Option<Rc<NativeFilter>> {
     if pointer.is_null() {
         return None;
     }
-    let pointer = pointer.cast::<Filter>();
+    let pointer = pointer.cast::<NativeFilter>();
     // SAFETY: the caller vouches for the pointer. The filter may end within the hook, so the hook
     // has a share in it.
     Some(unsafe {
@@ -101,7 +101,7 @@ unsafe fn filter(pointer: ModulePtr) -> Option<Rc<Filter>> {
 /// # Safety
 ///
 /// As for [`filter`].
-unsafe fn decide(pointer: ModulePtr, hook: impl FnOnce(&Filter) -> Action) -> u32 {
+unsafe fn decide(pointer: ModulePtr, hook: impl FnOnce(&NativeFilter) -> Action) -> u32 {
     // SAFETY: the caller vouches for the pointer.
     let filter = unsafe { filter(pointer) };
     let action = filter.and_then(|filter| panics::catch(AssertUnwindSafe(|| hook(&filter))));
@@ -116,7 +116,7 @@ unsafe fn decide(pointer: ModulePtr, hook: impl FnOnce(&Filter) -> Action) -> u3
 /// # Safety
 ///
 /// As for [`filter`].
-unsafe fn run(pointer: ModulePtr, hook: impl FnOnce(&Filter)) {
+unsafe fn run(pointer: ModulePtr, hook: impl FnOnce(&NativeFilter)) {
     // SAFETY: the caller vouches for the pointer.
     if let Some(filter) = unsafe { filter(pointer) } {
         panics::catch(AssertUnwindSafe(|| hook(&filter)));
@@ -216,7 +216,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_destroy(filter: ModuleP
         return;
     }
     // SAFETY: this is the pointer that `..._filter_new` returned, and Envoy gives it back once.
-    let filter = unsafe { Rc::from_raw(filter.cast::<Filter>()) };
+    let filter = unsafe { Rc::from_raw(filter.cast::<NativeFilter>()) };
     panics::catch(AssertUnwindSafe(|| filter.close()));
 }
 
@@ -227,7 +227,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
     _event: u64,
 ) {
     // SAFETY: Envoy passes the filter's own pointer.
-    unsafe { run(filter, Filter::take_answers) }
+    unsafe { run(filter, NativeFilter::take_answers) }
 }
 
 #[unsafe(no_mangle)]

@@ -10,8 +10,8 @@ use opentracy_filter_core::host::MetricKind;
 use opentracy_filter_core::root::Root;
 
 use crate::configuration::Configuration;
-use crate::envoy::{self, Envoy};
-use crate::filter::Filter;
+use crate::envoy::{self, NativeEnvoy};
+use crate::filter::NativeFilter;
 use crate::filter_calls::FilterPtr;
 use crate::handles::{self, VmHandle};
 use crate::{allocator, metrics, panics};
@@ -29,7 +29,7 @@ struct Vm {
     handle: Rc<VmHandle>,
     /// Gone once Envoy has dropped all filters with it.
     configuration: Weak<Configuration>,
-    root: RefCell<Root<Envoy>>,
+    root: RefCell<Root<NativeEnvoy>>,
 }
 
 impl Vm {
@@ -42,14 +42,14 @@ impl Vm {
                 inbox: Arc::default(),
             }),
             configuration: Arc::downgrade(configuration),
-            root: RefCell::new(Root::new(Envoy, ROOT)),
+            root: RefCell::new(Root::new(NativeEnvoy, ROOT)),
         });
         let is_configured = vm.run(|root| root.on_configure(&configuration.plugin));
         (is_configured == Some(true)).then_some(vm)
     }
 
     /// Runs a callback of the root context. Returns `None` if it panics.
-    fn run<R>(&self, callback: impl FnOnce(&mut Root<Envoy>) -> R) -> Option<R> {
+    fn run<R>(&self, callback: impl FnOnce(&mut Root<NativeEnvoy>) -> R) -> Option<R> {
         handles::during(&self.handle, None, || {
             panics::catch(AssertUnwindSafe(|| callback(&mut self.root.borrow_mut())))
         })
@@ -72,9 +72,12 @@ pub fn check(configuration: &Arc<Configuration>) -> Result<(), String> {
 }
 
 /// Adds a filter for a new stream; `None` if its stage can't run.
-pub fn open_filter(configuration: &Arc<Configuration>, envoy: FilterPtr) -> Option<Rc<Filter>> {
+pub fn open_filter(
+    configuration: &Arc<Configuration>,
+    envoy: FilterPtr,
+) -> Option<Rc<NativeFilter>> {
     let vm = vm_of(configuration)?;
-    Filter::open(&vm.handle, envoy, |id| {
+    NativeFilter::open(&vm.handle, envoy, |id| {
         vm.run(|root| root.open_stream(id)).flatten()
     })
 }

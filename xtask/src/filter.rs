@@ -10,7 +10,7 @@ use crate::{process, wasm};
 
 /// The form of the filter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum FilterKind {
+pub enum FilterBuild {
     /// A wasm file, which runs in VMs.
     #[default]
     Wasm,
@@ -18,7 +18,7 @@ pub enum FilterKind {
     Native,
 }
 
-impl FilterKind {
+impl FilterBuild {
     /// Returns the value of `opentracy envoy-config --filter-kind`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -29,10 +29,10 @@ impl FilterKind {
 }
 
 /// Builds the filter with these features and returns its path.
-pub fn build(workspace: &Workspace, kind: FilterKind, features: &[&str]) -> Result<PathBuf> {
+pub fn build(workspace: &Workspace, kind: FilterBuild, features: &[&str]) -> Result<PathBuf> {
     match kind {
-        FilterKind::Wasm => wasm::build(workspace, features),
-        FilterKind::Native => build_native(workspace, features),
+        FilterBuild::Wasm => wasm::build(workspace, features),
+        FilterBuild::Native => build_native(workspace, features),
     }
 }
 

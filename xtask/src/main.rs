@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::filter::FilterKind;
+use crate::filter::FilterBuild;
 use crate::workspace::Workspace;
 
 #[derive(Parser)]
@@ -45,19 +45,19 @@ enum Command {
         no_router: bool,
         /// The form of the filter.
         #[arg(long, value_enum, default_value_t)]
-        filter: FilterKind,
+        filter: FilterBuild,
     },
     /// Set up and run every test.
     Test {
         /// The form of the filter in the end-to-end tests.
         #[arg(long, value_enum, default_value_t)]
-        filter: FilterKind,
+        filter: FilterBuild,
     },
     /// Set up and run end-to-end tests; rebuilds only what is stale.
     E2e {
         /// The form of the filter. It comes before the arguments for pytest.
         #[arg(long, value_enum, default_value_t)]
-        filter: FilterKind,
+        filter: FilterBuild,
         /// Arguments for pytest, such as `-k fallback` or `e2e/test_chat.py`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         pytest: Vec<String>,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::filter::FilterKind;
+use crate::filter::FilterBuild;
 use crate::processes::Processes;
 use crate::workspace::{BuildProfile, Workspace};
 use crate::{embedder, envoy, filter, process};
@@ -20,7 +20,7 @@ pub fn run(
     workspace: &Workspace,
     config: Option<PathBuf>,
     no_router: bool,
-    kind: FilterKind,
+    kind: FilterBuild,
 ) -> Result<()> {
     let config = config.or_else(|| {
         let default = PathBuf::from("opentracy.yaml");

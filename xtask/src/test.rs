@@ -5,12 +5,12 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::filter::FilterKind;
+use crate::filter::FilterBuild;
 use crate::workspace::{BuildProfile, Workspace};
 use crate::{embedder, envoy, filter, process, python};
 
 /// Runs every test.
-pub fn run(workspace: &Workspace, kind: FilterKind) -> Result<()> {
+pub fn run(workspace: &Workspace, kind: FilterBuild) -> Result<()> {
     let embedder = embedder::find(workspace)?;
     let mut cargo = workspace.cargo();
     cargo.env("OPENTRACY_TEST_EMBEDDER", &embedder);
@@ -22,7 +22,7 @@ pub fn run(workspace: &Workspace, kind: FilterKind) -> Result<()> {
 }
 
 /// Runs end-to-end tests, with these arguments for pytest.
-pub fn run_e2e(workspace: &Workspace, kind: FilterKind, arguments: &[String]) -> Result<()> {
+pub fn run_e2e(workspace: &Workspace, kind: FilterBuild, arguments: &[String]) -> Result<()> {
     let tests = workspace.root.join("tests");
     let node_modules = node_packages(&tests)?;
     let mut pytest = python::command(workspace, "python")?;
