@@ -1,6 +1,7 @@
 """The control plane stops, starts and reloads while requests are in flight."""
 
 import copy
+import pathlib
 import signal
 import threading
 import time
@@ -155,6 +156,8 @@ def test_a_control_plane_that_hangs_is_waited_for_twice_and_then_once_a_second(o
     stack = own_stack(concurrency=1)
     ask = lambda: stack.post({"model": "auto-anyway", "messages": HELLO})
     stack.control_plane.send_signal(signal.SIGSTOP)
+    state = pathlib.Path(f"/proc/{stack.control_plane.pid}/stat")
+    wait_for(lambda: state.read_text().rpartition(")")[2].split()[0] == "T", "the stop")
     try:
         outcomes = []
         started = time.monotonic()

@@ -16,6 +16,7 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::internal_auth::SignedRequest;
 use opentracy_translate::request_origin::RequestOrigin;
 
+use crate::api::rest::demo;
 use crate::api::rest::endpoints::{Callers, EndpointPolicy};
 use crate::api::rest::error::Error;
 use crate::api::rest::request_id::RequestId;
@@ -59,11 +60,14 @@ impl Guard {
     }
 
     /// Returns the callers of the endpoint that a request is routed to. A path without an endpoint
-    /// is for admins.
+    /// is for admins, except below the demo provider, whose clients get a 404.
     fn callers(&self, request: &Request) -> Callers {
         let path = request.extensions().get::<MatchedPath>();
-        let policy = path.and_then(|path| self.policies.get(path.as_str()));
-        policy.map(|policy| policy.callers).unwrap_or_default()
+        match path.and_then(|path| self.policies.get(path.as_str())) {
+            Some(policy) => policy.callers,
+            None if request.uri().path().starts_with(demo::BASE) => Callers::Everybody,
+            None => Callers::default(),
+        }
     }
 }
 
