@@ -46,7 +46,7 @@ pub unsafe fn bytes<'a>(data: *const u8, length: usize) -> &'a [u8] {
 ///
 /// # Safety
 ///
-/// Each piece is as for [`bytes`].
+/// Each piece is as for [`bytes()`].
 pub unsafe fn copy(pieces: &[EnvoyBuffer], start: usize, into: &mut Vec<u8>) {
     let mut skipped = start;
     for piece in pieces {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::wire::{FromMessage, IntoJson, IntoMessage};
-use crate::{Cost, Decision, Micros, Outcome, Tokens, TraceError, UserAgent, json};
+use crate::{Cost, Decision, Micros, Outcome, Tokens, TraceError, UserAgent, json_parts};
 
 /// Defines [`Record`], [`Trace`] and the conversions of rows of the form
 ///
@@ -51,7 +51,7 @@ macro_rules! fields {
         pub struct Trace {
             $($(#[$meta])* $(#[$json_meta])* pub $json: $json_type,)*
             #[serde(default)]
-            pub attempts: Vec<json::Attempt>,
+            pub attempts: Vec<json_parts::Attempt>,
             $($(#[$content_meta])* $(#[$content_json_meta])*
             pub $content_json: $content_json_type,)*
         }
@@ -126,7 +126,7 @@ fields! {
         routing: Micros => routing_ms: f64 => routing_micros;
         tokens: Option<Tokens> => tokens: Option<Tokens> => usage;
         /// `null` if a price is unknown.
-        cost: Option<Cost> => cost: Option<json::Cost> => cost;
+        cost: Option<Cost> => cost: Option<json_parts::Cost> => cost;
         session_id: Option<String> => session_id: Option<String> => session_id;
         cluster_id: Option<u32> => cluster_id: Option<u32> => cluster_id;
         expected_error: Option<f64> => expected_error: Option<f64> => expected_error;

@@ -1,60 +1,31 @@
 //! The JSON of REST, exports and imports: milliseconds, USD and RFC 3339.
 
-use serde::{Deserialize, Serialize};
+use opentracy_proto::v1;
 
-use crate::attempt;
 pub use crate::fields::Trace;
-use crate::parts;
+pub use crate::json_parts::{Attempt, Cost};
+use crate::wire::micros;
 
-/// USD. Cached tokens are not in `input`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Cost {
-    pub input: f64,
-    pub output: f64,
-    #[serde(default)]
-    pub cache_read: f64,
-    #[serde(default)]
-    pub cache_write: f64,
-    pub total: f64,
-}
-
-/// One call to one provider.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Attempt {
-    /// 1 is the first.
-    pub number: u32,
-    pub provider: String,
-    pub model: String,
-    /// `null` if the provider sent no response.
-    pub status: Option<u16>,
-    /// The error, as an identifier.
-    pub error: Option<String>,
-    pub latency_ms: f64,
-}
-
-impl From<parts::Cost> for Cost {
-    fn from(cost: parts::Cost) -> Self {
-        Self {
-            input: cost.input.usd(),
-            output: cost.output.usd(),
-            cache_read: cost.cache_read.usd(),
-            cache_write: cost.cache_write.usd(),
-            total: cost.total.usd(),
-        }
-    }
-}
-
-impl From<attempt::Attempt> for Attempt {
-    fn from(attempt: attempt::Attempt) -> Self {
-        Self {
+impl Trace {
+    /// Converts an imported trace to the messages that the filter would have sent. An error names
+    /// the field.
+    pub fn into_request(mut self) -> Result<v1::IngestRequest, String> {
+        let attempts = std::mem::take(&mut self.attempts);
+        let trace = self.into_message()?;
+        let attempts = attempts.into_iter().map(|attempt| v1::Attempt {
+            trace_id: trace.id.clone(),
             number: attempt.number,
             provider: attempt.provider,
             model: attempt.model,
-            status: attempt.status,
-            error: attempt.error,
-            latency_ms: attempt.latency.millis(),
-        }
+            status: u32::from(attempt.status.unwrap_or_default()),
+            error: attempt.error.unwrap_or_default(),
+            latency_micros: micros(attempt.latency_ms),
+            start_unix_micros: trace.start_unix_micros,
+            traceparent: String::new(),
+        });
+        Ok(v1::IngestRequest {
+            attempts: attempts.collect(),
+            traces: vec![trace],
+        })
     }
 }

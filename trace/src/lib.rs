@@ -23,6 +23,7 @@ mod attempt;
 pub mod columns;
 pub mod fields;
 pub mod json;
+mod json_parts;
 mod parts;
 pub mod user_agent;
 pub mod wire;

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
-    Attempt, Cost, Decision, Micros, Outcome, PicoUsd, Tokens, TraceError, UserAgent, json,
+    Attempt, Cost, Decision, Micros, Outcome, PicoUsd, Tokens, TraceError, UserAgent, json_parts,
 };
 
 /// A type of a record's field, which REST's JSON has as `J`.
@@ -55,9 +55,9 @@ impl IntoJson<String> for Micros {
     }
 }
 
-impl IntoJson<Option<json::Cost>> for Option<Cost> {
-    fn into_json(self) -> Option<json::Cost> {
-        self.map(json::Cost::from)
+impl IntoJson<Option<json_parts::Cost>> for Option<Cost> {
+    fn into_json(self) -> Option<json_parts::Cost> {
+        self.map(json_parts::Cost::from)
     }
 }
 
@@ -252,7 +252,7 @@ impl IntoMessage<Option<v1::Usage>> for Option<Tokens> {
     }
 }
 
-impl IntoMessage<Option<v1::Cost>> for Option<json::Cost> {
+impl IntoMessage<Option<v1::Cost>> for Option<json_parts::Cost> {
     fn into_message(self) -> Result<Option<v1::Cost>, String> {
         Ok(self.map(|cost| v1::Cost {
             input: cost.input,
@@ -287,30 +287,6 @@ impl IntoMessage<Vec<u8>> for Option<Box<RawValue>> {
     fn into_message(self) -> Result<Vec<u8>, String> {
         let json = self.filter(|json| json.get() != "null");
         Ok(json.map_or_else(Vec::new, |json| json.get().as_bytes().to_vec()))
-    }
-}
-
-impl json::Trace {
-    /// Converts an imported trace to the messages that the filter would have sent. An error names
-    /// the field.
-    pub fn into_request(mut self) -> Result<v1::IngestRequest, String> {
-        let attempts = std::mem::take(&mut self.attempts);
-        let trace = self.into_message()?;
-        let attempts = attempts.into_iter().map(|attempt| v1::Attempt {
-            trace_id: trace.id.clone(),
-            number: attempt.number,
-            provider: attempt.provider,
-            model: attempt.model,
-            status: u32::from(attempt.status.unwrap_or_default()),
-            error: attempt.error.unwrap_or_default(),
-            latency_micros: micros(attempt.latency_ms),
-            start_unix_micros: trace.start_unix_micros,
-            traceparent: String::new(),
-        });
-        Ok(v1::IngestRequest {
-            attempts: attempts.collect(),
-            traces: vec![trace],
-        })
     }
 }
 
@@ -407,6 +383,6 @@ fn status(wire: u32) -> u16 {
     u16::try_from(wire).unwrap_or_default()
 }
 
-fn micros(millis: f64) -> u64 {
+pub(crate) fn micros(millis: f64) -> u64 {
     (millis.max(0.0) * 1000.0).round() as u64
 }

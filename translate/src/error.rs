@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use crate::attempt_error::AttemptError;
-use crate::redact;
+use crate::redact::redactor::mask_keys;
 
 /// The kind of an error: OpenAI's `error.type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,9 +158,9 @@ impl ApiError {
     /// status that OpenAI's clients understand.
     ///
     /// Text that looks like a key is masked here. The credentials of the request itself are masked
-    /// by a [`KeyMask`](redact::KeyMask), which knows them.
+    /// by a [`KeyMask`](crate::redact::KeyMask), which knows them.
     pub fn from_provider(provider: &str, status: u16, message: &str) -> Self {
-        let message = redact::mask_keys(message);
+        let message = mask_keys(message);
         let message = match (status, message.trim()) {
             (401, "") => format!("{provider} refused the gateway's API key"),
             (401, own) => format!("{provider} refused the gateway's API key: {own}"),

@@ -1,6 +1,7 @@
 //! A resource: one kind of data, with its tables in both stores.
 
-use crate::{clickhouse, sqlite};
+use crate::clickhouse::tables::Tables as ClickHouseTables;
+use crate::sqlite::tables::Tables as SqliteTables;
 
 /// The tables of one kind of data. Migration, checks, retention, deletion with the trace and repair
 /// derive from them.
@@ -9,8 +10,8 @@ pub struct Resource {
     /// Databases record the versions of the tables under this name, so it never changes and is
     /// never given to another resource.
     pub name: &'static str,
-    pub sqlite: sqlite::Tables,
-    pub clickhouse: clickhouse::Tables,
+    pub sqlite: SqliteTables,
+    pub clickhouse: ClickHouseTables,
 }
 
 /// Declares the resources, the interface of a store of all of them, and nothing else: a resource

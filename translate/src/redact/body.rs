@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 
 use crate::json;
-use crate::redact::Redactor;
+use crate::redact::redactor::Redactor;
 
 /// Bytes that are read beyond the kept part: a match that begins in the kept part is recognized
 /// only if its end is read too.

@@ -2,7 +2,7 @@
 
 use memchr::memmem;
 
-use crate::redact::KeyMask;
+use crate::redact::key_mask::KeyMask;
 use crate::sse;
 
 /// A stream of events on its way to a client.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::json;
-use crate::redact::mask_keys;
+use crate::redact::redactor::mask_keys;
 use crate::sse;
 
 /// Replacement for a key.

@@ -10,7 +10,7 @@ pub(super) mod names;
 pub(super) mod salvage;
 mod schema;
 pub(super) mod shapes;
-mod tables;
+pub(crate) mod tables;
 
 pub use engine::Sqlite;
 pub use error::{is_about_records, is_damage, is_fault};
