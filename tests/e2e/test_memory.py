@@ -85,7 +85,7 @@ def test_many_large_streams_on_one_worker_come_to_their_end(own_stack, world, pr
     assert all(is_whole for _, is_whole in results)
     assert min(length for length, _ in results) > 1_000_000
 
-    wait_for(lambda: len(outcomes(stack)) == STREAMS, "all traces", 150)
+    wait_for(lambda: len(outcomes(stack)) == STREAMS, "all traces", 60)
     assert set(outcomes(stack)) == {"completed"}
 
 

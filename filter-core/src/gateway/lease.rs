@@ -11,7 +11,8 @@ pub struct Lease {
     /// The units left at the control plane, as of its last answer.
     pub remaining: u64,
     pub ends: Instant,
-    pub is_exhausted: bool,
+    /// Until then, the control plane's last denial holds.
+    pub denied_until: Instant,
     /// The units that the control plane has granted, of the present window, and that were not
     /// returned.
     pub held: u64,
@@ -34,7 +35,7 @@ impl Lease {
             left: 0,
             remaining: 0,
             ends: now,
-            is_exhausted: false,
+            denied_until: now,
             held: 0,
             held_until: now,
             released: 0,
@@ -50,7 +51,7 @@ impl Lease {
     pub fn turn(&mut self, kind: &LimitKind, now: Instant) {
         if kind.window.is_some() && self.ends <= now {
             self.left = self.left.min(0);
-            self.is_exhausted = false;
+            self.denied_until = now;
         }
     }
 
@@ -65,7 +66,7 @@ impl Lease {
         if self.alone_since.take().is_some() && kind.window.is_some() {
             self.left = self.left.min(0);
             self.ends = now;
-            self.is_exhausted = false;
+            self.denied_until = now;
         }
     }
 }

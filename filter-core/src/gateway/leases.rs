@@ -14,6 +14,9 @@ use crate::vm::vm_local;
 
 /// The last part of a window, in which returned units would come too late.
 const LATE: Duration = Duration::from_secs(1);
+/// The time for which a denial of estimated units holds. Other VMs return those that requests
+/// didn't use, on their ticks.
+const DENIAL_HOLDS: Duration = Duration::from_millis(100);
 /// The number of leases above which unused ones are evicted.
 const MANY: usize = 5000;
 
@@ -71,7 +74,7 @@ impl Leases {
             if lease.left >= units {
                 continue;
             }
-            if lease.is_exhausted && lease.remaining < charge.units {
+            if now < lease.denied_until && lease.remaining < charge.units {
                 return TakeResult::Exhausted(
                     charge.clone(),
                     lease.ends.saturating_duration_since(now),
@@ -106,7 +109,11 @@ impl Leases {
             lease.remaining = grant.remaining;
             if charge.bucket.kind().window.is_some() {
                 lease.ends = now + Duration::from_millis(grant.reset_ms);
-                lease.is_exhausted = grant.units == 0;
+                lease.denied_until = match grant.units {
+                    0 if charge.bucket.kind().measure.is_estimated() => now + DENIAL_HOLDS,
+                    0 => lease.ends,
+                    _ => now,
+                };
             }
         }
     }
@@ -126,7 +133,7 @@ impl Leases {
             };
             let alone_since = lease.alone_since;
             if alone_since.is_some_and(|since| now < since + window.length) {
-                lease.is_exhausted = true;
+                lease.denied_until = lease.ends;
                 lease.remaining = 0;
                 continue;
             }
@@ -355,6 +362,19 @@ mod tests {
         assert!(
             matches!(leases.take(&one, later), TakeResult::Missing(_)),
             "a new minute"
+        );
+    }
+
+    #[test]
+    fn a_denial_of_tokens_holds_only_until_other_vms_may_have_returned_some() {
+        let (mut leases, now) = (known(), Instant::now());
+        let estimate = [charge(Unit::Tokens, 10)];
+        leases.grant(&estimate, &answer(0, 5), now);
+        let denied = TakeResult::Exhausted(estimate[0].clone(), Duration::from_secs(10));
+        assert_eq!(leases.take(&estimate, now), denied);
+        assert_eq!(
+            leases.take(&estimate, now + DENIAL_HOLDS),
+            TakeResult::Missing(estimate.to_vec())
         );
     }
 
