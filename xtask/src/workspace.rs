@@ -18,7 +18,9 @@ pub struct Workspace {
 
 impl Workspace {
     pub fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        // Cargo's value, not the one of the compilation: checkouts may share a target folder.
+        let package = env::var_os("CARGO_MANIFEST_DIR").context("run this by `cargo xtask`")?;
+        let root = Path::new(&package)
             .parent()
             .context("the workspace has no folder")?
             .to_path_buf();
