@@ -10,6 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from support.control_plane import ClickHouse  # noqa: E402
 from support.neighbors import GrpcApp, GuestStack, Shop  # noqa: E402
 from support.providers import Anthropic, Bedrock, Cohere, Gemini, Mistral, OpenAi, Vertex  # noqa: E402
+from support.requests import HELLO
 from support.stack import Stack, free_port  # noqa: E402
 
 for variable in ("OPENTRACY_BIN", "OPENTRACY_FILTER", "OPENTRACY_ENVOY"):
@@ -189,9 +190,6 @@ def own_stack(world, tmp_path):
 @pytest.fixture
 def client(stack):
     return OpenAI(base_url=stack.base_url, api_key="whatever", max_retries=0)
-
-
-HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 @pytest.fixture

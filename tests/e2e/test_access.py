@@ -8,9 +8,8 @@ import openai
 import pytest
 from support.client_keys import SECRETS, bearer
 from support.providers import anything
+from support.requests import HELLO
 from support.stack import METRICS_PREFIX, Stack, wait_for
-
-HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 def key_config(name):

@@ -2,8 +2,8 @@
 
 import pytest
 from support import providers as mock
+from support.requests import HELLO
 
-HELLO = [{"role": "user", "content": "Hello!"}]
 FORGED = {
     **{
         f"x-opentracy-{name}": "forged"

@@ -6,17 +6,9 @@ import json
 import openai
 import pytest
 from support import providers as mock
+from support.requests import MODELS
 from support.stack import wait_for
 
-MODELS = {
-    "openai": "openai/gpt-4o-mini",
-    "anthropic": "anthropic/claude-sonnet-4-6",
-    "gemini": "gemini/gemini-2.5-pro",
-    "bedrock": "bedrock/us.amazon.nova-pro-v1:0",
-    "cohere": "cohere/command-a-03-2025",
-    "mistral": "mistral/mistral-large-latest",
-    "vertex": "vertex/claude-sonnet-4-5@20250929",
-}
 # Aliases with several candidates. The provider's model is the first or the second one.
 ALIASES = {
     "openai": "smart",

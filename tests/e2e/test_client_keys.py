@@ -4,9 +4,8 @@ import json
 import subprocess
 
 import pytest
+from support.requests import HELLO
 from support.stack import wait_for
-
-HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 @pytest.fixture

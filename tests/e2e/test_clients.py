@@ -7,11 +7,11 @@ import openai
 import pytest
 from anthropic import Anthropic
 from support import providers as mock
+from support.requests import HELLO
 from test_chat import ALIASES, MODELS
 
 each_format = pytest.mark.parametrize("provider", MODELS)
 each_path = pytest.mark.parametrize("names", [MODELS, ALIASES], ids=["direct", "internal"])
-HELLO = [{"role": "user", "content": "Hello!"}]
 QUESTION = [{"role": "user", "content": "What is the weather in Paris and Rome?"}]
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"name": "get_weather", "description": "The weather in a city", "input_schema": CITY}

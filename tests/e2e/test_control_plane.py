@@ -7,9 +7,8 @@ import threading
 import time
 
 import pytest
+from support.requests import HELLO
 from support.stack import wait_for
-
-HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 class Load:

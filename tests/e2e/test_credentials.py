@@ -16,9 +16,9 @@ from google.auth import jwt
 from openai import OpenAI
 from support import oracles, providers as mock
 from support.http import Server
+from support.requests import HELLO
 from support.stack import wait_for
 
-HELLO = [{"role": "user", "content": "Hello!"}]
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
 NOWHERE = {"AWS_EC2_METADATA_DISABLED": "true"}

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-
-HELLO = [{"role": "user", "content": "Hello!"}]
+from support.requests import HELLO
 
 
 @pytest.mark.parametrize(

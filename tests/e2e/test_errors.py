@@ -5,8 +5,7 @@ The answer is always JSON in OpenAI's format, and the message names the fix.
 
 import pytest
 from support import providers as mock
-
-HELLO = [{"role": "user", "content": "Hello!"}]
+from support.requests import HELLO
 
 
 def refusal(stack, body, **more):

@@ -7,6 +7,7 @@ import openai
 import pytest
 from openai import OpenAI
 from support import providers as mock
+from support.requests import HELLO
 from support.stack import wait_for
 
 # Faults, each with its error in the trace.
@@ -24,7 +25,6 @@ FAULTS = {
     "error-as-first-event": (mock.error_as_first_event, "overloaded"),
 }
 STREAM_ONLY = {"error-as-first-event"}
-HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 CASES = [

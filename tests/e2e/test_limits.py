@@ -11,9 +11,9 @@ import time
 import openai
 import pytest
 from support.providers import answer
+from support.requests import HELLO
 from support.stack import METRICS_PREFIX, Stack, free_port, wait_for
 
-HELLO = [{"role": "user", "content": "Hello!"}]
 LIMITS = {
     "sixty": {"requests_per_minute": 60},
     "few": {"requests_per_minute": 3},

@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import pytest
+from support.requests import HELLO
 from support.stack import Stack, wait_for
 
 # None of these has the format of a key, so only code that knows them can mask them.
@@ -13,7 +14,6 @@ KEYS = {
     for name in ("openai", "second", "anthropic", "gemini", "cohere", "mistral")
 }
 SAID = "verify your organization"
-HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import urllib.request
 
 import pytest
 from support import providers as mock
+from support.requests import HELLO
 from support.stack import wait_for
 
-HELLO = [{"role": "user", "content": "Hello!"}]
 STREAMS = 700
 WORDS = "word " * 3200
 EVENTS_EACH = 70

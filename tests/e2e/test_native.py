@@ -6,11 +6,10 @@ import urllib.request
 
 import pytest
 from support.providers import answer
+from support.requests import HELLO
 from support.stack import FILTER_KIND, METRICS_PREFIX, wait_for
 
 pytestmark = pytest.mark.skipif(FILTER_KIND != "native", reason="a wasm filter traps instead")
-
-HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 def panics(stack):

@@ -9,9 +9,9 @@ import time
 
 import pytest
 from support.providers import answer, status as fail
+from support.requests import HELLO
 from support.stack import wait_for
 
-HELLO = [{"role": "user", "content": "Hello!"}]
 CANDIDATES = ["openai/gpt-4o-mini", "second/large", "anthropic/claude-sonnet-4-6"]
 QUICK = {"enabled": True, "consecutive_failures": 3, "open_for": "1s", "max_open_for": "4s"}
 

@@ -4,10 +4,10 @@ import json
 import pathlib
 
 import pytest
+from support.requests import HELLO
 from support.stack import Stack, wait_for
 
 FIRST, SECOND = "sk-live-first-0123456789", "sk-live-second-9876543210"
-HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import time
 
 import grpc
 import pytest
+from support.requests import HELLO
 from support.stack import FILTER_KIND
 
-HELLO = [{"role": "user", "content": "Hello!"}]
 KEYS = ["sk-test-openai-key-000", "second-key", "sk-ant-test-key-000", "gm-test-key-000"]
 INTERNAL = {
     "x-opentracy-plan": '{"trace_id":"x","attempts":["second/large"]}',

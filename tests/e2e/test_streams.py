@@ -15,17 +15,9 @@ import pytest
 import yaml
 from openai import OpenAI
 from support import providers as mock
+from support.requests import HELLO, MODELS
 from support.stack import wait_for
 
-MODELS = {
-    "openai": "openai/gpt-4o-mini",
-    "anthropic": "anthropic/claude-sonnet-4-6",
-    "gemini": "gemini/gemini-2.5-pro",
-    "bedrock": "bedrock/us.amazon.nova-pro-v1:0",
-    "cohere": "cohere/command-a-03-2025",
-    "mistral": "mistral/mistral-large-latest",
-    "vertex": "vertex/claude-sonnet-4-5@20250929",
-}
 # Aliases whose first candidate is the provider's model.
 ALIASES = {
     "openai": "chain",
@@ -36,7 +28,6 @@ ALIASES = {
     "mistral": "french",
     "vertex": "cloud",
 }
-HELLO = [{"role": "user", "content": "Hello!"}]
 
 each_format = pytest.mark.parametrize("provider", MODELS)
 

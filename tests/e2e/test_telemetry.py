@@ -11,9 +11,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support import providers as mock
+from support.requests import HELLO
 from support.stack import METRICS_PREFIX, Stack, wait_for
 
-HELLO = [{"role": "user", "content": "Hello!"}]
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ROOT = pathlib.Path(__file__).parents[2]
 

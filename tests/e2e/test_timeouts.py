@@ -14,9 +14,9 @@ import openai
 import pytest
 from openai import OpenAI
 from support import providers as mock
+from support.requests import HELLO
 from support.stack import wait_for
 
-HELLO = [{"role": "user", "content": "Hello!"}]
 NAMED = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-sonnet-4-6", "gemini": "gemini/gemini-2.5-pro"}
 NAMED_BY = {model: name for name, model in NAMED.items()}
 # Longer than any timeout in these tests.

@@ -8,9 +8,8 @@ import time
 
 import pytest
 from support.client_keys import SECRETS, bearer
+from support.requests import HELLO
 from support.stack import Stack, wait_for
-
-HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 @pytest.fixture(scope="module")
