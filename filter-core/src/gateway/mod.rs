@@ -1,8 +1,9 @@
 //! The gateway stage: one context for each request of a client.
 //!
 //! The modules in the order in which a request meets them: [`planner`] resolves the model,
-//! [`dispatch`] sends the request, [`answer`] handles the response, and [`call`] holds the state
-//! and becomes the trace. [`count_tokens`] and [`explain`] are separate endpoints.
+//! [`dispatch`] checks limits and the cache and chooses a candidate, [`send`] sends the request,
+//! [`answer`] handles the response, and [`call`] holds the state and becomes the trace.
+//! [`count_tokens`] and [`explain`] are separate endpoints.
 
 mod access;
 mod acquaintance;
