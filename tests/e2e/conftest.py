@@ -157,7 +157,8 @@ def clickhouse_url(tmp_path_factory):
 
 
 # Modules whose tests run in an Envoy of the gateway alone and in an Envoy of other applications.
-ALSO_AS_A_GUEST = {"test_chat", "test_endpoints", "test_fallback", "test_streams"}
+# The stacks of test_endpoints.py do too.
+ALSO_AS_A_GUEST = {"test_chat", "test_fallback", "test_streams"}
 
 
 def pytest_generate_tests(metafunc):

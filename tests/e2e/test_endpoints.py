@@ -8,6 +8,7 @@ import struct
 import openai
 import pytest
 from support.endpoints import VECTOR, OpenAiServer, Others
+from support.neighbors import GuestStack
 from support.stack import Stack, wait_for
 
 
@@ -19,8 +20,8 @@ def mocks():
     others.server.stop()
 
 
-@pytest.fixture(scope="module")
-def served(mocks, tmp_path_factory):
+@pytest.fixture(scope="module", params=["alone", "guest"])
+def served(request, mocks, neighbors, tmp_path_factory):
     mine, others = mocks
     other = f"http://127.0.0.1:{others.server.port}"
     config = {
@@ -47,7 +48,12 @@ def served(mocks, tmp_path_factory):
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    stack = Stack(tmp_path_factory.mktemp("endpoints"), config, environment=environment, key="root").start()
+    folder = tmp_path_factory.mktemp("endpoints")
+    options = {"environment": environment, "key": "root"}
+    if request.param == "guest":
+        stack = GuestStack(folder, config, neighbors, **options).start()
+    else:
+        stack = Stack(folder, config, **options).start()
     yield stack
     stack.stop()
 
@@ -89,7 +95,7 @@ def test_embeddings(sdk, served, mocks, model):
 @pytest.mark.parametrize("encoding", ["float", "base64", None])
 def test_embeddings_of_other_formats(sdk, served, model, tokens, encoding):
     more = {} if encoding is None else {"encoding_format": encoding}
-    wait_for(lambda: served.post({"model": model, "input": "warm"}, path="/v1/embeddings")[0] == 200, "credentials", 10)
+    wait_for(lambda: served.post({"model": model, "input": "warm"}, path="/v1/embeddings")[0] == 200, "credentials")
     answer = sdk.embeddings.create(model=model, input="a", dimensions=3, **more)
     vector = answer.data[0].embedding
     if encoding == "base64" and isinstance(vector, str):
@@ -160,9 +166,9 @@ def test_a_form_is_not_held(served, mocks):
     size = 40 << 20
     with socket.create_connection(("127.0.0.1", served.ports["gateway"])) as connection:
         connection.sendall(
-            b"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer root\r\n"
+            b"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: 127.0.0.1:%d\r\nauthorization: Bearer root\r\n"
             b"content-type: multipart/form-data; boundary=b\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n" % (len(head) + size + len(tail))
+            b"content-length: %d\r\n\r\n" % (served.ports["gateway"], len(head) + size + len(tail))
         )
         connection.sendall(head)
         memory = lambda: int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{served.envoy.pid}/status").read())[1]) // 1024

@@ -57,7 +57,7 @@ def test_feedback_is_kept_and_learned_from(tmp_path, clickhouse_url):
         assert (status, job["outcomes"]) == (202, 30), (
             "29 of the user and one of the judge: the last verdict of each counts"
         )
-        wait_for(lambda: control_plane.get(f"/v1/router/fits/{job['id']}")["state"] == "done", "the fit", 60)
+        wait_for(lambda: control_plane.get(f"/v1/router/fits/{job['id']}")["state"] == "done", "the fit")
         (model,) = control_plane.get("/v1/router")["pack"]["models"]
         assert model["mean_error"] == pytest.approx((28 * 0.75 + 0 + 1) / 30)
         control_plane.stop()

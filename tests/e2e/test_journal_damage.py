@@ -125,7 +125,7 @@ def test_a_segment_that_can_not_be_read_waits_and_holds_up_no_other(tmp_path):
     assert middle.exists() and control_plane.get("/health")["status"] == "degraded"
     middle.rmdir()
     aside.rename(middle)
-    wait_for(lambda: control_plane.get("/health")["status"] == "healthy", "the segment to be read", 60)
+    wait_for(lambda: control_plane.get("/health")["status"] == "healthy", "the segment to be read")
     control_plane.settle()
     assert set(stored_ids(control_plane)) == {*others, *segments[middle], newer}
     assert not middle.exists()

@@ -119,7 +119,7 @@ def test_tokens_are_estimated_first_and_counted_then(limited, world):
         # Each call is estimated at more than 400 tokens and uses 30. The rest is returned a moment
         # after the client has its answer.
         for _ in range(20):
-            wait_for(lambda: ask(limited, key, max_tokens=400)[0] == 200, "a call within the limit", 2)
+            wait_for(lambda: ask(limited, key, max_tokens=400)[0] == 200, "a call within the limit")
         _, headers, _ = ask(limited, key, max_tokens=10)
         assert int(headers["x-ratelimit-remaining-tokens"]) <= 1000 - 20 * 30
         # In the end only the tokens that were used count.
@@ -150,7 +150,7 @@ def test_only_so_many_requests_are_under_way_at_once(limited, world):
     for status, headers, reply in more:
         assert (status, reply["error"]["code"]) == (429, "concurrency_limit_exceeded")
         assert headers["retry-after"] == "1"
-    wait_for(lambda: ask(limited, "two-at-once")[0] == 200, "a free slot", 3)
+    wait_for(lambda: ask(limited, "two-at-once")[0] == 200, "a free slot")
 
 
 def test_slots_come_back_when_clients_leave(limited, world):
@@ -167,7 +167,7 @@ def test_slots_come_back_when_clients_leave(limited, world):
         sockets = [socket.create_connection(("127.0.0.1", limited.ports["gateway"])) for _ in range(2)]
         for each in sockets:
             each.sendall(request)
-        wait_for(lambda: len(world.openai.requests) == seen + 2 or select.select(sockets, [], [], 0)[0], "both", 5)
+        wait_for(lambda: len(world.openai.requests) == seen + 2 or select.select(sockets, [], [], 0)[0], "both")
         if len(world.openai.requests) == seen + 2:
             return sockets
         # A worker still held the slot of a call that has just ended, so one request was refused.
@@ -176,12 +176,12 @@ def test_slots_come_back_when_clients_leave(limited, world):
         return None
 
     for _ in range(3):
-        sockets = wait_for(two_under_way, "two requests under way", 5)
+        sockets = wait_for(two_under_way, "two requests under way")
         for each in sockets:
             each.close()
         time.sleep(0.5)
     release.set()
-    wait_for(lambda: ask(limited, "two-at-once")[0] == 200, "a free slot", 3)
+    wait_for(lambda: ask(limited, "two-at-once")[0] == 200, "a free slot")
 
 
 def test_an_alias_has_a_limit_whoever_asks(limited, world):

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import openai
 import pytest
@@ -193,10 +192,8 @@ def test_the_error_of_a_tool_is_sent_to_the_model(agency, world, sdk):
     assert "I heard" in ask(sdk, "clock").choices[0].message.content
     sent = [message for message in world.openai.requests[1].json["messages"] if message["role"] == "tool"][0]["content"]
     assert "Nowhere" in sent or "rror" in sent
-    world.openai.habit = calls_tool("all__trigger-long-running-operation", [{"duration": 5, "steps": 2}])
-    began = time.monotonic()
+    world.openai.habit = calls_tool("all__trigger-long-running-operation", [{"duration": 60, "steps": 2}])
     assert "did not answer within" in ask(sdk, "hasty").choices[0].message.content
-    assert time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize(
@@ -324,10 +321,10 @@ def test_a_task_is_canceled(agency, world):
     world.openai.habit = slow
     began = rpc(agency, "message/send", {**message("x"), "configuration": {"blocking": False}})["result"]
     assert began["status"]["state"] == "working"
-    wait_for(lambda: world.openai.requests, "the call of the model", 5)
+    wait_for(lambda: world.openai.requests, "the call of the model")
     assert rpc(agency, "tasks/cancel", {"id": began["id"]})["result"]["status"]["state"] == "canceled"
     assert rpc(agency, "GetTask", {"id": began["id"]})["result"]["status"]["state"] == "TASK_STATE_CANCELED"
-    wait_for(lambda: world.openai.requests[-1].canceled.is_set(), "the cancellation of the call", 8)
+    wait_for(lambda: world.openai.requests[-1].canceled.is_set(), "the cancellation of the call")
 
 
 @pytest.mark.parametrize(

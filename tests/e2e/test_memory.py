@@ -85,7 +85,7 @@ def test_many_large_streams_on_one_worker_come_to_their_end(own_stack, world, pr
     assert all(is_whole for _, is_whole in results)
     assert min(length for length, _ in results) > 1_000_000
 
-    wait_for(lambda: len(outcomes(stack)) == STREAMS, "all traces", 60)
+    wait_for(lambda: len(outcomes(stack)) == STREAMS, "all traces", 200)
     assert set(outcomes(stack)) == {"completed"}
 
 
@@ -148,6 +148,6 @@ def test_bodies_are_refused_before_the_memory_is_gone(own_stack, world, place):
         let_go.set()
         results = [answer.result() for answer in answers]
     assert {status for status, _, _ in results} == {200, 503}
-    wait_for(lambda: memory(stack) < before + (100 << 20), "the memory to be freed", 30)
+    wait_for(lambda: memory(stack) < before + (100 << 20), "the memory to be freed")
     assert stack.post({"model": "openai/gpt-4o-mini", "input": "Hello!"}, path="/v1/responses")[0] == 200
     assert "terminated" not in stack.log("envoy") and "trap" not in stack.log("envoy")

@@ -8,7 +8,7 @@ import random
 import time
 
 import pytest
-from support.providers import answer, status as fail
+from support.providers import answer, hang, status as fail
 from support.requests import HELLO
 from support.stack import wait_for
 
@@ -60,7 +60,7 @@ def test_a_circuit_breaker_opens_and_closes(resilient, world):
         assert ask(resilient, "pair")[0] == 200
     asked = len(world.openai.requests)
     assert asked <= 4, "no calls after three failures"
-    wait_for(lambda: breaker(resilient, "openai/gpt-4o-mini") == "open", "the state in /statsz", 5)
+    wait_for(lambda: breaker(resilient, "openai/gpt-4o-mini") == "open", "the state in /statsz")
     metrics = resilient.post_raw(None, method="GET", path="/metrics", origin=resilient.management).decode()
     assert (
         'opentracy_circuit_breaker_state{gen_ai_provider_name="openai",gen_ai_response_model="gpt-4o-mini"}' in metrics
@@ -77,8 +77,8 @@ def test_a_circuit_breaker_opens_and_closes(resilient, world):
     def is_back():
         return ask(resilient, "pair")[1]["x-opentracy-selected-model"] == "openai/gpt-4o-mini"
 
-    wait_for(is_back, "the recovery of the first candidate", 8)
-    wait_for(lambda: breaker(resilient, "openai/gpt-4o-mini") == "closed", "the state in /statsz", 5)
+    wait_for(is_back, "the recovery of the first candidate")
+    wait_for(lambda: breaker(resilient, "openai/gpt-4o-mini") == "closed", "the state in /statsz")
 
 
 def test_made_up_models_leave_the_breaker_to_those_of_the_configuration(own_stack, world):
@@ -89,7 +89,7 @@ def test_made_up_models_leave_the_breaker_to_those_of_the_configuration(own_stac
     world.openai.habit = fail(503)
     codes = [ask(stack, "openai/gpt-4o-mini")[2]["error"]["code"] for _ in range(6)]
     assert codes[-1] == "circuit_open"
-    wait_for(lambda: breaker(stack, "openai/gpt-4o-mini") == "open", "the state in /statsz", 5)
+    wait_for(lambda: breaker(stack, "openai/gpt-4o-mini") == "open", "the state in /statsz")
     assert len(stack.get("/statsz", stack.management)["model_circuit_breakers"]) <= 500
 
 
@@ -213,21 +213,14 @@ def test_a_providers_keys_take_turns_and_a_refused_one_rests(resilient, world):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_slow_start_also_calls_the_next_candidate(resilient, world, stream):
-    async def hangs(provider, request, writer):
-        await asyncio.sleep(5)
-        await answer(text="too late")(provider, request, writer)
-
-    world.openai.habit = hangs
-    began = time.monotonic()
+    world.openai.habit = hang
     body = {"model": "hedged", "messages": HELLO, "stream": stream}
     with resilient._open(body) as reply:
         text = reply.read().decode()
         headers = reply.headers
-    took = time.monotonic() - began
     assert reply.status == 200 and "mock" in text, text
     assert headers["x-opentracy-selected-model"] == "second/large"
-    assert took < 3
-    wait_for(lambda: world.openai.requests[0].canceled.is_set(), "the cancellation of the slow call", 8)
+    wait_for(lambda: world.openai.requests[0].canceled.is_set(), "the cancellation of the slow call")
     world.openai.habit = None
     assert ask(resilient, "hedged")[1]["x-opentracy-selected-model"] == "openai/gpt-4o-mini"
 

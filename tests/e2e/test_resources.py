@@ -432,11 +432,10 @@ def test_owners_outlive_the_control_plane_and_without_it_nothing_is_shown(provid
                 == 200
             ),
             "the owners",
-            15,
         )
         # Another worker may not have noticed yet that the control plane is back.
         answered = lambda: (found := error_of(lambda: bob.files.retrieve(file))[0]) != 503 and found
-        assert wait_for(answered, "the other worker", 15) == 404
+        assert wait_for(answered, "the other worker") == 404
         assert [each.id for each in ann.batches.list()] == [batch]
         database = next(tmp_path.rglob("resources.db"))
         assert stat.S_IMODE(database.stat().st_mode) == 0o600

@@ -32,7 +32,7 @@ def used_key(world):
 
 def soon(condition):
     """Waits for a change. It is documented to take two seconds; a busy machine may take longer."""
-    wait_for(condition, "the change", 15)
+    wait_for(condition, "the change")
 
 
 def ask(stack):

@@ -81,7 +81,7 @@ def test_a_stall_before_the_first_piece_is_an_error_or_fails_over(impatient, wor
             assert caught.value.body["attempts"][0]["error"] == "timeout"
             trace = impatient.trace(caught.value.response.headers["x-opentracy-trace-id"])
             assert trace["attempts"][0]["error"] == "timeout" and trace["status"] == 504
-            wait_for(provider.requests[-1].canceled.is_set, "the end of the request at the provider", 5)
+            wait_for(provider.requests[-1].canceled.is_set, "the end of the request at the provider")
     world.openai.habit = pause_after(0)
     answer = client.chat.completions.create(model="pair", messages=HELLO, stream=stream)
     chunks = list(answer) if stream else [answer]

@@ -51,7 +51,7 @@ def fit(stack, outcomes, **query):
         state = stack.get(f"/v1/router/fits/{job['id']}", stack.management)
         return state["state"] != "running" and state
 
-    job = wait_for(finished, "the fit", 60)
+    job = wait_for(finished, "the fit")
     assert job["state"] == "done", job
     return job["pack"]
 

@@ -45,7 +45,7 @@ FILTER_KIND = os.environ.get("OPENTRACY_FILTER_KIND", "wasm")
 METRICS_PREFIX = {"wasm": "wasmcustom", "native": "dynamicmodulescustom"}[FILTER_KIND]
 
 
-def wait_for(condition, what, timeout=20.0):
+def wait_for(condition, what, timeout=60.0):
     """Polls until `condition()` is true, and returns its value."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -241,7 +241,7 @@ class Stack:
             trace = self.get(f"/v1/traces/{trace_id}", self.management, default=None)
             return trace and len(trace["attempts"]) >= attempts and trace
 
-        return wait_for(is_whole, f"trace {trace_id} with {attempts} attempts", 10)
+        return wait_for(is_whole, f"trace {trace_id} with {attempts} attempts")
 
     def traces(self, query=""):
         return self.get(f"/v1/traces?{query}", self.management)["data"]
