@@ -31,8 +31,12 @@ impl Moment {
         self.unix_micros() / 1_000_000
     }
 
+    pub fn elapsed(&self, host: &impl Host) -> Duration {
+        host.now().duration_since(self.instant)
+    }
+
     pub fn elapsed_micros(&self, host: &impl Host) -> u64 {
-        micros(host.now().duration_since(self.instant))
+        micros(self.elapsed(host))
     }
 }
 

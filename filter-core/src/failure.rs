@@ -10,6 +10,11 @@ pub const fn is_retriable(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..)
 }
 
+/// Returns whether a provider refused its key with this status.
+pub const fn is_about_the_key(status: u16) -> bool {
+    matches!(status, 401 | 403)
+}
+
 /// Returns the outcome of a call by Envoy's response code details.
 pub fn outcome(is_complete: bool, details: &str) -> v1::Outcome {
     if is_complete {
@@ -26,9 +31,23 @@ pub fn is_clients_end(details: &str) -> bool {
     details.contains("downstream")
 }
 
+/// Returns why an attempt ended without an answer. `is_late` is set if its time was over.
+pub fn of_unanswered(details: &str, is_late: bool) -> AttemptError {
+    match is_clients_end(details) {
+        true if is_late => AttemptError::Timeout,
+        true => AttemptError::Abandoned,
+        false => of_envoy_reply("", details).1,
+    }
+}
+
 /// Returns the error for the client and the reason if a provider takes too long.
 pub fn timeout(provider: &str) -> (ApiError, AttemptError) {
     of_envoy_reply(provider, "timeout")
+}
+
+/// Returns the error for the client and the reason if the translation for a provider panicked.
+pub fn panic(provider: &str) -> (ApiError, AttemptError) {
+    of_envoy_reply(provider, "wasm")
 }
 
 /// Returns the error for the client and the reason for a reply that Envoy generated because the

@@ -131,6 +131,12 @@ impl<'a> HeaderList<'a> {
         Self(pairs.into_iter().map(own).collect())
     }
 
+    /// Returns the same headers, without borrowing any.
+    pub fn to_owned(&self) -> HeaderList<'static> {
+        let own = |(name, value): (&str, &[u8])| (name.to_owned(), value.to_owned());
+        HeaderList::from_pairs(self.iter().map(own).collect())
+    }
+
     pub fn with_capacity(capacity: usize) -> Self {
         Self(Vec::with_capacity(capacity))
     }

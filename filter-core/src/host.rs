@@ -88,6 +88,22 @@ pub trait Host {
     /// Continues a request that was paused.
     fn resume_request(&self);
 
+    /// Returns whether this host can restart requests.
+    fn can_restart(&self) -> bool {
+        false
+    }
+
+    /// Ends this pass of the request through Envoy's filters after the current callback, together
+    /// with its call upstream, and begins another pass with these headers. The stage goes along:
+    /// the next callback is [`on_request_headers`](crate::stream::Stage::on_request_headers) of
+    /// the new pass. The request is complete, but its body is gone: the stage sets it again.
+    fn restart_request(&self, _headers: &HeaderList<'_>) {}
+
+    /// Runs a function. Returns `None` if it panicked, on a host that survives that.
+    fn guard<R>(&self, function: impl FnOnce() -> R) -> Option<R> {
+        Some(function())
+    }
+
     fn response_headers(&self) -> HeaderList<'static>;
 
     /// Returns the status of the response; 0 before it has one.

@@ -14,6 +14,17 @@ pub fn in_gateway(request: &HeaderList<'_>) {
     }
 }
 
+/// Panics in an attempt of the gateway stage if the client's request says so.
+pub fn in_own_attempt(request: &HeaderList<'_>, number: u32) {
+    let victims = request.get(TRAP).unwrap_or_default();
+    if victims
+        .split(',')
+        .any(|victim| victim == number.to_string())
+    {
+        panic!("asked for by a test");
+    }
+}
+
 /// Panics in an attempt if the request says so.
 pub fn in_attempt(request: &HeaderList<'_>) {
     let number = request.get(headers::ATTEMPT_COUNT).unwrap_or("1");

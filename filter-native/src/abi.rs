@@ -206,6 +206,15 @@ unsafe extern "C" {
         value: ModuleBuffer,
     ) -> bool;
 
+    /// Ends the stream, and begins another one with its request headers as they are now. The body
+    /// comes along if nothing has taken it. Returns false if the request isn't complete. If it
+    /// returns true, the filter has ended. Response headers may be passed, and are not needed.
+    pub fn envoy_dynamic_module_callback_http_filter_recreate_stream(
+        filter: EnvoyPtr,
+        headers: *const ModuleHeader,
+        header_count: usize,
+    ) -> bool;
+
     /// Returns a handle by which any thread can call the stream's hook for scheduled events on its
     /// worker. It belongs to the module, and may outlive the stream.
     pub fn envoy_dynamic_module_callback_http_filter_scheduler_new(filter: EnvoyPtr) -> EnvoyPtr;

@@ -1,6 +1,7 @@
 //! The host calls of the stages, by Envoy's interface for dynamic modules.
 
 use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,11 +9,10 @@ use opentracy_filter_core::headers::HeaderList;
 use opentracy_filter_core::host::{CallId, GrpcCall, Host, MetricId, MetricKind, SharedEntry};
 
 use crate::abi::HeaderMap;
-use crate::allocator;
 use crate::cluster_calls::{self, WorkerEvent};
 use crate::filter_calls::{BodySide, FilterPtr};
 use crate::handles::{self, LaterStep};
-use crate::{metrics, shared_data};
+use crate::{allocator, metrics, panics, shared_data};
 
 /// The Envoy that this module is loaded in.
 #[derive(Debug, Clone, Copy)]
@@ -125,6 +125,20 @@ impl Host for NativeEnvoy {
         later(LaterStep::Resume(BodySide::Request));
     }
 
+    fn can_restart(&self) -> bool {
+        true
+    }
+
+    fn restart_request(&self, headers: &HeaderList<'_>) {
+        if let Some(stream) = handles::stream() {
+            stream.restart_later(headers.to_owned());
+        }
+    }
+
+    fn guard<R>(&self, function: impl FnOnce() -> R) -> Option<R> {
+        panics::catch(AssertUnwindSafe(function))
+    }
+
     fn response_headers(&self) -> HeaderList<'static> {
         HeaderList::from_pairs(on_stream(|stream| stream.headers(HeaderMap::Response)))
     }
@@ -167,10 +181,7 @@ impl Host for NativeEnvoy {
     }
 
     fn send_response(&self, status: u16, headers: &HeaderList<'_>, body: &[u8]) {
-        let own = |(name, value): (&str, &[u8])| (name.to_owned(), value.to_owned());
-        let headers = headers.pairs().into_iter().map(own).collect();
-        let headers = HeaderList::from_pairs(headers);
-        later(LaterStep::Reply(status, headers, body.to_vec()));
+        later(LaterStep::Reply(status, headers.to_owned(), body.to_vec()));
     }
 
     fn keep_for_log(&self, name: &str, value: &str) {

@@ -247,6 +247,19 @@ impl FilterPtr {
         }
     }
 
+    /// Ends the filter, and makes Envoy lead the request through a new one. Returns false if Envoy
+    /// refuses.
+    pub fn recreate_stream(self) -> bool {
+        // SAFETY: see `FilterPtr`.
+        unsafe {
+            abi::envoy_dynamic_module_callback_http_filter_recreate_stream(
+                self.0,
+                std::ptr::null(),
+                0,
+            )
+        }
+    }
+
     pub fn response_details(self) -> String {
         let mut value = EnvoyBuffer {
             data: std::ptr::null(),

@@ -24,6 +24,9 @@ thread_local! {
     static VM: RefCell<Option<Rc<VmHandle>>> = const { RefCell::new(None) };
     static WAITING: RefCell<VecDeque<(Rc<StreamHandle>, LaterStep)>> =
         const { RefCell::new(VecDeque::new()) };
+    /// The streams whose request is to be restarted, with the request's headers.
+    static RESTARTS: RefCell<VecDeque<(u32, HeaderList<'static>)>> =
+        const { RefCell::new(VecDeque::new()) };
 }
 
 /// The answers to calls, on their way from the client's thread to a worker.
@@ -81,7 +84,17 @@ impl StreamHandle {
         stream
     }
 
-    /// Forgets Envoy's object, because it goes.
+    /// Takes Envoy's object for the next pass of the request.
+    pub fn attach(&self, envoy: FilterPtr) {
+        self.envoy.set(Some(envoy));
+    }
+
+    /// Forgets Envoy's object, because this pass of the request ends.
+    pub fn detach(&self) -> Option<FilterPtr> {
+        self.envoy.take()
+    }
+
+    /// Forgets Envoy's object, because the stream ends.
     pub fn close(&self) {
         self.envoy.set(None);
         STREAMS.with_borrow_mut(|streams| streams.remove(&self.id));
@@ -94,6 +107,11 @@ impl StreamHandle {
     /// Lets a call wait for the end of the callback.
     pub fn later(self: &Rc<Self>, step: LaterStep) {
         WAITING.with_borrow_mut(|waiting| waiting.push_back((Rc::clone(self), step)));
+    }
+
+    /// Restarts the request after the end of the callback.
+    pub fn restart_later(&self, headers: HeaderList<'static>) {
+        RESTARTS.with_borrow_mut(|restarts| restarts.push_back((self.id, headers)));
     }
 
     /// Drops the calls that wait.
@@ -156,6 +174,14 @@ fn perform_steps() {
     while let Some((stream, step)) = WAITING.with_borrow_mut(VecDeque::pop_front) {
         stream.perform(step);
     }
+}
+
+/// Takes the next restart, once no callback runs: the id of a stream, and the headers.
+pub fn take_restart() -> Option<(u32, HeaderList<'static>)> {
+    if VM.with_borrow(Option::is_some) {
+        return None;
+    }
+    RESTARTS.with_borrow_mut(VecDeque::pop_front)
 }
 
 /// Returns the stream that calls of Envoy act on.

@@ -205,7 +205,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_stream_complete(
     // SAFETY: Envoy passes the filter's own pointer.
     unsafe {
         run(filter, |filter| {
-            filter.call(|stage, host| stage.on_log(host));
+            filter.call(|stage, host| stage.on_log(host))
         });
     }
 }

@@ -21,6 +21,7 @@
 )]
 
 mod abi;
+mod active_stream;
 mod allocator;
 mod buffers;
 mod client;

@@ -14,7 +14,7 @@ use crate::envoy::{self, NativeEnvoy};
 use crate::filter::NativeFilter;
 use crate::filter_calls::FilterPtr;
 use crate::handles::{self, VmHandle};
-use crate::{allocator, metrics, panics};
+use crate::{active_stream, allocator, metrics, panics};
 
 /// The longest time that the end of a worker waits for its last records to be acknowledged.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
@@ -50,9 +50,11 @@ impl Vm {
 
     /// Runs a callback of the root context. Returns `None` if it panics.
     fn run<R>(&self, callback: impl FnOnce(&mut Root<NativeEnvoy>) -> R) -> Option<R> {
-        handles::during(&self.handle, None, || {
+        let result = handles::during(&self.handle, None, || {
             panics::catch(AssertUnwindSafe(|| callback(&mut self.root.borrow_mut())))
-        })
+        });
+        active_stream::perform_restarts();
+        result
     }
 
     fn take_answers(&self) {

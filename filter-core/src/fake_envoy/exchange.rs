@@ -21,6 +21,8 @@ pub struct Exchange {
     is_request_complete: bool,
     is_response_complete: bool,
     upstream: SentMessage,
+    /// What reached the upstream in the passes before the last restart.
+    earlier: Vec<SentMessage>,
     client: SentMessage,
     is_closed: bool,
 }
@@ -98,6 +100,7 @@ impl Exchange {
             is_request_complete: end_of_stream,
             is_response_complete: false,
             upstream: SentMessage::default(),
+            earlier: Vec::new(),
             client: SentMessage::default(),
             is_closed: false,
         };
@@ -127,8 +130,10 @@ impl Exchange {
 
     /// Sends the upstream's whole response.
     pub fn respond(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
+        let passes = self.earlier.len();
         self.begin_response(status, headers, body.is_empty());
-        if !body.is_empty() {
+        // A restart ends the call upstream.
+        if !body.is_empty() && passes == self.earlier.len() {
             self.respond_more(body, true);
         }
     }
@@ -197,6 +202,17 @@ impl Exchange {
         &self.upstream
     }
 
+    /// Returns what has reached the upstream in each pass before the last restart.
+    pub fn earlier(&mut self) -> &[SentMessage] {
+        self.settle();
+        &self.earlier
+    }
+
+    /// Makes Envoy keep a body that the upstream did not take.
+    pub fn keep_body(&mut self, body: &[u8]) {
+        self.http(|http| http.request_buffer = body.to_vec());
+    }
+
     /// Returns what has reached the client.
     pub fn client(&mut self) -> &SentMessage {
         self.settle();
@@ -229,8 +245,35 @@ impl Exchange {
         result
     }
 
-    /// Handles a response that a stage has sent, and resumptions.
+    /// Begins another pass of the request. Envoy forgets all but the body that the upstream did not
+    /// take.
+    fn restart(&mut self, headers: Pairs) {
+        let kept = self.http(|http| {
+            let kept = std::mem::take(&mut http.request_buffer);
+            *http = Http {
+                request_headers: headers,
+                response_details: "via_upstream".to_owned(),
+                ..Http::default()
+            };
+            kept
+        });
+        self.earlier.push(std::mem::take(&mut self.upstream));
+        self.is_response_complete = false;
+        self.is_request_complete = kept.is_empty();
+        let end_of_stream = self.is_request_complete;
+        let action = self.run(|stage, host| stage.on_request_headers(host, end_of_stream));
+        self.after_request(action);
+        if !end_of_stream {
+            self.send(&kept, true);
+        }
+    }
+
+    /// Handles a restart, a response that a stage has sent, and resumptions.
     pub(super) fn settle(&mut self) {
+        if let Some(headers) = self.http(|http| http.restart.take()) {
+            self.restart(headers);
+            return;
+        }
         let (is_request_resumed, is_response_resumed) = self.http(|http| {
             (
                 std::mem::take(&mut http.is_request_resumed),

@@ -44,6 +44,8 @@ pub(super) struct Http {
     pub response_trailers: Pairs,
     pub is_response_resumed: bool,
     pub response_details: String,
+    /// The headers of the next pass, once a stage has restarted the request.
+    pub restart: Option<Pairs>,
     /// The response that a stage has sent, until Envoy has handled it.
     pub own_response: Option<(u16, Pairs, Vec<u8>)>,
     pub log: BTreeMap<String, String>,
@@ -82,6 +84,8 @@ pub(super) struct State {
     pub http: Vec<PendingHttp>,
     /// Set if Envoy refuses calls at once.
     refuses_calls: bool,
+    /// Set if stages can restart requests.
+    can_restart: bool,
     /// The message of the gRPC answer that is being delivered.
     pub message: Vec<u8>,
     /// The HTTP answer that is being delivered.
@@ -123,6 +127,11 @@ impl FakeEnvoy {
     /// Makes Envoy refuse calls to other clusters at once, or not.
     pub fn refuse_calls(&self, refuses: bool) {
         self.state(|state| state.refuses_calls = refuses);
+    }
+
+    /// Lets stages restart requests.
+    pub fn allow_restarts(&self) {
+        self.state(|state| state.can_restart = true);
     }
 
     /// Returns the value of a counter or a gauge, or the sum of a histogram's samples.
@@ -210,6 +219,15 @@ impl Host for FakeEnvoy {
 
     fn resume_request(&self) {
         self.http(|http| http.is_request_resumed = true);
+    }
+
+    fn can_restart(&self) -> bool {
+        self.state(|state| state.can_restart)
+    }
+
+    fn restart_request(&self, headers: &HeaderList<'_>) {
+        assert!(self.can_restart());
+        self.http(|http| http.restart = Some(pairs(headers)));
     }
 
     fn response_headers(&self) -> HeaderList<'static> {

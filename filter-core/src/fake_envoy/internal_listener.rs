@@ -70,21 +70,41 @@ impl Upstream {
         }
     }
 
-    /// Plays the provider of an attempt.
-    fn play(self, vm: &mut Vm, exchange: &mut Exchange) {
+    /// Plays the provider of an attempt. `marks` are the headers of Envoy's own replies.
+    fn play(self, vm: &mut Vm, exchange: &mut Exchange, marks: &[(&str, &str)]) {
         vm.tick(self.after);
         match self.reply {
             Reply::Answer(answer) => exchange.respond_as(&answer),
-            Reply::Failure(status, details) => exchange.fail(status, details, &LOCAL_REPLY),
+            Reply::Failure(status, details) => exchange.fail(status, details, marks),
             Reply::Silence => {
                 let end = vm.envoy.now() + MAX_SILENCE;
-                while exchange.client().headers.is_empty() && vm.envoy.now() < end {
+                let passes = exchange.earlier().len();
+                while exchange.client().headers.is_empty()
+                    && exchange.earlier().len() == passes
+                    && vm.envoy.now() < end
+                {
                     vm.tick(TICK);
                 }
             }
             Reply::Refusal | Reply::Trap => panic!("the provider got a request"),
         }
     }
+}
+
+/// Plays the providers of a call whose stage restarts the request for each attempt. Returns the
+/// requests that reached a provider.
+pub fn play_passes(vm: &mut Vm, call: &mut Exchange, upstreams: Vec<Upstream>) -> Vec<SentMessage> {
+    let mut requests = Vec::new();
+    for upstream in upstreams {
+        // The stage passes over a candidate that it refuses to call.
+        if !matches!(upstream.reply, Reply::Refusal) {
+            let asked = call.upstream().clone();
+            assert!(asked.is_complete, "no further attempt");
+            requests.push(asked);
+            upstream.play(vm, call, &[]);
+        }
+    }
+    requests
 }
 
 impl InternalListener {
@@ -153,7 +173,7 @@ impl InternalListener {
             let asked = exchange.upstream().clone();
             let asked = asked.is_complete.then_some(asked);
             match &asked {
-                Some(_) => upstream.play(vm, &mut exchange),
+                Some(_) => upstream.play(vm, &mut exchange, &LOCAL_REPLY),
                 None => assert!(matches!(upstream.reply, Reply::Refusal)),
             }
             let got = exchange.client().clone();

@@ -9,6 +9,6 @@ mod vm_thread;
 
 pub use exchange::{Exchange, LOCAL_REPLY, SentMessage};
 pub use host::FakeEnvoy;
-pub use internal_listener::{InternalListener, Upstream};
+pub use internal_listener::{InternalListener, Upstream, play_passes};
 pub use vm::{GATEWAY, PROVIDER, Vm};
 pub use vm_thread::VmThread;

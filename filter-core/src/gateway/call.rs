@@ -14,11 +14,12 @@ use opentracy_translate::exchange::Origin;
 use opentracy_translate::openai::response::{self, Extras, Summary};
 use opentracy_translate::redact::KeyMask;
 
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::events;
 use crate::gateway::access::AdmittedCaller;
 use crate::gateway::cache::CacheKey;
 use crate::gateway::charge::Consumption;
+use crate::gateway::own_attempts::{self, OwnAttempts};
 use crate::gateway::planner::ProviderModel;
 use crate::gateway::session;
 use crate::gateway::trace_builder::{Ending, TraceBuilder, wire_cost, wire_usage};
@@ -52,6 +53,8 @@ pub struct ClientCall {
     pub plan: Vec<ProviderModel>,
     /// Set if this stage calls the provider itself, without a provider stage.
     pub is_direct: bool,
+    /// Set if this stage makes the attempts of a longer plan itself.
+    pub own_attempts: Option<Box<OwnAttempts>>,
     /// The longest silence of the provider that this stage allows; `None` if the provider stage
     /// watches it.
     pub timeout: Option<Duration>,
@@ -116,6 +119,7 @@ impl ClientCall {
             routing: RoutingResult::default(),
             plan: Vec::new(),
             is_direct: false,
+            own_attempts: None,
             timeout: None,
             attempts: Vec::new(),
             unreported_attempts: Vec::new(),
@@ -152,9 +156,33 @@ impl ClientCall {
             .unwrap_or_default()
     }
 
+    /// Returns the candidate that is being called, if this stage calls it itself.
+    pub fn candidate(&self) -> Option<&ProviderModel> {
+        let own = self.own_attempts.as_ref();
+        self.plan.get(own.map_or(0, |own| own.current()))
+    }
+
+    /// Returns the name of the provider that is being called.
+    pub fn provider_name(&self) -> &str {
+        let candidate = self.candidate();
+        candidate.map_or("The provider", |candidate| &candidate.provider.name)
+    }
+
+    /// Returns when the provider was called, if this stage calls it itself.
+    pub fn attempt_started(&self) -> Moment {
+        let own = self.own_attempts.as_ref();
+        own.map_or(self.trace.started, |own| own.started())
+    }
+
+    /// Adds the result of an attempt that this stage made itself.
+    pub fn note_attempt(&mut self, attempt: AttemptSummary) {
+        self.selected = Some((attempt.provider.clone(), attempt.model.clone()));
+        self.attempts.push(attempt);
+    }
+
     /// Sets the attempts. The answer comes from the one that succeeded, or else from the last:
     /// attempts of a hedged call overlap.
-    pub fn note_attempts(&mut self, attempts: Vec<AttemptSummary>) {
+    fn note_attempts(&mut self, attempts: Vec<AttemptSummary>) {
         let succeeded = attempts.iter().rfind(|attempt| attempt.error.is_none());
         if let Some(answering) = succeeded.or(attempts.last()) {
             self.selected = Some((answering.provider.clone(), answering.model.clone()));
@@ -192,9 +220,19 @@ impl ClientCall {
         alias.is_some_and(|alias| alias.hedge_after_ms.is_some())
     }
 
-    /// Records the attempts without a log, because Envoy itself gave up on the last one. All of
-    /// them were made, or there would be an answer.
+    /// Records the attempts without a log, because the last one got no answer. All of them were
+    /// made, or there would be an answer.
     pub fn note_silence(&mut self, host: &impl Host, reason: AttemptError) {
+        if let (Some(own), Some(candidate)) = (&self.own_attempts, self.candidate()) {
+            let (current, attempt) = (
+                own.current(),
+                own_attempts::unanswered(host, own, candidate, reason),
+            );
+            // The answer may have begun.
+            self.attempts.truncate(current);
+            self.note_attempt(attempt);
+            return;
+        }
         let last = self.plan.len().saturating_sub(1);
         let attempts = (0..self.plan.len())
             .filter_map(|index| {
@@ -239,15 +277,15 @@ impl ClientCall {
         }
     }
 
-    /// Returns the origin of the answer of the only candidate.
+    /// Returns the origin of the answer of a candidate that this stage calls itself.
     pub fn origin(&self) -> Option<Origin<'_>> {
-        let candidate = self.plan.first()?;
+        let candidate = self.candidate()?;
         let provider = &candidate.provider;
         Some(upstream::origin(
             &self.asked(),
             provider,
             &candidate.model,
-            self.trace.started,
+            self.attempt_started(),
         ))
     }
 
@@ -377,7 +415,10 @@ impl ClientCall {
             let made = self.attempts.get(index)?;
             Some(self.trace.attempt(host, number, made))
         });
-        let attempts = attempts.collect();
+        let mut attempts: Vec<v1::Attempt> = attempts.collect();
+        if self.own_attempts.is_some() {
+            attempts = own_attempts::records(host, &mut self);
+        }
         let usage = end.summary.usage;
         let charged = usage.filter(|_| !self.is_cached);
         let cost = self.cost(&end.summary);

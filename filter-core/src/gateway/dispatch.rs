@@ -326,7 +326,7 @@ impl Flow<'_> {
                     return DispatchOutcome::Refused(self.call, error);
                 }
                 self.introduce(host);
-                match send(host, &mut self.call, self.envelope, &self.request) {
+                match send(host, &mut self.call, self.envelope, self.request) {
                     Ok(()) => DispatchOutcome::Sent(self.call),
                     Err(error) => DispatchOutcome::Refused(self.call, error),
                 }

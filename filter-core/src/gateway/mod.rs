@@ -25,6 +25,7 @@ pub mod limits;
 mod management;
 mod models;
 mod named_files;
+mod own_attempts;
 mod owners;
 mod passthrough;
 mod planner;

@@ -10,19 +10,20 @@ use opentracy_translate::openai::envelope::Envelope;
 use opentracy_translate::trace_context::span_id;
 
 use crate::gateway::call::ClientCall;
+use crate::gateway::own_attempts;
 use crate::gateway::planner::ProviderModel;
 use crate::headers::{self, HeaderList};
 use crate::host::Host;
 use crate::plan::Plan;
 use crate::upstream::{self, Sending};
 
-/// Sends a planned request: directly to its only candidate, or through Envoy's retries if there are
-/// more.
+/// Sends a planned request: directly to its only candidate; or to its first one, if this host can
+/// restart the request for the others; or through Envoy's retries.
 pub fn send(
     host: &impl Host,
     call: &mut ClientCall,
     envelope: &Envelope<'_>,
-    request: &HeaderList<'_>,
+    request: HeaderList<'static>,
 ) -> Result<(), ApiError> {
     let snapshot = call.trace.snapshot.clone().unwrap_or_default();
     let alias = call.trace.alias(&snapshot);
@@ -41,12 +42,16 @@ pub fn send(
         .collect();
     match call.plan.as_slice() {
         [only] => {
-            send_direct(host, call, only, envelope, per_try_timeout_ms, request)?;
+            send_direct(host, call, only, envelope, per_try_timeout_ms, &request)?;
             call.is_direct = true;
             let timeout_ms = per_try_timeout_ms.unwrap_or(only.provider.timeout_ms);
             call.timeout = Some(Duration::from_millis(timeout_ms.into()));
         }
-        _ => send_planned(host, call, per_try_timeout_ms, hedge_after_ms, request),
+        // Only Envoy can make two attempts at the same time.
+        _ if host.can_restart() && hedge_after_ms.is_none() => {
+            own_attempts::begin(host, call, envelope, request, per_try_timeout_ms)?;
+        }
+        _ => send_planned(host, call, per_try_timeout_ms, hedge_after_ms, &request),
     }
     Ok(())
 }

@@ -188,7 +188,7 @@ impl ActiveAttempt {
             .provider
             .as_ref()
             .is_some_and(|provider| !provider.keys.is_empty());
-        failure::is_retriable(status) || (has_more_keys && matches!(status, 401 | 403))
+        failure::is_retriable(status) || (has_more_keys && failure::is_about_the_key(status))
     }
 
     /// Records that a stream ended early, with the reason.
@@ -202,15 +202,7 @@ impl ActiveAttempt {
             // The edge canceled it: because the client left, or because its time was over.
             let details = host.response_details();
             let is_late = self.started.elapsed_micros(host) >= u64::from(self.timeout_ms) * 1000;
-            let reason = if failure::is_clients_end(&details) {
-                if is_late {
-                    AttemptError::Timeout
-                } else {
-                    AttemptError::Abandoned
-                }
-            } else {
-                failure::of_envoy_reply("", &details).1
-            };
+            let reason = failure::of_unanswered(&details, is_late);
             self.log(host, None, Some(reason), None);
             self.is_retried = reason != AttemptError::Abandoned;
         }

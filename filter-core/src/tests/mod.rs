@@ -18,6 +18,7 @@ mod circuit_breaker;
 mod delivery;
 mod failover;
 mod hedging;
+mod own_attempts;
 mod passthrough_admission;
 mod passthrough_failures;
 mod passthrough_requests;

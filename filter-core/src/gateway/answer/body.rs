@@ -30,7 +30,13 @@ impl ClientAnswer {
             // Not the model's fault.
             attempt.error = Some(AttemptError::RefusedByGateway);
         }
-        let body = self.answer(host, call, &mut headers, source, body);
+        let read = body.and_then(|body| self.read(host, call, source, body));
+        if let Err(error) = &read
+            && self.fails_over(host, call, error, headers.retry_after())
+        {
+            return Action::Pause;
+        }
+        let body = self.answer(host, call, &mut headers, read);
         host.set_response_headers(&headers);
         host.set_response_body(&body);
         self.content = body;
@@ -44,10 +50,9 @@ impl ClientAnswer {
         host: &impl Host,
         call: &mut ClientCall,
         headers: &mut HeaderList<'_>,
-        source: Source,
-        body: Result<Vec<u8>, ApiError>,
+        read: Result<Vec<u8>, ApiError>,
     ) -> Vec<u8> {
-        let body = match body.and_then(|body| self.read(host, call, source, body)) {
+        let body = match read {
             Ok(mut body) => {
                 self.summary = call.api.summarize(&body);
                 if self.summary.calls_tools {
@@ -67,17 +72,14 @@ impl ClientAnswer {
     }
 
     /// Returns the answer in the client's API, or its error.
-    fn read(
+    pub(super) fn read(
         &self,
         host: &impl Host,
         call: &ClientCall,
         source: Source,
         body: Vec<u8>,
     ) -> Result<Vec<u8>, ApiError> {
-        let provider = call
-            .selected
-            .as_ref()
-            .map_or("The provider", |(name, _)| name);
+        let provider = provider_name(call);
         match source {
             Source::Provider => {
                 let read = match call.origin() {
@@ -92,9 +94,19 @@ impl ClientAnswer {
                 Err(ApiError::from_provider(provider, self.status, ""))
             }
             Source::ProviderStage => Err(read_own_error(self.status, &body)),
-            Source::Envoy => Err(failure::of_envoy_reply(provider, &host.response_details()).0),
+            Source::Envoy => Err(self.envoys_error(host, call)),
         }
     }
+
+    /// Returns the error for a response of Envoy's own.
+    pub(super) fn envoys_error(&self, host: &impl Host, call: &ClientCall) -> ApiError {
+        failure::of_envoy_reply(provider_name(call), &host.response_details()).0
+    }
+}
+
+fn provider_name(call: &ClientCall) -> &str {
+    let selected = call.selected.as_ref();
+    selected.map_or("The provider", |(name, _)| name)
 }
 
 /// Reads an error that the provider stage has already put in OpenAI's format.

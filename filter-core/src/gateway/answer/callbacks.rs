@@ -5,6 +5,7 @@ use opentracy_translate::error::{ApiError, AttemptSummary};
 
 use super::state::{ClientAnswer, Source, State};
 use crate::gateway::call::ClientCall;
+use crate::gateway::own_attempts;
 use crate::headers::{self, HeaderList};
 use crate::host::{Action, Host};
 use crate::plan::LoggedAttempt;
@@ -31,6 +32,9 @@ impl ClientAnswer {
             State::Waiting | State::Holding { .. } | State::Prelude(..) => {
                 let (error, reason) = timeout_error(call);
                 call.note_silence(host, reason);
+                if self.fails_over(host, call, &error, None) {
+                    return;
+                }
                 let mut headers = headers::json();
                 let body = self.answer_error(host, call, &mut headers, error);
                 call.add_headers(host, &mut headers);
@@ -55,6 +59,12 @@ impl ClientAnswer {
         let mut headers = host.response_headers();
         self.status = headers.status();
         let source = note_attempts(host, call, &headers, self.status);
+        if source == Source::Envoy {
+            let error = self.envoys_error(host, call);
+            if self.fails_over(host, call, &error, None) {
+                return Action::Pause;
+            }
+        }
         headers.retain(|name| !headers::is_providers_own(name));
         headers.mask(&call.key_mask(), self.status >= 400);
         if stream_prelude::is_stream(&headers, end_of_stream) {
@@ -68,8 +78,14 @@ impl ClientAnswer {
             }
         }
         if end_of_stream {
+            let read = self.read(host, call, source, Vec::new());
+            if let Err(error) = &read
+                && self.fails_over(host, call, error, headers.retry_after())
+            {
+                return Action::Pause;
+            }
             // Envoy can't add a body to a response without one, so a new response is sent instead.
-            let body = self.answer(host, call, &mut headers, source, Ok(Vec::new()));
+            let body = self.answer(host, call, &mut headers, read);
             headers.retain(|name| !name.starts_with(':') && name != "content-length");
             self.state = State::Over;
             host.reply(self.status, &headers, &body);
@@ -108,6 +124,23 @@ impl ClientAnswer {
         }
     }
 
+    /// Moves on to the next attempt after one that failed. Returns false if there is none, so that
+    /// the client gets the error. `retry_after` is what the headers say.
+    pub(super) fn fails_over(
+        &mut self,
+        host: &impl Host,
+        call: &mut ClientCall,
+        error: &ApiError,
+        retry_after: Option<u64>,
+    ) -> bool {
+        let retry_after = error.retry_after.or(retry_after);
+        let fails_over = own_attempts::fail_over(host, call, error, retry_after);
+        if fails_over {
+            *self = Self::default();
+        }
+        fails_over
+    }
+
     pub fn on_trailers(&mut self, host: &impl Host, call: &mut ClientCall) -> Action {
         match self.state {
             State::Holding { .. } => self.finish_body(host, call),
@@ -118,9 +151,7 @@ impl ClientAnswer {
 
 /// Returns the error and the reason for a provider that timed out.
 fn timeout_error(call: &ClientCall) -> (ApiError, AttemptError) {
-    let candidate = call.plan.first();
-    let provider = candidate.map_or("The provider", |candidate| &candidate.provider.name);
-    failure::timeout(provider)
+    failure::timeout(call.provider_name())
 }
 
 /// Records the attempts, from whichever source knows them, and returns the origin of the response.
@@ -138,17 +169,17 @@ fn note_attempts(
         call.note_log(host, log);
         return Source::ProviderStage;
     }
-    match call.plan.first() {
+    match call.candidate() {
         Some(candidate) if is_direct && !host.is_envoys_reply(status) => {
             let attempt = AttemptSummary {
                 provider: candidate.provider.name.clone(),
                 model: candidate.model.clone(),
                 status: Some(status),
                 error: (status >= 400).then(|| AttemptError::of_status(status)),
-                latency_ms: Some(call.trace.started.elapsed_micros(host) / 1000),
+                latency_ms: Some(call.attempt_started().elapsed_micros(host) / 1000),
                 retry_after: None,
             };
-            call.note_attempts(vec![attempt]);
+            call.note_attempt(attempt);
             Source::Provider
         }
         _ => {

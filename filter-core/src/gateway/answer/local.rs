@@ -21,7 +21,7 @@ impl ClientAnswer {
             None if error.status == 503 => headers.push("retry-after", "1"),
             None => {}
         }
-        let content = call.api.error_json(error, &[]);
+        let content = call.api.error_json(error, &call.attempts);
         host.reply(error.status, &headers, &content);
         Self {
             status: error.status,

@@ -4,6 +4,7 @@ mod body;
 mod callbacks;
 mod error;
 mod finish;
+mod guard;
 mod local;
 mod state;
 mod streaming;

@@ -28,6 +28,8 @@ impl ClientAnswer {
         headers.set("content-type", headers::EVENT_STREAM);
         call.add_headers(host, &mut headers);
         host.set_response_headers(&headers);
+        // No other attempt needs it.
+        call.release_body();
         let tap = call.api.tap(call.include_usage).masking(call.key_mask());
         self.is_event_stream = true;
         self.state = State::Streaming(Box::new(Stream { translator, tap }));
@@ -57,6 +59,11 @@ impl ClientAnswer {
                 self.deadline.progress(end_of_stream);
                 self.begin_stream(host, call, headers, Some(translator));
                 self.relay(host, call, out, true, end_of_stream);
+            }
+            PreludeProgress::Failed { headers, error }
+                if self.fails_over(host, call, &error, headers.retry_after()) =>
+            {
+                return Action::Pause;
             }
             PreludeProgress::Failed { mut headers, error } => {
                 let body = self.answer_error(host, call, &mut headers, error);

@@ -22,6 +22,9 @@ use crate::{access_log, memory, snapshot};
 
 impl<H: Host> Stage<H> for GatewayStage {
     fn on_request_headers(&mut self, host: &H, end_of_stream: bool) -> Action {
+        if self.is_restarting() {
+            return self.send_again(host, end_of_stream);
+        }
         let request = host.request_headers();
         let path = request.get(":path").unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
@@ -87,6 +90,10 @@ impl<H: Host> Stage<H> for GatewayStage {
     }
 
     fn on_request_body(&mut self, host: &H, size: usize, end_of_stream: bool) -> Action {
+        if self.is_restarting() {
+            // Envoy has kept the body, because the attempt before did not get it.
+            return self.send_again(host, end_of_stream);
+        }
         match &mut self.state {
             State::Passthrough(passage) => passage.on_body(host, size, end_of_stream),
             State::Receiving(endpoint, ..) if !memory::has_room_for(host, size) => {
@@ -121,7 +128,9 @@ impl<H: Host> Stage<H> for GatewayStage {
         match &mut self.state {
             State::Sent(sent) => {
                 let (call, answer) = sent.as_mut();
-                answer.on_headers(host, call, end_of_stream)
+                answer.guard(host, call, |answer, call| {
+                    answer.on_headers(host, call, end_of_stream)
+                })
             }
             State::Passthrough(passage) if passage.is_sent() => {
                 passage.on_response_headers(host, end_of_stream)
@@ -142,7 +151,9 @@ impl<H: Host> Stage<H> for GatewayStage {
         match &mut self.state {
             State::Sent(sent) => {
                 let (call, answer) = sent.as_mut();
-                answer.on_body(host, call, size, end_of_stream)
+                answer.guard(host, call, |answer, call| {
+                    answer.on_body(host, call, size, end_of_stream)
+                })
             }
             State::Passthrough(passage) => passage.on_response_body(host, size, end_of_stream),
             State::Counting(errand) => errand.on_response_body(host, size, end_of_stream),
@@ -157,7 +168,7 @@ impl<H: Host> Stage<H> for GatewayStage {
         match &mut self.state {
             State::Sent(sent) => {
                 let (call, answer) = sent.as_mut();
-                answer.on_trailers(host, call)
+                answer.guard(host, call, |answer, call| answer.on_trailers(host, call))
             }
             State::Passthrough(passage) => passage.on_response_body(host, 0, true),
             State::Counting(errand) => errand.on_response_body(host, 0, true),

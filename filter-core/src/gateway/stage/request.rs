@@ -7,7 +7,7 @@ use crate::gateway::answer::ClientAnswer;
 use crate::gateway::call::ClientCall;
 use crate::gateway::dispatch::{self, DispatchOutcome};
 use crate::gateway::gateway_endpoint::GatewayEndpoint;
-use crate::gateway::{count_tokens, explain};
+use crate::gateway::{count_tokens, explain, own_attempts};
 use crate::headers;
 use crate::host::{Action, Host};
 
@@ -49,6 +49,36 @@ impl GatewayStage {
         }
     }
 
+    /// Returns whether the next attempt waits for Envoy's pass for it.
+    pub(super) fn is_restarting(&self) -> bool {
+        let State::Sent(sent) = &self.state else {
+            return false;
+        };
+        let own = sent.0.own_attempts.as_ref();
+        own.is_some_and(|own| own.is_restarting())
+    }
+
+    /// Makes the next attempt of a plan, once Envoy has nothing of the attempt before.
+    pub(super) fn send_again(&mut self, host: &impl Host, end_of_stream: bool) -> Action {
+        let State::Sent(sent) = &mut self.state else {
+            return Action::Continue;
+        };
+        if !end_of_stream {
+            return Action::Pause;
+        }
+        let (call, answer) = sent.as_mut();
+        match own_attempts::resume(host, call) {
+            Ok(()) => {
+                *answer = ClientAnswer::awaited(host, call);
+                Action::Continue
+            }
+            Err(error) => {
+                *answer = ClientAnswer::refuse(host, call, &error);
+                Action::Pause
+            }
+        }
+    }
+
     pub(super) fn refuse(&mut self, host: &impl Host, error: ApiError) {
         if let State::Receiving(endpoint, caller, request) = std::mem::take(&mut self.state) {
             match endpoint {
@@ -73,7 +103,9 @@ impl GatewayStage {
     pub(super) fn settle(&mut self, host: &impl Host, outcome: DispatchOutcome) -> Action {
         match outcome {
             DispatchOutcome::Sent(mut call) => {
-                call.release_body();
+                if call.own_attempts.is_none() {
+                    call.release_body();
+                }
                 let answer = ClientAnswer::awaited(host, &call);
                 self.state = State::Sent(Box::new((*call, answer)));
                 Action::Continue
