@@ -99,6 +99,11 @@ pub trait Host {
     /// the new pass. The request is complete, but its body is gone: the stage sets it again.
     fn restart_request(&self, _headers: &HeaderList<'_>) {}
 
+    /// Makes Envoy hold the response to this request, on its way from the upstream, until it can't
+    /// break off before its beginning: until a body is complete, or the first event of a stream. A
+    /// host that can't leaves the client with Envoy's own error for a response that breaks off.
+    fn hold_response(&self) {}
+
     /// Runs a function. Returns `None` if it panicked, on a host that survives that.
     fn guard<R>(&self, function: impl FnOnce() -> R) -> Option<R> {
         Some(function())

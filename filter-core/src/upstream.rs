@@ -64,6 +64,8 @@ pub struct Sending {
     /// Makes Envoy send the request again, once, if the connection fails before the first byte. A
     /// provider may close an idle connection just as a request goes out on it.
     pub retries_resets: bool,
+    /// Makes Envoy hold the response: see [`Host::hold_response`].
+    pub is_held: bool,
 }
 
 /// Turns the request that Envoy holds into one for a provider. `body` and `client` are the client's
@@ -88,6 +90,9 @@ pub fn send(
     if sending.retries_resets {
         headers.push(headers::RETRY_ON, "reset");
         headers.push(headers::MAX_RETRIES, "1");
+    }
+    if sending.is_held {
+        host.hold_response();
     }
     host.set_request_headers(&headers);
     if outgoing.body.is_some() {

@@ -215,6 +215,13 @@ unsafe extern "C" {
         header_count: usize,
     ) -> bool;
 
+    /// Reads a value of the filter state of a stream. An upstream filter has that of its request.
+    pub fn envoy_dynamic_module_callback_http_get_filter_state_bytes(
+        filter: EnvoyPtr,
+        key: ModuleBuffer,
+        value: *mut EnvoyBuffer,
+    ) -> bool;
+
     /// Returns a handle by which any thread can call the stream's hook for scheduled events on its
     /// worker. It belongs to the module, and may outlive the stream.
     pub fn envoy_dynamic_module_callback_http_filter_scheduler_new(filter: EnvoyPtr) -> EnvoyPtr;

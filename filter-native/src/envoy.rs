@@ -12,7 +12,7 @@ use crate::abi::HeaderMap;
 use crate::cluster_calls::{self, WorkerEvent};
 use crate::filter_calls::{BodySide, FilterPtr};
 use crate::handles::{self, LaterStep};
-use crate::{allocator, metrics, panics, shared_data};
+use crate::{allocator, hold, metrics, panics, shared_data};
 
 /// The Envoy that this module is loaded in.
 #[derive(Debug, Clone, Copy)]
@@ -133,6 +133,12 @@ impl Host for NativeEnvoy {
         if let Some(stream) = handles::stream() {
             stream.restart_later(headers.to_owned());
         }
+    }
+
+    fn hold_response(&self) {
+        try_on_stream("have the response held", |stream| {
+            stream.set_state(hold::KEY, "1")
+        });
     }
 
     fn guard<R>(&self, function: impl FnOnce() -> R) -> Option<R> {

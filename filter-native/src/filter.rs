@@ -1,81 +1,90 @@
-//! A filter of Envoy: one pass of a request, with the stage that it is for.
+//! The filters that this module has.
 
-use std::rc::Rc;
+use opentracy_filter_core::host::{Action, CallId};
 
-use opentracy_filter_core::host::Action;
-use opentracy_filter_core::stream::{Stage, Stream};
+use crate::envoy;
+use crate::hold::Hold;
+use crate::stage_filter::StageFilter;
 
-use crate::active_stream::{self, ActiveStream};
-use crate::envoy::NativeEnvoy;
-use crate::filter_calls::{BodySide, FilterPtr};
-use crate::handles::VmHandle;
-
-/// A filter. After a restart Envoy still calls the hooks of the pass that has ended; the stage
-/// isn't told.
-pub struct NativeFilter {
-    envoy: FilterPtr,
-    stream: Rc<ActiveStream>,
+/// A filter of one stream.
+pub enum NativeFilter {
+    Stage(StageFilter),
+    Hold(Hold),
 }
 
 impl NativeFilter {
-    /// Adds a filter: for the request that Envoy is restarting, or for a new stream. Returns `None`
-    /// if `open` doesn't make a stage.
-    pub fn open(
-        vm: &Rc<VmHandle>,
-        envoy: FilterPtr,
-        open: impl FnOnce(u32) -> Option<Stream<NativeEnvoy>>,
-    ) -> Option<Rc<Self>> {
-        let stream = match active_stream::take_restarting(vm, envoy) {
-            Some(stream) => stream,
-            None => ActiveStream::open(vm, envoy, open)?,
-        };
-        Some(Rc::new(Self { envoy, stream }))
-    }
-
-    /// Returns the stream; `None` if this pass has ended.
-    fn stream(&self) -> Option<&Rc<ActiveStream>> {
-        Some(&self.stream).filter(|stream| stream.envoy() == Some(self.envoy))
-    }
-
-    /// Runs a callback of the stage and returns whether Envoy may go on.
-    pub fn decide(
-        &self,
-        callback: impl FnOnce(&mut dyn Stage<NativeEnvoy>, &NativeEnvoy) -> Action,
-    ) -> Action {
-        let stream = self.stream();
-        stream.map_or(Action::Pause, |stream| stream.decide(callback))
-    }
-
-    /// Handles a part of the request's body.
-    pub fn on_request_body(&self, end_of_stream: bool) -> Action {
-        let size = self.envoy.body_size(BodySide::Request);
-        self.decide(|stage, host| stage.on_request_body(host, size, end_of_stream))
-    }
-
-    /// Handles a part of the response's body.
-    pub fn on_response_body(&self, end_of_stream: bool) -> Action {
-        let size = self.envoy.body_size(BodySide::Response);
-        self.decide(|stage, host| stage.on_response_body(host, size, end_of_stream))
-    }
-
-    /// Runs a callback of the stage.
-    pub fn call(&self, callback: impl FnOnce(&mut dyn Stage<NativeEnvoy>, &NativeEnvoy)) {
-        if let Some(stream) = self.stream() {
-            stream.call(callback);
+    pub fn on_request_headers(&self, end_of_stream: bool) -> Action {
+        match self {
+            Self::Stage(filter) => {
+                filter.decide(|stage, host| stage.on_request_headers(host, end_of_stream))
+            }
+            Self::Hold(hold) => hold.on_request_headers(),
         }
     }
 
-    /// Hands the answers that have arrived to the stage.
+    pub fn on_request_body(&self, end_of_stream: bool) -> Action {
+        match self {
+            Self::Stage(filter) => filter.on_request_body(end_of_stream),
+            Self::Hold(_) => Action::Continue,
+        }
+    }
+
+    pub fn on_request_trailers(&self) -> Action {
+        match self {
+            Self::Stage(filter) => filter.decide(|stage, host| stage.on_request_trailers(host)),
+            Self::Hold(_) => Action::Continue,
+        }
+    }
+
+    pub fn on_response_headers(&self, end_of_stream: bool) -> Action {
+        match self {
+            Self::Stage(filter) => {
+                filter.decide(|stage, host| stage.on_response_headers(host, end_of_stream))
+            }
+            Self::Hold(hold) => hold.on_response_headers(end_of_stream),
+        }
+    }
+
+    pub fn on_response_body(&self, end_of_stream: bool) -> Action {
+        match self {
+            Self::Stage(filter) => filter.on_response_body(end_of_stream),
+            Self::Hold(hold) => hold.on_response_body(end_of_stream),
+        }
+    }
+
+    pub fn on_response_trailers(&self) -> Action {
+        match self {
+            Self::Stage(filter) => filter.decide(|stage, host| stage.on_response_trailers(host)),
+            Self::Hold(hold) => hold.on_response_trailers(),
+        }
+    }
+
+    /// Handles the end of the stream.
+    pub fn on_log(&self) {
+        if let Self::Stage(filter) = self {
+            filter.call(|stage, host| stage.on_log(host));
+        }
+    }
+
+    /// Hands the gRPC answers that have arrived to the stage.
     pub fn take_answers(&self) {
-        if let Some(stream) = self.stream() {
-            stream.take_answers();
+        if let Self::Stage(filter) = self {
+            filter.take_answers();
+        }
+    }
+
+    /// Handles the answer to an HTTP call: its status and body, or `None` if it failed.
+    pub fn on_http_answer(&self, call: CallId, response: Option<(u16, Vec<u8>)>) {
+        if let Self::Stage(filter) = self {
+            let size = envoy::set_response(response);
+            filter.call(|stage, host| stage.on_http_answer(host, call, size));
         }
     }
 
     /// Ends the filter. Envoy's object is gone when this returns.
     pub fn close(&self) {
-        if let Some(stream) = self.stream() {
-            stream.close();
+        if let Self::Stage(filter) = self {
+            filter.close();
         }
     }
 }

@@ -281,6 +281,22 @@ impl FilterPtr {
         String::from_utf8_lossy(details).into_owned()
     }
 
+    /// Returns whether the stream has a value in its filter state.
+    pub fn has_state(self, key: &str) -> bool {
+        let mut value = EnvoyBuffer {
+            data: std::ptr::null(),
+            length: 0,
+        };
+        // SAFETY: see `FilterPtr`; `value` is valid for writes.
+        unsafe {
+            abi::envoy_dynamic_module_callback_http_get_filter_state_bytes(
+                self.0,
+                to_envoy(key.as_bytes()),
+                &raw mut value,
+            )
+        }
+    }
+
     pub fn set_state(self, key: &str, value: &str) -> bool {
         let (key, value) = (to_envoy(key.as_bytes()), to_envoy(value.as_bytes()));
         // SAFETY: see `FilterPtr`.

@@ -15,10 +15,15 @@ use opentracy_filter_core::host::Action;
 use crate::abi::{self, EnvoyBuffer, EnvoyHeader, EnvoyPtr, ModulePtr};
 use crate::buffers;
 use crate::configuration::Configuration;
-use crate::envoy;
 use crate::filter::NativeFilter;
 use crate::filter_calls::FilterPtr;
+use crate::hold::Hold;
 use crate::{panics, worker};
+
+/// The name of the filter that holds answers.
+const HOLD: &[u8] = b"opentracy_hold";
+/// Stands for the configuration of that filter, which has none.
+static HOLD_CONFIGURATION: [u8; 1] = [0];
 
 /// Reads the configuration of a filter. Null refuses it.
 #[unsafe(no_mangle)]
@@ -34,6 +39,9 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
             buffers::bytes(config.data, config.length),
         )
     };
+    if name == HOLD {
+        return HOLD_CONFIGURATION.as_ptr().cast();
+    }
     let configuration = panics::catch(|| {
         let configuration = Configuration::read(name, config)?;
         worker::check(&configuration)?;
@@ -51,6 +59,9 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(config: ModulePtr) {
+    if is_hold(config) {
+        return;
+    }
     // SAFETY: this is the pointer that `..._config_new` returned, and Envoy gives it back once.
     let configuration = unsafe { Arc::from_raw(config.cast::<Configuration>()) };
     panics::catch(AssertUnwindSafe(|| drop(configuration)));
@@ -62,6 +73,10 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
     config: ModulePtr,
     filter: EnvoyPtr,
 ) -> ModulePtr {
+    if is_hold(config) {
+        let hold = Hold::open(FilterPtr::new(filter));
+        return Rc::into_raw(Rc::new(NativeFilter::Hold(hold))).cast();
+    }
     let config = config.cast::<Configuration>();
     // SAFETY: this is the pointer that `..._config_new` returned; the configuration lives until it
     // is given back.
@@ -71,9 +86,13 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
     };
     let open = || worker::open_filter(&configuration, FilterPtr::new(filter));
     match panics::catch(AssertUnwindSafe(open)).flatten() {
-        Some(filter) => Rc::into_raw(filter).cast(),
+        Some(filter) => Rc::into_raw(Rc::new(NativeFilter::Stage(filter))).cast(),
         None => std::ptr::null(),
     }
+}
+
+fn is_hold(config: ModulePtr) -> bool {
+    std::ptr::eq(config, HOLD_CONFIGURATION.as_ptr().cast())
 }
 
 /// Returns a filter, which lives at least as long as the result; `None` for a null pointer.
@@ -130,11 +149,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
     end_of_stream: bool,
 ) -> u32 {
     // SAFETY: Envoy passes the filter's own pointer.
-    unsafe {
-        decide(filter, |filter| {
-            filter.decide(|stage, host| stage.on_request_headers(host, end_of_stream))
-        })
-    }
+    unsafe { decide(filter, |filter| filter.on_request_headers(end_of_stream)) }
 }
 
 #[unsafe(no_mangle)]
@@ -153,11 +168,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_trailers(
     filter: ModulePtr,
 ) -> u32 {
     // SAFETY: Envoy passes the filter's own pointer.
-    unsafe {
-        decide(filter, |filter| {
-            filter.decide(|stage, host| stage.on_request_trailers(host))
-        })
-    }
+    unsafe { decide(filter, NativeFilter::on_request_trailers) }
 }
 
 #[unsafe(no_mangle)]
@@ -167,11 +178,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
     end_of_stream: bool,
 ) -> u32 {
     // SAFETY: Envoy passes the filter's own pointer.
-    unsafe {
-        decide(filter, |filter| {
-            filter.decide(|stage, host| stage.on_response_headers(host, end_of_stream))
-        })
-    }
+    unsafe { decide(filter, |filter| filter.on_response_headers(end_of_stream)) }
 }
 
 #[unsafe(no_mangle)]
@@ -190,11 +197,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_response_trailers(
     filter: ModulePtr,
 ) -> u32 {
     // SAFETY: Envoy passes the filter's own pointer.
-    unsafe {
-        decide(filter, |filter| {
-            filter.decide(|stage, host| stage.on_response_trailers(host))
-        })
-    }
+    unsafe { decide(filter, NativeFilter::on_response_trailers) }
 }
 
 #[unsafe(no_mangle)]
@@ -204,9 +207,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_stream_complete(
 ) {
     // SAFETY: Envoy passes the filter's own pointer.
     unsafe {
-        run(filter, |filter| {
-            filter.call(|stage, host| stage.on_log(host))
-        });
+        run(filter, NativeFilter::on_log);
     }
 }
 
@@ -249,9 +250,8 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_http_callout_done(
     // SAFETY: Envoy passes the filter's own pointer.
     unsafe {
         run(filter, |filter| {
-            let size = envoy::set_response(response.flatten());
             let call = u32::try_from(call).unwrap_or(u32::MAX);
-            filter.call(|stage, host| stage.on_http_answer(host, call, size));
+            filter.on_http_answer(call, response.flatten());
         });
     }
 }

@@ -11,9 +11,9 @@ use opentracy_filter_core::root::Root;
 
 use crate::configuration::Configuration;
 use crate::envoy::{self, NativeEnvoy};
-use crate::filter::NativeFilter;
 use crate::filter_calls::FilterPtr;
 use crate::handles::{self, VmHandle};
+use crate::stage_filter::StageFilter;
 use crate::{active_stream, allocator, metrics, panics};
 
 /// The longest time that the end of a worker waits for its last records to be acknowledged.
@@ -74,12 +74,9 @@ pub fn check(configuration: &Arc<Configuration>) -> Result<(), String> {
 }
 
 /// Adds a filter for a new stream; `None` if its stage can't run.
-pub fn open_filter(
-    configuration: &Arc<Configuration>,
-    envoy: FilterPtr,
-) -> Option<Rc<NativeFilter>> {
+pub fn open_filter(configuration: &Arc<Configuration>, envoy: FilterPtr) -> Option<StageFilter> {
     let vm = vm_of(configuration)?;
-    NativeFilter::open(&vm.handle, envoy, |id| {
+    StageFilter::open(&vm.handle, envoy, |id| {
         vm.run(|root| root.open_stream(id)).flatten()
     })
 }

@@ -127,8 +127,8 @@ pub fn jwks(url: &Url, trusted_ca: &str) -> Value {
     cluster
 }
 
-/// Builds a provider's cluster.
-pub fn provider(provider: &ResolvedProvider, trusted_ca: &str) -> Value {
+/// Builds a provider's cluster. `filters` are those between Envoy's router and the provider.
+pub fn provider(provider: &ResolvedProvider, trusted_ca: &str, filters: Option<Value>) -> Value {
     let name = provider.envoy_cluster();
     let is_address = provider.host().parse::<IpAddr>().is_ok();
     let mut cluster = json!({
@@ -159,7 +159,7 @@ pub fn provider(provider: &ResolvedProvider, trusted_ca: &str) -> Value {
         members.insert("dns_lookup_family".to_owned(), json!("V4_PREFERRED"));
         members.insert("wait_for_warm_on_init".to_owned(), json!(false));
     }
-    let versions = if provider.is_tls() {
+    let mut options = if provider.is_tls() {
         json!({"auto_config": {
             "http_protocol_options": {},
             "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "10s"}},
@@ -167,9 +167,12 @@ pub fn provider(provider: &ResolvedProvider, trusted_ca: &str) -> Value {
     } else {
         json!({"explicit_http_config": {"http_protocol_options": {}}})
     };
+    if let Some(filters) = filters {
+        options["http_filters"] = filters;
+    }
     members.insert(
         "typed_extension_protocol_options".to_owned(),
-        protocol(versions),
+        protocol(options),
     );
     if provider.is_tls() {
         members.insert(

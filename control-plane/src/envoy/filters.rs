@@ -10,6 +10,7 @@ use opentracy_config::Jwt;
 
 const GATEWAY: &str = "opentracy_gateway";
 const PROVIDER: &str = "opentracy_provider";
+const HOLD: &str = "opentracy_hold";
 const JWT_AUTHN: &str = "opentracy_jwt_authn";
 
 /// The form of the filter.
@@ -187,6 +188,27 @@ fn native_stage(name: &str, plugin: &Plugin<'_>, configuration: &Value) -> Value
             },
         },
     })
+}
+
+/// Builds the filters between Envoy's router and a provider, for a native filter: one that holds an
+/// answer until it can't break off before its beginning, and Envoy's codec.
+pub fn upstream(module: &Path) -> Value {
+    json!([
+        {
+            "name": HOLD,
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+                "dynamic_module_config": native_module(module),
+                "filter_name": HOLD,
+            },
+        },
+        {
+            "name": "envoy.filters.http.upstream_codec",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
+            },
+        },
+    ])
 }
 
 /// Builds the reference to the native module, which has threads of its own and so is never

@@ -141,7 +141,11 @@ impl Parts<'_> {
             all.push(clusters::jwks(url, self.trusted_ca));
         }
         let providers = self.providers.iter();
-        all.extend(providers.map(|provider| clusters::provider(provider, self.trusted_ca)));
+        all.extend(providers.map(|provider| {
+            let is_native = self.plugin.kind == FilterKind::Native;
+            let filters = is_native.then(|| filters::upstream(self.plugin.file));
+            clusters::provider(provider, self.trusted_ca, filters)
+        }));
         all
     }
 

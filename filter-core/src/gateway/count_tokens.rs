@@ -171,6 +171,7 @@ fn forward(
             timeout_ms: provider.timeout_ms,
             span: None,
             retries_resets: true,
+            is_held: true,
         },
         request,
     );

@@ -190,6 +190,7 @@ fn send(
         timeout_ms,
         span: Some(span_id(&call.trace.id, number)),
         retries_resets: is_last,
+        is_held: true,
     };
     own.key = upstream::send(
         host,

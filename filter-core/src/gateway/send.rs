@@ -75,6 +75,7 @@ fn send_direct(
         timeout_ms,
         span,
         retries_resets: true,
+        is_held: true,
     };
     upstream::send(
         host, provider, model, &outgoing, &call.body, &sending, request,
