@@ -21,7 +21,8 @@ pub const ATTEMPT_LOG: &str = "x-opentracy-attempt-log";
 
 /// On a request: marks its reply as a stage's own, not Envoy's.
 pub const OWN_REPLY: &str = "x-opentracy-reply";
-/// On a response of the internal listener: marks a response that Envoy generated.
+/// On a response of the internal listener: marks a response that Envoy generated, with its response
+/// code details.
 pub const LOCAL_REPLY: &str = "x-opentracy-local-reply";
 /// Envoy matches no route for a request without it, and removes it from the outgoing request.
 pub const FORWARDED_PROTO: &str = "x-forwarded-proto";

@@ -84,6 +84,7 @@ class World:
                 "french": {"candidates": ["mistral/mistral-large-latest", "openai/gpt-4o-mini"]},
                 "cloud": {"candidates": ["vertex/claude-sonnet-4-5@20250929", "openai/gpt-4o-mini"]},
                 "chain": {"candidates": chain, "per_try_timeout": "1s"},
+                "long-chain": {"candidates": chain, "per_try_timeout": "20s"},
                 "twice": {"candidates": ["openai/gpt-4o-mini"], "retries": 1},
                 "only": {"candidates": ["openai/gpt-4o-mini"], "per_try_timeout": "1s"},
                 "gone-first": {"candidates": ["gone/x", *chain[1:]]},

@@ -1,14 +1,16 @@
 """A failed attempt moves on to the next candidate, for whole answers and for streams."""
 
 import concurrent.futures
+import json
 import os
 
 import openai
 import pytest
 from openai import OpenAI
 from support import providers as mock
+from support.neighbors import GuestStack
 from support.requests import HELLO
-from support.stack import wait_for
+from support.stack import FILTER_KIND, wait_for
 
 # Faults, each with its error in the trace.
 FAULTS = {
@@ -20,6 +22,7 @@ FAULTS = {
     "empty-503": (mock.status(503, body=b""), "overloaded"),
     "reset": (mock.reset, "connection_reset"),
     "close": (mock.close, "connection_reset"),
+    "cut": (mock.cut, "connection_reset"),
     "hang": (mock.hang, "timeout"),
     "silence-after-headers": (mock.silence_after_headers, "timeout"),
     "error-as-first-event": (mock.error_as_first_event, "overloaded"),
@@ -83,6 +86,7 @@ def test_when_all_fail_the_last_error_is_returned_with_all_attempts(client, stac
         "silence-after-headers": 504,
         "reset": 502,
         "close": 502,
+        "cut": 502,
         "html-502": 502,
     }
     assert error.status_code == expected.get(fault, 503)
@@ -191,7 +195,7 @@ def test_a_large_body_fails_over_whole(client, world, size):
     data = "A" * (size // 4 * 4)
     image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
     messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}]
-    answer = client.chat.completions.create(model="chain", messages=messages)
+    answer = client.chat.completions.create(model="long-chain", messages=messages)
     assert answer._routing["attempts"] == 3
     for provider in world.providers[:2]:
         assert provider.requests[0].json["messages"] == messages
@@ -248,3 +252,19 @@ def test_the_retry_delay_in_googles_body_becomes_a_header(client, world, path):
     with pytest.raises(openai.RateLimitError) as error:
         client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hello!"}])
     assert error.value.response.headers["retry-after"] == "8"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_by_name_whose_answer_is_cut_is_an_error(stack, world, stream):
+    world.openai.habit = mock.cut
+    body = {"model": "openai/gpt-4o-mini", "messages": HELLO, "stream": stream, "metadata": {"test": f"cut-{stream}"}}
+    with stack._open(body) as reply:
+        assert reply.status == 502
+        content_type, text = reply.headers["content-type"], reply.read()
+    # On a listener of other applications, Envoy's error for an answer that a wasm filter holds is theirs to word.
+    if not isinstance(stack, GuestStack) or FILTER_KIND == "native":
+        assert content_type == "application/json"
+        assert json.loads(text)["error"]["code"] == "upstream_unavailable"
+    (trace,) = wait_for(lambda: stack.traces(f"metadata.test=cut-{stream}"), "the trace")
+    assert (trace["status"], trace["error"]["code"]) == (502, "upstream_unavailable")
+    assert [attempt["error"] for attempt in stack.trace(trace["id"])["attempts"]] == ["connection_reset"]

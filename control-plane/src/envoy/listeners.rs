@@ -24,6 +24,7 @@ pub fn edge(
     manager["normalize_path"] = true.into();
     manager["merge_slashes"] = true.into();
     manager["request_headers_timeout"] = "30s".into();
+    manager["local_reply_config"] = replies::edge();
     let mut http_filters = filters::edge(plugin, jwt);
     http_filters.push(filters::router());
     manager["http_filters"] = http_filters.into();

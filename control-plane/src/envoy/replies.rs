@@ -1,7 +1,5 @@
-//! Envoy's local replies on the internal listener, in the format that the gateway stage parses.
-//!
-//! On the listener for applications the filter itself rewrites Envoy's replies, because that
-//! listener may serve other applications.
+//! Envoy's local replies: on the internal listener, in the format that the gateway stage parses; on
+//! the listener for applications, the one kind that the filter can't rewrite itself.
 
 use serde_json::{Value, json};
 
@@ -20,6 +18,29 @@ pub fn internal() -> Value {
             "param": null,
             "code": "upstream_unavailable",
         }}},
+    })
+}
+
+/// Builds the local reply for an answer that broke off while the filter held its beginning. Envoy
+/// leads it past the filters, to the client.
+pub fn edge() -> Value {
+    json!({
+        "mappers": [{
+            "filter": {"and_filter": {"filters": [
+                {"response_flag_filter": {"flags": ["UC", "UR", "LR", "UPE"]}},
+                {"header_filter": {"header": {
+                    "name": "x-opentracy-reply",
+                    "present_match": true,
+                    "invert_match": true,
+                }}},
+            ]}},
+            "body_format_override": {"json_format": {"error": {
+                "message": "The provider closed the connection before it answered",
+                "type": "api_error",
+                "param": null,
+                "code": "upstream_unavailable",
+            }}},
+        }],
     })
 }
 
@@ -42,7 +63,10 @@ fn of_envoy(least_status: u16) -> Value {
             "op": "GE",
             "value": {"default_value": least_status, "runtime_key": "opentracy.reply_status"},
         }}},
-        "headers_to_add": [{"header": {"key": "x-opentracy-local-reply", "value": "1"}}],
+        "headers_to_add": [{"header": {
+            "key": "x-opentracy-local-reply",
+            "value": "%RESPONSE_CODE_DETAILS%",
+        }}],
     })
 }
 

@@ -30,7 +30,7 @@ impl ClientAnswer {
             // Not the model's fault.
             attempt.error = Some(AttemptError::RefusedByGateway);
         }
-        let read = body.and_then(|body| self.read(host, call, source, body));
+        let read = body.and_then(|body| self.read(call, source, body));
         if let Err(error) = &read
             && self.fails_over(host, call, error, headers.retry_after())
         {
@@ -74,7 +74,6 @@ impl ClientAnswer {
     /// Returns the answer in the client's API, or its error.
     pub(super) fn read(
         &self,
-        host: &impl Host,
         call: &ClientCall,
         source: Source,
         body: Vec<u8>,
@@ -94,13 +93,13 @@ impl ClientAnswer {
                 Err(ApiError::from_provider(provider, self.status, ""))
             }
             Source::ProviderStage => Err(read_own_error(self.status, &body)),
-            Source::Envoy => Err(self.envoys_error(host, call)),
+            Source::Envoy => Err(self.envoys_error(call)),
         }
     }
 
     /// Returns the error for a response of Envoy's own.
-    pub(super) fn envoys_error(&self, host: &impl Host, call: &ClientCall) -> ApiError {
-        failure::of_envoy_reply(provider_name(call), &host.response_details()).0
+    pub(super) fn envoys_error(&self, call: &ClientCall) -> ApiError {
+        failure::of_envoy_reply(provider_name(call), &self.envoys_details).0
     }
 }
 

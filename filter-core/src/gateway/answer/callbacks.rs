@@ -60,7 +60,9 @@ impl ClientAnswer {
         self.status = headers.status();
         let source = note_attempts(host, call, &headers, self.status);
         if source == Source::Envoy {
-            let error = self.envoys_error(host, call);
+            self.envoys_details = envoys_details(host, &headers);
+            call.note_silence(host, failure::of_envoy_reply("", &self.envoys_details).1);
+            let error = self.envoys_error(call);
             if self.fails_over(host, call, &error, None) {
                 return Action::Pause;
             }
@@ -78,7 +80,7 @@ impl ClientAnswer {
             }
         }
         if end_of_stream {
-            let read = self.read(host, call, source, Vec::new());
+            let read = self.read(call, source, Vec::new());
             if let Err(error) = &read
                 && self.fails_over(host, call, error, headers.retry_after())
             {
@@ -154,7 +156,18 @@ fn timeout_error(call: &ClientCall) -> (ApiError, AttemptError) {
     failure::timeout(call.provider_name())
 }
 
+/// Returns Envoy's response code details for a response that it generated: here, or behind the
+/// internal listener.
+fn envoys_details(host: &impl Host, headers: &HeaderList<'_>) -> String {
+    match headers.get(headers::LOCAL_REPLY) {
+        // Configurations of earlier versions mark it only.
+        None | Some("1") => host.response_details(),
+        Some(details) => details.to_owned(),
+    }
+}
+
 /// Records the attempts, from whichever source knows them, and returns the origin of the response.
+/// If that is Envoy, no source knows them.
 fn note_attempts(
     host: &impl Host,
     call: &mut ClientCall,
@@ -182,12 +195,6 @@ fn note_attempts(
             call.note_attempt(attempt);
             Source::Provider
         }
-        _ => {
-            call.note_silence(
-                host,
-                failure::of_envoy_reply("", &host.response_details()).1,
-            );
-            Source::Envoy
-        }
+        _ => Source::Envoy,
     }
 }

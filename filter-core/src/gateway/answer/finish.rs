@@ -13,6 +13,7 @@ impl ClientAnswer {
     /// Finishes the call once the client's stream has ended for any reason.
     pub fn finish(mut self, host: &impl Host, mut call: ClientCall) {
         let mut broke_off = false;
+        let is_held = matches!(self.state, State::Holding { .. } | State::Prelude(_));
         if let State::Streaming(stream) = self.state {
             let tap = &stream.tap;
             self.summary = tap.summary().clone();
@@ -30,6 +31,15 @@ impl ClientAnswer {
         } else {
             failure::outcome(self.is_complete, &details)
         };
+        if outcome == v1::Outcome::UpstreamBrokeOff && is_held {
+            // The client has Envoy's own error instead of the answer that this stage held.
+            let (error, reason) = failure::of_envoy_reply(call.provider_name(), &details);
+            if let Some(attempt) = call.attempts.last_mut() {
+                attempt.error.get_or_insert(reason);
+            }
+            self.status = error.status;
+            self.error = Some(error);
+        }
         if outcome == v1::Outcome::UpstreamBrokeOff && self.error.is_none() {
             let message = format!("The provider's stream broke off: {details}");
             self.error = Some(ApiError::new(502, message).with_code("incomplete_stream"));

@@ -23,6 +23,8 @@ pub struct ClientAnswer {
     pub(super) kept: Vec<u8>,
     pub(super) is_complete: bool,
     pub(super) is_event_stream: bool,
+    /// Envoy's response code details, if the response is Envoy's own.
+    pub(super) envoys_details: String,
     /// Bytes of a body that Envoy buffers.
     pub(super) buffered: usize,
     /// The time by which the provider has to send more, unless the provider stage watches it.

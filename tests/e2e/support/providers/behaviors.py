@@ -80,6 +80,18 @@ async def silence_after_headers(provider, request, writer):
     await hang(provider, request, writer)
 
 
+async def cut(provider, request, writer):
+    """Sends headers and a part of an answer, and closes the connection."""
+    if provider.streams(request):
+        await writer.begin_stream()
+        await writer.send(b"data: ")
+    else:
+        writer.headers(200, {"content-type": "application/json"}, chunked=True)
+        await writer.send(b'{"id": "cut", "choices": [{"index": 0, "message": {"role": "assistant", "content": "On')
+    await asyncio.sleep(0.05)
+    writer.close()
+
+
 async def error_as_first_event(provider, request, writer):
     await writer.begin_stream()
     await writer.send(provider.error_event("overloaded"))
