@@ -37,8 +37,8 @@ pub struct ActiveStream {
     is_busy: Cell<bool>,
 }
 
-/// Takes the stream whose request Envoy is restarting, for its next pass. Returns `None` if there
-/// is none, or if it is another stage's.
+/// Takes the stream whose request Envoy is restarting, for its next pass. Returns `None` if Envoy
+/// restarts nothing, or a stream of another stage.
 pub fn take_restarting(vm: &Rc<VmHandle>, envoy: FilterPtr) -> Option<Rc<ActiveStream>> {
     let stream = RESTARTING
         .with_borrow_mut(|restarting| restarting.take_if(|stream| Rc::ptr_eq(&stream.vm, vm)))?;

@@ -1,4 +1,4 @@
-//! Holds a provider's answer back, on its way to Envoy's router, until it can't break off before its
+//! Holds a provider's answer, on its way to Envoy's router, until it can't break off before its
 //! beginning.
 //!
 //! Once the router has the headers of an answer, Envoy leads the error for one that breaks off past
@@ -103,7 +103,7 @@ impl Hold {
 fn has_event(bytes: &[u8]) -> bool {
     let mut has_data = false;
     let mut lines = bytes.split(|&byte| byte == b'\n');
-    // What follows the last line feed is no complete line.
+    // The last line is not complete.
     lines.next_back();
     for line in lines {
         let line = line.strip_suffix(b"\r").unwrap_or(line);

@@ -261,7 +261,8 @@ def test_a_call_by_name_whose_answer_is_cut_is_an_error(stack, world, stream):
     with stack._open(body) as reply:
         assert reply.status == 502
         content_type, text = reply.headers["content-type"], reply.read()
-    # On a listener of other applications, Envoy's error for an answer that a wasm filter holds is theirs to word.
+    # Envoy words the error for an answer that a wasm filter holds. On a listener of other
+    # applications that is not ours to change.
     if not isinstance(stack, GuestStack) or FILTER_KIND == "native":
         assert content_type == "application/json"
         assert json.loads(text)["error"]["code"] == "upstream_unavailable"

@@ -21,7 +21,7 @@ pub struct Exchange {
     is_request_complete: bool,
     is_response_complete: bool,
     upstream: SentMessage,
-    /// What reached the upstream in the passes before the last restart.
+    /// The requests that reached the upstream in the passes before the last restart.
     earlier: Vec<SentMessage>,
     client: SentMessage,
     is_closed: bool,

@@ -205,8 +205,8 @@ fn send(
     Ok(())
 }
 
-/// Records the current attempt, which failed, and moves on to the next candidate. Returns false if
-/// there is none.
+/// Records the current attempt, which failed, and moves on to the next candidate. Returns false
+/// after the last one.
 fn advance(host: &impl Host, call: &mut ClientCall) -> bool {
     if !has_next(call) {
         return false;

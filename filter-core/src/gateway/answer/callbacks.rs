@@ -126,8 +126,8 @@ impl ClientAnswer {
         }
     }
 
-    /// Moves on to the next attempt after one that failed. Returns false if there is none, so that
-    /// the client gets the error. `retry_after` is what the headers say.
+    /// Moves on to the next attempt after one that failed. Returns false after the last one, so
+    /// that the client gets the error. `retry_after` is what the headers say.
     pub(super) fn fails_over(
         &mut self,
         host: &impl Host,
