@@ -48,6 +48,7 @@ mod plan;
 mod plugin;
 mod provider;
 mod provider_keys;
+pub mod random;
 pub mod root;
 mod shared_data;
 mod snapshot;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use opentracy_filter_core::headers::HeaderList;
 use opentracy_filter_core::host::{CallId, GrpcCall, Host, MetricId, MetricKind, SharedEntry};
+use opentracy_filter_core::random;
 
 use crate::abi::HeaderMap;
 use crate::cluster_calls::{self, WorkerEvent};
@@ -19,19 +20,10 @@ use crate::{allocator, hold, metrics, panics, shared_data};
 pub struct NativeEnvoy;
 
 thread_local! {
-    static RANDOM: RefCell<fastrand::Rng> = RefCell::new(fastrand::Rng::with_seed(seed()));
     /// The message of the gRPC call that the current callback is for.
     static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// The response to the HTTP call that the current callback is for; `None` if it failed.
     static RESPONSE: RefCell<Option<(u16, Vec<u8>)>> = const { RefCell::new(None) };
-}
-
-fn seed() -> u64 {
-    let mut bytes = [0; 8];
-    if let Err(error) = getrandom::fill(&mut bytes) {
-        log::error!("could not read random bytes: {error}");
-    }
-    u64::from_le_bytes(bytes)
 }
 
 /// Sets the message for the next callback, and returns its size.
@@ -76,9 +68,7 @@ impl Host for NativeEnvoy {
     }
 
     fn random(&self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        RANDOM.with_borrow_mut(|random| random.fill(&mut bytes));
-        bytes
+        random::bytes()
     }
 
     fn memory_in_use(&self) -> usize {

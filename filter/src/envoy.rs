@@ -2,7 +2,7 @@
 //!
 //! The SDK's own getters panic if a header map or a property is gone; these return an empty value.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};
 
 use proxy_wasm::hostcalls;
@@ -11,6 +11,7 @@ use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 use crate::allocator;
 use opentracy_filter_core::headers::HeaderList;
 use opentracy_filter_core::host::{CallId, GrpcCall, Host, MetricId, MetricKind, SharedEntry};
+use opentracy_filter_core::random;
 
 /// The Envoy that this VM runs in.
 #[derive(Debug, Clone, Copy)]
@@ -18,8 +19,6 @@ pub struct Envoy;
 
 thread_local! {
     static CLOCK: Cell<Clock> = Cell::new(Clock::read());
-    /// Seeded once: a read of the system's random source costs as much as a header map.
-    static RANDOM: RefCell<fastrand::Rng> = RefCell::new(fastrand::Rng::with_seed(seed()));
 }
 
 /// The clocks, which are read at most once in a callback.
@@ -65,14 +64,6 @@ pub fn adjust_clocks() {
     CLOCK.set(Clock::read());
 }
 
-fn seed() -> u64 {
-    let mut bytes = [0; 8];
-    if let Err(error) = getrandom::fill(&mut bytes) {
-        log::error!("could not read random bytes: {error}");
-    }
-    u64::from_le_bytes(bytes)
-}
-
 impl Host for Envoy {
     fn now(&self) -> Instant {
         Clock::get().now
@@ -85,9 +76,7 @@ impl Host for Envoy {
     }
 
     fn random(&self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        RANDOM.with_borrow_mut(|random| random.fill(&mut bytes));
-        bytes
+        random::bytes()
     }
 
     fn memory_in_use(&self) -> usize {
