@@ -51,6 +51,7 @@ mod provider_keys;
 pub mod random;
 pub mod root;
 mod shared_data;
+mod siblings;
 mod snapshot;
 pub mod stream;
 mod stream_prelude;

@@ -20,6 +20,7 @@ use crate::ids;
 use crate::metrics;
 use crate::plugin::{self, StageName};
 use crate::provider::{ProviderStage, attempt_log};
+use crate::siblings;
 use crate::snapshot;
 use crate::stream::{Stream, Streams};
 use crate::vm::vm_local;
@@ -98,6 +99,9 @@ impl<H: Host> Root<H> {
         self.streams.on_tick(&self.host, self.id);
         metrics::flush(&self.host);
         metrics::report_memory(&self.host, self.host.memory_in_use());
+        if self.stage == Some(StageName::Gateway) {
+            siblings::on_tick(&self.host);
+        }
         self.poll_snapshot();
         self.look_at_control_plane();
         events::on_tick(&self.host);

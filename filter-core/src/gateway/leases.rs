@@ -118,9 +118,10 @@ impl Leases {
         }
     }
 
-    /// Grants this VM's share of each limit, because the control plane doesn't answer.
-    pub fn grant_alone(&mut self, asked: &[Charge], now: Instant) {
-        let vms = u64::from(self.vms.max(1));
+    /// Grants this VM's share of each limit, because the control plane doesn't answer. `siblings`
+    /// is the number of VMs in this Envoy; the control plane may not have told of all yet.
+    pub fn grant_alone(&mut self, asked: &[Charge], siblings: u32, now: Instant) {
+        let vms = u64::from(self.vms.max(siblings).max(1));
         for charge in asked {
             let share = (charge.limit / vms).max(1);
             let lease = self.lease(&charge.bucket, now);
@@ -428,13 +429,13 @@ mod tests {
         for _ in 0..200 {
             match leases.take(&one, later) {
                 TakeResult::All => passed += 1,
-                TakeResult::Missing(missing) => leases.grant_alone(&missing, later),
+                TakeResult::Missing(missing) => leases.grant_alone(&missing, 1, later),
                 TakeResult::Exhausted(..) => break,
             }
         }
         assert_eq!(passed, 50, "half of a hundred, for two VMs");
         let slots = [charge(Unit::Concurrent, 1)];
-        leases.grant_alone(&slots, later);
+        leases.grant_alone(&slots, 1, later);
         assert_eq!(leases.take(&slots, later), TakeResult::All);
     }
 }

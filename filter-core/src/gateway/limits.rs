@@ -15,6 +15,7 @@ use crate::headers::HeaderList;
 use crate::host::Host;
 use crate::ids;
 use crate::metrics;
+use crate::siblings;
 use crate::snapshot::Snapshot;
 
 const SERVICE: &str = "opentracy.v1.LimitService";
@@ -156,7 +157,8 @@ fn alone(
         return Admission::Refused(limit_errors::unavailable());
     }
     let now = host.now();
-    leases::with(|leases| leases.grant_alone(missing, now));
+    let siblings = siblings::count(host);
+    leases::with(|leases| leases.grant_alone(missing, siblings, now));
     match leases::with(|leases| leases.take(charges, now)) {
         TakeResult::All => Admission::Admitted,
         TakeResult::Exhausted(charge, wait) => {

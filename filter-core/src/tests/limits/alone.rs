@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use opentracy_proto::v1::{self, Unit};
 
-use crate::fake_envoy::{Exchange, Vm};
+use crate::fake_envoy::{Exchange, GATEWAY, Vm, VmThread};
 use crate::root::TICK;
 use crate::tests::limits::world::{
     UNAVAILABLE, answer, ask, concurrent, grant, is_sent, is_waiting, limited, released, requests,
@@ -52,6 +52,20 @@ fn without_the_control_plane_a_vm_keeps_to_its_share_of_each_minute() {
     assert!(is_waiting(&mut next), "it may be back");
     vm.fail_for(&mut next, "Acquire", UNAVAILABLE);
     assert_eq!(exhaust(&mut vm).0, 9);
+}
+
+#[test]
+fn vms_of_one_envoy_share_a_limit_once_they_have_started() {
+    // It polled before the other one had started, so the control plane told it of one VM.
+    let mut vm = Vm::gateway_with(limited(requests(40)));
+    let other = VmThread::start(&vm.envoy, GATEWAY);
+    other.run(|vm| vm.tick(TICK));
+    vm.envoy.refuse_calls(true);
+    assert_eq!(exhaust(&mut vm).0, 20);
+    // A VM that traps ends without a word.
+    drop(other);
+    vm.tick(MINUTE + Duration::from_secs(1));
+    assert_eq!(exhaust(&mut vm).0, 40);
 }
 
 #[test]
