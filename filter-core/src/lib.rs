@@ -42,6 +42,7 @@ mod health;
 pub mod host;
 mod ids;
 mod memory;
+pub mod metric_names;
 mod metrics;
 mod outbox;
 mod plan;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use opentracy_proto::v1;
 
 use crate::host::{Host, MetricId, MetricKind};
+use crate::metric_names;
 use crate::vm::vm_local;
 
 vm_local! {
@@ -93,12 +94,12 @@ pub fn count(host: &impl Host, trace: &v1::Trace) {
 
 /// Counts a request that was denied, by reason.
 pub fn count_denied(host: &impl Host, reason: &str) {
-    count_one(host, ["opentracy.gateway.denied.", reason].concat());
+    count_one(host, metric_names::denied(reason));
 }
 
 /// Counts a request that a limit refused, by the error code.
 pub fn count_limited(host: &impl Host, code: &str) {
-    count_one(host, ["opentracy.gateway.limited.", code].concat());
+    count_one(host, metric_names::limited(code));
 }
 
 /// Counts an event. `provider` must be one of the configuration's.

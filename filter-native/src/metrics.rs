@@ -9,15 +9,13 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use opentracy_filter_core::host::{MetricId, MetricKind};
-use opentracy_translate::access::Denial;
+use opentracy_filter_core::metric_names;
 
 use crate::cluster_calls::{LabeledMetric, MetricsPtr};
 
 const PROVIDER: &str = "opentracy_provider";
 const STATUS: &str = "opentracy_status";
 const EVENT: &str = "opentracy_event";
-/// The reason of all reasons that are not known here.
-const OTHER: &str = "other";
 
 const COUNTERS: [(&str, &[&str]); 5] = [
     ("opentracy.gateway.requests", &[PROVIDER, STATUS]),
@@ -31,16 +29,6 @@ const HISTOGRAMS: [(&str, &[&str]); 2] = [
     ("opentracy.gateway.time_to_first_token_ms", &[PROVIDER]),
 ];
 const GAUGES: [&str; 1] = ["opentracy.vm_memory_bytes"];
-/// The families of counters that end in a reason. Prometheus gets one metric for each reason, and
-/// [`OTHER`] counts the rest.
-const DENIED: &str = "opentracy.gateway.denied";
-const LIMITED: &str = "opentracy.gateway.limited";
-const LIMITS: [&str; 4] = [
-    "rate_limit_exceeded",
-    "concurrency_limit_exceeded",
-    "limits_unavailable",
-    "insufficient_quota",
-];
 const DROPPED: &str = "opentracy.records_dropped";
 
 static METRICS: RwLock<Option<Metrics>> = RwLock::new(None);
@@ -75,11 +63,8 @@ pub fn define_all(envoy: MetricsPtr) {
             defined.insert((name.to_owned(), labels.to_vec()), id);
         }
     }
-    let denials = Denial::WORDS.into_iter().chain([OTHER]);
-    let denials = denials.map(|reason| format!("{DENIED}.{reason}"));
-    let limits = LIMITS.into_iter().chain([OTHER]);
-    let limits = limits.map(|reason| format!("{LIMITED}.{reason}"));
-    for name in denials.chain(limits).chain([DROPPED.to_owned()]) {
+    let reasons = metric_names::of_all_reasons();
+    for name in reasons.into_iter().chain([DROPPED.to_owned()]) {
         if let Some(id) = envoy.define_counter(&name, &[]) {
             defined.insert((name, Vec::new()), id);
         }
@@ -166,16 +151,9 @@ impl Metrics {
     }
 
     fn id(&self, base: &str, labels: &[&'static str]) -> Option<usize> {
-        let find = |name: &str| {
-            let is_it = |(known, of_it): &(String, Vec<&str>)| *known == name && of_it == labels;
-            let entry = self.defined.iter().find(|(key, _)| is_it(key));
-            entry.map(|(_, id)| *id)
-        };
-        find(base).or_else(|| {
-            // A reason that this version doesn't know.
-            let (family, _) = base.rsplit_once('.')?;
-            find(&format!("{family}.{OTHER}"))
-        })
+        let is_it = |(known, of_it): &(String, Vec<&str>)| *known == base && of_it == labels;
+        let entry = self.defined.iter().find(|(key, _)| is_it(key));
+        entry.map(|(_, id)| *id)
     }
 }
 

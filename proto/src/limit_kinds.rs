@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::v1::{Limits, Unit};
 
+/// The `code` of the error for limits that can't be checked.
+pub const UNAVAILABLE_CODE: &str = "limits_unavailable";
+
 /// A kind of limit.
 #[derive(Debug)]
 pub struct LimitKind {

@@ -24,6 +24,8 @@ use crate::error::ApiError;
 const AMBIGUOUS: &str = "ambiguous_header";
 const INVALID_HOST: &str = "invalid_host";
 const CROSS_SITE: &str = "cross_site_request";
+/// The codes of all errors here, for counters.
+pub const CODES: [&str; 3] = [AMBIGUOUS, INVALID_HOST, CROSS_SITE];
 
 /// The headers that identify a request's origin and destination.
 #[derive(Debug, Clone, Copy, Default)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::headers::HeaderList;
 use crate::host::{CallId, GrpcCall, Host, MetricId, MetricKind, SharedEntry};
+use crate::metric_names;
 
 /// The id of the root context.
 pub const ROOT: u32 = 1;
@@ -358,6 +359,11 @@ impl Host for FakeEnvoy {
     }
 
     fn define_metric(&self, _kind: MetricKind, name: &str) -> Option<MetricId> {
+        // Some hosts have to know the reasons in advance.
+        assert!(
+            !metric_names::ends_in_a_reason(name) || metric_names::of_all_reasons().contains(name),
+            "{name} isn't in the list of all reasons"
+        );
         self.shared(|shared| {
             let known = shared.metrics.iter().position(|(own, _)| own == name);
             let index = known.unwrap_or_else(|| {

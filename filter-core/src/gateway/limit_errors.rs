@@ -1,5 +1,6 @@
 //! The errors for requests over a limit.
 
+use opentracy_proto::limit_kinds;
 use opentracy_proto::v1::Owner;
 use opentracy_translate::error::ApiError;
 
@@ -45,7 +46,7 @@ pub fn too_large(charge: &Charge) -> ApiError {
 pub fn unavailable() -> ApiError {
     let words =
         "The gateway can't check the call's limits: its control plane does not answer. Try again";
-    ApiError::new(503, words).with_code("limits_unavailable")
+    ApiError::new(503, words).with_code(limit_kinds::UNAVAILABLE_CODE)
 }
 
 /// Returns the owner of a limit for messages, such as `key "team"`.

@@ -71,6 +71,21 @@ fn a_denial_is_counted_by_its_reason_and_leaves_no_trace() {
 }
 
 #[test]
+fn a_denial_for_its_origin_is_counted_too() {
+    let mut vm = Vm::gateway_with(snapshot());
+    ask(
+        &mut vm,
+        &[("host", "llm.example.com"), ("host", "other.example.com")],
+    );
+    ask(&mut vm, &[("origin", "https://example.com")]);
+    vm.tick(TICK);
+    for reason in ["ambiguous_header", "cross_site_request"] {
+        let name = format!("opentracy.gateway.denied.{reason}");
+        assert_eq!(vm.envoy.metric(&name), 1, "{reason}");
+    }
+}
+
+#[test]
 fn a_denial_has_the_shape_of_the_clients_api() {
     let mut vm = Vm::gateway_with(with_keys(vec![key("team")]));
     let mut exchange = post_with(&mut vm, "/v1/messages", &[], &chat("openai/small"));
