@@ -10,8 +10,11 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
+use std::sync::atomic::Ordering;
 
-/// The version of the interface that this file describes.
+use crate::functions::envoy_functions;
+
+/// The version of the interface that this file describes. `crate::compatibility` checks it.
 pub const VERSION: &std::ffi::CStr = c"v0.2.0";
 
 /// A pointer to an object of Envoy's.
@@ -93,7 +96,7 @@ pub const INFO: u32 = 2;
 pub const WARN: u32 = 3;
 pub const ERROR: u32 = 4;
 
-unsafe extern "C" {
+envoy_functions! {
     /// Writes a line to Envoy's log, from any thread.
     pub fn envoy_dynamic_module_callback_log(level: u32, message: ModuleBuffer);
 
@@ -337,4 +340,10 @@ unsafe extern "C" {
         label_count: usize,
         amount: u64,
     ) -> u32;
+}
+
+/// Returns whether Envoy's log was found.
+pub fn has_log() -> bool {
+    let address = addresses::envoy_dynamic_module_callback_log.load(Ordering::Relaxed);
+    !address.is_null()
 }

@@ -138,10 +138,8 @@ unsafe impl Send for LabeledMetric {}
 // SAFETY: as for `MetricsPtr`.
 unsafe impl Sync for LabeledMetric {}
 
-type Define =
-    unsafe extern "C" fn(EnvoyPtr, ModuleBuffer, *const ModuleBuffer, usize, *mut usize) -> u32;
-type Resolve =
-    unsafe extern "C" fn(EnvoyPtr, usize, *const ModuleBuffer, usize, *mut EnvoyPtr) -> u32;
+type Define = unsafe fn(EnvoyPtr, ModuleBuffer, *const ModuleBuffer, usize, *mut usize) -> u32;
+type Resolve = unsafe fn(EnvoyPtr, usize, *const ModuleBuffer, usize, *mut EnvoyPtr) -> u32;
 
 impl MetricsPtr {
     /// Wraps the pointer that a hook got. It is valid until the configuration's end.

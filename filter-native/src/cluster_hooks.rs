@@ -13,7 +13,7 @@ use opentracy_filter_core::root::TICK;
 
 use crate::abi::{self, EnvoyBuffer, EnvoyPtr, ModulePtr};
 use crate::cluster_calls::{self, ClusterPtr, MetricsPtr, WorkerEvent};
-use crate::{logger, metrics, panics, worker};
+use crate::{compatibility, logger, metrics, panics, worker};
 
 /// The thread that reads configurations. It serves no requests.
 static MAIN: OnceLock<ThreadId> = OnceLock::new();
@@ -21,13 +21,20 @@ static MAIN: OnceLock<ThreadId> = OnceLock::new();
 /// A pointer that is never read: the module has no object there, and null would be an error.
 const NO_OBJECT: ModulePtr = std::ptr::dangling::<u8>().cast();
 
-/// Starts the module. Envoy compares the result with its own version of the interface.
+/// Starts the module. Envoy compares the result with its own version of the interface, and only
+/// warns if they differ. It refuses the configuration if the result is null.
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_program_init() -> *const std::ffi::c_char {
     logger::start();
     panics::log_places();
     let _ = MAIN.set(thread::current().id());
-    abi::VERSION.as_ptr()
+    match compatibility::check() {
+        Ok(()) => abi::VERSION.as_ptr(),
+        Err(message) => {
+            log::error!("{message}");
+            std::ptr::null()
+        }
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -36,8 +43,17 @@ extern "C" fn envoy_dynamic_module_on_cluster_config_new(
     _name: EnvoyBuffer,
     _text: EnvoyBuffer,
 ) -> ModulePtr {
-    match panics::catch(|| metrics::define_all(MetricsPtr::new(config))) {
-        Some(()) => NO_OBJECT,
+    let defined = panics::catch(|| {
+        compatibility::check()?;
+        metrics::define_all(MetricsPtr::new(config));
+        Ok::<_, String>(())
+    });
+    match defined {
+        Some(Ok(())) => NO_OBJECT,
+        Some(Err(message)) => {
+            log::error!("{message}");
+            std::ptr::null()
+        }
         None => std::ptr::null(),
     }
 }

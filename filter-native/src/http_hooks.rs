@@ -18,7 +18,7 @@ use crate::configuration::Configuration;
 use crate::filter::NativeFilter;
 use crate::filter_calls::FilterPtr;
 use crate::hold::Hold;
-use crate::{panics, worker};
+use crate::{compatibility, panics, worker};
 
 /// The name of the filter that holds answers.
 const HOLD: &[u8] = b"opentracy_hold";
@@ -39,16 +39,17 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
             buffers::bytes(config.data, config.length),
         )
     };
-    if name == HOLD {
-        return HOLD_CONFIGURATION.as_ptr().cast();
-    }
     let configuration = panics::catch(|| {
+        compatibility::check()?;
+        if name == HOLD {
+            return Ok(HOLD_CONFIGURATION.as_ptr().cast());
+        }
         let configuration = Configuration::read(name, config)?;
         worker::check(&configuration)?;
-        Ok::<_, String>(configuration)
+        Ok::<ModulePtr, String>(Arc::into_raw(configuration).cast())
     });
     match configuration {
-        Some(Ok(configuration)) => Arc::into_raw(configuration).cast(),
+        Some(Ok(configuration)) => configuration,
         Some(Err(message)) => {
             log::error!("{message}");
             std::ptr::null()

@@ -1,4 +1,4 @@
-//! The log, which Envoy writes.
+//! The log, which Envoy writes. A program that isn't Envoy gets it on its standard error.
 
 #![allow(unsafe_code)]
 
@@ -36,6 +36,10 @@ impl Log for Logger {
             Level::Debug | Level::Trace => abi::DEBUG,
         };
         let line = record.args().to_string();
+        if !abi::has_log() {
+            eprintln!("opentracy: {line}");
+            return;
+        }
         // SAFETY: Envoy takes lines from any thread, and copies them.
         unsafe { abi::envoy_dynamic_module_callback_log(level, to_envoy(line.as_bytes())) }
     }
