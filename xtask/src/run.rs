@@ -31,7 +31,7 @@ pub fn run(
     step("Building the control plane");
     let binary = workspace.build_control_plane(BuildProfile::Release)?;
     step("Looking for Envoy");
-    let envoy = envoy::find(workspace)?;
+    let envoy = envoy::find_for(kind, workspace)?;
 
     let embedder = match no_router {
         true => None,
