@@ -1,6 +1,6 @@
 //! Builds the filter, in one of its forms.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -37,20 +37,27 @@ pub fn build(workspace: &Workspace, kind: FilterBuild, features: &[&str]) -> Res
 }
 
 fn build_native(workspace: &Workspace, features: &[&str]) -> Result<PathBuf> {
-    let mut folder = workspace.target.join("filter-native");
-    for feature in features {
-        // Each variant has a separate folder, so that none is mistaken for another.
-        folder = folder.join(feature);
+    const FILE: &str = "libopentracy_filter_native.so";
+    let folder = workspace.target.join("filter-native");
+    let build = |profile: &str, target: &Path| {
+        let mut build = workspace.cargo();
+        build.args(["build", "--package", "opentracy-filter-native"]);
+        build.args(features.iter().flat_map(|feature| ["--features", feature]));
+        build.args(["--profile", profile, "--target-dir"]);
+        process::run(build.arg(target))
+    };
+    if features.is_empty() {
+        build("native", &folder)?;
+        return Ok(folder.join("native").join(FILE));
     }
-    let mut build = workspace.cargo();
-    build.args([
-        "build",
-        "--package",
-        "opentracy-filter-native",
-        "--profile",
-        "native",
-    ]);
-    build.args(features.iter().flat_map(|feature| ["--features", feature]));
-    process::run(build.arg("--target-dir").arg(&folder))?;
-    Ok(folder.join("native/libopentracy_filter_native.so"))
+    // A variant for tests: what the optimized build would take longer for doesn't matter. Each
+    // variant has a separate folder, so that none is mistaken for another.
+    build("dev", &workspace.target)?;
+    let variant = folder.join(features.join("-"));
+    std::fs::create_dir_all(&variant)?;
+    let copy = variant.join(FILE);
+    // A process may still use the last one.
+    let _ = std::fs::remove_file(&copy);
+    std::fs::copy(workspace.target.join("debug").join(FILE), &copy)?;
+    Ok(copy)
 }
