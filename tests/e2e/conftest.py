@@ -1,12 +1,15 @@
 import os
 import pathlib
+import re
 import sys
 
 import pytest
 from openai import OpenAI
+from xdist.scheduler import LoadFileScheduling
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+from support import filters  # noqa: E402
 from support.control_plane import ClickHouse  # noqa: E402
 from support.neighbors import GrpcApp, GuestStack, Shop  # noqa: E402
 from support.providers import Anthropic, Bedrock, Cohere, Gemini, Mistral, OpenAi, Vertex  # noqa: E402
@@ -125,7 +128,7 @@ def world(session_world):
 
 
 @pytest.fixture(scope="session")
-def session_stack(session_world, tmp_path_factory):
+def session_stack(session_world, filter_form, tmp_path_factory):
     stack = Stack(tmp_path_factory.mktemp("stack"), session_world.config()).start()
     yield stack
     stack.stop()
@@ -141,7 +144,7 @@ def neighbors():
 
 
 @pytest.fixture(scope="session")
-def session_guest(session_world, neighbors, tmp_path_factory):
+def session_guest(session_world, neighbors, filter_form, tmp_path_factory):
     guest = GuestStack(tmp_path_factory.mktemp("guest"), session_world.config(), neighbors).start()
     yield guest
     guest.stop()
@@ -157,15 +160,43 @@ def clickhouse_url(tmp_path_factory):
     server.stop()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def filter_form(request):
+    """Makes new stacks use the form of the filter that the test is for."""
+    form = filters.FORMS[getattr(request, "param", filters.MAIN.kind)]
+    if not form.path:
+        pytest.skip(
+            "OPENTRACY_NATIVE_FILTER is not set; `cargo xtask test` and `cargo xtask e2e --filter native` build it"
+        )
+    Stack.filter = form
+    return form
+
+
 # Modules whose tests run in an Envoy of the gateway alone and in an Envoy of other applications.
 # The stacks of test_endpoints.py do too.
 ALSO_AS_A_GUEST = {"test_chat", "test_fallback", "test_streams"}
 
 
 def pytest_generate_tests(metafunc):
+    kinds = filters.kinds_of(metafunc.module.__name__)
+    if kinds != [filters.MAIN.kind]:
+        metafunc.parametrize("filter_form", kinds, indirect=True, scope="session")
     if "stack" in metafunc.fixturenames and metafunc.module.__name__ in ALSO_AS_A_GUEST:
         places = ["alone", "guest"]
         metafunc.parametrize("stack", places, indirect=True)
+
+
+class FileAndFilterScheduling(LoadFileScheduling):
+    """Runs the tests of a file with either form of the filter in processes of their own."""
+
+    def _split_scope(self, nodeid):
+        is_native = re.search(r"\[(.*-)?native(-.*)?\]$", nodeid)
+        return super()._split_scope(nodeid) + (" native" if is_native else "")
+
+
+def pytest_xdist_make_scheduler(config, log):
+    if config.getoption("dist") == "loadfile":
+        return FileAndFilterScheduling(config, log)
 
 
 @pytest.fixture
@@ -175,7 +206,7 @@ def stack(request, world):
 
 
 @pytest.fixture
-def own_stack(world, tmp_path):
+def own_stack(world, filter_form, tmp_path):
     """Makes stacks that a test may break."""
     stacks = []
 

@@ -9,7 +9,7 @@ import pytest
 from support.client_keys import SECRETS, bearer
 from support.providers import anything
 from support.requests import HELLO
-from support.stack import METRICS_PREFIX, Stack, wait_for
+from support.stack import Stack, wait_for
 
 
 def key_config(name):
@@ -192,7 +192,7 @@ def test_a_caller_can_not_speak_for_another(guarded, world):
 def test_denials_are_counted_by_reason_and_leave_no_traces(guarded, world):
     before = guarded.stats("denied.invalid_api_key")
     assert call(guarded, "wrong", *CHAT)[0] == 401
-    name = f"{METRICS_PREFIX}.opentracy.gateway.denied.invalid_api_key"
+    name = f"{guarded.filter.metrics_prefix}.opentracy.gateway.denied.invalid_api_key"
     wait_for(lambda: guarded.stats("denied.invalid_api_key").get(name, 0) > before.get(name, 0), "the count")
     assert call(guarded, "wrong", "GET", "/v1/traces", origin=guarded.management)[0] == 401
     metrics = call(guarded, "reader", "GET", "/metrics", origin=guarded.management)[1].decode()

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from support.control_plane import ClickHouse
-from support.stack import METRICS_PREFIX, Stack, wait_for
+from support.stack import Stack, wait_for
 
 
 @pytest.mark.timeout(120)
@@ -79,4 +79,4 @@ def test_what_the_filter_can_not_hold_is_dropped_and_counted(world, tmp_path):
 
 
 def dropped(stack):
-    return sum(stack.stats(f"{METRICS_PREFIX}.opentracy.records_dropped").values())
+    return sum(stack.stats(f"{stack.filter.metrics_prefix}.opentracy.records_dropped").values())

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import yaml
-from support.stack import FILTER_KIND
+from support import filters
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -21,9 +21,9 @@ def test_the_first_run_matches_its_page():
     assert first_run.run() == first_run.PAGE.read_text(), "python tests/first_run.py regenerates the page"
 
 
-@pytest.mark.skipif(FILTER_KIND != "wasm", reason="the limit is for the wasm file")
+@pytest.mark.skipif(filters.MAIN.kind != "wasm", reason="the limit is for the wasm file")
 def test_the_filter_is_small():
-    assert os.path.getsize(os.environ["OPENTRACY_FILTER"]) < 2_600_000
+    assert os.path.getsize(filters.MAIN.path) < 2_600_000
 
 
 def test_the_compose_file_is_valid():

@@ -21,7 +21,7 @@ def mocks():
 
 
 @pytest.fixture(scope="module", params=["alone", "guest"])
-def served(request, mocks, neighbors, tmp_path_factory):
+def served(request, mocks, neighbors, filter_form, tmp_path_factory):
     mine, others = mocks
     other = f"http://127.0.0.1:{others.server.port}"
     config = {

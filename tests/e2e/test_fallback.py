@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import json
-import os
 
 import openai
 import pytest
@@ -204,7 +203,7 @@ def test_a_large_body_fails_over_whole(client, world, size):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_trap_in_the_translator_costs_one_attempt(world, own_stack, stream):
-    stack = own_stack(filter_path=os.environ["OPENTRACY_TRAP_FILTER"])
+    stack = own_stack(traps=True)
     client = OpenAI(base_url=stack.base_url, api_key="x", max_retries=0)
     text, answer = ask(client, "chain", stream, extra_headers={"x-opentracy-trap": "1"})
     assert answer._routing["selected_model"] == "second/large"

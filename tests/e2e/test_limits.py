@@ -12,7 +12,7 @@ import openai
 import pytest
 from support.providers import answer
 from support.requests import HELLO
-from support.stack import METRICS_PREFIX, Stack, free_port, wait_for
+from support.stack import Stack, free_port, wait_for
 
 LIMITS = {
     "sixty": {"requests_per_minute": 60},
@@ -28,7 +28,7 @@ LIMITS |= {f"{name}-again": LIMITS[name] for name in ("sixty", "few", "tokens", 
 
 
 @pytest.fixture(scope="module")
-def limited(session_world, tmp_path_factory):
+def limited(session_world, filter_form, tmp_path_factory):
     session_world.reset()
     config = session_world.config()
     config["keys"] = {
@@ -110,7 +110,7 @@ def test_headers_show_the_state_of_a_limit(limited, world, hello):
 
     within_a_minute(check, "few")
     assert "x-ratelimit-limit-requests" not in ask(limited, "free")[1]
-    name = f"{METRICS_PREFIX}.opentracy.gateway.limited.rate_limit_exceeded"
+    name = f"{limited.filter.metrics_prefix}.opentracy.gateway.limited.rate_limit_exceeded"
     wait_for(lambda: limited.stats("limited").get(name, 0) >= 1, "the count")
 
 

@@ -1,24 +1,25 @@
-"""Checks the native filter: a panic ends one request, and metrics keep their names."""
+"""Checks the native filter: panics, the names of metrics, and the Envoys that it loads in."""
 
 import os
+import pathlib
+import re
+import subprocess
+import sys
 import threading
 import urllib.request
 
-import pytest
 from support.providers import answer
 from support.requests import HELLO
-from support.stack import FILTER_KIND, METRICS_PREFIX, wait_for
-
-pytestmark = pytest.mark.skipif(FILTER_KIND != "native", reason="a wasm filter traps instead")
+from support.stack import wait_for
 
 
 def panics(stack):
-    stats = stack.stats(f"{METRICS_PREFIX}.opentracy.gateway.events.opentracy_event.gateway_panicked")
+    stats = stack.stats(f"{stack.filter.metrics_prefix}.opentracy.gateway.events.opentracy_event.gateway_panicked")
     return sum(stats.values())
 
 
 def test_a_panic_costs_one_request_and_not_envoy(world, own_stack):
-    stack = own_stack(filter_path=os.environ["OPENTRACY_TRAP_FILTER"])
+    stack = own_stack(traps=True)
     request = {"model": "openai/gpt-4o-mini", "messages": HELLO}
     # A stream of another client, in flight meanwhile.
     slow = {**request, "model": "second/large", "stream": True}
@@ -53,3 +54,30 @@ def test_metrics_have_the_wasm_filters_names_and_labels(world, own_stack):
         return wanted in lines and any(line.startswith("opentracy_records_dropped{} ") for line in lines)
 
     wait_for(told, "the call's metrics")
+
+
+def test_a_program_that_is_not_envoy_1_40_is_refused(filter_form):
+    """Loads the module as Envoy does, in a program that has none of Envoy's functions."""
+    program = (
+        "import ctypes, sys\n"
+        "module = ctypes.CDLL(sys.argv[1])\n"
+        "init = module.envoy_dynamic_module_on_program_init\n"
+        "init.restype = ctypes.c_char_p\n"
+        "print(init())\n"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", program, filter_form.path], capture_output=True, text=True, timeout=60
+    )
+    assert (loaded.returncode, loaded.stdout) == (0, "None\n"), loaded
+    assert "this module was built for Envoy 1.40" in loaded.stderr
+    assert "--filter-kind wasm" in loaded.stderr
+
+
+def test_the_list_of_envoys_functions_is_that_of_this_envoy():
+    """Without it, a later Envoy could not be told from the one that the module was built for."""
+    listed = pathlib.Path(__file__).parents[2] / "filter-native" / "envoy-1.40.0-callbacks.txt"
+    symbols = subprocess.run(
+        ["nm", "--dynamic", "--defined-only", os.environ["OPENTRACY_ENVOY"]], capture_output=True, text=True, check=True
+    ).stdout
+    exported = re.findall(r" \w envoy_dynamic_module_callback_(\w+)$", symbols, re.M)
+    assert sorted(exported) == listed.read_text().split()

@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support import providers as mock
 from support.requests import HELLO
-from support.stack import METRICS_PREFIX, Stack, wait_for
+from support.stack import Stack, wait_for
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ROOT = pathlib.Path(__file__).parents[2]
@@ -176,7 +176,7 @@ def test_envoy_counts_calls_by_provider_and_status(observed):
 
     def lines():
         with urllib.request.urlopen(
-            f"http://127.0.0.1:{stack.ports['admin']}/stats/prometheus?filter={METRICS_PREFIX}"
+            f"http://127.0.0.1:{stack.ports['admin']}/stats/prometheus?filter={stack.filter.metrics_prefix}"
         ) as reply:
             return reply.read().decode()
 

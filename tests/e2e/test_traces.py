@@ -22,7 +22,7 @@ def ask(stack, text, model="openai/gpt-4o-mini", **more):
 
 
 @pytest.fixture(scope="module")
-def calls(session_world, tmp_path_factory):
+def calls(session_world, filter_form, tmp_path_factory):
     """Starts a stack with a few calls. Returns it with their ids by name."""
     world = session_world
     world.reset()

@@ -18,11 +18,27 @@ pub fn run(workspace: &Workspace, kind: FilterBuild) -> Result<()> {
     // The test of the first run builds it too. Building it here keeps its first build out of that
     // test's time limit.
     workspace.build_control_plane(BuildProfile::Release)?;
-    run_e2e(workspace, kind, &side_by_side())
+    let mut pytest = pytest(workspace, kind, &side_by_side())?;
+    if kind == FilterBuild::Wasm {
+        // The core of the tests runs with a native filter too, in the same run.
+        let native = |features| filter::build(workspace, FilterBuild::Native, features);
+        pytest
+            .env(
+                "OPENTRACY_ENVOY",
+                envoy::find_for(FilterBuild::Native, workspace)?,
+            )
+            .env("OPENTRACY_NATIVE_FILTER", native(&[])?)
+            .env("OPENTRACY_NATIVE_TRAP_FILTER", native(&["trap-for-tests"])?);
+    }
+    process::run(&mut pytest)
 }
 
-/// Runs end-to-end tests, with these arguments for pytest.
+/// Runs end-to-end tests with one form of the filter, with these arguments for pytest.
 pub fn run_e2e(workspace: &Workspace, kind: FilterBuild, arguments: &[String]) -> Result<()> {
+    process::run(&mut pytest(workspace, kind, arguments)?)
+}
+
+fn pytest(workspace: &Workspace, kind: FilterBuild, arguments: &[String]) -> Result<Command> {
     let tests = workspace.root.join("tests");
     let node_modules = node_packages(&tests)?;
     let mut pytest = python::command(workspace, "python")?;
@@ -40,10 +56,10 @@ pub fn run_e2e(workspace: &Workspace, kind: FilterBuild, arguments: &[String]) -
             "OPENTRACY_TRAP_FILTER",
             filter::build(workspace, kind, &["trap-for-tests"])?,
         )
-        .env("OPENTRACY_ENVOY", envoy::find(workspace)?)
+        .env("OPENTRACY_ENVOY", envoy::find_for(kind, workspace)?)
         .env("OPENTRACY_TEST_EMBEDDER", embedder::find(workspace)?)
         .env("OPENTRACY_NODE_PROGRAMS", node_modules.join(".bin"));
-    process::run(&mut pytest)
+    Ok(pytest)
 }
 
 /// Returns the arguments that run the whole suite in several processes: one more than there are

@@ -16,6 +16,8 @@ import urllib.request
 
 import yaml
 
+from support import filters
+
 # Parallel workers of pytest have disjoint sets of ports. Otherwise one worker could take a port
 # that another one has probed but does not listen on yet.
 RUNS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -39,11 +41,6 @@ def free_port():
 # The time limit for the start of a process in a fixture, in seconds. A shared machine can be slow.
 START_TIMEOUT = 90
 
-# The form of the filter: `wasm` or `native`.
-FILTER_KIND = os.environ.get("OPENTRACY_FILTER_KIND", "wasm")
-# The prefix of the filter's metrics in Envoy's own statistics. Prometheus doesn't show it.
-METRICS_PREFIX = {"wasm": "wasmcustom", "native": "dynamicmodulescustom"}[FILTER_KIND]
-
 
 def wait_for(condition, what, timeout=60.0):
     """Polls until `condition()` is true, and returns its value."""
@@ -56,25 +53,31 @@ def wait_for(condition, what, timeout=60.0):
 
 
 class Stack:
+    # The filter of new stacks. The fixture `filter_form` sets it for each test.
+    filter = filters.MAIN
+
     def __init__(
         self,
         folder: pathlib.Path,
         config: dict,
-        filter_path=None,
+        traps=False,
         environment=None,
         concurrency=2,
         edit_bootstrap=None,
         key=None,
+        filter_form=None,
     ):
         self.folder = folder
         self.ports = {name: free_port() for name in ("gateway", "admin", "metrics", "management", "grpc")}
-        self._filter = filter_path or os.environ["OPENTRACY_FILTER"]
+        self.filter = filter_form or Stack.filter
+        # With `traps`, a header makes the filter fail.
+        self._filter = self.filter.trap_path if traps else self.filter.path
         self._binary = os.environ["OPENTRACY_BIN"]
         self._envoy_binary = os.environ["OPENTRACY_ENVOY"]
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
-            "OPENTRACY_FILTER_KIND": FILTER_KIND,
+            "OPENTRACY_FILTER_KIND": self.filter.kind,
             **(environment or {}),
         }
         self._concurrency = concurrency
@@ -158,9 +161,6 @@ class Stack:
             return all(self.get("/health", default=None) is not None for _ in range(20))
 
         wait_for(is_healthy, "health", START_TIMEOUT)
-        # The worker that polled first learns from its next poll, a second later, that it shares
-        # limits. Wasm workers take longer to start.
-        time.sleep({"wasm": 0.3, "native": 1.2}[FILTER_KIND])
 
     def kill_control_plane(self):
         self.control_plane.send_signal(signal.SIGKILL)
