@@ -8,7 +8,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --locked --package opentracy --profile release \
     && cargo build --locked --package opentracy-filter --profile wasm --target wasm32-wasip1 \
-    && cp target/release/opentracy target/wasm32-wasip1/wasm/opentracy_filter.wasm /
+    && cargo build --locked --package opentracy-filter-native --profile native \
+    && cp target/release/opentracy target/wasm32-wasip1/wasm/opentracy_filter.wasm \
+        target/native/libopentracy_filter_native.so /
 
 FROM rust:1.95-bookworm AS embedder
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-pip
@@ -33,4 +35,4 @@ ENTRYPOINT ["opentracy"]
 CMD ["serve"]
 
 FROM envoyproxy/envoy:v1.40.0 AS envoy
-COPY --from=build /opentracy_filter.wasm /etc/opentracy/opentracy_filter.wasm
+COPY --from=build /opentracy_filter.wasm /libopentracy_filter_native.so /etc/opentracy/
