@@ -9,7 +9,7 @@ from openai import OpenAI
 from support import providers as mock
 from support.neighbors import GuestStack
 from support.requests import HELLO
-from support.stack import FILTER_KIND, wait_for
+from support.stack import wait_for
 
 # Faults, each with its error in the trace.
 FAULTS = {
@@ -262,7 +262,7 @@ def test_a_call_by_name_whose_answer_is_cut_is_an_error(stack, world, stream):
         content_type, text = reply.headers["content-type"], reply.read()
     # Envoy words the error for an answer that a wasm filter holds. On a listener of other
     # applications that is not ours to change.
-    if not isinstance(stack, GuestStack) or FILTER_KIND == "native":
+    if not isinstance(stack, GuestStack) or stack.filter.kind == "native":
         assert content_type == "application/json"
         assert json.loads(text)["error"]["code"] == "upstream_unavailable"
     (trace,) = wait_for(lambda: stack.traces(f"metadata.test=cut-{stream}"), "the trace")
