@@ -37,6 +37,9 @@ mod functions;
 mod handles;
 mod hold;
 mod http_hooks;
+// Not in tests, which run on the system that builds them.
+#[cfg(all(target_env = "gnu", not(test)))]
+mod libc_calls;
 mod logger;
 mod metrics;
 mod panics;

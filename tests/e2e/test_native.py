@@ -81,3 +81,16 @@ def test_the_list_of_envoys_functions_is_that_of_this_envoy():
     ).stdout
     exported = re.findall(r" \w envoy_dynamic_module_callback_(\w+)$", symbols, re.M)
     assert sorted(exported) == listed.read_text().split()
+
+
+def test_the_module_loads_with_the_c_library_that_envoy_needs(filter_form):
+    def symbols(path):
+        return subprocess.run(["objdump", "--dynamic-syms", path], capture_output=True, text=True, check=True).stdout
+
+    def newest(path):
+        versions = re.findall(r"GLIBC_([0-9.]+)", symbols(path))
+        return max(tuple(map(int, version.split("."))) for version in versions)
+
+    assert newest(filter_form.path) <= newest(os.environ["OPENTRACY_ENVOY"])
+    foreign = [line for line in symbols(filter_form.path).splitlines() if "*UND*" in line and "envoy_" in line]
+    assert not foreign, "they are looked up at the start"
