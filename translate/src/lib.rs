@@ -127,6 +127,7 @@ pub mod management_paths;
 pub mod model;
 pub mod model_list;
 pub mod multipart;
+mod needle;
 pub mod object;
 pub mod openai;
 pub mod provider;

@@ -174,8 +174,8 @@ pub fn translate_request(
 /// Lets Anthropic place the cache markers, if the operator enabled it and the client set none: it
 /// caches up to the last block that can be cached.
 fn auto_cache(body: &[u8], target: &Target<'_>) -> Option<&'static RawValue> {
-    let is_marked = memchr::memmem::find(body, b"\"cache_control\"").is_some();
-    (target.auto_cache && !is_marked)
+    let is_marked = || memchr::memmem::find(body, b"\"cache_control\"").is_some();
+    (target.auto_cache && !is_marked())
         .then(|| serde_json::from_str(r#"{"type":"ephemeral"}"#).ok())
         .flatten()
 }

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -14,9 +13,12 @@ use crate::cohere::response::finish_reason;
 use crate::cohere::usage::WireUsage;
 use crate::cost::Usage;
 use crate::json;
+use crate::needle::Needle;
 use crate::openai;
 use crate::openai::logprobs::Logprobs;
 use crate::stream::{self, Events, Output};
+
+static ERROR: Needle = Needle::new("\"error\"");
 
 /// The events that matter.
 const KINDS: [&str; 9] = [
@@ -114,7 +116,7 @@ struct Function<'a> {
 impl Events for Chat {
     fn on_event(&mut self, event: stream::Event<'_>, to: &mut Output, out: &mut Vec<u8>) {
         let Some(data) = event.data() else { return };
-        if memmem::find(data, b"\"error\"").is_some()
+        if ERROR.is_in(data)
             && let Some(error) = openai::error::from_event(&to.provider, data)
         {
             to.fail(error, out);

@@ -3,7 +3,13 @@
 //! Sources: the providers' API references and SDK types, November 2026, and their own error
 //! messages. `docs/providers.md` is generated from this table.
 
-use memchr::memmem;
+use crate::needle::Needle;
+
+static DEVELOPER: Needle = Needle::new("\"developer\"");
+static CACHE_CONTROL: Needle = Needle::new("\"cache_control\"");
+static EXTRA_CONTENT: Needle = Needle::new("\"extra_content\"");
+static REASONING_CONTENT: Needle = Needle::new("\"reasoning_content\"");
+static MAX_TOKENS_FIELD: Needle = Needle::new("\"max_tokens\"");
 
 /// The treatment of a request's fields by a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,7 +289,7 @@ impl Dialect {
     /// Returns true if a body may have to be rewritten. If not, only the model's name and the usage
     /// option change.
     pub fn concerns(&self, body: &[u8], model: &str) -> bool {
-        let has = |name: &[u8]| memmem::find(body, name).is_some();
+        let has = |name: &Needle| name.is_in(body);
         let is_regular = self.fields.is_empty()
             && self.known_fields.is_empty()
             && self.known_message_fields.is_empty()
@@ -294,12 +300,12 @@ impl Dialect {
             && self.json_schema
             && self.tool_call_ids == ToolCallIds::Any;
         !is_regular
-            || (!self.developer_role && has(b"\"developer\""))
-            || (!self.foreign_members && (has(b"\"cache_control\"") || has(b"\"extra_content\"")))
-            || (!self.thoughts_come_back && has(b"\"reasoning_content\""))
+            || (!self.developer_role && has(&DEVELOPER))
+            || (!self.foreign_members && (has(&CACHE_CONTROL) || has(&EXTRA_CONTENT)))
+            || (!self.thoughts_come_back && has(&REASONING_CONTENT))
             || (self.reasoning_max_tokens.is_some()
                 && is_reasoning_model(model)
-                && has(b"\"max_tokens\""))
+                && has(&MAX_TOKENS_FIELD))
     }
 }
 

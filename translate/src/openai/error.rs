@@ -7,6 +7,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::ApiError;
+use crate::needle::Needle;
+
+static ERROR: Needle = Needle::new("\"error\"");
+static BASE_RESP: Needle = Needle::new("\"base_resp\"");
 
 /// The contents of a provider's error, from any of the known shapes.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -94,8 +98,7 @@ impl BaseResponse {
 
 /// Returns the error in a body with a success status, which some providers send.
 pub fn in_answer(provider: &str, body: &[u8]) -> Option<ApiError> {
-    let has = |word: &[u8]| memchr::memmem::find(body, word).is_some();
-    (has(b"\"error\"") || has(b"\"base_resp\""))
+    (ERROR.is_in(body) || BASE_RESP.is_in(body))
         .then(|| from_event(provider, body))
         .flatten()
 }

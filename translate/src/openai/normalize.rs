@@ -6,20 +6,22 @@
 use crate::json;
 use std::borrow::Cow;
 
-use memchr::memmem;
 use serde::Deserialize;
 
 use crate::error::ApiError;
+use crate::needle::Needle;
 use crate::object::Object;
 
 /// Finish reasons that have another name in OpenAI's format. Source: Z.ai's API reference, November
 /// 2026.
-const FINISH_REASONS: [(&str, &str); 2] = [
-    ("sensitive", "content_filter"),
-    ("model_context_window_exceeded", "length"),
+static FINISH_REASONS: [(Needle, &str); 2] = [
+    (Needle::new("sensitive"), "content_filter"),
+    (Needle::new("model_context_window_exceeded"), "length"),
 ];
 /// A failure, not a finish reason: the answer is incomplete.
-const NETWORK_ERROR: &str = "network_error";
+static NETWORK_ERROR: Needle = Needle::new("network_error");
+/// Beginnings of a content that is a list.
+static LISTS: [Needle; 2] = [Needle::new("\"content\":["), Needle::new("\"content\": [")];
 
 #[derive(Deserialize)]
 struct Part<'a> {
@@ -31,10 +33,9 @@ struct Part<'a> {
 
 /// Rewrites a body or an event's data into OpenAI's format; `None` if it already is.
 pub fn normalize(data: &[u8]) -> Result<Option<Vec<u8>>, ApiError> {
-    let has = |word: &str| memmem::find(data, word.as_bytes()).is_some();
-    let has_list = has("\"content\":[") || has("\"content\": [");
-    let has_word = FINISH_REASONS.iter().any(|(own, _)| has(own)) || has(NETWORK_ERROR);
-    if !has_list && !has_word {
+    let has_list = LISTS.iter().any(|list| list.is_in(data));
+    let has_word = FINISH_REASONS.iter().any(|(own, _)| own.is_in(data));
+    if !has_list && !has_word && !NETWORK_ERROR.is_in(data) {
         return Ok(None);
     }
     rewrite(data).map_err(ApiError::unreadable)?
@@ -51,11 +52,11 @@ fn rewrite(data: &[u8]) -> serde_json::Result<Result<Option<Vec<u8>>, ApiError>>
             .get("finish_reason")
             .map(|raw| raw.get().trim_matches('"').to_owned());
         if let Some(reason) = reason {
-            if reason == NETWORK_ERROR {
+            if reason == NETWORK_ERROR.text() {
                 let error = ApiError::new(502, "The model's answer was interrupted: network_error");
-                return Ok(Err(error.with_code(NETWORK_ERROR)));
+                return Ok(Err(error.with_code(NETWORK_ERROR.text())));
             }
-            if let Some((_, word)) = FINISH_REASONS.iter().find(|(own, _)| *own == reason) {
+            if let Some((_, word)) = FINISH_REASONS.iter().find(|(own, _)| own.text() == reason) {
                 choice.set("finish_reason", word);
             }
         }

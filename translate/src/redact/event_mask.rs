@@ -1,9 +1,10 @@
 //! Masks credentials in the errors of a stream that passes unchanged.
 
-use memchr::memmem;
-
+use crate::needle::Needle;
 use crate::redact::key_mask::KeyMask;
 use crate::sse;
+
+static ERROR: Needle = Needle::new("error");
 
 /// A stream of events on its way to a client.
 ///
@@ -41,7 +42,7 @@ impl EventMask {
     }
 
     fn is_suspect(&self, raw: &[u8]) -> bool {
-        memmem::find(raw, b"error").is_some() || self.keys.has_value(raw)
+        ERROR.is_in(raw) || self.keys.has_value(raw)
     }
 
     fn write(&self, raw: &[u8], out: &mut Vec<u8>) {

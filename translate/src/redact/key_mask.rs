@@ -1,8 +1,9 @@
 //! Masks the credentials of a request in the provider's answer.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde_json::Value;
 
 use crate::error::ApiError;
@@ -24,12 +25,40 @@ const PART: usize = 16;
 /// an answer is changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyMask {
-    /// Longest first, so that no value is found within another.
-    values: Vec<Secret>,
+    /// Longest first, so that no value is found within another. Shared, because each answer has a
+    /// mask.
+    values: Arc<[Secret]>,
 }
 
-#[derive(Clone, PartialEq, Eq)]
-struct Secret(String);
+/// A value, with its searches: one takes longer to set up than to go through a header.
+struct Secret {
+    value: String,
+    /// Finds a part of the beginning, of [`PART`] bytes.
+    head: Finder<'static>,
+    /// Finds a part of the end, as long.
+    tail: Finder<'static>,
+}
+
+impl Secret {
+    fn new(value: &str) -> Self {
+        let bytes = value.as_bytes();
+        let head = bytes.get(..PART).unwrap_or(bytes);
+        let tail = bytes.get(bytes.len().saturating_sub(PART)..);
+        Self {
+            value: value.to_owned(),
+            head: Finder::new(head).into_owned(),
+            tail: Finder::new(tail.unwrap_or(bytes)).into_owned(),
+        }
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl Eq for Secret {}
 
 /// Keeps keys out of logs.
 impl std::fmt::Debug for Secret {
@@ -44,13 +73,14 @@ impl KeyMask {
         let mut all: Vec<Secret> = Vec::new();
         for value in values {
             let value = value.rsplit(' ').next().unwrap_or(value);
-            if value.len() < MIN_BYTES || all.iter().any(|known| known.0 == value) {
+            if value.len() < MIN_BYTES || all.iter().any(|known| known.value == value) {
                 continue;
             }
-            let place = all.iter().position(|known| known.0.len() < value.len());
-            all.insert(place.unwrap_or(all.len()), Secret(value.to_owned()));
+            let is_shorter = |known: &Secret| known.value.len() < value.len();
+            let place = all.iter().position(is_shorter);
+            all.insert(place.unwrap_or(all.len()), Secret::new(value));
         }
-        Self { values: all }
+        Self { values: all.into() }
     }
 
     /// Masks by value and by pattern.
@@ -67,8 +97,8 @@ impl KeyMask {
     /// Masks by value only, so that text which merely looks like a key stays.
     pub fn mask_values<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut masked = Cow::Borrowed(text);
-        for Secret(value) in &self.values {
-            if let Some(changed) = mask_value(&masked, value) {
+        for secret in self.values.iter() {
+            if let Some(changed) = mask_value(&masked, secret) {
                 masked = Cow::Owned(changed);
             }
         }
@@ -77,11 +107,8 @@ impl KeyMask {
 
     /// Returns true if these bytes contain a value, or a long part of its beginning. Very fast.
     pub fn has_value(&self, bytes: &[u8]) -> bool {
-        self.values.iter().any(|Secret(value)| {
-            let value = value.as_bytes();
-            let head = value.get(..PART.min(value.len())).unwrap_or_default();
-            memmem::find(bytes, head).is_some()
-        })
+        let mut values = self.values.iter();
+        values.any(|secret| secret.head.find(bytes).is_some())
     }
 
     /// Masks the body of an error in any format; returns `None` if there is nothing to mask. JSON
@@ -165,32 +192,28 @@ impl KeyMask {
 
 /// Returns the text without the value and without long parts of its beginning or end; `None` if it
 /// contains none of these.
-fn mask_value(text: &str, value: &str) -> Option<String> {
-    let value = value.as_bytes();
-    let without_heads = mask_parts(text, value, true);
+fn mask_value(text: &str, secret: &Secret) -> Option<String> {
+    let without_heads = mask_parts(text, secret, true);
     let shown = without_heads.as_deref().unwrap_or(text);
-    mask_parts(shown, value, false).or(without_heads)
+    mask_parts(shown, secret, false).or(without_heads)
 }
 
 /// Masks every occurrence of the first or last bytes of a value, together with the adjacent bytes
 /// that also belong to the value.
-fn mask_parts(text: &str, value: &[u8], is_head: bool) -> Option<String> {
-    let bytes = text.as_bytes();
-    let part = match is_head {
-        true => value.get(..PART),
-        false => value.get(value.len().saturating_sub(PART)..),
-    };
-    let part = part.unwrap_or(value);
+fn mask_parts(text: &str, secret: &Secret, is_head: bool) -> Option<String> {
+    let (bytes, value) = (text.as_bytes(), secret.value.as_bytes());
+    let part = if is_head { &secret.head } else { &secret.tail };
+    let length = part.needle().len();
     let mut masked = String::new();
     let mut copied = 0;
-    while let Some(at) = memmem::find(bytes.get(copied..).unwrap_or_default(), part) {
-        let (mut start, mut end) = (copied + at, copied + at + part.len());
+    while let Some(at) = part.find(bytes.get(copied..).unwrap_or_default()) {
+        let (mut start, mut end) = (copied + at, copied + at + length);
         if is_head {
             let rest = bytes.get(start..).unwrap_or_default().iter();
             end = start + rest.zip(value).take_while(|(a, b)| a == b).count();
         } else {
             let before = bytes.get(copied..start).unwrap_or_default().iter().rev();
-            let own = value.iter().rev().skip(part.len());
+            let own = value.iter().rev().skip(length);
             start -= before.zip(own).take_while(|(a, b)| a == b).count();
         }
         // A part may end within a character.

@@ -79,8 +79,10 @@ pub fn may_name_files(body: &[u8]) -> bool {
     });
     // A letter or the underscore of the name may be escaped.
     let is_escaped = || {
-        memchr::memmem::find_iter(body, b"\\u00")
-            .any(|at| matches!(body.get(at + 4), Some(b'4'..=b'7')))
+        memchr::memchr_iter(b'\\', body).any(|at| {
+            let escape = body.get(at + 1..at + 5);
+            matches!(escape, Some([b'u', b'0', b'0', b'4'..=b'7']))
+        })
     };
     is_named || is_escaped()
 }
