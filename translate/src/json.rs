@@ -31,14 +31,13 @@ pub fn append_members(object: &mut Vec<u8>, members: &[u8]) {
         .get(..brace)
         .and_then(|before| before.iter().rev().find(|byte| !byte.is_ascii_whitespace()))
         == Some(&b'{');
-    let mut tail = Vec::with_capacity(members.len() + 2);
-    if !is_empty {
-        tail.push(b',');
-    }
-    tail.extend_from_slice(members);
-    tail.push(b'}');
     object.truncate(brace);
-    object.extend_from_slice(&tail);
+    object.reserve(members.len() + 2);
+    if !is_empty {
+        object.push(b',');
+    }
+    object.extend_from_slice(members);
+    object.push(b'}');
 }
 
 /// Appends a value as JSON. Values of this crate's types can't fail to serialize.
