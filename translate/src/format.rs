@@ -6,6 +6,7 @@ use crate::client::stream::ClientStream;
 use crate::error::ApiError;
 use crate::exchange::{Format, Origin, Outgoing, Target};
 use crate::openai::envelope::Envelope;
+use crate::openai::response::Summary;
 use crate::provider_stream::ProviderStream;
 use crate::relay::{self, Relay};
 
@@ -47,6 +48,12 @@ pub fn translate_response(body: &[u8], origin: &Origin<'_>) -> Result<Option<Vec
         relay::check_answer(Api::CHAT_COMPLETIONS, origin.provider, body)?;
     }
     Ok(origin.api.of_chat(completion, origin.request)?.or(chat))
+}
+
+/// Reads a provider's successful answer that already is in the client's API. Returns an error if it
+/// isn't one.
+pub fn summarize_native(body: &[u8], origin: &Origin<'_>) -> Result<Summary, ApiError> {
+    relay::summarize_answer(origin.api, origin.provider, body)
 }
 
 /// Translates a provider's error response.

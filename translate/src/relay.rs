@@ -6,6 +6,7 @@ use crate::client::first_event::FirstEvent;
 use crate::error::ApiError;
 use crate::json;
 use crate::openai::normalize;
+use crate::openai::response::Summary;
 use crate::sse;
 use crate::stream_error::StreamError;
 
@@ -139,6 +140,17 @@ pub fn check_answer(api: Api, provider: &str, body: &[u8]) -> Result<(), ApiErro
     }
 }
 
+/// Checks and summarizes a whole body, in one pass if possible.
+pub fn summarize_answer(api: Api, provider: &str, body: &[u8]) -> Result<Summary, ApiError> {
+    match api.summarize_answer(body) {
+        Some(summary) => Ok(summary),
+        None => {
+            check_answer(api, provider, body)?;
+            Ok(api.summarize(body))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,10 +164,22 @@ mod tests {
     #[test]
     fn half_an_answer_is_none() {
         let whole = br#"{"id":"x","choices":[{"index":0}]}"#;
-        let check = |body: &[u8]| check_answer(Api::CHAT_COMPLETIONS, "p", body);
+        let check = |body: &[u8]| {
+            let checked = check_answer(Api::CHAT_COMPLETIONS, "p", body);
+            let summarized = summarize_answer(Api::CHAT_COMPLETIONS, "p", body);
+            assert_eq!(summarized.map(|_| ()), checked);
+            checked
+        };
         assert!(check(whole).is_ok());
         for end in 0..whole.len() {
             assert!(check(&whole[..end]).is_err(), "{end}");
+        }
+        for odd in [
+            r#"{"choices":[]}"#,
+            r#"{"choices":7}"#,
+            r#"{"choices":[{}],"usage":7}"#,
+        ] {
+            assert!(check(odd.as_bytes()).is_ok(), "{odd}");
         }
         for other in ["{}", "[]", "<html>", r#"{"choices":null}"#] {
             assert_eq!(check(other.as_bytes()).unwrap_err().status, 502, "{other}");

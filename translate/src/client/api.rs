@@ -51,6 +51,12 @@ pub trait ClientApi: fmt::Debug + Sync {
     /// Parses an answer's body. An unreadable body gives an empty summary.
     fn summarize(&self, body: &[u8]) -> Summary;
 
+    /// Parses a provider's body if one pass shows that it is an answer of this API. `None` leaves
+    /// the question open.
+    fn summarize_answer(&self, _body: &[u8]) -> Option<Summary> {
+        None
+    }
+
     /// Assembles a stream's events into the answer they make up.
     fn aggregate(&self, stream: &[u8]) -> Value;
 

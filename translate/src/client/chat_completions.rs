@@ -63,6 +63,10 @@ impl ClientApi for ChatCompletions {
         response::summarize(body)
     }
 
+    fn summarize_answer(&self, body: &[u8]) -> Option<Summary> {
+        response::summarize_answer(body)
+    }
+
     fn aggregate(&self, stream: &[u8]) -> Value {
         aggregate::from_sse(stream)
     }

@@ -41,19 +41,28 @@ pub(crate) struct Message<'a> {
 
 /// Parses an answer's body. An unreadable body gives an empty summary.
 pub fn summarize(body: &[u8]) -> Summary {
-    let Ok(view) = json::from_bytes::<View<'_>>(body) else {
-        return Summary::default();
-    };
-    Summary {
-        usage: view.usage.map(Usage::from),
-        calls_tools: view.choices.iter().any(|choice| {
-            choice.finish_reason.as_deref() == Some("tool_calls")
-                || choice
-                    .message
-                    .as_ref()
-                    .and_then(|message| message.tool_calls)
-                    .is_some_and(|calls| !matches!(calls.get(), "null" | "[]"))
-        }),
+    json::from_bytes::<View<'_>>(body).map_or_else(|_| Summary::default(), |view| view.summary())
+}
+
+/// Parses an answer's body if it is plain that it is one: with a choice, and of the usual shape.
+pub fn summarize_answer(body: &[u8]) -> Option<Summary> {
+    let view = json::from_bytes::<View<'_>>(body).ok()?;
+    (!view.choices.is_empty()).then(|| view.summary())
+}
+
+impl View<'_> {
+    fn summary(&self) -> Summary {
+        Summary {
+            usage: self.usage.map(Usage::from),
+            calls_tools: self.choices.iter().any(|choice| {
+                choice.finish_reason.as_deref() == Some("tool_calls")
+                    || choice
+                        .message
+                        .as_ref()
+                        .and_then(|message| message.tool_calls)
+                        .is_some_and(|calls| !matches!(calls.get(), "null" | "[]"))
+            }),
+        }
     }
 }
 
