@@ -21,10 +21,27 @@ pub fn translate_parsed(
     envelope: &Envelope<'_>,
     target: &Target<'_>,
 ) -> Result<Outgoing, ApiError> {
-    let (api, format) = (envelope.api, target.format);
-    if target.speaks(api) {
-        return format.prepare_request(envelope, target);
+    if target.speaks(envelope.api) {
+        return target.format.prepare_request(envelope, target);
     }
+    translate_foreign(envelope.api, body, target)
+}
+
+/// Translates a body whose envelope another stage has parsed, and found valid.
+pub fn translate_accepted(
+    api: Api,
+    body: &[u8],
+    target: &Target<'_>,
+) -> Result<Outgoing, ApiError> {
+    if target.speaks(api) {
+        return translate_request(api, body, target);
+    }
+    translate_foreign(api, body, target)
+}
+
+/// Translates a body for a target that doesn't speak its API.
+fn translate_foreign(api: Api, body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
+    let format = target.format;
     let Some(chat) = api.to_chat(body, target.model, format.may_think(target))? else {
         return format.translate_request(body, target);
     };
