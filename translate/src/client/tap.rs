@@ -84,6 +84,14 @@ impl Tap {
         }
     }
 
+    /// Consumes bytes of a translator, whose events can be read.
+    pub fn push_translated(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
+        match self {
+            Self::Chunks(tap) => tap.push_translated(bytes, extras),
+            Self::Events(tap) => tap.push_translated(bytes, extras),
+        }
+    }
+
     /// Ends the stream and returns the bytes that the client is still missing.
     pub fn finish(&mut self, extras: &mut MakeExtras<'_>) -> Vec<u8> {
         match self {
@@ -140,20 +148,32 @@ impl EventTap {
         self.observed.is_done || self.error.is_some()
     }
 
-    /// Returns true if bytes contain nothing that must be parsed. All relevant data is in events
-    /// that name their kind.
+    /// Returns true if bytes contain nothing that must be parsed, provided that they can be. All
+    /// relevant data is in events that name their kind.
     fn is_plain(&self, bytes: &[u8]) -> bool {
-        !self.events.concerns(bytes)
+        !self.is_over()
+            && !self.parser.has_partial_event()
+            && !self.events.concerns(bytes)
             && ERROR.find(bytes).is_none()
             && !self.keys.has_value(bytes)
             && bytes.ends_with(b"\n\n")
-            && sse::are_readable(bytes)
     }
 
     fn push(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
-        if !self.is_over() && !self.parser.has_partial_event() && self.is_plain(bytes) {
+        if self.is_plain(bytes) && sse::are_readable(bytes) {
             return Output::Unchanged;
         }
+        self.push_events(bytes, extras)
+    }
+
+    fn push_translated(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
+        if self.is_plain(bytes) {
+            return Output::Unchanged;
+        }
+        self.push_events(bytes, extras)
+    }
+
+    fn push_events(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
         let mut out = Vec::with_capacity(bytes.len() + 256);
         let mut parser = std::mem::take(&mut self.parser);
         let pushed = parser.push(bytes, |event| self.on_event(event, &mut out, extras));

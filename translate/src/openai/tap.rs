@@ -84,15 +84,30 @@ impl StreamTap {
     /// Consumes the next bytes. `extras` returns the members to add to the last chunk, once its
     /// usage is known.
     pub fn push(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
-        let is_between_events =
-            self.held.is_none() && !self.is_over() && !self.parser.has_partial_event();
-        if is_between_events
-            && is_plain(bytes)
-            && !self.keys.has_value(bytes)
-            && sse::are_readable(bytes)
-        {
+        if self.is_plain(bytes) && sse::are_readable(bytes) {
             return Output::Unchanged;
         }
+        self.push_events(bytes, extras)
+    }
+
+    /// Consumes bytes of a translator, whose events can be read.
+    pub fn push_translated(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
+        if self.is_plain(bytes) {
+            return Output::Unchanged;
+        }
+        self.push_events(bytes, extras)
+    }
+
+    /// Returns true if bytes need not be parsed, provided that they can be.
+    fn is_plain(&self, bytes: &[u8]) -> bool {
+        self.held.is_none()
+            && !self.is_over()
+            && !self.parser.has_partial_event()
+            && is_plain(bytes)
+            && !self.keys.has_value(bytes)
+    }
+
+    fn push_events(&mut self, bytes: &[u8], extras: &mut MakeExtras<'_>) -> Output {
         let mut out = Vec::with_capacity(bytes.len() + 256);
         let mut parser = std::mem::take(&mut self.parser);
         let pushed = parser.push(bytes, |event| self.on_event(event.raw, &mut out, extras));
