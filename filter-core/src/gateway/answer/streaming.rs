@@ -118,9 +118,16 @@ impl ClientAnswer {
             // A larger answer isn't cached.
             extend_up_to(&mut self.kept, &chunk, cache::MAX_BYTES.saturating_add(1));
         }
+        let translator = stream.translator.as_ref();
+        let is_translated = translator.is_some_and(|translator| !translator.is_transparent());
         let tap = &mut stream.tap;
         let mut extras = |summary: &Summary| call.extras(host, summary);
-        let (mut bytes, mut is_replaced) = match tap.push(&chunk, &mut extras) {
+        let pushed = if is_translated {
+            tap.push_translated(&chunk, &mut extras)
+        } else {
+            tap.push(&chunk, &mut extras)
+        };
+        let (mut bytes, mut is_replaced) = match pushed {
             Output::Unchanged => (chunk, is_replaced),
             Output::Replaced(bytes) => (bytes, true),
         };
