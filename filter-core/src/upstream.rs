@@ -8,6 +8,7 @@ use opentracy_translate::exchange::{Origin, Outgoing};
 use opentracy_translate::format;
 use opentracy_translate::internal_hosts::DIRECT_AUTHORITY;
 use opentracy_translate::openai::error as openai_error;
+use opentracy_translate::openai::response::Summary;
 use opentracy_translate::trace_context::TraceContext;
 use opentracy_translate::wire_format::Format;
 
@@ -211,19 +212,29 @@ pub fn read_answer(
     body: &[u8],
     origin: &Origin<'_>,
 ) -> Result<Option<Vec<u8>>, ApiError> {
-    let provider = origin.provider;
-    if status >= 400 {
-        return Err(format::translate_error(
-            origin.format,
-            provider,
-            status,
-            body,
-        ));
-    }
-    if origin.format == Format::OPENAI
-        && let Some(error) = openai_error::in_answer(provider, body)
-    {
-        return Err(error);
-    }
+    check_success(status, body, origin)?;
     format::translate_response(body, origin)
+}
+
+/// Summarizes a complete answer that needs no translation. Returns an error if the provider failed,
+/// even with a success status.
+pub fn read_native_answer(
+    status: u16,
+    body: &[u8],
+    origin: &Origin<'_>,
+) -> Result<Summary, ApiError> {
+    check_success(status, body, origin)?;
+    format::summarize_native(body, origin)
+}
+
+/// Returns the error of a provider that failed.
+fn check_success(status: u16, body: &[u8], origin: &Origin<'_>) -> Result<(), ApiError> {
+    let (format, provider) = (origin.format, origin.provider);
+    if status >= 400 {
+        return Err(format::translate_error(format, provider, status, body));
+    }
+    if format != Format::OPENAI {
+        return Ok(());
+    }
+    openai_error::in_answer(provider, body).map_or(Ok(()), Err)
 }

@@ -6,6 +6,7 @@ use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::json;
 use opentracy_translate::openai::error as openai_error;
+use opentracy_translate::openai::response::Summary;
 
 use super::error::finish_headers;
 use super::state::{ClientAnswer, Source, State};
@@ -50,11 +51,11 @@ impl ClientAnswer {
         host: &impl Host,
         call: &mut ClientCall,
         headers: &mut HeaderList<'_>,
-        read: Result<Vec<u8>, ApiError>,
+        read: Result<(Vec<u8>, Option<Summary>), ApiError>,
     ) -> Vec<u8> {
         let body = match read {
-            Ok(mut body) => {
-                self.summary = call.api.summarize(&body);
+            Ok((mut body, summary)) => {
+                self.summary = summary.unwrap_or_else(|| call.api.summarize(&body));
                 if self.summary.calls_tools {
                     call.session_for_tools(host);
                 }
@@ -71,23 +72,28 @@ impl ClientAnswer {
         body
     }
 
-    /// Returns the answer in the client's API, or its error.
+    /// Returns the answer in the client's API, with its summary if that was read with it; or its
+    /// error.
     pub(super) fn read(
         &self,
         call: &ClientCall,
         source: Source,
         body: Vec<u8>,
-    ) -> Result<Vec<u8>, ApiError> {
+    ) -> Result<(Vec<u8>, Option<Summary>), ApiError> {
         let provider = provider_name(call);
         match source {
-            Source::Provider => {
-                let read = match call.origin() {
-                    Some(origin) => upstream::read_answer(self.status, &body, &origin)?,
-                    None => None,
-                };
-                Ok(read.unwrap_or(body))
-            }
-            Source::ProviderStage if self.status < 400 => Ok(body),
+            Source::Provider => match call.origin() {
+                Some(origin) if origin.is_native => {
+                    let summary = upstream::read_native_answer(self.status, &body, &origin)?;
+                    Ok((body, Some(summary)))
+                }
+                Some(origin) => {
+                    let read = upstream::read_answer(self.status, &body, &origin)?;
+                    Ok((read.unwrap_or(body), None))
+                }
+                None => Ok((body, None)),
+            },
+            Source::ProviderStage if self.status < 400 => Ok((body, None)),
             // The provider stage can't add a body to a reply without one.
             Source::ProviderStage if body.is_empty() => {
                 Err(ApiError::from_provider(provider, self.status, ""))
