@@ -102,7 +102,7 @@ impl ActiveAttempt {
             .with_code("gateway_starting"));
         };
         let target = provider.target(&self.id.name, Some(snapshot));
-        let outgoing = format::translate_request(self.api, &body, &target)?;
+        let outgoing = format::translate_accepted(self.api, &body, &target)?;
         access_log::keep_attempt(host, &self.trace_id, &self.id);
         self.key = upstream::send(
             host,
