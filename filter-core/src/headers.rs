@@ -4,6 +4,7 @@
 //! named here.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use opentracy_trace::user_agent;
 use opentracy_translate::access;
@@ -122,14 +123,72 @@ pub fn client<'a>(request: &'a HeaderList<'_>) -> &'a str {
         .map_or("", user_agent::product_and_version)
 }
 
-/// A list of headers under construction. Borrows values that it only passes on.
+/// A list of headers, as Envoy sent it or under construction. Borrows values that it only passes
+/// on.
 #[derive(Debug, Default, Clone)]
-pub struct HeaderList<'a>(Vec<(Cow<'a, str>, Cow<'a, [u8]>)>);
+pub struct HeaderList<'a> {
+    /// The names and values that Envoy sent, in one allocation.
+    received: String,
+    headers: Vec<Header<'a>>,
+}
+
+#[derive(Debug, Clone)]
+enum Header<'a> {
+    /// Ranges of the text that Envoy sent.
+    Received {
+        name: Range<usize>,
+        value: Range<usize>,
+    },
+    Own(Cow<'a, str>, Cow<'a, [u8]>),
+}
+
+impl Header<'_> {
+    fn name<'s>(&'s self, received: &'s str) -> &'s str {
+        match self {
+            Self::Received { name, .. } => received.get(name.clone()).unwrap_or_default(),
+            Self::Own(name, _) => name,
+        }
+    }
+
+    fn value<'s>(&'s self, received: &'s str) -> &'s [u8] {
+        match self {
+            Self::Received { value, .. } => {
+                let value = received.get(value.clone());
+                value.unwrap_or_default().as_bytes()
+            }
+            Self::Own(_, value) => value,
+        }
+    }
+
+    /// Returns the value if it is UTF-8.
+    fn text<'s>(&'s self, received: &'s str) -> Option<&'s str> {
+        match self {
+            Self::Received { value, .. } => received.get(value.clone()),
+            Self::Own(_, value) => std::str::from_utf8(value).ok(),
+        }
+    }
+}
 
 impl<'a> HeaderList<'a> {
     pub fn from_pairs(pairs: Vec<(String, Vec<u8>)>) -> Self {
-        let own = |(name, value): (String, Vec<u8>)| (name.into(), value.into());
-        Self(pairs.into_iter().map(own).collect())
+        let own = |(name, value): (String, Vec<u8>)| Header::Own(name.into(), value.into());
+        Self {
+            received: String::new(),
+            headers: pairs.into_iter().map(own).collect(),
+        }
+    }
+
+    /// Returns the headers at these ranges of a text, each a name and a value.
+    pub fn from_ranges(
+        text: String,
+        ranges: impl Iterator<Item = (Range<usize>, Range<usize>)>,
+    ) -> Self {
+        Self {
+            received: text,
+            headers: ranges
+                .map(|(name, value)| Header::Received { name, value })
+                .collect(),
+        }
     }
 
     /// Returns the same headers, without borrowing any.
@@ -139,24 +198,28 @@ impl<'a> HeaderList<'a> {
     }
 
     pub fn with_capacity(capacity: usize) -> Self {
-        Self(Vec::with_capacity(capacity))
+        Self {
+            received: String::new(),
+            headers: Vec::with_capacity(capacity),
+        }
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(own, _)| own == name)
-            .and_then(|(_, value)| std::str::from_utf8(value).ok())
+        let mut headers = self.headers.iter();
+        let header = headers.find(|own| own.name(&self.received) == name)?;
+        header.text(&self.received)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0
+        self.headers
             .iter()
-            .map(|(name, value)| (name.as_ref(), value.as_ref()))
+            .map(|header| (header.name(&self.received), header.value(&self.received)))
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_ref())
+        self.headers
+            .iter()
+            .map(|header| header.name(&self.received))
     }
 
     pub fn push(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
@@ -164,12 +227,12 @@ impl<'a> HeaderList<'a> {
             Cow::Borrowed(value) => Cow::Borrowed(value.as_bytes()),
             Cow::Owned(value) => Cow::Owned(value.into_bytes()),
         };
-        self.0.push((name.into(), value));
+        self.headers.push(Header::Own(name.into(), value));
     }
 
     /// Replaces all headers of this name with one.
     pub fn set(&mut self, name: &'a str, value: impl Into<Cow<'a, str>>) {
-        self.0.retain(|(own, _)| own != name);
+        self.retain(|own| own != name);
         self.push(name, value);
     }
 
@@ -183,21 +246,23 @@ impl<'a> HeaderList<'a> {
     }
 
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
-        self.0.retain(|(name, _)| keep(name));
+        let received = &self.received;
+        self.headers.retain(|header| keep(header.name(received)));
     }
 
     /// Masks the provider's credentials in the values. In an error's headers, also masks anything
     /// that looks like a key.
     pub fn mask(&mut self, keys: &KeyMask, is_error: bool) {
-        for (_, value) in &mut self.0 {
-            let text = String::from_utf8_lossy(value);
+        for header in &mut self.headers {
+            let text = String::from_utf8_lossy(header.value(&self.received));
             let masked = if is_error {
                 keys.mask(&text)
             } else {
                 keys.mask_values(&text)
             };
             if let Cow::Owned(masked) = masked {
-                *value = Cow::Owned(masked.into_bytes());
+                let name = header.name(&self.received).to_owned();
+                *header = Header::Own(name.into(), masked.into_bytes().into());
             }
         }
     }
@@ -228,5 +293,35 @@ impl<'a> HeaderList<'a> {
             let kind = kind.trim_start();
             kind.starts_with(EVENT_STREAM) || kind.starts_with(AWS_EVENT_STREAM)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn received_headers_are_read_and_changed_like_own_ones() {
+        let text = ":status200x-envoy-a1servertext/5";
+        let ranges = [(0..7, 7..10), (10..19, 19..20), (20..26, 26..32)];
+        let mut list = HeaderList::from_ranges(text.to_owned(), ranges.into_iter());
+        assert_eq!((list.status(), list.get("x-envoy-a")), (200, Some("1")));
+        list.retain(|name| !is_internal(name));
+        list.set("server", "other");
+        list.push("a", "b");
+        let pairs: Vec<(&str, &[u8])> =
+            vec![(":status", b"200"), ("server", b"other"), ("a", b"b")];
+        assert_eq!(list.pairs(), pairs);
+    }
+
+    #[test]
+    fn a_key_in_a_received_header_is_masked() {
+        let text = "x-debugBearer 0123456789abcdefxyzdateMon".to_owned();
+        let end = text.len();
+        let ranges = [(0..7, 7..end - 7), (end - 7..end - 3, end - 3..end)];
+        let mut list = HeaderList::from_ranges(text, ranges.into_iter());
+        list.mask(&KeyMask::new(["Bearer 0123456789abcdefxyz"]), false);
+        assert_eq!(list.get("x-debug"), Some("Bearer [SECRET]"));
+        assert_eq!(list.get("date"), Some("Mon"));
     }
 }
