@@ -9,6 +9,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 
 use crate::allocator;
+use crate::map_calls::headers;
 use opentracy_filter_core::headers::HeaderList;
 use opentracy_filter_core::host::{CallId, GrpcCall, Host, MetricId, MetricKind, SharedEntry};
 use opentracy_filter_core::random;
@@ -266,10 +267,6 @@ impl Host for Envoy {
     fn record_metric(&self, metric: MetricId, value: u64) {
         check("record", hostcalls::record_metric(metric, value));
     }
-}
-
-fn headers(map: MapType) -> HeaderList<'static> {
-    HeaderList::from_pairs(hostcalls::get_map_bytes(map).unwrap_or_default())
 }
 
 fn body(buffer: BufferType, start: usize) -> Vec<u8> {

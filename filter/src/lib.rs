@@ -1,7 +1,7 @@
 //! The filter that makes an Envoy an LLM gateway: the proxy-wasm side of it.
 //!
 //! Its logic is the crate `opentracy-filter-core`; this crate gives it Envoy's callbacks, and gives
-//! Envoy its calls.
+//! Envoy its calls. Unsafe code is only in [`map_calls`], for a call that the SDK makes expensive.
 
 // Everything is private: Envoy calls in through the module's exports.
 #![allow(rustdoc::private_intra_doc_links)]
@@ -18,6 +18,7 @@
 mod allocator;
 mod contexts;
 mod envoy;
+mod map_calls;
 
 use proxy_wasm::types::LogLevel;
 
