@@ -21,15 +21,29 @@ const OVERHEAD: usize = 64;
 /// The maximum number of batches in flight.
 const MAX_IN_FLIGHT: usize = 4;
 
-/// Encoded records. Each is an `IngestRequest` with one record; concatenated, such messages decode
-/// as one request with all of the records.
+/// Records in the batches in which they are sent.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    waiting: VecDeque<Vec<u8>>,
-    in_flight: HashMap<u32, Vec<Vec<u8>>>,
+    waiting: VecDeque<Batch>,
+    in_flight: HashMap<u32, Batch>,
     bytes: usize,
     /// The part of `bytes` that is in `waiting`.
     waiting_bytes: usize,
+}
+
+/// Encoded records. Each is an `IngestRequest` with one record; concatenated, such messages decode
+/// as one request with all of the records.
+#[derive(Debug, Default)]
+struct Batch {
+    message: Vec<u8>,
+    count: usize,
+}
+
+impl Batch {
+    /// Returns the bytes that the batch counts.
+    fn size(&self) -> usize {
+        self.message.len() + self.count * OVERHEAD
+    }
 }
 
 /// An error: the outbox was full, and the record is lost.
@@ -38,17 +52,33 @@ pub struct OutboxFull;
 
 impl Outbox {
     pub fn push(&mut self, mut record: v1::IngestRequest) -> Result<(), OutboxFull> {
-        let mut size = record.encoded_len() + OVERHEAD;
+        let mut batch = self.waiting.pop_back().unwrap_or_default();
+        let start = batch.message.len();
+        let mut size = append(&record, &mut batch.message);
         if self.bytes + size > MAX_CONTENT_BYTES {
+            batch.message.truncate(start);
             remove_content(&mut record);
-            size = record.encoded_len() + OVERHEAD;
+            size = append(&record, &mut batch.message);
         }
-        if self.bytes + size > MAX_BYTES {
+        let is_full = self.bytes + size > MAX_BYTES;
+        if is_full {
+            batch.message.truncate(start);
+        } else if batch.count > 0 && batch.message.len() > MAX_BATCH_BYTES {
+            let message = batch.message.split_off(start);
+            batch.message.shrink_to_fit();
+            self.waiting.push_back(batch);
+            batch = Batch { message, count: 1 };
+        } else {
+            batch.count += 1;
+        }
+        if batch.count > 0 {
+            self.waiting.push_back(batch);
+        }
+        if is_full {
             return Err(OutboxFull);
         }
         self.bytes += size;
         self.waiting_bytes += size;
-        self.waiting.push_back(record.encode_to_vec());
         Ok(())
     }
 
@@ -69,24 +99,16 @@ impl Outbox {
         if self.in_flight.len() >= MAX_IN_FLIGHT {
             return false;
         }
-        let mut message = Vec::new();
-        let mut count = 0;
-        for record in &self.waiting {
-            if count > 0 && message.len() + record.len() > MAX_BATCH_BYTES {
-                break;
-            }
-            message.extend_from_slice(record);
-            count += 1;
-        }
-        if count == 0 {
-            return false;
-        }
-        let Some(call) = dispatch(&message) else {
+        let Some(batch) = self.waiting.front() else {
             return false;
         };
-        let batch: Vec<_> = self.waiting.drain(..count).collect();
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(size_of_all(&batch));
-        self.in_flight.insert(call, batch);
+        let Some(call) = dispatch(&batch.message) else {
+            return false;
+        };
+        if let Some(batch) = self.waiting.pop_front() {
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(batch.size());
+            self.in_flight.insert(call, batch);
+        }
         true
     }
 
@@ -97,12 +119,10 @@ impl Outbox {
             return false;
         };
         if is_acknowledged {
-            self.bytes = self.bytes.saturating_sub(size_of_all(&batch));
+            self.bytes = self.bytes.saturating_sub(batch.size());
         } else {
-            self.waiting_bytes += size_of_all(&batch);
-            for record in batch.into_iter().rev() {
-                self.waiting.push_front(record);
-            }
+            self.waiting_bytes += batch.size();
+            self.waiting.push_front(batch);
         }
         true
     }
@@ -116,8 +136,14 @@ fn remove_content(record: &mut v1::IngestRequest) {
     }
 }
 
-fn size_of_all(batch: &[Vec<u8>]) -> usize {
-    batch.iter().map(|record| record.len() + OVERHEAD).sum()
+/// Appends a record to a message. Returns the bytes that it counts.
+fn append(record: &v1::IngestRequest, message: &mut Vec<u8>) -> usize {
+    let start = message.len();
+    // Fails only if the buffer is full, and a `Vec` never is.
+    if let Err(error) = record.encode(message) {
+        log::error!("could not encode a record: {error}");
+    }
+    message.len().saturating_sub(start) + OVERHEAD
 }
 
 #[cfg(test)]
@@ -138,6 +164,10 @@ mod tests {
     fn ids(message: &[u8]) -> Vec<String> {
         let request = v1::IngestRequest::decode(message).unwrap();
         request.traces.into_iter().map(|trace| trace.id).collect()
+    }
+
+    fn last_batch(outbox: &Outbox) -> &[u8] {
+        &outbox.waiting.back().unwrap().message
     }
 
     #[test]
@@ -172,17 +202,14 @@ mod tests {
             }],
             attempts: Vec::new(),
         };
-        assert_eq!(outbox.waiting.back(), Some(&without("b").encode_to_vec()));
+        assert_eq!(last_batch(&outbox), without("b").encode_to_vec());
         while outbox.push(trace("c", 1 << 20)).is_ok() {}
         assert!(outbox.bytes <= MAX_BYTES && outbox.bytes > MAX_BYTES - 200);
         outbox.send_batch(|_| Some(1));
         outbox.on_answer(1, true);
         assert_eq!(outbox.push(trace("d", 200)), Ok(()));
-        assert_eq!(
-            outbox.waiting.back(),
-            Some(&trace("d", 200).encode_to_vec()),
-            "with its content"
-        );
+        let with_content = trace("d", 200).encode_to_vec();
+        assert!(last_batch(&outbox).ends_with(&with_content));
     }
 
     #[test]
@@ -208,5 +235,25 @@ mod tests {
             Some(batches.len() as u32)
         }) {}
         assert_eq!(batches, [["a"], ["b"]]);
+    }
+
+    #[test]
+    fn a_record_that_is_lost_leaves_the_batch_as_it_was() {
+        let mut outbox = Outbox::default();
+        outbox.push(trace("a", MAX_CONTENT_BYTES)).unwrap();
+        while outbox.push(trace("b", 0)).is_ok() {}
+        let (bytes, batches) = (outbox.bytes, outbox.waiting.len());
+        assert_eq!(outbox.push(trace("c", 1000)), Err(OutboxFull));
+        assert_eq!((outbox.bytes, outbox.waiting.len()), (bytes, batches));
+        let mut sent = Vec::new();
+        while outbox.send_batch(|message| {
+            sent.extend(ids(message));
+            Some(u32::try_from(sent.len()).unwrap())
+        }) {
+            let call = u32::try_from(sent.len()).unwrap();
+            outbox.on_answer(call, true);
+        }
+        assert!(sent.iter().all(|id| id != "c"));
+        assert_eq!((outbox.bytes, outbox.waiting_bytes), (0, 0));
     }
 }
