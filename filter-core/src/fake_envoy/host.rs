@@ -91,6 +91,8 @@ pub(super) struct State {
     pub message: Vec<u8>,
     /// The HTTP answer that is being delivered.
     pub http_answer: Option<(u16, Vec<u8>)>,
+    /// The number of host calls, by name. Calls that cost an Envoy next to nothing aren't counted.
+    calls: BTreeMap<&'static str, usize>,
 }
 
 impl FakeEnvoy {
@@ -143,6 +145,16 @@ impl FakeEnvoy {
         })
     }
 
+    /// Returns the host calls of this VM since the last time, by name.
+    pub fn take_calls(&self) -> Vec<(&'static str, usize)> {
+        let calls = self.state(|state| std::mem::take(&mut state.calls));
+        calls.into_iter().collect()
+    }
+
+    fn note_call(&self, name: &'static str) {
+        self.state(|state| *state.calls.entry(name).or_default() += 1);
+    }
+
     pub(super) fn state<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
         act(&mut self.vm.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -186,14 +198,17 @@ impl Host for FakeEnvoy {
     }
 
     fn request_headers(&self) -> HeaderList<'static> {
+        self.note_call("request_headers");
         HeaderList::from_pairs(self.http(|http| http.request_headers.clone()))
     }
 
     fn set_request_headers(&self, headers: &HeaderList<'_>) {
+        self.note_call("set_request_headers");
         self.http(|http| http.request_headers = pairs(headers));
     }
 
     fn set_request_header(&self, name: &str, value: &str) {
+        self.note_call("set_request_header");
         self.http(|http| {
             http.request_headers.retain(|(own, _)| own != name);
             http.request_headers
@@ -202,10 +217,12 @@ impl Host for FakeEnvoy {
     }
 
     fn request_body(&self, start: usize) -> Vec<u8> {
+        self.note_call("request_body");
         self.http(|http| from(&http.request_buffer, start))
     }
 
     fn replace_request_body(&self, length: usize, body: &[u8]) {
+        self.note_call("replace_request_body");
         self.http(|http| {
             let length = length.min(http.request_buffer.len());
             http.request_buffer.splice(..length, body.iter().copied());
@@ -216,7 +233,9 @@ impl Host for FakeEnvoy {
         self.http(|http| http.request_trailers.clear());
     }
 
-    fn clear_route_cache(&self) {}
+    fn clear_route_cache(&self) {
+        self.note_call("clear_route_cache");
+    }
 
     fn resume_request(&self) {
         self.http(|http| http.is_request_resumed = true);
@@ -232,24 +251,29 @@ impl Host for FakeEnvoy {
     }
 
     fn response_headers(&self) -> HeaderList<'static> {
+        self.note_call("response_headers");
         HeaderList::from_pairs(self.http(|http| http.response_headers.clone()))
     }
 
     fn response_status(&self) -> u16 {
-        let headers = self.response_headers();
+        self.note_call("response_status");
+        let headers = self.http(|http| HeaderList::from_pairs(http.response_headers.clone()));
         let status = headers.get(":status");
         status.and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
     fn set_response_headers(&self, headers: &HeaderList<'_>) {
+        self.note_call("set_response_headers");
         self.http(|http| http.response_headers = pairs(headers));
     }
 
     fn response_body(&self, start: usize) -> Vec<u8> {
+        self.note_call("response_body");
         self.http(|http| from(&http.response_buffer, start))
     }
 
     fn set_response_body(&self, body: &[u8]) {
+        self.note_call("set_response_body");
         self.http(|http| http.response_buffer = body.to_vec());
     }
 
@@ -262,6 +286,7 @@ impl Host for FakeEnvoy {
     }
 
     fn response_details(&self) -> String {
+        self.note_call("response_details");
         self.http(|http| http.response_details.clone())
     }
 
@@ -285,10 +310,12 @@ impl Host for FakeEnvoy {
     }
 
     fn shared_data(&self, key: &str) -> Option<SharedEntry> {
+        self.note_call("shared_data");
         self.shared(|shared| shared.data.get(key).cloned())
     }
 
     fn set_shared_data(&self, key: &str, bytes: Option<&[u8]>, version: Option<u32>) -> bool {
+        self.note_call("set_shared_data");
         self.shared(|shared| {
             let current = shared.data.get(key).map_or(0, |entry| entry.version);
             if version.is_some_and(|version| version != current) {
@@ -311,6 +338,7 @@ impl Host for FakeEnvoy {
     }
 
     fn call_grpc(&self, call: &GrpcCall<'_>) -> Option<CallId> {
+        self.note_call("call_grpc");
         self.state(|state| {
             if state.refuses_calls {
                 return None;
@@ -375,11 +403,13 @@ impl Host for FakeEnvoy {
     }
 
     fn increment_metric(&self, metric: MetricId, amount: i64) {
+        self.note_call("increment_metric");
         assert_ne!(amount, 0, "an error in Envoy");
         self.shared(|shared| shared.metrics[metric as usize].1 += amount);
     }
 
     fn record_metric(&self, metric: MetricId, value: u64) {
+        self.note_call("record_metric");
         let value = i64::try_from(value).unwrap();
         self.shared(|shared| shared.metrics[metric as usize].1 += value);
     }

@@ -7,6 +7,7 @@ mod chat;
 mod dispatch;
 mod endpoints;
 mod failures;
+mod host_calls;
 mod limits;
 mod recorded;
 mod routing;

@@ -6,4 +6,4 @@ mod kinds;
 mod requests;
 mod restart;
 mod tokens;
-mod world;
+pub(super) mod world;
