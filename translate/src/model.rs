@@ -28,6 +28,11 @@ impl ModelId {
     }
 }
 
+/// Returns the id of a model, `provider/model`.
+pub fn id_of(provider: &str, name: &str) -> String {
+    [provider, "/", name].concat()
+}
+
 impl fmt::Display for ModelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.provider, self.name)
