@@ -122,13 +122,15 @@ pub fn circuit_breakers(host: &impl Host) -> Vec<v1::CircuitBreaker> {
 fn with<R>(host: &impl Host, model: &str, act: impl FnOnce(&mut CachedHealth) -> R) -> R {
     MODELS.with_borrow_mut(|models| {
         let is_known = || snapshot::current().is_some_and(|snapshot| snapshot.knows(model));
-        let (own, evicted) = models.touch(model, is_known);
+        let (result, evicted) = models.touch(model, is_known, |own| {
+            if !std::mem::replace(&mut own.is_current, true) || !own.view.is_clean() {
+                own.view = shared_data::read(host, &key(model));
+            }
+            act(own)
+        });
         if let Some(evicted) = evicted {
             host.set_shared_data(&key(&evicted), None, None);
         }
-        if !std::mem::replace(&mut own.is_current, true) || !own.view.is_clean() {
-            own.view = shared_data::read(host, &key(model));
-        }
-        act(own)
+        result
     })
 }

@@ -70,15 +70,22 @@ pub struct HealthCache {
 }
 
 impl HealthCache {
-    /// Records a use of a model; returns it, and the model that was evicted for it.
-    pub fn touch(
+    /// Records a use of a model, and acts on its state. Returns the result, and the model that was
+    /// evicted for it.
+    pub fn touch<R>(
         &mut self,
         model: &str,
         is_known: impl FnOnce() -> bool,
-    ) -> (&mut CachedHealth, Option<String>) {
+        act: impl FnOnce(&mut CachedHealth) -> R,
+    ) -> (R, Option<String>) {
         self.uses = self.uses.saturating_add(1);
+        if let Some(own) = self.models.get_mut(model) {
+            own.last_use = self.uses;
+            own.idle_ticks = 0;
+            return (act(own), None);
+        }
         let mut evicted = None;
-        if !self.models.contains_key(model) && self.models.len() >= MAX_MODELS {
+        if self.models.len() >= MAX_MODELS {
             let models = self.models.iter();
             let first = models.min_by_key(|(_, own)| (own.is_known, own.last_use));
             evicted = first.map(|(model, _)| model.clone());
@@ -86,14 +93,14 @@ impl HealthCache {
         if let Some(evicted) = &evicted {
             self.models.remove(evicted);
         }
-        let own = self.models.entry(model.to_owned());
-        let own = own.or_insert_with(|| CachedHealth {
+        let mut own = CachedHealth {
             is_known: is_known(),
+            last_use: self.uses,
             ..CachedHealth::default()
-        });
-        own.last_use = self.uses;
-        own.idle_ticks = 0;
-        (own, evicted)
+        };
+        let result = act(&mut own);
+        self.models.insert(model.to_owned(), own);
+        (result, evicted)
     }
 
     /// Returns the models whose copies are kept current. Those that were not used for some time are
@@ -119,7 +126,7 @@ mod tests {
     #[test]
     fn made_up_names_evict_each_other_before_models_of_the_configuration() {
         let mut models = HealthCache::default();
-        let mut touch = |model: &str, is_known| models.touch(model, || is_known).1;
+        let mut touch = |model: &str, is_known| models.touch(model, || is_known, |_| ()).1;
         assert_eq!(touch("openai/gpt-5", true), None);
         for number in 1..MAX_MODELS {
             assert_eq!(touch(&format!("x/{number}"), false), None);
