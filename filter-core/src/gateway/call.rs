@@ -1,5 +1,6 @@
 //! The state of a call in the gateway stage, and the trace that it becomes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use opentracy_translate::cost::CostBreakdown;
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::{ApiError, AttemptSummary};
 use opentracy_translate::exchange::Origin;
+use opentracy_translate::model;
 use opentracy_translate::openai::response::{self, Extras, Summary};
 use opentracy_translate::redact::KeyMask;
 
@@ -142,7 +144,7 @@ impl ClientCall {
     /// Returns the model that answered, as `provider/model`.
     pub fn selected_model(&self) -> String {
         match &self.selected {
-            Some((provider, model)) => format!("{provider}/{model}"),
+            Some((provider, name)) => model::id_of(provider, name),
             None => String::new(),
         }
     }
@@ -349,10 +351,12 @@ impl ClientCall {
         } else if self.cache_key.is_some() {
             response.push(headers::CACHE, "miss");
         }
-        response.push(
-            headers::ROUTING_MS,
-            clock::millis(self.routing.micros).to_string(),
-        );
+        let routing_ms = match self.routing.micros {
+            // Of most calls. Numbers with a fraction take long to write.
+            0 => "0".into(),
+            micros => Cow::from(clock::millis(micros).to_string()),
+        };
+        response.push(headers::ROUTING_MS, routing_ms);
         response.push(headers::ATTEMPTS, self.attempts.len().to_string());
         if let Some(cluster) = self.routing.cluster_id {
             response.push(headers::CLUSTER_ID, cluster.to_string());

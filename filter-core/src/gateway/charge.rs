@@ -4,6 +4,7 @@ use opentracy_proto::bucket::Bucket;
 use opentracy_proto::limit_kinds::{LimitKind, Measure};
 use opentracy_proto::v1::{self, Owner};
 use opentracy_translate::cost::Usage;
+use opentracy_translate::model;
 
 use crate::snapshot::Snapshot;
 
@@ -78,10 +79,17 @@ pub fn charges(
 pub fn charges_of_model(
     snapshot: &Snapshot,
     provider: &str,
-    model: &str,
+    name: &str,
     consumption: &Consumption,
 ) -> Vec<Charge> {
-    let own = snapshot.model(provider, model).limits;
-    let name = format!("{provider}/{model}");
-    charges(Owner::Model, &name, &own, consumption)
+    let own = snapshot.model(provider, name).limits;
+    if own == v1::Limits::default() {
+        return Vec::new();
+    }
+    charges(
+        Owner::Model,
+        &model::id_of(provider, name),
+        &own,
+        consumption,
+    )
 }

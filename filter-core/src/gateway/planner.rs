@@ -21,7 +21,7 @@ pub struct ProviderModel {
 
 impl ProviderModel {
     pub fn id(&self) -> String {
-        format!("{}/{}", self.provider.name, self.model)
+        model::id_of(&self.provider.name, &self.model)
     }
 }
 

@@ -7,6 +7,7 @@ use opentracy_translate::attempt_error::AttemptError;
 use opentracy_translate::cost::{CostBreakdown, Usage};
 use opentracy_translate::endpoint::Endpoint;
 use opentracy_translate::error::{ApiError, AttemptSummary};
+use opentracy_translate::model;
 use opentracy_translate::trace_context::TraceContext;
 
 use crate::clock::Moment;
@@ -177,7 +178,7 @@ impl TraceBuilder {
         if let Some(snapshot) = self.snapshot.as_ref().filter(|_| !attempt.model.is_empty()) {
             health::tell(
                 host,
-                &format!("{}/{}", attempt.provider, attempt.model),
+                &model::id_of(&attempt.provider, &attempt.model),
                 attempt.error,
                 attempt.latency_ms.map(|ms| ms.saturating_mul(1000)),
                 attempt.retry_after,

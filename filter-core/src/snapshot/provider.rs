@@ -53,7 +53,7 @@ impl Provider {
     /// Returns the path of a request; `of_format` is the format's own path.
     pub fn path(&self, model: &str, of_format: &str) -> String {
         match &self.path {
-            None => format!("{}{of_format}", self.base_path),
+            None => [&self.base_path, of_format].concat(),
             Some(path) => {
                 let path = path.replace("{model}", &model::encode_in_path(model));
                 // The APIs of an OpenAI server share a parent path.

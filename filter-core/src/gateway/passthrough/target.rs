@@ -8,6 +8,7 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::exchange::Outgoing;
 use opentracy_translate::format;
 use opentracy_translate::json;
+use opentracy_translate::model;
 use opentracy_translate::object::Object;
 
 use crate::snapshot::Provider;
@@ -34,7 +35,7 @@ pub struct PassthroughTarget {
 impl PassthroughTarget {
     /// Returns the model as `provider/model`.
     pub fn id(&self) -> String {
-        format!("{}/{}", self.provider.name, self.model)
+        model::id_of(&self.provider.name, &self.model)
     }
 
     /// Returns the path below the provider's base path.
