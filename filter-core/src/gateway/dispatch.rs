@@ -247,7 +247,7 @@ impl Flow<'_> {
             planner::reorder(&mut self.call.plan, &[model]);
             return self.on_order(host);
         }
-        let Some(alias) = self.alias().cloned() else {
+        let Some(alias) = self.call.trace.alias(self.snapshot) else {
             return self.on_order(host);
         };
         if alias.strategy() == Strategy::Auto {
@@ -255,7 +255,7 @@ impl Flow<'_> {
                 Ok(weight) => weight,
                 Err(error) => return DispatchOutcome::Refused(self.call, error),
             };
-            return match router::ask(host, &mut self.call, self.envelope, &alias, weight) {
+            return match router::ask(host, &mut self.call, self.envelope, alias, weight) {
                 Ok(Some(asked)) => self.wait(Question::Route(asked)),
                 Ok(None) => self.on_order(host),
                 Err(error) => DispatchOutcome::Refused(self.call, error),
@@ -273,7 +273,7 @@ impl Flow<'_> {
             output_tokens: self.envelope.max_tokens.unwrap_or_default(),
             latency_us: &|model| health::of(host, model).latency_us(),
         };
-        strategy::order(&mut call.plan, &alias, &input, self.snapshot);
+        strategy::order(&mut call.plan, alias, &input, self.snapshot);
         self.on_order(host)
     }
 
