@@ -70,7 +70,8 @@ fn send_direct(
     let target = provider.target(model, call.trace.snapshot.as_deref());
     let outgoing = format::translate_parsed(&call.body, envelope, &target)?;
     let timeout_ms = per_try_timeout_ms.unwrap_or(provider.timeout_ms);
-    let span = Some(span_id(&call.trace.id, 1));
+    let traceparent = request.get(headers::TRACEPARENT);
+    let span = traceparent.map(|_| span_id(&call.trace.id, 1));
     let sending = Sending {
         timeout_ms,
         span,

@@ -112,7 +112,7 @@ impl ActiveAttempt {
             &body,
             &Sending {
                 timeout_ms: self.timeout_ms,
-                span: Some(span_id(&self.trace_id, self.number)),
+                span: traceparent.map(|_| span_id(&self.trace_id, self.number)),
                 retries_resets: self.is_last,
                 // The internal listener makes an answer that breaks off a failed attempt.
                 is_held: false,
