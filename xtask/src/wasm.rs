@@ -130,7 +130,8 @@ fn debian_cargo(workspace: &Workspace) -> Result<Command> {
         .env("CARGO_TARGET_WASM32_WASIP1_LINKER", "wasm-ld-19")
         .env(
             "RUSTFLAGS",
-            "-L native=/usr/lib/wasm32-wasi -C link-self-contained=no",
+            // Replaces the flags in `.cargo/config.toml`.
+            "-C target-feature=+simd128 -L native=/usr/lib/wasm32-wasi -C link-self-contained=no",
         )
         .env_remove("RUSTUP_TOOLCHAIN")
         .arg("-Zbuild-std=std,panic_abort");
