@@ -53,6 +53,7 @@ pub mod random;
 pub mod root;
 mod shared_data;
 mod siblings;
+mod small_sort;
 mod snapshot;
 pub mod stream;
 mod stream_prelude;

@@ -4,6 +4,7 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::openai::envelope::Envelope;
 
 use crate::gateway::planner::ProviderModel;
+use crate::small_sort::sort_by_key;
 use crate::snapshot::Snapshot;
 
 /// Bytes per token of ordinary text. A candidate that is too small at this rate is skipped if a
@@ -43,7 +44,7 @@ pub fn retain_fitting(
         candidates.retain(|candidate| fits(candidate, BYTES_PER_TOKEN));
         return Ok(());
     }
-    candidates.sort_by_key(|candidate| std::cmp::Reverse(room(candidate)));
+    sort_by_key(candidates, |candidate| std::cmp::Reverse(room(candidate)));
     match candidates.first() {
         Some(largest) if !fits(largest, MOST_BYTES_PER_TOKEN) => Err(too_long(
             bytes / BYTES_PER_TOKEN,

@@ -6,6 +6,7 @@ use opentracy_proto::v1;
 use opentracy_translate::error::ApiError;
 use opentracy_translate::model::{self, ModelId};
 
+use crate::small_sort::sort_by_key;
 use crate::snapshot::{Provider, Snapshot};
 
 /// The similarity from which a name is suggested, from 0 to 1.
@@ -159,8 +160,8 @@ fn near_matches(snapshot: &Snapshot, requested: &str) -> Vec<String> {
 }
 
 /// Moves the candidates to the order of `ids`; those that are not named follow in their own order.
-pub fn reorder(candidates: &mut [ProviderModel], ids: &[String]) {
-    candidates.sort_by_key(|candidate| {
+pub fn reorder(candidates: &mut Vec<ProviderModel>, ids: &[String]) {
+    sort_by_key(candidates, |candidate| {
         let id = candidate.id();
         ids.iter()
             .position(|other| *other == id)

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::gateway::planner::ProviderModel;
 use crate::health;
 use crate::host::Host;
+use crate::small_sort::sort_by_key;
 use crate::snapshot::Snapshot;
 use crate::vm::vm_local;
 
@@ -90,14 +91,14 @@ pub fn order(
         }
         // A candidate without a measurement comes first, so that it gets one.
         Strategy::LowestLatency => {
-            candidates.sort_by_cached_key(|candidate| (input.latency_us)(&candidate.id()));
+            sort_by_key(candidates, |candidate| (input.latency_us)(&candidate.id()));
         }
-        Strategy::LowestCost => candidates.sort_by(|a, b| {
-            let cost = |candidate: &ProviderModel| cost(candidate, input, snapshot);
-            cost(a).total_cmp(&cost(b))
+        // The bits of numbers that aren't negative are in the order of the numbers.
+        Strategy::LowestCost => sort_by_key(candidates, |candidate| {
+            cost(candidate, input, snapshot).to_bits()
         }),
         // Rendezvous hashing: adding or removing a candidate doesn't move other sessions.
-        Strategy::Sticky => candidates.sort_by_cached_key(|candidate| {
+        Strategy::Sticky => sort_by_key(candidates, |candidate| {
             Sha256::digest(format!("{}\n{}", candidate.id(), input.sticky)).to_vec()
         }),
     }
@@ -119,14 +120,14 @@ fn cost(candidate: &ProviderModel, input: &StrategyInput<'_>, snapshot: &Snapsho
 
 /// Moves candidates with an open circuit breaker, or whose provider asked for a pause, to the end.
 /// Returns the seconds to wait if none may be called.
-pub fn by_health(host: &impl Host, candidates: &mut [ProviderModel]) -> Option<u64> {
+pub fn by_health(host: &impl Host, candidates: &mut Vec<ProviderModel>) -> Option<u64> {
     let now_ms = host.unix_millis();
     let place = |candidate: &ProviderModel| {
         let health = health::of(host, &candidate.id());
         (!health.may_be_called(now_ms), health.is_resting(now_ms))
     };
     if candidates.len() > 1 {
-        candidates.sort_by_cached_key(place);
+        sort_by_key(candidates, place);
     }
     let first = health::of(host, &candidates.first()?.id());
     (!first.may_be_called(now_ms)).then(|| first.wait_seconds(now_ms))
