@@ -3,7 +3,7 @@
 //! A metric's labels are part of its name; `stats_config` in Envoy's configuration extracts them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use opentracy_proto::v1;
 
@@ -13,13 +13,13 @@ use crate::vm::vm_local;
 
 vm_local! {
     /// Envoy's ids of the metrics of each provider called so far.
-    static KNOWN: RefCell<HashMap<String, OfProvider>> = RefCell::default();
+    static KNOWN: RefCell<BTreeMap<String, OfProvider>> = RefCell::default();
     /// The amounts that this VM has counted since the last tick.
-    static COUNTED: RefCell<HashMap<MetricId, u64>> = RefCell::default();
+    static COUNTED: RefCell<BTreeMap<MetricId, u64>> = RefCell::default();
     /// The values of histograms since the last tick.
     static RECORDED: RefCell<Vec<(MetricId, u64)>> = RefCell::default();
     /// The other metrics, by name.
-    static DEFINED: RefCell<HashMap<String, Metric>> = RefCell::default();
+    static DEFINED: RefCell<BTreeMap<String, Metric>> = RefCell::default();
     /// The bytes that this VM has added to [`MEMORY`].
     static MEMORY_REPORTED: Cell<usize> = const { Cell::new(0) };
 }

@@ -1,7 +1,7 @@
 //! A configuration, indexed for planning.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -18,20 +18,22 @@ use super::provider::Provider;
 /// a plan may be older than the configuration that it is executed with.
 const RETIRED_FOR: Duration = Duration::from_secs(10);
 
+/// Holds a configuration by its names. The maps are ordered, because a wasm VM takes longer to hash
+/// a name than to compare it with a few.
 #[derive(Default)]
 pub struct Snapshot {
     pub version: String,
-    pub providers: HashMap<String, Rc<Provider>>,
-    pub aliases: HashMap<String, v1::Alias>,
-    models: HashMap<String, HashMap<String, CatalogEntry>>,
+    pub providers: BTreeMap<String, Rc<Provider>>,
+    pub aliases: BTreeMap<String, v1::Alias>,
+    models: BTreeMap<String, BTreeMap<String, CatalogEntry>>,
     /// The provider of each model that clients may name without one.
-    pub bare_models: HashMap<String, String>,
+    pub bare_models: BTreeMap<String, String>,
     pub traces: v1::TracePolicy,
     /// The deadline for the control plane's routing decisions.
     pub route_deadline: Duration,
     pub keyring: Keyring,
     /// By name.
-    pub clients: HashMap<String, Rc<Client>>,
+    pub clients: BTreeMap<String, Rc<Client>>,
     pub jwt: Option<v1::Jwt>,
     /// Set if requests without a key are denied even if no keys exist.
     pub is_closed: bool,
@@ -48,15 +50,15 @@ pub struct Snapshot {
     /// Set if Envoy writes an access log.
     pub has_access_log: bool,
     /// Providers of earlier configurations, with the time until which plans may name them.
-    retired: HashMap<String, (Rc<Provider>, Instant)>,
+    retired: BTreeMap<String, (Rc<Provider>, Instant)>,
     /// Built on first use.
     redactor: OnceCell<Redactor>,
 }
 
 impl Snapshot {
     pub fn new(version: String, wire: v1::Snapshot) -> Self {
-        let mut models: HashMap<String, HashMap<String, CatalogEntry>> = HashMap::new();
-        let mut bare_models = HashMap::new();
+        let mut models: BTreeMap<String, BTreeMap<String, CatalogEntry>> = BTreeMap::new();
+        let mut bare_models = BTreeMap::new();
         for model in wire.models {
             if model.bare {
                 bare_models
@@ -78,29 +80,24 @@ impl Snapshot {
         }
         Self {
             version,
-            providers: wire
-                .providers
-                .into_iter()
-                .map(|provider| (provider.name.clone(), Rc::new(Provider::new(provider))))
-                .collect(),
-            aliases: wire
-                .aliases
-                .into_iter()
-                .map(|alias| (alias.name.clone(), alias))
-                .collect(),
+            providers: by_name(wire.providers.into_iter().map(|provider| {
+                let name = provider.name.clone();
+                (name, Rc::new(Provider::new(provider)))
+            })),
+            aliases: by_name(
+                wire.aliases
+                    .into_iter()
+                    .map(|alias| (alias.name.clone(), alias)),
+            ),
             models,
             bare_models,
             traces: wire.traces.unwrap_or_default(),
             route_deadline: Duration::from_millis(wire.route_deadline_ms.into()),
             keyring: wire.keys.iter().map(key).collect(),
-            clients: wire
-                .keys
-                .into_iter()
-                .map(|wire| {
-                    let rights = key(&wire).rights;
-                    (wire.name.clone(), Rc::new(Client { wire, rights }))
-                })
-                .collect(),
+            clients: by_name(wire.keys.into_iter().map(|wire| {
+                let rights = key(&wire).rights;
+                (wire.name.clone(), Rc::new(Client { wire, rights }))
+            })),
             jwt: wire.jwt,
             is_closed: wire.closed,
             internal_token: wire.internal_token,
@@ -111,7 +108,7 @@ impl Snapshot {
             circuit_breaker: wire.circuit_breaker.unwrap_or_default(),
             endpoints: wire.endpoints,
             has_access_log: wire.access_log,
-            retired: HashMap::new(),
+            retired: BTreeMap::new(),
             redactor: OnceCell::new(),
         }
     }
@@ -174,27 +171,22 @@ impl Snapshot {
     /// Returns everything that can be called, regardless of the client's rights: the aliases, then
     /// the catalog's models of providers whose key is set.
     pub fn listed_models(&self) -> impl Iterator<Item = ListedModel> {
-        let mut aliases: Vec<&v1::Alias> = self.aliases.values().collect();
-        aliases.retain(|alias| !alias.hidden);
-        aliases.sort_by_key(|alias| &alias.name);
-        let aliases = aliases
-            .into_iter()
-            .map(|alias| ListedModel::of_alias(&alias.name, alias.candidates.clone()));
+        let aliases = self.aliases.values().filter(|alias| !alias.hidden);
+        let aliases =
+            aliases.map(|alias| ListedModel::of_alias(&alias.name, alias.candidates.clone()));
         let is_callable = |provider: &str| {
             let provider = self.providers.get(provider);
             provider.is_some_and(|provider| provider.missing_key_variable.is_none())
         };
-        let mut models: Vec<(&str, &str, CatalogEntry)> = self
+        let models = self
             .models
             .iter()
-            .filter(|(provider, _)| is_callable(provider))
+            .filter(move |(provider, _)| is_callable(provider))
             .flat_map(|(provider, models)| {
                 let listed = models.iter().filter(|(_, model)| model.is_listed);
-                listed.map(|(name, model)| (provider.as_str(), name.as_str(), *model))
-            })
-            .collect();
-        models.sort_by_key(|(provider, name, _)| (*provider, *name));
-        let models = models.into_iter().map(|(provider, name, model)| {
+                listed.map(move |(name, model)| (provider.as_str(), name.as_str(), model))
+            });
+        let models = models.map(|(provider, name, model)| {
             let facts = Facts {
                 context_window: model.context_tokens,
                 max_output_tokens: model.max_output_tokens,
@@ -227,6 +219,13 @@ impl Snapshot {
             .copied()
             .unwrap_or_default()
     }
+}
+
+/// Returns a map. `collect` would compile a sort for each type.
+fn by_name<T>(named: impl Iterator<Item = (String, T)>) -> BTreeMap<String, T> {
+    let mut map = BTreeMap::new();
+    map.extend(named);
+    map
 }
 
 #[cfg(test)]
