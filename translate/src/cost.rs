@@ -28,6 +28,13 @@ pub struct Usage {
     pub reasoning: TokenCount,
 }
 
+impl Usage {
+    /// Returns the counts; `None` if all are 0, which stands for an answer without counts.
+    pub fn reported(self) -> Option<Self> {
+        (self != Self::default()).then_some(self)
+    }
+}
+
 /// USD per token. `None` means unknown, not free.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -106,7 +106,8 @@ impl StreamTranslator {
     /// Returns true once the answer has begun. Until then nothing of it may reach the client, and
     /// failover to another provider is possible.
     pub fn has_begun(&self) -> bool {
-        self.provider.has_begun()
+        let client = self.client.as_ref();
+        self.provider.has_begun() && client.is_none_or(ClientStream::has_begun)
     }
 
     /// Returns the error that ended the stream early. If the answer hadn't begun, nothing of it was

@@ -123,6 +123,7 @@ pub mod hash;
 pub mod internal_auth;
 pub mod internal_hosts;
 pub mod json;
+mod lenient;
 pub mod management_paths;
 pub mod model;
 pub mod model_list;

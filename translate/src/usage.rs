@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::json;
+use crate::lenient;
 
 /// Returns the input tokens and the output tokens.
 pub fn read(body: &[u8]) -> Option<(u64, u64)> {
@@ -10,17 +11,25 @@ pub fn read(body: &[u8]) -> Option<(u64, u64)> {
     struct Body {
         usage: Option<Counts>,
     }
-    #[derive(Deserialize)]
+    /// Some servers send both names.
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
     struct Counts {
-        #[serde(alias = "input_tokens")]
+        #[serde(deserialize_with = "lenient::count")]
         prompt_tokens: Option<u64>,
-        #[serde(alias = "output_tokens")]
+        #[serde(deserialize_with = "lenient::count")]
+        input_tokens: Option<u64>,
+        #[serde(deserialize_with = "lenient::count")]
         completion_tokens: Option<u64>,
+        #[serde(deserialize_with = "lenient::count")]
+        output_tokens: Option<u64>,
+        #[serde(deserialize_with = "lenient::count")]
         total_tokens: Option<u64>,
     }
     let usage = json::from_bytes::<Body>(body).ok()?.usage?;
-    let read = usage.prompt_tokens.or(usage.total_tokens)?;
-    Some((read, usage.completion_tokens.unwrap_or_default()))
+    let input = usage.prompt_tokens.or(usage.input_tokens);
+    let output = usage.completion_tokens.or(usage.output_tokens);
+    Some((input.or(usage.total_tokens)?, output.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -40,6 +49,10 @@ mod tests {
                 Some((10, 100)),
             ),
             (r#"{"total_tokens": 9}"#, Some((9, 0))),
+            (
+                r#"{"prompt_tokens": 4.0, "input_tokens": 4, "completion_tokens": null, "output_tokens": 2}"#,
+                Some((4, 2)),
+            ),
             ("null", None),
             ("{}", None),
         ] {

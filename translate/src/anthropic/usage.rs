@@ -3,24 +3,25 @@
 use serde::Deserialize;
 
 use crate::cost::{TokenCount, Usage};
+use crate::lenient;
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(crate) struct WireUsage {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::count")]
     input_tokens: Option<TokenCount>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::count")]
     output_tokens: Option<TokenCount>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::count")]
     cache_creation_input_tokens: Option<TokenCount>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::count")]
     cache_read_input_tokens: Option<TokenCount>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::readable")]
     output_tokens_details: Option<OutputDetails>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct OutputDetails {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::count")]
     thinking_tokens: Option<TokenCount>,
 }
 

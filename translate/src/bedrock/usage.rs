@@ -3,13 +3,18 @@
 use serde::Deserialize;
 
 use crate::cost::{TokenCount, Usage};
+use crate::lenient;
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct TokenUsage {
+    #[serde(deserialize_with = "lenient::count_or_zero")]
     input_tokens: TokenCount,
+    #[serde(deserialize_with = "lenient::count_or_zero")]
     output_tokens: TokenCount,
+    #[serde(deserialize_with = "lenient::count")]
     cache_read_input_tokens: Option<TokenCount>,
+    #[serde(deserialize_with = "lenient::count")]
     cache_write_input_tokens: Option<TokenCount>,
 }
 

@@ -8,10 +8,12 @@ use crate::client::stream::ClientStream;
 use crate::client::tap::Tap;
 use crate::error::ApiError;
 use crate::json;
-use crate::openai::response::Summary;
+use crate::object::Object;
+use crate::openai::response::{Summary, View};
 use crate::openai::tap::StreamTap;
 use crate::openai::{aggregate, error, response};
 use crate::sse;
+use crate::stream;
 
 #[derive(Debug)]
 pub struct ChatCompletions;
@@ -48,8 +50,10 @@ impl ClientApi for ChatCompletions {
     }
 
     fn first_event(&self, provider: &str, data: &[u8]) -> FirstEvent {
+        let data = data.trim_ascii();
         match error::from_event(provider, data) {
             Some(error) => FirstEvent::Failed(error),
+            None if data == sse::DONE => FirstEvent::Failed(ApiError::incomplete_stream(provider)),
             None if is_readable(data) => FirstEvent::Begun,
             None => FirstEvent::Failed(ApiError::unreadable_answer(provider)),
         }
@@ -72,8 +76,10 @@ impl ClientApi for ChatCompletions {
     }
 }
 
-/// Returns true if an event's data is a JSON object, or the end of a stream.
+/// Returns true if an event's data is a JSON object and, if it has choices, a chunk.
 fn is_readable(data: &[u8]) -> bool {
-    let data = data.trim_ascii();
-    data == sse::DONE || (data.first() == Some(&b'{') && json::is_valid(data))
+    let has_choices = |event: &Object<'_>| stream::has_member(event, "choices");
+    data.starts_with(b"{")
+        && (json::from_bytes::<View<'_>>(data).is_ok()
+            || stream::broken_event(data, &has_choices).is_none())
 }

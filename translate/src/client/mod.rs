@@ -8,6 +8,7 @@
 
 pub mod answer;
 pub mod api;
+pub(crate) mod calls;
 pub mod chat;
 pub mod chat_completions;
 pub(crate) mod events;

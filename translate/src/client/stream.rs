@@ -16,7 +16,8 @@ pub(crate) trait Writer: std::fmt::Debug {
     fn begin(&mut self, chunk: &Chunk<'_>, out: &mut Vec<u8>);
     fn delta(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>);
     fn usage(&mut self, usage: WireUsage);
-    fn end(&mut self, finish_reason: Option<&str>, out: &mut Vec<u8>);
+    /// Ends the answer; an error if it can't be told.
+    fn end(&mut self, finish_reason: Option<&str>, out: &mut Vec<u8>) -> Result<(), ApiError>;
     fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>);
 }
 
@@ -60,6 +61,11 @@ impl ClientStream {
                 reader.on_data(&data, out);
             }
         });
+    }
+
+    /// Returns true once the answer has begun.
+    pub fn has_begun(&self) -> bool {
+        self.reader.has_begun
     }
 
     /// Returns the error that ended the stream, if any.
@@ -143,8 +149,18 @@ impl Reader {
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
-        if !std::mem::replace(&mut self.is_over, true) {
-            self.writer.end(self.finish_reason.as_deref(), out);
+        if self.is_over {
+            return;
+        }
+        let ended = if self.has_begun {
+            self.writer.end(self.finish_reason.as_deref(), out)
+        } else {
+            // It ended without a word.
+            Err(ApiError::incomplete_stream(PROVIDER))
+        };
+        match ended {
+            Ok(()) => self.is_over = true,
+            Err(error) => self.fail(error, out),
         }
     }
 }

@@ -11,11 +11,11 @@ use crate::exchange::Origin;
 use crate::gemini::error::ErrorBody;
 use crate::gemini::logprobs::LogprobsResult;
 use crate::gemini::usage::UsageMetadata;
-use crate::hash;
 use crate::json;
 use crate::openai::completion::{
     Choice, Completion, ExtraContent, Function, GoogleExtra, Message, ToolCall, join,
 };
+use crate::openai::ids;
 use crate::openai::logprobs::Logprobs;
 
 /// A whole answer, or one event of a stream: both have the same shape.
@@ -118,10 +118,7 @@ pub(super) fn failure(reason: &str, message: Option<&str>) -> ApiError {
 pub(super) fn call_id<'a>(call: &FunctionCall<'a>, answer: &str, number: usize) -> Cow<'a, str> {
     match &call.id {
         Some(id) if !id.is_empty() => id.clone(),
-        _ => {
-            let seed = format!("{answer}/{number}/{}", call.name);
-            Cow::Owned(format!("call_{:024x}", hash::fnv1a(seed.as_bytes()) >> 32))
-        }
+        _ => Cow::Owned(ids::derived(answer, number, &call.name)),
     }
 }
 

@@ -4,14 +4,20 @@
 use serde::Deserialize;
 
 use crate::cost::{TokenCount, Usage};
+use crate::lenient;
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct UsageMetadata {
+    #[serde(deserialize_with = "lenient::count_or_zero")]
     prompt_token_count: TokenCount,
+    #[serde(deserialize_with = "lenient::count_or_zero")]
     tool_use_prompt_token_count: TokenCount,
+    #[serde(deserialize_with = "lenient::count_or_zero")]
     cached_content_token_count: TokenCount,
+    #[serde(deserialize_with = "lenient::count_or_zero")]
     candidates_token_count: TokenCount,
+    #[serde(deserialize_with = "lenient::count_or_zero")]
     thoughts_token_count: TokenCount,
 }
 

@@ -1,23 +1,27 @@
 //! Assembles the chunks of a stream into the answer they make up.
 
-use crate::json;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use crate::client::answer::Delta;
+use crate::client::calls::Calls;
+use crate::json;
+use crate::lenient;
 use crate::sse;
 
 #[derive(Deserialize)]
-struct Chunk {
+struct Chunk<'a> {
     #[serde(default)]
     id: Value,
     #[serde(default)]
     model: Value,
     #[serde(default)]
     created: Value,
-    #[serde(default)]
-    choices: Vec<Choice>,
+    #[serde(default, borrow, deserialize_with = "lenient::list")]
+    choices: Vec<Choice<'a>>,
     #[serde(default)]
     usage: Value,
     #[serde(default)]
@@ -25,43 +29,13 @@ struct Chunk {
 }
 
 #[derive(Deserialize)]
-struct Choice {
-    #[serde(default)]
+struct Choice<'a> {
+    #[serde(default, deserialize_with = "lenient::count_or_zero")]
     index: u64,
-    #[serde(default)]
-    delta: Delta,
+    #[serde(default, borrow)]
+    delta: Option<Delta<'a>>,
     #[serde(default)]
     finish_reason: Value,
-}
-
-#[derive(Deserialize, Default)]
-struct Delta {
-    #[serde(default)]
-    content: Option<String>,
-    #[serde(default)]
-    reasoning_content: Option<String>,
-    #[serde(default)]
-    refusal: Option<String>,
-    #[serde(default)]
-    tool_calls: Option<Vec<ToolCallDelta>>,
-}
-
-#[derive(Deserialize)]
-struct ToolCallDelta {
-    #[serde(default)]
-    index: u64,
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    function: Option<FunctionDelta>,
-}
-
-#[derive(Deserialize, Default)]
-struct FunctionDelta {
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    arguments: Option<String>,
 }
 
 #[derive(Default)]
@@ -69,7 +43,7 @@ struct Message {
     content: Option<String>,
     reasoning_content: Option<String>,
     refusal: Option<String>,
-    tool_calls: BTreeMap<u64, (String, FunctionDelta)>,
+    calls: Calls,
     finish_reason: Value,
 }
 
@@ -80,7 +54,7 @@ pub fn from_sse(stream: &[u8]) -> Value {
     let mut parser = sse::Parser::default();
     let mut take = |event: sse::SseEvent<'_>| {
         let Some(data) = event.data() else { return };
-        let Ok(chunk) = json::from_bytes::<Chunk>(&data) else {
+        let Ok(chunk) = json::from_bytes::<Chunk<'_>>(&data) else {
             return;
         };
         for (name, value) in [
@@ -115,21 +89,17 @@ pub fn from_sse(stream: &[u8]) -> Value {
 }
 
 impl Message {
-    fn add(&mut self, choice: Choice) {
-        append(&mut self.content, choice.delta.content);
-        append(&mut self.reasoning_content, choice.delta.reasoning_content);
-        append(&mut self.refusal, choice.delta.refusal);
-        for call in choice.delta.tool_calls.unwrap_or_default() {
-            let (id, function) = self.tool_calls.entry(call.index).or_default();
-            if let Some(new) = call.id {
-                *id = new;
-            }
-            if let Some(new) = call.function {
-                append(&mut function.name, new.name);
-                append(&mut function.arguments, new.arguments);
+    fn add(&mut self, choice: Choice<'_>) {
+        if let Some(delta) = &choice.delta {
+            append(&mut self.content, delta.content.as_deref());
+            append(&mut self.reasoning_content, delta.thoughts());
+            append(&mut self.refusal, delta.refusal.as_deref());
+            let pieces = delta.tool_calls.as_deref().unwrap_or_default();
+            for (place, piece) in pieces.iter().enumerate() {
+                self.calls.add(piece, (pieces.len() > 1).then_some(place));
             }
         }
-        if !choice.finish_reason.is_null() {
+        if !choice.finish_reason.is_null() && choice.finish_reason != "" {
             self.finish_reason = choice.finish_reason;
         }
     }
@@ -146,14 +116,13 @@ impl Message {
                 message.insert(name.to_owned(), text.into());
             }
         }
-        if !self.tool_calls.is_empty() {
+        if !self.calls.is_empty() {
             let calls = self
-                .tool_calls
-                .into_values()
-                .map(|(id, function)| {
-                    json!({"id": id, "type": "function", "function": {
-                        "name": function.name.unwrap_or_default(),
-                        "arguments": function.arguments.unwrap_or_default(),
+                .calls
+                .iter()
+                .map(|call| {
+                    json!({"id": call.id, "type": "function", "function": {
+                        "name": call.name, "arguments": call.arguments,
                     }})
                 })
                 .collect();
@@ -163,11 +132,10 @@ impl Message {
     }
 }
 
-fn append(text: &mut Option<String>, more: Option<String>) {
-    match (text.as_mut(), more) {
-        (Some(text), Some(more)) => text.push_str(&more),
-        (None, Some(more)) => *text = Some(more),
-        (_, None) => {}
+/// Appends a piece of text, a JSON string.
+fn append(text: &mut Option<String>, more: Option<&RawValue>) {
+    if let Some(more) = more.and_then(|raw| json::text(raw).ok()) {
+        text.get_or_insert_default().push_str(&more);
     }
 }
 

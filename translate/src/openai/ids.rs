@@ -14,6 +14,12 @@ pub(crate) fn legal(id: &str, max_length: usize, is_legal: fn(u8) -> bool) -> Co
     Cow::Owned(format!("call_{:032x}", hash::fnv1a(id.as_bytes())))
 }
 
+/// Returns an id for a call that its provider gave none, unique within the answer.
+pub(crate) fn derived(answer: &str, number: usize, function: &str) -> String {
+    let seed = format!("{answer}/{number}/{function}");
+    format!("call_{:024x}", hash::fnv1a(seed.as_bytes()) >> 32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cost::{Usage, Usd};
 use crate::json;
+use crate::lenient;
 use crate::openai::usage::WireUsage;
 
 /// The facts that the gateway needs from an answer.
@@ -17,9 +18,9 @@ pub struct Summary {
 /// The relevant fields of an answer, both of a whole one and of a chunk.
 #[derive(Deserialize)]
 pub(crate) struct View<'a> {
-    #[serde(default, borrow)]
+    #[serde(default, borrow, deserialize_with = "lenient::list")]
     pub choices: Vec<Choice<'a>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::readable")]
     pub usage: Option<WireUsage>,
     #[serde(default)]
     pub error: Option<serde::de::IgnoredAny>,
@@ -27,7 +28,7 @@ pub(crate) struct View<'a> {
 
 #[derive(Deserialize)]
 pub(crate) struct Choice<'a> {
-    #[serde(default, borrow)]
+    #[serde(default, borrow, deserialize_with = "lenient::word")]
     pub finish_reason: Option<std::borrow::Cow<'a, str>>,
     #[serde(default, borrow)]
     pub message: Option<Message<'a>>,

@@ -9,10 +9,12 @@ use memchr::memmem::Finder;
 use crate::cost::Usage;
 use crate::error::ApiError;
 use crate::json;
+use crate::object::Object;
 use crate::openai::error;
 use crate::openai::response::{Summary, View};
 use crate::redact::KeyMask;
 use crate::sse;
+use crate::stream;
 use crate::stream_error::{PROVIDER, StreamError};
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -22,7 +24,6 @@ static FINISH_REASON: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"fi
 static USAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 static ERROR: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"error\""));
 static END: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(sse::DONE));
-
 /// Returns the members to add to the last chunk, from the stream's summary.
 pub type MakeExtras<'f> = dyn FnMut(&Summary) -> Vec<u8> + 'f;
 
@@ -184,9 +185,14 @@ impl StreamTap {
             json::from_bytes::<View<'_>>(&data).ok()
         };
         let Some(view) = view else {
-            // JSON of another shape is for the client to make sense of.
-            if !json::is_valid(&data) {
-                self.fail(StreamError::NotJson.to_api_error(PROVIDER), out);
+            // JSON of another kind is for the client to make sense of.
+            let is_chunk = |event: &Object<'_>| stream::has_member(event, "choices");
+            let is_broken: Option<StreamError> = match is_plain(raw) {
+                true => (!json::is_valid(&data)).then_some(StreamError::NotJson),
+                false => stream::broken_event(&data, &is_chunk),
+            };
+            if let Some(broken) = is_broken {
+                self.fail(broken.to_api_error(PROVIDER), out);
                 return;
             }
             self.release(out, None);
@@ -255,14 +261,15 @@ fn is_plain(bytes: &[u8]) -> bool {
         && END.find(bytes).is_none()
 }
 
-/// Returns true if a member with this name has a value other than null.
+/// Returns true if a member with this name has a value other than null and the empty text.
 fn has_value(bytes: &[u8], name: &Finder<'_>) -> bool {
     name.find_iter(bytes).any(|at| {
         let rest = bytes.get(at + name.needle().len()..).unwrap_or_default();
-        let value = rest
+        let start = rest
             .iter()
-            .find(|byte| !byte.is_ascii_whitespace() && **byte != b':');
-        value != Some(&b'n')
+            .position(|byte| !byte.is_ascii_whitespace() && *byte != b':');
+        let value = rest.get(start.unwrap_or(rest.len())..).unwrap_or_default();
+        !value.starts_with(b"n") && !value.starts_with(b"\"\"")
     })
 }
 

@@ -3,36 +3,49 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cost::{TokenCount, Usage};
+use crate::lenient;
 
 /// `usage`, as providers of OpenAI's format send it and as clients receive it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct WireUsage {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::count")]
     pub prompt_tokens: Option<TokenCount>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::count")]
     pub completion_tokens: Option<TokenCount>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::count")]
     pub total_tokens: Option<TokenCount>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "lenient::readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub prompt_tokens_details: Option<PromptDetails>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "lenient::readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub completion_tokens_details: Option<CompletionDetails>,
     /// DeepSeek's name for `cached_tokens`.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing, deserialize_with = "lenient::count")]
     pub prompt_cache_hit_tokens: Option<TokenCount>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct PromptDetails {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::count")]
     pub cached_tokens: Option<TokenCount>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "lenient::count",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cache_write_tokens: Option<TokenCount>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct CompletionDetails {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::count")]
     pub reasoning_tokens: Option<TokenCount>,
 }
 

@@ -47,9 +47,9 @@ enum OwnBlock<'a> {
         citations: (),
     },
     ToolUse {
-        id: &'a str,
+        id: Cow<'a, str>,
         name: &'a str,
-        input: Cow<'a, RawValue>,
+        input: Box<RawValue>,
     },
 }
 
@@ -126,10 +126,7 @@ pub fn translate_response(body: &[u8]) -> Result<Vec<u8>, ApiError> {
     let message = &choice.message;
     let calls = message.tool_calls.as_deref().unwrap_or_default();
     let mut content = Vec::new();
-    let thinking = message
-        .reasoning_content
-        .as_deref()
-        .filter(|text| !text.is_empty());
+    let thinking = message.thoughts();
     let extra = calls.iter().find_map(|call| call.extra_content);
     match (extra.map(carried), thinking) {
         (Some(Carried::Signed(thoughts)), _) => {
@@ -158,11 +155,12 @@ pub fn translate_response(body: &[u8]) -> Result<Vec<u8>, ApiError> {
             }));
         }
     }
-    for call in calls {
+    let answer = completion.seed();
+    for (number, call) in calls.iter().enumerate() {
         content.push(Block::Own(OwnBlock::ToolUse {
-            id: &call.id,
+            id: call.id_in(&answer, number),
             name: &call.function.name,
-            input: input_of(&call.function.arguments)?,
+            input: input_of(&call.function.arguments())?,
         }));
     }
     let translated = Message {
@@ -181,15 +179,14 @@ pub fn translate_response(body: &[u8]) -> Result<Vec<u8>, ApiError> {
 }
 
 /// Parses a call's arguments as an object. A model may have written something else.
-fn input_of(arguments: &str) -> Result<Cow<'_, RawValue>, ApiError> {
+fn input_of(arguments: &str) -> Result<Box<RawValue>, ApiError> {
     let text = match arguments.trim() {
-        "" => "{}",
+        "" | "null" => "{}",
         text => text,
     };
-    serde_json::from_str::<&RawValue>(text)
+    RawValue::from_string(text.to_owned())
         .ok()
         .filter(|raw| raw.get().starts_with('{'))
-        .map(Cow::Borrowed)
         .ok_or_else(|| {
             ApiError::new(
                 502,

@@ -3,9 +3,12 @@
 //! Anthropic's blocks come one after the other, each with a start and a stop; chunks may interleave
 //! their contents.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use crate::client::answer::{Chunk, Delta, ToolCallDelta, said};
+use crate::client::calls::{Call, Calls};
 use crate::client::events::write_event;
 use crate::client::messages::response::{Carried, Usage, carried, message_id, stop_reason};
 use crate::client::stream::Writer;
@@ -19,22 +22,15 @@ use crate::openai::usage::WireUsage;
 pub struct EventWriter {
     open: Option<Open>,
     blocks: usize,
-    calls: Vec<Call>,
+    /// The text from which missing ids of calls are derived.
+    answer: String,
+    /// The first call is streamed as it arrives; the pieces of later ones may be interleaved with
+    /// it, so they are buffered until the end.
+    calls: Calls,
+    has_started_call: bool,
+    /// Texts that arrived between the pieces of the first call, and their kinds.
+    held: Vec<(Open, String)>,
     usage: Usage,
-    /// Set if a piece came too late to be sent, because its block had ended.
-    is_muddled: bool,
-}
-
-/// A call. The first is streamed as it arrives; the pieces of later ones may be interleaved with
-/// it, so they are buffered until the end.
-#[derive(Debug)]
-struct Call {
-    /// Index in the chunks.
-    number: u64,
-    id: String,
-    name: String,
-    arguments: String,
-    extra: Option<Box<RawValue>>,
 }
 
 /// The kind of the current block.
@@ -47,6 +43,7 @@ enum Open {
 
 impl Writer for EventWriter {
     fn begin(&mut self, chunk: &Chunk<'_>, out: &mut Vec<u8>) {
+        self.answer = chunk.seed();
         let id = json::raw(&message_id(chunk.id.as_deref().unwrap_or_default()));
         let model = json::raw(chunk.model.as_deref().unwrap_or_default());
         let usage = json::raw(&Usage::default());
@@ -66,26 +63,17 @@ impl Writer for EventWriter {
     }
 
     fn delta(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>) {
-        if let Some(text) = said(delta.reasoning_content) {
-            self.show(
-                Open::Thinking,
-                br#"{"type":"thinking","thinking":"","signature":""}"#,
-                out,
-            );
-            self.piece("thinking_delta", "thinking", text, out);
+        if let Some(text) = delta.thoughts() {
+            self.text(Open::Thinking, text, out);
         }
-        for text in [delta.content, delta.refusal] {
+        for text in [&delta.content, &delta.refusal] {
             if let Some(text) = said(text) {
-                self.show(
-                    Open::Text,
-                    br#"{"type":"text","text":"","citations":null}"#,
-                    out,
-                );
-                self.piece("text_delta", "text", text, out);
+                self.text(Open::Text, text, out);
             }
         }
-        for (place, call) in delta.tool_calls.iter().flatten().enumerate() {
-            self.call(call, place, out);
+        let pieces = delta.tool_calls.as_deref().unwrap_or_default();
+        for (place, piece) in pieces.iter().enumerate() {
+            self.call(piece, (pieces.len() > 1).then_some(place), out);
         }
     }
 
@@ -93,11 +81,20 @@ impl Writer for EventWriter {
         self.usage = usage.into();
     }
 
-    fn end(&mut self, finish_reason: Option<&str>, out: &mut Vec<u8>) {
+    fn end(&mut self, finish_reason: Option<&str>, out: &mut Vec<u8>) -> Result<(), ApiError> {
         self.close(out);
-        let calls_tools = !self.calls.is_empty();
-        for call in std::mem::take(&mut self.calls).into_iter().skip(1) {
-            self.start_call(&call, out);
+        for (kind, text) in std::mem::take(&mut self.held) {
+            // Clients send blocks back, and blank ones are refused.
+            if !text.trim().is_empty() {
+                self.text(kind, &json::raw(&text), out);
+            }
+        }
+        self.close(out);
+        let calls = std::mem::take(&mut self.calls);
+        calls.check()?;
+        let calls_tools = !calls.is_empty();
+        for (number, call) in calls.iter().enumerate().skip(1) {
+            self.start_call(call, number, out);
             self.piece(
                 "input_json_delta",
                 "partial_json",
@@ -105,12 +102,6 @@ impl Writer for EventWriter {
                 out,
             );
             self.close(out);
-        }
-        if self.is_muddled {
-            let error = ApiError::new(502, "The provider mixed the pieces of several tool calls")
-                .with_code("invalid_upstream_response");
-            self.fail(&error, out);
-            return;
         }
         let reason = stop_reason(finish_reason, calls_tools);
         let usage = json::raw(&self.usage);
@@ -125,6 +116,7 @@ impl Writer for EventWriter {
             out,
         );
         write_event("message_stop", &[], out);
+        Ok(())
     }
 
     fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
@@ -133,50 +125,65 @@ impl Writer for EventWriter {
 }
 
 impl EventWriter {
-    /// Handles one piece of a call. Providers number them, or send calls whole without a number.
-    fn call(&mut self, call: &ToolCallDelta<'_>, place: usize, out: &mut Vec<u8>) {
-        let number = call.index.unwrap_or_else(|| {
-            let begins = call.id.is_some();
-            let known = self.calls.len() as u64;
-            if begins { known } else { place as u64 }
-        });
-        let function = call.function.as_ref();
-        if !self.calls.iter().any(|known| known.number == number) {
-            let name = function.and_then(|function| function.name.as_deref());
-            let new = Call {
-                number,
-                id: call.id.as_deref().unwrap_or_default().to_owned(),
-                name: name.unwrap_or_default().to_owned(),
-                arguments: String::new(),
-                extra: call.extra_content.map(ToOwned::to_owned),
-            };
-            if self.calls.is_empty() {
-                self.start_call(&new, out);
+    /// Writes a piece of text, unless it comes between the pieces of the streamed call.
+    fn text(&mut self, kind: Open, piece: &RawValue, out: &mut Vec<u8>) {
+        let is_call_open = self.open == Some(Open::ToolUse);
+        if is_call_open && self.calls.get(0).is_some_and(|call| !call.is_complete()) {
+            let text = json::text(piece).unwrap_or_default();
+            match self.held.last_mut().filter(|(last, _)| *last == kind) {
+                Some((_, held)) => held.push_str(&text),
+                None => self.held.push((kind, text.into_owned())),
             }
-            self.calls.push(new);
-        }
-        let Some(piece) = function.and_then(|function| said(function.arguments)) else {
             return;
-        };
-        let place = self.calls.iter().position(|known| known.number == number);
-        if place == Some(0) {
-            if self.open == Some(Open::ToolUse) {
-                self.piece("input_json_delta", "partial_json", piece, out);
-            } else {
-                self.is_muddled = true;
-            }
-        } else if let Some(call) = place.and_then(|place| self.calls.get_mut(place)) {
-            let piece: String = serde_json::from_str(piece.get()).unwrap_or_default();
-            call.arguments.push_str(&piece);
         }
+        let (block, delta, field): (&[u8], _, _) = match kind {
+            Open::Thinking => (
+                br#"{"type":"thinking","thinking":"","signature":""}"#,
+                "thinking_delta",
+                "thinking",
+            ),
+            _ => (
+                br#"{"type":"text","text":"","citations":null}"#,
+                "text_delta",
+                "text",
+            ),
+        };
+        self.show(kind, block, out);
+        self.piece(delta, field, piece, out);
     }
 
-    fn start_call(&mut self, call: &Call, out: &mut Vec<u8>) {
+    /// Handles one piece of a call. The first call is streamed, once its name is known.
+    fn call(&mut self, piece: &ToolCallDelta<'_>, place: Option<usize>, out: &mut Vec<u8>) {
+        let mut calls = std::mem::take(&mut self.calls);
+        let is_first = calls.add(piece, place) == 0;
+        let first = calls
+            .get(0)
+            .filter(|call| is_first && !call.name.is_empty());
+        let more = match first {
+            Some(call) if !std::mem::replace(&mut self.has_started_call, true) => {
+                self.start_call(call, 0, out);
+                call.so_far(piece.arguments())
+            }
+            Some(_) => piece.arguments().map(Cow::Borrowed),
+            None => None,
+        };
+        match more {
+            Some(more) if self.open == Some(Open::ToolUse) => {
+                self.piece("input_json_delta", "partial_json", &more, out);
+            }
+            Some(more) => calls.drop_late(&more),
+            None => {}
+        }
+        self.calls = calls;
+    }
+
+    fn start_call(&mut self, call: &Call, number: usize, out: &mut Vec<u8>) {
         if let Some(extra) = &call.extra {
             self.carry(extra, out);
         }
         self.close(out);
-        let (id, name) = (json::raw(&call.id), json::raw(&call.name));
+        let id = json::raw(&call.id_in(&self.answer, number));
+        let name = json::raw(&call.name);
         let block = [
             br#"{"type":"tool_use","id":"#.as_slice(),
             id.get().as_bytes(),

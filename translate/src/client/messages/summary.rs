@@ -6,12 +6,13 @@ use serde::Deserialize;
 
 use crate::anthropic::usage::WireUsage;
 use crate::cost::Usage;
+use crate::lenient;
 use crate::openai::response::Summary;
 
 /// The relevant members of Anthropic's message.
 #[derive(Deserialize)]
 pub(super) struct MessageView<'a> {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::readable")]
     pub usage: Option<WireUsage>,
     #[serde(default, borrow)]
     stop_reason: Option<Cow<'a, str>>,
@@ -24,7 +25,7 @@ impl MessageView<'_> {
 
     pub fn summary(&self) -> Summary {
         Summary {
-            usage: self.usage.map(Usage::from),
+            usage: self.usage.and_then(|usage| Usage::from(usage).reported()),
             calls_tools: self.calls_tools(),
         }
     }

@@ -17,7 +17,6 @@ use crate::openai::tap::MakeExtras;
 
 // A search takes longer to set up than to go through a chunk.
 static MESSAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"message_"));
-
 /// The usage so far: the start and the end of a message each report a part.
 #[derive(Debug, Default)]
 pub(super) struct MessageEvents {
@@ -78,7 +77,7 @@ impl MessageEvents {
     fn count(&mut self, usage: Option<WireUsage>, observed: &mut Observed) {
         if let Some(usage) = usage {
             self.usage.update(usage);
-            observed.summary.usage = Some(Usage::from(self.usage));
+            observed.summary.usage = Usage::from(self.usage).reported();
         }
     }
 }

@@ -14,8 +14,8 @@ pub(super) struct Item {
     pub is_refusal: bool,
     pub is_done: bool,
     pub sealed: Option<String>,
-    /// Set for a call: its index in the chunks, its id and its function.
-    pub call: Option<(u64, String, String)>,
+    /// Set for a call: its position among the calls, its id and its function.
+    pub call: Option<(usize, String, String)>,
 }
 
 impl Item {

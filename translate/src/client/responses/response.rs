@@ -149,7 +149,7 @@ pub fn translate_response(body: &[u8], request: &[u8]) -> Result<Vec<u8>, ApiErr
         ),
         ("status", status.into()),
         ("incomplete_details", incomplete),
-        ("output", output(choice, &ids).into()),
+        ("output", output(choice, &ids, &completion.seed()).into()),
         ("usage", usage(completion.usage.unwrap_or_default())),
     ] {
         response.insert(name.to_owned(), value);
@@ -159,7 +159,8 @@ pub fn translate_response(body: &[u8], request: &[u8]) -> Result<Vec<u8>, ApiErr
     Ok(out)
 }
 
-fn output(choice: &Choice<'_>, ids: &Ids) -> Vec<Value> {
+/// Translates a choice. `answer` is the text from which missing ids of calls are derived.
+fn output(choice: &Choice<'_>, ids: &Ids, answer: &str) -> Vec<Value> {
     let message = &choice.message;
     let calls = message.tool_calls.as_deref().unwrap_or_default();
     let mut output = Vec::new();
@@ -167,7 +168,7 @@ fn output(choice: &Choice<'_>, ids: &Ids) -> Vec<Value> {
         .iter()
         .find_map(|call| call.extra_content)
         .map(thoughts::seal);
-    let reasoning = message.reasoning_content.as_deref().unwrap_or_default();
+    let reasoning = message.thoughts().unwrap_or_default();
     if !reasoning.is_empty() || sealed.is_some() {
         let id = ids.item(Kind::Reasoning, output.len());
         output.push(reasoning_item(&id, reasoning, sealed.as_deref()));
@@ -186,15 +187,15 @@ fn output(choice: &Choice<'_>, ids: &Ids) -> Vec<Value> {
         let id = ids.item(Kind::Message, output.len());
         output.push(message_item(&id, "completed", parts));
     }
-    for call in calls {
+    for (number, call) in calls.iter().enumerate() {
         let id = ids.item(Kind::FunctionCall, output.len());
         let function = &call.function;
         output.push(call_item(
             &id,
             "completed",
-            &call.id,
+            &call.id_in(answer, number),
             &function.name,
-            &function.arguments,
+            &function.arguments(),
         ));
     }
     output

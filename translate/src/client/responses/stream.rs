@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::client::answer::{Chunk, Delta, ToolCallDelta, said};
+use crate::client::calls::Calls;
 use crate::client::events::write_event;
 use crate::client::responses::item::Item;
 use crate::client::responses::response::{Ids, Kind, frame, status, usage};
@@ -23,11 +24,15 @@ pub struct EventWriter {
     ids: Ids,
     sequence: u64,
     items: Vec<Item>,
+    /// The text from which missing ids of calls are derived.
+    answer: String,
+    calls: Calls,
     usage: WireUsage,
 }
 
 impl Writer for EventWriter {
     fn begin(&mut self, chunk: &Chunk<'_>, out: &mut Vec<u8>) {
+        self.answer = chunk.seed();
         self.ids = Ids::of(chunk.id.as_deref().unwrap_or_default());
         for (name, value) in [
             ("id", self.ids.response().into()),
@@ -47,17 +52,18 @@ impl Writer for EventWriter {
     }
 
     fn delta(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>) {
-        if let Some(piece) = said(delta.reasoning_content) {
+        if let Some(piece) = delta.thoughts() {
             self.fill(Kind::Reasoning, false, piece, out);
         }
-        if let Some(piece) = said(delta.content) {
+        if let Some(piece) = said(&delta.content) {
             self.fill(Kind::Message, false, piece, out);
         }
-        if let Some(piece) = said(delta.refusal) {
+        if let Some(piece) = said(&delta.refusal) {
             self.fill(Kind::Message, true, piece, out);
         }
-        for (place, call) in delta.tool_calls.iter().flatten().enumerate() {
-            self.call(call, place, out);
+        let pieces = delta.tool_calls.as_deref().unwrap_or_default();
+        for (place, piece) in pieces.iter().enumerate() {
+            self.call(piece, (pieces.len() > 1).then_some(place), out);
         }
     }
 
@@ -65,8 +71,9 @@ impl Writer for EventWriter {
         self.usage = usage;
     }
 
-    fn end(&mut self, finish_reason: Option<&str>, out: &mut Vec<u8>) {
+    fn end(&mut self, finish_reason: Option<&str>, out: &mut Vec<u8>) -> Result<(), ApiError> {
         self.close_all(out);
+        self.calls.check()?;
         let (status, incomplete) = status(finish_reason);
         let output: Vec<Value> = self
             .items
@@ -83,6 +90,7 @@ impl Writer for EventWriter {
         }
         let response = json!({"response": self.frame});
         self.event(&format!("response.{status}"), &response, out);
+        Ok(())
     }
 
     fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
@@ -98,6 +106,8 @@ impl EventWriter {
             ids: Ids::default(),
             sequence: 0,
             items: Vec::new(),
+            answer: String::new(),
+            calls: Calls::default(),
             usage: WireUsage::default(),
         }
     }
@@ -108,7 +118,7 @@ impl EventWriter {
             item.kind == kind && item.is_refusal == is_refusal && !item.is_done
         });
         if !is_open {
-            self.close_all(out);
+            self.close_before_text(out);
             self.add(kind, is_refusal, None, out);
         }
         let index = self.items.len().saturating_sub(1);
@@ -120,37 +130,33 @@ impl EventWriter {
         self.piece(event, index, piece, out);
     }
 
-    fn call(&mut self, call: &ToolCallDelta<'_>, place: usize, out: &mut Vec<u8>) {
-        let calls = self.items.iter().filter(|item| item.call.is_some()).count();
-        let number = call.index.unwrap_or_else(|| {
-            // Some providers send calls whole and without an index.
-            if call.id.is_some() {
-                calls as u64
-            } else {
-                place as u64
-            }
-        });
-        let function = call.function.as_ref();
+    /// Handles one piece of a call, whose item begins once its name is known.
+    fn call(&mut self, piece: &ToolCallDelta<'_>, place: Option<usize>, out: &mut Vec<u8>) {
+        const DELTA: &str = "response.function_call_arguments.delta";
+        let number = self.calls.add(piece, place);
         let is_call = |item: &Item| item.call.as_ref().is_some_and(|(own, ..)| *own == number);
-        let index = match self.items.iter().position(is_call) {
-            Some(index) => index,
-            None => {
-                if let Some(extra) = call.extra_content {
-                    self.seal(thoughts::seal(extra), out);
-                }
-                self.close_texts(out);
-                let name = function.and_then(|function| function.name.as_deref());
-                let call = (
-                    number,
-                    call.id.as_deref().unwrap_or_default().to_owned(),
-                    name.unwrap_or_default().to_owned(),
-                );
-                self.add(Kind::FunctionCall, false, Some(call), out);
-                self.items.len().saturating_sub(1)
+        if let Some(index) = self.items.iter().position(is_call) {
+            let is_done = self.items.get(index).is_some_and(|item| item.is_done);
+            match piece.arguments() {
+                Some(more) if is_done => self.calls.drop_late(more),
+                Some(more) => self.piece(DELTA, index, more, out),
+                None => {}
             }
+            return;
+        }
+        let Some(call) = self.calls.get(number).filter(|call| !call.name.is_empty()) else {
+            return;
         };
-        if let Some(piece) = function.and_then(|function| said(function.arguments)) {
-            self.piece("response.function_call_arguments.delta", index, piece, out);
+        let item = (number, call.id_in(&self.answer, number), call.name.clone());
+        let arguments = call.so_far(piece.arguments());
+        if let Some(sealed) = call.extra.as_deref().map(thoughts::seal) {
+            self.seal(sealed, out);
+        }
+        self.close_texts(out);
+        self.add(Kind::FunctionCall, false, Some(item), out);
+        if let Some(arguments) = arguments {
+            let index = self.items.len().saturating_sub(1);
+            self.piece(DELTA, index, &arguments, out);
         }
     }
 
@@ -174,7 +180,7 @@ impl EventWriter {
         &mut self,
         kind: Kind,
         is_refusal: bool,
-        call: Option<(u64, String, String)>,
+        call: Option<(usize, String, String)>,
         out: &mut Vec<u8>,
     ) {
         let index = self.items.len();
@@ -252,6 +258,19 @@ impl EventWriter {
                 .get(index)
                 .is_some_and(|item| item.kind != Kind::FunctionCall)
             {
+                self.close(index, out);
+            }
+        }
+    }
+
+    /// Ends every item except the calls whose arguments are incomplete: more of them may follow the
+    /// text.
+    fn close_before_text(&mut self, out: &mut Vec<u8>) {
+        for index in 0..self.items.len() {
+            let is_incomplete = self.items.get(index).is_some_and(|item| {
+                item.kind == Kind::FunctionCall && !text::is_valid(item.text.as_bytes())
+            });
+            if !is_incomplete {
                 self.close(index, out);
             }
         }

@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::cost::{TokenCount, Usage};
+use crate::lenient;
 use crate::openai::response::Summary;
 
 /// The relevant members of OpenAI's response.
 #[derive(Deserialize)]
 pub(super) struct ResponseView<'a> {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::readable")]
     usage: Option<ResponseUsage>,
     #[serde(default, borrow)]
     output: Vec<ItemView<'a>>,
@@ -19,13 +20,15 @@ pub(super) struct ResponseView<'a> {
 #[derive(Deserialize)]
 struct ItemView<'a> {
     #[serde(rename = "type", default, borrow)]
-    kind: Cow<'a, str>,
+    kind: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize, Clone, Copy, Default)]
 #[serde(default)]
 struct ResponseUsage {
+    #[serde(deserialize_with = "lenient::count_or_zero")]
     input_tokens: TokenCount,
+    #[serde(deserialize_with = "lenient::count_or_zero")]
     output_tokens: TokenCount,
     input_tokens_details: InputDetails,
     output_tokens_details: OutputDetails,
@@ -34,13 +37,16 @@ struct ResponseUsage {
 #[derive(Deserialize, Clone, Copy, Default)]
 #[serde(default)]
 struct InputDetails {
+    #[serde(deserialize_with = "lenient::count_or_zero")]
     cached_tokens: TokenCount,
+    #[serde(deserialize_with = "lenient::count")]
     cache_write_tokens: Option<TokenCount>,
 }
 
 #[derive(Deserialize, Clone, Copy, Default)]
 #[serde(default)]
 struct OutputDetails {
+    #[serde(deserialize_with = "lenient::count_or_zero")]
     reasoning_tokens: TokenCount,
 }
 
@@ -59,8 +65,11 @@ impl From<ResponseUsage> for Usage {
 impl ResponseView<'_> {
     pub fn summary(&self) -> Summary {
         Summary {
-            usage: self.usage.map(Usage::from),
-            calls_tools: self.output.iter().any(|item| item.kind == "function_call"),
+            usage: self.usage.and_then(|usage| Usage::from(usage).reported()),
+            calls_tools: self
+                .output
+                .iter()
+                .any(|item| item.kind.as_deref() == Some("function_call")),
         }
     }
 }
