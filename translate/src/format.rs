@@ -123,6 +123,19 @@ impl StreamTranslator {
         self.client.is_none() && self.provider.is_transparent()
     }
 
+    /// Returns true if the answer is whole.
+    pub fn is_complete(&self) -> bool {
+        match &self.client {
+            Some(client) => client.is_complete(),
+            None => self.provider.is_complete(),
+        }
+    }
+
+    /// Looks for the end of the answer in bytes that pass unchanged.
+    pub fn watch(&mut self, bytes: &[u8]) {
+        self.provider.watch(bytes);
+    }
+
     /// Consumes the next bytes and appends the client's bytes to `out`.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         self.through(out, |provider, out| provider.push(bytes, out));

@@ -34,6 +34,21 @@ impl ProviderStream {
         matches!(self, Self::Relay(relay) if relay.is_transparent())
     }
 
+    /// Returns true if the answer is whole.
+    pub fn is_complete(&self) -> bool {
+        match self {
+            Self::Relay(relay) => relay.has_ended(),
+            Self::Translator(translator) => translator.is_complete(),
+        }
+    }
+
+    /// Looks for the end of the answer in bytes that pass unchanged.
+    pub fn watch(&mut self, bytes: &[u8]) {
+        if let Self::Relay(relay) = self {
+            relay.watch(bytes);
+        }
+    }
+
     /// Consumes the next bytes and appends the translated ones to `out`.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         match self {

@@ -10,6 +10,9 @@ use crate::openai::response::Summary;
 use crate::sse;
 use crate::stream_error::StreamError;
 
+/// More bytes than any end that an API looks for, which may come in two pieces.
+const LONGEST_END: usize = 64;
+
 #[derive(Debug)]
 pub struct Relay {
     api: Api,
@@ -17,6 +20,10 @@ pub struct Relay {
     parser: sse::Parser,
     has_begun: bool,
     error: Option<ApiError>,
+    /// Set once the end of a whole answer has passed.
+    has_ended: bool,
+    /// The last bytes, if the end may have begun in them.
+    tail: Vec<u8>,
     /// Set if every event is rewritten, because the provider uses fields that aren't OpenAI's.
     normalizes: bool,
 }
@@ -29,6 +36,8 @@ impl Relay {
             parser: sse::Parser::default(),
             has_begun: false,
             error: None,
+            has_ended: false,
+            tail: Vec::new(),
             normalizes: false,
         }
     }
@@ -54,6 +63,22 @@ impl Relay {
         self.error.as_ref()
     }
 
+    /// Returns true once the end of a whole answer has passed.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Looks for the end of the answer in bytes that pass unchanged.
+    pub fn watch(&mut self, bytes: &[u8]) {
+        if self.has_ended {
+            return;
+        }
+        self.tail.extend_from_slice(bytes);
+        self.has_ended = self.api.ends_in(&self.tail);
+        let start = self.tail.len().saturating_sub(LONGEST_END);
+        self.tail.drain(..start);
+    }
+
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         if self.error.is_some() {
             return;
@@ -64,6 +89,7 @@ impl Relay {
         if self.is_transparent() {
             return;
         }
+        self.watch(bytes);
         let mut parser = std::mem::take(&mut self.parser);
         let pushed = parser.push(bytes, |event| self.on_event(event, out));
         self.parser = parser;

@@ -143,6 +143,11 @@ impl Translator {
         self.output.end.as_ref()?.as_ref().err()
     }
 
+    /// Returns true if the answer is whole.
+    pub fn is_complete(&self) -> bool {
+        matches!(self.output.end, Some(Ok(())))
+    }
+
     /// Consumes the next bytes and appends the resulting chunks.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let (events, to) = (&mut self.events, &mut self.output);

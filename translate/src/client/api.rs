@@ -44,6 +44,10 @@ pub trait ClientApi: fmt::Debug + Sync {
     /// is not blank.
     fn first_event(&self, provider: &str, data: &[u8]) -> FirstEvent;
 
+    /// Returns true if bytes of a stream in this API contain the end of a whole answer. Bytes that
+    /// only look like it are rare, and count as the end.
+    fn ends_in(&self, bytes: &[u8]) -> bool;
+
     /// Returns an observer of a stream in this API. `client_wants_usage` only matters for Chat
     /// Completions.
     fn tap(&self, client_wants_usage: bool) -> Tap;

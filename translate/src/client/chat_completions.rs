@@ -10,7 +10,7 @@ use crate::error::ApiError;
 use crate::json;
 use crate::object::Object;
 use crate::openai::response::{Summary, View};
-use crate::openai::tap::StreamTap;
+use crate::openai::tap::{self, StreamTap};
 use crate::openai::{aggregate, error, response};
 use crate::sse;
 use crate::stream;
@@ -57,6 +57,10 @@ impl ClientApi for ChatCompletions {
             None if is_readable(data) => FirstEvent::Begun,
             None => FirstEvent::Failed(ApiError::unreadable_answer(provider)),
         }
+    }
+
+    fn ends_in(&self, bytes: &[u8]) -> bool {
+        tap::ends_in(bytes)
     }
 
     fn tap(&self, client_wants_usage: bool) -> Tap {

@@ -68,6 +68,11 @@ impl ClientStream {
         self.reader.has_begun
     }
 
+    /// Returns true if the answer is whole.
+    pub fn is_complete(&self) -> bool {
+        self.reader.is_over && self.reader.error.is_none()
+    }
+
     /// Returns the error that ended the stream, if any.
     pub fn error(&self) -> Option<&ApiError> {
         self.reader.error.as_ref()

@@ -24,6 +24,14 @@ static FINISH_REASON: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"fi
 static USAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 static ERROR: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"error\""));
 static END: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(sse::DONE));
+/// The mark as it is in a stream, not in a text.
+static MARKS: LazyLock<[Finder<'_>; 2]> = LazyLock::new(|| {
+    [
+        Finder::new(b"\ndata: [DONE]"),
+        Finder::new(b"\ndata:[DONE]"),
+    ]
+});
+
 /// Returns the members to add to the last chunk, from the stream's summary.
 pub type MakeExtras<'f> = dyn FnMut(&Summary) -> Vec<u8> + 'f;
 
@@ -259,6 +267,11 @@ fn is_plain(bytes: &[u8]) -> bool {
         && !has_value(bytes, &USAGE)
         && !has_value(bytes, &ERROR)
         && END.find(bytes).is_none()
+}
+
+/// Returns true if bytes contain a finish reason, or the mark after the last event.
+pub(crate) fn ends_in(bytes: &[u8]) -> bool {
+    has_value(bytes, &FINISH_REASON) || MARKS.iter().any(|mark| mark.find(bytes).is_some())
 }
 
 /// Returns true if a member with this name has a value other than null and the empty text.

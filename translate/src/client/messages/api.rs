@@ -10,7 +10,7 @@ use crate::anthropic::error::from_event_data;
 use crate::client::api::{ApiFacts, ClientApi, Conversation};
 use crate::client::first_event::{self, FirstEvent};
 use crate::client::messages::summary::MessageView;
-use crate::client::messages::tap::MessageEvents;
+use crate::client::messages::tap::{self, MessageEvents};
 use crate::client::messages::{aggregate, error, request, response, stream};
 use crate::client::stream::ClientStream;
 use crate::client::tap::Tap;
@@ -78,6 +78,10 @@ impl ClientApi for Messages {
                 _ => FirstEvent::Begun,
             },
         }
+    }
+
+    fn ends_in(&self, bytes: &[u8]) -> bool {
+        tap::ends_in(bytes)
     }
 
     fn tap(&self, _client_wants_usage: bool) -> Tap {

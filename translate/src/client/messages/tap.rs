@@ -17,6 +17,13 @@ use crate::openai::tap::MakeExtras;
 
 // A search takes longer to set up than to go through a chunk.
 static MESSAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"message_"));
+static STOP: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"message_stop\""));
+
+/// Returns true if bytes contain the last event of a message.
+pub(super) fn ends_in(bytes: &[u8]) -> bool {
+    STOP.find(bytes).is_some()
+}
+
 /// The usage so far: the start and the end of a message each report a part.
 #[derive(Debug, Default)]
 pub(super) struct MessageEvents {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::client::api::{ApiFacts, ClientApi, Conversation};
 use crate::client::first_event::{self, FirstEvent};
 use crate::client::responses::summary::ResponseView;
-use crate::client::responses::tap::ResponseEvents;
+use crate::client::responses::tap::{self, ResponseEvents};
 use crate::client::responses::{aggregate, request, response, stream};
 use crate::client::stream::ClientStream;
 use crate::client::tap::Tap;
@@ -72,6 +72,10 @@ impl ClientApi for Responses {
             ),
             _ => FirstEvent::Begun,
         }
+    }
+
+    fn ends_in(&self, bytes: &[u8]) -> bool {
+        tap::ends_in(bytes)
     }
 
     fn tap(&self, _client_wants_usage: bool) -> Tap {

@@ -17,6 +17,11 @@ use crate::openai::tap::MakeExtras;
 static COMPLETED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"response.completed\""));
 static INCOMPLETE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"response.incomplete\""));
 
+/// Returns true if bytes contain the last event of a response that did not fail.
+pub(super) fn ends_in(bytes: &[u8]) -> bool {
+    COMPLETED.find(bytes).is_some() || INCOMPLETE.find(bytes).is_some()
+}
+
 /// A response's last event repeats the whole response, with its usage.
 #[derive(Debug)]
 pub(super) struct ResponseEvents;
@@ -29,9 +34,7 @@ struct Event<'a> {
 
 impl TapEvents for ResponseEvents {
     fn concerns(&self, bytes: &[u8]) -> bool {
-        COMPLETED.find(bytes).is_some()
-            || INCOMPLETE.find(bytes).is_some()
-            || FAILED.find(bytes).is_some()
+        ends_in(bytes) || FAILED.find(bytes).is_some()
     }
 
     fn on_event(
