@@ -391,18 +391,12 @@ impl ClientCall {
     pub fn record(mut self, host: &impl Host, end: CallResult) {
         self.report_health(host);
         if end.outcome == v1::Outcome::UpstreamBrokeOff
-            && let Some(attempt) = self
-                .attempts
-                .last()
-                .filter(|attempt| attempt.error.is_none())
+            && let Some(attempt) = self.attempts.last_mut()
+            && attempt.error.is_none()
         {
-            events::on_attempt(
-                host,
-                &AttemptSummary {
-                    error: Some(AttemptError::BrokeOff),
-                    ..attempt.clone()
-                },
-            );
+            // It was reported as a success when its stream began.
+            attempt.error = Some(AttemptError::BrokeOff);
+            events::on_attempt(host, attempt);
         }
         let mut response = end.response;
         if end.is_event_stream && self.trace.masks_content() {

@@ -119,14 +119,14 @@ impl Inbound {
             State::Prelude(..) => self.on_prelude(host, attempt, end_of_stream),
             State::Stream(translator) => {
                 self.deadline.progress(end_of_stream);
-                if !translator.is_transparent()
-                    && let Some(out) =
-                        translate_chunk(translator, &host.response_body(0), end_of_stream)
+                if translator.is_transparent() {
+                    if !translator.is_complete() {
+                        translator.watch(&host.response_body(0));
+                    }
+                } else if let Some(out) =
+                    translate_chunk(translator, &host.response_body(0), end_of_stream)
                 {
                     host.set_response_body(&out);
-                    if translator.error().is_some() {
-                        attempt.broke_off(AttemptError::BrokeOff);
-                    }
                 }
                 Action::Continue
             }
@@ -157,9 +157,6 @@ impl Inbound {
             } => {
                 let status = headers.status();
                 let log = attempt.log(host, Some(status), None, None);
-                if translator.error().is_some() {
-                    attempt.broke_off(AttemptError::BrokeOff);
-                }
                 mark(attempt, &mut headers, log, status);
                 headers.set("content-type", headers::EVENT_STREAM);
                 host.set_response_headers(&headers);
@@ -176,8 +173,36 @@ impl Inbound {
         Action::Continue
     }
 
+    /// Ends a response that has trailers. Its last bytes came without the mark of the end.
+    pub fn on_trailers(&mut self, host: &impl Host, attempt: &mut ActiveAttempt) -> Action {
+        match &mut self.state {
+            State::Prelude(..) => self.on_prelude(host, attempt, true),
+            State::Stream(translator) => {
+                self.deadline.progress(true);
+                if let Some(out) = translate_chunk(translator, &[], true)
+                    && !out.is_empty()
+                {
+                    host.set_response_body(&out);
+                }
+                Action::Continue
+            }
+            State::Waiting | State::Body(..) | State::Over => self.on_end(host, attempt),
+        }
+    }
+
+    /// Notes that a stream broke off, once the exchange is over. A client that left may miss the
+    /// rest of an answer, which is no fault of the provider's.
+    pub fn finish(&self, host: &impl Host, attempt: &mut ActiveAttempt) {
+        if let State::Stream(translator) = &self.state
+            && (translator.error().is_some()
+                || !translator.is_complete() && !failure::is_clients_end(&host.response_details()))
+        {
+            attempt.broke_off(AttemptError::BrokeOff);
+        }
+    }
+
     /// Translates a buffered body that is complete.
-    pub fn on_end(&mut self, host: &impl Host, attempt: &mut ActiveAttempt) -> Action {
+    fn on_end(&mut self, host: &impl Host, attempt: &mut ActiveAttempt) -> Action {
         if let State::Body(headers, failure) = std::mem::replace(&mut self.state, State::Over) {
             let held = memory::response_body(host, self.buffered);
             let is_empty = held.as_ref().is_ok_and(Vec::is_empty);

@@ -171,7 +171,7 @@ impl<H: Host> Stage<H> for ProviderStage {
         match &mut self.state {
             State::Attempting(attempting) => {
                 let (attempt, inbound) = attempting.as_mut();
-                inbound.on_end(host, attempt)
+                inbound.on_trailers(host, attempt)
             }
             State::Passive | State::Receiving(_) | State::Waiting(..) => Action::Continue,
         }
@@ -179,7 +179,8 @@ impl<H: Host> Stage<H> for ProviderStage {
 
     fn on_log(&mut self, host: &H) {
         if let State::Attempting(attempting) = std::mem::take(&mut self.state) {
-            let (attempt, _) = *attempting;
+            let (mut attempt, inbound) = *attempting;
+            inbound.finish(host, &mut attempt);
             attempt.record(host);
         }
     }

@@ -29,3 +29,4 @@ mod proxy;
 mod root;
 mod stages;
 mod stored_objects;
+mod stream_ends;

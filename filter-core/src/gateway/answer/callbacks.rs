@@ -146,7 +146,12 @@ impl ClientAnswer {
     pub fn on_trailers(&mut self, host: &impl Host, call: &mut ClientCall) -> Action {
         match self.state {
             State::Holding { .. } => self.finish_body(host, call),
-            _ => Action::Continue,
+            State::Prelude(_) => self.on_prelude(host, call, true),
+            State::Streaming(_) => {
+                self.on_chunk(host, call, true);
+                Action::Continue
+            }
+            State::Waiting | State::Over => Action::Continue,
         }
     }
 }
