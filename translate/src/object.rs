@@ -54,6 +54,11 @@ impl<'a> Object<'a> {
         self.retain(|own| own != name);
     }
 
+    /// Drops the members that are null.
+    pub fn drop_nulls(&mut self) {
+        self.0.retain(|(_, value)| value.get() != "null");
+    }
+
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
         self.0.retain(|(name, _)| keep(name));
     }

@@ -85,6 +85,11 @@ mod tests {
             r#"{"model":"m","messages":[1],"stream_options":{"include_usage":true},"stream":true}"#
         );
         assert_eq!(edited(body, "m", StreamUsage::Always), None);
+        let body = r#"{"model":"m","stream":true,"stream_options":null,"messages":[1]}"#;
+        assert_eq!(
+            edited(body, "m", StreamUsage::Option).unwrap(),
+            body.replace("null", r#"{"include_usage":true}"#)
+        );
         let body = r#"{"stream_options":{"x":1,"include_usage":false},"messages":[1],"stream":true,"model":"m"}"#;
         assert_eq!(
             edited(body, "n", StreamUsage::Option).unwrap(),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::client::api::{Api, Conversation};
@@ -25,6 +25,7 @@ pub struct Envelope<'a> {
     /// The input for the model: `messages`, or `input`.
     pub conversation: &'a RawValue,
     pub stream: bool,
+    /// The options as written, which may be null.
     pub stream_options: Option<&'a RawValue>,
     /// Set if the client asked for a usage chunk at the end of the stream.
     pub include_usage: bool,
@@ -33,6 +34,8 @@ pub struct Envelope<'a> {
     pub has_tools: bool,
     /// Maximum length of the answer.
     pub max_tokens: Option<u64>,
+    /// Set if the request has both of Chat Completions' names for it.
+    pub has_two_limits: bool,
     raw_metadata: Option<&'a RawValue>,
 }
 
@@ -45,7 +48,8 @@ struct Fields<'a> {
     #[serde(borrow)]
     input: Option<&'a RawValue>,
     stream: Option<bool>,
-    #[serde(borrow)]
+    /// Null is kept, because it is replaced in its place.
+    #[serde(default, borrow, deserialize_with = "written")]
     stream_options: Option<&'a RawValue>,
     #[serde(borrow)]
     user: Option<Cow<'a, str>>,
@@ -53,8 +57,12 @@ struct Fields<'a> {
     metadata: Option<&'a RawValue>,
     #[serde(borrow)]
     tools: Option<&'a RawValue>,
-    #[serde(borrow, alias = "max_completion_tokens", alias = "max_output_tokens")]
+    #[serde(borrow)]
     max_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_output_tokens: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -109,8 +117,8 @@ impl<'a> Envelope<'a> {
         let stream = fields.stream.unwrap_or(false);
         let stream_options = fields
             .stream_options
-            .filter(|raw| raw.get() != "null" && api.facts().has_stream_options);
-        let include_usage = match stream_options {
+            .filter(|_| api.facts().has_stream_options);
+        let include_usage = match stream_options.filter(|raw| raw.get() != "null") {
             None => false,
             Some(_) if !stream => {
                 return Err(ApiError::invalid(
@@ -138,7 +146,12 @@ impl<'a> Envelope<'a> {
             has_tools: fields
                 .tools
                 .is_some_and(|raw| !matches!(raw.get(), "null" | "[]")),
-            max_tokens: fields.max_tokens.and_then(|raw| raw.get().parse().ok()),
+            max_tokens: fields
+                .max_completion_tokens
+                .or(fields.max_tokens)
+                .or(fields.max_output_tokens)
+                .and_then(|raw| raw.get().parse().ok()),
+            has_two_limits: fields.max_completion_tokens.is_some() && fields.max_tokens.is_some(),
             raw_metadata: fields.metadata,
         })
     }
@@ -184,6 +197,11 @@ impl<'a> Envelope<'a> {
         };
         look(&messages.unwrap_or_default())
     }
+}
+
+/// Returns a member as written, even if it is null.
+fn written<'de, D: Deserializer<'de>>(de: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(de).map(Some)
 }
 
 fn check_list(messages: &RawValue, field: &str) -> Result<(), ApiError> {
@@ -233,6 +251,33 @@ mod tests {
         );
         assert_eq!(envelope.last_user_text(), "hi");
         assert_eq!(envelope.user.as_deref(), Some("u1"));
+    }
+
+    #[test]
+    fn a_limit_that_is_null_is_absent() {
+        for (limits, max_tokens, has_two_limits) in [
+            (
+                r#""max_tokens":null,"max_completion_tokens":null"#,
+                None,
+                false,
+            ),
+            (
+                r#""max_tokens":null,"max_completion_tokens":7"#,
+                Some(7),
+                false,
+            ),
+            (
+                r#""max_tokens":7,"max_completion_tokens":null"#,
+                Some(7),
+                false,
+            ),
+            (r#""max_tokens":9,"max_completion_tokens":7"#, Some(7), true),
+        ] {
+            let body = format!(r#"{{"model":"a","messages":[{{}}],{limits}}}"#);
+            let envelope = Envelope::parse(Api::CHAT_COMPLETIONS, body.as_bytes()).unwrap();
+            assert_eq!(envelope.max_tokens, max_tokens, "{limits}");
+            assert_eq!(envelope.has_two_limits, has_two_limits, "{limits}");
+        }
     }
 
     #[test]

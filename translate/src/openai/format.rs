@@ -43,7 +43,9 @@ impl WireFormat for OpenAi {
             return Ok(Outgoing::new(responses::PATH, body));
         }
         let (dialect, body) = (target.dialect, envelope.text.as_bytes());
-        let body = if dialect.concerns(body, target.model) {
+        // OpenAI refuses a request with both.
+        let has_two_limits = envelope.has_two_limits && dialect.reasoning_max_tokens.is_some();
+        let body = if has_two_limits || dialect.concerns(body, target.model) {
             Some(rewrite::rewrite(envelope.text, target.model, dialect)?)
         } else {
             edit::edit(body, envelope, target.model, dialect.stream_usage)

@@ -20,6 +20,8 @@ pub fn rewrite(body: &str, model: &str, dialect: &Dialect) -> Result<Vec<u8>, Ap
         ApiError::new(400, json::describe_error(&error)).with_code("invalid_json")
     })?;
     request.set("model", model);
+    // Some clients write null for everything that isn't set.
+    request.drop_nulls();
     for (field, rule) in dialect.fields {
         let Some(value) = request.get(field) else {
             continue;
@@ -32,7 +34,7 @@ pub fn rewrite(body: &str, model: &str, dialect: &Dialect) -> Result<Vec<u8>, Ap
         }
     }
     if let Some(name) = dialect.reasoning_max_tokens
-        && dialect::is_reasoning_model(model)
+        && (dialect::is_reasoning_model(model) || request.get(name).is_some())
     {
         request.rename("max_tokens", name);
     }
@@ -237,7 +239,10 @@ fn flatten_text(message: &mut Object<'_>, at: &str, model: &str) -> Result<(), A
 }
 
 fn shorten_ids(message: &mut Object<'_>, at: &str) -> Result<(), ApiError> {
-    if let Some(id) = message.get("tool_call_id").map(ToOwned::to_owned) {
+    let answered = message
+        .get("tool_call_id")
+        .filter(|raw| raw.get() != "null");
+    if let Some(id) = answered.map(ToOwned::to_owned) {
         let id: Cow<'_, str> = parse(&id, &format!("{at}.tool_call_id"))?;
         message.set("tool_call_id", &nine_alphanumerics(&id));
     }
@@ -247,7 +252,8 @@ fn shorten_ids(message: &mut Object<'_>, at: &str) -> Result<(), ApiError> {
     let calls = calls.to_owned();
     let mut list: Vec<Object<'_>> = parse(&calls, &format!("{at}.tool_calls"))?;
     for call in &mut list {
-        if let Some(id) = call.get("id").map(ToOwned::to_owned) {
+        let id = call.get("id").filter(|raw| raw.get() != "null");
+        if let Some(id) = id.map(ToOwned::to_owned) {
             let id: Cow<'_, str> = parse(&id, &format!("{at}.tool_calls[].id"))?;
             call.set("id", &nine_alphanumerics(&id));
         }

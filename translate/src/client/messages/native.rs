@@ -69,16 +69,20 @@ fn is_foreign_thought(block: &RawValue) -> bool {
     struct Thought {
         r#type: String,
         #[serde(default)]
-        signature: String,
+        signature: Option<String>,
         #[serde(default)]
-        data: String,
+        data: Option<String>,
     }
     let Ok(thought) = serde_json::from_str::<Thought>(block.get()) else {
         return false;
     };
     match thought.r#type.as_str() {
-        "thinking" => thought.signature.is_empty() || thought.signature.starts_with(thoughts::MARK),
-        "redacted_thinking" => thought.data.starts_with(thoughts::MARK),
+        "thinking" => thought
+            .signature
+            .is_none_or(|signature| signature.is_empty() || signature.starts_with(thoughts::MARK)),
+        "redacted_thinking" => thought
+            .data
+            .is_some_and(|data| data.starts_with(thoughts::MARK)),
         _ => false,
     }
 }
