@@ -9,6 +9,7 @@ use crate::openai::envelope::Envelope;
 use crate::openai::response::Summary;
 use crate::provider_stream::ProviderStream;
 use crate::relay::{self, Relay};
+use crate::surrogates;
 
 /// Translates a client's body.
 pub fn translate_request(api: Api, body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
@@ -42,6 +43,8 @@ pub fn translate_accepted(
 /// Translates a body for a target that doesn't speak its API.
 fn translate_foreign(api: Api, body: &[u8], target: &Target<'_>) -> Result<Outgoing, ApiError> {
     let format = target.format;
+    let body = surrogates::replace_lone(body);
+    let body = body.as_ref();
     let Some(chat) = api.to_chat(body, target.model, format.may_think(target))? else {
         return format.translate_request(body, target);
     };

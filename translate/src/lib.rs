@@ -140,6 +140,7 @@ pub mod resources;
 pub mod sse;
 pub mod stream;
 pub mod stream_error;
+mod surrogates;
 pub mod trace_context;
 mod turns;
 pub mod usage;

@@ -196,7 +196,7 @@ fn tool_use<'a>(call: &'a ToolCall<'a>, at: &str, model: &str) -> Result<Block<'
     Ok(Kind::ToolUse {
         id: legal_id(&call.id),
         name: Cow::Borrowed(&function.name),
-        input: function.arguments_object(at)?,
+        input: function.arguments_object(),
     }
     .into())
 }

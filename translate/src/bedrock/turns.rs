@@ -128,13 +128,14 @@ fn tool_use<'a>(
     if manner.tell_calls {
         return Ok(Block::text(format!(
             "(Called {} with {}.)",
-            function.name, function.arguments
+            function.name,
+            function.arguments()
         )));
     }
     Ok(Block::ToolUse(ToolUse {
         tool_use_id: legal_id(&call.id),
         name: &function.name,
-        input: function.arguments_object(at)?,
+        input: function.arguments_object(),
     }))
 }
 

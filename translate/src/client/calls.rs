@@ -142,7 +142,7 @@ impl Call {
         json::is_valid(self.arguments.as_bytes())
     }
 
-    /// Returns the arguments so far, as a JSON string; `None` if there are none. `latest` is the
+    /// Returns the arguments so far, as a JSON string; `None` if they are empty. `latest` is the
     /// piece that was added last, and is returned as it is if it is all of them.
     pub fn so_far<'r>(&self, latest: Option<&'r RawValue>) -> Option<Cow<'r, RawValue>> {
         if self.arguments.is_empty() {

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::openai::unanswered::Turn;
+
 #[derive(Serialize, Default)]
 pub(crate) struct Request<'a> {
     pub model: Cow<'a, str>,
@@ -189,6 +191,27 @@ impl<'a> Message<'a> {
             tool_call_id: Some(call),
             ..Self::new("tool", Content::Text(text.into()))
         }
+    }
+}
+
+impl Turn for Message<'_> {
+    fn role(&self) -> &str {
+        self.role
+    }
+
+    fn calls(&self) -> Vec<&str> {
+        self.tool_calls
+            .iter()
+            .map(|call| call.id.as_ref())
+            .collect()
+    }
+
+    fn answered(&self) -> Option<&str> {
+        self.tool_call_id.as_deref()
+    }
+
+    fn result(call: String, words: &'static str) -> Self {
+        Self::result(call.into(), words)
     }
 }
 

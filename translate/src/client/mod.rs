@@ -13,6 +13,7 @@ pub mod chat;
 pub mod chat_completions;
 pub(crate) mod events;
 pub mod first_event;
+mod history;
 pub mod messages;
 mod registry;
 pub mod responses;

@@ -114,7 +114,7 @@ fn assistant<'a>(
             r#type: "function",
             function: Function {
                 name: &function.name,
-                arguments: function.arguments_object(&at)?.get().to_owned(),
+                arguments: function.arguments_object().get().to_owned(),
             },
         });
     }

@@ -230,7 +230,7 @@ fn function_call<'a>(
     model: &str,
 ) -> Result<Part<'a>, ApiError> {
     let function = call.called(at, model, "Gemini")?;
-    let args = function.arguments_object(at)?;
+    let args = function.arguments_object();
     let signature = call
         .extra_content
         .as_ref()
@@ -267,9 +267,13 @@ fn function_response<'a>(
         ApiError::invalid(param.as_str(), words)
     })?;
     let text = message.text();
+    // Gemini takes `$ref` for a reference to a part, so such a result is sent as a text.
+    let has_reference = text.contains("\"$ref\"");
     // The result must be an object; any other value is wrapped in one.
-    let response = object(text.trim()).or_else(|| {
-        let inner = RawValue::from_string(text.clone()).ok().map_or_else(
+    let own_object = object(text.trim()).filter(|_| !has_reference);
+    let response = own_object.or_else(|| {
+        let value = RawValue::from_string(text.clone()).ok();
+        let inner = value.filter(|_| !has_reference).map_or_else(
             || serde_json::to_string(&text).unwrap_or_default(),
             |raw| raw.get().to_owned(),
         );

@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
+use crate::json;
+use crate::lenient;
+use crate::openai::unanswered::Turn;
 
 /// A message of any role.
 #[derive(Debug, Default, Deserialize)]
@@ -81,6 +84,30 @@ impl<'a> Message<'a> {
             let words = format!("`{param}` is missing: it names the call that is answered");
             ApiError::invalid(param, words)
         })
+    }
+}
+
+impl Turn for Message<'_> {
+    fn role(&self) -> &str {
+        &self.role
+    }
+
+    fn calls(&self) -> Vec<&str> {
+        let calls = self.tool_calls.iter().flatten();
+        calls.map(|call| call.id.as_ref()).collect()
+    }
+
+    fn answered(&self) -> Option<&str> {
+        self.tool_call_id.as_deref()
+    }
+
+    fn result(call: String, words: &'static str) -> Self {
+        Self {
+            role: "tool".into(),
+            content: Some(Content::Text(words.into())),
+            tool_call_id: Some(call.into()),
+            ..Self::default()
+        }
     }
 }
 
@@ -169,7 +196,7 @@ pub struct ExtraContent<'a> {
 #[derive(Debug, Deserialize)]
 pub struct AnthropicExtra<'a> {
     /// In Anthropic's format.
-    #[serde(default, borrow)]
+    #[serde(default, borrow, deserialize_with = "lenient::list")]
     pub thinking_blocks: Vec<&'a RawValue>,
 }
 
@@ -183,9 +210,9 @@ pub struct GoogleExtra<'a> {
 pub struct CalledFunction<'a> {
     #[serde(borrow)]
     pub name: Cow<'a, str>,
-    /// JSON in a string.
-    #[serde(default, borrow)]
-    pub arguments: Cow<'a, str>,
+    /// JSON in a string. Some clients write null, or the JSON itself.
+    #[serde(default, borrow, deserialize_with = "lenient::arguments")]
+    arguments: Option<Cow<'a, RawValue>>,
 }
 
 impl<'a> ToolCall<'a> {
@@ -214,20 +241,24 @@ impl File<'_> {
 }
 
 impl CalledFunction<'_> {
-    /// Returns the arguments as a JSON object. Empty arguments become an empty object.
-    pub fn arguments_object(&self, at: &str) -> Result<Box<RawValue>, ApiError> {
-        let arguments = match self.arguments.trim() {
-            "" => "{}",
+    /// Returns the arguments as the model wrote them.
+    pub fn arguments(&self) -> Cow<'_, str> {
+        let text = self.arguments.as_ref().map(|raw| json::text(raw));
+        text.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Returns the arguments as a JSON object. Empty arguments and null become an empty object.
+    /// Anything else is wrapped in one: the client can only repeat what a model wrote.
+    pub fn arguments_object(&self) -> Box<RawValue> {
+        let written = self.arguments();
+        let text = match written.trim() {
+            "" | "null" => "{}",
             text => text,
         };
-        Some(arguments)
-            .filter(|text| text.starts_with('{'))
+        let object = Some(text).filter(|text| text.starts_with('{'));
+        object
             .and_then(|text| RawValue::from_string(text.to_owned()).ok())
-            .ok_or_else(|| {
-                let param = format!("{at}.function.arguments");
-                let words = format!("`{param}` must be a JSON object in a string");
-                ApiError::invalid(param, words)
-            })
+            .unwrap_or_else(|| json::raw(&serde_json::json!({"arguments": text})))
     }
 }
 

@@ -21,6 +21,7 @@ pub mod rewrite;
 pub mod subject;
 pub mod tap;
 pub(crate) mod thoughts;
+pub(crate) mod unanswered;
 pub mod unsupported;
 pub mod usage;
 

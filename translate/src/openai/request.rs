@@ -11,6 +11,7 @@ use crate::body;
 use crate::error::ApiError;
 use crate::json;
 use crate::openai::message::Message;
+use crate::openai::unanswered;
 
 /// The body of `POST /v1/chat/completions`.
 #[derive(Debug, Deserialize)]
@@ -77,7 +78,9 @@ pub struct ChatRequest<'a> {
 impl<'a> ChatRequest<'a> {
     /// Parses a body.
     pub fn parse(body: &'a [u8]) -> Result<Self, ApiError> {
-        body::parse(body)
+        let mut request: Self = body::parse(body)?;
+        unanswered::answer_all(&mut request.messages);
+        Ok(request)
     }
 
     /// Returns the parsed `tool_choice`.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::client::chat::{self, CalledFunction, Content, File, Message, Part, PartKind, ToolCall};
+use crate::client::history;
 use crate::client::thoughts;
 use crate::error::ApiError;
 use crate::json;
@@ -40,6 +41,8 @@ pub(super) struct Block<'a> {
     input: Option<&'a RawValue>,
     #[serde(default, borrow)]
     tool_use_id: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    tool_name: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     content: Option<Blocks<'a>>,
     #[serde(default)]
@@ -94,6 +97,7 @@ impl<'a> Block<'a> {
             name: None,
             input: None,
             tool_use_id: None,
+            tool_name: None,
             content: None,
             is_error: None,
             cache_control: None,
@@ -148,6 +152,29 @@ fn part<'a>(block: Block<'a>, at: &str, model: &str) -> Result<Option<Part<'a>>,
                 return Err(ApiError::unsupported(format!("{at}.source"), model, why));
             }
         },
+        // Only Anthropic knows these, so another provider gets them as a text.
+        ("server_tool_use" | "mcp_tool_use", _) => {
+            let name = block.name.as_deref().unwrap_or("a tool");
+            let input = block.input.map_or("{}", RawValue::get);
+            let text = history::called(name, input).into();
+            PartKind::Text { text }
+        }
+        ("compaction", _) => {
+            let content = block.content.as_ref().map(|content| content.0);
+            let text = history::summary(&history::words(content)).into();
+            PartKind::Text { text }
+        }
+        ("tool_reference", _) => {
+            let name = block.tool_name.as_deref().unwrap_or_default();
+            let text = format!("(The tool {name}.)").into();
+            PartKind::Text { text }
+        }
+        (kind, _) if kind == "search_result" || kind.ends_with("_tool_result") => {
+            let content = block.content.as_ref().map(|content| content.0);
+            let head = block.title.as_deref().unwrap_or_default();
+            let text = history::result(&[head, &history::words(content)].join("\n")).into();
+            PartKind::Text { text }
+        }
         (kind, _) => {
             let why = format!("its provider takes no \"{kind}\" block here");
             return Err(ApiError::unsupported(format!("{at}.type"), model, &why));
@@ -209,11 +236,12 @@ pub(super) fn user<'a>(
     Ok(())
 }
 
+/// Translates a turn of the assistant's; `None` if nothing of it is left for another provider.
 pub(super) fn assistant<'a>(
     blocks: Vec<Block<'a>>,
     at: &str,
     model: &str,
-) -> Result<Message<'a>, ApiError> {
+) -> Result<Option<Message<'a>>, ApiError> {
     let mut parts = Vec::new();
     let mut calls: Vec<ToolCall<'a>> = Vec::new();
     let mut reasoning = String::new();
@@ -258,7 +286,12 @@ pub(super) fn assistant<'a>(
                     r#type: "function",
                     function: CalledFunction {
                         name,
-                        arguments: block.input.map_or("{}", RawValue::get).into(),
+                        arguments: block
+                            .input
+                            .map(RawValue::get)
+                            .filter(|input| input.starts_with('{'))
+                            .unwrap_or("{}")
+                            .into(),
                     },
                     extra_content,
                 });
@@ -266,13 +299,16 @@ pub(super) fn assistant<'a>(
             _ => parts.extend(part(block, &at, model)?),
         }
     }
-    Ok(Message {
+    if parts.is_empty() && calls.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Message {
         content: (!parts.is_empty()).then(|| joined(parts)),
         reasoning_content: (!reasoning.is_empty() && !calls.is_empty()).then_some(reasoning),
         tool_calls: calls,
         role: "assistant",
         tool_call_id: None,
-    })
+    }))
 }
 
 /// Joins an assistant's texts into one, the form that most providers accept.

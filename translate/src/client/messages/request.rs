@@ -12,7 +12,7 @@ use crate::client::chat::{
 use crate::client::messages::blocks::{Blocks, assistant, parts_of, user};
 use crate::error::ApiError;
 use crate::json;
-use crate::openai::request;
+use crate::openai::{request, unanswered};
 
 /// The body of `POST /v1/messages`. Members without a counterpart are rejected.
 #[derive(Deserialize)]
@@ -132,10 +132,12 @@ pub fn translate_request(body: &[u8], model: &str, may_think: bool) -> Result<Ve
         let blocks = turn.content.read(&format!("{at}.content"))?;
         match turn.role.as_ref() {
             "user" => user(blocks, &at, model, &mut messages)?,
-            "assistant" => messages.push(assistant(blocks, &at, model)?),
+            "assistant" => messages.extend(assistant(blocks, &at, model)?),
             "system" => {
                 let parts = parts_of(blocks, &format!("{at}.content"), model)?;
-                messages.push(Message::new("system", chat::content_of(parts)));
+                if !parts.is_empty() {
+                    messages.push(Message::new("system", chat::content_of(parts)));
+                }
             }
             other => {
                 let words = format!("`{at}.role` is \"{other}\"; use user or assistant");
@@ -143,6 +145,7 @@ pub fn translate_request(body: &[u8], model: &str, may_think: bool) -> Result<Ve
             }
         }
     }
+    unanswered::answer_all(&mut messages);
     let tools = own
         .tools
         .into_iter()

@@ -6,9 +6,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::client::chat::{self, CalledFunction, Content, File, Message, Part, PartKind, ToolCall};
+use crate::client::history;
 use crate::client::thoughts;
 use crate::error::ApiError;
 use crate::json;
+use crate::openai::unanswered;
 
 /// Any item; `kind` determines which members are set.
 #[derive(Deserialize)]
@@ -20,11 +22,20 @@ struct Item<'a> {
     #[serde(default, borrow)]
     content: Option<&'a RawValue>,
     #[serde(default, borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
     call_id: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     name: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     arguments: Option<Cow<'a, str>>,
+    /// The input of a custom tool.
+    #[serde(default, borrow)]
+    input: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    action: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    operation: Option<&'a RawValue>,
     #[serde(default, borrow)]
     output: Option<&'a RawValue>,
     #[serde(default, borrow)]
@@ -36,7 +47,7 @@ struct Item<'a> {
 #[derive(Deserialize)]
 struct ReasoningText<'a> {
     #[serde(default, borrow)]
-    text: Cow<'a, str>,
+    text: Option<Cow<'a, str>>,
 }
 
 /// A part of a message or of a tool's output.
@@ -101,6 +112,7 @@ pub(super) fn translate_items<'a>(
     }
     turns.flush();
     turns.show();
+    unanswered::answer_all(&mut turns.messages);
     Ok(turns.messages)
 }
 
@@ -139,7 +151,7 @@ impl<'a> Turns<'a> {
             ApiError::invalid(param.clone(), format!("`{param}` is missing"))
         };
         let kind = item.kind.as_deref().unwrap_or("message");
-        if kind != "function_call_output" {
+        if !kind.ends_with("_output") {
             self.show();
         }
         match kind {
@@ -165,24 +177,68 @@ impl<'a> Turns<'a> {
                     }
                 }
             }
-            "function_call" => self.calls.push(ToolCall {
-                id: item.call_id.ok_or_else(|| missing("call_id"))?,
-                r#type: "function",
-                function: CalledFunction {
-                    name: item.name.ok_or_else(|| missing("name"))?,
-                    arguments: item.arguments.unwrap_or(Cow::Borrowed("{}")),
-                },
-                extra_content: self.sealed.take(),
-            }),
-            "function_call_output" => {
+            "function_call" => {
+                let arguments = item.arguments.unwrap_or(Cow::Borrowed("{}"));
+                let id = item.call_id.ok_or_else(|| missing("call_id"))?;
+                let name = item.name.ok_or_else(|| missing("name"))?;
+                self.call(id, name, arguments);
+            }
+            "custom_tool_call" => {
+                let input = item.input.unwrap_or_default();
+                let arguments = serde_json::json!({"input": input}).to_string();
+                let id = item.call_id.ok_or_else(|| missing("call_id"))?;
+                let name = item.name.ok_or_else(|| missing("name"))?;
+                self.call(id, name, arguments.into());
+            }
+            // The application runs these tools of OpenAI's.
+            "local_shell_call" | "shell_call" | "apply_patch_call" | "computer_call" => {
+                let name = kind.trim_end_matches("_call").to_owned();
+                let arguments = item.action.or(item.operation).map_or("{}", RawValue::get);
+                let id = item.call_id.ok_or_else(|| missing("call_id"))?;
+                self.call(id, name.into(), arguments.into());
+            }
+            "function_call_output" | "custom_tool_call_output" => {
                 self.flush();
                 let call = item.call_id.ok_or_else(|| missing("call_id"))?;
                 let output = item.output.ok_or_else(|| missing("output"))?;
                 self.result(call, parts(output, &format!("{at}.output"), model)?);
             }
+            "local_shell_call_output"
+            | "shell_call_output"
+            | "apply_patch_call_output"
+            | "computer_call_output" => {
+                self.flush();
+                let call = item.call_id.or(item.id).ok_or_else(|| missing("call_id"))?;
+                let words = history::words(item.output);
+                self.messages.push(Message::result(call, words));
+            }
+            "compaction" | "compaction_summary" | "context_compaction" => {
+                self.flush();
+                let text = history::summary("");
+                self.messages
+                    .push(Message::new("user", Content::Text(text.into())));
+            }
+            "mcp_list_tools" | "mcp_approval_request" | "mcp_approval_response" => {}
+            "mcp_call" => {
+                let name = item.name.as_deref().unwrap_or("a tool");
+                self.tell(&history::called(
+                    name,
+                    item.arguments.as_deref().unwrap_or("{}"),
+                ));
+                self.tell(&history::result(&history::words(item.output)));
+            }
+            // OpenAI ran these itself.
+            kind if kind.ends_with("_call") => {
+                let name = kind.trim_end_matches("_call");
+                self.tell(&history::called(
+                    name,
+                    item.action.map_or("{}", RawValue::get),
+                ));
+            }
             "reasoning" => {
-                for text in item.summary.iter().flatten() {
-                    self.reasoning.push_str(&text.text);
+                for summary in item.summary.iter().flatten() {
+                    self.reasoning
+                        .push_str(summary.text.as_deref().unwrap_or_default());
                 }
                 self.sealed = item.encrypted_content.as_deref().and_then(thoughts::open);
             }
@@ -192,6 +248,23 @@ impl<'a> Turns<'a> {
             }
         }
         Ok(())
+    }
+
+    fn call(&mut self, id: Cow<'a, str>, name: Cow<'a, str>, arguments: Cow<'a, str>) {
+        self.calls.push(ToolCall {
+            id,
+            r#type: "function",
+            function: CalledFunction { name, arguments },
+            extra_content: self.sealed.take(),
+        });
+    }
+
+    /// Adds a text to the assistant's turn.
+    fn tell(&mut self, words: &str) {
+        if !self.said.is_empty() {
+            self.said.push('\n');
+        }
+        self.said.push_str(words);
     }
 
     fn push(&mut self, role: &'static str, parts: Vec<Part<'a>>) {
