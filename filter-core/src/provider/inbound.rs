@@ -191,7 +191,7 @@ impl Inbound {
     }
 
     /// Notes that a stream broke off, once the exchange is over. A client that left may miss the
-    /// rest of an answer, which is no fault of the provider's.
+    /// rest of an answer, and the provider isn't at fault.
     pub fn finish(&self, host: &impl Host, attempt: &mut ActiveAttempt) {
         if let State::Stream(translator) = &self.state
             && (translator.error().is_some()
