@@ -3,9 +3,10 @@
 
 use opentracy_proto::v1;
 
-use crate::api::rest::models;
 use crate::state::AppState;
 use opentracy_base::health::HealthReason;
+use opentracy_config::catalog::{self, PricedModel};
+use opentracy_config::snapshot::ActiveConfig;
 
 /// Returns the status: active faults and key figures.
 pub fn of(shared: &AppState) -> v1::ControlPlaneStatus {
@@ -19,11 +20,18 @@ pub fn of(shared: &AppState) -> v1::ControlPlaneStatus {
     };
     v1::ControlPlaneStatus {
         router_initialized: active.is_some(),
-        num_models: models::callable(&snapshot).count() as u64,
+        num_models: callable_models(&snapshot).count() as u64,
         num_clusters: active.map_or(0, |active| active.pack.clusters.len() as u64),
         embedder_ready: shared.router.embedder().is_some(),
         journal_backlog_bytes: shared.ingest.backlog_bytes(),
         reasons: shared.health.reasons().into_iter().map(reason).collect(),
         access: snapshot.access().as_str().to_owned(),
     }
+}
+
+/// Returns the catalog's models whose provider has the key it needs.
+pub fn callable_models(snapshot: &ActiveConfig) -> impl Iterator<Item = &'static PricedModel> {
+    catalog::models()
+        .iter()
+        .filter(|model| snapshot.is_callable(&model.provider))
 }

@@ -16,13 +16,15 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::internal_auth::SignedRequest;
 use opentracy_translate::request_origin::RequestOrigin;
 
-use crate::api::rest::demo;
 use crate::api::rest::endpoints::{Callers, EndpointPolicy};
 use crate::api::rest::error::Error;
 use crate::api::rest::request_id::RequestId;
 use crate::state::AppState;
 use opentracy_config::snapshot::ActiveConfig;
 use opentracy_store::Actor;
+
+/// The beginning of the demo provider's paths.
+const DEMO_PATHS: &str = "/demo/";
 
 /// The key that a request was authenticated with; `None` if the API is open.
 #[derive(Clone)]
@@ -65,7 +67,7 @@ impl Guard {
         let path = request.extensions().get::<MatchedPath>();
         match path.and_then(|path| self.policies.get(path.as_str())) {
             Some(policy) => policy.callers,
-            None if request.uri().path().starts_with(demo::BASE) => Callers::Everybody,
+            None if request.uri().path().starts_with(DEMO_PATHS) => Callers::Everybody,
             None => Callers::default(),
         }
     }

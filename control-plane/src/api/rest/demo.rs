@@ -26,8 +26,6 @@ pub fn endpoints() -> Endpoints {
     Endpoints::of(Callers::Everybody).routes(routes!(chat_completions))
 }
 
-/// The beginning of the provider's paths.
-pub const BASE: &str = "/demo/";
 const PAUSE: Duration = Duration::from_millis(40);
 const ID: &str = "chatcmpl-demo";
 

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::api::rest::audit;
+use crate::api::rest::audit_entry;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::lines::Objects;
@@ -106,7 +106,7 @@ pub async fn begin(
         source: source.to_owned(),
     };
     let router = std::sync::Arc::clone(&shared.router);
-    audit::note(&shared, AuditEntry::new("router.fit", by, source, 0)).await;
+    audit_entry::note(&shared, AuditEntry::new("router.fit", by, source, 0)).await;
     let job = shared.fits.begin(router, outcomes, order);
     Ok((axum::http::StatusCode::ACCEPTED, Json(job)))
 }

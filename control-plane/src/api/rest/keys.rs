@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::api::rest::audit;
+use crate::api::rest::audit_entry;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::json::{self, Body};
@@ -119,7 +119,7 @@ pub async fn create(
     }
     let named = name.clone();
     let (entry, secret) = with_keys(&shared, move |keys| keys.create(&named, terms)).await?;
-    audit::note(&shared, AuditEntry::new("key.create", by, &*name, 0)).await;
+    audit_entry::note(&shared, AuditEntry::new("key.create", by, &*name, 0)).await;
     let key = NewClientKey {
         secret,
         key: entry.into(),
@@ -189,7 +189,7 @@ pub async fn rotate(
 ) -> Result<Json<NewClientKey>, Error> {
     let named = name.clone();
     let (entry, secret) = with_keys(&shared, move |keys| keys.rotate(&named)).await?;
-    audit::note(&shared, AuditEntry::new("key.rotate", by, &*name, 0)).await;
+    audit_entry::note(&shared, AuditEntry::new("key.rotate", by, &*name, 0)).await;
     Ok(Json(NewClientKey {
         secret,
         key: entry.into(),
@@ -210,12 +210,12 @@ pub async fn revoke(
 ) -> Result<StatusCode, Error> {
     let named = name.clone();
     with_keys(&shared, move |keys| keys.revoke(&named)).await?;
-    audit::note(&shared, AuditEntry::new("key.revoke", by, &*name, 0)).await;
+    audit_entry::note(&shared, AuditEntry::new("key.revoke", by, &*name, 0)).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn note_update(shared: &AppState, by: Actor, name: &str, entry: KeyEntry) -> Json<KeyView> {
-    audit::note(shared, AuditEntry::new("key.update", by, name, 0)).await;
+    audit_entry::note(shared, AuditEntry::new("key.update", by, name, 0)).await;
     Json(entry.into())
 }
 

@@ -5,6 +5,7 @@ mod access;
 mod agents;
 mod analytics;
 mod audit;
+mod audit_entry;
 mod demo;
 mod endpoints;
 mod error;

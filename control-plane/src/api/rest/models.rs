@@ -9,6 +9,7 @@ use utoipa_axum::routes;
 use crate::api::rest::access::Caller;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
+use crate::api::status;
 use crate::state::AppState;
 use opentracy_config::agent_aliases;
 use opentracy_config::catalog;
@@ -19,13 +20,6 @@ pub fn endpoints() -> Endpoints {
     Endpoints::of(Callers::Users)
         .routes(routes!(list))
         .routes(routes!(get))
-}
-
-/// Returns the catalog's models whose provider has the key it needs.
-pub fn callable(snapshot: &ActiveConfig) -> impl Iterator<Item = &'static catalog::PricedModel> {
-    catalog::models()
-        .iter()
-        .filter(|model| snapshot.is_callable(&model.provider))
 }
 
 /// Lists the aliases and callable models that the caller's key may use.
@@ -67,7 +61,7 @@ fn models(snapshot: &ActiveConfig) -> impl Iterator<Item = ListedModel> {
     // Hides the internal aliases of agents.
     let aliases = aliases.filter(move |(name, _)| !of_agents.contains(name));
     let aliases = aliases.map(|(name, alias)| ListedModel::of_alias(name, alias.value.in_order()));
-    aliases.chain(callable(snapshot).map(|model| describe(snapshot, model)))
+    aliases.chain(status::callable_models(snapshot).map(|model| describe(snapshot, model)))
 }
 
 fn describe(snapshot: &ActiveConfig, model: &catalog::PricedModel) -> ListedModel {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::api::rest::audit;
+use crate::api::rest::audit_entry;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::state::AppState;
@@ -85,7 +85,7 @@ pub async fn set(
     }
     let named = name.clone();
     let secret = with_vault(&shared, move |vault| vault.set(&named, &value)).await?;
-    audit::note(&shared, AuditEntry::new("secret.set", by, &*name, 0)).await;
+    audit_entry::note(&shared, AuditEntry::new("secret.set", by, &*name, 0)).await;
     Ok(Json(secret.into()))
 }
 
@@ -106,7 +106,7 @@ pub async fn remove(
     if !with_vault(&shared, move |vault| vault.remove(&named)).await? {
         return Err(ApiError::new(404, format!("Unknown secret \"{name}\"")).into());
     }
-    audit::note(&shared, AuditEntry::new("secret.delete", by, &*name, 0)).await;
+    audit_entry::note(&shared, AuditEntry::new("secret.delete", by, &*name, 0)).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::api::rest::audit;
+use crate::api::rest::audit_entry;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
@@ -195,7 +195,7 @@ pub async fn import(
         shared.ingest.import(&waiting).await?;
     }
     if outcome.imported > 0 {
-        audit::note(&shared, AuditEntry::new("import", by, "", outcome.imported)).await;
+        audit_entry::note(&shared, AuditEntry::new("import", by, "", outcome.imported)).await;
     }
     match outcome.failed.first() {
         Some(failed) if outcome.imported == 0 => {
