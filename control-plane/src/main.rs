@@ -21,6 +21,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::api::rest;
 use opentracy_base::secure_fs;
 use opentracy_config::client_keys;
 use opentracy_ingest::journal;
@@ -135,7 +137,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let path = cli.config.as_deref();
     let result = match cli.command {
-        Command::Serve => serve::run(path),
+        Command::Serve => serve::run(path, rest::router),
         Command::Check { format } => check::run(path, format),
         Command::Migrate => serve::migrate(path),
         Command::Reprice {

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use crate::api::connections;
 use crate::api::connections::{Connections, Share};
 use crate::api::grpc;
-use crate::api::rest;
+use crate::api::rest::server;
 use crate::reload;
 use crate::reload::{ConfigFile, Inputs};
 use crate::resources::Resources;
@@ -45,8 +45,11 @@ use opentracy_store::{self as store, Actor, Filter, Micros, Store};
 /// Interval between removals of old traces.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 
+/// Builds the REST API's routes.
+pub type RestRoutes = fn(AppState) -> axum::Router;
+
 /// Runs until SIGTERM or SIGINT.
-pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
+pub fn run(path: Option<&Path>, routes: RestRoutes) -> anyhow::Result<()> {
     let file = ConfigFile::read(path).context("the configuration can't be used")?;
     let loaded = config::load_text(path, &file.text);
     let (mut config, keys) = loaded.context("the configuration can't be used")?;
@@ -56,7 +59,7 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(serve(file, config, keys))
+        .block_on(serve(file, config, keys, routes))
 }
 
 /// Removes the access of others to files of an earlier version; new ones are for their owner only.
@@ -126,7 +129,12 @@ pub fn reprice(path: Option<&Path>, filter: Filter, in_force: InForce) -> anyhow
     Ok(())
 }
 
-async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<()> {
+async fn serve(
+    file: ConfigFile,
+    config: Config,
+    keys: Keys,
+    routes: RestRoutes,
+) -> anyhow::Result<()> {
     let health = HealthRegistry::default();
     let store = store::open(&config.store, &health).await?;
     let management = listen(config.management.listen, "management.listen").await?;
@@ -192,8 +200,8 @@ async fn serve(file: ConfigFile, config: Config, keys: Keys) -> anyhow::Result<(
     let files = connections::raise_file_limit();
     let rest_connections = Connections::with_share(files, Share::Quarter);
     let grpc_connections = Connections::with_share(files, Share::Eighth);
-    let router = rest::router(shared.clone());
-    let rest_server = rest::server::serve(management, router, rest_connections, stop.clone());
+    let routes = routes(shared.clone());
+    let rest_server = server::serve(management, routes, rest_connections, stop.clone());
     let grpc_server = grpc::serve(
         shared,
         grpc_listener,
