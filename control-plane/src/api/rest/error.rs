@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use opentracy_translate::error::ApiError;
 
 use opentracy_ingest::journal::JournalError;
+use opentracy_routing::library::LibraryError;
 use opentracy_store::StoreError;
 
 /// The error type of all handlers.
@@ -42,6 +43,18 @@ impl From<StoreError> for Error {
             503,
             "The trace store does not answer; see the control plane's log",
         ))
+    }
+}
+
+impl From<LibraryError> for Error {
+    fn from(error: LibraryError) -> Self {
+        let status = match &error {
+            LibraryError::Unknown(_) => 404,
+            LibraryError::NoPrevious | LibraryError::OtherEmbedder { .. } => 409,
+            LibraryError::Pack(_) => 422,
+            LibraryError::Folder { .. } => 500,
+        };
+        Self(ApiError::new(status, error.to_string()))
     }
 }
 

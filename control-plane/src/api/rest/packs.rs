@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use opentracy_router::Pack;
-use opentracy_translate::error::ApiError;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -13,7 +12,6 @@ use utoipa_axum::routes;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::state::AppState;
-use opentracy_routing::library::LibraryError;
 use opentracy_store::{Actor, AuditEntry};
 
 /// Registers the endpoints of this file.
@@ -197,17 +195,5 @@ fn describe(pack: &Pack, version: &str, is_active: bool) -> PackDescription {
                 calibration: pack.calibration.get(&profile.model).copied(),
             })
             .collect(),
-    }
-}
-
-impl From<LibraryError> for Error {
-    fn from(error: LibraryError) -> Self {
-        let status = match &error {
-            LibraryError::Unknown(_) => 404,
-            LibraryError::NoPrevious | LibraryError::OtherEmbedder { .. } => 409,
-            LibraryError::Pack(_) => 422,
-            LibraryError::Folder { .. } => 500,
-        };
-        Self(ApiError::new(status, error.to_string()))
     }
 }
