@@ -9,12 +9,9 @@
 mod api;
 mod check;
 mod envoy;
-mod instances;
 mod reload;
-mod resources;
 mod serve;
 mod shutdown;
-mod state;
 mod telemetry;
 
 use std::path::PathBuf;
@@ -28,6 +25,7 @@ use opentracy_config::client_keys;
 use opentracy_ingest::journal;
 use opentracy_routing as routing;
 use opentracy_spend::prices::InForce;
+use opentracy_state::resources;
 use opentracy_store::{self as store, Filter, Micros};
 
 #[global_allocator]

@@ -15,10 +15,7 @@ use crate::api::grpc;
 use crate::api::rest::server;
 use crate::reload;
 use crate::reload::{ConfigFile, Inputs};
-use crate::resources::Resources;
 use crate::shutdown::{forced, stop_signal, stopped};
-use crate::state::AppState;
-use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::Otlp;
 use opentracy_base::clock;
 use opentracy_base::health::{HealthCode, HealthRegistry};
@@ -40,6 +37,9 @@ use opentracy_routing::{Router, embed, learn, prior};
 use opentracy_spend::budget::Ledger;
 use opentracy_spend::prices::{InForce, Prices};
 use opentracy_spend::reprice;
+use opentracy_state::AppState;
+use opentracy_state::metrics::Metrics;
+use opentracy_state::resources::Resources;
 use opentracy_store::{self as store, Actor, Filter, Micros, Store};
 
 /// Interval between removals of old traces.

@@ -3,4 +3,3 @@
 pub mod connections;
 pub mod grpc;
 pub mod rest;
-mod status;

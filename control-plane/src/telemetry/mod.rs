@@ -1,5 +1,4 @@
-//! Exports of call data: Prometheus metrics and OpenTelemetry spans, and statistics from Envoy.
+//! Exports of call data as OpenTelemetry spans, and statistics from Envoy.
 
 pub mod envoy;
-pub mod metrics;
 pub mod otlp;

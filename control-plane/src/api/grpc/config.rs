@@ -6,10 +6,10 @@ use opentracy_proto::v1;
 use opentracy_proto::v1::config_service_server::ConfigService;
 use tonic::{Request, Response, Status};
 
-use crate::api::status;
-use crate::state::AppState;
 use opentracy_base::health::HealthCode;
 use opentracy_config::snapshot::ActiveConfig;
+use opentracy_state::AppState;
+use opentracy_state::status;
 
 pub struct Service {
     pub shared: AppState,

@@ -6,7 +6,7 @@ use opentracy_proto::v1;
 use opentracy_proto::v1::limit_service_server::LimitService;
 use tonic::{Request, Response, Status};
 
-use crate::state::AppState;
+use opentracy_state::AppState;
 
 pub struct Service {
     pub shared: AppState,

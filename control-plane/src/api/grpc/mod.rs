@@ -24,7 +24,7 @@ use tonic::service::interceptor::InterceptorLayer;
 
 use crate::api::connections::{Connections, GuardedStream};
 use crate::api::grpc::credential::CallCredential;
-use crate::state::AppState;
+use opentracy_state::AppState;
 
 /// Maximum size of a batch of traces; more than a filter ever sends.
 const MAX_MESSAGE_BYTES: usize = 80 << 20;

@@ -6,7 +6,7 @@ use opentracy_proto::v1;
 use opentracy_proto::v1::resource_service_server::ResourceService;
 use tonic::{Request, Response, Status};
 
-use crate::resources::{Claim, Resources};
+use opentracy_state::resources::{Claim, Resources};
 
 pub struct Service {
     pub resources: Arc<Resources>,

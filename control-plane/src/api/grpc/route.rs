@@ -6,8 +6,8 @@ use opentracy_proto::v1;
 use opentracy_proto::v1::route_service_server::RouteService;
 use tonic::{Request, Response, Status};
 
-use crate::state::AppState;
 use opentracy_routing::{About, Answer, Question, RoutingError, candidates, explain};
+use opentracy_state::AppState;
 
 pub struct Service {
     pub shared: AppState,

@@ -6,9 +6,9 @@ use opentracy_proto::v1;
 use opentracy_proto::v1::trace_service_server::TraceService;
 use tonic::{Request, Response, Status};
 
-use crate::telemetry::metrics::Metrics;
 use opentracy_ingest::Ingest;
 use opentracy_ingest::bounds;
+use opentracy_state::metrics::Metrics;
 
 pub struct Service {
     pub ingest: Ingest,

@@ -24,10 +24,10 @@ use utoipa_axum::routes;
 use crate::api::rest::access::Caller;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
-use crate::state::AppState;
 use opentracy_agents::GatewayClient;
 use opentracy_agents::task::{Task, TaskMessage, TaskState, TaskUpdate};
 use opentracy_config::AgentConfig;
+use opentracy_state::AppState;
 use words::A2aDialect;
 
 /// Registers the endpoints of this file.

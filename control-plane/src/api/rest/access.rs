@@ -19,8 +19,8 @@ use opentracy_translate::request_origin::RequestOrigin;
 use crate::api::rest::endpoints::{Callers, EndpointPolicy};
 use crate::api::rest::error::Error;
 use crate::api::rest::request_id::RequestId;
-use crate::state::AppState;
 use opentracy_config::snapshot::ActiveConfig;
+use opentracy_state::AppState;
 use opentracy_store::Actor;
 
 /// The beginning of the demo provider's paths.

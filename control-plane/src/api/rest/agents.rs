@@ -23,8 +23,8 @@ use crate::api::rest::access::Caller;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::json::Body;
-use crate::state::AppState;
 use opentracy_agents::{GatewayClient, Run, RunEvent, StoppedRun, Used, wire};
+use opentracy_state::AppState;
 
 /// Registers the endpoints of this file.
 pub fn endpoints() -> Endpoints {

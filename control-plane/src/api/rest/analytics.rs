@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
-use crate::state::AppState;
 use opentracy_base::clock;
+use opentracy_state::AppState;
 use opentracy_store::{Dimension, Micros, Quantiles, Stats, StatsQuery};
 
 /// Registers the endpoints of this file.

@@ -1,6 +1,6 @@
 //! The audit entries of actions.
 
-use crate::state::AppState;
+use opentracy_state::AppState;
 use opentracy_store::AuditEntry;
 
 /// Writes an audit entry. A failure is logged, and the action stands.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use crate::state::AppState;
+use opentracy_state::AppState;
 
 /// The callers of an endpoint. Keys with the role `admin` call all but [`Gateway`](Self::Gateway).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
-use crate::state::AppState;
+use opentracy_state::AppState;
 use opentracy_store::{self as store, Filter, Order};
 use opentracy_trace::json::Trace;
 

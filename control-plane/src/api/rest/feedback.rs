@@ -11,9 +11,9 @@ use uuid::Uuid;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::json::Body;
-use crate::state::AppState;
 use opentracy_base::clock;
 use opentracy_routing::learn;
+use opentracy_state::AppState;
 use opentracy_store::Feedback;
 
 /// Registers the endpoints of this file.

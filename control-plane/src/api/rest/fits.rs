@@ -14,8 +14,8 @@ use crate::api::rest::audit_entry;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::lines::Objects;
-use crate::state::AppState;
 use opentracy_routing::learn::{self, FitOrder, Job};
+use opentracy_state::AppState;
 use opentracy_store::{Actor, AuditEntry, Micros};
 
 /// Registers the endpoints of this file.

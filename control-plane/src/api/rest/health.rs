@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::status;
-use crate::state::AppState;
 use opentracy_base::health::HealthReason;
+use opentracy_state::AppState;
+use opentracy_state::status;
 
 /// Registers the endpoints of this file.
 pub fn endpoints() -> Endpoints {

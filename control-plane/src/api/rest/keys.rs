@@ -16,8 +16,8 @@ use crate::api::rest::audit_entry;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::json::{self, Body};
-use crate::state::AppState;
 use opentracy_config::client_keys::{ClientKeys, KeyEntry, KeyError, KeyPolicy};
+use opentracy_state::AppState;
 use opentracy_store::{Actor, AuditEntry};
 
 /// Registers the endpoints of this file.

@@ -37,7 +37,7 @@ use utoipa::OpenApi;
 
 use crate::api::rest::access::Guard;
 use crate::api::rest::endpoints::Endpoints;
-use crate::state::AppState;
+use opentracy_state::AppState;
 
 #[derive(OpenApi)]
 #[openapi(info(

@@ -9,11 +9,11 @@ use utoipa_axum::routes;
 use crate::api::rest::access::Caller;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
-use crate::api::status;
-use crate::state::AppState;
 use opentracy_config::agent_aliases;
 use opentracy_config::catalog;
 use opentracy_config::snapshot::{ActiveConfig, capabilities};
+use opentracy_state::AppState;
+use opentracy_state::status;
 
 /// Registers the endpoints of this file.
 pub fn endpoints() -> Endpoints {

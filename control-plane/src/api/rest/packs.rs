@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
-use crate::state::AppState;
+use opentracy_state::AppState;
 use opentracy_store::{Actor, AuditEntry};
 
 /// Registers the endpoints of this file.

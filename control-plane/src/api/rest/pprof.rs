@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use crate::api::rest::access::Caller;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
-use crate::state::AppState;
+use opentracy_state::AppState;
 
 /// Registers the endpoints of this file.
 pub fn endpoints() -> Endpoints {

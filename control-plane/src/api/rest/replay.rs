@@ -12,9 +12,9 @@ use utoipa_axum::routes;
 use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
-use crate::state::AppState;
 use opentracy_config::auto_alias;
 use opentracy_routing::{explain, replay};
+use opentracy_state::AppState;
 
 /// Registers the endpoints of this file.
 pub fn endpoints() -> Endpoints {

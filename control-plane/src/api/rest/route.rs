@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use utoipa_axum::routes;
 
 use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::state::AppState;
 use opentracy_routing::explain::{self, RouteExplanation, RouteRequest};
+use opentracy_state::AppState;
 
 /// Registers the endpoints of this file.
 pub fn endpoints() -> Endpoints {

@@ -17,9 +17,9 @@ use crate::api::rest::error::Error;
 use crate::api::rest::params::{self, FilterParams};
 use crate::api::rest::timeline::{self, TraceInSession};
 use crate::api::rest::{import, lines};
-use crate::state::AppState;
 use opentracy_spend::prices::InForce;
 use opentracy_spend::reprice::{self, Repriced};
+use opentracy_state::AppState;
 use opentracy_store::{self as store, Actor, AuditEntry, Filter, Order};
 use opentracy_trace::json::Trace;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use opentracy_proto::v1;
 use opentracy_translate::redact::Redactor;
 
-use crate::state::AppState;
 use opentracy_spend::prices::Prices;
+use opentracy_state::AppState;
 use opentracy_store::Tokens;
 
 /// Applies the same rules as to the filter's traces: prices, content recording and redaction.

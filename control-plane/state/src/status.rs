@@ -3,7 +3,7 @@
 
 use opentracy_proto::v1;
 
-use crate::state::AppState;
+use crate::app_state::AppState;
 use opentracy_base::health::HealthReason;
 use opentracy_config::catalog::{self, PricedModel};
 use opentracy_config::snapshot::ActiveConfig;

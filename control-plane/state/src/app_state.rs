@@ -7,8 +7,8 @@ use opentracy_router::LabeledOutcome;
 use tokio::sync::{mpsc, watch};
 
 use crate::instances::FilterInstances;
+use crate::metrics::Metrics;
 use crate::resources::Resources;
-use crate::telemetry::metrics::Metrics;
 use opentracy_agents::Agents;
 use opentracy_agents::task::Tasks;
 use opentracy_base::health::HealthRegistry;
