@@ -171,7 +171,7 @@ fn main() -> ExitCode {
                     listener,
                 });
             let filter = filter.unwrap_or_else(|| filter_kind.default_path().into());
-            envoy::print(path, filter_kind, &filter, host.as_ref())
+            envoy::command::run(path, filter_kind, &filter, host.as_ref())
         }
         Command::Resources { command } => resources::command::run(command),
     };

@@ -6,8 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::envoy::filters::native_module;
-use crate::envoy::socket;
+use crate::envoy::address::{admin_address, socket};
 use opentracy_config::{AdminAddress, ResolvedProvider};
 
 const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -93,13 +92,28 @@ pub fn workers(module: &Path) -> Value {
     })
 }
 
+/// Builds the reference to the native module, which has threads of its own and so is never
+/// unloaded.
+pub fn native_module(file: &Path) -> Value {
+    // The dynamic linker looks for a name without a slash among the system's libraries.
+    let is_bare_name = file.parent() == Some(Path::new(""));
+    let file = match is_bare_name {
+        true => Path::new(".").join(file),
+        false => file.to_owned(),
+    };
+    json!({
+        "module": {"local": {"filename": file.display().to_string()}},
+        "do_not_close": true,
+    })
+}
+
 /// Builds the cluster of Envoy's admin interface, for the listener that serves metrics.
 pub fn admin(address: &AdminAddress) -> Value {
     json!({
         "name": ADMIN,
         "type": "STATIC",
         "connect_timeout": "1s",
-        "load_assignment": endpoint(ADMIN, super::admin_address(address)),
+        "load_assignment": endpoint(ADMIN, admin_address(address)),
     })
 }
 
@@ -239,4 +253,22 @@ fn protocol(mut versions: Value) -> Value {
         );
     }
     json!({HTTP_PROTOCOL_OPTIONS: versions})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_in_the_working_directory_is_not_looked_for_elsewhere() {
+        for (file, named) in [
+            ("filter.so", "./filter.so"),
+            ("./filter.so", "./filter.so"),
+            ("build/filter.so", "build/filter.so"),
+            ("/etc/filter.so", "/etc/filter.so"),
+        ] {
+            let module = native_module(Path::new(file));
+            assert_eq!(module["module"]["local"]["filename"], named);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::envoy::clusters::JWKS;
+use crate::envoy::clusters::{JWKS, native_module};
 use opentracy_config::Jwt;
 
 const GATEWAY: &str = "opentracy_gateway";
@@ -209,37 +209,4 @@ pub fn upstream(module: &Path) -> Value {
             },
         },
     ])
-}
-
-/// Builds the reference to the native module, which has threads of its own and so is never
-/// unloaded.
-pub fn native_module(file: &Path) -> Value {
-    // The dynamic linker looks for a name without a slash among the system's libraries.
-    let is_bare_name = file.parent() == Some(Path::new(""));
-    let file = match is_bare_name {
-        true => Path::new(".").join(file),
-        false => file.to_owned(),
-    };
-    json!({
-        "module": {"local": {"filename": file.display().to_string()}},
-        "do_not_close": true,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_module_in_the_working_directory_is_not_looked_for_elsewhere() {
-        for (file, named) in [
-            ("filter.so", "./filter.so"),
-            ("./filter.so", "./filter.so"),
-            ("build/filter.so", "build/filter.so"),
-            ("/etc/filter.so", "/etc/filter.so"),
-        ] {
-            let module = native_module(Path::new(file));
-            assert_eq!(module["module"]["local"]["filename"], named);
-        }
-    }
 }

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::envoy::{
-    FilterKind, Parts, filters, internal_listener_extension, native_runtime_layer, routes,
-    stats_tags,
+use crate::envoy::bootstrap::{
+    Parts, internal_listener_extension, native_runtime_layer, stats_tags,
 };
+use crate::envoy::filters::FilterKind;
+use crate::envoy::{filters, routes};
 
 const HTTP_CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
