@@ -1,14 +1,14 @@
 //! `opentracy`: the process beside Envoy that configures the gateway, routes requests and stores
 //! traces.
 //!
-//! [`opentracy_config`] is the operator's configuration and the filter's view of it, and [`envoy`]
-//! Envoy's configuration. [`api`] serves the filter and people. [`opentracy_ingest`] moves traces
-//! through its journal into the store of [`opentracy_store`], [`opentracy_spend`] prices and limits
-//! them, [`opentracy_routing`] orders candidates. [`serve`] puts everything together.
+//! [`opentracy_config`] is the operator's configuration and the filter's view of it, and
+//! [`opentracy_envoy`] Envoy's configuration. [`api`] serves the filter and people.
+//! [`opentracy_ingest`] moves traces through its journal into the store of [`opentracy_store`],
+//! [`opentracy_spend`] prices and limits them, [`opentracy_routing`] orders candidates. [`serve`]
+//! puts everything together.
 
 mod api;
 mod check;
-mod envoy;
 mod reload;
 mod serve;
 mod shutdown;
@@ -22,6 +22,7 @@ use clap::{Parser, Subcommand};
 use crate::api::rest;
 use opentracy_base::secure_fs;
 use opentracy_config::client_keys;
+use opentracy_envoy as envoy;
 use opentracy_ingest::journal;
 use opentracy_routing as routing;
 use opentracy_spend::prices::InForce;

@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::Context as _;
 use opentracy_translate::internal_auth::Purpose;
 
-use crate::envoy::address::reachable;
-use crate::envoy::bootstrap::Parts;
-use crate::envoy::clusters;
-use crate::envoy::filters::{FilterKind, Plugin};
-use crate::envoy::guest::{self, HostEnvoy};
+use crate::address::reachable;
+use crate::bootstrap::Parts;
+use crate::clusters;
+use crate::filters::{FilterKind, Plugin};
+use crate::guest::{self, HostEnvoy};
 use opentracy_config::{self as config, Keys};
 
 /// Prints the bootstrap for a configuration as YAML: a standalone one, or `host`'s with the gateway

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::envoy::address::socket;
-use crate::envoy::clusters::{ADMIN, INTERNAL};
-use crate::envoy::filters::Plugin;
-use crate::envoy::{access_log, filters, replies, routes};
+use crate::address::socket;
+use crate::clusters::{ADMIN, INTERNAL};
+use crate::filters::Plugin;
+use crate::{access_log, filters, replies, routes};
 use opentracy_config::{GatewayConfig, Jwt};
 
 /// Builds the listener for applications, in a standalone Envoy.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use opentracy_translate::internal_hosts::{DIRECT_AUTHORITY, PLANNED_AUTHORITY};
 use serde_json::{Value, json};
 
-use crate::envoy::clusters::{INTERNAL, MANAGEMENT, PROVIDER_PREFIX};
-use crate::envoy::filters;
+use crate::clusters::{INTERNAL, MANAGEMENT, PROVIDER_PREFIX};
+use crate::filters;
 use opentracy_config::GatewayConfig;
 
 /// Headers that the stages and Envoy exchange. They are removed before a request goes to a

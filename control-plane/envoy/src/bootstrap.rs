@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::envoy::address::{admin_address, reachable};
-use crate::envoy::filters::{FilterKind, Plugin};
-use crate::envoy::{clusters, filters, listeners};
+use crate::address::{admin_address, reachable};
+use crate::filters::{FilterKind, Plugin};
+use crate::{clusters, filters, listeners};
 use opentracy_config::{self as config, Config, ResolvedProvider};
 
 /// Maximum number of client connections. File descriptors would run out before any other resource.
@@ -139,7 +139,7 @@ mod tests {
     fn the_hand_written_configuration_is_the_generated_one() {
         let by_hand = std::fs::read_to_string(concat!(
             env!("CARGO_MANIFEST_DIR"),
-            "/../envoy/standalone.yaml"
+            "/../../envoy/standalone.yaml"
         ))
         .unwrap();
         let by_hand: Value = serde_saphyr::from_str(&by_hand).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::envoy::address::{admin_address, socket};
+use crate::address::{admin_address, socket};
 use opentracy_config::{AdminAddress, ResolvedProvider};
 
 const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";

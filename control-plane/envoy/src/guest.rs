@@ -8,11 +8,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::envoy::bootstrap::{
-    Parts, internal_listener_extension, native_runtime_layer, stats_tags,
-};
-use crate::envoy::filters::FilterKind;
-use crate::envoy::{filters, routes};
+use crate::bootstrap::{Parts, internal_listener_extension, native_runtime_layer, stats_tags};
+use crate::filters::FilterKind;
+use crate::{filters, routes};
 
 const HTTP_CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
@@ -139,7 +137,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::envoy::filters::Plugin;
+    use crate::filters::Plugin;
     use opentracy_config::{self as config, Config, Keys};
 
     const HOST: &str = "

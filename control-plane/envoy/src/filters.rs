@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::envoy::clusters::{JWKS, native_module};
+use crate::clusters::{JWKS, native_module};
 use opentracy_config::Jwt;
 
 const GATEWAY: &str = "opentracy_gateway";
