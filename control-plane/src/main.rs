@@ -2,17 +2,13 @@
 //! traces.
 //!
 //! [`opentracy_config`] is the operator's configuration and the filter's view of it, and
-//! [`opentracy_envoy`] Envoy's configuration. [`api`] serves the filter and people.
-//! [`opentracy_ingest`] moves traces through its journal into the store of [`opentracy_store`],
-//! [`opentracy_spend`] prices and limits them, [`opentracy_routing`] orders candidates. [`serve`]
-//! puts everything together.
+//! [`opentracy_envoy`] Envoy's configuration. [`opentracy_server`] serves the filter, and the
+//! people and applications that call [`api`]. [`opentracy_ingest`] moves traces through its journal
+//! into the store of [`opentracy_store`], [`opentracy_spend`] prices and limits them, and
+//! [`opentracy_routing`] orders candidates.
 
 mod api;
 mod check;
-mod reload;
-mod serve;
-mod shutdown;
-mod telemetry;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +21,7 @@ use opentracy_config::client_keys;
 use opentracy_envoy as envoy;
 use opentracy_ingest::journal;
 use opentracy_routing as routing;
+use opentracy_server::serve;
 use opentracy_spend::prices::InForce;
 use opentracy_state::resources;
 use opentracy_store::{self as store, Filter, Micros};

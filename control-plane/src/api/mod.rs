@@ -1,5 +1,3 @@
-//! The servers of the control plane: [`rest`] for people and applications, [`grpc`] for the filter.
+//! The API for people and applications.
 
-pub mod connections;
-pub mod grpc;
 pub mod rest;

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use crate::api::rest::analytics::Percentiles;
 use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::telemetry::envoy::{self, ProviderBreaker};
+use crate::api::rest::envoy_stats::{self, ProviderBreaker};
 use opentracy_agents::McpHealth;
 use opentracy_base::health::{HealthCode, HealthReason};
 use opentracy_ingest::StoreFigures;
@@ -154,7 +154,7 @@ pub struct BudgetFigures {
 #[utoipa::path(get, path = "/statsz", responses((status = OK, body = Statsz)))]
 pub async fn statsz(State(shared): State<AppState>) -> Json<Statsz> {
     let snapshot = shared.snapshot.borrow().clone();
-    let breakers = envoy::circuit_breakers(&snapshot.config.gateway.admin).await;
+    let breakers = envoy_stats::circuit_breakers(&snapshot.config.gateway.admin).await;
     let of_provider = |mut breakers: BTreeMap<String, ProviderBreaker>| {
         let providers = snapshot.providers.values();
         providers

@@ -9,14 +9,14 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::api::connections;
-use crate::api::connections::{Connections, Share};
-use crate::api::grpc;
-use crate::api::rest::server;
+use crate::connections;
+use crate::connections::{Connections, Share};
+use crate::grpc;
+use crate::otlp::Otlp;
 use crate::reload;
 use crate::reload::{ConfigFile, Inputs};
+use crate::rest_listener;
 use crate::shutdown::{forced, stop_signal, stopped};
-use crate::telemetry::otlp::Otlp;
 use opentracy_base::clock;
 use opentracy_base::health::{HealthCode, HealthRegistry};
 use opentracy_base::http;
@@ -201,7 +201,7 @@ async fn serve(
     let rest_connections = Connections::with_share(files, Share::Quarter);
     let grpc_connections = Connections::with_share(files, Share::Eighth);
     let routes = routes(shared.clone());
-    let rest_server = server::serve(management, routes, rest_connections, stop.clone());
+    let rest_server = rest_listener::serve(management, routes, rest_connections, stop.clone());
     let grpc_server = grpc::serve(
         shared,
         grpc_listener,

@@ -22,8 +22,8 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptorLayer;
 
-use crate::api::connections::{Connections, GuardedStream};
-use crate::api::grpc::credential::CallCredential;
+use crate::connections::{Connections, GuardedStream};
+use crate::grpc::credential::CallCredential;
 use opentracy_state::AppState;
 
 /// Maximum size of a batch of traces; more than a filter ever sends.

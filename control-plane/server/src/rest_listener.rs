@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
-use crate::api::connections::{Connections, GuardedStream, RequestGuard};
+use crate::connections::{Connections, GuardedStream, RequestGuard};
 use crate::shutdown::stopped;
 
 /// Time limit for a request's headers, and idle timeout between requests. Envoy closes its idle
