@@ -21,12 +21,12 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use utoipa_axum::routes;
 
-use crate::api::rest::access::Caller;
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
 use opentracy_agents::GatewayClient;
 use opentracy_agents::task::{Task, TaskMessage, TaskState, TaskUpdate};
 use opentracy_config::AgentConfig;
+use opentracy_rest::access::Caller;
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
 use opentracy_state::AppState;
 use words::A2aDialect;
 

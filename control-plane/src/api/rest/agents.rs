@@ -19,11 +19,11 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::api::rest::access::Caller;
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
-use crate::api::rest::json::Body;
 use opentracy_agents::{GatewayClient, Run, RunEvent, StoppedRun, Used, wire};
+use opentracy_rest::access::Caller;
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
+use opentracy_rest::json::Body;
 use opentracy_state::AppState;
 
 /// Registers the endpoints of this file.

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
-use crate::api::rest::params::{self, FilterParams};
 use opentracy_base::clock;
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
+use opentracy_rest::params::{self, FilterParams};
 use opentracy_state::AppState;
 use opentracy_store::{Dimension, Micros, Quantiles, Stats, StatsQuery};
 

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
-use crate::api::rest::params;
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
+use opentracy_rest::params;
 use opentracy_state::AppState;
 use opentracy_store::AuditEntry;
 

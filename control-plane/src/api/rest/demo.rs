@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use tokio_stream::{StreamExt as _, iter};
 use utoipa_axum::routes;
 
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
 
 /// Registers the endpoints of this file.
 pub fn endpoints() -> Endpoints {

@@ -14,9 +14,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
-use crate::api::rest::params::{self, FilterParams};
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
+use opentracy_rest::params::{self, FilterParams};
 use opentracy_state::AppState;
 use opentracy_store::{self as store, Filter, Order};
 use opentracy_trace::json::Trace;

@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
-use crate::api::rest::json::Body;
 use opentracy_base::clock;
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
+use opentracy_rest::json::Body;
 use opentracy_routing::learn;
 use opentracy_state::AppState;
 use opentracy_store::Feedback;

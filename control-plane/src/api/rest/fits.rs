@@ -10,10 +10,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::api::rest::audit_entry;
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
-use crate::api::rest::lines::Objects;
+use opentracy_rest::audit_entry;
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
+use opentracy_rest::lines::Objects;
 use opentracy_routing::learn::{self, FitOrder, Job};
 use opentracy_state::AppState;
 use opentracy_store::{Actor, AuditEntry, Micros};

@@ -7,8 +7,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::api::rest::endpoints::{Callers, Endpoints};
 use opentracy_base::health::HealthReason;
+use opentracy_rest::endpoints::{Callers, Endpoints};
 use opentracy_state::AppState;
 use opentracy_state::status;
 

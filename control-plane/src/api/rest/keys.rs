@@ -12,11 +12,11 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::api::rest::audit_entry;
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
-use crate::api::rest::json::{self, Body};
 use opentracy_config::client_keys::{ClientKeys, KeyEntry, KeyError, KeyPolicy};
+use opentracy_rest::audit_entry;
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
+use opentracy_rest::json::{self, Body};
 use opentracy_state::AppState;
 use opentracy_store::{Actor, AuditEntry};
 

@@ -1,50 +1,32 @@
 //! The REST API, with one file per resource.
 
 pub mod a2a;
-mod access;
 mod agents;
 mod analytics;
 mod audit;
-mod audit_entry;
 mod demo;
-mod endpoints;
 mod envoy_stats;
-mod error;
 mod export;
 mod feedback;
 mod fits;
 pub mod health;
 mod import;
-mod json;
 mod keys;
-mod lines;
 pub mod models;
 mod packs;
-mod params;
 mod pprof;
 mod replay;
-mod request_id;
 pub mod route;
 mod secrets;
 mod telemetry;
 mod timeline;
 mod traces;
 
-use axum::Json;
 use axum::Router;
-use axum::routing::get;
-use utoipa::OpenApi;
 
-use crate::api::rest::access::Guard;
-use crate::api::rest::endpoints::Endpoints;
+use opentracy_rest::endpoints::Endpoints;
+use opentracy_rest::routes;
 use opentracy_state::AppState;
-
-#[derive(OpenApi)]
-#[openapi(info(
-    title = "OpenTracy",
-    description = "The control plane of the OpenTracy gateway: traces, models, health."
-))]
-struct Document;
 
 /// All endpoints; each file registers its own. New ones go to the end: of two schemas with one
 /// name, the later is described in `/openapi.json`.
@@ -76,38 +58,7 @@ fn endpoints() -> Endpoints {
 
 /// Builds all routes, and their description at `/openapi.json`.
 pub fn router(shared: AppState) -> Router {
-    let Endpoints {
-        routes, policies, ..
-    } = endpoints();
-    let (router, paths) = routes.split_for_parts();
-    let document = describe(paths);
-    let guard = Guard::new(shared.clone(), policies);
-    router
-        .route("/openapi.json", get(|| async { Json(document) }))
-        .fallback(error::not_found)
-        .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(axum::middleware::from_fn_with_state(guard, access::layer))
-        .layer(axum::middleware::from_fn(request_id::layer))
-        .with_state(shared)
-}
-
-/// Returns the OpenAPI document of the paths with two corrections: axum's wildcard syntax is not
-/// OpenAPI's, and the `additionalProperties` of a flattened object would reject the fields next to
-/// it.
-fn describe(paths: utoipa::openapi::OpenApi) -> serde_json::Value {
-    let mut document = Document::openapi();
-    document.merge(paths);
-    let mut document = serde_json::to_value(document).unwrap_or_default();
-    if let Some(paths) = document["paths"].as_object_mut() {
-        *paths = std::mem::take(paths)
-            .into_iter()
-            .map(|(path, operations)| (path.replace("{*", "{"), operations))
-            .collect();
-    }
-    if let Some(terms) = document["components"]["schemas"]["Terms"].as_object_mut() {
-        terms.remove("additionalProperties");
-    }
-    document
+    routes::router(shared, endpoints())
 }
 
 #[cfg(test)]
@@ -116,7 +67,7 @@ mod tests {
     use opentracy_translate::management_paths::{EXACT, is_on_gateway};
 
     use super::*;
-    use crate::api::rest::endpoints::Callers;
+    use opentracy_rest::endpoints::Callers;
 
     #[test]
     fn the_filter_forwards_the_endpoints_that_are_on_the_gateway() {

@@ -6,12 +6,12 @@ use axum::{Extension, Json};
 use opentracy_translate::model_list::{self, Facts, ListedModel, ModelList};
 use utoipa_axum::routes;
 
-use crate::api::rest::access::Caller;
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
 use opentracy_config::agent_aliases;
 use opentracy_config::catalog;
 use opentracy_config::snapshot::{ActiveConfig, capabilities};
+use opentracy_rest::access::Caller;
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
 use opentracy_state::AppState;
 use opentracy_state::status;
 

@@ -13,9 +13,9 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
-use crate::api::rest::access::Caller;
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
+use opentracy_rest::access::Caller;
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
 use opentracy_state::AppState;
 
 /// Registers the endpoints of this file.

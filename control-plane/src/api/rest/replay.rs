@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
-use crate::api::rest::params::{self, FilterParams};
 use opentracy_config::auto_alias;
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
+use opentracy_rest::params::{self, FilterParams};
 use opentracy_routing::{explain, replay};
 use opentracy_state::AppState;
 

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::routes;
 
-use crate::api::rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::endpoints::{Callers, Endpoints};
 use opentracy_routing::explain::{self, RouteExplanation, RouteRequest};
 use opentracy_state::AppState;
 

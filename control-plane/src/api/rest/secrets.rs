@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::api::rest::audit_entry;
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
 use opentracy_config::secrets::{SecretDescription, Vault};
+use opentracy_rest::audit_entry;
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
 use opentracy_state::AppState;
 use opentracy_store::{Actor, AuditEntry};
 

@@ -12,12 +12,12 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::api::rest::analytics::Percentiles;
-use crate::api::rest::endpoints::{Callers, Endpoints};
 use crate::api::rest::envoy_stats::{self, ProviderBreaker};
 use opentracy_agents::McpHealth;
 use opentracy_base::health::{HealthCode, HealthReason};
 use opentracy_ingest::StoreFigures;
 use opentracy_ingest::live::LiveModel;
+use opentracy_rest::endpoints::{Callers, Endpoints};
 use opentracy_state::AppState;
 
 /// Registers the endpoints of this file.

@@ -11,12 +11,13 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::api::rest::audit_entry;
-use crate::api::rest::endpoints::{Callers, Endpoints};
-use crate::api::rest::error::Error;
-use crate::api::rest::params::{self, FilterParams};
+use crate::api::rest::import;
 use crate::api::rest::timeline::{self, TraceInSession};
-use crate::api::rest::{import, lines};
+use opentracy_rest::audit_entry;
+use opentracy_rest::endpoints::{Callers, Endpoints};
+use opentracy_rest::error::Error;
+use opentracy_rest::lines;
+use opentracy_rest::params::{self, FilterParams};
 use opentracy_spend::prices::InForce;
 use opentracy_spend::reprice::{self, Repriced};
 use opentracy_state::AppState;

@@ -4,7 +4,7 @@ use axum::extract::{FromRequest, Request};
 use opentracy_translate::error::ApiError;
 use serde::de::DeserializeOwned;
 
-use crate::api::rest::error::Error;
+use crate::error::Error;
 
 /// Maximum size of a body, in bytes.
 const MAX_BYTES: usize = 1 << 20;

@@ -5,7 +5,7 @@ use opentracy_translate::error::ApiError;
 use serde_json::value::RawValue;
 use tokio_stream::StreamExt as _;
 
-use crate::api::rest::error::Error;
+use crate::error::Error;
 
 /// Maximum size of a line or list, in bytes; fits a call's largest bodies together.
 const MAX_BYTES: usize = 256 << 20;

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{Object, Required, schema};
 
-use crate::api::rest::error::Error;
+use crate::error::Error;
 use opentracy_store::{Bounds, Filter, Micros, PicoUsd, words};
 
 /// Trace filters: the exact value of a searched column, and conditions of their own.

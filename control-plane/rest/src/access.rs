@@ -16,9 +16,9 @@ use opentracy_translate::error::ApiError;
 use opentracy_translate::internal_auth::SignedRequest;
 use opentracy_translate::request_origin::RequestOrigin;
 
-use crate::api::rest::endpoints::{Callers, EndpointPolicy};
-use crate::api::rest::error::Error;
-use crate::api::rest::request_id::RequestId;
+use crate::endpoints::{Callers, EndpointPolicy};
+use crate::error::Error;
+use crate::request_id::RequestId;
 use opentracy_config::snapshot::ActiveConfig;
 use opentracy_state::AppState;
 use opentracy_store::Actor;
