@@ -3,19 +3,17 @@
 //!
 //! [`opentracy_config`] is the operator's configuration and the filter's view of it, and
 //! [`opentracy_envoy`] Envoy's configuration. [`opentracy_server`] serves the filter, and the
-//! people and applications that call [`api`]. [`opentracy_ingest`] moves traces through its journal
-//! into the store of [`opentracy_store`], [`opentracy_spend`] prices and limits them, and
+//! people and applications that call [`rest`]. [`opentracy_ingest`] moves traces through its
+//! journal into the store of [`opentracy_store`], [`opentracy_spend`] prices and limits them, and
 //! [`opentracy_routing`] orders candidates.
 
-mod api;
 mod check;
+mod rest;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-use crate::api::rest;
 use opentracy_base::secure_fs;
 use opentracy_config::client_keys;
 use opentracy_envoy as envoy;

@@ -1,26 +1,4 @@
-//! The REST API, with one file per resource.
-
-pub mod a2a;
-mod agents;
-mod analytics;
-mod audit;
-mod demo;
-mod envoy_stats;
-mod export;
-mod feedback;
-mod fits;
-pub mod health;
-mod import;
-mod keys;
-pub mod models;
-mod packs;
-mod pprof;
-mod replay;
-pub mod route;
-mod secrets;
-mod telemetry;
-mod timeline;
-mod traces;
+//! The REST API, made of the endpoints of all its crates.
 
 use axum::Router;
 
@@ -28,37 +6,24 @@ use opentracy_rest::endpoints::Endpoints;
 use opentracy_rest::routes;
 use opentracy_state::AppState;
 
-/// All endpoints; each file registers its own. New ones go to the end: of two schemas with one
-/// name, the later is described in `/openapi.json`.
-const ALL: &[fn() -> Endpoints] = &[
-    health::endpoints,
-    models::endpoints,
-    traces::endpoints,
-    export::endpoints,
-    audit::endpoints,
-    telemetry::endpoints,
-    secrets::endpoints,
-    keys::endpoints,
-    analytics::endpoints,
-    route::endpoints,
-    packs::endpoints,
-    fits::endpoints,
-    replay::endpoints,
-    feedback::endpoints,
-    demo::endpoints,
-    agents::endpoints,
-    pprof::endpoints,
-    a2a::endpoints,
+/// The endpoints of each crate.
+const CRATES: &[&[fn() -> Endpoints]] = &[
+    opentracy_rest_agents::ENDPOINTS,
+    opentracy_rest_keys::ENDPOINTS,
+    opentracy_rest_operations::ENDPOINTS,
+    opentracy_rest_routing::ENDPOINTS,
+    opentracy_rest_traces::ENDPOINTS,
 ];
-
-fn endpoints() -> Endpoints {
-    let all = ALL.iter().map(|endpoints| endpoints());
-    all.fold(Endpoints::default(), Endpoints::merge)
-}
 
 /// Builds all routes, and their description at `/openapi.json`.
 pub fn router(shared: AppState) -> Router {
     routes::router(shared, endpoints())
+}
+
+fn endpoints() -> Endpoints {
+    let all = CRATES.iter().copied().flatten();
+    let all = all.map(|endpoints| endpoints());
+    all.fold(Endpoints::default(), Endpoints::merge)
 }
 
 #[cfg(test)]
@@ -106,7 +71,7 @@ mod tests {
     fn no_two_files_describe_different_schemas_by_one_name() {
         let mut seen = std::collections::BTreeMap::new();
         let mut ambiguous = std::collections::BTreeSet::new();
-        for endpoints in ALL {
+        for endpoints in CRATES.iter().copied().flatten() {
             let components = endpoints().routes.into_openapi().components;
             for (name, schema) in components.unwrap_or_default().schemas {
                 let schema = serde_json::to_value(schema).unwrap();

@@ -11,8 +11,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::api::rest::import;
-use crate::api::rest::timeline::{self, TraceInSession};
+use crate::import;
+use crate::timeline::{self, TraceInSession};
 use opentracy_rest::audit_entry;
 use opentracy_rest::endpoints::{Callers, Endpoints};
 use opentracy_rest::error::Error;

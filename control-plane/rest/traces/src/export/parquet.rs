@@ -11,7 +11,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
-use crate::api::rest::export::{Chunks, Pages};
+use crate::export::{Chunks, Pages};
 use opentracy_store::{Micros, PicoUsd, Record, StoredTrace};
 
 /// Traces per row group, all of which are held in memory.

@@ -11,8 +11,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::api::rest::analytics::Percentiles;
-use crate::api::rest::envoy_stats::{self, ProviderBreaker};
+use crate::analytics::Percentiles;
+use crate::envoy_stats::{self, ProviderBreaker};
 use opentracy_agents::McpHealth;
 use opentracy_base::health::{HealthCode, HealthReason};
 use opentracy_ingest::StoreFigures;

@@ -1,3 +1,0 @@
-//! The API for people and applications.
-
-pub mod rest;
