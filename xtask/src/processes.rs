@@ -49,12 +49,18 @@ impl Processes {
     /// Waits until `GET /health` of the gateway returns 200, or returns an error if a process ends
     /// first.
     pub fn wait_until_healthy(&mut self, gateway: SocketAddr) -> Result<()> {
+        self.wait_until("the gateway did not become healthy", || is_healthy(gateway))
+    }
+
+    /// Waits until a condition holds, or returns an error if a process ends first. `failure` is
+    /// the error if it doesn't hold in time.
+    pub fn wait_until(&mut self, failure: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
         let started = Instant::now();
-        while !self.stopping.load(Ordering::Relaxed) && !is_healthy(gateway) {
+        while !self.stopping.load(Ordering::Relaxed) && !holds() {
             self.check()?;
             if started.elapsed() > START_DEADLINE {
                 bail!(
-                    "the gateway did not become healthy within {} s; see the lines above",
+                    "{failure} within {} s; see the lines above",
                     START_DEADLINE.as_secs()
                 );
             }
