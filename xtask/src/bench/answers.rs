@@ -8,7 +8,7 @@ pub const CHUNKS: usize = 100;
 const WORD: &str = " letter";
 
 /// A provider's answer as bytes to write.
-pub struct Answers {
+pub struct CannedAnswers {
     pub whole: Vec<u8>,
     /// The chunks of the stream.
     pub stream: Vec<Vec<u8>>,
@@ -29,7 +29,7 @@ pub fn format_of(path: &str) -> Format {
     }
 }
 
-impl Answers {
+impl CannedAnswers {
     pub fn of(format: Format) -> Self {
         let text = "A pangram holds every letter of the alphabet at least once. ".repeat(10);
         let (whole, events) = match format.name() {
