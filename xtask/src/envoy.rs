@@ -54,6 +54,13 @@ fn can_run(filter: FilterBuild, version: (u32, u32, u32)) -> bool {
     }
 }
 
+/// Returns the version of an Envoy, such as `1.40.0`.
+pub fn version(binary: &Path) -> Result<String> {
+    let reported = process::output(Command::new(binary).arg("--version"))?;
+    let (major, minor, patch) = version_of(&reported).context("Envoy printed no version")?;
+    Ok(format!("{major}.{minor}.{patch}"))
+}
+
 /// Returns the command that starts an Envoy which logs only what matters.
 pub fn command(binary: &Path, bootstrap: &Path) -> Command {
     let mut command = Command::new(binary);
@@ -98,6 +105,8 @@ mod tests {
             version_of("envoy version: 1/1.36.4-dev/Modified/DEBUG/OpenSSL"),
             Some((1, 36, 4))
         );
+        let printed = "/opt/envoy-1.39.3/envoy  version: 7f0/1.40.0/Clean/RELEASE/BoringSSL";
+        assert_eq!(version_of(printed), Some((1, 40, 0)));
         assert_eq!(version_of("not an envoy"), None);
     }
 

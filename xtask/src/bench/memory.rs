@@ -1,6 +1,5 @@
 //! The memory of an Envoy in each of its forms: idle, and after calls.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::sync::Arc;
 use std::thread::sleep;
@@ -76,9 +75,7 @@ pub fn run(setup: &Setup, forms: &[EnvoyForm], options: &BenchOptions) -> Result
                 load.send(Limit::Requests(calls / CALLS.len()))?;
             }
             let after = settled(pid)?;
-            // Writing to a string can't fail.
-            let _ = writeln!(
-                table,
+            let row = format!(
                 "| {} | {workers} | {} | {} | {} | {} |",
                 proxy.name,
                 mb(idle.rss_kb),
@@ -86,6 +83,10 @@ pub fn run(setup: &Setup, forms: &[EnvoyForm], options: &BenchOptions) -> Result
                 mb(after.rss_kb),
                 mb(after.anonymous_kb),
             );
+            // A run that is interrupted has shown what it measured.
+            eprintln!("{row}");
+            table.push_str(&row);
+            table.push('\n');
         }
     }
     Ok(table)

@@ -102,9 +102,7 @@ impl Setup {
 
     /// Returns the version of Envoy.
     pub fn envoy_version(&self) -> Result<String> {
-        let printed = process::output(Command::new(&self.envoy).arg("--version"))?;
-        let version = printed.split('/').nth(1).unwrap_or("of unknown version");
-        Ok(version.to_owned())
+        envoy::version(&self.envoy)
     }
 
     /// Starts the control plane.
