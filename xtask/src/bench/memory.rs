@@ -20,6 +20,8 @@ const WORKERS: [usize; 2] = [1, 4];
 const CONNECTIONS: u16 = 32;
 /// The cases whose calls take turns in equal shares: one for each stage of the filter.
 const CALLS: [&str; 2] = ["OpenAI, passed through", "alias of two, the first answers"];
+/// Calls after which a signal to stop is noticed.
+const CALLS_AT_ONCE: usize = 5_000;
 /// An Envoy is idle when its memory changed by less than this for [`QUIET`].
 const CHANGE_KB: u64 = 512;
 const QUIET: Duration = Duration::from_secs(5);
@@ -72,7 +74,13 @@ pub fn run(setup: &Setup, forms: &[EnvoyForm], options: &BenchOptions) -> Result
             let idle = settled(pid)?;
             eprintln!("{}, {workers} workers: {calls} calls …", proxy.name);
             for load in loads(&proxy)? {
-                load.send(Limit::Requests(calls / CALLS.len()))?;
+                let mut left = calls / CALLS.len();
+                while left > 0 {
+                    setup.check_stopping()?;
+                    let part = left.min(CALLS_AT_ONCE);
+                    load.send(Limit::Requests(part))?;
+                    left -= part;
+                }
             }
             let after = settled(pid)?;
             let row = format!(
