@@ -239,7 +239,7 @@ def sorted_headers(headers):
 
 
 def exchange(stack, provider, case):
-    """Makes a call. Returns what the provider and the client got, the trace's id and its attempts."""
+    """Makes a call. Returns what provider and client got, the trace's id and its attempts."""
     provider.requests.clear()
     provider.answers = list(case.answers)
     headers = {"content-type": case.content_type, "user-agent": "curl/8", "traceparent": TRACEPARENT}

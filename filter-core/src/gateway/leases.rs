@@ -119,7 +119,7 @@ impl Leases {
     }
 
     /// Grants this VM's share of each limit, because the control plane doesn't answer. `siblings`
-    /// is the number of VMs in this Envoy; the control plane may not have told of all yet.
+    /// is the number of VMs in this Envoy; the control plane may not have reported all yet.
     pub fn grant_alone(&mut self, asked: &[Charge], siblings: u32, now: Instant) {
         let vms = u64::from(self.vms.max(siblings).max(1));
         for charge in asked {

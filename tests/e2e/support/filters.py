@@ -17,7 +17,7 @@ class Filter:
 
     @property
     def metrics_prefix(self):
-        """Returns the prefix of its metrics in Envoy's own statistics. Prometheus doesn't show it."""
+        """Returns the prefix of its metrics in Envoy's statistics. Prometheus doesn't show it."""
         return {"wasm": "wasmcustom", "native": "dynamicmodulescustom"}[self.kind]
 
 
