@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_order_is_that_of_the_librarys_stable_sort() {
+    fn the_order_is_that_of_a_stable_sort() {
         let mut random = 1_u32;
         for count in 0..40 {
             let mut keys = Vec::new();
