@@ -94,7 +94,7 @@ impl StreamTranslator {
     pub fn new(origin: &Origin<'_>) -> Self {
         let (provider, client) = if origin.is_native {
             let relay = Relay::new(origin.api, origin.provider);
-            (ProviderStream::Relay(relay), None)
+            (ProviderStream::Relay(Box::new(relay)), None)
         } else {
             let provider = origin.format.translate_stream(origin);
             (provider, origin.api.stream(origin.request))

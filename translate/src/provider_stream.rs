@@ -8,7 +8,7 @@ use crate::stream::Translator;
 #[derive(Debug)]
 pub enum ProviderStream {
     /// The stream is already in the right API: only its beginning is inspected.
-    Relay(Relay),
+    Relay(Box<Relay>),
     Translator(Box<Translator>),
 }
 

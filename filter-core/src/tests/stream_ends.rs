@@ -40,11 +40,14 @@ fn recorded(vm: &mut Vm, model: &str, go_on: impl FnOnce(&mut Exchange)) -> Stri
     vm.records().attempts.remove(0).error
 }
 
+/// Ends a response.
+type EndOfStream = fn(&mut Exchange);
+
 #[test]
 fn an_attempt_whose_stream_breaks_off_has_failed() {
     let mut vm = Vm::provider_with(snapshot());
     let error = event(&json!({"error": {"message": "oh", "code": 500}}));
-    let ends: [(&str, fn(&mut Exchange)); 3] = [
+    let ends: [(&str, EndOfStream); 3] = [
         ("it ends", |exchange| exchange.respond_more(b"", true)),
         ("it is reset", |exchange| exchange.cut(RESET)),
         ("it ends with trailers", |exchange| {

@@ -79,11 +79,11 @@ impl WireFormat for OpenAi {
 
     fn translate_stream(&self, origin: &Origin<'_>) -> ProviderStream {
         let relay = Relay::new(Api::CHAT_COMPLETIONS, origin.provider);
-        ProviderStream::Relay(if origin.own_answers {
+        ProviderStream::Relay(Box::new(if origin.own_answers {
             relay.normalizing()
         } else {
             relay
-        })
+        }))
     }
 
     fn embeddings(&self) -> Option<&'static dyn EmbeddingsFormat> {
