@@ -199,8 +199,8 @@ def faults():
     fine = Answer(body=inputs("messages", "responses")[0][1])
     stream = Answer(content_type="text/event-stream", body=inputs("messages", "streams")[0][1])
     refusals = [Answer(429, body=b'{"error": {"message": "slow down"}}'), Answer(503, body=b"<html>down</html>")]
-    # Answers that break off are in test_fallback.py: Envoy words the error for some of them, and the
-    # attempt after which they do differs.
+    # Answers that break off are in test_fallback.py: Envoy words the error for some of them, and
+    # may have sent the last attempt twice.
     bad = [
         Answer(body=b'{"choices":[{'),
         Answer(body=b"[]"),
