@@ -42,7 +42,7 @@ def test_back_pressure_reaches_the_filter_and_what_it_can_hold_is_not_lost(world
         clickhouse.stop()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_what_the_filter_can_not_hold_is_dropped_and_counted(world, tmp_path):
     stack = Stack(tmp_path, world.config(), concurrency=1).start()
     try:
@@ -69,7 +69,7 @@ def test_what_the_filter_can_not_hold_is_dropped_and_counted(world, tmp_path):
                 stack.get("/v1/analytics/summary", stack.management)["data"][0]["requests"] + dropped(stack) == calls
             ),
             "all others",
-            60,
+            200,
         )
         assert dropped(stack) < calls / 2
         (newest,) = stack.get("/v1/traces?limit=1", stack.management)["data"]
