@@ -10,11 +10,6 @@ pub const fn is_retriable(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..)
 }
 
-/// Returns whether a provider refused its key with this status.
-pub const fn is_about_the_key(status: u16) -> bool {
-    matches!(status, 401 | 403)
-}
-
 /// Returns the outcome of a call by Envoy's response code details.
 pub fn outcome(is_complete: bool, details: &str) -> v1::Outcome {
     if is_complete {

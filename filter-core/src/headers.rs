@@ -210,6 +210,12 @@ impl<'a> HeaderList<'a> {
         header.text(&self.received)
     }
 
+    /// Returns a request's path, without the query.
+    pub fn path(&self) -> &str {
+        let path = self.get(":path").unwrap_or_default();
+        path.split('?').next().unwrap_or_default()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.headers
             .iter()

@@ -161,13 +161,16 @@ impl ClientCall {
     /// Returns the candidate that is being called, if this stage calls it itself.
     pub fn candidate(&self) -> Option<&ProviderModel> {
         let own = self.own_attempts.as_ref();
-        self.plan.get(own.map_or(0, |own| own.current()))
+        let current = own.map_or(0, |own| own.current());
+        self.plan.get(current).filter(|_| self.is_direct)
     }
 
-    /// Returns the name of the provider that is being called.
+    /// Returns the name of the provider that is being called, or that was called last.
     pub fn provider_name(&self) -> &str {
-        let candidate = self.candidate();
-        candidate.map_or("The provider", |candidate| &candidate.provider.name)
+        let called = self.candidate();
+        let called = called.map(|candidate| &candidate.provider.name);
+        let last = self.selected.as_ref().map(|(name, _)| name);
+        called.or(last).map_or("The provider", String::as_str)
     }
 
     /// Returns when the provider was called, if this stage calls it itself.
@@ -225,14 +228,13 @@ impl ClientCall {
     /// Records the attempts without a log, because the last one got no answer. All of them were
     /// made, or there would be an answer.
     pub fn note_silence(&mut self, host: &impl Host, reason: AttemptError) {
-        if let (Some(own), Some(candidate)) = (&self.own_attempts, self.candidate()) {
-            let (current, attempt) = (
-                own.current(),
-                own_attempts::unanswered(host, own, candidate, reason),
-            );
+        if let Some(own) = &self.own_attempts {
+            let current = own.current();
             // The answer may have begun.
             self.attempts.truncate(current);
-            self.note_attempt(attempt);
+            if let Some(attempt) = self.failed_attempt(host, current, reason) {
+                self.note_attempt(attempt);
+            }
             return;
         }
         let last = self.plan.len().saturating_sub(1);
@@ -264,8 +266,9 @@ impl ClientCall {
             model: candidate.model.clone(),
             status: None,
             error: Some(reason),
-            latency_ms: (self.plan.len() == 1)
-                .then(|| self.trace.started.elapsed_micros(host) / 1000),
+            latency_ms: self
+                .is_direct
+                .then(|| self.attempt_started().elapsed_micros(host) / 1000),
             retry_after: None,
         })
     }

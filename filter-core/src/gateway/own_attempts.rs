@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use opentracy_proto::v1;
 use opentracy_translate::attempt_error::AttemptError;
-use opentracy_translate::error::{ApiError, AttemptSummary};
+use opentracy_translate::error::ApiError;
 use opentracy_translate::format;
 use opentracy_translate::openai::envelope::Envelope;
 use opentracy_translate::trace_context::span_id;
@@ -78,11 +78,8 @@ pub fn begin(
 pub fn resume(host: &impl Host, call: &mut ClientCall) -> Result<(), ApiError> {
     if let Some(own) = &mut call.own_attempts {
         own.is_restarting = false;
-        own.started = Moment::now(host);
-        let path = own.request.get(":path").unwrap_or_default();
-        let path = path.split('?').next().unwrap_or_default();
         // Envoy forgets the values of the pass before.
-        access_log::keep_request(host, path, own.request.get("user-agent"));
+        access_log::keep_request(host, own.request.path(), own.request.get("user-agent"));
     }
     send_from_current(host, call, None)
 }
@@ -232,14 +229,9 @@ fn record(host: &impl Host, call: &ClientCall) -> Option<v1::Attempt> {
     })
 }
 
-/// Returns whether another attempt may succeed where one failed with this error. If the provider
-/// has other keys, an error that is about the key is one of those.
 fn is_worth_another(call: &ClientCall, error: &ApiError) -> bool {
-    let has_more_keys = call
-        .candidate()
-        .is_some_and(|candidate| !candidate.provider.keys.is_empty());
-    failure::is_retriable(error.status)
-        || (has_more_keys && failure::is_about_the_key(error.status))
+    let candidate = call.candidate();
+    candidate.is_some_and(|candidate| candidate.provider.is_worth_another(error.status))
 }
 
 fn has_next(call: &ClientCall) -> bool {
@@ -250,21 +242,4 @@ fn has_next(call: &ClientCall) -> bool {
 /// Returns the number of the current attempt, counted from 1.
 fn number(own: &OwnAttempts) -> u32 {
     u32::try_from(own.current.saturating_add(1)).unwrap_or(u32::MAX)
-}
-
-/// Returns the summary of the current attempt of a call whose provider gave no answer.
-pub fn unanswered(
-    host: &impl Host,
-    own: &OwnAttempts,
-    candidate: &ProviderModel,
-    reason: AttemptError,
-) -> AttemptSummary {
-    AttemptSummary {
-        provider: candidate.provider.name.clone(),
-        model: candidate.model.clone(),
-        status: None,
-        error: Some(reason),
-        latency_ms: Some(own.started.elapsed_micros(host) / 1000),
-        retry_after: None,
-    }
 }

@@ -183,14 +183,12 @@ impl ActiveAttempt {
         serde_json::to_string(&all).unwrap_or_default()
     }
 
-    /// Returns whether a status is worth another attempt. A status that refuses the key is, if the
-    /// provider has other keys.
+    /// Returns whether a status is worth another attempt.
     pub fn is_retriable(&self, status: u16) -> bool {
-        let has_more_keys = self
-            .provider
-            .as_ref()
-            .is_some_and(|provider| !provider.keys.is_empty());
-        failure::is_retriable(status) || (has_more_keys && failure::is_about_the_key(status))
+        match &self.provider {
+            Some(provider) => provider.is_worth_another(status),
+            None => failure::is_retriable(status),
+        }
     }
 
     /// Records that a stream ended early, with the reason.

@@ -10,6 +10,8 @@ use opentracy_translate::provider as registry;
 use opentracy_translate::redact::KeyMask;
 use opentracy_translate::wire_format::Format;
 
+use crate::failure;
+
 /// A provider that requests can be sent to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Provider {
@@ -66,6 +68,12 @@ impl Provider {
                 format!("{}{path}", self.base_path)
             }
         }
+    }
+
+    /// Returns whether another attempt may succeed after one here that got this status. If the
+    /// provider has other keys, a status that refuses the key is one of those.
+    pub fn is_worth_another(&self, status: u16) -> bool {
+        failure::is_retriable(status) || (!self.keys.is_empty() && matches!(status, 401 | 403))
     }
 
     pub(super) fn new(wire: v1::Provider) -> Self {

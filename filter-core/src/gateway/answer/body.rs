@@ -31,13 +31,9 @@ impl ClientAnswer {
             // Not the model's fault.
             attempt.error = Some(AttemptError::RefusedByGateway);
         }
-        let read = body.and_then(|body| self.read(call, source, body));
-        if let Err(error) = &read
-            && self.fails_over(host, call, error, headers.retry_after())
-        {
+        let Some(body) = self.answer(host, call, &mut headers, source, body) else {
             return Action::Pause;
-        }
-        let body = self.answer(host, call, &mut headers, read);
+        };
         host.set_response_headers(&headers);
         host.set_response_body(&body);
         self.content = body;
@@ -45,15 +41,16 @@ impl ClientAnswer {
         Action::Continue
     }
 
-    /// Returns the body for the client and sets its headers.
+    /// Returns the body for the client and sets its headers; `None` if another attempt follows.
     pub(super) fn answer(
         &mut self,
         host: &impl Host,
         call: &mut ClientCall,
         headers: &mut HeaderList<'_>,
-        read: Result<(Vec<u8>, Option<Summary>), ApiError>,
-    ) -> Vec<u8> {
-        let body = match read {
+        source: Source,
+        body: Result<Vec<u8>, ApiError>,
+    ) -> Option<Vec<u8>> {
+        let body = match body.and_then(|body| self.read(call, source, body)) {
             Ok((mut body, summary)) => {
                 self.summary = summary.unwrap_or_else(|| call.api.summarize(&body));
                 if self.summary.calls_tools {
@@ -65,22 +62,24 @@ impl ClientAnswer {
                 json::append_members(&mut body, &call.extras(host, &self.summary));
                 body
             }
+            Err(error) if self.fails_over(host, call, &error, headers.retry_after()) => {
+                return None;
+            }
             Err(error) => self.answer_error(host, call, headers, error),
         };
         call.report_health(host);
         finish_headers(host, call, headers, body.len());
-        body
+        Some(body)
     }
 
     /// Returns the answer in the client's API, with its summary if that was read with it; or its
     /// error.
-    pub(super) fn read(
+    fn read(
         &self,
         call: &ClientCall,
         source: Source,
         body: Vec<u8>,
     ) -> Result<(Vec<u8>, Option<Summary>), ApiError> {
-        let provider = provider_name(call);
         match source {
             Source::Provider => match call.origin() {
                 Some(origin) if origin.is_native => {
@@ -95,9 +94,11 @@ impl ClientAnswer {
             },
             Source::ProviderStage if self.status < 400 => Ok((body, None)),
             // The provider stage can't add a body to a reply without one.
-            Source::ProviderStage if body.is_empty() => {
-                Err(ApiError::from_provider(provider, self.status, ""))
-            }
+            Source::ProviderStage if body.is_empty() => Err(ApiError::from_provider(
+                call.provider_name(),
+                self.status,
+                "",
+            )),
             Source::ProviderStage => Err(read_own_error(self.status, &body)),
             Source::Envoy => Err(self.envoys_error(call)),
         }
@@ -105,13 +106,8 @@ impl ClientAnswer {
 
     /// Returns the error for a response of Envoy's own.
     pub(super) fn envoys_error(&self, call: &ClientCall) -> ApiError {
-        failure::of_envoy_reply(provider_name(call), &self.envoys_details).0
+        failure::of_envoy_reply(call.provider_name(), &self.envoys_details).0
     }
-}
-
-fn provider_name(call: &ClientCall) -> &str {
-    let selected = call.selected.as_ref();
-    selected.map_or("The provider", |(name, _)| name)
 }
 
 /// Reads an error that the provider stage has already put in OpenAI's format.

@@ -80,14 +80,10 @@ impl ClientAnswer {
             }
         }
         if end_of_stream {
-            let read = self.read(call, source, Vec::new());
-            if let Err(error) = &read
-                && self.fails_over(host, call, error, headers.retry_after())
-            {
+            let Some(body) = self.answer(host, call, &mut headers, source, Ok(Vec::new())) else {
                 return Action::Pause;
-            }
+            };
             // Envoy can't add a body to a response without one, so a new response is sent instead.
-            let body = self.answer(host, call, &mut headers, read);
             headers.retain(|name| !name.starts_with(':') && name != "content-length");
             self.state = State::Over;
             host.reply(self.status, &headers, &body);
@@ -179,8 +175,7 @@ fn note_attempts(
     headers: &HeaderList<'_>,
     status: u16,
 ) -> Source {
-    let is_direct = call.is_direct;
-    if !is_direct
+    if !call.is_direct
         && let Some(text) = headers.get(headers::ATTEMPT_LOG)
         && let Ok(log) = serde_json::from_str::<Vec<LoggedAttempt>>(text)
     {
@@ -188,7 +183,7 @@ fn note_attempts(
         return Source::ProviderStage;
     }
     match call.candidate() {
-        Some(candidate) if is_direct && !host.is_envoys_reply(status) => {
+        Some(candidate) if !host.is_envoys_reply(status) => {
             let attempt = AttemptSummary {
                 provider: candidate.provider.name.clone(),
                 model: candidate.model.clone(),

@@ -26,8 +26,7 @@ impl<H: Host> Stage<H> for GatewayStage {
             return self.send_again(host, end_of_stream);
         }
         let request = host.request_headers();
-        let path = request.get(":path").unwrap_or_default();
-        let path = path.split('?').next().unwrap_or_default();
+        let path = request.path();
         if internal_hosts::is_internal(request.get(":authority").unwrap_or_default()) {
             // Only this filter sends requests to these hosts, and Envoy doesn't run it again for
             // those.
@@ -262,8 +261,7 @@ impl<H: Host> Stage<H> for GatewayStage {
 impl GatewayStage {
     /// Forwards a request to the control plane, if the caller has the right to it.
     fn pass_to_management(&mut self, host: &impl Host, request: HeaderList<'static>) -> Action {
-        let path = request.get(":path").unwrap_or_default();
-        let path = path.split('?').next().unwrap_or_default();
+        let path = request.path();
         let snapshot = snapshot::current().filter(|_| !agent_paths::is_card(path));
         let mut caller = AdmittedCaller::default();
         if let Some(snapshot) = &snapshot {
