@@ -281,8 +281,8 @@ plan, with the same fallback, cost and trace.
 - Signed thoughts travel in the signature of a thinking block, or in `encrypted_content`, under a mark of the gateway's; they reach their own
   provider again and no other.
 - A thinking budget is room to think: it becomes `reasoning_effort` for models that reason, and is left out for those that are known not to.
-- What a conversation's former provider did with tools of its own, such as searches, code and compactions, is told in words at the next one. A
-  call without a result gets one that says so; arguments that are no object are wrapped in one; half a surrogate pair is replaced.
+- A conversation may hold what an earlier provider did with its own tools, such as searches, code and compactions. The next provider gets it as
+  text. A call without a result gets one that says so; arguments that aren't an object are wrapped in one; half a surrogate pair is replaced.
 - A text between the pieces of a streamed call comes after it in Messages, whose blocks don't overlap; a blank one is left out.
 - Tokens are counted by Anthropic for its own models, and estimated from the length of the text for all others.
 - Errors have Anthropic's shape on `/v1/messages`, with OpenAI's `code` and `param` beside it.

@@ -16,7 +16,7 @@ pub(crate) trait Writer: std::fmt::Debug {
     fn begin(&mut self, chunk: &Chunk<'_>, out: &mut Vec<u8>);
     fn delta(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>);
     fn usage(&mut self, usage: WireUsage);
-    /// Ends the answer; an error if it can't be told.
+    /// Ends the answer. Returns an error if this API can't express it.
     fn end(&mut self, finish_reason: Option<&str>, out: &mut Vec<u8>) -> Result<(), ApiError>;
     fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>);
 }

@@ -1,5 +1,5 @@
-//! Rounds of measurements whose noise can be seen: the plain Envoy is measured first and last, and
-//! what is compared with it in random order between.
+//! Rounds of measurements whose noise can be seen: the plain Envoy is measured first and last. In
+//! between, everything that is compared with it is measured in random order.
 
 use anyhow::Result;
 
