@@ -1,8 +1,8 @@
 //! The check that this Envoy has the interface that the module was built for.
 //!
-//! Envoy tells a module no version, and only warns about a module for another version of the
-//! interface, although functions may have changed in between. So the functions that it exports are
-//! compared with those of the version that this module was built for.
+//! Envoy doesn't give a module its version, and only warns about a module for another version of
+//! the interface, although functions may have changed in between. So the functions that it exports
+//! are compared with those of the version that this module was built for.
 
 use std::collections::HashSet;
 use std::path::Path;

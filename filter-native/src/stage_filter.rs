@@ -11,7 +11,7 @@ use crate::filter_calls::{BodySide, FilterPtr};
 use crate::handles::VmHandle;
 
 /// A filter. After a restart Envoy still calls the hooks of the pass that has ended; the stage
-/// isn't told.
+/// doesn't see them.
 pub struct StageFilter {
     envoy: FilterPtr,
     stream: Rc<ActiveStream>,

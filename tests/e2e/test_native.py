@@ -74,7 +74,7 @@ def test_a_program_that_is_not_envoy_1_40_is_refused(filter_form):
 
 
 def test_the_list_of_envoys_functions_is_that_of_this_envoy():
-    """Without it, a later Envoy could not be told from the one that the module was built for."""
+    """Without it, a later Envoy would look like the one that the module was built for."""
     listed = pathlib.Path(__file__).parents[2] / "filter-native" / "envoy-1.40.0-callbacks.txt"
     symbols = subprocess.run(
         ["nm", "--dynamic", "--defined-only", os.environ["OPENTRACY_ENVOY"]], capture_output=True, text=True, check=True

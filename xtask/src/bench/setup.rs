@@ -1,4 +1,5 @@
-//! Starts what is measured: Envoys in several forms, with the control plane and the providers.
+//! Starts the processes that are measured: Envoys in several forms, with the control plane and the
+//! providers.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -56,7 +56,7 @@ fn without_the_control_plane_a_vm_keeps_to_its_share_of_each_minute() {
 
 #[test]
 fn vms_of_one_envoy_share_a_limit_once_they_have_started() {
-    // It polled before the other one had started, so the control plane told it of one VM.
+    // It polled before the other one had started, so the control plane reported one VM to it.
     let mut vm = Vm::gateway_with(limited(requests(40)));
     let other = VmThread::start(&vm.envoy, GATEWAY);
     other.run(|vm| vm.tick(TICK));
